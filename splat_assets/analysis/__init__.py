@@ -1,0 +1,1 @@
+"""Statistics of features: numpy and polars, no torch, no I/O."""

@@ -1,0 +1,1 @@
+"""The sub-commands of `splat`: parse, call one function, print its result."""

@@ -1,0 +1,1 @@
+"""The work of each pipeline step as plain functions on arrays and paths. No Dagster here."""

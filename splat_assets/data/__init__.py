@@ -1,0 +1,1 @@
+"""Builds as data: tokenised files, stat.ink exports, splits and the demo dataset."""

@@ -1,0 +1,1 @@
+"""The base model: SplatGPT in torch, loading it, its hook points and interventions."""

@@ -1,0 +1,1 @@
+"""Sparse autoencoders in torch: architectures, training, evaluation, checkpoint formats."""

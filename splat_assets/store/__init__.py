@@ -1,0 +1,1 @@
+"""What is on disk: layouts, manifests, the sparse store, the guide's formats, readers and their errors."""

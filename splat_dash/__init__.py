@@ -1,0 +1,1 @@
+"""The dashboard in the browser, on top of `splat_serving`. It imports neither Dagster nor torch."""
