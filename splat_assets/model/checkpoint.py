@@ -1,0 +1,216 @@
+"""Loading a SplatGPT from a file or folder that somebody has, and saving one.
+
+Sizes come from the tensors, the number of heads from `model_params.json`, the padding id from the vocabulary. What does
+not fit is explained key by key and never guessed round.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from splat_assets.errors import InputError
+from splat_assets.model.dimensions import SplatGPTDimensions, dimensions_of
+from splat_assets.model.splatgpt import SplatGPT
+from splat_assets.model.tensors import read_tensors
+from splat_assets.store.files import replacing_file, write_json
+
+WEIGHT_FILES = ("model.safetensors", "model.pth")
+PARAMS_FILE = "model_params.json"
+VOCAB_FILE = "vocab.json"
+WEAPON_VOCAB_FILE = "weapon_vocab.json"
+
+_PROBLEMS_SHOWN = 8
+
+
+def load_base_model(
+    path: Path | str,
+    *,
+    vocab_path: Path | str | None = None,
+    weapon_vocab_path: Path | str | None = None,
+    num_heads: int | None = None,
+    device: torch.device | str = "cpu",
+) -> SplatGPT:
+    """A frozen SplatGPT in evaluation mode.
+
+    path: a folder with `model.safetensors` or `model.pth`, or such a file; `model_params.json`, `vocab.json` and
+    `weapon_vocab.json` are looked for beside it. num_heads: needed only where `model_params.json` does not say.
+
+    Raises InputError when the file is unreadable, would run code, or its tensors, parameters and vocabularies disagree.
+    """
+    weights = _weights_file(Path(path))
+    params = _read_params(weights.parent / PARAMS_FILE)
+    tensors = read_tensors(weights)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    dimensions = dimensions_of(shapes, _heads(params, num_heads, weights), weights)
+    _refuse_other_params(dimensions, params, weights)
+    pad_id = _pad_id(dimensions, params, _given_or_beside(vocab_path, weights, VOCAB_FILE), weights)
+    _refuse_other_weapons(dimensions, _given_or_beside(weapon_vocab_path, weights, WEAPON_VOCAB_FILE), weights)
+    with torch.device("meta"):
+        model = SplatGPT(dimensions, pad_id)
+    _refuse_other_tensors(model, tensors, weights)
+    _refuse_non_finite(tensors, weights)
+    model.load_state_dict(
+        {name: tensor.to(torch.float32).contiguous() for name, tensor in tensors.items()}, assign=True
+    )
+    return model.to(device).eval().requires_grad_(False)
+
+
+def save_base_model(model: SplatGPT, folder: Path, *, container: str = "pth") -> Path:
+    """Write `model.pth` (or `model.safetensors`) and `model_params.json` into folder, each atomically; return the former."""
+    if container not in ("pth", "safetensors"):
+        raise InputError(f"a checkpoint is saved as pth or safetensors, not {container!r}")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    target = folder / f"model.{container}"
+    with replacing_file(target) as aside:
+        if container == "pth":
+            torch.save(tensors, aside)
+        else:
+            save_file(tensors, aside)
+    write_json(folder / PARAMS_FILE, {**asdict(model.dimensions), "dropout": 0.0, "pad_token_id": model.pad_id})
+    return target
+
+
+def _weights_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    there = [path / name for name in WEIGHT_FILES if (path / name).is_file()]
+    if not there:
+        raise InputError(f"the folder {path} holds neither {' nor '.join(WEIGHT_FILES)}")
+    if len(there) > 1:
+        raise InputError(f"the folder {path} holds both {' and '.join(WEIGHT_FILES)}; name the file to load")
+    return there[0]
+
+
+def _given_or_beside(given: Path | str | None, weights: Path, name: str) -> Path | None:
+    if given is not None:
+        return Path(given)
+    beside = weights.parent / name
+    return beside if beside.is_file() else None
+
+
+def _read_params(path: Path) -> Mapping[str, Any]:
+    """The parameters; none when the file is absent or empty (one known trainer writes it empty)."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return {}
+    try:
+        params = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(params, dict):
+        raise InputError(f"{path} holds {type(params).__name__}, not an object of parameters")
+    return params
+
+
+def _heads(params: Mapping[str, Any], given: int | None, weights: Path) -> int:
+    said = params.get("num_heads")
+    if said is None and given is None:
+        raise InputError(
+            f"the number of attention heads of {weights} does not show in its tensors: put a {PARAMS_FILE} with num_heads "
+            "beside it, or pass num_heads"
+        )
+    if said is not None and (not isinstance(said, int) or isinstance(said, bool)):
+        raise InputError(f"{PARAMS_FILE} beside {weights} says num_heads is {said!r}; it has to be a whole number")
+    if said is not None and given is not None and said != given:
+        raise InputError(f"num_heads {given} was asked for, but {PARAMS_FILE} beside {weights} says {said}")
+    return said if said is not None else int(given or 0)
+
+
+def _refuse_other_params(dimensions: SplatGPTDimensions, params: Mapping[str, Any], weights: Path) -> None:
+    wrong = [
+        f"{name} is {params[name]} there and {value} in the tensors"
+        for name, value in asdict(dimensions).items()
+        if name in params and params[name] != value
+    ]
+    if wrong:
+        raise InputError(f"{PARAMS_FILE} beside {weights} describes another model: {_listed(wrong)}")
+
+
+def _pad_id(dimensions: SplatGPTDimensions, params: Mapping[str, Any], vocab: Path | None, weights: Path) -> int:
+    said = params.get("pad_token_id")
+    if vocab is None:
+        if said is None:
+            raise InputError(
+                f"which token of {weights} is padding is not known: put its {VOCAB_FILE} beside it, or pass vocab_path"
+            )
+        return int(said)
+    vocabulary = _read_ids(vocab)
+    if len(vocabulary) != dimensions.vocab_size:
+        raise InputError(
+            f"{weights} was trained on {dimensions.vocab_size} ability tokens, but {vocab} holds {len(vocabulary)}; "
+            "give the vocabulary of this checkpoint"
+        )
+    if "<PAD>" not in vocabulary:
+        raise InputError(f"{vocab} holds no <PAD> token")
+    if said is not None and said != vocabulary["<PAD>"]:
+        raise InputError(f"<PAD> is {vocabulary['<PAD>']} in {vocab}, but {PARAMS_FILE} beside {weights} says {said}")
+    return vocabulary["<PAD>"]
+
+
+def _read_ids(path: Path) -> dict[str, int]:
+    try:
+        ids = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a vocabulary: {error}") from error
+    if not isinstance(ids, dict):
+        raise InputError(f"{path} is not a vocabulary: it holds {type(ids).__name__}, not token names with their ids")
+    return ids
+
+
+def _refuse_other_weapons(dimensions: SplatGPTDimensions, vocab: Path | None, weights: Path) -> None:
+    if vocab is None:
+        return
+    n_weapons = len(_read_ids(vocab))
+    if n_weapons != dimensions.weapon_vocab_size:
+        raise InputError(
+            f"{weights} was trained on {dimensions.weapon_vocab_size} weapons, but {vocab} holds {n_weapons}; "
+            "give the weapon vocabulary of this checkpoint"
+        )
+
+
+def _refuse_other_tensors(model: SplatGPT, tensors: Mapping[str, Tensor], weights: Path) -> None:
+    """Explain key by key how tensors differ from what a SplatGPT of these sizes has."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wrong = [f"{name} is missing" for name in wanted if name not in tensors]
+    wrong += [f"{name} is not part of the architecture" for name in tensors if name not in wanted]
+    wrong += [
+        f"{name} has shape {tuple(tensors[name].shape)} instead of {shape}"
+        for name, shape in wanted.items()
+        if name in tensors and tuple(tensors[name].shape) != shape
+    ]
+    wrong += [
+        f"{name} holds {tensors[name].dtype} instead of floating point numbers"
+        for name in wanted
+        if name in tensors and not tensors[name].is_floating_point()
+    ]
+    if wrong:
+        raise InputError(f"{weights} is not a SplatGPT of {_in_words(model.dimensions)}: {_listed(wrong)}")
+
+
+def _refuse_non_finite(tensors: Mapping[str, Tensor], weights: Path) -> None:
+    wrong = [
+        f"{name} ({n_bad} of {tensor.numel()})"
+        for name, tensor in tensors.items()
+        if (n_bad := int((~torch.isfinite(tensor)).sum()))
+    ]
+    if wrong:
+        raise InputError(
+            f"{weights} holds NaN or infinite weights, as a training that diverged leaves: {_listed(wrong)}"
+        )
+
+
+def _in_words(dimensions: SplatGPTDimensions) -> str:
+    return (
+        f"embedding {dimensions.embedding_dim}, hidden {dimensions.hidden_dim}, {dimensions.num_layers} layers, "
+        f"{dimensions.num_inducing_points} inducing points, {'with' if dimensions.use_layer_norm else 'without'} layer norm"
+    )
+
+
+def _listed(wrong: list[str]) -> str:
+    rest = len(wrong) - _PROBLEMS_SHOWN
+    return "; ".join(wrong[:_PROBLEMS_SHOWN]) + (f"; and {rest} more" if rest > 0 else "")
