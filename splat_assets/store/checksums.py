@@ -1,0 +1,36 @@
+"""crc32c of activations: 4 bytes per feature and per sample that every read is checked against."""
+
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+
+def crc32c_of(ids: npt.NDArray[Any], values: npt.NDArray[np.float32]) -> int:
+    """The crc32c over the bytes of ids followed by the bytes of values (both C-contiguous, little-endian)."""
+    return int(google_crc32c.extend(google_crc32c.value(ids), values))
+
+
+def crc32c_of_ranges(
+    indptr: npt.NDArray[np.int64], ids: npt.NDArray[Any], values: npt.NDArray[np.float32]
+) -> npt.NDArray[np.uint32]:
+    """The crc32c of each range indptr[i]..indptr[i + 1] of ids and values: uint32, shape (indptr.size - 1,)."""
+    id_bytes = np.ascontiguousarray(ids).view(np.uint8)
+    value_bytes = np.ascontiguousarray(values).view(np.uint8)
+    id_ends = (indptr * ids.dtype.itemsize).tolist()
+    value_ends = (indptr * values.dtype.itemsize).tolist()
+    start, extend = google_crc32c.value, google_crc32c.extend
+    found = [
+        extend(start(id_bytes[i0:i1]), value_bytes[v0:v1])
+        for i0, i1, v0, v1 in zip(id_ends, id_ends[1:], value_ends, value_ends[1:], strict=False)
+    ]
+    return np.array(found, dtype=np.uint32)
+
+
+def crc32c_of_bytes(*parts: npt.NDArray[Any]) -> int:
+    """The crc32c over the bytes of the C-contiguous arrays, one after the other."""
+    crc = 0
+    for part in parts:
+        crc = google_crc32c.extend(crc, part)
+    return int(crc)

@@ -1,0 +1,56 @@
+"""What the disk may do to a writer or a reader: no space, no permission, a file that ends too early."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from splat_assets.store.errors import CorruptStoreError, StoreError
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class DiskFullError(StoreError):
+    """No space is left for what was to be written."""
+
+
+@contextmanager
+def explaining_write_errors(what: str, where: Path) -> Iterator[None]:
+    """Turn "no space" and "not allowed" of anything written inside into one sentence that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise DiskFullError(
+                f"no space left for {what} in {where} ({_free(where)} free): free some space and run the step again; "
+                "what was finished before is untouched"
+            ) from error
+        if error.errno in _NOT_WRITABLE:
+            raise StoreError(f"{what} cannot be written in {where}: {error.strerror}; allow writing there") from error
+        raise
+
+
+def _free(where: Path) -> str:
+    there = next(path for path in (where, *where.parents) if path.exists())
+    return f"{shutil.disk_usage(there).free / 2**20:,.1f} MiB"
+
+
+def read_exactly(descriptor: int, into: npt.NDArray[Any], offset: int, where: Path | str) -> None:
+    """Fill the C-contiguous array with the file's bytes from offset on; CorruptStoreError when it ends before that."""
+    view = into.view(np.uint8).data
+    done = 0
+    while done < len(view):
+        got = os.preadv(descriptor, [view[done:]], offset + done)
+        if got == 0:
+            raise CorruptStoreError(
+                f"{where} ends at byte {offset + done} where bytes {offset} to {offset + len(view)} were expected: "
+                "it was cut short; make it again from its source"
+            )
+        done += got

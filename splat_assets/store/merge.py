@@ -1,0 +1,161 @@
+"""Writes the sparse store from rows: transpose segment by segment, then join the segments feature by feature.
+
+Nothing is sorted: within a feature, sample ids grow from segment to segment as they do in the source. Memory is bounded by a
+segment, by a block of features and by the shards being filled, never by the dataset. Reading is in `sparse`.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from splat_assets.progress import Progress, SilentProgress
+from splat_assets.store.activations import RowReader, feature_id_dtype, sample_id_dtype
+from splat_assets.store.checksums import crc32c_of_ranges
+from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.files import files_below, replacing_folder
+from splat_assets.store.segments import ResumableRows, Segment, build_segments
+from splat_assets.store.sparse_layout import BY_FEATURE, BY_SAMPLE, Chunking, SparseLayout, checked_profile
+
+MEMORY_LIMIT_BYTES = 512 * 2**20
+
+# Bytes per activation at the peak of each phase, counted over the arrays alive at the same time: rows read (6), their joined
+# copy (8) and the transpose (8) while a segment is built, and room for the allocator; parts, joined copy and result of a block.
+_SEGMENT_BYTES = 40
+_BLOCK_BYTES = 160
+
+
+@dataclass(frozen=True, slots=True)
+class SparseWritten:
+    """What was written."""
+
+    n_samples: int
+    n_features: int
+    nnz: int
+    size_bytes: int
+
+
+def write_sparse_store(
+    source: RowReader,
+    target: Path | str,
+    profile: str = "raw",
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    progress: Progress | None = None,
+    scratch: Path | None = None,
+    chunking: Chunking | None = None,
+) -> SparseWritten:
+    """Write `activations.zarr` at target, both orientations, from the source's rows; target appears whole or not at all.
+
+    profile: `raw` (uncompressed, read by byte range) or `compact` (pcodec). memory_limit_bytes: bounds segments and blocks;
+    the shards being filled (at most 2 x 64 MiB) come on top when it is small. scratch: a folder for segments, as large as the
+    activations themselves; by default a sibling of target. It is removed at the end; after a kill it lets the next call go on
+    with finished segments, when the source says what it is (`RawActivations` does). The same rows give the same bytes
+    whatever the limit, the scratch folder, and the kills on the way.
+
+    Raises InputError for an unknown profile, InvalidActivationsError for rows that break a promise, DiskFullError.
+    """
+    target = Path(target)
+    progress = progress or SilentProgress()
+    checked = checked_profile(profile)
+    scratch = scratch or target.parent / f".staging-segments-{target.name}"
+    _remove_unfinished(target)
+    with explaining_write_errors("the sparse store", target.parent):
+        segments = build_segments(source, scratch, max(1, memory_limit_bytes // _SEGMENT_BYTES), progress)
+        with replacing_folder(target) as aside:
+            layout = SparseLayout(aside, source.n_samples, source.n_features, checked, chunking or Chunking())
+            nnz = sum(segment.nnz for segment in segments)
+            _write_by_sample(layout, segments, source, nnz, progress)
+            _write_by_feature(layout, segments, source, nnz, max(1, memory_limit_bytes // _BLOCK_BYTES), progress)
+            layout.finish(
+                {
+                    "n_samples": source.n_samples,
+                    "n_features": source.n_features,
+                    "nnz": nnz,
+                    "source": source.fingerprint if isinstance(source, ResumableRows) else None,
+                }
+            )
+            size_bytes = sum(path.stat().st_size for path in files_below(aside))
+    shutil.rmtree(scratch)
+    return SparseWritten(source.n_samples, source.n_features, nnz, size_bytes)
+
+
+def _remove_unfinished(target: Path) -> None:
+    """A killed writer of this very target leaves a folder that nobody will finish."""
+    for left in target.parent.glob(f".staging-*-{target.name}"):
+        if left.name != f".staging-segments-{target.name}":
+            shutil.rmtree(left)
+
+
+def _write_by_sample(
+    layout: SparseLayout, segments: list[Segment], source: RowReader, nnz: int, progress: Progress
+) -> None:
+    ids = layout.array(f"{BY_SAMPLE}/indices", nnz, feature_id_dtype(source.n_features), "nnz", packed=True)
+    values = layout.array(f"{BY_SAMPLE}/data", nnz, np.float32, "nnz", packed=True)
+    lengths, crcs = [np.zeros(0, np.int64)], [np.zeros(0, np.uint32)]
+    with progress.task("write by sample", nnz, "activations") as task:
+        for segment in segments:
+            matrix = segment.by_sample()
+            feature_ids = matrix.indices.astype(feature_id_dtype(source.n_features))
+            ids.append(feature_ids)
+            values.append(matrix.data)
+            indptr = matrix.indptr.astype(np.int64)
+            lengths.append(np.diff(indptr))
+            crcs.append(crc32c_of_ranges(indptr, feature_ids, matrix.data))
+            task.advance(segment.nnz)
+    ids.close()
+    values.close()
+    n_active = np.concatenate(lengths)
+    layout.whole(f"{BY_SAMPLE}/indptr", _offsets(n_active), "indptr")
+    layout.whole("obs/n_active", n_active.astype(np.int32), "sample")
+    layout.whole("obs/crc32c", np.concatenate(crcs), "sample")
+
+
+def _write_by_feature(
+    layout: SparseLayout, segments: list[Segment], source: RowReader, nnz: int, block_nnz: int, progress: Progress
+) -> None:
+    n_active = np.zeros(source.n_features, dtype=np.int64)
+    for segment in segments:
+        n_active += np.diff(segment.indptr(0, source.n_features))
+    indptr = _offsets(n_active)
+    id_dtype = sample_id_dtype(source.n_samples)
+    ids = layout.array(f"{BY_FEATURE}/indices", nnz, id_dtype, "nnz", packed=True)
+    values = layout.array(f"{BY_FEATURE}/data", nnz, np.float32, "nnz", packed=True)
+    crcs = [np.zeros(0, np.uint32)]
+    with progress.task("write by feature", nnz, "activations") as task:
+        for first, last in _feature_blocks(indptr, block_nnz):
+            sample_ids, found = _joined([segment.features(first, last) for segment in segments])
+            sample_ids = sample_ids.astype(id_dtype, copy=False)
+            ids.append(sample_ids)
+            values.append(found)
+            crcs.append(crc32c_of_ranges(indptr[first : last + 1] - indptr[first], sample_ids, found))
+            task.advance(found.size)
+    ids.close()
+    values.close()
+    layout.whole(f"{BY_FEATURE}/indptr", indptr, "indptr")
+    layout.whole("var/n_active", n_active, "feature")
+    layout.whole("var/crc32c", np.concatenate(crcs), "feature")
+
+
+def _joined(parts: list[sp.csr_array]) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
+    """Sample ids and values of a block of features over all segments, feature by feature, ids shifted to the dataset's."""
+    whole = parts[0] if len(parts) == 1 else sp.hstack(parts, format="csr")
+    return whole.indices, whole.data
+
+
+def _feature_blocks(indptr: npt.NDArray[np.int64], block_nnz: int) -> Iterator[tuple[int, int]]:
+    """Runs of features of at most block_nnz activations, at least one feature each."""
+    first, n_features = 0, indptr.size - 1
+    while first < n_features:
+        last = int(np.searchsorted(indptr, indptr[first] + block_nnz, side="right")) - 1
+        last = min(max(last, first + 1), n_features)
+        yield first, last
+        first = last
+
+
+def _offsets(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])

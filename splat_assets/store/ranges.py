@@ -1,0 +1,189 @@
+"""Ranges of a one-dimensional Zarr array, by byte offset where its shards allow it, through zarr otherwise.
+
+An uncompressed shard whose inner chunks lie one after the other is the raw array followed by an index. Opening checks that
+this holds, shard by shard; from then on a range is one read per shard it touches, with no zarr call.
+"""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import BytesCodec, ShardingCodec
+
+from splat_assets.store.checksums import crc32c_of_bytes
+from splat_assets.store.disk import read_exactly
+from splat_assets.store.errors import CorruptStoreError
+
+logger = logging.getLogger(__name__)
+
+_MOST_DESCRIPTORS = 128
+
+
+class RangeReader(Protocol):
+    """Consecutive elements of an array."""
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Elements start..stop - 1 as a new array; raises CorruptStoreError when they are not there in full."""
+        ...
+
+    def file_of(self, element: int) -> Path:
+        """The file that holds the element."""
+        ...
+
+
+class ZarrRanges:
+    """Any one-dimensional array, through zarr: correct for every codec, milliseconds slower."""
+
+    def __init__(self, array: zarr.Array[Any], folder: Path) -> None:
+        """folder is where the array lies."""
+        self._array = array
+        self._folder = folder
+        self._per_file = (array.shards or array.chunks)[0]
+        for shard in range(-(-array.shape[0] // self._per_file)):
+            if not (folder / "c" / str(shard)).is_file():
+                raise CorruptStoreError(f"{folder / 'c' / str(shard)} is missing")
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Elements start..stop - 1."""
+        if start == stop:
+            return np.empty(0, dtype=self._array.dtype)
+        try:
+            return np.asarray(self._array[start:stop])
+        except (ValueError, RuntimeError, OSError) as error:
+            raise CorruptStoreError(f"{self.file_of(start)} cannot be decoded: {error}") from error
+
+    def file_of(self, element: int) -> Path:
+        """The file that holds the element."""
+        return self._folder / "c" / str(element // self._per_file)
+
+
+@dataclass(frozen=True, slots=True)
+class _Geometry:
+    """How many elements there are in all, per inner chunk, and per shard."""
+
+    n_elements: int
+    inner: int
+    shard: int
+
+    def chunks_in(self, shard: int) -> int:
+        return -(-min(self.shard, self.n_elements - shard * self.shard) // self.inner)
+
+    @property
+    def n_shards(self) -> int:
+        return -(-self.n_elements // self.shard)
+
+
+class ShardRanges:
+    """An array whose shards are the raw array followed by an index. Safe to use from threads.
+
+    The first descriptors are kept open, so a version that is removed meanwhile stays readable; shards beyond those are opened
+    for each read.
+    """
+
+    def __init__(self, folder: Path, dtype: np.dtype[Any], geometry: _Geometry, descriptors: list[int]) -> None:
+        """Take over the descriptors of the first shards."""
+        self._folder = folder
+        self._dtype = dtype
+        self._geometry = geometry
+        self._descriptors = descriptors
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Elements start..stop - 1."""
+        found = np.empty(stop - start, dtype=self._dtype)
+        size, per_shard, done = self._dtype.itemsize, self._geometry.shard, 0
+        while done < found.size:
+            shard, within = divmod(start + done, per_shard)
+            taken = min(found.size - done, per_shard - within)
+            self._read_shard(shard, found[done : done + taken], within * size)
+            done += taken
+        return found
+
+    def _read_shard(self, shard: int, into: npt.NDArray[Any], offset: int) -> None:
+        path = self._folder / "c" / str(shard)
+        if shard < len(self._descriptors):
+            read_exactly(self._descriptors[shard], into, offset, path)
+            return
+        descriptor = _open(path)
+        try:
+            read_exactly(descriptor, into, offset, path)
+        finally:
+            os.close(descriptor)
+
+    def file_of(self, element: int) -> Path:
+        """The file that holds the element."""
+        return self._folder / "c" / str(element // self._geometry.shard)
+
+    def __del__(self) -> None:
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+
+
+def open_ranges(array: zarr.Array[Any], folder: Path) -> RangeReader:
+    """The fastest reader that is correct for the array at folder; CorruptStoreError when a shard is missing or cut short."""
+    geometry = _contiguous_geometry(array)
+    if geometry is None:
+        return ZarrRanges(array, folder)
+    dtype = np.dtype(array.dtype)
+    descriptors: list[int] = []
+    for shard in range(geometry.n_shards):
+        path = folder / "c" / str(shard)
+        descriptor = _open(path)
+        keep = shard < _MOST_DESCRIPTORS
+        if keep:
+            descriptors.append(descriptor)
+        try:
+            sequential = _is_sequential(descriptor, path, geometry, shard, dtype.itemsize)
+        finally:
+            if not keep:
+                os.close(descriptor)
+        if not sequential:
+            logger.warning("%s is laid out in another order than expected: reading through zarr, slower", path)
+            for opened in descriptors:
+                os.close(opened)
+            return ZarrRanges(array, folder)
+    return ShardRanges(folder, dtype, geometry, descriptors)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise CorruptStoreError(f"{path} is missing") from error
+
+
+def _contiguous_geometry(array: zarr.Array[Any]) -> _Geometry | None:
+    """The geometry when shards hold little-endian values and nothing else, or None."""
+    codecs = array.metadata.codecs if array.metadata.zarr_format == 3 else ()
+    if len(codecs) != 1 or not isinstance(codecs[0], ShardingCodec) or array.ndim != 1:
+        return None
+    sharding = codecs[0]
+    if len(sharding.codecs) != 1 or not isinstance(sharding.codecs[0], BytesCodec):
+        return None
+    plain = np.dtype(array.dtype).newbyteorder("<") == np.dtype(array.dtype)
+    at_end = sharding.index_location.value == "end"
+    names = [type(codec).__name__ for codec in sharding.index_codecs]
+    if not (plain and at_end and names == ["BytesCodec", "Crc32cCodec"]):
+        return None
+    assert array.shards is not None
+    return _Geometry(array.shape[0], array.chunks[0], array.shards[0])
+
+
+def _is_sequential(descriptor: int, path: Path, geometry: _Geometry, shard: int, itemsize: int) -> bool:
+    """Whether the shard's index says: chunk after chunk from byte 0. Raises CorruptStoreError when the index is damaged."""
+    n_entries = geometry.shard // geometry.inner
+    tail = np.empty(n_entries * 16 + 4, dtype=np.uint8)
+    offset = os.fstat(descriptor).st_size - tail.size
+    if offset < 0:
+        raise CorruptStoreError(f"{path} is too short to be a shard: it was cut short")
+    read_exactly(descriptor, tail, offset, path)
+    if crc32c_of_bytes(tail[:-4]) != int(tail[-4:].view("<u4")[0]):
+        raise CorruptStoreError(f"{path} has a damaged index: it was cut short or changed")
+    used = tail[:-4].view("<u8").reshape(n_entries, 2)[: geometry.chunks_in(shard)]
+    chunk_bytes = geometry.inner * itemsize
+    expected = np.arange(used.shape[0], dtype=np.uint64) * np.uint64(chunk_bytes)
+    return bool((used[:, 0] == expected).all() and (used[:, 1] == chunk_bytes).all())

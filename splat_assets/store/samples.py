@@ -1,0 +1,121 @@
+"""The table of samples: its columns, what must hold for it, and a layout from which single rows are taken quickly.
+
+Row number = `global_index` = sample id. Parquet is what people and engines read; the Arrow file beside it holds the same rows
+uncompressed in one record batch, so that a take of some rows touches only those.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.ipc
+
+from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError, SampleNotFoundError
+from splat_assets.store.files import replacing_file
+
+_COLUMNS: dict[str, pl.DataType] = {
+    "global_index": pl.Int64(),
+    "sample_id": pl.Int64(),
+    "source_row": pl.Int64(),
+    "kind": pl.String(),
+    "is_null": pl.Boolean(),
+    "split": pl.String(),
+    "weapon_id_token": pl.Int32(),
+    "weapon_name": pl.String(),
+    "tokens": pl.List(pl.Int32()),
+    "token_position": pl.Int32(),
+}
+SAMPLE_SCHEMA = pl.Schema(_COLUMNS)
+"""global_index: the sample's id in the dataset, 0..n-1. sample_id: its row within its shard. source_row: the data row it comes
+from, -1 for none. kind: build, null or masked. split: train, validation, test or none. tokens: ids of the base model's
+vocabulary. token_position: -1 unless a sample is one position of a build."""
+
+KINDS = ("build", "null", "masked")
+SPLITS = ("train", "validation", "test", "none")
+
+
+def checked_samples(samples: pl.DataFrame, first_row: int, where: str) -> pl.DataFrame:
+    """The table with its columns in order; raises InvalidActivationsError when it is not SAMPLE_SCHEMA from first_row on."""
+    found = {name: samples.schema.get(name) for name in SAMPLE_SCHEMA}
+    wrong = [
+        f"{name} is {found[name]} instead of {dtype}" for name, dtype in SAMPLE_SCHEMA.items() if found[name] != dtype
+    ]
+    if wrong:
+        raise InvalidActivationsError(f"{where}: the sample table does not have the agreed columns: {'; '.join(wrong)}")
+    samples = samples.select(SAMPLE_SCHEMA.names())
+    empty = [name for name in SAMPLE_SCHEMA if samples[name].null_count()]
+    if empty:
+        raise InvalidActivationsError(f"{where}: the sample table has missing values in {', '.join(empty)}")
+    running = np.arange(first_row, first_row + samples.height)
+    off = np.flatnonzero(samples["global_index"].to_numpy() != running)
+    if off.size:
+        raise InvalidActivationsError(
+            f"{where}: row {off[0]} has global_index {samples['global_index'][int(off[0])]} instead of {running[off[0]]}"
+        )
+    for column, allowed in (("kind", KINDS), ("split", SPLITS)):
+        strange = sorted(set(samples[column].unique()) - set(allowed))
+        if strange:
+            raise InvalidActivationsError(f"{where}: {column} {strange[0]!r} is none of {', '.join(allowed)}")
+    return samples
+
+
+def write_samples(samples: pl.DataFrame, folder: Path) -> tuple[Path, Path]:
+    """Write `samples.parquet` and `samples.arrow` below folder, each atomically, and return both paths.
+
+    Raises InvalidActivationsError unless the table is SAMPLE_SCHEMA with global_index 0..n-1.
+    """
+    samples = checked_samples(samples, 0, "samples.parquet").rechunk()
+    parquet, arrow = folder / "samples.parquet", folder / "samples.arrow"
+    with explaining_write_errors("the table of samples", folder):
+        with replacing_file(parquet) as aside:
+            samples.write_parquet(aside, compression="zstd")
+        with replacing_file(arrow) as aside:
+            _write_one_batch(samples, aside)
+    return parquet, arrow
+
+
+def _write_one_batch(samples: pl.DataFrame, path: Path) -> None:
+    table = samples.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        for batch in table.to_batches():
+            writer.write_batch(batch)
+
+
+class SampleTable:
+    """Rows of a `samples.arrow` by sample id. The file is mapped: it must not change while it is open."""
+
+    def __init__(self, path: Path) -> None:
+        """Map the file; raises LayoutError when it is not there, CorruptStoreError when it is no Arrow file."""
+        if not path.is_file():
+            raise LayoutError(f"{path} is not there: the samples were not written with this store")
+        self.path = path
+        try:
+            self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        except pa.ArrowException as error:
+            raise CorruptStoreError(f"{path} cannot be read as an Arrow file: {error}") from error
+
+    @property
+    def n_samples(self) -> int:
+        """The number of rows."""
+        return int(self._table.num_rows)
+
+    def all(self) -> pl.DataFrame:
+        """Every row, in sample order."""
+        return _as_polars(self._table)
+
+    def take(self, sample_ids: npt.ArrayLike) -> pl.DataFrame:
+        """The rows of these samples, in this order; raises SampleNotFoundError for an id outside 0..n_samples - 1."""
+        ids = np.asarray(sample_ids, dtype=np.int64).reshape(-1)
+        outside = ids[(ids < 0) | (ids >= self.n_samples)]
+        if outside.size:
+            raise SampleNotFoundError(int(outside[0]), self.n_samples, self.path)
+        return _as_polars(self._table.take(pa.array(ids)))
+
+
+def _as_polars(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame.cast(SAMPLE_SCHEMA)

@@ -1,0 +1,169 @@
+"""Reads the sparse store: one feature, one sample, or all rows in order, each range checked against its crc32c."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidationError
+
+from splat_assets.store.activations import Activations, SampleFeatures, SparseRows
+from splat_assets.store.checksums import crc32c_of, crc32c_of_ranges
+from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, LayoutError, SampleNotFoundError
+from splat_assets.store.ranges import RangeReader, open_ranges
+from splat_assets.store.sparse_layout import ATTRIBUTES, BY_FEATURE, BY_SAMPLE, FORMAT_VERSION, accepting_pcodec
+
+
+@dataclass(frozen=True)
+class _Orientation:
+    """One of the two sparse matrices: ranges of ids and values, their borders and checksums."""
+
+    folder: Path
+    indptr: npt.NDArray[np.int64]
+    crc32c: npt.NDArray[np.uint32]
+    ids: RangeReader
+    values: RangeReader
+
+    def read(self, first: int, last: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
+        lo, hi = int(self.indptr[first]), int(self.indptr[last])
+        return self.ids.read(lo, hi), self.values.read(lo, hi)
+
+    def files_of(self, i: int) -> str:
+        """The files that hold range i, for a message."""
+        lo, hi = int(self.indptr[i]), max(int(self.indptr[i + 1]) - 1, int(self.indptr[i]))
+        files = [part.file_of(at) for part in (self.ids, self.values) for at in (lo, hi)]
+        return ", ".join(dict.fromkeys(str(path) for path in files))
+
+
+class SparseReader:
+    """An `activations.zarr`, by feature and by sample. Keeps no cache but the range borders; safe to use from threads."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Open the store and check what is cheap: form, files of the by-feature half, borders.
+
+        Raises LayoutError when path is no sparse store, CorruptStoreError when a file is missing or cut short.
+        """
+        self.path = Path(path)
+        self._root = _open_group(self.path)
+        facts = self._facts()
+        self._n_samples, self._n_features = int(facts["n_samples"]), int(facts["n_features"])
+        self.nnz = int(facts["nnz"])
+        self.profile = str(facts["profile"])
+        self.source = facts.get("source")
+        self._by_feature = self._orientation(BY_FEATURE, "var", self._n_features)
+
+    def _facts(self) -> Mapping[str, Any]:
+        facts = self._root.attrs.asdict().get(ATTRIBUTES)
+        if not isinstance(facts, Mapping) or not {"n_samples", "n_features", "nnz", "profile"} <= facts.keys():
+            raise LayoutError(f"{self.path} is a Zarr group, but not a sparse store of activations")
+        if facts["format_version"] != FORMAT_VERSION:
+            raise LayoutError(
+                f"{self.path} is of format version {facts['format_version']}; this program reads version {FORMAT_VERSION}"
+            )
+        return facts
+
+    @property
+    def n_features(self) -> int:
+        """The number of features, dead ones included."""
+        return self._n_features
+
+    @property
+    def n_samples(self) -> int:
+        """The number of samples, those without any activation included."""
+        return self._n_samples
+
+    @property
+    def feature_n_active(self) -> npt.NDArray[np.int64]:
+        """On how many samples each feature fires: int64, shape (n_features,)."""
+        return np.diff(self._by_feature.indptr)
+
+    @property
+    def feature_crc32c(self) -> npt.NDArray[np.uint32]:
+        """The crc32c of each feature's sample ids (int32) and values (float32): uint32, shape (n_features,)."""
+        return self._by_feature.crc32c
+
+    @property
+    def sample_n_active(self) -> npt.NDArray[np.int64]:
+        """How many features fire on each sample: int64, shape (n_samples,)."""
+        return np.diff(self._by_sample.indptr)
+
+    def read(self, feature_id: int) -> Activations:
+        """One feature; FeatureNotFoundError when it is outside, CorruptStoreError when its bytes are not those written."""
+        if not 0 <= feature_id < self._n_features:
+            raise FeatureNotFoundError(feature_id, self._n_features, self.path)
+        half = self._by_feature
+        ids, values = half.read(feature_id, feature_id + 1)
+        if crc32c_of(ids, values) != half.crc32c[feature_id]:
+            raise CorruptStoreError(
+                f"feature {feature_id} of {self.path} fails its crc32c: its bytes in {half.files_of(feature_id)} are not "
+                "those that were written; make the store again or go back to the version before"
+            )
+        return Activations(ids, values)
+
+    def sample(self, sample_id: int) -> SampleFeatures:
+        """The features of one sample; SampleNotFoundError, CorruptStoreError as in `read`."""
+        if not 0 <= sample_id < self._n_samples:
+            raise SampleNotFoundError(sample_id, self._n_samples, self.path)
+        rows = self._checked_rows(sample_id, sample_id + 1)
+        return SampleFeatures(rows.feature_ids, rows.values)
+
+    def rows(self, block_rows: int, start: int = 0) -> Iterator[SparseRows]:
+        """All samples from `start` on, in blocks of block_rows (the last one may be shorter), each row checked."""
+        for lo in range(start, self._n_samples, block_rows):
+            yield self._checked_rows(lo, min(lo + block_rows, self._n_samples))
+
+    def _checked_rows(self, first: int, last: int) -> SparseRows:
+        half = self._by_sample
+        ids, values = half.read(first, last)
+        indptr = half.indptr[first : last + 1] - half.indptr[first]
+        wrong = np.flatnonzero(crc32c_of_ranges(indptr, ids, values) != half.crc32c[first:last])
+        if wrong.size:
+            sample_id = first + int(wrong[0])
+            raise CorruptStoreError(
+                f"sample {sample_id} of {self.path} fails its crc32c: its bytes in {half.files_of(sample_id)} are not "
+                "those that were written; make the store again or go back to the version before"
+            )
+        return SparseRows(indptr, ids, values)
+
+    @cached_property
+    def _by_sample(self) -> _Orientation:
+        return self._orientation(BY_SAMPLE, "obs", self._n_samples)
+
+    def _orientation(self, name: str, axis: str, length: int) -> _Orientation:
+        indptr = self._whole(f"{name}/indptr", length + 1)
+        crc32c = self._whole(f"{axis}/crc32c", length)
+        if indptr[0] != 0 or indptr[-1] != self.nnz or (np.diff(indptr) < 0).any():
+            raise CorruptStoreError(f"{self.path / name / 'indptr'} does not run from 0 to {self.nnz}")
+        n_active = self._whole(f"{axis}/n_active", length)
+        if (np.diff(indptr) != n_active).any():
+            wrong = int(np.flatnonzero(np.diff(indptr) != n_active)[0])
+            raise CorruptStoreError(f"{self.path}: {name}/indptr and {axis}/n_active disagree at {wrong}")
+        ids, values = (self._ranges(f"{name}/{part}", self.nnz) for part in ("indices", "data"))
+        return _Orientation(self.path / name, indptr, crc32c, ids, values)
+
+    def _whole(self, name: str, length: int) -> npt.NDArray[Any]:
+        return self._ranges(name, length).read(0, length)
+
+    def _ranges(self, name: str, length: int) -> RangeReader:
+        try:
+            with accepting_pcodec():
+                array = self._root[name]
+        except KeyError as error:
+            raise CorruptStoreError(f"{self.path / name} is missing") from error
+        if not isinstance(array, zarr.Array) or array.shape != (length,):
+            raise CorruptStoreError(f"{self.path / name} is not an array of {length} elements")
+        return open_ranges(array, self.path / name)
+
+
+def _open_group(path: Path) -> zarr.Group:
+    try:
+        with accepting_pcodec():
+            return zarr.open_group(path, mode="r", zarr_format=3)
+    except (FileNotFoundError, GroupNotFoundError, ContainsArrayError, NodeTypeValidationError) as error:
+        raise LayoutError(f"{path} is not a sparse store: there is no Zarr group") from error
+    except (ValueError, KeyError) as error:
+        raise CorruptStoreError(f"{path / 'zarr.json'} cannot be read: {error}") from error
