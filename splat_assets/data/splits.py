@@ -1,0 +1,60 @@
+"""Train, validation and test: seeded, and grouped so that equal builds never stand on both sides.
+
+A group is a weapon with a token set. Its split depends on nothing but the seed and itself: not on the order of rows, and
+not on what else the file holds, so a build keeps its split when the dataset grows.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from splat_assets.data.builds import SPLITS, Builds
+from splat_assets.errors import InputError
+
+_U64 = np.uint64
+
+
+def split_builds(builds: Builds, seed: int, validation: float = 0.1, test: float = 0.1) -> Builds:
+    """The same builds with `split` set; shares are expected shares of the groups.
+
+    Where a share above 0 happens to get no group (small datasets), the group whose number is nearest to it is moved there,
+    as long as there are at least three groups. Raises InputError for shares that leave nothing to train on.
+    """
+    if validation < 0 or test < 0 or validation + test >= 1:
+        raise InputError(f"split shares must be at least 0 and below 1 together: validation {validation}, test {test}")
+    groups, group_of = np.unique(group_hashes(builds, seed), return_inverse=True)
+    place = groups.astype(np.float64) / 2.0**64
+    split_of = np.zeros(groups.size, dtype=np.uint8)
+    split_of[place < test + validation] = SPLITS.index("validation")
+    split_of[place < test] = SPLITS.index("test")
+    if groups.size >= len(SPLITS):
+        _fill_empty_splits(split_of, validation, test)
+    return builds.with_split(split_of[group_of])
+
+
+def group_hashes(builds: Builds, seed: int) -> npt.NDArray[np.uint64]:
+    """uint64, shape (n,): a seeded hash of each build's weapon and token set, whatever the order of its tokens."""
+    salt = _mixed(np.array([seed], dtype=np.int64).astype(_U64))[0]
+    hashed = _mixed(builds.tokens.astype(_U64) ^ salt)
+    if not builds.n_builds:
+        return np.empty(0, dtype=_U64)
+    return _mixed(np.add.reduceat(hashed, builds.offsets[:-1]) ^ _mixed(builds.weapons.astype(_U64) + _U64(1) + salt))
+
+
+def _fill_empty_splits(split_of: npt.NDArray[np.uint8], validation: float, test: float) -> None:
+    """Give an empty test split the first group, an empty validation split the one after the test groups."""
+    train, wanted_validation, wanted_test = 0, 1, 2
+    if test > 0 and not (split_of == wanted_test).any():
+        split_of[0] = wanted_test
+    if validation > 0 and not (split_of == wanted_validation).any():
+        split_of[np.flatnonzero(split_of != wanted_test)[0]] = wanted_validation
+    if not (split_of == train).any():
+        split_of[-1] = train
+
+
+def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014), which spreads every input bit over all output bits."""
+    with np.errstate(over="ignore"):
+        x = x + _U64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> _U64(27))) * _U64(0x94D049BB133111EB)
+        return x ^ (x >> _U64(31))

@@ -1,0 +1,211 @@
+"""The tokenised file: one build per row, as token ids and a weapon id, checked before anything else sees it.
+
+Either tab-separated text with a header and the columns `ability_tags` (a JSON list of ids) and `weapon_id` (whatever the
+file's ending), or `.parquet` with the same columns as list<int> and int. Other columns are ignored. A build without
+abilities is the single token `<NULL>`. Every refusal names the data row, counted from 1 after the header.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from splat_assets.data.builds import Builds, offsets_of
+from splat_assets.domain.abilities import DOUBLER, highest_possible_ap
+from splat_assets.domain.tokens import ap_of_token
+from splat_assets.errors import InputError
+from splat_assets.store.files import replacing_file
+from splat_assets.store.vocabulary import Contexts, Vocabulary
+
+TAGS = "ability_tags"
+WEAPON = "weapon_id"
+
+_ID = r"(0|[1-9][0-9]{0,8})"
+_LIST_OF_IDS = rf"^\s*\[\s*{_ID}(\s*,\s*{_ID})*\s*\]\s*$"
+_EMPTY_LIST = r"^\s*\[\s*\]\s*$"
+
+
+def read_tokenised(path: Path, vocabulary: Vocabulary, contexts: Contexts) -> Builds:
+    """The builds of a tokenised file, all in split 0, with `source_row` = 0-based data row.
+
+    Raises InputError, naming the first row at fault, when the file is missing or has no rows, is not separated by tabs, or
+    has a row that is no list of ids, an id outside the vocabularies, an empty build, `<PAD>`, a repeated token, `<NULL>`
+    beside abilities, or more AP than a full build has (57; 66 with ability_doubler), by the highest rung of each ability.
+    """
+    raw = _read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
+    if not raw.weapons.size:
+        raise InputError(f"{path} has a header but no rows: a tokenised file needs at least one build")
+    builds = Builds(
+        tokens=_checked_ids(raw, vocabulary),
+        offsets=raw.offsets,
+        weapons=_checked_weapons(raw, contexts),
+        split=np.zeros(raw.weapons.size, dtype=np.uint8),
+        source_row=np.arange(raw.weapons.size, dtype=np.int64),
+    )
+    _check_builds(path, builds, vocabulary)
+    return builds
+
+
+def write_tokenised(path: Path, builds: Builds) -> None:
+    """Write builds as a tokenised file, atomically: Parquet when path ends in .parquet, else tab-separated text."""
+    frame = builds.to_frame().select(pl.col("tokens").alias(TAGS), pl.col("weapon").alias(WEAPON))
+    with replacing_file(path) as aside:
+        if path.suffix == ".parquet":
+            frame.write_parquet(aside, compression="zstd", statistics=False)
+            return
+        joined = pl.col(TAGS).cast(pl.List(pl.String)).list.join(", ")
+        frame = frame.with_columns(pl.concat_str(pl.lit("["), joined, pl.lit("]")).alias(TAGS))
+        frame.write_csv(aside, separator="\t", quote_style="never")
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """A file's columns before any id was compared with a vocabulary."""
+
+    path: Path
+    tokens: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    weapons: npt.NDArray[np.int64]
+
+    def row_of_token(self, position: int) -> int:
+        return int(np.searchsorted(self.offsets, position, side="right")) - 1
+
+
+def _read_text(path: Path) -> _Raw:
+    try:
+        frame = pl.read_csv(path, separator="\t", infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"cannot read the tokenised file {path}: {_reason(error)}") from error
+    _check_columns(path, frame)
+    tags, weapon = frame[TAGS], frame[WEAPON].str.strip_chars()
+    _refuse_empty(path, tags.str.contains(_EMPTY_LIST).fill_null(True))
+    _refuse(path, ~tags.str.contains(_LIST_OF_IDS), tags, f"{TAGS} must be a JSON list of token ids such as [3, 17]")
+    _refuse(path, ~weapon.str.contains(rf"^{_ID}$").fill_null(False), weapon, f"{WEAPON} must be a whole number")
+    lists = tags.str.replace_all(r"[\s\[\]]", "").str.split(",")
+    return _Raw(path, _ints(lists.explode()), offsets_of(lists.list.len().to_numpy()), _ints(weapon))
+
+
+def _read_parquet(path: Path) -> _Raw:
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"cannot read the tokenised file {path}: {_reason(error)}") from error
+    _check_columns(path, frame)
+    tags, weapon = frame[TAGS], frame[WEAPON]
+    inner = tags.dtype.inner if isinstance(tags.dtype, pl.List) else None
+    if inner is None or not inner.is_integer() or not weapon.dtype.is_integer():
+        raise InputError(
+            f"{path}: {TAGS} must be list<int> and {WEAPON} int, but they are {tags.dtype} and {weapon.dtype}"
+        )
+    _refuse_empty(path, (tags.list.len() == 0).fill_null(True))
+    _refuse(path, tags.list.eval(pl.element().is_null()).list.any(), tags, f"{TAGS} must not hold nulls")
+    _refuse(path, weapon.is_null(), weapon, f"{WEAPON} must be a whole number")
+    return _Raw(path, _ints(tags.explode()), offsets_of(tags.list.len().to_numpy()), _ints(weapon))
+
+
+def _check_columns(path: Path, frame: pl.DataFrame) -> None:
+    missing = [name for name in (TAGS, WEAPON) if name not in frame.columns]
+    if not missing:
+        return
+    separators = [
+        name for name, mark in (("commas", ","), ("semicolons", ";")) if any(mark in c for c in frame.columns)
+    ]
+    hint = f"; it looks separated by {separators[0]}, the separator is a tab" if separators else ""
+    raise InputError(f"{path} lacks the column {' and '.join(missing)}: its columns are {frame.columns}{hint}")
+
+
+def _checked_ids(raw: _Raw, vocabulary: Vocabulary) -> npt.NDArray[np.int32]:
+    outside = np.flatnonzero((raw.tokens < 0) | (raw.tokens >= len(vocabulary)))
+    if outside.size:
+        at = int(outside[0])
+        raise InputError(
+            f"{raw.path}, row {raw.row_of_token(at) + 1}: token id {raw.tokens[at]} is not in the vocabulary, which holds 0 to "
+            f"{len(vocabulary) - 1}{_and_others(outside.size, 'such id')}"
+        )
+    return raw.tokens.astype(np.int32)
+
+
+def _checked_weapons(raw: _Raw, contexts: Contexts) -> npt.NDArray[np.int32]:
+    outside = np.flatnonzero((raw.weapons < 0) | (raw.weapons >= len(contexts)))
+    if outside.size:
+        row = int(outside[0])
+        raise InputError(
+            f"{raw.path}, row {row + 1}: weapon_id {raw.weapons[row]} is not in the weapon vocabulary, which holds 0 to "
+            f"{len(contexts) - 1}{_and_others(outside.size, 'such row')}; {WEAPON} is the id there, not the game's number"
+        )
+    return raw.weapons.astype(np.int32)
+
+
+def _check_builds(path: Path, builds: Builds, vocabulary: Vocabulary) -> None:
+    """Raise InputError for the first build that no gear could be."""
+
+    def refuse(wrong: npt.NDArray[np.bool_], why: str) -> None:
+        rows = np.flatnonzero(wrong)
+        if rows.size:
+            raise InputError(f"{path}, row {rows[0] + 1}: {why}{_and_others(rows.size, 'such row')}")
+
+    refuse(_holding(builds, vocabulary.pad_id), f"it holds <PAD> (id {vocabulary.pad_id}), which only fills up batches")
+    refuse(_repeating(builds, len(vocabulary)), "it holds a token twice; a build is a set of tokens")
+    if vocabulary.null_id is not None:
+        beside = _holding(builds, vocabulary.null_id) & (builds.lengths > 1)
+        refuse(beside, f"it holds <NULL> (id {vocabulary.null_id}) beside abilities; <NULL> stands alone")
+    doubler = vocabulary.by_name.get(DOUBLER)
+    doubled = _holding(builds, doubler.id) if doubler else np.zeros(builds.n_builds, dtype=bool)
+    ap = least_ap(builds, vocabulary)
+    over = ap > np.where(doubled, highest_possible_ap(True), highest_possible_ap(False))
+    worst = int(ap[np.argmax(over)])
+    refuse(over, f"it has at least {worst} AP, more than a full build (57; 66 with ability_doubler)")
+
+
+def least_ap(builds: Builds, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
+    """int64, shape (n,): the AP that the highest rung of each ability adds up to; what was worn is at least that."""
+    groups = {name: number for number, name in enumerate(dict.fromkeys(token.group for token in vocabulary.tokens))}
+    group_of = np.array([groups[token.group] for token in vocabulary.tokens])
+    ap_of = np.array([ap_of_token(token.name) for token in vocabulary.tokens], dtype=np.int8)
+    highest = np.zeros((builds.n_builds, len(groups)), dtype=np.int8)
+    np.maximum.at(highest, (builds.build_of_token, group_of[builds.tokens]), ap_of[builds.tokens])
+    return highest.sum(axis=1, dtype=np.int64)
+
+
+def _holding(builds: Builds, token_id: int) -> npt.NDArray[np.bool_]:
+    found = np.zeros(builds.n_builds, dtype=bool)
+    found[builds.build_of_token[builds.tokens == token_id]] = True
+    return found
+
+
+def _repeating(builds: Builds, n_tokens: int) -> npt.NDArray[np.bool_]:
+    pairs = np.sort(builds.build_of_token * n_tokens + builds.tokens, kind="stable")
+    found = np.zeros(builds.n_builds, dtype=bool)
+    found[pairs[1:][pairs[1:] == pairs[:-1]] // n_tokens] = True
+    return found
+
+
+def _refuse_empty(path: Path, empty: pl.Series) -> None:
+    rows = empty.arg_true()
+    if len(rows):
+        raise InputError(
+            f"{path}, row {rows[0] + 1}: the build is empty{_and_others(len(rows), 'such row')}; a build without abilities is "
+            "the single token <NULL>"
+        )
+
+
+def _refuse(path: Path, wrong: pl.Series, values: pl.Series, rule: str) -> None:
+    rows = wrong.arg_true()
+    if len(rows):
+        shown = str(values[rows[0]])[:80]
+        raise InputError(f"{path}, row {rows[0] + 1}: {rule}, but it is {shown!r}{_and_others(len(rows), 'such row')}")
+
+
+def _ints(column: pl.Series) -> npt.NDArray[np.int64]:
+    values: npt.NDArray[np.int64] = column.cast(pl.Int64).to_numpy()
+    return values
+
+
+def _and_others(n: int, what: str) -> str:
+    return f" ({n - 1:,} more {what}{'s' if n > 2 else ''})" if n > 1 else ""
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error).splitlines()[0]

@@ -1,0 +1,71 @@
+"""How AP become tokens: cumulative coding, one token for every rung reached.
+
+12 AP of swim_speed_up are the tokens `swim_speed_up_3`, `_6` and `_12`; a main-only ability is its bare name. The AP of a
+token set is therefore the highest rung per ability, which is at most the AP that were worn.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from splat_assets.domain.abilities import MAIN_AP, MAIN_ONLY, RUNGS, STACKABLE
+from splat_assets.errors import InputError
+
+NULL = "<NULL>"
+"""Stands for a build without abilities."""
+
+PAD = "<PAD>"
+"""Fills up a batch."""
+
+_STACKABLE_TOKENS = {f"{ability}_{rung}": (ability, rung) for ability in STACKABLE for rung in RUNGS}
+
+ABILITY_TOKENS: tuple[str, ...] = (*_STACKABLE_TOKENS, *MAIN_ONLY)
+"""All 138 ability tokens: stackable abilities by rising rung, then the main-only ones."""
+
+
+def parse_token(name: str) -> tuple[str, int | None]:
+    """The group and level of a token name: (ability, rung) for a stackable one, else the name itself and None."""
+    return _STACKABLE_TOKENS.get(name, (name, None))
+
+
+def ap_of_token(name: str) -> int:
+    """What a token says its ability has at least: its rung, 10 for a main-only ability, 0 for any other name."""
+    if name in MAIN_ONLY:
+        return MAIN_AP
+    return _STACKABLE_TOKENS[name][1] if name in _STACKABLE_TOKENS else 0
+
+
+def tokens_of_ap(ap: Mapping[str, int]) -> list[str]:
+    """The token names of a build, given the AP of each ability; `[NULL]` when none has any.
+
+    Stackable abilities come in the order of STACKABLE with rising rungs, main-only ones after them. Raises InputError for an
+    ability that does not exist or for negative AP. Whether gear can hold the AP is asked of `builds.why_illegal`.
+    """
+    for ability, amount in ap.items():
+        if ability not in STACKABLE and ability not in MAIN_ONLY:
+            raise InputError(f"{ability!r} is not an ability; the {len(STACKABLE) + len(MAIN_ONLY)} known: {_known()}")
+        if amount < 0:
+            raise InputError(f"{ability} has {amount} AP; AP are never negative")
+    names = [f"{ability}_{rung}" for ability in STACKABLE for rung in RUNGS if rung <= ap.get(ability, 0)]
+    names += [ability for ability in MAIN_ONLY if ap.get(ability, 0) > 0]
+    return names or [NULL]
+
+
+def ap_of_tokens(names: Iterable[str]) -> dict[str, int]:
+    """The AP of a token set: highest rung per stackable ability, 10 per main-only one; NULL and PAD add nothing.
+
+    Raises InputError for a name that is not a token of the game.
+    """
+    ap: dict[str, int] = {}
+    for name in names:
+        if name in (NULL, PAD):
+            continue
+        group, level = parse_token(name)
+        if level is None and group not in MAIN_ONLY:
+            raise InputError(
+                f"{name!r} is not a token: neither <ability>_<rung> with a rung of {RUNGS} nor a main-only ability"
+            )
+        ap[group] = max(ap.get(group, 0), MAIN_AP if level is None else level)
+    return ap
+
+
+def _known() -> str:
+    return ", ".join((*STACKABLE, *MAIN_ONLY))
