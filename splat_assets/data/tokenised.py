@@ -166,7 +166,8 @@ def least_ap(builds: Builds, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
     ap_of = np.array([ap_of_token(token.name) for token in vocabulary.tokens], dtype=np.int8)
     highest = np.zeros((builds.n_builds, len(groups)), dtype=np.int8)
     np.maximum.at(highest, (builds.build_of_token, group_of[builds.tokens]), ap_of[builds.tokens])
-    return highest.sum(axis=1, dtype=np.int64)
+    total: npt.NDArray[np.int64] = highest.sum(axis=1, dtype=np.int64)
+    return total
 
 
 def _holding(builds: Builds, token_id: int) -> npt.NDArray[np.bool_]:
