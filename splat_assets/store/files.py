@@ -1,5 +1,6 @@
 """Files that appear whole or not at all: write aside, flush to disk, rename. And the hashes that seal them."""
 
+import glob
 import hashlib
 import json
 import os
@@ -52,9 +53,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> list[Path]:
-    """Delete what a killed writer left in folder (only names that this module makes) and return what was deleted."""
-    leftovers = sorted(folder.glob(f"{_STAGING_PREFIX}*")) if folder.is_dir() else []
+def remove_leftovers(folder: Path, name: str = "") -> list[Path]:
+    """Delete what a killed writer left in folder (only names that this module makes) and return what was deleted.
+
+    name: only what was to become this file or folder; other writers may be at work in the same place.
+    """
+    leftovers = sorted(folder.glob(f"{_STAGING_PREFIX}*{glob.escape(name)}")) if folder.is_dir() else []
     for left in leftovers:
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     return leftovers

@@ -1,0 +1,177 @@
+"""Dense float32 Zarr arrays of the guide's exchange formats: how they are cut and coded, and safe reading of any such array.
+
+Zarr reads a chunk that is not on disk as zeros, so a lost file looks like "never fires". Arrays made here hold every chunk,
+say so in their attributes, and are checked for it; for arrays made elsewhere the absent chunks can only be counted.
+What the rows and columns mean is in the modules of the formats.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from splat_assets.store.activations import Activations, SparseRows, feature_id_dtype, sample_id_dtype
+from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError
+
+COMPRESSION = "zstd"
+COMPRESSION_LEVEL = 1
+"""Level 1 gives smaller files than level 3 on rows of mostly zeros, and writes twice as fast."""
+
+_MARK = "splat"
+_CHUNK_BYTES = 8 * 2**20
+_CHUNKS_PER_SHARD = 32
+_MAX_CHUNK_ROWS = 2**14
+
+
+def row_geometry(n_rows: int, width: int) -> tuple[int, int]:
+    """Rows per chunk and rows per shard of an array of n_rows rows of `width` float32: chunks of at most 8 MiB, 32 a shard.
+
+    At 24,576 columns that is 64 and 2,048: a single row costs one chunk, a writer holds one shard (201 MB).
+    """
+    fitting = max(1, _CHUNK_BYTES // (4 * max(width, 1)))
+    chunk_rows = min(2 ** (fitting.bit_length() - 1), _MAX_CHUNK_ROWS, max(n_rows, 1))
+    n_chunks = max(1, -(-n_rows // chunk_rows))
+    return chunk_rows, chunk_rows * min(_CHUNKS_PER_SHARD, n_chunks)
+
+
+def create_dense_array(
+    path: Path,
+    shape: tuple[int, int],
+    chunks: tuple[int, int],
+    shards: tuple[int, int] | None,
+    dimension_names: tuple[str, str],
+    attributes: Mapping[str, Any],
+) -> Any:
+    """A new float32 Zarr v3 array at path, zstd and crc32c per chunk, that writes all-zero chunks too.
+
+    Write whole shards (whole chunks where shards is None): a part of one would be read, changed and written again.
+    """
+    return zarr.create_array(
+        str(path),
+        shape=shape,
+        chunks=chunks,
+        shards=shards,
+        dtype="float32",
+        compressors=[ZstdCodec(level=COMPRESSION_LEVEL), Crc32cCodec()],
+        fill_value=0,
+        zarr_format=3,
+        dimension_names=dimension_names,
+        attributes={"units": "1", **attributes, _MARK: {"version": 1, "every_chunk_written": True}},
+        config={"write_empty_chunks": True},
+    )
+
+
+class DenseArray:
+    """A dense 2-D Zarr array on disk, ours or anybody's, read with every fault turned into a StoreError.
+
+    Raises LayoutError when path holds no 2-D Zarr array of numbers.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            array = zarr.open_array(str(path), mode="r")
+        except (OSError, ValueError, KeyError) as error:
+            raise LayoutError(f"{path} is not a Zarr array that can be opened: {_first_line(error)}") from error
+        if array.ndim != 2 or array.dtype.kind not in "fiu":
+            raise LayoutError(f"{path} holds {array.ndim}-D {array.dtype} values; a 2-D array of numbers was expected")
+        self._array: Any = array
+        mark = array.attrs.get(_MARK)
+        self.every_chunk_written: bool = isinstance(mark, dict) and mark.get("every_chunk_written") is True
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        n_rows, n_columns = self._array.shape
+        return int(n_rows), int(n_columns)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype on disk; reading always gives float32."""
+        dtype: np.dtype[Any] = self._array.dtype
+        return dtype
+
+    @property
+    def chunk_shape(self) -> tuple[int, int]:
+        """The unit that reading decodes."""
+        n_rows, n_columns = self._array.chunks
+        return int(n_rows), int(n_columns)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The array's attributes."""
+        return dict(self._array.attrs)
+
+    def read(self, rows: slice, columns: slice) -> npt.NDArray[np.float32]:
+        """A block as float32; CorruptStoreError when bytes are damaged or a chunk that was written is gone."""
+        if self.every_chunk_written:
+            for name in self._file_names(rows, columns):
+                if _is_absent(self.path / name):
+                    raise CorruptStoreError(f"{self.path} has lost its file {name}; make the array again")
+        try:
+            return np.asarray(self._array[rows, columns], dtype=np.float32)
+        except (ValueError, RuntimeError, OSError) as error:
+            span = f"rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}"
+            raise CorruptStoreError(f"{self.path}: {span} cannot be decoded: {_first_line(error)}") from error
+
+    def row_blocks(self, block_bytes: int = 2**28) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """All rows in order, as (first row, block); blocks are whole chunks and at most block_bytes, or one chunk."""
+        n_rows, n_columns = self.shape
+        chunk_rows = self.chunk_shape[0]
+        step = chunk_rows * max(1, block_bytes // (4 * chunk_rows * max(n_columns, 1)))
+        for start in range(0, n_rows, step):
+            yield start, self.read(slice(start, min(start + step, n_rows)), slice(0, n_columns))
+
+    def absent_files(self) -> list[str]:
+        """Names (relative to the array) of chunk or shard files that are not on disk or empty, in grid order."""
+        n_rows, n_columns = self.shape
+        names = self._file_names(slice(0, n_rows), slice(0, n_columns))
+        return [name for name in names if _is_absent(self.path / name)]
+
+    def _file_names(self, rows: slice, columns: slice) -> Iterator[str]:
+        height, width = self._array.shards or self._array.chunks
+        for i in range(rows.start // height, -(-rows.stop // height)):
+            for j in range(columns.start // width, -(-columns.stop // width)):
+                yield self._array.metadata.encode_chunk_key((i, j))
+
+
+def active_rows(block: npt.NDArray[np.float32], where: str, first_row: int) -> SparseRows:
+    """The activations of a dense block; InvalidActivationsError names the row (counted from first_row) of a bad value."""
+    n_rows, n_columns = block.shape
+    flat = np.ascontiguousarray(block).reshape(-1)
+    at = np.flatnonzero(flat != 0)
+    values = flat[at]
+    rows, feature_ids = np.divmod(at, max(n_columns, 1))
+    _refuse_invalid(values, lambda i: f"{where}: row {first_row + rows[i]}, feature {feature_ids[i]}")
+    indptr = np.zeros(n_rows + 1, dtype=np.int64)
+    np.cumsum(np.bincount(rows, minlength=n_rows), out=indptr[1:])
+    return SparseRows(indptr, feature_ids.astype(feature_id_dtype(n_columns)), values)
+
+
+def active_samples(values: npt.NDArray[np.float32], where: str) -> Activations:
+    """The activations of one feature's dense values over all samples; InvalidActivationsError names a bad one's sample."""
+    sample_ids = np.flatnonzero(values != 0)
+    found = values[sample_ids]
+    _refuse_invalid(found, lambda i: f"{where}: sample {sample_ids[i]}")
+    return Activations(sample_ids.astype(sample_id_dtype(values.size)), found)
+
+
+def _refuse_invalid(values: npt.NDArray[np.float32], where: Any) -> None:
+    valid = np.isfinite(values) & (values > 0)
+    if not valid.all():
+        first = int(np.flatnonzero(~valid)[0])
+        raise InvalidActivationsError(
+            f"{where(first)} holds {float(values[first])}; an activation must be finite and not negative"
+        )
+
+
+def _is_absent(path: Path) -> bool:
+    return not path.is_file() or path.stat().st_size == 0
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,125 @@
+"""The guide's batch tree, read: by sample in order, and by feature with a scan of every batch. The slowest of the readers.
+
+Sample ids are positions (batch after batch); the `global_index` column of the metadata is never used to find a row.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from splat_assets.store.activations import Activations, SampleFeatures, SparseRows, sample_id_dtype
+from splat_assets.store.dense_arrays import DenseArray, active_rows, active_samples
+from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, LayoutError, SampleNotFoundError
+from splat_assets.store.guide_batches import ACTIVATIONS, METADATA, SEAL
+from splat_assets.store.row_blocks import regrouped
+
+_BATCH = re.compile(r"batch_(\d{4,})\.zarr")
+
+
+class BatchReader:
+    """All batches of a tree as one run of samples, by feature or by row."""
+
+    def __init__(self, folder: Path | str, sealed: bool = True) -> None:
+        """Open every batch.
+
+        sealed: require `conversion_metadata.json`, which a converter writes last. Where it is there, it must agree with
+        the batches. Raises LayoutError when a batch is missing, or batches have different numbers of features.
+        """
+        self.folder = Path(folder)
+        self.batches = [DenseArray(path) for path in _batch_paths(self.folder)]
+        heights = [batch.shape[0] for batch in self.batches]
+        self.starts = np.cumsum([0, *heights])
+        self.seal = _read_seal(self.folder, sealed)
+        widths = [batch.shape[1] for batch in self.batches] or [int(self.seal.get("n_features", 0))]
+        self._n_features = widths[0]
+        for batch, width in zip(self.batches, widths, strict=False):
+            if width != self._n_features:
+                raise LayoutError(
+                    f"{batch.path} has {width} features, {self.batches[0].path.name} has {self._n_features}: "
+                    "these batches are not of one SAE; keep those of one"
+                )
+        self._check_seal()
+
+    @property
+    def n_features(self) -> int:
+        """The number of features, dead ones included."""
+        return self._n_features
+
+    @property
+    def n_samples(self) -> int:
+        """The number of rows in all batches."""
+        return int(self.starts[-1])
+
+    def read(self, feature_id: int) -> Activations:
+        """One feature, from every batch: decodes the whole tree. FeatureNotFoundError names the valid range."""
+        if not 0 <= feature_id < self._n_features:
+            raise FeatureNotFoundError(feature_id, self._n_features, self.folder)
+        dtype = sample_id_dtype(self.n_samples)
+        sample_ids, values = [np.empty(0, dtype)], [np.empty(0, np.float32)]
+        for batch, start in zip(self.batches, self.starts.tolist(), strict=False):
+            column = batch.read(slice(0, batch.shape[0]), slice(feature_id, feature_id + 1)).reshape(-1)
+            found = active_samples(column, f"{batch.path}, feature {feature_id}")
+            sample_ids.append((found.sample_ids + start).astype(dtype))
+            values.append(found.values)
+        return Activations(np.concatenate(sample_ids), np.concatenate(values))
+
+    def sample(self, sample_id: int) -> SampleFeatures:
+        """One row; SampleNotFoundError names the valid range."""
+        if not 0 <= sample_id < self.n_samples:
+            raise SampleNotFoundError(sample_id, self.n_samples, self.folder)
+        i = int(np.searchsorted(self.starts, sample_id, side="right")) - 1
+        row = sample_id - int(self.starts[i])
+        block = self.batches[i].read(slice(row, row + 1), slice(0, self._n_features))
+        return active_rows(block, str(self.batches[i].path), row).row(0)
+
+    def rows(self, block_rows: int) -> Iterator[SparseRows]:
+        """All samples from 0 on in blocks of block_rows (the last may be shorter)."""
+        sizes = (min(block_rows, self.n_samples - at) for at in range(0, self.n_samples, block_rows))
+        return regrouped(self._decoded(), sizes)
+
+    def metadata_path(self, batch: int) -> Path:
+        """Where the sample table of a batch is, whether or not it is there."""
+        return self.folder / METADATA / f"{self.batches[batch].path.stem}.parquet"
+
+    def _decoded(self) -> Iterator[SparseRows]:
+        for batch in self.batches:
+            for start, block in batch.row_blocks():
+                yield active_rows(block, str(batch.path), start)
+
+    def _check_seal(self) -> None:
+        for key, found in (("n_batches", len(self.batches)), ("total_samples", self.n_samples)):
+            if self.seal and self.seal.get(key, found) != found:
+                raise LayoutError(
+                    f"{self.folder / SEAL} says {key} = {self.seal[key]}, but {found} are in {self.folder / ACTIVATIONS}; "
+                    "bring the missing files, or convert again"
+                )
+
+
+def _batch_paths(folder: Path) -> list[Path]:
+    activations = folder / ACTIVATIONS
+    if not activations.is_dir():
+        raise LayoutError(f"{folder} is not a batch tree: it has no folder {ACTIVATIONS}")
+    numbered = {int(found[1]): path for path in activations.iterdir() if (found := _BATCH.fullmatch(path.name))}
+    missing = sorted(set(range(max(numbered, default=-1) + 1)) - set(numbered))
+    if missing:
+        raise LayoutError(
+            f"{activations} has batches up to {max(numbered):04d} but not batch_{missing[0]:04d}.zarr "
+            f"({len(missing)} missing): samples are found by position; bring the missing ones, or convert again"
+        )
+    return [numbered[i] for i in sorted(numbered)]
+
+
+def _read_seal(folder: Path, required: bool) -> dict[str, int]:
+    path = folder / SEAL
+    if not path.is_file():
+        if required:
+            raise LayoutError(f"{folder} has no {SEAL}, which a converter writes last: convert again")
+        return {}
+    try:
+        seal = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CorruptStoreError(f"{path} is not JSON: {error}") from error
+    return seal if isinstance(seal, dict) else {}

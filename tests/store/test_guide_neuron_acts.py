@@ -1,0 +1,143 @@
+"""The guide's per-feature files: names and dtypes, folders that somebody else made, and damage."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from splat_assets.store.activations import ActivationReader
+from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError
+from splat_assets.store.files import files_below, sha256_of_file
+from splat_assets.store.guide_neuron_acts import DESCRIPTION, NeuronActsReader, feature_folder_name, write_neuron_acts
+from tests.contracts.reader import Dense, ReaderContract
+from tests.contracts.sources import DenseSource, sparse_random
+
+
+def written(dense: Dense, root: Path) -> Path:
+    target = root / "neuron_acts"
+    write_neuron_acts(DenseSource(dense), target)
+    return target
+
+
+class TestNeuronActsReader(ReaderContract):
+    def open(self, dense: Dense, root: Path) -> ActivationReader:
+        return NeuronActsReader(written(dense, root))
+
+
+class TestNeuronActsReaderOnAFolderWithoutMetadata(ReaderContract):
+    def open(self, dense: Dense, root: Path) -> ActivationReader:
+        folder = written(dense, root)
+        (folder / DESCRIPTION).unlink()
+        return NeuronActsReader(folder, n_features=dense.shape[1], n_samples=dense.shape[0])
+
+
+def test_a_feature_is_two_files_of_the_guides_dtypes(tmp_path: Path) -> None:
+    dense = np.array([[0, 2], [0.5, 0], [0.25, 0]], dtype=np.float32)
+
+    target = written(dense, tmp_path)
+
+    assert np.load(target / "neuron_0000/acts.npy").tolist() == [0.5, 0.25]
+    assert np.load(target / "neuron_0000/idxs.npy").tolist() == [1, 2]
+    assert np.load(target / "neuron_0001/acts.npy").dtype == np.float32
+    assert np.load(target / "neuron_0001/idxs.npy").dtype == np.int64
+    described = json.loads((target / DESCRIPTION).read_text())
+    assert described == {"format_version": 1, "n_features": 2, "n_samples": 3, "nnz": 3}
+
+
+def test_a_dead_feature_has_empty_files(tmp_path: Path) -> None:
+    target = written(np.zeros((3, 2), np.float32), tmp_path)
+
+    assert np.load(target / "neuron_0001/acts.npy").shape == (0,)
+    assert np.load(target / "neuron_0001/idxs.npy").dtype == np.int64
+
+
+def test_ids_from_ten_thousand_on_get_five_digits() -> None:
+    assert feature_folder_name(9_999) == "neuron_9999"
+    assert feature_folder_name(10_000) == "neuron_10000"
+    assert feature_folder_name(24_575) == "neuron_24575"
+
+
+def test_writing_again_replaces_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    written(sparse_random(13, 9, 0.4), tmp_path)
+    dense = sparse_random(13, 6, 0.4)
+    target = written(dense, tmp_path)
+    before = {path: sha256_of_file(path) for path in files_below(target)}
+
+    written(dense, tmp_path)
+
+    assert {path: sha256_of_file(path) for path in files_below(target)} == before
+    assert NeuronActsReader(target).n_features == 6
+
+
+def test_a_folder_without_metadata_says_what_is_assumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dense = np.array([[0, 2, 0], [0.5, 0, 0], [0, 0, 0]], dtype=np.float32)
+    target = written(dense, tmp_path)
+    (target / DESCRIPTION).unlink()
+    for name in ("acts.npy", "idxs.npy"):
+        (target / "neuron_0002" / name).unlink()
+    (target / "neuron_0002").rmdir()
+
+    reader = NeuronActsReader(target)
+
+    assert (reader.n_features, reader.n_samples) == (2, 2)
+    assert any("n_features is taken as 2" in sentence for sentence in reader.assumptions)
+    assert any("n_samples is taken as 2" in sentence for sentence in reader.assumptions)
+    assert "samples after the last active one cannot be seen" in caplog.text
+
+
+def test_a_gap_without_metadata_is_assumed_dead_and_said(tmp_path: Path) -> None:
+    target = written(sparse_random(13, 6, 0.9), tmp_path)
+    (target / DESCRIPTION).unlink()
+    for name in ("acts.npy", "idxs.npy"):
+        (target / "neuron_0002" / name).unlink()
+    (target / "neuron_0002").rmdir()
+
+    reader = NeuronActsReader(target)
+
+    assert reader.read(2).n_active == 0
+    assert any("neuron_0002" in sentence for sentence in reader.assumptions)
+
+
+def test_with_metadata_nothing_is_assumed_and_a_lost_folder_is_an_error(tmp_path: Path) -> None:
+    target = written(sparse_random(13, 6, 0.9), tmp_path)
+    assert NeuronActsReader(target).assumptions == ()
+    (target / "neuron_0002").rename(tmp_path / "elsewhere")
+
+    with pytest.raises(LayoutError, match="lost neuron_0002"):
+        NeuronActsReader(target)
+
+
+@pytest.mark.parametrize(
+    ("ids", "values", "said"),
+    [
+        ([1, 1], [1.0, 2.0], "entry 1 .*strictly increasing"),
+        ([2, 1], [1.0, 2.0], "entry 1"),
+        ([1, 13], [1.0, 2.0], "entry 1 .*within 0 to 12"),
+        ([-1, 1], [1.0, 2.0], "entry 0"),
+        ([0, 1], [1.0, 0.0], "entry 1 is 0.0"),
+        ([0, 1], [np.nan, 1.0], "entry 0 is nan"),
+        ([0, 1], [1.0, -1.0], "entry 1 is -1.0"),
+    ],
+)
+def test_files_that_break_a_promise_are_refused(ids: list[int], values: list[float], said: str, tmp_path: Path) -> None:
+    target = written(sparse_random(13, 6, 0.9), tmp_path)
+    np.save(target / "neuron_0003/idxs.npy", np.array(ids, np.int64))
+    np.save(target / "neuron_0003/acts.npy", np.array(values, np.float32))
+
+    with pytest.raises(InvalidActivationsError, match=f"neuron_0003: {said}"):
+        NeuronActsReader(target).read(3)
+
+
+def test_a_missing_a_cut_and_a_pickled_file_are_refused(tmp_path: Path) -> None:
+    target = written(sparse_random(13, 6, 0.9), tmp_path)
+    (target / "neuron_0000/acts.npy").unlink()
+    cut = target / "neuron_0001/idxs.npy"
+    cut.write_bytes(cut.read_bytes()[:-4])
+    np.save(target / "neuron_0002/acts.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    np.save(target / "neuron_0003/acts.npy", np.zeros(1, np.float32))
+    reader = NeuronActsReader(target)
+
+    for feature_id, said in ((0, "is missing"), (1, "not a whole"), (2, "not a whole"), (3, "of one length")):
+        with pytest.raises(CorruptStoreError, match=said):
+            reader.read(feature_id)
