@@ -93,7 +93,7 @@ def allocate(ap: Mapping[str, int]) -> Build:
         raise InputError(f"no gear gives these AP: {'; '.join(broken)}")
     worn = {ability: amount for ability, amount in ap.items() if amount}
     mains: dict[str, str | None] = {MAIN_ONLY[ability]: ability for ability in worn if ability in MAIN_ONLY}
-    units = {ability: _slots_of(worn[ability], DOUBLER in worn) or (0, 0) for ability in STACKABLE if ability in worn}
+    units = {ability: slots_of_ap(worn[ability], DOUBLER in worn) or (0, 0) for ability in STACKABLE if ability in worn}
     free = [slot for slot in SLOTS if slot not in mains]
     stacked = [ability for ability, (n_mains, _) in units.items() for _ in range(n_mains)]
     mains |= dict(zip(free, stacked, strict=False))
@@ -125,7 +125,7 @@ def _broken_by_slots(worn: Mapping[str, int]) -> list[str]:
     broken, total, most = [], sum(worn.values()), highest_possible_ap(doubled)
     if total > most:
         broken.append(f"{total} AP is more than the {most} of a full build{' with ability_doubler' if doubled else ''}")
-    units = {ability: _slots_of(amount, doubled) for ability, amount in worn.items() if ability in STACKABLE}
+    units = {ability: slots_of_ap(amount, doubled) for ability, amount in worn.items() if ability in STACKABLE}
     broken += [
         f"{ability} cannot have {worn[ability]} AP: a main counts {MAIN_AP}, a sub {SUB_AP}"
         for ability, slots in units.items()
@@ -145,7 +145,7 @@ def _broken_by_slots(worn: Mapping[str, int]) -> list[str]:
     return broken
 
 
-def _slots_of(amount: int, doubled: bool) -> tuple[int, int] | None:
+def slots_of_ap(amount: int, doubled: bool = False) -> tuple[int, int] | None:
     """How many mains and subs give a stackable ability this much, None if none do.
 
     3 x 7 = 21 leaves 1 when divided by 10, so the last digit of 7 x amount is the number of subs; there is one answer

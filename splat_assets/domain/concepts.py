@@ -1,0 +1,184 @@
+"""Rules over a build and its weapon, in a form that programs and files share, and on which builds they hold.
+
+As JSON a rule is one of
+    {"ability": "run_speed_up", "at_least": 12}     the ability's highest rung is at least that (absent without `at_least`: worn)
+    {"weapon": "class", "is": ["charger"]}          the weapon's attribute (class, sub, special) is one of these
+    {"all": [rule, ...]}, {"any": [rule, ...]}, {"not": rule}
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from splat_assets.errors import InputError
+from splat_assets.store.vocabulary import Contexts, Vocabulary
+
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Wears:
+    """The ability is worn, on at_least this rung if one is given."""
+
+    ability: str
+    at_least: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The rule as JSON."""
+        return {"ability": self.ability} | ({} if self.at_least is None else {"at_least": self.at_least})
+
+
+@dataclass(frozen=True, slots=True)
+class WeaponIs:
+    """An attribute of the weapon (`class`, `sub`, `special`) is one of these."""
+
+    attribute: str
+    one_of: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The rule as JSON."""
+        return {"weapon": self.attribute, "is": list(self.one_of)}
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every one of these rules holds."""
+
+    rules: tuple["Rule", ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The rule as JSON."""
+        return {"all": [rule.as_json() for rule in self.rules]}
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """At least one of these rules holds."""
+
+    rules: tuple["Rule", ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The rule as JSON."""
+        return {"any": [rule.as_json() for rule in self.rules]}
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The rule does not hold."""
+
+    rule: "Rule"
+
+    def as_json(self) -> dict[str, Any]:
+        """The rule as JSON."""
+        return {"not": self.rule.as_json()}
+
+
+Leaf: TypeAlias = Wears | WeaponIs
+Rule: TypeAlias = Leaf | All | AnyOf | Not
+
+
+class TokenSets(Protocol):
+    """Sets of tokens, each with a weapon: set i has `tokens[offsets[i]:offsets[i + 1]]`, at least one."""
+
+    @property
+    def tokens(self) -> npt.NDArray[np.int32]:
+        """int32, shape (total,)."""
+        ...
+
+    @property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """int64, shape (n + 1,)."""
+        ...
+
+    @property
+    def weapons(self) -> npt.NDArray[np.int32]:
+        """int32, shape (n,)."""
+        ...
+
+
+def parse_rule(raw: object) -> Rule:
+    """The rule that JSON describes. Raises InputError naming the part that is no rule."""
+    match raw:
+        case {"ability": str(ability), **rest} if not rest.keys() - {"at_least"}:
+            at_least = rest.get("at_least")
+            if at_least is None or type(at_least) is int:
+                return Wears(ability, at_least)
+        case {"weapon": str(attribute), "is": [*values], **rest} if not rest and values:
+            if all(isinstance(value, str) for value in values):
+                return WeaponIs(attribute, tuple(values))
+        case {"all": [*rules], **rest} if not rest and rules:
+            return All(tuple(parse_rule(rule) for rule in rules))
+        case {"any": [*rules], **rest} if not rest and rules:
+            return AnyOf(tuple(parse_rule(rule) for rule in rules))
+        case {"not": rule, **rest} if not rest:
+            return Not(parse_rule(rule))
+    raise InputError(f"{raw!r} is not a rule: expected ability/at_least, weapon/is, all, any or not")
+
+
+def concept_holds(
+    rule: Rule | Mapping[str, Any], builds: TokenSets, vocabulary: Vocabulary, contexts: Contexts
+) -> npt.NDArray[np.bool_]:
+    """bool, shape (n,): on which builds a rule (or its JSON) holds.
+
+    Raises InputError when the rule speaks of an ability or rung that the vocabulary lacks, or of an attribute that no weapon
+    of the contexts has.
+    """
+
+    def leaf(part: Leaf) -> Flags:
+        if isinstance(part, Wears):
+            return _wearing(part, builds, vocabulary)
+        return _weapon_among(part, contexts)[builds.weapons]
+
+    return evaluate(parse_rule(rule) if isinstance(rule, Mapping) else rule, leaf)
+
+
+def evaluate(rule: Rule, leaf: Callable[[Leaf], Flags]) -> Flags:
+    """Where a rule holds, given where its leaves hold."""
+    match rule:
+        case All(rules):
+            return reduce(np.logical_and, [evaluate(part, leaf) for part in rules])
+        case AnyOf(rules):
+            return reduce(np.logical_or, [evaluate(part, leaf) for part in rules])
+        case Not(part):
+            return ~evaluate(part, leaf)
+        case _:
+            return leaf(rule)
+
+
+def leaves(rule: Rule) -> list[Leaf]:
+    """Every ability and weapon condition in a rule, in reading order."""
+    match rule:
+        case All(rules) | AnyOf(rules):
+            return [leaf for part in rules for leaf in leaves(part)]
+        case Not(part):
+            return leaves(part)
+        case _:
+            return [rule]
+
+
+def _wearing(part: Wears, builds: TokenSets, vocabulary: Vocabulary) -> Flags:
+    tokens = vocabulary.groups.get(part.ability)
+    if not tokens:
+        raise InputError(
+            f"the vocabulary has no ability {part.ability!r}; it has {', '.join(sorted(vocabulary.groups))}"
+        )
+    levels = [token.level for token in tokens]
+    if part.at_least is not None and part.at_least not in levels:
+        raise InputError(f"{part.ability} has no rung {part.at_least} in the vocabulary; its rungs are {levels}")
+    counts = np.zeros(len(vocabulary), dtype=bool)
+    counts[[token.id for token in tokens if part.at_least is None or (token.level or 0) >= part.at_least]] = True
+    if not builds.weapons.size:
+        return np.zeros(0, dtype=bool)
+    found: Flags = np.logical_or.reduceat(counts[builds.tokens], builds.offsets[:-1])
+    return found
+
+
+def _weapon_among(part: WeaponIs, contexts: Contexts) -> Flags:
+    values = [context.attributes.get(part.attribute) for context in contexts.items]
+    if all(value is None for value in values):
+        raise InputError(f"no weapon of the vocabulary has the attribute {part.attribute!r}")
+    return np.isin(np.array([value or "" for value in values]), list(part.one_of))
