@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 from rich.console import Console
@@ -117,6 +118,24 @@ class TerminalProgress:
             *columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=self._console
         ) as bars:
             yield _Barred(bars, bars.add_task(what, total=total, unit=unit, note=""))
+
+
+_WATCHED: ContextVar[Progress | None] = ContextVar("watched_progress", default=None)
+
+
+def watched_progress() -> Progress | None:
+    """The progress that a person watches at the top of this call, if one does."""
+    return _WATCHED.get()
+
+
+@contextmanager
+def watching(progress: Progress) -> Iterator[None]:
+    """Let everything called inside report to `progress`, even through an orchestrator that knows nothing of it."""
+    token = _WATCHED.set(progress)
+    try:
+        yield
+    finally:
+        _WATCHED.reset(token)
 
 
 def progress_for(console: Console) -> Progress:

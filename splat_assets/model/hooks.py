@@ -47,6 +47,11 @@ class HookPoint:
                 "2 its second linear map"
             )
 
+    @property
+    def per_token(self) -> bool:
+        """Whether a value belongs to a token position rather than to a whole row."""
+        return self.target == TOKEN_FF
+
     def layer_of(self, num_layers: int) -> int:
         """The layer as 0..num_layers - 1; raises InputError when the model has no such layer."""
         if not -num_layers <= self.layer_index < num_layers:

@@ -35,7 +35,7 @@ class Activations:
         """The activations of a dense row over all samples; raises InvalidActivationsError for negative or non-finite."""
         if not np.isfinite(row).all() or (row < 0).any():
             raise InvalidActivationsError("a dense row holds a negative, NaN or infinite activation")
-        sample_ids = np.flatnonzero(row).astype(sample_id_dtype(row.size))
+        sample_ids: npt.NDArray[np.integer[Any]] = np.flatnonzero(row).astype(sample_id_dtype(row.size))
         return cls(sample_ids, np.ascontiguousarray(row[sample_ids], dtype=np.float32))
 
 

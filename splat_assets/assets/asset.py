@@ -1,0 +1,200 @@
+"""What an asset of the pipeline is: a name, what it is made from, how, and the checks that guard it.
+
+Plain Python, so that the shell, the checks of `splat verify` and Dagster all run the same thing; `splat_assets.definitions`
+turns each asset into a Dagster one. An asset is up to date when its receipt says so (see `store/receipts.py`).
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from splat_assets.errors import InputError, SplatError
+from splat_assets.progress import Progress
+from splat_assets.runs import Run
+from splat_assets.store.files import remove_leftovers, replacing_file, sha256_of_json, write_json
+from splat_assets.store.receipts import Receipt, read_receipt, write_receipt
+
+logger = logging.getLogger(__name__)
+
+Fact = int | float | str | bool
+Facts = dict[str, Fact]
+Row = Mapping[str, Fact | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What making an asset brought about.
+
+    outputs: the files and folders it consists of. facts: figures to report. table: a few rows to report. picture: a PNG.
+    """
+
+    outputs: Sequence[Path]
+    facts: Mapping[str, Fact]
+    table: Sequence[Row] = ()
+    picture: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether a check holds, and the figures or offenders that show it."""
+
+    passed: bool
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A promise about an asset's bytes: named for what it asserts; `test` opens the bytes anew."""
+
+    name: str
+    promise: str
+    test: Callable[[Run], Outcome]
+    blocking: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One artifact of a run.
+
+    deps: assets it is made from. own_inputs: fingerprints of what else decides it (files, slices of the recipe).
+    code_version: raised by hand when the same inputs give other bytes.
+    """
+
+    name: str
+    description: str
+    group: str
+    kinds: tuple[str, ...]
+    deps: tuple[str, ...]
+    own_inputs: Callable[[Run], dict[str, str]]
+    make: Callable[[Run, Progress], Made]
+    checks: tuple[Check, ...]
+    code_version: str = "1"
+
+
+def recipe_hash(*parts: Any) -> str:
+    """The fingerprint of slices of a recipe: dataclasses and plain values."""
+    return sha256_of_json([asdict(part) if hasattr(part, "__dataclass_fields__") else part for part in parts])
+
+
+def inputs_of(asset: Asset, run: Run) -> dict[str, str]:
+    """The fingerprints of everything an asset is made from; InputError when something it needs was never made."""
+    inputs = asset.own_inputs(run)
+    for dep in asset.deps:
+        receipt = read_receipt(run.layout.receipts, dep)
+        if receipt is None:
+            raise InputError(
+                f"{asset.name} of run {run.name!r} needs {dep}, which was not made yet: "
+                f"`splat materialize {run.name} --select {dep}`, or the whole run without --select"
+            )
+        inputs[dep] = receipt.fingerprint
+    return inputs
+
+
+def current_receipt(asset: Asset, run: Run) -> Receipt | None:
+    """The asset's receipt when it is up to date: same code, same inputs, all outputs there. None otherwise."""
+    receipt = read_receipt(run.layout.receipts, asset.name)
+    if receipt is None or any(read_receipt(run.layout.receipts, dep) is None for dep in asset.deps):
+        return None
+    if not receipt.is_for(asset.code_version, inputs_of(asset, run)) or receipt.missing_outputs(run.layout.root):
+        return None
+    return receipt
+
+
+def bring_up_to_date(asset: Asset, run: Run, progress: Progress) -> Receipt:
+    """Make the asset unless it is up to date, and return its receipt."""
+    receipt = current_receipt(asset, run)
+    if receipt is not None:
+        logger.info("%s is up to date", asset.name)
+        return receipt
+    inputs = inputs_of(asset, run)
+    for folder in (run.layout.root, run.layout.store, run.layout.staged):
+        remove_leftovers(folder)
+    began = time.monotonic()
+    made = asset.make(run, progress)
+    facts = {**made.facts, "table": [dict(row) for row in made.table]} if made.table else dict(made.facts)
+    if made.picture is not None:
+        with replacing_file(picture_of(asset.name, run)) as aside:
+            aside.write_bytes(made.picture)
+    seconds = time.monotonic() - began
+    receipt = write_receipt(
+        run.layout.receipts, run.layout.root, asset.name, asset.code_version, inputs, made.outputs, facts, seconds
+    )
+    logger.info("%s: %d bytes in %.1f s", asset.name, receipt.size_bytes, seconds)
+    return receipt
+
+
+def run_check(asset: Asset, check: Check, run: Run) -> Outcome:
+    """Test a promise, record the outcome beside the receipt it speaks of, and return it. A SplatError means it is broken."""
+    receipt = read_receipt(run.layout.receipts, asset.name)
+    if receipt is None:
+        return Outcome(False, {"error": f"{asset.name} was never made"})
+    try:
+        outcome = check.test(run)
+    except SplatError as error:
+        outcome = Outcome(False, {"error": str(error)})
+    recorded = {**recorded_outcomes(asset, run), check.name: outcome}
+    write_json(
+        _outcomes_file(asset, run),
+        {
+            "fingerprint": receipt.fingerprint,
+            "checks": {name: {"passed": o.passed, "facts": dict(o.facts)} for name, o in recorded.items()},
+        },
+    )
+    return outcome
+
+
+def recorded_outcomes(asset: Asset, run: Run) -> dict[str, Outcome]:
+    """The outcomes of the checks that were run on the asset as it is now; those of an earlier make do not count."""
+    path = _outcomes_file(asset, run)
+    receipt = read_receipt(run.layout.receipts, asset.name)
+    if receipt is None or not path.is_file():
+        return {}
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+    if recorded["fingerprint"] != receipt.fingerprint:
+        return {}
+    return {name: Outcome(**outcome) for name, outcome in recorded["checks"].items()}
+
+
+def is_settled(asset: Asset, run: Run) -> bool:
+    """Whether the asset is up to date and every check of it has passed on it as it is now."""
+    if current_receipt(asset, run) is None:
+        return False
+    outcomes = recorded_outcomes(asset, run)
+    return all(check.name in outcomes and outcomes[check.name].passed for check in asset.checks)
+
+
+def _outcomes_file(asset: Asset, run: Run) -> Path:
+    return run.layout.receipts / f"{asset.name}.checks.json"
+
+
+def picture_of(name: str, run: Run) -> Path:
+    """Where an asset's picture is kept, if it has one."""
+    return run.layout.receipts / f"{name}.png"
+
+
+def outputs_are_intact(asset_name: str) -> Check:
+    """The check that every asset has: its bytes hash to what its receipt says, and its inputs are still those."""
+
+    def test(run: Run) -> Outcome:
+        receipt = read_receipt(run.layout.receipts, asset_name)
+        if receipt is None:
+            return Outcome(False, {"missing": f"{asset_name} was never made"})
+        changed = receipt.changed_outputs(run.layout.root)
+        stale = [
+            dep
+            for dep, fingerprint in receipt.inputs.items()
+            if (made := read_receipt(run.layout.receipts, dep)) is not None and made.fingerprint != fingerprint
+        ]
+        facts: dict[str, Fact] = {"n_outputs": len(receipt.outputs), "size_bytes": receipt.size_bytes}
+        if changed:
+            facts["changed"] = ", ".join(changed)
+        if stale:
+            facts["made_from_older"] = ", ".join(stale)
+        return Outcome(not changed and not stale, facts)
+
+    promise = "The bytes on disk are those that were written, and were made from what is there now."
+    return Check(f"{asset_name}_is_intact", promise, test)

@@ -1,0 +1,102 @@
+"""Opening what a run's earlier assets made, for the assets and checks after them."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from splat_assets.compute.harvest import BaseActivations, BaseModelFiles, Shard, harvest, harvest_identity, shards_of
+from splat_assets.compute.items import Items, make_items
+from splat_assets.data.builds import Builds
+from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
+from splat_assets.model import SplatGPT, load_base_model
+from splat_assets.model.hooks import HookPoint
+from splat_assets.progress import Progress
+from splat_assets.runs import Run
+from splat_assets.sae import Sae, load_sae
+from splat_assets.store.raw import RawActivations
+from splat_assets.store.sparse import SparseReader
+from splat_assets.store.vocabulary import Contexts, Vocabulary
+
+
+def vocabulary_of(run: Run) -> Vocabulary:
+    """The tokens of the run's base model."""
+    return read_vocabulary(run.config.inputs.vocab.checked("vocabulary"))
+
+
+def contexts_of(run: Run) -> Contexts:
+    """The weapons of the run's base model."""
+    return read_contexts(run.config.inputs.weapon_vocab.checked("weapon vocabulary"))
+
+
+def model_files_of(run: Run) -> BaseModelFiles:
+    """The files the base model is loaded from, checked against the run's fingerprints."""
+    inputs = run.config.inputs
+    if inputs.model_params is not None:
+        inputs.model_params.checked("model parameters")
+    return BaseModelFiles(
+        inputs.model_checkpoint.checked("base model checkpoint"),
+        inputs.vocab.checked("vocabulary"),
+        inputs.weapon_vocab.checked("weapon vocabulary"),
+    )
+
+
+def base_model_of(run: Run) -> SplatGPT:
+    """The run's base model."""
+    files = model_files_of(run)
+    return load_base_model(files.checkpoint, vocab_path=files.vocab, weapon_vocab_path=files.weapon_vocab)
+
+
+def hook_of(run: Run) -> HookPoint:
+    """Where the run takes activations."""
+    return HookPoint(run.config.hook.hook_target, run.config.hook.layer_index, run.config.hook.ff_module_index)
+
+
+def builds_of(run: Run) -> Builds:
+    """The validated dataset with its split."""
+    return Builds.load(run.layout.builds)
+
+
+def items_of(run: Run) -> Items:
+    """What is run through the base model, in order."""
+    recipe = run.config.activations
+    return make_items(builds_of(run), vocabulary_of(run), contexts_of(run), recipe.masked_variants, recipe.seed)
+
+
+def shards_of_run(run: Run, items: Items) -> list[Shard]:
+    """The run's shards."""
+    return shards_of(items, run.config.activations.shard_items, hook_of(run).per_token)
+
+
+def base_activations_of(run: Run, items: Items, progress: Progress) -> BaseActivations:
+    """The base activations of all items, from the cache that runs share, or made now."""
+    files, hook, recipe = model_files_of(run), hook_of(run), run.config.activations
+    identity = harvest_identity(base_model_of(run).fingerprint, items, hook, recipe.shard_items, recipe.batch_size)
+    folder = run.root.cache / "base_activations" / identity[:16]
+    return harvest(folder, items, files, hook, recipe.shard_items, recipe.batch_size, progress=progress)
+
+
+def split_of_samples(items: Items, per_token: bool) -> npt.NDArray[np.uint8]:
+    """Index into SPLIT_NAMES per sample."""
+    per_item = items.split_names()
+    return np.repeat(per_item, items.n_tokens()) if per_token else per_item
+
+
+def sae_path_of(run: Run) -> Path:
+    """The folder of the run's SAE."""
+    return run.layout.sae
+
+
+def sae_of(run: Run) -> Sae:
+    """The run's SAE."""
+    return load_sae(sae_path_of(run))
+
+
+def raw_of(run: Run) -> RawActivations:
+    """The run's raw activations, all shards."""
+    return RawActivations(run.layout.raw_activations)
+
+
+def sparse_of(run: Run) -> SparseReader:
+    """The sparse matrices of the run's next version."""
+    return SparseReader(run.layout.activations_zarr)

@@ -1,0 +1,43 @@
+"""Small plots that the Dagster UI shows beside an asset: PNG bytes, one function per plot."""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from matplotlib.figure import Figure
+
+
+def density_histogram(n_active: npt.NDArray[np.int64], n_samples: int) -> bytes:
+    """How often features fire: the number of features per share of samples (logarithmic), dead ones named in the title."""
+    alive = n_active[n_active > 0] / max(1, n_samples)
+    n_dead = int((n_active == 0).sum())
+    figure = Figure(figsize=(5, 2.6), layout="constrained")
+    axes = figure.add_subplot()
+    if alive.size:
+        lowest = np.floor(np.log10(alive.min()))
+        axes.hist(alive, bins=np.logspace(lowest, 0, 41).tolist())
+        axes.set_xscale("log")
+    axes.set(xlabel="share of samples on which a feature fires", ylabel="features")
+    axes.set_title(f"{n_active.size:,} features, {n_dead:,} never fire", fontsize=9)
+    return _png(figure)
+
+
+def training_curves(metrics: pl.DataFrame) -> bytes:
+    """Held-out FVU (left) and L0 (right) over the samples seen."""
+    figure = Figure(figsize=(5, 2.6), layout="constrained")
+    left = figure.add_subplot()
+    left.plot(metrics["samples"], metrics["fvu"], label="FVU")
+    left.set(xlabel="samples seen", ylabel="held-out FVU", yscale="log")
+    right = left.twinx()
+    right.plot(metrics["samples"], metrics["l0"], color="tab:orange", label="L0")
+    right.set_ylabel("held-out L0")
+    figure.legend(loc="upper right", fontsize=8)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # Without a date or version the same plot is the same bytes.
+    figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,97 @@
+"""The published store: everything a reader needs as one immutable, verified version, and CURRENT switched to it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, Row, outputs_are_intact
+from splat_assets.assets.opened import base_model_of, contexts_of, raw_of, sae_of, vocabulary_of
+from splat_assets.progress import Progress
+from splat_assets.runs import Run
+from splat_assets.store.errors import CorruptStoreError
+from splat_assets.store.published import current_version, open_store, publish
+from splat_assets.store.receipts import read_receipt
+from splat_assets.store.samples import write_samples
+
+_TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours")
+_DEPS = ("raw_activations", "sparse_activations", "histograms", "idf", "influences", "examples", "neighbours")
+
+
+def _make(run: Run, progress: Progress) -> Made:
+    staged = run.layout.staged
+    write_samples(raw_of(run).samples(), staged)
+    vocabulary_of(run).save(staged / "vocabulary.json")
+    contexts_of(run).save(staged / "contexts.json")
+    version = publish(run.layout.store, dict(_parts(staged)), _provenance(run), progress)
+    store = open_store(run.layout.store)
+    facts: Facts = {
+        "shape": f"{store.n_samples:,} x {store.n_features:,}",
+        "version": version,
+        "n_files": len(store.manifest.files),
+    }
+    table: list[Row] = [
+        {"file": file.path, "bytes": file.bytes, "sha256": file.sha256[:16]} for file in store.manifest.files
+    ]
+    return Made([run.layout.store / "versions" / version], facts, table[:200])
+
+
+def _parts(staged: Path) -> Iterator[tuple[str, Path]]:
+    """Each part by its name in the version; influences do not exist for every hook."""
+    names = ["activations.zarr", "samples.parquet", "samples.arrow", "vocabulary.json", "contexts.json"]
+    for name in [*names, *(f"{table}.parquet" for table in _TABLES)]:
+        if name != "influences.parquet" or (staged / name).exists():
+            yield name, staged / name
+
+
+def _provenance(run: Run) -> dict[str, object]:
+    """What the version was made from: fingerprints only, so that the same content is the same version."""
+    inputs, hook = run.config.inputs, run.config.hook
+    return {
+        "base_model": base_model_of(run).fingerprint,
+        "sae": sae_of(run).fingerprint,
+        "data": inputs.data.sha256,
+        "vocabulary": vocabulary_of(run).fingerprint,
+        "contexts": contexts_of(run).fingerprint,
+        "raw_activations": raw_of(run).fingerprint,
+        "hook": [hook.hook_target, hook.layer_index, hook.ff_module_index],
+    }
+
+
+def _current_is_this_version(run: Run) -> Outcome:
+    receipt = read_receipt(run.layout.receipts, "published_store")
+    made = str(receipt.facts["version"]) if receipt else "none"
+    current = current_version(run.layout.store)
+    return Outcome(made == current, {"current": current, "made": made})
+
+
+def _version_is_sound(run: Run) -> Outcome:
+    problems = open_store(run.layout.store).verify(deep=True)
+    return Outcome(not problems, {"n_problems": len(problems), "problems": "; ".join(problems[:5])})
+
+
+def _fingerprints_agree(run: Run) -> Outcome:
+    stated, expected = open_store(run.layout.store).manifest.provenance, _provenance(run)
+    differ = [name for name, value in expected.items() if stated.get(name) != value]
+    if differ:
+        name = differ[0]
+        raise CorruptStoreError(f"the version was made from {name} {stated.get(name)}, the run has {expected[name]}")
+    return Outcome(True, {name: str(value) for name, value in expected.items()})
+
+
+PUBLISHED_STORE = Asset(
+    name="published_store",
+    description="One immutable version of the store, verified and made current: what servers and dashboards read.",
+    group="store",
+    kinds=("zarr", "parquet"),
+    deps=_DEPS,
+    own_inputs=lambda run: {
+        "vocab": run.config.inputs.vocab.sha256,
+        "weapon_vocab": run.config.inputs.weapon_vocab.sha256,
+    },
+    make=_make,
+    checks=(
+        outputs_are_intact("published_store"),
+        Check("current_is_this_version", "CURRENT names the version that was made.", _current_is_this_version),
+        Check("version_is_sound", "Manifest complete, every sha256 and crc32c holds.", _version_is_sound),
+        Check("fingerprints_agree", "The version was made from this run's model, SAE and data.", _fingerprints_agree),
+    ),
+)

@@ -1,0 +1,118 @@
+"""Raw activations: the SAE run over every build, sparse, shard by shard."""
+
+import numpy as np
+
+from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, Row, outputs_are_intact, recipe_hash
+from splat_assets.assets.opened import (
+    base_activations_of,
+    builds_of,
+    contexts_of,
+    hook_of,
+    items_of,
+    model_files_of,
+    raw_of,
+    sae_of,
+    sae_path_of,
+    shards_of_run,
+    vocabulary_of,
+)
+from splat_assets.compute.encode import encode, rows_unlike_a_fresh_pass
+from splat_assets.progress import Progress
+from splat_assets.runs import Run
+
+_BLOCK_ROWS = 16_384
+
+
+def _own_inputs(run: Run) -> dict[str, str]:
+    return {"activations": recipe_hash(run.config.activations), "hook": recipe_hash(run.config.hook)}
+
+
+def _make(run: Run, progress: Progress) -> Made:
+    recipe, per_token = run.config.activations, hook_of(run).per_token
+    items = items_of(run)
+    base = base_activations_of(run, items, progress)
+    shards = shards_of_run(run, items)
+    done = encode(
+        run.layout.raw_activations,
+        items,
+        vocabulary_of(run),
+        contexts_of(run),
+        shards,
+        base,
+        sae_path_of(run),
+        per_token=per_token,
+        batch_size=recipe.batch_size,
+        embeddings=recipe.embeddings,
+        progress=progress,
+    )
+    raw = raw_of(run)
+    facts: Facts = {
+        "shape": f"{raw.n_samples:,} x {raw.n_features:,}",
+        "nnz": raw.nnz,
+        "l0": round(raw.nnz / max(1, raw.n_samples), 2),
+        "density": raw.nnz / max(1, raw.n_samples * raw.n_features),
+        "n_shards": raw.n_shards,
+        "n_shards_resumed": done.n_skipped,
+        "rows_per_s": round(raw.n_samples / done.seconds, 1),
+    }
+    table: list[Row] = [
+        {"shard": folder.name, "first_row": receipt.first_row, "n_rows": receipt.n_rows, "nnz": receipt.nnz}
+        for folder, receipt in zip(raw.shards, raw.receipts, strict=True)
+    ]
+    return Made([run.layout.raw_activations], facts, table[:200])
+
+
+def _has_every_shard(run: Run) -> Outcome:
+    raw, wanted = raw_of(run), shards_of_run(run, items_of(run))
+    firsts = [receipt.first_row for receipt in raw.receipts]
+    return Outcome(
+        firsts == [shard.first_sample for shard in wanted], {"n_shards": raw.n_shards, "n_expected": len(wanted)}
+    )
+
+
+def _has_one_row_per_item(run: Run) -> Outcome:
+    raw, items = raw_of(run), items_of(run)
+    expected = int(items.first_samples(hook_of(run).per_token)[-1])
+    facts: Facts = {"n_samples": raw.n_samples, "n_expected": expected, "n_builds": builds_of(run).n_builds}
+    return Outcome(raw.n_samples == expected, facts)
+
+
+def _values_are_finite_and_positive(run: Run) -> Outcome:
+    # Reading validates every block: finite, above 0, ids rising and within range.
+    nnz = sum(block.nnz for block in raw_of(run).rows(_BLOCK_ROWS))
+    return Outcome(nnz == raw_of(run).nnz, {"nnz": nnz})
+
+
+def _global_index_is_contiguous(run: Run) -> Outcome:
+    found = raw_of(run).samples()["global_index"].to_numpy()
+    return Outcome(bool((found == np.arange(found.size)).all()), {"n_samples": int(found.size)})
+
+
+def _shards_hold_what_was_written(run: Run) -> Outcome:
+    problems = raw_of(run).problems()
+    return Outcome(not problems, {"n_problems": len(problems), "problems": "; ".join(problems[:5])})
+
+
+def _equal_a_fresh_pass(run: Run) -> Outcome:
+    wrong = rows_unlike_a_fresh_pass(raw_of(run), items_of(run), model_files_of(run), hook_of(run), sae_of(run))
+    return Outcome(not wrong, {"n_sampled": 64, "wrong_samples": ", ".join(map(str, wrong[:20]))})
+
+
+RAW_ACTIVATIONS = Asset(
+    name="raw_activations",
+    description="Every build once, one <NULL> row per weapon, and masked variants if asked for: sparse rows per shard.",
+    group="activations",
+    kinds=("pytorch", "numpy"),
+    deps=("dataset", "base_model", "sae_checkpoint"),
+    own_inputs=_own_inputs,
+    make=_make,
+    checks=(
+        outputs_are_intact("raw_activations"),
+        Check("raw_activations_have_every_shard", "No shard is missing or too many.", _has_every_shard),
+        Check("raw_activations_have_one_row_per_item", "As many rows as builds and nulls.", _has_one_row_per_item),
+        Check("raw_values_are_finite_and_positive", "No NaN, nothing below 0.", _values_are_finite_and_positive),
+        Check("global_index_is_contiguous", "global_index runs 0 to n - 1.", _global_index_is_contiguous),
+        Check("shards_hold_what_was_written", "Every shard file has its sha256.", _shards_hold_what_was_written),
+        Check("sampled_rows_equal_a_fresh_pass", "Base model and SAE, run again, give the same.", _equal_a_fresh_pass),
+    ),
+)

@@ -1,0 +1,121 @@
+"""The SAE: trained on base activations, or brought ready-made, with its scorecard and the limits it must reach."""
+
+import json
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from splat_assets.assets.asset import Asset, Check, Fact, Made, Outcome, outputs_are_intact, recipe_hash
+from splat_assets.assets.opened import base_activations_of, base_model_of, hook_of, items_of, sae_of
+from splat_assets.assets.pictures import training_curves
+from splat_assets.compute.fit import SCORECARD, SampleSplits, fit_sae, write_scorecard
+from splat_assets.progress import Progress
+from splat_assets.runs import Run
+from splat_assets.sae import load_sae, save_sae
+from splat_assets.sae.movement import MOVED_COSINE, decoder_movement
+from splat_assets.store.receipts import read_receipt
+
+_REPORTED = ("d_in", "d_sae", "fvu", "l0_mean", "dead_percent", "dense_percent", "fidelity", "gamma", "cosine")
+
+
+def _own_inputs(run: Run) -> dict[str, str]:
+    ready_made = run.config.inputs.sae_checkpoint
+    how = {"sae_checkpoint": ready_made.sha256} if ready_made else {"recipe": recipe_hash(run.config.sae)}
+    recipe = run.config.activations
+    items = recipe_hash(recipe.masked_variants, recipe.seed, recipe.shard_items, recipe.batch_size)
+    return {"hook": recipe_hash(run.config.hook), "items": items, **how}
+
+
+def _make(run: Run, progress: Progress) -> Made:
+    items, model, hook, folder = items_of(run), base_model_of(run), hook_of(run), run.layout.sae
+    base = base_activations_of(run, items, progress)
+    outputs = [folder / name for name in ("cfg.json", "sae_weights.safetensors", "sae_model_final.pth", SCORECARD)]
+    if run.config.inputs.sae_checkpoint is not None:
+        sae = load_sae(run.config.inputs.sae_checkpoint.checked("SAE checkpoint"))
+        save_sae(sae, folder)
+        splits = SampleSplits.of(items, hook.per_token)
+        card = write_scorecard(sae, items, base, hook, model, splits, folder, training={})
+        return Made(outputs, _facts(card))
+    # A training state of other inputs is of no use once the asset was made from them and is stale now.
+    resume = read_receipt(run.layout.receipts, "sae_checkpoint") is None
+    card = fit_sae(items, base, run.config.sae, hook, model, folder, progress, resume)
+    metrics = folder / "metrics.parquet"
+    return Made([*outputs, metrics], _facts(card), picture=training_curves(pl.read_parquet(metrics)))
+
+
+def _facts(card: dict[str, Any]) -> dict[str, Fact]:
+    return {"shape": f"{card['d_in']:,} -> {card['d_sae']:,}", **{name: card[name] for name in _REPORTED}}
+
+
+def _card(run: Run) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads((run.layout.sae / SCORECARD).read_text(encoding="utf-8"))
+    return card
+
+
+def _weights_are_those_of_the_scorecard(run: Run) -> Outcome:
+    sae, stated = sae_of(run), str(_card(run)["sae_sha256"])
+    finite = bool(np.isfinite(sae.W_enc.numpy()).all() and np.isfinite(sae.W_dec.numpy()).all())
+    return Outcome(finite and sae.fingerprint == stated, {"sae_sha256": sae.fingerprint, "scorecard_sha256": stated})
+
+
+def _both_formats_agree(run: Run) -> Outcome:
+    ours, guide = sae_of(run), load_sae(run.layout.sae / "sae_model_final.pth")
+    x = np.random.default_rng(0).standard_normal((64, ours.d_in)).astype(np.float32) + ours.b_dec.numpy()
+    a, b = ours.encode_rows(x).to_dense(ours.d_sae), guide.encode_rows(x).to_dense(ours.d_sae)
+    largest = float(np.abs(a - b).max(initial=0.0))
+    return Outcome(largest <= 1e-4 * max(1.0, float(a.max(initial=0.0))), {"largest_difference": largest})
+
+
+def _decoder_was_trained(run: Run) -> Outcome:
+    if run.config.inputs.sae_checkpoint is not None:
+        return Outcome(True, {"not_known": "the SAE was brought ready-made, so where its decoder began is not known"})
+    moved = decoder_movement(sae_of(run))
+    return Outcome(moved.trained, {"median_cosine_to_its_beginning": moved.median, "limit": MOVED_COSINE})
+
+
+def _error_is_within_limits(run: Run) -> Outcome:
+    fvu, limit = float(_card(run)["fvu"]), run.config.limits.max_fvu
+    return Outcome(fvu <= limit, {"fvu": fvu, "limit": limit})
+
+
+def _enough_features_live(run: Run) -> Outcome:
+    dead, limit = float(_card(run)["dead_percent"]), run.config.limits.max_dead_percent
+    return Outcome(dead <= limit, {"dead_percent": dead, "limit": limit})
+
+
+def _sparsity_is_as_asked(run: Run) -> Outcome:
+    l0, recipe = float(_card(run)["l0_mean"]), run.config.sae
+    if recipe.architecture != "batch_topk" or run.config.inputs.sae_checkpoint is not None:
+        return Outcome(l0 > 0, {"l0_mean": l0})
+    return Outcome(abs(l0 - recipe.k) <= 0.1 * recipe.k, {"l0_mean": l0, "k": recipe.k, "allowed": "10 %"})
+
+
+def _predictions_survive(run: Run) -> Outcome:
+    fidelity, limit = float(_card(run)["fidelity"]), run.config.limits.min_fidelity
+    return Outcome(fidelity >= limit, {"fidelity": fidelity, "limit": limit})
+
+
+SAE_CHECKPOINT = Asset(
+    name="sae_checkpoint",
+    description="The sparse autoencoder of the base model's activations, with metrics and scorecard.",
+    group="sae",
+    kinds=("pytorch", "safetensors"),
+    deps=("dataset", "base_model"),
+    own_inputs=_own_inputs,
+    make=_make,
+    checks=(
+        outputs_are_intact("sae_checkpoint"),
+        Check(
+            "sae_weights_fit_the_scorecard",
+            "Finite, and those that were measured.",
+            _weights_are_those_of_the_scorecard,
+        ),
+        Check("sae_formats_agree", "Both saved forms encode alike.", _both_formats_agree),
+        Check("decoder_was_trained", "The decoder has turned away from its beginning.", _decoder_was_trained),
+        Check("fvu_is_within_limits", "Held-out error is at most the run's limit.", _error_is_within_limits),
+        Check("enough_features_live", "Dead features are at most the run's limit.", _enough_features_live),
+        Check("sparsity_is_as_asked", "Test L0 is within a tenth of k.", _sparsity_is_as_asked),
+        Check("predictions_survive", "Fidelity is at least the run's limit.", _predictions_survive),
+    ),
+)

@@ -1,0 +1,185 @@
+"""What is computed once about every feature and token: histograms, IDF, influences, examples, neighbours."""
+
+from splat_assets.assets.asset import Asset, Check, Fact, Facts, Made, Outcome, outputs_are_intact
+from splat_assets.assets.opened import base_model_of, hook_of, raw_of, sae_of, sparse_of, vocabulary_of
+from splat_assets.assets.pictures import density_histogram
+from splat_assets.compute.examples import write_examples, wrong_examples
+from splat_assets.compute.histograms import write_histograms, wrong_histograms, wrong_statistics
+from splat_assets.compute.idf import write_idf, wrong_idf
+from splat_assets.compute.influences import wide_influences, write_influences, wrong_influences
+from splat_assets.compute.neighbours import write_neighbours, wrong_neighbours
+from splat_assets.progress import Progress
+from splat_assets.runs import Run
+from splat_assets.store.guide_precomputed import write_guide_idf, write_guide_influences
+
+_N_SAMPLED = 64
+_GUIDE_TOP_K = 100
+
+
+def _none(run: Run) -> dict[str, str]:
+    return {}
+
+
+def _offenders(wrong: list[int], what: str = "features") -> Outcome:
+    facts: dict[str, Fact] = {"n_sampled": _N_SAMPLED, f"wrong_{what}": ", ".join(map(str, wrong[:20]))}
+    return Outcome(not wrong, facts)
+
+
+def _make_histograms(run: Run, progress: Progress) -> Made:
+    sparse, staged = sparse_of(run), run.layout.staged
+    tables = (staged / "histograms.parquet", staged / "features.parquet")
+    written = write_histograms(sparse, *tables, checksums=sparse.feature_crc32c, progress=progress)
+    facts: Facts = {
+        "shape": f"{written.n_features:,} features",
+        "n_dead": written.n_dead,
+        "n_values": written.n_values,
+        "values_per_s": round(written.n_values / max(written.seconds, 1e-9)),
+    }
+    return Made(tables, facts, picture=density_histogram(sparse.feature_n_active, sparse.n_samples))
+
+
+def _histograms_are_exact(run: Run) -> Outcome:
+    return _offenders(wrong_histograms(sparse_of(run), run.layout.staged / "histograms.parquet", _N_SAMPLED, seed=4))
+
+
+def _statistics_are_exact(run: Run) -> Outcome:
+    return _offenders(wrong_statistics(sparse_of(run), run.layout.staged / "features.parquet", _N_SAMPLED, seed=5))
+
+
+def _make_idf(run: Run, progress: Progress) -> Made:
+    target = run.layout.staged / "idf.parquet"
+    written = write_idf(raw_of(run).samples(), vocabulary_of(run), target)
+    outputs = [target, *write_guide_idf(target, run.layout.precomputed, n_batches=_n_batches(run))]
+    shape = f"{written.n_tokens:,} tokens"
+    return Made(outputs, {"shape": shape, "n_documents": written.n_documents, "n_unseen": written.n_unseen})
+
+
+def _n_batches(run: Run) -> int:
+    return -(-raw_of(run).n_samples // run.config.store.batch_rows)
+
+
+def _idf_is_exact(run: Run) -> Outcome:
+    wrong = wrong_idf(raw_of(run).samples(), vocabulary_of(run), run.layout.staged / "idf.parquet")
+    return Outcome(not wrong, {"wrong_tokens": ", ".join(map(str, wrong[:20]))})
+
+
+def _make_influences(run: Run, progress: Progress) -> Made:
+    if hook_of(run).per_token:
+        return Made([], {"shape": "not computed", "why": "token_ff does not feed the output layer directly"})
+    target = run.layout.staged / "influences.parquet"
+    model, sae = base_model_of(run), sae_of(run)
+    written = write_influences(
+        model.output_weight.detach().numpy(), sae.W_dec.numpy(), vocabulary_of(run), target, progress
+    )
+    top_k = min(_GUIDE_TOP_K, written.n_tokens)
+    wide = write_guide_influences(wide_influences(target, top_k), run.layout.precomputed / "influences.parquet")
+    shape = f"{written.n_features:,} x {written.n_tokens:,}"
+    return Made([target, wide], {"shape": shape, "guide_top_k": top_k})
+
+
+def _influences_equal_the_product(run: Run) -> Outcome:
+    if hook_of(run).per_token:
+        return Outcome(True, {"not_computed": "token_ff does not feed the output layer directly"})
+    weights = base_model_of(run).output_weight.detach().numpy()
+    path = run.layout.staged / "influences.parquet"
+    return _offenders(
+        wrong_influences(weights, sae_of(run).W_dec.numpy(), vocabulary_of(run), path, _N_SAMPLED, seed=6)
+    )
+
+
+def _make_examples(run: Run, progress: Progress) -> Made:
+    target = run.layout.staged / "examples.parquet"
+    written = write_examples(sparse_of(run), target, seed=run.config.activations.seed, progress=progress)
+    return Made([target], {"shape": f"{written.n_examples:,} rows", "n_features_with_top": written.n_features_with_top})
+
+
+def _examples_are_those_of_the_store(run: Run) -> Outcome:
+    return _offenders(wrong_examples(sparse_of(run), run.layout.staged / "examples.parquet", _N_SAMPLED, seed=7))
+
+
+def _make_neighbours(run: Run, progress: Progress) -> Made:
+    target = run.layout.staged / "neighbours.parquet"
+    sparse = sparse_of(run)
+    n_neighbours = min(20, max(1, sparse.n_features - 1))
+    written = write_neighbours(sparse, sae_of(run).W_dec.numpy(), target, n_neighbours, progress=progress)
+    return Made([target], {"shape": f"{written.n_rows:,} rows", "n_neighbours": n_neighbours})
+
+
+def _neighbours_are_the_nearest(run: Run) -> Outcome:
+    path = run.layout.staged / "neighbours.parquet"
+    wrong = wrong_neighbours(sparse_of(run), sae_of(run).W_dec.numpy(), path, 16, seed=8)
+    return Outcome(not wrong, {"n_sampled": 16, "wrong_features": ", ".join(map(str, wrong))})
+
+
+HISTOGRAMS = Asset(
+    name="histograms",
+    description="Histogram and statistics of every feature, over its active samples and over all.",
+    group="statistics",
+    kinds=("parquet",),
+    deps=("sparse_activations",),
+    own_inputs=_none,
+    make=_make_histograms,
+    checks=(
+        outputs_are_intact("histograms"),
+        Check("histograms_are_exact", "Counts add up; sampled histograms equal a fresh count.", _histograms_are_exact),
+        Check("statistics_are_exact", "Sampled statistics equal a fresh computation.", _statistics_are_exact),
+    ),
+)
+
+IDF = Asset(
+    name="idf",
+    description="Inverse document frequency of every token over all samples.",
+    group="statistics",
+    kinds=("parquet",),
+    deps=("raw_activations",),
+    own_inputs=lambda run: {"vocab": run.config.inputs.vocab.sha256, "batch_rows": str(run.config.store.batch_rows)},
+    make=_make_idf,
+    checks=(
+        outputs_are_intact("idf"),
+        Check("idf_is_exact", "Every token's row equals a fresh count over all samples.", _idf_is_exact),
+    ),
+)
+
+INFLUENCES = Asset(
+    name="influences",
+    description="What each feature adds to each output token: W_out @ W_dec, signs kept.",
+    group="statistics",
+    kinds=("parquet",),
+    deps=("base_model", "sae_checkpoint"),
+    own_inputs=_none,
+    make=_make_influences,
+    checks=(
+        outputs_are_intact("influences"),
+        Check("influences_equal_the_product", "Sampled rows equal W_out @ W_dec.", _influences_equal_the_product),
+    ),
+)
+
+EXAMPLES = Asset(
+    name="examples",
+    description="Example samples of every feature: the strongest, some of each activation band, random ones.",
+    group="statistics",
+    kinds=("parquet",),
+    deps=("sparse_activations",),
+    own_inputs=lambda run: {"seed": str(run.config.activations.seed)},
+    make=_make_examples,
+    checks=(
+        outputs_are_intact("examples"),
+        Check(
+            "examples_are_those_of_the_store", "Sampled features draw the same again.", _examples_are_those_of_the_store
+        ),
+    ),
+)
+
+NEIGHBOURS = Asset(
+    name="neighbours",
+    description="The nearest features of each: by decoder direction, by Jaccard and by correlation of activations.",
+    group="statistics",
+    kinds=("parquet",),
+    deps=("sparse_activations", "sae_checkpoint"),
+    own_inputs=_none,
+    make=_make_neighbours,
+    checks=(
+        outputs_are_intact("neighbours"),
+        Check("neighbours_are_the_nearest", "Sampled features have no nearer neighbour.", _neighbours_are_the_nearest),
+    ),
+)

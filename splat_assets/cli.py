@@ -1,0 +1,111 @@
+"""`splat`: one command for everything. Sub-commands are imported when they are called, so `splat --help` is quick."""
+
+import errno
+import importlib
+import logging
+import sys
+from typing import Any
+
+import click
+
+from splat_assets.errors import SplatError
+
+# Name: where it lives, and the line that `splat --help` shows. Order is the order of the help page.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": (
+        "splat_assets.commands.demo:demo",
+        "Everything from nothing: demo data, a model, an SAE, a verified store.",
+    ),
+    "up": ("splat_assets.commands.up:up", "Start the Dagster UI and daemon on this machine."),
+    "doctor": (
+        "splat_assets.commands.doctor:doctor",
+        "Look at this installation and data root, and say what is wrong.",
+    ),
+    "ingest": ("splat_assets.commands.ingest:ingest", "Turn battle exports into tokenised builds."),
+    "train-base": ("splat_assets.commands.train_base:train_base", "Train a SplatGPT base model on tokenised builds."),
+    "run": ("splat_assets.commands.run:run", "Make, list and show runs."),
+    "materialize": ("splat_assets.commands.materialize:materialize", "Make the artifacts of a run, with their checks."),
+    "verify": ("splat_assets.commands.verify:verify", "Check every artifact of a run against its bytes."),
+    "train-sae": (
+        "splat_assets.commands.train_sae:train_sae",
+        "Guide step 1: train an SAE on a base model's activations.",
+    ),
+    "generate-activations": (
+        "splat_assets.commands.generate:generate_activations",
+        "Guide step 2: run base model and SAE over a dataset.",
+    ),
+    "convert": ("splat_assets.commands.formats:convert", "Guide step 3: raw activations to batch Zarr and Parquet."),
+    "transpose": ("splat_assets.commands.formats:transpose", "Guide step 4A: one Zarr array, [features, samples]."),
+    "sparse-extract": (
+        "splat_assets.commands.formats:sparse_extract",
+        "Guide step 4B: acts.npy and idxs.npy per feature.",
+    ),
+    "histograms": (
+        "splat_assets.commands.precompute:histograms",
+        "Guide step 5a: histograms and statistics per feature.",
+    ),
+    "idf": ("splat_assets.commands.precompute:idf", "Guide step 5b: how rare each token is."),
+    "influences": (
+        "splat_assets.commands.precompute:influences",
+        "Guide step 5c: what each feature does to each output.",
+    ),
+    "import": ("splat_assets.commands.import_:import_", "Turn a folder of the guide's formats into a store."),
+}
+
+
+class Fault(click.ClickException):
+    """A mistake or fault that one sentence explains."""
+
+    exit_code = 2
+
+
+class LazyGroup(click.Group):
+    """A group that imports a sub-command only when it is called, and turns a SplatError into one sentence and exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every sub-command, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the sub-command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the sub-commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the sub-command; people's mistakes and full or read-only disks come out as one sentence."""
+        try:
+            return super().invoke(ctx)
+        except SplatError as error:
+            raise Fault(str(error)) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            where = f" at {error.filename}" if error.filename else ""
+            raise Fault(f"{error.strerror}{where}; what was there before is untouched") from error
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="splat")
+@click.option("-v", "--verbose", is_flag=True, help="Say more about what is done.")
+def main(verbose: bool) -> None:
+    """Train a sparse autoencoder on SplatGPT, store what every feature does on every build, and explore it.
+
+    Data lives under the folder that SPLAT_DATA names (./data if unset). Start with `splat demo`.
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    main()

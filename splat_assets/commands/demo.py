@@ -1,0 +1,81 @@
+"""`splat demo`: from nothing to a trained SAE and a verified store, with inputs that it makes itself."""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from splat_assets.assets import ASSETS
+from splat_assets.commands.inputs import progress_here
+from splat_assets.commands.materialize import make_settled
+from splat_assets.commands.report import artifact_table, console, failed_checks, scorecard_table
+from splat_assets.compute.fit import SCORECARD
+from splat_assets.progress import Progress
+from splat_assets.runs import ActivationsRecipe, Run, RunConfig, create_run, inputs_of
+from splat_assets.sae.recipe import SaeRecipe
+from splat_assets.store.layout import DataRoot
+
+DEMO = "demo"
+
+
+@click.command()
+@click.option("--builds", "n_builds", default=30_000, show_default=True, help="Builds to make up.")
+@click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn.")
+def demo(n_builds: int, seed: int) -> None:
+    """Make demo builds, train a small base model and an SAE on them, and publish a verified store.
+
+    Takes a few minutes on two cores and needs no network. Called again, it finds everything up to date.
+    """
+    began = time.monotonic()
+    root = DataRoot.from_environment().checked_writable()
+    run = demo_run(root, n_builds, seed, progress_here())
+    succeeded = make_settled(run, list(ASSETS))
+    out = console()
+    out.print(artifact_table(run))
+    out.print(scorecard_table(run.layout.sae / SCORECARD))
+    for line in failed_checks(run):
+        click.echo(line, err=True)
+    out.print(f"data: {root.path}, {time.monotonic() - began:.1f} s", markup=False)
+    out.print(_NEXT.format(name=run.name, store=run.layout.store), markup=False)
+    if not succeeded:
+        sys.exit(1)
+
+
+def demo_run(root: DataRoot, n_builds: int, seed: int, progress: Progress) -> Run:
+    """The demo's run; its dataset and base model are made unless they are there already."""
+    dataset = root.datasets / DEMO
+    model = root.models / DEMO
+    if not (dataset / "planted_concepts.json").is_file():
+        from splat_assets.data.demo import make_demo_inputs
+
+        make_demo_inputs(dataset, n_builds=n_builds, seed=seed)
+    if not (model / "training_metrics.json").is_file():
+        _train_base(dataset, model, seed, progress)
+    config = RunConfig(
+        inputs=inputs_of(model, None, None, dataset / "tokenized_data.csv"),
+        sae=SaeRecipe(d_sae=1_024, k=16, epochs=40, batch_size=1_024, lr=1e-3, seed=seed),
+        activations=ActivationsRecipe(shard_items=8_192),
+    )
+    return create_run(root, DEMO, config)
+
+
+def _train_base(dataset: Path, model: Path, seed: int, progress: Progress) -> None:
+    from splat_assets.data.splits import split_builds
+    from splat_assets.data.tokenised import read_tokenised
+    from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
+    from splat_assets.model.train import BaseTrainingRecipe, train_base_model
+
+    vocabulary, contexts = read_vocabulary(dataset / "vocab.json"), read_contexts(dataset / "weapon_vocab.json")
+    builds = read_tokenised(dataset / "tokenized_data.csv", vocabulary, contexts)
+    recipe = BaseTrainingRecipe(seed=seed)
+    train_base_model(split_builds(builds, seed), vocabulary, contexts, recipe, model, progress=progress)
+
+
+_NEXT = """
+next:
+  splat up                       the Dagster UI of these artifacts, on http://127.0.0.1:3000
+  splat verify {name}              every check again, against the bytes
+  splat run show {name}            recipe, artifacts and scorecard
+  python -c "from splat_assets.store import open_store; print(open_store('{store}').feature(0))"
+"""

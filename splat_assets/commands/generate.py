@@ -1,0 +1,90 @@
+"""`splat generate-activations`: the guide's step 2."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from splat_assets.commands.inputs import (
+    FILE,
+    FOLDER,
+    hook_options,
+    model_options,
+    open_model,
+    progress_here,
+    take_hook,
+    writable_folder,
+)
+from splat_assets.compute.shards import ShardRunner
+from splat_assets.data.splits import split_builds
+from splat_assets.runs import SHARD_ITEMS
+
+
+@click.command("generate-activations")
+@model_options
+@click.option("--sae-checkpoint", type=FILE, required=True, help="sae_model_final.pth, or a folder with cfg.json.")
+@click.option("--output-dir", type=FOLDER, required=True, help="Where the shards go.")
+@click.option("--batch-size", default=1_024, show_default=True, help="Builds per forward pass.")
+@hook_options
+@click.option(
+    "--masked-variants", default=0, show_default=True, help="Randomly masked copies of every build besides it."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the masking.")
+@click.option("--split-seed", default=0, show_default=True, help="Seed of the split recorded with each sample.")
+@click.option("--shard-items", default=SHARD_ITEMS, show_default=True, help="Builds per shard.")
+@click.option(
+    "--embeddings/--no-embeddings", default=True, show_default=True, help="Keep SAE inputs, outputs and logits."
+)
+@click.option(
+    "--backend", type=click.Choice(["local", "process"]), default="local", show_default=True, help="How shards run."
+)
+@click.option("--workers", default=0, help="Processes of the backend `process`; one per core if left out.")
+def generate_activations(
+    model_checkpoint: Path,
+    data_csv: Path,
+    vocab_path: Path | None,
+    weapon_vocab_path: Path | None,
+    sae_checkpoint: Path,
+    output_dir: Path,
+    batch_size: int,
+    masked_variants: int,
+    seed: int,
+    split_seed: int,
+    shard_items: int,
+    embeddings: bool,
+    backend: Any,
+    workers: int,
+    **options: Any,
+) -> None:
+    """Run base model and SAE over every build, one <NULL> row per weapon, and masked variants if asked for.
+
+    Writes sparse rows shard by shard; cut off, it goes on with the first shard that is missing when called again.
+    """
+    from splat_assets.compute.encode import encode
+    from splat_assets.compute.harvest import harvest, shards_of
+    from splat_assets.compute.items import make_items
+    from splat_assets.compute.provenance import hook_for, refuse_other_model
+    from splat_assets.sae import load_sae
+    from splat_assets.store.raw import RawActivations
+
+    opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
+    sae = load_sae(sae_checkpoint)
+    hook = hook_for(sae, take_hook(options) if options["hook_target"] else None)
+    refuse_other_model(sae, sae_checkpoint, opened.model, hook)
+    writable_folder(output_dir)
+    builds = split_builds(opened.read_builds(data_csv), split_seed)
+    items = make_items(builds, opened.vocabulary, opened.contexts, masked_variants, seed)
+    runner, progress, cache = ShardRunner(backend, workers), progress_here(), output_dir / "base_activations"
+    base = harvest(cache, items, opened.model_files, hook, shard_items, batch_size, runner, progress)
+    shards = shards_of(items, shard_items, hook.per_token)
+    encode(
+        output_dir, items, opened.vocabulary, opened.contexts, shards, base, sae_checkpoint,
+        per_token=hook.per_token, batch_size=batch_size, embeddings=embeddings, runner=runner, progress=progress,
+    )  # fmt: skip
+    raw = RawActivations(output_dir, n_samples=shards[-1].last_sample)
+    shutil.rmtree(cache)
+    click.echo(
+        f"{raw.n_samples:,} samples x {raw.n_features:,} features, {raw.nnz:,} activations "
+        f"({raw.nnz / raw.n_samples:.1f} a sample) in {raw.n_shards} shards: {output_dir}"
+    )

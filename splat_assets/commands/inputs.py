@@ -1,0 +1,113 @@
+"""What several commands ask for: a base model, a dataset, a hook; and opening all of it with one call."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from rich.console import Console
+
+from splat_assets.errors import InputError
+from splat_assets.progress import Progress, progress_for
+
+if TYPE_CHECKING:
+    from splat_assets.compute.harvest import BaseModelFiles
+    from splat_assets.data.builds import Builds
+    from splat_assets.model import SplatGPT
+    from splat_assets.model.hooks import HookPoint
+    from splat_assets.store.vocabulary import Contexts, Vocabulary
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+_CHECKPOINT = click.option("--model-checkpoint", type=FILE, required=True, help="The base model's file or folder.")
+_VOCABULARIES = (
+    click.option("--vocab-path", type=FILE, help="vocab.json; the one beside the checkpoint if left out."),
+    click.option(
+        "--weapon-vocab-path", type=FILE, help="weapon_vocab.json; the one beside the checkpoint if left out."
+    ),
+)
+_DATA = click.option("--data-csv", type=FILE, required=True, help="Tokenised builds: tab-separated text, or .parquet.")
+_HOOK = (
+    click.option("--hook-target", help="masked_mean: the pooled build. token_ff: each token.  [default: masked_mean]"),
+    click.option("--hook-layer-index", type=int, help="token_ff: which layer, -1 is the last.  [default: -1]"),
+    click.option("--hook-ff-module-index", type=int, help="token_ff: which module of the block.  [default: 2]"),
+)
+
+
+def model_options(command: Command) -> Command:
+    """Add the guide's options for a base model and a dataset."""
+    for option in reversed((_CHECKPOINT, _DATA, *_VOCABULARIES)):
+        command = option(command)
+    return command
+
+
+def checkpoint_options(command: Command) -> Command:
+    """Add the guide's options for a base model alone."""
+    for option in reversed((_CHECKPOINT, *_VOCABULARIES)):
+        command = option(command)
+    return command
+
+
+def hook_options(command: Command) -> Command:
+    """Add the options that say where in the base model activations are taken; None when not given."""
+    for option in reversed(_HOOK):
+        command = option(command)
+    return command
+
+
+def take_hook(options: dict[str, Any]) -> "HookPoint":
+    """Remove the hook's values from options; what was not given has its default."""
+    from splat_assets.model.hooks import MASKED_MEAN, HookPoint
+
+    target, layer, module = (options.pop(f"hook_{name}") for name in ("target", "layer_index", "ff_module_index"))
+    return HookPoint(target or MASKED_MEAN, -1 if layer is None else layer, 2 if module is None else module)
+
+
+def progress_here() -> Progress:
+    """Progress for the person at this terminal: on standard error, results go to standard output."""
+    return progress_for(Console(stderr=True))
+
+
+def writable_folder(folder: Path) -> Path:
+    """The folder, or InputError when neither it nor the nearest folder above it that exists can be written."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError(f"{folder} cannot be written: {there} is not a folder that this user may write to")
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedModel:
+    """A base model with the vocabularies it speaks, and the files they came from."""
+
+    model: "SplatGPT"
+    model_files: "BaseModelFiles"
+    vocabulary: "Vocabulary"
+    contexts: "Contexts"
+
+    def read_builds(self, data: Path) -> "Builds":
+        """The validated dataset."""
+        from splat_assets.data.tokenised import read_tokenised
+
+        return read_tokenised(data, self.vocabulary, self.contexts)
+
+
+def open_model(model_checkpoint: Path, vocab_path: Path | None, weapon_vocab_path: Path | None) -> OpenedModel:
+    """Load a base model; vocabularies default to those beside the checkpoint."""
+    from splat_assets.compute.harvest import BaseModelFiles
+    from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
+    from splat_assets.model import load_base_model
+    from splat_assets.runs import checkpoint_file
+
+    checkpoint = checkpoint_file(model_checkpoint)
+    vocab = vocab_path or checkpoint.parent / "vocab.json"
+    weapon_vocab = weapon_vocab_path or checkpoint.parent / "weapon_vocab.json"
+    vocabulary, contexts = read_vocabulary(vocab), read_contexts(weapon_vocab)
+    model = load_base_model(checkpoint, vocab_path=vocab, weapon_vocab_path=weapon_vocab)
+    return OpenedModel(model, BaseModelFiles(checkpoint, vocab, weapon_vocab), vocabulary, contexts)

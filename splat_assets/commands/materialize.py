@@ -1,0 +1,47 @@
+"""`splat materialize`: make the artifacts of a run."""
+
+import sys
+
+import click
+
+from splat_assets.assets import ASSETS, asset_named
+from splat_assets.assets.asset import Asset, is_settled
+from splat_assets.commands.inputs import progress_here
+from splat_assets.commands.report import artifact_table, console, failed_checks
+from splat_assets.errors import InputError
+from splat_assets.progress import watching
+from splat_assets.runs import Run, open_run
+from splat_assets.store.layout import DataRoot
+
+
+@click.command()
+@click.argument("run_name", metavar="RUN")
+@click.option("--select", metavar="NAMES", help="Only these artifacts, separated by commas; all of them if left out.")
+def materialize(run_name: str, select: str | None) -> None:
+    """Make the artifacts of RUN that are not up to date, and check each.
+
+    Work that was cut off goes on where it was. What is made is recorded in Dagster's history, so `splat up` shows it.
+    """
+    run = open_run(DataRoot.from_environment().checked_writable(), run_name)
+    selected = [asset_named(name.strip()) for name in select.split(",")] if select else list(ASSETS)
+    out = console()
+    succeeded = make_settled(run, selected)
+    out.print(artifact_table(run))
+    for line in failed_checks(run):
+        click.echo(line, err=True)
+    if not succeeded:
+        sys.exit(1)
+
+
+def make_settled(run: Run, selected: list[Asset]) -> bool:
+    """Bring the selected assets up to date through Dagster, unless they already are; whether all checks pass."""
+    if all(is_settled(asset, run) for asset in selected):
+        click.echo(f"run {run.name}: everything is up to date", err=True)
+        return True
+    from splat_assets.orchestrate import materialize_run
+
+    with watching(progress_here()):
+        succeeded = materialize_run(run, [asset.name for asset in selected])
+    if not succeeded and not failed_checks(run):
+        raise InputError(f"run {run.name} was not finished; the failing step said so above")
+    return succeeded

@@ -1,0 +1,56 @@
+"""The options of an SAE recipe, made from the recipe's own fields."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from splat_assets.errors import InputError
+from splat_assets.sae.recipe import TRAINED_ARCHITECTURES, SaeRecipe
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+# The guide's name where it differs from the field's.
+_FLAGS = {"batch_size": "--sae-batch-size"}
+_ONLY_FOR = {"k": "batch_topk", "l1_coeff": "relu_l1"}
+
+
+def sae_options(command: Command) -> Command:
+    """Add an option for every field of SaeRecipe; values arrive as `sae_<field>`, None when not given."""
+    for field in reversed(dataclasses.fields(SaeRecipe)):
+        flag = _FLAGS.get(field.name, "--" + field.name.replace("_", "-"))
+        option = click.option(
+            flag,
+            f"sae_{field.name}",
+            type=_type_of(field),
+            help=f"{field.metadata['help']}  [default: {field.default}]",
+        )
+        command = option(command)
+    return command
+
+
+def take_recipe(options: dict[str, Any], defaults: SaeRecipe | None = None) -> SaeRecipe:
+    """Remove the `sae_*` values from options and make a recipe of them.
+
+    `--l1-coeff` alone means the guide's relu_l1, `--k` alone batch_topk; InputError when they contradict the architecture.
+    """
+    given = {name[4:]: options.pop(name) for name in [n for n in options if n.startswith("sae_")]}
+    given = {name: value for name, value in given.items() if value is not None}
+    implied = {_ONLY_FOR[name] for name in given if name in _ONLY_FOR}
+    architecture = given.get("architecture")
+    if len(implied | ({architecture} if architecture else set())) > 1:
+        flags = " and ".join(
+            f"--{name.replace('_', '-')} (for {_ONLY_FOR[name]})" for name in given if name in _ONLY_FOR
+        )
+        chosen = f" with --architecture {architecture}" if architecture else ""
+        raise InputError(f"{flags} cannot be given{chosen} together: choose one architecture")
+    if implied and not architecture:
+        given["architecture"] = implied.pop()
+    return dataclasses.replace(defaults or SaeRecipe(), **given)
+
+
+def _type_of(field: "dataclasses.Field[Any]") -> "click.ParamType[Any]":
+    if field.name == "architecture":
+        return click.Choice(TRAINED_ARCHITECTURES)
+    return click.INT if "int" in str(field.type) else click.FLOAT

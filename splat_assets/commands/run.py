@@ -1,0 +1,115 @@
+"""`splat run`: make, list and show runs."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from splat_assets.assets import ASSETS
+from splat_assets.assets.asset import current_receipt
+from splat_assets.commands.inputs import hook_options, model_options, take_hook
+from splat_assets.commands.recipe_options import sae_options, take_recipe
+from splat_assets.commands.report import artifact_table, console, scorecard_table
+from splat_assets.errors import InputError
+from splat_assets.runs import (
+    ActivationsRecipe,
+    HookRecipe,
+    Limits,
+    RunConfig,
+    SplitRecipe,
+    StoreRecipe,
+    create_run,
+    inputs_of,
+    open_run,
+)
+from splat_assets.store.layout import DataRoot
+
+
+@click.group()
+def run() -> None:
+    """Make, list and show runs: one base checkpoint x dataset x SAE recipe x seed each."""
+
+
+@run.command()
+@click.argument("name")
+@model_options
+@click.option("--sae-checkpoint", type=click.Path(path_type=Path), help="Use this SAE instead of training one.")
+@hook_options
+@sae_options
+@click.option("--split-seed", default=0, show_default=True, help="Seed of the split into train, validation and test.")
+@click.option(
+    "--masked-variants", default=0, show_default=True, help="Randomly masked copies of every build besides it."
+)
+@click.option("--shard-items", default=32_768, show_default=True, help="Builds per shard.")
+@click.option("--batch-size", default=1_024, show_default=True, help="Builds per forward pass.")
+@click.option(
+    "--embeddings/--no-embeddings", default=True, show_default=True, help="Keep SAE inputs, outputs and logits."
+)
+@click.option(
+    "--profile", type=click.Choice(["raw", "compact"]), default="raw", show_default=True, help="Fast or small."
+)
+@click.option("--batch-rows", default=500_000, show_default=True, help="Samples per batch of the guide's batch Zarr.")
+@click.option("--max-fvu", default=0.5, show_default=True, help="Check: largest unexplained share of variance.")
+@click.option(
+    "--max-dead-percent", default=50.0, show_default=True, help="Check: largest share of features that never fire."
+)
+@click.option("--min-fidelity", default=0.5, show_default=True, help="Check: smallest recovered share of predictions.")
+def new(name: str, **options: Any) -> None:
+    """Freeze a new run called NAME: its inputs with their sha256, and its recipe. Nothing is computed yet."""
+    recipe = take_recipe(options)
+    hook = take_hook(options)
+    config = RunConfig(
+        inputs=inputs_of(
+            options["model_checkpoint"],
+            options["vocab_path"],
+            options["weapon_vocab_path"],
+            options["data_csv"],
+            options["sae_checkpoint"],
+        ),
+        sae=recipe,
+        split=SplitRecipe(seed=options["split_seed"]),
+        hook=HookRecipe(hook.target, hook.layer_index, hook.ff_module_index),
+        activations=_picked(ActivationsRecipe, options),
+        store=_picked(StoreRecipe, options),
+        limits=_picked(Limits, options),
+    )
+    made = create_run(DataRoot.from_environment(), name, config)
+    click.echo(f"run {made.name}: {made.layout.config}")
+    click.echo(f"next: splat materialize {made.name}")
+
+
+@run.command("list")
+def list_() -> None:
+    """List the runs under the data root."""
+    root = DataRoot.from_environment()
+    table = Table("run", "SAE", "artifacts up to date", "store")
+    for name in root.run_names():
+        found = open_run(root, name)
+        n_current = sum(current_receipt(asset, found) is not None for asset in ASSETS)
+        current = found.layout.store / "CURRENT"
+        version = current.read_text(encoding="utf-8").strip() if current.is_file() else "not published"
+        sae = "ready-made" if found.config.inputs.sae_checkpoint else found.config.sae.architecture
+        table.add_row(name, sae, f"{n_current} of {len(ASSETS)}", version)
+    if not table.row_count:
+        raise InputError(f"there are no runs under {root.runs}; make one with `splat run new` or `splat demo`")
+    console().print(table)
+
+
+@run.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Show run NAME: its recipe, its artifacts, the scorecard of its SAE."""
+    found = open_run(DataRoot.from_environment(), name)
+    out = console()
+    out.print(found.layout.config.read_text(encoding="utf-8"), markup=False)
+    out.print(artifact_table(found))
+    card = found.layout.sae / "scorecard.json"
+    if card.is_file():
+        out.print(scorecard_table(card))
+
+
+def _picked(kind: type, options: dict[str, Any]) -> Any:
+    names = {field.name for field in dataclasses.fields(kind)}
+    return kind(**{name: value for name, value in options.items() if name in names})

@@ -1,0 +1,65 @@
+"""`splat train-sae`: the guide's step 1."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from splat_assets.commands.inputs import (
+    FOLDER,
+    hook_options,
+    model_options,
+    open_model,
+    progress_here,
+    take_hook,
+    writable_folder,
+)
+from splat_assets.commands.recipe_options import sae_options, take_recipe
+from splat_assets.commands.report import console, scorecard_table
+from splat_assets.data.splits import split_builds
+from splat_assets.runs import SHARD_ITEMS
+
+
+@click.command("train-sae")
+@model_options
+@click.option("--save-dir", type=FOLDER, required=True, help="Where the SAE, its metrics and its training state go.")
+@hook_options
+@sae_options
+@click.option(
+    "--masked-variants", default=0, show_default=True, help="Randomly masked copies of every build besides it."
+)
+@click.option("--split-seed", default=0, show_default=True, help="Seed of the split into train, validation and test.")
+@click.option("--batch-size", default=1_024, show_default=True, help="Builds per forward pass of the base model.")
+@click.option("--restart", is_flag=True, help="Begin anew instead of going on where an earlier call was cut off.")
+def train_sae(
+    model_checkpoint: Path,
+    data_csv: Path,
+    vocab_path: Path | None,
+    weapon_vocab_path: Path | None,
+    save_dir: Path,
+    masked_variants: int,
+    split_seed: int,
+    batch_size: int,
+    restart: bool,
+    **options: Any,
+) -> None:
+    """Train a sparse autoencoder on what the base model computes for every build.
+
+    Writes cfg.json and sae_weights.safetensors (SAELens' layout), sae_model_final.pth, metrics.parquet and scorecard.json.
+    Cut off, it goes on where it was when called again.
+    """
+    from splat_assets.compute.fit import fit_sae
+    from splat_assets.compute.harvest import harvest
+    from splat_assets.compute.items import make_items
+
+    recipe, hook = take_recipe(options), take_hook(options)
+    opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
+    recipe.checked_for(opened.model.hook_width(hook.target, hook.ff_module_index))
+    writable_folder(save_dir)
+    builds = split_builds(opened.read_builds(data_csv), split_seed)
+    items = make_items(builds, opened.vocabulary, opened.contexts, masked_variants, recipe.seed)
+    progress, cache = progress_here(), save_dir / "base_activations"
+    base = harvest(cache, items, opened.model_files, hook, SHARD_ITEMS, batch_size, progress=progress)
+    card = fit_sae(items, base, recipe, hook, opened.model, save_dir, progress, resume=not restart)
+    console().print(scorecard_table(save_dir / "scorecard.json"))
+    click.echo(f"SAE of {card['d_sae']:,} features: {save_dir / 'sae_model_final.pth'}", err=True)

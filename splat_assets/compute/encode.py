@@ -1,0 +1,195 @@
+"""Base activations in, sparse rows out: the SAE run over every sample, one shard at a time, each with a receipt.
+
+Only one block of `batch_size` samples is ever dense. Sample metadata and, if wanted, the SAE's input, its reconstruction and
+the base model's logits are written beside the rows.
+"""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from splat_assets.compute.harvest import (
+    LOGITS_FILE,
+    VALUES_FILE,
+    BaseActivations,
+    BaseModelFiles,
+    Shard,
+    base_batches,
+)
+from splat_assets.compute.items import Items, sample_table
+from splat_assets.compute.shards import ShardRunner
+from splat_assets.model.hooks import HookPoint
+from splat_assets.progress import Progress, SilentProgress
+from splat_assets.sae import Sae, load_sae
+from splat_assets.store.activations import SampleFeatures
+from splat_assets.store.raw import RawActivations, shard_is_valid, shard_name, write_shard
+from splat_assets.store.row_blocks import joined
+from splat_assets.store.vocabulary import Contexts, Vocabulary
+
+VOCABULARY_FILE, CONTEXTS_FILE = "vocabulary.json", "contexts.json"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeSettings:
+    """What all shards of one pass share."""
+
+    target: Path
+    sae: Path
+    base_folder: Path
+    batch_size: int
+    embeddings: bool
+    inputs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeSpec:
+    """What a process needs to encode one shard."""
+
+    settings: EncodeSettings
+    shard: Shard
+    samples: pl.DataFrame
+    items_of_samples: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedShards:
+    """What a pass over all shards did."""
+
+    n_done: int
+    n_skipped: int
+    seconds: float
+
+
+def encode(
+    target: Path,
+    items: Items,
+    vocabulary: Vocabulary,
+    contexts: Contexts,
+    shards: Sequence[Shard],
+    base: BaseActivations,
+    sae: Path,
+    *,
+    per_token: bool,
+    batch_size: int,
+    embeddings: bool,
+    runner: ShardRunner | None = None,
+    progress: Progress | None = None,
+) -> EncodedShards:
+    """Write the shards of `target` that are not there yet; those made from the same inputs are left alone."""
+    began = time.monotonic()
+    inputs = {"base_activations": base.fingerprint, "sae": _sae(sae).fingerprint}
+    todo = [
+        shard
+        for shard in shards
+        if not shard_is_valid(shard_folder(target, shard), shard.first_sample, shard.n_samples, inputs)
+    ]
+    _remove_foreign_shards(target, len(shards))
+    vocabulary.save(target / VOCABULARY_FILE)
+    contexts.save(target / CONTEXTS_FILE)
+
+    settings = EncodeSettings(target, sae, base.folder, batch_size, embeddings, inputs)
+    specs = (EncodeSpec(settings, shard, *_samples_of(items, contexts, shard, per_token)) for shard in todo)
+    with (progress or SilentProgress()).task("SAE activations", base.values.shape[0], "samples") as task:
+        task.advance(sum(shard.n_samples for shard in shards if shard not in todo))
+        (runner or ShardRunner()).run(encode_shard, specs, task.advance)
+    return EncodedShards(len(todo), len(shards) - len(todo), time.monotonic() - began)
+
+
+def encode_shard(spec: EncodeSpec) -> int:
+    """Encode one shard and write it; returns its number of samples."""
+    settings, shard = spec.settings, spec.shard
+    sae = _sae(settings.sae)
+    values = np.load(settings.base_folder / VALUES_FILE, mmap_mode="r")[shard.first_sample : shard.last_sample]
+    blocks = [np.ascontiguousarray(values[at : at + settings.batch_size]) for at in _steps(values, settings.batch_size)]
+    encoded = [sae.encode_rows(block) for block in blocks]
+    embeddings = {}
+    if settings.embeddings:
+        logits = np.load(settings.base_folder / LOGITS_FILE, mmap_mode="r")
+        embeddings = {
+            "sae_input": np.concatenate(blocks),
+            "sae_recon": np.concatenate([sae.decode_rows(rows) for rows in encoded]),
+            "model_logits": np.ascontiguousarray(logits[spec.items_of_samples]),
+        }
+    folder = shard_folder(settings.target, shard)
+    write_shard(folder, joined(encoded), spec.samples, embeddings, sae.d_sae, settings.inputs)
+    return shard.n_samples
+
+
+def shard_folder(target: Path, shard: Shard) -> Path:
+    """Where a shard of raw activations lives."""
+    return target / shard_name(shard.index)
+
+
+def rows_unlike_a_fresh_pass(
+    raw: RawActivations,
+    items: Items,
+    model_files: BaseModelFiles,
+    hook: HookPoint,
+    sae: Sae,
+    n_sampled: int = 64,
+    seed: int = 0,
+) -> list[int]:
+    """Samples of n_sampled seeded items whose stored row is not what base model and SAE give for the item today.
+
+    Other batch sizes round differently, so values may differ by 1e-3 of their size, and a feature may be in one and not in
+    the other if it is that near its threshold.
+    """
+    rng = np.random.default_rng(seed)
+    first_samples = items.first_samples(hook.per_token)
+    wrong = []
+    for item in np.sort(rng.choice(items.n_items, size=min(n_sampled, items.n_items), replace=False)).tolist():
+        shard = Shard(0, item, item + 1, int(first_samples[item]), int(first_samples[item + 1]))
+        (values, _), *_ = base_batches(items.builds, shard, model_files, hook, batch_size=1)
+        fresh = sae.encode_rows(values)
+        stored = next(raw.rows(shard.n_samples, start=shard.first_sample))
+        for offset in range(shard.n_samples):
+            if not _same_row(stored.row(offset), fresh.row(offset), sae):
+                wrong.append(shard.first_sample + offset)
+    return wrong
+
+
+def _same_row(stored: SampleFeatures, fresh: SampleFeatures, sae: Sae) -> bool:
+    dense = np.zeros((2, sae.d_sae), dtype=np.float32)
+    dense[0, stored.feature_ids] = stored.values
+    dense[1, fresh.feature_ids] = fresh.values
+    largest = dense.max(axis=0)
+    allowed = 1e-3 * np.maximum(largest, 1e-2)
+    in_one_only = (dense > 0).any(axis=0) & ~(dense > 0).all(axis=0)
+    near_threshold = largest - sae.threshold.numpy() <= allowed
+    return bool(np.where(in_one_only, near_threshold, np.abs(dense[0] - dense[1]) <= allowed).all())
+
+
+def _samples_of(
+    items: Items, contexts: Contexts, shard: Shard, per_token: bool
+) -> tuple[pl.DataFrame, npt.NDArray[np.int64]]:
+    chosen = np.arange(shard.first_item, shard.last_item, dtype=np.int64)
+    of_samples = np.repeat(chosen, items.n_tokens()[chosen]) if per_token else chosen
+    return sample_table(items, contexts, shard.first_item, shard.last_item, per_token), of_samples
+
+
+def _steps(values: npt.NDArray[np.float32], size: int) -> range:
+    return range(0, len(values), size)
+
+
+def _remove_foreign_shards(target: Path, n_shards: int) -> None:
+    """Shards of an earlier, longer cut would be read as part of this one."""
+    for folder in target.glob("shard-*"):
+        if not folder.name[6:].isdigit() or int(folder.name[6:]) >= n_shards:
+            shutil.rmtree(folder)
+
+
+def _sae(path: Path) -> Sae:
+    weights = path / "sae_weights.safetensors" if path.is_dir() else path
+    return _loaded_sae(path, weights.stat().st_mtime_ns if weights.exists() else 0)
+
+
+@lru_cache(maxsize=1)
+def _loaded_sae(path: Path, changed: int) -> Sae:
+    return load_sae(path)

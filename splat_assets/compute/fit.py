@@ -1,0 +1,115 @@
+"""Training an SAE on base activations and writing its scorecard: the one path behind the asset and `splat train-sae`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from splat_assets.compute.harvest import BaseActivations
+from splat_assets.compute.items import SPLIT_NAMES, Items
+from splat_assets.errors import InputError
+from splat_assets.model.hooks import HookPoint
+from splat_assets.model.protocol import BaseModel
+from splat_assets.progress import Progress
+from splat_assets.sae import SaeRecipe, train_sae
+from splat_assets.sae.autoencoder import Sae
+from splat_assets.sae.evaluate import reconstruction_metrics
+from splat_assets.sae.fidelity import downstream_fidelity
+from splat_assets.store.files import write_json
+
+SCORECARD = "scorecard.json"
+_FIDELITY_BUILDS = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSplits:
+    """Which samples train, calibrate and judge an SAE: int64 row numbers each. `<NULL>` rows train."""
+
+    train: npt.NDArray[np.int64]
+    validation: npt.NDArray[np.int64]
+    test: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, items: Items, per_token: bool) -> "SampleSplits":
+        """By the split of each sample's build."""
+        per_item = items.split_names()
+        split = np.repeat(per_item, items.n_tokens()) if per_token else per_item
+        train = np.flatnonzero((split == SPLIT_NAMES.index("train")) | (split == SPLIT_NAMES.index("none")))
+        found = cls(train, np.flatnonzero(split == 1), np.flatnonzero(split == 2))
+        if not found.validation.size or not found.test.size:
+            raise InputError(
+                f"the split leaves {found.validation.size} validation and {found.test.size} test samples; "
+                "give more builds or larger shares"
+            )
+        return found
+
+
+def fit_sae(
+    items: Items,
+    base: BaseActivations,
+    recipe: SaeRecipe,
+    hook: HookPoint,
+    model: BaseModel,
+    save_dir: Path,
+    progress: Progress,
+    resume: bool = True,
+) -> dict[str, Any]:
+    """Train, save below save_dir, and return the scorecard that was written beside it."""
+    splits = SampleSplits.of(items, hook.per_token)
+    provenance = {
+        "base_model": model.fingerprint,
+        "base_activations": base.fingerprint,
+        "hook_target": hook.target,
+        "layer_index": hook.layer_index,
+        "ff_module_index": hook.ff_module_index,
+    }
+    trained = train_sae(
+        base.values, splits.train, splits.validation, recipe, save_dir,
+        provenance=provenance, progress=progress, resume=resume,
+    )  # fmt: skip
+    return write_scorecard(trained.sae, items, base, hook, model, splits, save_dir, trained.summary)
+
+
+def write_scorecard(
+    sae: Sae,
+    items: Items,
+    base: BaseActivations,
+    hook: HookPoint,
+    model: BaseModel,
+    splits: SampleSplits,
+    save_dir: Path,
+    training: dict[str, Any],
+) -> dict[str, Any]:
+    """Measure the SAE and write `scorecard.json`.
+
+    Reconstruction and fidelity are measured on the test split, dead features over the training samples; each figure stands
+    beside the number of samples it was measured on.
+    """
+    on_test = reconstruction_metrics(sae, base.values, splits.test)
+    on_train = reconstruction_metrics(sae, base.values, splits.train)
+    test_items = np.flatnonzero((items.builds.split == 2) & (items.kind != 1))
+    fidelity = downstream_fidelity(
+        model, sae, items.builds, test_items[:_FIDELITY_BUILDS], mean=base.values[splits.train].mean(axis=0),
+        hook_target=hook.target, layer_index=hook.layer_index, ff_module_index=hook.ff_module_index,
+    )  # fmt: skip
+    card = {
+        "architecture": sae.architecture,
+        "d_in": sae.d_in,
+        "d_sae": sae.d_sae,
+        "sae_sha256": sae.fingerprint,
+        "n_train_samples": int(splits.train.size),
+        "n_test_samples": int(splits.test.size),
+        **{name: on_test[name] for name in _SHOWN},
+        "dead_percent": on_train["dead_percent"],
+        "dense_percent": on_train["dense_percent"],
+        "gamma": on_train["gamma"],
+        **fidelity,
+        "training": training,
+    }
+    write_json(save_dir / SCORECARD, card)
+    return card
+
+
+_SHOWN = ("fvu", "explained_variance", "l0_mean", "l0_q05", "l0_q50", "l0_q95", "cosine", "l2_ratio", "relative_bias")

@@ -1,0 +1,244 @@
+"""Base activations: what the base model computes at the hook for every sample, kept in one file per dataset and hook.
+
+The SAE trains on them and is run over them, and runs that differ only in the SAE share them. The file is filled shard by
+shard; a shard counts once its receipt is there, so a killed harvest goes on where it was.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from splat_assets.compute.items import Items
+from splat_assets.compute.shards import ShardRunner
+from splat_assets.data.builds import Builds
+from splat_assets.errors import InputError
+from splat_assets.model import SplatGPT, load_base_model
+from splat_assets.model.hooks import HookPoint
+from splat_assets.progress import Progress, SilentProgress
+from splat_assets.store.files import replacing_file, sha256_of_json, write_json
+
+VALUES_FILE, LOGITS_FILE = "values.npy", "logits.npy"
+_DESCRIPTION = "harvest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModelFiles:
+    """The files that a process needs to load the base model."""
+
+    checkpoint: Path
+    vocab: Path
+    weapon_vocab: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A contiguous range of items and the samples they make."""
+
+    index: int
+    first_item: int
+    last_item: int
+    first_sample: int
+    last_sample: int
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples the shard holds."""
+        return self.last_sample - self.first_sample
+
+
+def shards_of(items: Items, shard_items: int, per_token: bool) -> list[Shard]:
+    """Items cut into shards of shard_items."""
+    if shard_items < 1:
+        raise InputError(f"a shard must hold at least one build, not {shard_items}")
+    first_samples = items.first_samples(per_token)
+    starts = range(0, items.n_items, shard_items)
+    ends = [min(start + shard_items, items.n_items) for start in starts]
+    return [
+        Shard(index, start, end, int(first_samples[start]), int(first_samples[end]))
+        for index, (start, end) in enumerate(zip(starts, ends, strict=True))
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class BaseActivations:
+    """A finished harvest.
+
+    values: float32 memory map, shape (n_samples, d). logits: float32 memory map, shape (n_items, n_outputs).
+    """
+
+    folder: Path
+    fingerprint: str
+    values: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32]
+
+
+def harvest(
+    folder: Path,
+    items: Items,
+    model_files: BaseModelFiles,
+    hook: HookPoint,
+    shard_items: int,
+    batch_size: int,
+    runner: ShardRunner | None = None,
+    progress: Progress | None = None,
+) -> BaseActivations:
+    """Fill `folder` with the base activations of all items, or go on filling it, and open the result."""
+    model = _model(model_files)
+    shards = shards_of(items, shard_items, hook.per_token)
+    identity = harvest_identity(model.fingerprint, items, hook, shard_items, batch_size)
+    _prepare(
+        folder, identity, shards, items, model.hook_width(hook.target, hook.ff_module_index), len(model.output_weight)
+    )
+    todo = [shard for shard in shards if not _receipt(folder, shard).is_file()]
+    items_file = folder / "items.parquet"
+    if todo:
+        items.builds.save(items_file)
+    specs = [_HarvestSpec(folder, items_file, model_files, hook, shard, batch_size) for shard in todo]
+    with (progress or SilentProgress()).task("base activations", items.n_items, "builds") as task:
+        task.advance(sum(shard.last_item - shard.first_item for shard in shards if shard not in todo))
+        if runner is None or runner.backend == "local":
+            for spec in specs:
+                _harvest_shard(spec, items.builds, advance=task.advance)
+        else:
+            runner.run(_harvest_in_process, specs, task.advance)
+    return open_base_activations(folder, identity)
+
+
+def harvest_identity(base_model: str, items: Items, hook: HookPoint, shard_items: int, batch_size: int) -> str:
+    """The fingerprint of a harvest: everything that decides its bytes (batches too, for they decide the rounding)."""
+    return sha256_of_json(
+        {
+            "base_model": base_model,
+            "items": items.builds.fingerprint,
+            "hook": [hook.target, hook.layer_index, hook.ff_module_index],
+            "shard_items": shard_items,
+            "batch_size": batch_size,
+        }
+    )
+
+
+def open_base_activations(folder: Path, identity: str) -> BaseActivations:
+    """Map a finished harvest; InputError when the folder holds another one."""
+    described = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+    if described["fingerprint"] != identity:
+        raise InputError(f"{folder} holds other base activations ({described['fingerprint']}); delete it and run again")
+    values = np.load(folder / VALUES_FILE, mmap_mode="r")
+    return BaseActivations(folder, identity, values, np.load(folder / LOGITS_FILE, mmap_mode="r"))
+
+
+def damaged_shards(folder: Path) -> list[int]:
+    """Shards of a harvest whose bytes are not those that were written: reads everything."""
+    described = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+    values = np.load(folder / VALUES_FILE, mmap_mode="r")
+    damaged = []
+    for index in range(described["n_shards"]):
+        receipt = json.loads((folder / f"shard-{index:05d}.json").read_text(encoding="utf-8"))
+        block = values[receipt["first_sample"] : receipt["last_sample"]]
+        if google_crc32c.value(np.ascontiguousarray(block).tobytes()) != receipt["values_crc32c"]:
+            damaged.append(index)
+    return damaged
+
+
+def base_batches(
+    builds: Builds, shard: Shard, model_files: BaseModelFiles, hook: HookPoint, batch_size: int
+) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+    """Hook values (n_samples, d) and logits (n_items, n_outputs) of a shard, a batch at a time, from one forward pass."""
+    model = _model(model_files)
+    captured: list[torch.Tensor] = []
+
+    def capture(values: torch.Tensor) -> torch.Tensor:
+        captured.append(values)
+        return values
+
+    for start in range(shard.first_item, shard.last_item, batch_size):
+        rows = np.arange(start, min(start + batch_size, shard.last_item))
+        ability_tokens, weapon_token = builds.batch(rows, model.pad_id)
+        with torch.inference_mode():
+            logits = model.logits_with(
+                torch.from_numpy(ability_tokens),
+                torch.from_numpy(weapon_token),
+                capture,
+                hook_target=hook.target,
+                layer_index=hook.layer_index,
+                ff_module_index=hook.ff_module_index,
+            )
+        yield captured.pop().float().cpu().numpy(), logits.float().cpu().numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class _HarvestSpec:
+    folder: Path
+    items_file: Path
+    model_files: BaseModelFiles
+    hook: HookPoint
+    shard: Shard
+    batch_size: int
+
+
+def _model(files: BaseModelFiles) -> SplatGPT:
+    return _loaded_model(files, files.checkpoint.stat().st_mtime_ns if files.checkpoint.exists() else 0)
+
+
+@lru_cache(maxsize=1)
+def _loaded_model(files: BaseModelFiles, changed: int) -> SplatGPT:
+    return load_base_model(files.checkpoint, vocab_path=files.vocab, weapon_vocab_path=files.weapon_vocab)
+
+
+@lru_cache(maxsize=1)
+def _builds(path: Path) -> Builds:
+    return Builds.load(path)
+
+
+def _harvest_in_process(spec: _HarvestSpec) -> int:
+    return _harvest_shard(spec, _builds(spec.items_file), advance=lambda n: None)
+
+
+def _harvest_shard(spec: _HarvestSpec, builds: Builds, advance: Callable[[int], None]) -> int:
+    shard = spec.shard
+    values = np.lib.format.open_memmap(spec.folder / VALUES_FILE, mode="r+")
+    logits = np.lib.format.open_memmap(spec.folder / LOGITS_FILE, mode="r+")
+    sample, item = shard.first_sample, shard.first_item
+    checksum = 0
+    for batch_values, batch_logits in base_batches(builds, shard, spec.model_files, spec.hook, spec.batch_size):
+        if not np.isfinite(batch_values).all():
+            raise InputError(
+                f"the base model gives NaN or infinity for a build among items {item} to {item + len(batch_logits)}"
+            )
+        values[sample : sample + len(batch_values)] = batch_values
+        logits[item : item + len(batch_logits)] = batch_logits
+        checksum = google_crc32c.extend(checksum, np.ascontiguousarray(batch_values).tobytes())
+        sample, item = sample + len(batch_values), item + len(batch_logits)
+        advance(len(batch_logits))
+    values.flush()
+    logits.flush()
+    write_json(
+        _receipt(spec.folder, shard),
+        {"first_sample": shard.first_sample, "last_sample": shard.last_sample, "values_crc32c": checksum},
+    )
+    return shard.last_item - shard.first_item
+
+
+def _receipt(folder: Path, shard: Shard) -> Path:
+    return folder / f"shard-{shard.index:05d}.json"
+
+
+def _prepare(folder: Path, identity: str, shards: list[Shard], items: Items, width: int, n_outputs: int) -> None:
+    """Make the two files at full size, once; a folder that holds something else is started over."""
+    description = folder / _DESCRIPTION
+    if description.is_file() and json.loads(description.read_text(encoding="utf-8"))["fingerprint"] == identity:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("shard-*.json"):
+        old.unlink()
+    n_samples = shards[-1].last_sample if shards else 0
+    for name, shape in ((VALUES_FILE, (n_samples, width)), (LOGITS_FILE, (items.n_items, n_outputs))):
+        with replacing_file(folder / name) as aside:
+            np.lib.format.open_memmap(aside, mode="w+", dtype=np.float32, shape=shape).flush()
+    write_json(description, {"fingerprint": identity, "n_samples": n_samples, "width": width, "n_shards": len(shards)})

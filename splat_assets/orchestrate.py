@@ -1,0 +1,52 @@
+"""Driving Dagster from the shell: an absolute home, and materialising one run in this process with its history kept."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from splat_assets.definitions import dagster_assets, dagster_checks
+from splat_assets.errors import InputError
+from splat_assets.partitions import RUNS
+from splat_assets.resources import DataRootResource
+from splat_assets.runs import Run
+from splat_assets.store.layout import DataRoot
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def prepare_home(root: DataRoot) -> Path:
+    """The absolute DAGSTER_HOME: what the environment says, or `<data root>/dagster`; it exists and holds dagster.yaml."""
+    home = Path(os.environ["DAGSTER_HOME"]).absolute() if os.environ.get("DAGSTER_HOME") else root.dagster_home
+    settings = PROJECT / "dagster.yaml"
+    if not settings.is_file():
+        raise InputError(
+            f"there is no {settings}: run from a checkout of the project, installed with `pip install -e .`"
+        )
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        shutil.copyfile(settings, home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+    return home
+
+
+def materialize_run(run: Run, names: Sequence[str]) -> bool:
+    """Make the named assets of a run with their checks, recorded in Dagster's history; whether all of it succeeded."""
+    prepare_home(run.root)
+    with dg.DagsterInstance.get() as instance:
+        if run.name not in instance.get_dynamic_partitions(RUNS.name or ""):
+            instance.add_dynamic_partitions(RUNS.name or "", [run.name])
+        result = dg.materialize(
+            [*dagster_assets(), *dagster_checks()],
+            instance=instance,
+            partition_key=run.name,
+            resources={"data": DataRootResource(path=str(run.root.path))},
+            selection=dg.AssetSelection.assets(*names),
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+            tags={"splat/run": run.name},
+        )
+    return result.success

@@ -1,0 +1,254 @@
+"""A run: one base checkpoint x dataset x SAE recipe x seed, frozen in `run.toml` with the sha256 of every input.
+
+What belongs here: the description of a run, making one, opening one. What a run's steps do is in `splat_assets.assets`.
+"""
+
+import importlib.metadata
+import platform
+import tomllib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from splat_assets.errors import InputError
+from splat_assets.sae.recipe import SaeRecipe
+from splat_assets.store.errors import FingerprintMismatchError
+from splat_assets.store.files import replacing_file, sha256_of_file
+from splat_assets.store.layout import DataRoot, RunLayout
+
+SHARD_ITEMS = 32_768
+_FORBID = ConfigDict(extra="forbid")
+_RECORDED_VERSIONS = ("splat", "torch", "numpy", "polars", "pyarrow", "zarr", "numcodecs")
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file that a run was made from: where it was and the sha256 it had."""
+
+    path: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path, what: str) -> "InputFile":
+        """Hash a file that must exist."""
+        if not path.is_file():
+            raise InputError(f"{what}: there is no file {path}")
+        return cls(str(path.absolute()), sha256_of_file(path))
+
+    def checked(self, what: str) -> Path:
+        """The path, when the file still has the recorded content; FingerprintMismatchError otherwise."""
+        path = Path(self.path)
+        found = InputFile.of(path, what).sha256
+        if found != self.sha256:
+            raise FingerprintMismatchError(
+                f"{what} {path} is not the file this run was made from",
+                self.sha256,
+                found,
+                "put the old file back, or make a new run with `splat run new`",
+            )
+        return path
+
+
+@dataclass(frozen=True, slots=True)
+class RunInputs:
+    """The files a run is made from."""
+
+    model_checkpoint: InputFile
+    vocab: InputFile
+    weapon_vocab: InputFile
+    data: InputFile
+    model_params: InputFile | None = None
+    sae_checkpoint: InputFile | None = None
+    """A ready-made SAE to use instead of training one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRecipe:
+    """How builds are divided; equal builds of a weapon always stay together."""
+
+    seed: int = 0
+    validation: float = 0.1
+    """Share of builds for tuning and calibration."""
+    test: float = 0.1
+    """Share of builds for the final figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookRecipe:
+    """Where in the base model activations are taken."""
+
+    hook_target: str = "masked_mean"
+    """masked_mean (the pooled build) or token_ff (each token)."""
+    layer_index: int = -1
+    """token_ff: which transformer layer."""
+    ff_module_index: int = 2
+    """token_ff: which module of its feed-forward block (0 and 1 are four times as wide)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationsRecipe:
+    """How the dataset is run through base model and SAE."""
+
+    masked_variants: int = 0
+    """Randomly masked copies of every build, besides the build itself."""
+    seed: int = 0
+    """Seed of the masking."""
+    shard_items: int = SHARD_ITEMS
+    """Builds per shard, the unit of work and of resuming."""
+    batch_size: int = 1_024
+    """Builds per forward pass."""
+    embeddings: bool = True
+    """Keep SAE inputs, reconstructions and base-model logits too."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRecipe:
+    """How the store is written."""
+
+    profile: Literal["raw", "compact"] = "raw"
+    """raw: fastest to read, 8 bytes an activation. compact: pcodec, about half the bytes."""
+    batch_rows: int = 500_000
+    """Samples per batch of the guide's batch Zarr."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the SAE must reach for its checks to pass."""
+
+    max_fvu: float = 0.5
+    """Largest share of variance left unexplained on held-out rows."""
+    max_dead_percent: float = 50.0
+    """Largest share of features that never fire on the training rows."""
+    min_fidelity: float = 0.5
+    """Smallest recovered share of the base model's predictions, 0 being mean-ablation and 1 the untouched model."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Everything that decides what a run computes."""
+
+    __pydantic_config__ = _FORBID
+
+    inputs: RunInputs
+    sae: SaeRecipe = field(default_factory=SaeRecipe)
+    split: SplitRecipe = field(default_factory=SplitRecipe)
+    hook: HookRecipe = field(default_factory=HookRecipe)
+    activations: ActivationsRecipe = field(default_factory=ActivationsRecipe)
+    store: StoreRecipe = field(default_factory=StoreRecipe)
+    limits: Limits = field(default_factory=Limits)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that exists: its data root, folders and frozen description."""
+
+    root: DataRoot
+    layout: RunLayout
+    config: RunConfig
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.layout.name
+
+
+def inputs_of(
+    model_checkpoint: Path,
+    vocab: Path | None,
+    weapon_vocab: Path | None,
+    data: Path,
+    sae_checkpoint: Path | None = None,
+) -> RunInputs:
+    """Hash the files of a new run; vocabularies default to those beside the checkpoint."""
+    checkpoint = checkpoint_file(model_checkpoint)
+    beside = checkpoint.parent
+    params = beside / "model_params.json"
+    return RunInputs(
+        model_checkpoint=InputFile.of(checkpoint, "base model checkpoint"),
+        vocab=InputFile.of(vocab or beside / "vocab.json", "vocabulary"),
+        weapon_vocab=InputFile.of(weapon_vocab or beside / "weapon_vocab.json", "weapon vocabulary"),
+        data=InputFile.of(data, "dataset"),
+        model_params=InputFile.of(params, "model parameters") if params.is_file() else None,
+        sae_checkpoint=InputFile.of(_sae_file(sae_checkpoint), "SAE checkpoint") if sae_checkpoint else None,
+    )
+
+
+def create_run(root: DataRoot, name: str, config: RunConfig) -> Run:
+    """Freeze a new run; InputError when a run of that name already says something else."""
+    layout = root.run(name)
+    if layout.config.exists():
+        existing = open_run(root, name)
+        if _without_versions(existing.config) == _without_versions(config):
+            return existing
+        raise InputError(f"run {name!r} exists and was made differently: see {layout.config}, or choose another name")
+    root.checked_writable()
+    layout.root.mkdir(parents=True, exist_ok=True)
+    frozen = _as_toml({**asdict(config), "versions": recorded_versions()})
+    with replacing_file(layout.config) as aside:
+        aside.write_text(tomli_w.dumps(frozen), encoding="utf-8")
+    return open_run(root, name)
+
+
+def open_run(root: DataRoot, name: str) -> Run:
+    """The run called name; InputError lists the runs there are when it does not exist or cannot be read."""
+    layout = root.run(name)
+    if not layout.config.is_file():
+        there = ", ".join(root.run_names()) or "none"
+        raise InputError(
+            f"there is no run {name!r} under {root.runs}; runs there: {there}; make one with `splat run new`"
+        )
+    try:
+        raw = tomllib.loads(layout.config.read_text(encoding="utf-8"))
+        return Run(root, layout, _CONFIG.validate_python(raw))
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise InputError(f"{layout.config} does not describe a run: {_first_line(error)}") from error
+
+
+def recorded_versions() -> dict[str, str]:
+    """The versions that may change results."""
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _RECORDED_VERSIONS},
+    }
+
+
+_CONFIG: TypeAdapter[RunConfig] = TypeAdapter(RunConfig)
+
+
+def checkpoint_file(path: Path) -> Path:
+    """The weights file: path itself, or the one in the folder path."""
+    if not path.is_dir():
+        return path
+    for name in ("model.pth", "model.safetensors"):
+        if (path / name).is_file():
+            return path / name
+    raise InputError(f"{path} holds no base model: neither model.pth nor model.safetensors")
+
+
+def _sae_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    for name in ("sae_weights.safetensors", "sae_model_final.pth"):
+        if (path / name).is_file():
+            return path / name
+    raise InputError(f"{path} holds no SAE: neither sae_weights.safetensors nor sae_model_final.pth")
+
+
+def _without_versions(config: RunConfig) -> dict[str, Any]:
+    return {key: value for key, value in asdict(config).items() if key != "versions"}
+
+
+def _as_toml(value: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no null: what is None is left out."""
+    return {k: _as_toml(v) if isinstance(v, dict) else v for k, v in value.items() if v is not None}
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return str(error)

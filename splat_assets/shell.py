@@ -1,0 +1,88 @@
+"""From the pipeline's plain assets and checks to Dagster's: what the UI shows and what blocks what, no work of its own."""
+
+import base64
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from splat_assets.assets.asset import Asset, Check, bring_up_to_date, current_receipt, picture_of, run_check
+from splat_assets.errors import SplatError
+from splat_assets.partitions import RUNS
+from splat_assets.progress import LogProgress, watched_progress
+from splat_assets.resources import DataRootResource
+from splat_assets.runs import Run
+from splat_assets.store.receipts import Receipt
+
+
+def dagster_asset(asset: Asset) -> dg.AssetsDefinition:
+    """A Dagster asset, partitioned by run, that brings the plain one up to date and reports its receipt."""
+
+    @dg.asset(
+        name=asset.name,
+        deps=list(asset.deps),
+        partitions_def=RUNS,
+        group_name=asset.group,
+        kinds=set(asset.kinds),
+        description=asset.description,
+        code_version=asset.code_version,
+    )
+    def make(context: dg.AssetExecutionContext, data: DataRootResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        run = data.run(context.partition_key)
+        was_current = current_receipt(asset, run) is not None
+        try:
+            receipt = bring_up_to_date(asset, run, watched_progress() or LogProgress(context.log.info))
+        except SplatError as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from error
+        return dg.MaterializeResult(
+            metadata=metadata_of(receipt, run, was_current), data_version=dg.DataVersion(receipt.fingerprint)
+        )
+
+    return make
+
+
+def dagster_check(asset: Asset, check: Check) -> dg.AssetChecksDefinition:
+    """A Dagster check of an asset; an ERROR blocks what depends on the asset."""
+    with warnings.catch_warnings():
+        # Partitioned checks are still marked as a preview; without them the UI mixes the checks of all runs.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+
+        @dg.asset_check(
+            asset=asset.name,
+            name=check.name,
+            description=check.promise,
+            blocking=check.blocking,
+            partitions_def=RUNS,
+        )
+        def test(context: dg.AssetCheckExecutionContext, data: DataRootResource) -> dg.AssetCheckResult:
+            outcome = run_check(asset, check, data.run(context.partition_key))
+            severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
+            return dg.AssetCheckResult(passed=outcome.passed, severity=severity, metadata=dict(outcome.facts))
+
+        return test
+
+
+def metadata_of(receipt: Receipt, run: Run, was_current: bool) -> dict[str, Any]:
+    """What the Dagster UI shows of an asset: its figures, its table, its picture, and where it is."""
+    facts = dict(receipt.facts)
+    table = facts.pop("table", None)
+    metadata: dict[str, Any] = {
+        **facts,
+        "path": dg.MetadataValue.path(str(run.layout.root / receipt.outputs[0].path)),
+        "size_bytes": receipt.size_bytes,
+        "seconds": receipt.seconds,
+        "was_up_to_date": was_current,
+        "fingerprint": receipt.fingerprint,
+    }
+    if table:
+        metadata["table"] = dg.MetadataValue.table(records=[dg.TableRecord(_scalars(row)) for row in table])
+    picture = picture_of(receipt.step, run)
+    if picture.is_file():
+        encoded = base64.b64encode(picture.read_bytes()).decode("ascii")
+        metadata["picture"] = dg.MetadataValue.md(f"![{receipt.step}](data:image/png;base64,{encoded})")
+    return metadata
+
+
+def _scalars(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if value is not None}

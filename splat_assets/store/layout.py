@@ -1,0 +1,156 @@
+"""Where things are: the folders of a data root and of one run. Names are checked here before they become paths."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from splat_assets.errors import InputError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+def checked_name(name: str, what: str) -> str:
+    """The name itself, when it is safe as a folder name; InputError says what is allowed otherwise."""
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise InputError(
+            f"{name!r} cannot be the name of a {what}: use 1 to 100 letters, digits, '_', '-' or '.', "
+            "starting with a letter or digit"
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class RunLayout:
+    """The folders of one run."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.root.name
+
+    @property
+    def config(self) -> Path:
+        """The frozen description of the run."""
+        return self.root / "run.toml"
+
+    @property
+    def receipts(self) -> Path:
+        """What each finished step was made from and what it wrote."""
+        return self.root / "receipts"
+
+    @property
+    def builds(self) -> Path:
+        """The validated dataset with its split."""
+        return self.root / "dataset" / "builds.parquet"
+
+    @property
+    def base_model(self) -> Path:
+        """What was found in the base model's checkpoint."""
+        return self.root / "base_model"
+
+    @property
+    def sae(self) -> Path:
+        """The trained SAE, its metrics and scorecard."""
+        return self.root / "sae"
+
+    @property
+    def raw_activations(self) -> Path:
+        """Sparse rows, shard by shard."""
+        return self.root / "raw_activations"
+
+    @property
+    def store(self) -> Path:
+        """The store: CURRENT, versions/, and staged/ for what the next version is made of."""
+        return self.root / "store"
+
+    @property
+    def staged(self) -> Path:
+        """Finished parts of the next version; readers never look here."""
+        return self.store / "staged"
+
+    @property
+    def activations_zarr(self) -> Path:
+        """The sparse matrices of the next version."""
+        return self.staged / "activations.zarr"
+
+    @property
+    def efficient(self) -> Path:
+        """The guide's `activations_efficient` tree."""
+        return self.root / "activations_efficient"
+
+    @property
+    def precomputed(self) -> Path:
+        """The guide's `precomputed` folder."""
+        return self.efficient / "precomputed"
+
+    @property
+    def transposed(self) -> Path:
+        """The guide's `activations_transposed` folder."""
+        return self.root / "activations_transposed"
+
+    @property
+    def neuron_acts(self) -> Path:
+        """The guide's `neuron_acts` folder."""
+        return self.root / "neuron_acts"
+
+
+@dataclass(frozen=True, slots=True)
+class DataRoot:
+    """The folder that holds all data: models, datasets, runs, labels."""
+
+    path: Path
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "DataRoot":
+        """The folder SPLAT_DATA names, or ./data; absolute."""
+        return cls(Path(environment.get("SPLAT_DATA") or "data").absolute())
+
+    @property
+    def models(self) -> Path:
+        """Base models, one folder each."""
+        return self.path / "saved_models"
+
+    @property
+    def datasets(self) -> Path:
+        """Datasets, one folder each."""
+        return self.path / "datasets"
+
+    @property
+    def runs(self) -> Path:
+        """Runs, one folder each."""
+        return self.path / "runs"
+
+    @property
+    def cache(self) -> Path:
+        """What can be made again and is shared between runs; safe to delete when no run is being made."""
+        return self.path / "cache"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's own state."""
+        return self.path / "dagster"
+
+    def run(self, name: str) -> RunLayout:
+        """The layout of the run called name, whether or not it exists."""
+        return RunLayout(self.runs / checked_name(name, "run"))
+
+    def run_names(self) -> list[str]:
+        """The names of all runs, sorted."""
+        return sorted(path.parent.name for path in self.runs.glob("*/run.toml"))
+
+    def checked_writable(self) -> "DataRoot":
+        """The root itself, created if need be; InputError when it cannot be written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".writable-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise InputError(
+                f"the data root {self.path} cannot be written ({error.strerror}); set SPLAT_DATA to a folder that can"
+            ) from error
+        return self

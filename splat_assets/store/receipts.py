@@ -1,0 +1,122 @@
+"""Receipts: what a finished step was made from, what it wrote, and whether that still stands.
+
+A step is up to date when its receipt names the same code version and the same inputs as today and its outputs are there in
+full. The fingerprint of a receipt covers code version, inputs and the sha256 of the outputs, never a time or a speed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from splat_assets.store.errors import CorruptStoreError
+from splat_assets.store.files import files_below, sha256_of_file, sha256_of_json, write_json
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file or folder that a step wrote: where (relative to the run), how much, and the sha256 of its content."""
+
+    path: str
+    n_files: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The proof that a step was done.
+
+    inputs: fingerprint of each thing it was made from. facts: what it reports (JSON values). seconds: how long it took.
+    """
+
+    step: str
+    code_version: str
+    inputs: dict[str, str]
+    outputs: tuple[Output, ...]
+    facts: dict[str, Any]
+    seconds: float
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over step, code version, inputs and outputs; what later steps name as their input."""
+        return sha256_of_json(
+            {
+                "step": self.step,
+                "code_version": self.code_version,
+                "inputs": self.inputs,
+                "outputs": [asdict(output) for output in self.outputs],
+            }
+        )
+
+    @property
+    def size_bytes(self) -> int:
+        """All outputs together."""
+        return sum(output.size_bytes for output in self.outputs)
+
+    def is_for(self, code_version: str, inputs: Mapping[str, str]) -> bool:
+        """Whether the step was done by this code version from these inputs."""
+        return self.code_version == code_version and self.inputs == dict(inputs)
+
+    def missing_outputs(self, root: Path) -> list[str]:
+        """Outputs that are gone or have another size or number of files than when they were written."""
+        return [o.path for o in self.outputs if _measure(root / o.path) != (o.n_files, o.size_bytes)]
+
+    def changed_outputs(self, root: Path) -> list[str]:
+        """Outputs whose bytes are not those that were written: reads everything."""
+        return [o.path for o in self.outputs if _described(root, root / o.path) != o]
+
+
+def write_receipt(
+    folder: Path,
+    root: Path,
+    step: str,
+    code_version: str,
+    inputs: Mapping[str, str],
+    outputs: Sequence[Path],
+    facts: Mapping[str, Any],
+    seconds: float,
+) -> Receipt:
+    """Hash the outputs (paths below root), write `<folder>/<step>.json`, and return the receipt."""
+    described = tuple(_described(root, path) for path in outputs)
+    receipt = Receipt(step, code_version, dict(inputs), described, dict(facts), round(seconds, 3))
+    write_json(folder / f"{step}.json", {**asdict(receipt), "fingerprint": receipt.fingerprint})
+    return receipt
+
+
+def read_receipt(folder: Path, step: str) -> Receipt | None:
+    """The receipt of a step, or None when the step has none; CorruptStoreError when it cannot be read."""
+    path = folder / f"{step}.json"
+    if not path.is_file():
+        return None
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        stated = raw.pop("fingerprint")
+        receipt = Receipt(**{**raw, "outputs": tuple(Output(**output) for output in raw["outputs"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptStoreError(f"{path} is not a receipt ({error}); delete it and the step is done again") from error
+    if receipt.fingerprint != stated:
+        raise CorruptStoreError(f"{path} was changed after it was written; delete it and the step is done again")
+    return receipt
+
+
+def _measure(path: Path) -> tuple[int, int]:
+    files = files_below(path) if path.is_dir() else [path] if path.is_file() else []
+    return len(files), sum(file.stat().st_size for file in files)
+
+
+def _described(root: Path, path: Path) -> Output:
+    n_files, size_bytes = _measure(path)
+    return Output(path.relative_to(root).as_posix(), n_files, size_bytes, _content_hash(path))
+
+
+def _content_hash(path: Path) -> str:
+    """A file's sha256; for a folder, the sha256 over the sorted relative names and sha256 of its files."""
+    if not path.is_dir():
+        return sha256_of_file(path) if path.is_file() else ""
+    tree = hashlib.sha256()
+    for file in files_below(path):
+        tree.update(f"{file.relative_to(path).as_posix()}\0{sha256_of_file(file)}\n".encode())
+    return tree.hexdigest()
