@@ -6,7 +6,7 @@ coin asked for it but there was no room, where the coin left the build alone, an
 independent of all else, so the first two groups together against the third show what the concept causes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,9 @@ def draw_builds(n: int, seed: int, vocabulary: Vocabulary, contexts: Contexts) -
     order = rng.permutation(np.concatenate([np.arange(n_distinct), again]))
     weapon_ids = {context.key: context.id for context in contexts.items}
     weapons = np.array([weapon_ids[weapon.vocabulary_key] for weapon in statistics.weapons], dtype=np.int32)
-    whole = _builds_of(drawn, weapons, vocabulary)
-    taken = whole.take(order)
-    return Builds(taken.tokens, taken.offsets, taken.weapons, taken.split, np.arange(n, dtype=np.int64)), drawn.planted[
-        order
-    ]
+    builds = _builds_of(drawn, weapons, vocabulary).take(order)
+    coins = np.stack([drawn.tried, drawn.planted])[:, order]
+    return replace(builds, source_row=np.arange(n, dtype=np.int64)), coins
 
 
 def _builds_of(drawn: Loadouts, weapons: npt.NDArray[np.int32], vocabulary: Vocabulary) -> Builds:
