@@ -1,0 +1,209 @@
+"""SAE checkpoints on disk: SAELens' folder (cfg.json + sae_weights.safetensors) and the guide's sae_model_final.pth.
+
+Rule that tells our .pth files from upstream ones: ours carry a tensor `threshold` (zeros for ReLU), and a tensor
+`clamp_max` where there is a ceiling. Without `threshold` it is upstream's: h is clamped to [0, 6] there, decoder columns are
+normalised in the forward pass, `decoder_bias` is the output bias and `decoder.bias` is never used.
+"""
+
+import io
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as safetensors_bytes
+
+from splat_assets.errors import InputError
+from splat_assets.sae.autoencoder import Sae
+from splat_assets.sae.tensor_files import Tensors, checked, read_tensors
+from splat_assets.store.files import replacing_file, write_json
+
+logger = logging.getLogger(__name__)
+
+CONFIG_NAME = "cfg.json"
+WEIGHTS_NAME = "sae_weights.safetensors"
+GUIDE_NAME = "sae_model_final.pth"
+UPSTREAM_CLAMP = 6.0
+_SAELENS_LAYOUT_VERSION = "6.0.0"
+_CLAMPED = "clamped_relu"
+_TO_SAELENS = {"relu": "standard", "jumprelu": "jumprelu"}
+_FROM_SAELENS = {"standard": "relu", "jumprelu": "jumprelu", _CLAMPED: "relu"}
+
+
+def load_sae(path: Path | str) -> Sae:
+    """Read an SAE from a folder in SAELens' layout, a folder with sae_model_final.pth, or a .pth or .safetensors file.
+
+    Raises InputError, saying what is there and what is needed, for anything else.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if (path / CONFIG_NAME).is_file():
+            return _load_saelens(path)
+        if (path / GUIDE_NAME).is_file():
+            return _load_guide(path / GUIDE_NAME)
+        raise InputError(f"{path} holds no SAE: expected {CONFIG_NAME} with {WEIGHTS_NAME}, or {GUIDE_NAME}")
+    if path.suffix == ".safetensors":
+        return _load_saelens(path.parent, path)
+    return _load_guide(path)
+
+
+def save_sae(sae: Sae, folder: Path) -> None:
+    """Write cfg.json, sae_weights.safetensors and sae_model_final.pth into folder, each atomically, the config last.
+
+    An SAE with a ceiling is written with architecture `clamped_relu`, which SAELens refuses: it cannot express one, and
+    must not load it as if it were a plain ReLU.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        "W_enc": sae.W_enc.contiguous(),
+        "b_enc": sae.b_enc,
+        "W_dec": sae.W_dec,
+        "b_dec": sae.b_dec,
+    }
+    if sae.architecture == "jumprelu":
+        tensors["threshold"] = sae.threshold
+    with replacing_file(folder / WEIGHTS_NAME) as aside:
+        aside.write_bytes(safetensors_bytes({name: value.cpu() for name, value in tensors.items()}))
+    with replacing_file(folder / GUIDE_NAME) as aside:
+        aside.write_bytes(_guide_bytes(sae))
+    write_json(folder / CONFIG_NAME, _config(sae))
+
+
+def _config(sae: Sae) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "architecture": _TO_SAELENS[sae.architecture] if sae.clamp_max is None else _CLAMPED,
+        "d_in": sae.d_in,
+        "d_sae": sae.d_sae,
+        "dtype": "float32",
+        "device": "cpu",
+        "apply_b_dec_to_input": sae.apply_b_dec_to_input,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        "metadata": {
+            **sae.metadata,
+            "sae_lens_version": _SAELENS_LAYOUT_VERSION,
+            "sae_fingerprint": sae.fingerprint,
+        },
+    }
+    if sae.clamp_max is not None:
+        config["clamp_max"] = sae.clamp_max
+    return config
+
+
+def _guide_bytes(sae: Sae) -> bytes:
+    tensors = {
+        "encoder.weight": sae.encoder,
+        "encoder.bias": sae.b_enc,
+        "decoder.weight": sae.W_dec.t().contiguous(),
+        "decoder.bias": torch.zeros(sae.d_in),
+        "decoder_bias": sae.b_dec,
+        "threshold": sae.threshold,
+    }
+    if sae.clamp_max is not None:
+        tensors["clamp_max"] = torch.tensor(sae.clamp_max)
+    if not sae.apply_b_dec_to_input:
+        tensors["encoder.bias"] = sae.b_enc + sae.encoder @ sae.b_dec
+    held = io.BytesIO()
+    torch.save({name: value.cpu() for name, value in tensors.items()}, held)
+    return held.getvalue()
+
+
+def _load_saelens(folder: Path, weights: Path | None = None) -> Sae:
+    config = _read_config(folder / CONFIG_NAME)
+    weights = weights or folder / WEIGHTS_NAME
+    architecture = _FROM_SAELENS[config["architecture"]]
+    d_in, d_sae = config["d_in"], config["d_sae"]
+    shapes: dict[str, tuple[int, ...]] = {
+        "W_enc": (d_in, d_sae),
+        "b_enc": (d_sae,),
+        "W_dec": (d_sae, d_in),
+        "b_dec": (d_in,),
+    }
+    if architecture == "jumprelu":
+        shapes["threshold"] = (d_sae,)
+    tensors = checked(read_tensors(weights), shapes, weights)
+    tensors["encoder"] = tensors.pop("W_enc").t().contiguous()
+    tensors.setdefault("threshold", torch.zeros(d_sae))
+    clamp_max = config.get("clamp_max")
+    sae = _unit_norm(tensors, clamp_max, weights)
+    metadata = dict(config.get("metadata") or {})
+    return Sae(**sae, architecture=architecture, clamp_max=clamp_max, metadata=metadata,
+               apply_b_dec_to_input=bool(config.get("apply_b_dec_to_input", True)))  # fmt: skip
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    missing = [key for key in ("architecture", "d_in", "d_sae") if not isinstance(config, dict) or key not in config]
+    if missing:
+        raise InputError(f"{path} is not an SAE configuration: it has no {', '.join(missing)}")
+    if config["architecture"] not in _FROM_SAELENS:
+        raise InputError(
+            f"{path}: architecture {config['architecture']!r} is not supported; it can be {', '.join(_FROM_SAELENS)}"
+        )
+    for key in ("normalize_activations", "reshape_activations"):
+        if config.get(key, "none") not in ("none", None):
+            raise InputError(f"{path}: {key} is {config[key]!r}; fold it into the weights first, so that it is 'none'")
+    if not all(isinstance(config[key], int) and config[key] > 0 for key in ("d_in", "d_sae")):
+        raise InputError(f"{path}: d_in and d_sae must be whole numbers above 0")
+    return config
+
+
+def _unit_norm(tensors: Tensors, clamp_max: float | None, path: Path) -> Tensors:
+    """The same function with unit-norm decoder rows: what a row loses in length, the encoder and threshold gain."""
+    norms = tensors["W_dec"].norm(dim=1)
+    if (norms - 1).abs().max() < 1e-5:
+        return tensors
+    if clamp_max is not None:
+        raise InputError(f"{path}: decoder rows are not unit norm, and with a ceiling the norms cannot be folded")
+    if (norms == 0).any():
+        raise InputError(f"{path}: {int((norms == 0).sum()):,} decoder rows are all zero; they cannot be normalised")
+    logger.info("%s: decoder rows have norms %.3g to %.3g; folded to 1", path, float(norms.min()), float(norms.max()))
+    return {
+        "encoder": tensors["encoder"] * norms[:, None],
+        "b_enc": tensors["b_enc"] * norms,
+        "W_dec": tensors["W_dec"] / norms[:, None],
+        "b_dec": tensors["b_dec"],
+        "threshold": tensors["threshold"] * norms,
+    }
+
+
+def _load_guide(path: Path) -> Sae:
+    tensors = read_tensors(path)
+    weight = tensors.get("encoder.weight")
+    if weight is None or weight.ndim != 2:
+        raise InputError(
+            f"{path} is not an SAE: it has no 2-D encoder.weight (there are: {', '.join(sorted(tensors)[:8])})"
+        )
+    d_sae, d_in = weight.shape
+    shapes: dict[str, tuple[int, ...]] = {
+        "encoder.weight": (d_sae, d_in),
+        "encoder.bias": (d_sae,),
+        "decoder.weight": (d_in, d_sae),
+        "decoder_bias": (d_in,),
+    }
+    ours = "threshold" in tensors
+    if ours:
+        shapes["threshold"] = (d_sae,)
+    clamp_max = float(tensors["clamp_max"]) if "clamp_max" in tensors else None if ours else UPSTREAM_CLAMP
+    used = checked(tensors, shapes, path)
+    threshold = used["threshold"] if ours else torch.zeros(d_sae)
+    decoder = used["decoder.weight"].t()
+    if not ours:
+        decoder = torch.nn.functional.normalize(used["decoder.weight"], dim=0).t()
+        logger.info("%s is an upstream checkpoint: h is clamped to [0, %g], columns are normalised", path, clamp_max)
+    return Sae(
+        encoder=used["encoder.weight"],
+        b_enc=used["encoder.bias"],
+        W_dec=decoder,
+        b_dec=used["decoder_bias"],
+        threshold=threshold,
+        architecture="jumprelu" if ours and bool((threshold > 0).any()) else "relu",
+        clamp_max=clamp_max,
+        metadata={"origin": "splat" if ours else "upstream"},
+    )

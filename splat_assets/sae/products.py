@@ -1,0 +1,142 @@
+"""The one large matrix product of an SAE, cut by feature, and the sparse collection of what exceeds a threshold.
+
+The pre-activations of a block of rows are never held at once: a band of features is multiplied, scanned while it is still
+in the cache, and overwritten by the next band. What is kept is a list of (feature, row, value), feature by feature.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from splat_assets.sae.kernels import compiled, in_parallel, n_threads, ranges
+
+_BAND_FEATURES = 512
+_SCAN_BLOCK = 64
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureLists:
+    """Values above a threshold, grouped by feature, rows rising within a feature.
+
+    indptr: int64, shape (n_features + 1,). rows: int32, shape (nnz,). values: float32, shape (nnz,).
+    """
+
+    indptr: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int32]
+    values: Floats
+
+    @property
+    def nnz(self) -> int:
+        """The number of values."""
+        return int(self.values.size)
+
+
+@compiled
+def _collect(
+    products: Floats,
+    bias: Floats,
+    lower: Floats,
+    start: int,
+    stop: int,
+    counts: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int32],
+    values: Floats,
+) -> int:
+    """Features start..stop - 1 of products (features, rows): where products + bias > lower. Returns how many there are.
+
+    Past the end of rows and values it only counts, so that the caller can come back with more room.
+    """
+    n_rows = products.shape[1]
+    room = rows.size
+    found = 0
+    for feature in range(start, stop):
+        before = found
+        shift = bias[feature]
+        least = lower[feature]
+        row = products[feature]
+        for first in range(0, n_rows, _SCAN_BLOCK):
+            last = min(first + _SCAN_BLOCK, n_rows)
+            above = 0
+            for i in range(first, last):
+                above += row[i] + shift > least
+            if above == 0:
+                continue
+            if found + above > room:
+                found += above
+                continue
+            for i in range(first, last):
+                value = row[i] + shift
+                if value > least:
+                    rows[found] = i
+                    values[found] = value
+                    found += 1
+        counts[feature] = found - before
+    return found
+
+
+class _Part:
+    """The growing buffers of one thread."""
+
+    def __init__(self, room: int) -> None:
+        self.rows: npt.NDArray[np.int32] = np.empty(room, dtype=np.int32)
+        self.values: Floats = np.empty(room, dtype=np.float32)
+
+    def collect(self, products: Floats, bias: Floats, lower: Floats, start: int, stop: int, counts: Any) -> Any:
+        found = _collect(products, bias, lower, start, stop, counts, self.rows, self.values)
+        if found > self.rows.size:
+            self.__init__(found + found // 4)  # type: ignore[misc]
+            found = _collect(products, bias, lower, start, stop, counts, self.rows, self.values)
+        return self.rows[:found].copy(), self.values[:found].copy()
+
+
+def collect_above(x: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor, lower: Floats) -> FeatureLists:
+    """Where x @ encoder.T + bias exceeds lower, exactly as float32 gives it.
+
+    x: (n_rows, d_in). encoder: (n_features, d_in), contiguous. bias: (n_features,). lower: (n_features,). All on the CPU.
+    """
+    n_features, n_rows = encoder.shape[0], x.shape[0]
+    counts = np.zeros(n_features, dtype=np.int64)
+    parts = [_Part(1 << 14) for _ in range(n_threads())]
+    found: list[tuple[npt.NDArray[np.int32], Floats]] = []
+    band = torch.empty((min(_BAND_FEATURES, n_features), n_rows), dtype=torch.float32)
+    transposed = x.t()
+    shift = bias.numpy()
+    for first in range(0, n_features, _BAND_FEATURES):
+        last = min(first + _BAND_FEATURES, n_features)
+        products = band[: last - first]
+        torch.mm(encoder[first:last], transposed, out=products)
+        shared = (products.numpy(), shift[first:last], lower[first:last])
+        jobs = [
+            (part, *shared, start, stop, counts[first:last])
+            for part, (start, stop) in zip(parts, ranges(last - first, len(parts)), strict=False)
+        ]
+        found += in_parallel(_Part.collect, jobs)
+    indptr = np.zeros(n_features + 1, dtype=np.int64)
+    np.cumsum(counts, out=indptr[1:])
+    return FeatureLists(indptr, np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found]))
+
+
+@compiled
+def by_row(
+    indptr: npt.NDArray[np.int64], rows: npt.NDArray[np.int32], n_rows: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Turn feature lists to row lists: (row indptr, feature of each entry, position of each entry in the feature lists)."""
+    row_indptr = np.zeros(n_rows + 1, dtype=np.int64)
+    for i in range(rows.size):
+        row_indptr[rows[i] + 1] += 1
+    for row in range(n_rows):
+        row_indptr[row + 1] += row_indptr[row]
+    next_free = row_indptr[:-1].copy()
+    features = np.empty(rows.size, dtype=np.int32)
+    positions = np.empty(rows.size, dtype=np.int64)
+    for feature in range(indptr.size - 1):
+        for i in range(indptr[feature], indptr[feature + 1]):
+            at = next_free[rows[i]]
+            next_free[rows[i]] = at + 1
+            features[at] = feature
+            positions[at] = i
+    return row_indptr, features, positions

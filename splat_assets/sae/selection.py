@@ -1,0 +1,92 @@
+"""The n largest positive pre-activations of a block: the batch-wide top-k, exact, without the whole block in memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from splat_assets.sae.kernels import compiled
+from splat_assets.sae.products import FeatureLists, Floats, collect_above
+
+_SAMPLED_ROWS = 64
+_HINT_MARGIN = np.float32(0.95)
+_ROOM_FACTORS = (1.3, 3.0, 12.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What was selected, and the smallest value among it (0 where fewer than n were positive)."""
+
+    lists: FeatureLists
+    smallest: float
+
+
+def select_largest(
+    x: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor, n: int, hint: float | None = None
+) -> Selection:
+    """The n largest values > 0 of x @ encoder.T + bias over all rows and features; all of them where there are fewer.
+
+    Equal values at the border are taken by lower feature, then by lower row, so the result does not depend on hint. hint is
+    a guess of the smallest selected value (that of the step before); a good one saves time.
+    """
+    for lower in _lower_bounds(x, encoder, bias, n, hint):
+        found = collect_above(x, encoder, bias, np.full(encoder.shape[0], lower, dtype=np.float32))
+        if found.nnz >= n or lower == 0:
+            return _largest(found, n)
+    raise AssertionError("the last lower bound is 0")
+
+
+def _lower_bounds(
+    x: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor, n: int, hint: float | None
+) -> Iterator[np.float32]:
+    """Falling guesses of a bound that at least n values exceed; the last is 0."""
+    if hint is not None and hint > 0:
+        yield np.float32(hint) * _HINT_MARGIN
+    n_rows = x.shape[0]
+    sampled = x[:: max(1, n_rows // _SAMPLED_ROWS)]
+    values = torch.addmm(bias, sampled, encoder.t()).flatten().numpy()
+    for factor in _ROOM_FACTORS:
+        wanted = int(factor * n * sampled.shape[0] / n_rows)
+        if wanted < values.size:
+            lower = np.partition(values, values.size - wanted - 1)[values.size - wanted - 1]
+            if lower <= 0:
+                break
+            yield lower
+    yield np.float32(0)
+
+
+def _largest(found: FeatureLists, n: int) -> Selection:
+    if found.nnz <= n:
+        return Selection(found, float(found.values.min()) if found.nnz else 0.0)
+    smallest = np.partition(found.values, found.nnz - n)[found.nnz - n]
+    n_equal = n - int(np.count_nonzero(found.values > smallest))
+    return Selection(
+        FeatureLists(*_keep(found.indptr, found.rows, found.values, smallest, n_equal, n)), float(smallest)
+    )
+
+
+@compiled
+def _keep(
+    indptr: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int32],
+    values: Floats,
+    smallest: np.float32,
+    n_equal: int,
+    n: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], Floats]:
+    kept_indptr = np.zeros(indptr.size, dtype=np.int64)
+    kept_rows = np.empty(n, dtype=np.int32)
+    kept_values = np.empty(n, dtype=np.float32)
+    at = 0
+    for feature in range(indptr.size - 1):
+        for i in range(indptr[feature], indptr[feature + 1]):
+            equal = values[i] == smallest
+            if values[i] > smallest or (equal and n_equal > 0):
+                n_equal -= equal
+                kept_rows[at] = rows[i]
+                kept_values[at] = values[i]
+                at += 1
+        kept_indptr[feature + 1] = at
+    return kept_indptr, kept_rows, kept_values
