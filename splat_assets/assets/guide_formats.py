@@ -1,84 +1,75 @@
 """The guide's dense exchange formats, written from the sparse rows: batch Zarr, transposed Zarr, neuron_acts."""
 
-import numpy as np
-
 from splat_assets.assets.asset import Asset, Check, Fact, Made, Outcome, outputs_are_intact
 from splat_assets.assets.opened import raw_of, sparse_of, vocabulary_of
-from splat_assets.compute.orientations import features_unlike_the_rows
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
-from splat_assets.store.activations import ActivationReader
-from splat_assets.store.guide_batch_reader import BatchReader
 from splat_assets.store.guide_batches import ACTIVATIONS, EMBEDDINGS, METADATA, SEAL, write_batches
-from splat_assets.store.guide_checks import mismatched_features
+from splat_assets.store.guide_checks import (
+    mismatched_batch_metadata,
+    mismatched_batch_rows,
+    mismatched_embeddings,
+    mismatched_features,
+)
 from splat_assets.store.guide_neuron_acts import NeuronActsReader, write_neuron_acts
 from splat_assets.store.guide_transposed import TransposedReader, write_transposed
 
-_N_SAMPLED = 32
-
-
-def _shape_facts(reader: ActivationReader, size_bytes: int) -> dict[str, Fact]:
-    return {
-        "shape": f"{reader.n_samples:,} x {reader.n_features:,}",
-        "dense_bytes": 4 * reader.n_samples * reader.n_features,
-    }
+_N_FEATURES = 32
+_N_ROWS = 256
 
 
 def _make_batches(run: Run, progress: Progress) -> Made:
     raw, target = raw_of(run), run.layout.efficient
     embeddings = {name: raw.embeddings(name) for name in raw.embedding_names}
-    written = write_batches(
-        sparse_of(run), raw.samples(), embeddings, vocabulary_of(run), target, run.config.store.batch_rows, progress
-    )
+    batch_rows = run.config.store.batch_rows
+    written = write_batches(sparse_of(run), raw.samples(), embeddings, vocabulary_of(run), target, batch_rows, progress)
     outputs = [target / name for name in (ACTIVATIONS, METADATA, EMBEDDINGS, SEAL)]
-    return Made(outputs, {**_shape_facts(raw, written.size_bytes), "n_batches": written.n_batches})  # type: ignore[arg-type]
-
-
-def _batches_equal_the_store(run: Run) -> Outcome:
-    sparse, batches = sparse_of(run), BatchReader(run.layout.efficient)
-    wrong = features_unlike_the_rows(sparse, batches, _N_SAMPLED, seed=1)
-    same_shape = (batches.n_samples, batches.n_features) == (sparse.n_samples, sparse.n_features)
-    return Outcome(same_shape and not wrong, _offenders(wrong))
-
-
-def _batch_metadata_runs_on(run: Run) -> Outcome:
-    import polars as pl
-
-    batches = BatchReader(run.layout.efficient)
-    index = pl.concat(
-        [
-            pl.read_parquet(path, columns=["global_index"])
-            for path in sorted((run.layout.efficient / METADATA).glob("*.parquet"))
-        ]
-    )["global_index"].to_numpy()
-    return Outcome(np.array_equal(index, np.arange(batches.n_samples)), {"n_samples": int(index.size)})
+    return Made(outputs, {**_shape(raw.n_samples, raw.n_features), "n_batches": written.n_batches})
 
 
 def _make_transposed(run: Run, progress: Progress) -> Made:
-    sparse = sparse_of(run)
-    written = write_transposed(sparse, run.layout.transposed, progress)
-    facts = {**_shape_facts(sparse, written.size_bytes), "shape": f"{written.n_features:,} x {written.n_samples:,}"}
-    return Made([run.layout.transposed], facts)
-
-
-def _transposed_equals_the_store(run: Run) -> Outcome:
-    wrong = mismatched_features(sparse_of(run), TransposedReader(run.layout.transposed), _N_SAMPLED, seed=2)
-    return Outcome(not wrong, _offenders(wrong))
+    written = write_transposed(sparse_of(run), run.layout.transposed, progress)
+    return Made([run.layout.transposed], _shape(written.n_features, written.n_samples))
 
 
 def _make_neuron_acts(run: Run, progress: Progress) -> Made:
-    sparse = sparse_of(run)
-    written = write_neuron_acts(sparse, run.layout.neuron_acts, progress)
+    written = write_neuron_acts(sparse_of(run), run.layout.neuron_acts, progress)
     return Made([run.layout.neuron_acts], {"shape": f"{written.n_features:,} features", "nnz": written.nnz})
 
 
+def _batches_equal_the_store(run: Run) -> Outcome:
+    wrong = mismatched_batch_rows(sparse_of(run), run.layout.efficient, _N_ROWS, seed=1)
+    return Outcome(not wrong, {"n_sampled": _N_ROWS, "wrong_samples": _listed(wrong)})
+
+
+def _batch_metadata_is_that_of_the_samples(run: Run) -> Outcome:
+    raw = raw_of(run)
+    wrong = mismatched_batch_metadata(raw.samples(), vocabulary_of(run), run.layout.efficient)
+    return Outcome(not wrong, {"n_samples": raw.n_samples, "wrong_samples": _listed(wrong)})
+
+
+def _embeddings_are_those_of_the_shards(run: Run) -> Outcome:
+    raw = raw_of(run)
+    wrong = mismatched_embeddings({name: raw.embeddings(name) for name in raw.embedding_names}, run.layout.efficient)
+    return Outcome(not wrong, {"names": ", ".join(raw.embedding_names), "wrong": ", ".join(wrong)})
+
+
+def _transposed_equals_the_store(run: Run) -> Outcome:
+    wrong = mismatched_features(sparse_of(run), TransposedReader(run.layout.transposed), _N_FEATURES, seed=2)
+    return Outcome(not wrong, {"n_sampled": _N_FEATURES, "wrong_features": _listed(wrong)})
+
+
 def _neuron_acts_equal_the_store(run: Run) -> Outcome:
-    wrong = mismatched_features(sparse_of(run), NeuronActsReader(run.layout.neuron_acts), _N_SAMPLED, seed=3)
-    return Outcome(not wrong, _offenders(wrong))
+    wrong = mismatched_features(sparse_of(run), NeuronActsReader(run.layout.neuron_acts), _N_FEATURES, seed=3)
+    return Outcome(not wrong, {"n_sampled": _N_FEATURES, "wrong_features": _listed(wrong)})
 
 
-def _offenders(wrong: list[int]) -> dict[str, Fact]:
-    return {"n_sampled": _N_SAMPLED, "wrong_features": ", ".join(map(str, wrong[:20]))}
+def _shape(n_rows: int, n_columns: int) -> dict[str, Fact]:
+    return {"shape": f"{n_rows:,} x {n_columns:,}", "bytes_if_dense": 4 * n_rows * n_columns}
+
+
+def _listed(wrong: list[int]) -> str:
+    return ", ".join(map(str, wrong[:20]))
 
 
 BATCH_ZARR = Asset(
@@ -91,10 +82,13 @@ BATCH_ZARR = Asset(
     make=_make_batches,
     checks=(
         outputs_are_intact("batch_zarr"),
+        Check("batches_equal_the_store", "Same shape; sampled rows equal the sparse store.", _batches_equal_the_store),
         Check(
-            "batches_equal_the_store", "Same shape; sampled features equal the sparse store.", _batches_equal_the_store
+            "batch_metadata_is_that_of_the_samples",
+            "Every row of metadata is right; global_index runs 0 to n - 1.",
+            _batch_metadata_is_that_of_the_samples,
         ),
-        Check("batch_global_index_runs_on", "global_index runs 0 to n - 1 over all batches.", _batch_metadata_runs_on),
+        Check("batch_embeddings_are_exact", "Every embedding is its shard's.", _embeddings_are_those_of_the_shards),
     ),
 )
 

@@ -1,0 +1,63 @@
+"""The guide's steps 3 and 4: the dense exchange formats, from explicit folders."""
+
+from pathlib import Path
+
+import click
+
+from splat_assets.commands.inputs import FOLDER, progress_here, writable_folder
+
+
+@click.command()
+@click.option("--input-dir", type=FOLDER, required=True, help="The folder that generate-activations wrote.")
+@click.option("--output-dir", type=FOLDER, required=True, help="Where activations/, metadata/ and embeddings/ go.")
+@click.option("--batch-size", default=500_000, show_default=True, help="Samples per batch.")
+def convert(input_dir: Path, output_dir: Path, batch_size: int) -> None:
+    """Write raw activations as dense Zarr batches [samples, features] with Parquet metadata.
+
+    Memory stays within a few blocks whatever the batch size. Called again, the tree is replaced, never appended to.
+    """
+    from splat_assets.compute.encode import VOCABULARY_FILE
+    from splat_assets.store.guide_batches import write_batches
+    from splat_assets.store.raw import RawActivations
+    from splat_assets.store.vocabulary import Vocabulary
+
+    raw = RawActivations(input_dir)
+    vocabulary = Vocabulary.load(input_dir / VOCABULARY_FILE)
+    embeddings = {name: raw.embeddings(name) for name in raw.embedding_names}
+    target = writable_folder(output_dir)
+    written = write_batches(raw, raw.samples(), embeddings, vocabulary, target, batch_size, progress_here())
+    click.echo(
+        f"{written.n_samples:,} samples x {written.n_features:,} features in {written.n_batches} batches: {target}"
+    )
+
+
+@click.command()
+@click.option(
+    "--source-dir", type=FOLDER, required=True, help="Activations in any layout: batches, raw shards, a store."
+)
+@click.option("--target-dir", type=FOLDER, required=True, help="Where transposed_activations.zarr goes.")
+def transpose(source_dir: Path, target_dir: Path) -> None:
+    """Write one Zarr array [features, samples], a feature a chunk, so that a feature is one read."""
+    from splat_assets.store.guide_transposed import write_transposed
+    from splat_assets.store.opening import as_reader
+
+    progress, target = progress_here(), writable_folder(target_dir)
+    with as_reader(source_dir, progress=progress) as reader:
+        written = write_transposed(reader, target, progress)
+    click.echo(f"{written.n_features:,} features x {written.n_samples:,} samples: {target}/transposed_activations.zarr")
+
+
+@click.command("sparse-extract")
+@click.option(
+    "--source-dir", type=FOLDER, required=True, help="Activations in any layout: batches, raw shards, a store."
+)
+@click.option("--output-dir", type=FOLDER, required=True, help="Where neuron_0000/ and so on go.")
+def sparse_extract(source_dir: Path, output_dir: Path) -> None:
+    """Write the activations above 0 of every feature as acts.npy (float32) and idxs.npy (int64)."""
+    from splat_assets.store.guide_neuron_acts import write_neuron_acts
+    from splat_assets.store.opening import as_reader
+
+    progress, target = progress_here(), writable_folder(output_dir)
+    with as_reader(source_dir, progress=progress) as reader:
+        written = write_neuron_acts(reader, target, progress)
+    click.echo(f"{written.n_features:,} features, {written.nnz:,} activations: {target}")

@@ -1,0 +1,108 @@
+"""The guide's step 5: histograms, IDF and influences, from explicit folders and files."""
+
+from pathlib import Path
+
+import click
+
+from splat_assets.commands.inputs import (
+    FILE,
+    FOLDER,
+    checkpoint_options,
+    open_model,
+    progress_here,
+    writable_folder,
+)
+from splat_assets.errors import InputError
+
+
+@click.command()
+@click.option("--data-dir", type=FOLDER, required=True, help="Activations in any layout: batches, raw shards, a store.")
+@click.option("--output-dir", type=FOLDER, required=True, help="Where histograms.parquet and features.parquet go.")
+@click.option(
+    "--method",
+    type=click.Choice(["vectorized", "standard"]),
+    default="vectorized",
+    show_default=True,
+    help="Kept for the guide's sake: there is one method, and it is exact.",
+)
+@click.option("--n-bins", default=100, show_default=True, help="Bins per feature, from 0 to its largest value.")
+@click.option(
+    "--compat-pickle", is_flag=True, help="Also write histograms.pkl and feature_stats.pkl, of built-in types only."
+)
+def histograms(data_dir: Path, output_dir: Path, method: str, n_bins: int, compat_pickle: bool) -> None:
+    """Count every feature's histogram and compute its statistics, over active samples and over all."""
+    from splat_assets.compute.histograms import write_histograms
+    from splat_assets.store.guide_precomputed import write_guide_pickles
+    from splat_assets.store.opening import as_reader
+
+    progress, target = progress_here(), writable_folder(output_dir)
+    tables = (target / "histograms.parquet", target / "features.parquet")
+    with as_reader(data_dir, progress=progress) as reader:
+        written = write_histograms(reader, *tables, n_bins, progress=progress)
+    click.echo(
+        f"{written.n_features:,} features ({written.n_dead:,} never fire), {written.n_values:,} values: {target}"
+    )
+    if compat_pickle:
+        for file in write_guide_pickles(*tables, target).files:
+            click.echo(str(file))
+
+
+@click.command()
+@click.option(
+    "--data-dir", type=FOLDER, required=True, help="A folder with sample metadata: batches, raw shards, a store."
+)
+@click.option("--output-path", type=FILE, required=True, help="idf.parquet; idf.json goes beside it.")
+@click.option("--vocab-path", type=FILE, help="vocab.json; the vocabulary recorded in the data if left out.")
+def idf(data_dir: Path, output_path: Path, vocab_path: Path | None) -> None:
+    """Count in how many samples each token stands, and write ln(N + 1) - ln(n + 1) for each."""
+    from splat_assets.compute.idf import write_idf
+    from splat_assets.domain.vocabulary import read_vocabulary
+    from splat_assets.store.metadata import samples_and_vocabulary
+
+    samples, recorded = samples_and_vocabulary(data_dir)
+    vocabulary = read_vocabulary(vocab_path) if vocab_path else recorded
+    if vocabulary is None:
+        raise InputError(f"{data_dir} does not say which vocabulary its tokens are of; give --vocab-path")
+    writable_folder(output_path.parent)
+    written = write_idf(samples, vocabulary, output_path)
+    click.echo(
+        f"{written.n_tokens} tokens over {written.n_documents:,} samples, {written.n_unseen} never seen: {output_path}"
+    )
+
+
+@click.command()
+@checkpoint_options
+@click.option("--sae-checkpoint", type=FILE, required=True, help="sae_model_final.pth, or a folder with cfg.json.")
+@click.option("--output-path", type=FILE, required=True, help="The guide's wide table, .parquet.")
+@click.option("--top-k", default=30, show_default=True, help="Outputs per sign and feature.")
+def influences(
+    model_checkpoint: Path,
+    vocab_path: Path | None,
+    weapon_vocab_path: Path | None,
+    sae_checkpoint: Path,
+    output_path: Path,
+    top_k: int,
+) -> None:
+    """Multiply the output layer with the decoder: what each feature adds to each output token, the strongest of each sign."""
+    import tempfile
+
+    from splat_assets.compute.influences import wide_influences, write_influences
+    from splat_assets.compute.provenance import hook_for, refuse_other_model
+    from splat_assets.sae import load_sae
+    from splat_assets.store.guide_precomputed import write_guide_influences
+
+    opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
+    sae = load_sae(sae_checkpoint)
+    hook = hook_for(sae, None)
+    refuse_other_model(sae, sae_checkpoint, opened.model, hook)
+    if hook.per_token:
+        raise InputError(
+            f"{sae_checkpoint} was trained at {hook.target}, which does not feed the output layer directly"
+        )
+    writable_folder(output_path.parent)
+    with tempfile.TemporaryDirectory() as scratch:
+        canonical = Path(scratch) / "influences.parquet"
+        weights = opened.model.output_weight.detach().numpy()
+        written = write_influences(weights, sae.W_dec.numpy(), opened.vocabulary, canonical, progress_here())
+        write_guide_influences(wide_influences(canonical, top_k), output_path)
+    click.echo(f"{written.n_features:,} features x {written.n_tokens} tokens, top {top_k} of each sign: {output_path}")

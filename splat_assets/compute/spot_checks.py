@@ -1,0 +1,19 @@
+"""Which rows a check looks at, and whether a table has its rows where they belong."""
+
+import numpy as np
+import polars as pl
+
+
+def spot_check_ids(n: int, n_sampled: int, seed: int) -> list[int]:
+    """Up to n_sampled random ids of 0..n - 1, rising; the same for the same seed."""
+    chosen = np.random.default_rng(seed).choice(n, size=min(n, n_sampled), replace=False)
+    return sorted(int(i) for i in chosen)
+
+
+def misplaced_ids(ids: pl.Series, n: int) -> list[int]:
+    """Which of 0..n - 1 do not stand at their own place in a column that should hold just these, in order."""
+    found = ids.cast(pl.Int64).to_numpy()
+    expected = np.arange(max(n, found.size))
+    placed = np.full(expected.size, -1, dtype=np.int64)
+    placed[: found.size] = found
+    return [int(i) for i in np.flatnonzero((placed != expected) | (expected >= n))]
