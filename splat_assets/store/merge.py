@@ -5,7 +5,6 @@ segment, by a block of features and by the shards being filled, never by the dat
 """
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from splat_assets.store.checksums import crc32c_of_ranges
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.files import files_below, replacing_folder
 from splat_assets.store.segments import ResumableRows, Segment, build_segments
-from splat_assets.store.sparse_layout import BY_FEATURE, BY_SAMPLE, Chunking, SparseLayout, checked_profile
+from splat_assets.store.sparse_layout import BY_FEATURE, BY_SAMPLE, Chunking, SparseLayout, blocks_of, checked_profile
 
 MEMORY_LIMIT_BYTES = 512 * 2**20
 
@@ -127,7 +126,7 @@ def _write_by_feature(
     values = layout.array(f"{BY_FEATURE}/data", nnz, np.float32, "nnz", packed=True)
     crcs = [np.zeros(0, np.uint32)]
     with progress.task("write by feature", nnz, "activations") as task:
-        for first, last in _feature_blocks(indptr, block_nnz):
+        for first, last in blocks_of(indptr, block_nnz):
             sample_ids, found = _joined([segment.features(first, last) for segment in segments])
             sample_ids = sample_ids.astype(id_dtype, copy=False)
             ids.append(sample_ids)
@@ -143,18 +142,10 @@ def _write_by_feature(
 
 def _joined(parts: list[sp.csr_array]) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
     """Sample ids and values of a block of features over all segments, feature by feature, ids shifted to the dataset's."""
+    if not parts:
+        return np.zeros(0, np.int32), np.zeros(0, np.float32)
     whole = parts[0] if len(parts) == 1 else sp.hstack(parts, format="csr")
     return whole.indices, whole.data
-
-
-def _feature_blocks(indptr: npt.NDArray[np.int64], block_nnz: int) -> Iterator[tuple[int, int]]:
-    """Runs of features of at most block_nnz activations, at least one feature each."""
-    first, n_features = 0, indptr.size - 1
-    while first < n_features:
-        last = int(np.searchsorted(indptr, indptr[first] + block_nnz, side="right")) - 1
-        last = min(max(last, first + 1), n_features)
-        yield first, last
-        first = last
 
 
 def _offsets(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -19,9 +19,10 @@ from splat_assets.store.sparse_layout import ATTRIBUTES, BY_FEATURE, BY_SAMPLE, 
 
 
 @dataclass(frozen=True)
-class _Orientation:
-    """One of the two sparse matrices: ranges of ids and values, their borders and checksums."""
+class Orientation:
+    """One of the two sparse matrices: ranges of ids and values (of features, or of samples), their borders and checksums."""
 
+    what: str
     folder: Path
     indptr: npt.NDArray[np.int64]
     crc32c: npt.NDArray[np.uint32]
@@ -29,14 +30,25 @@ class _Orientation:
     values: RangeReader
 
     def read(self, first: int, last: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
+        """Ids and values of ranges first..last - 1, not checked."""
         lo, hi = int(self.indptr[first]), int(self.indptr[last])
         return self.ids.read(lo, hi), self.values.read(lo, hi)
 
-    def files_of(self, i: int) -> str:
-        """The files that hold range i, for a message."""
+    def wrong(
+        self, first: int, last: int, ids: npt.NDArray[Any], values: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.intp]:
+        """Those of the ranges first..last - 1 whose ids and values fail their crc32c."""
+        found = crc32c_of_ranges(self.indptr[first : last + 1] - self.indptr[first], ids, values)
+        return first + np.flatnonzero(found != self.crc32c[first:last])
+
+    def why_corrupt(self, i: int) -> str:
+        """One sentence on range i, whose bytes are not those that were written."""
         lo, hi = int(self.indptr[i]), max(int(self.indptr[i + 1]) - 1, int(self.indptr[i]))
-        files = [part.file_of(at) for part in (self.ids, self.values) for at in (lo, hi)]
-        return ", ".join(dict.fromkeys(str(path) for path in files))
+        files = dict.fromkeys(str(part.file_of(at)) for part in (self.ids, self.values) for at in (lo, hi))
+        return (
+            f"{self.what} {i} of {self.folder} fails its crc32c: its bytes in {', '.join(files)} are not those that were "
+            "written; make the store again or go back to the version before"
+        )
 
 
 class SparseReader:
@@ -54,7 +66,7 @@ class SparseReader:
         self.nnz = int(facts["nnz"])
         self.profile = str(facts["profile"])
         self.source = facts.get("source")
-        self._by_feature = self._orientation(BY_FEATURE, "var", self._n_features)
+        self.by_feature = self._orientation("feature", BY_FEATURE, "var", self._n_features)
 
     def _facts(self) -> Mapping[str, Any]:
         facts = self._root.attrs.asdict().get(ATTRIBUTES)
@@ -79,29 +91,26 @@ class SparseReader:
     @property
     def feature_n_active(self) -> npt.NDArray[np.int64]:
         """On how many samples each feature fires: int64, shape (n_features,)."""
-        return np.diff(self._by_feature.indptr)
+        return np.diff(self.by_feature.indptr)
 
     @property
     def feature_crc32c(self) -> npt.NDArray[np.uint32]:
         """The crc32c of each feature's sample ids (int32) and values (float32): uint32, shape (n_features,)."""
-        return self._by_feature.crc32c
+        return self.by_feature.crc32c
 
     @property
     def sample_n_active(self) -> npt.NDArray[np.int64]:
         """How many features fire on each sample: int64, shape (n_samples,)."""
-        return np.diff(self._by_sample.indptr)
+        return np.diff(self.by_sample.indptr)
 
     def read(self, feature_id: int) -> Activations:
         """One feature; FeatureNotFoundError when it is outside, CorruptStoreError when its bytes are not those written."""
         if not 0 <= feature_id < self._n_features:
             raise FeatureNotFoundError(feature_id, self._n_features, self.path)
-        half = self._by_feature
+        half = self.by_feature
         ids, values = half.read(feature_id, feature_id + 1)
         if crc32c_of(ids, values) != half.crc32c[feature_id]:
-            raise CorruptStoreError(
-                f"feature {feature_id} of {self.path} fails its crc32c: its bytes in {half.files_of(feature_id)} are not "
-                "those that were written; make the store again or go back to the version before"
-            )
+            raise CorruptStoreError(half.why_corrupt(feature_id))
         return Activations(ids, values)
 
     def sample(self, sample_id: int) -> SampleFeatures:
@@ -117,23 +126,19 @@ class SparseReader:
             yield self._checked_rows(lo, min(lo + block_rows, self._n_samples))
 
     def _checked_rows(self, first: int, last: int) -> SparseRows:
-        half = self._by_sample
+        half = self.by_sample
         ids, values = half.read(first, last)
-        indptr = half.indptr[first : last + 1] - half.indptr[first]
-        wrong = np.flatnonzero(crc32c_of_ranges(indptr, ids, values) != half.crc32c[first:last])
+        wrong = half.wrong(first, last, ids, values)
         if wrong.size:
-            sample_id = first + int(wrong[0])
-            raise CorruptStoreError(
-                f"sample {sample_id} of {self.path} fails its crc32c: its bytes in {half.files_of(sample_id)} are not "
-                "those that were written; make the store again or go back to the version before"
-            )
-        return SparseRows(indptr, ids, values)
+            raise CorruptStoreError(half.why_corrupt(int(wrong[0])))
+        return SparseRows(half.indptr[first : last + 1] - half.indptr[first], ids, values)
 
     @cached_property
-    def _by_sample(self) -> _Orientation:
-        return self._orientation(BY_SAMPLE, "obs", self._n_samples)
+    def by_sample(self) -> Orientation:
+        """The half that is read by sample, opened when first used."""
+        return self._orientation("sample", BY_SAMPLE, "obs", self._n_samples)
 
-    def _orientation(self, name: str, axis: str, length: int) -> _Orientation:
+    def _orientation(self, what: str, name: str, axis: str, length: int) -> Orientation:
         indptr = self._whole(f"{name}/indptr", length + 1)
         crc32c = self._whole(f"{axis}/crc32c", length)
         if indptr[0] != 0 or indptr[-1] != self.nnz or (np.diff(indptr) < 0).any():
@@ -143,7 +148,7 @@ class SparseReader:
             wrong = int(np.flatnonzero(np.diff(indptr) != n_active)[0])
             raise CorruptStoreError(f"{self.path}: {name}/indptr and {axis}/n_active disagree at {wrong}")
         ids, values = (self._ranges(f"{name}/{part}", self.nnz) for part in ("indices", "data"))
-        return _Orientation(self.path / name, indptr, crc32c, ids, values)
+        return Orientation(what, self.path / name, indptr, crc32c, ids, values)
 
     def _whole(self, name: str, length: int) -> npt.NDArray[Any]:
         return self._ranges(name, length).read(0, length)

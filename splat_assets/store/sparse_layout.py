@@ -66,6 +66,16 @@ def checked_profile(profile: str) -> Profile:
     raise InputError(f"unknown profile {profile!r}: use {' or '.join(get_args(Profile))}")
 
 
+def blocks_of(indptr: npt.NDArray[np.int64], most_nnz: int) -> Iterator[tuple[int, int]]:
+    """Runs (first, last + 1) of ranges of at most most_nnz activations together, at least one range each."""
+    first, n_ranges = 0, indptr.size - 1
+    while first < n_ranges:
+        last = int(np.searchsorted(indptr, indptr[first] + most_nnz, side="right")) - 1
+        last = min(max(last, first + 1), n_ranges)
+        yield first, last
+        first = last
+
+
 @contextmanager
 def accepting_pcodec() -> Iterator[None]:
     """zarr warns that numcodecs codecs are outside the core specification; the compact profile chooses one knowingly."""

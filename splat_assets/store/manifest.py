@@ -1,0 +1,122 @@
+"""The seal of a published version: what it holds, what it was made from, and the sha256 of every file.
+
+The version's id is the hash of this content, so it holds no times: the same content published twice is the same version.
+"""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from splat_assets.progress import Progress
+from splat_assets.store.errors import CorruptStoreError, LayoutError
+from splat_assets.store.files import files_below, sha256_of_file, sha256_of_json, write_json
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+_FORMAT = "splat-store"
+_ID_LENGTH = 16
+_HASHERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """One file of a version: its path below the version's folder, its size, and the sha256 of its bytes."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a version holds. provenance: whatever the publisher states (fingerprints, settings), as JSON values."""
+
+    n_samples: int
+    n_features: int
+    nnz: int
+    profile: str
+    dtypes: dict[str, str]
+    provenance: dict[str, Any]
+    files: tuple[ManifestFile, ...]
+    format: str = field(default=_FORMAT)
+    format_version: int = field(default=FORMAT_VERSION)
+
+    @property
+    def version(self) -> str:
+        """The id of the version: the first 16 hex digits of the sha256 of this content."""
+        return sha256_of_json(asdict(self))[:_ID_LENGTH]
+
+    @property
+    def size_bytes(self) -> int:
+        """All files together."""
+        return sum(file.bytes for file in self.files)
+
+    def save(self, folder: Path) -> None:
+        """Write `manifest.json` in folder."""
+        write_json(folder / MANIFEST, asdict(self))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        """The manifest in folder; LayoutError when there is none or of another format, CorruptStoreError when damaged."""
+        path = folder / MANIFEST
+        try:
+            raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            form = (raw["format"], raw["format_version"])
+            if form != (_FORMAT, FORMAT_VERSION):
+                raise LayoutError(
+                    f"{path} is of format {form[0]} {form[1]}; this program reads {_FORMAT} {FORMAT_VERSION}"
+                )
+            return cls(**{**raw, "files": tuple(ManifestFile(**file) for file in raw["files"])})
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise LayoutError(f"{folder} is not a version of a store: it has no {MANIFEST}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptStoreError(f"{path} is not a store's manifest: {error}") from error
+
+    def problems(self, folder: Path, deep: bool) -> list[str]:
+        """What is wrong with the files below folder, one sentence each; deep compares every file's sha256."""
+        found = [problem for file in self.files if (problem := _wrong_size(folder, file))]
+        listed = {file.path for file in self.files} | {MANIFEST}
+        extra = [path.relative_to(folder).as_posix() for path in files_below(folder)]
+        found += [f"{folder / name} is not in the manifest" for name in extra if name not in listed]
+        if deep and not found:
+            hashes = _hashes([folder / file.path for file in self.files], None)
+            found = [
+                f"{folder / file.path} holds other bytes than were published: sha256 {sha256} instead of {file.sha256}"
+                for file, sha256 in zip(self.files, hashes, strict=True)
+                if sha256 != file.sha256
+            ]
+        return found
+
+
+def described_files(folder: Path, progress: Progress) -> tuple[ManifestFile, ...]:
+    """Every file below folder, sorted by path, hashed."""
+    paths = files_below(folder)
+    hashes = _hashes(paths, progress)
+    return tuple(
+        ManifestFile(path.relative_to(folder).as_posix(), path.stat().st_size, sha256)
+        for path, sha256 in zip(paths, hashes, strict=True)
+    )
+
+
+def _wrong_size(folder: Path, file: ManifestFile) -> str | None:
+    path = folder / file.path
+    if not path.is_file():
+        return f"{path} is missing"
+    size = path.stat().st_size
+    return f"{path} has {size} bytes instead of {file.bytes}" if size != file.bytes else None
+
+
+def _hashes(paths: Sequence[Path], progress: Progress | None) -> list[str]:
+    """The sha256 of each file, several at a time: hashing lets other threads run."""
+    with ThreadPoolExecutor(_HASHERS) as pool:
+        if progress is None:
+            return list(pool.map(sha256_of_file, paths))
+        hashes = []
+        with progress.task("hash files", sum(path.stat().st_size for path in paths), "bytes") as task:
+            for path, sha256 in zip(paths, pool.map(sha256_of_file, paths), strict=True):
+                hashes.append(sha256)
+                task.advance(path.stat().st_size)
+        return hashes

@@ -1,0 +1,208 @@
+"""Publishing: finished parts become an immutable version, and one pointer says which version is current.
+
+    store/CURRENT             one line: the id of the version that readers open
+    store/versions/<id>/      files that never change, sealed by manifest.json
+
+A version is put together aside, hashed, re-opened and verified, flushed to disk and renamed; only then CURRENT is replaced.
+Whoever opened a version before goes on reading it.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from splat_assets.errors import InputError
+from splat_assets.progress import Progress, SilentProgress
+from splat_assets.store.activations import feature_id_dtype, sample_id_dtype
+from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.errors import CorruptStoreError, LayoutError, NotPublishedError, StoreError
+from splat_assets.store.files import files_below, remove_leftovers, replacing_file, sync_folder, sync_tree
+from splat_assets.store.manifest import MANIFEST, Manifest, described_files
+from splat_assets.store.sparse import SparseReader
+from splat_assets.store.version import ACTIVATIONS, Store, content_problems
+
+_CURRENT = "CURRENT"
+_VERSIONS = "versions"
+_LOCK = ".lock"
+_NO_HARD_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK)
+
+
+def publish(
+    store: Path | str,
+    staged: Mapping[str, Path],
+    facts: Mapping[str, Any],
+    progress: Progress | None = None,
+) -> str:
+    """Make a version of the staged files and folders, verify it, make it the current one, and return its id.
+
+    store: the folder of CURRENT and versions/. staged: by the name each gets in the version (`activations.zarr`,
+    `samples.parquet`); files are hard-linked, so what is staged must be replaced, never changed in place. facts: what the
+    version was made from, as JSON values without times. The same content again gives the same id and changes nothing.
+
+    Raises LayoutError when a staged part is missing, CorruptStoreError naming what is wrong when the parts contradict each
+    other, DiskFullError; in every case the version before stays the current one.
+    """
+    store, progress = Path(store), progress or SilentProgress()
+    _check_staged(staged)
+    versions = store / _VERSIONS
+    with explaining_write_errors("a version of the store", store), _only_publisher(store):
+        remove_leftovers(versions)
+        aside = versions / f".staging-{uuid.uuid4().hex}"
+        try:
+            aside.mkdir(parents=True)
+            manifest = _put_together(aside, staged, facts, progress)
+            _move_into_place(aside, versions / manifest.version, manifest)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        with replacing_file(store / _CURRENT) as pointer:
+            pointer.write_text(f"{manifest.version}\n", encoding="ascii")
+    return manifest.version
+
+
+def open_store(path: Path | str) -> Store:
+    """The published store at path: the folder of a run, its `store` folder, or one version's folder.
+
+    CURRENT is read once: what is published later is seen by opening again. Raises NotPublishedError when nothing was
+    published there, CorruptStoreError when the version is damaged.
+    """
+    path = Path(path)
+    if (path / MANIFEST).is_file():
+        return Store(path)
+    for folder in (path, path / "store"):
+        if (folder / _CURRENT).is_file():
+            return _open_current(folder)
+    raise NotPublishedError(
+        f"{path} holds no published store: neither {_CURRENT} nor store/{_CURRENT} is there; publish the run first"
+    )
+
+
+def current_version(store: Path | str) -> str:
+    """The id of the current version of the store folder; NotPublishedError when there is none."""
+    try:
+        return (Path(store) / _CURRENT).read_text(encoding="ascii").strip()
+    except FileNotFoundError as error:
+        raise NotPublishedError(f"{store} has no published version yet; publish the run first") from error
+
+
+def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
+    """Delete all but the current version and the keep_last - 1 published last before; return the ids of the deleted."""
+    store = Path(store)
+    if keep_last < 1:
+        raise InputError(f"keep_last is {keep_last}: at least the current version is kept")
+    with _only_publisher(store):
+        current = current_version(store)
+        others = [folder for folder in (store / _VERSIONS).iterdir() if folder.name != current and _is_version(folder)]
+        others.sort(key=lambda folder: ((folder / MANIFEST).stat().st_mtime_ns, folder.name), reverse=True)
+        old = others[keep_last - 1 :]
+        for folder in old:
+            doomed = folder.with_name(f".staging-{folder.name}")
+            os.rename(folder, doomed)
+            shutil.rmtree(doomed)
+    return sorted(folder.name for folder in old)
+
+
+def _check_staged(staged: Mapping[str, Path]) -> None:
+    if ACTIVATIONS not in staged:
+        raise LayoutError(f"{ACTIVATIONS} is not among what is to be published: write the sparse store first")
+    for name, path in staged.items():
+        parts = PurePosixPath(name).parts
+        if (
+            name == MANIFEST
+            or not parts
+            or PurePosixPath(name).is_absolute()
+            or any(part.startswith(".") for part in parts)
+        ):
+            raise InputError(f"{name!r} cannot be the name of a part of a version")
+        if not path.exists():
+            raise LayoutError(f"{path}, to be published as {name}, is not there: run the step that writes it")
+
+
+@contextmanager
+def _only_publisher(store: Path) -> Iterator[None]:
+    """Wait until no other process publishes here; the lock goes with the process that holds it."""
+    store.mkdir(parents=True, exist_ok=True)
+    with (store / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _put_together(aside: Path, staged: Mapping[str, Path], facts: Mapping[str, Any], progress: Progress) -> Manifest:
+    for name, path in staged.items():
+        _link(path, aside / name)
+    reader = SparseReader(aside / ACTIVATIONS)
+    manifest = Manifest(
+        n_samples=reader.n_samples,
+        n_features=reader.n_features,
+        nnz=reader.nnz,
+        profile=reader.profile,
+        dtypes={
+            "sample_id": sample_id_dtype(reader.n_samples).__name__,
+            "feature_id": feature_id_dtype(reader.n_features).__name__,
+            "value": "float32",
+            "indptr": "int64",
+        },
+        provenance=dict(facts),
+        files=described_files(aside, progress),
+    )
+    sync_tree(aside)
+    manifest.save(aside)
+    problems = content_problems(aside)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise CorruptStoreError(f"not published, because {problems[0]}{more}; the version before stays")
+    return manifest
+
+
+def _link(source: Path, target: Path) -> None:
+    files = [(path, target / path.relative_to(source)) for path in files_below(source)] if source.is_dir() else []
+    for path, linked in files or [(source, target)]:
+        linked.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path.resolve(), linked)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            shutil.copyfile(path, linked)
+
+
+def _move_into_place(aside: Path, version: Path, manifest: Manifest) -> None:
+    if _is_version(version):
+        if _holds(version, manifest, aside):
+            return
+        # Only a damaged version gets here: the same id with other bytes. Readers that have it open keep their files.
+        damaged = version.with_name(f".staging-{uuid.uuid4().hex}-damaged")
+        os.rename(version, damaged)
+        os.rename(aside, version)
+        shutil.rmtree(damaged)
+    else:
+        os.rename(aside, version)
+    sync_folder(version.parent)
+
+
+def _holds(version: Path, manifest: Manifest, aside: Path) -> bool:
+    """Whether the version on disk is sound; files that are the very ones just hashed are not read again."""
+    if (version / MANIFEST).read_bytes() != (aside / MANIFEST).read_bytes() or manifest.problems(version, deep=False):
+        return False
+    same = all((version / file.path).samefile(aside / file.path) for file in manifest.files)
+    return same or not manifest.problems(version, deep=True)
+
+
+def _is_version(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def _open_current(store: Path) -> Store:
+    version = current_version(store)
+    try:
+        return Store(store / _VERSIONS / version)
+    except (StoreError, OSError):
+        # Between reading CURRENT and opening, a newer version may have been published and this one removed.
+        if current_version(store) == version:
+            raise
+        return Store(store / _VERSIONS / current_version(store))

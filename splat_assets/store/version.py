@@ -1,0 +1,160 @@
+"""One published version of a store, opened for reading: activations, samples, and every table that was computed."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy.typing as npt
+import polars as pl
+
+from splat_assets.store.activations import Activations, SampleFeatures, SparseRows
+from splat_assets.store.errors import CorruptStoreError, LayoutError, StoreError
+from splat_assets.store.manifest import MANIFEST, Manifest
+from splat_assets.store.samples import SampleTable
+from splat_assets.store.sparse import SparseReader
+from splat_assets.store.verify import sample_problems, sparse_problems, table_problems
+from splat_assets.store.vocabulary import Contexts, Vocabulary
+
+ACTIVATIONS = "activations.zarr"
+
+
+class Store:
+    """A version of a store. It never changes while it is open, whatever is published meanwhile."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the version in folder: read its manifest and see that every file is there with its size.
+
+        Raises LayoutError when folder is no version, CorruptStoreError when a file is missing or of another size.
+        """
+        self.folder = folder
+        self.manifest = Manifest.load(folder)
+        problems = self.manifest.problems(folder, deep=False)
+        if problems:
+            raise CorruptStoreError(f"{problems[0]}: the version is damaged; go back to another or publish again")
+        self.reader = SparseReader(folder / ACTIVATIONS)
+
+    @property
+    def version(self) -> str:
+        """The id of the version."""
+        return self.manifest.version
+
+    @property
+    def n_samples(self) -> int:
+        """The number of samples."""
+        return self.reader.n_samples
+
+    @property
+    def n_features(self) -> int:
+        """The number of features, dead ones included."""
+        return self.reader.n_features
+
+    def feature(self, feature_id: int) -> Activations:
+        """The activations of one feature; FeatureNotFoundError, CorruptStoreError."""
+        return self.reader.read(feature_id)
+
+    def sample(self, sample_id: int) -> SampleFeatures:
+        """The features of one sample; SampleNotFoundError, CorruptStoreError."""
+        return self.reader.sample(sample_id)
+
+    def rows(self, block_rows: int) -> Iterator[SparseRows]:
+        """All samples in blocks of block_rows."""
+        return self.reader.rows(block_rows)
+
+    @cached_property
+    def samples(self) -> pl.DataFrame:
+        """The sample table (`SAMPLE_SCHEMA`), row number = sample id."""
+        return self._sample_table.all()
+
+    def take_samples(self, sample_ids: npt.ArrayLike) -> pl.DataFrame:
+        """The rows of these samples, in this order, without reading the others; SampleNotFoundError."""
+        return self._sample_table.take(sample_ids)
+
+    @cached_property
+    def _sample_table(self) -> SampleTable:
+        return SampleTable(self._path("samples.arrow"))
+
+    @cached_property
+    def features(self) -> pl.DataFrame:
+        """Statistics per feature."""
+        return self.table("features")
+
+    @cached_property
+    def histograms(self) -> pl.DataFrame:
+        """Histograms per feature: edges and exact counts."""
+        return self.table("histograms")
+
+    @cached_property
+    def idf(self) -> pl.DataFrame:
+        """Document frequency and IDF per token."""
+        return self.table("idf")
+
+    @cached_property
+    def influences(self) -> pl.DataFrame:
+        """What each feature adds to each output token's logit."""
+        return self.table("influences")
+
+    @cached_property
+    def examples(self) -> pl.DataFrame:
+        """Chosen samples per feature: the strongest, some of each band, some at random."""
+        return self.table("examples")
+
+    @cached_property
+    def neighbours(self) -> pl.DataFrame:
+        """The features most like each feature, by decoder direction and by co-activation."""
+        return self.table("neighbours")
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens of the base model."""
+        return Vocabulary.load(self._path("vocabulary.json"))
+
+    @cached_property
+    def contexts(self) -> Contexts:
+        """The contexts (weapons) of the base model."""
+        return Contexts.load(self._path("contexts.json"))
+
+    def table(self, name: str) -> pl.DataFrame:
+        """`<name>.parquet` of this version; LayoutError when it was not computed."""
+        return pl.read_parquet(self._path(f"{name}.parquet"), glob=False)
+
+    def has(self, name: str) -> bool:
+        """Whether the file or folder called name is part of this version."""
+        return (self.folder / name).exists()
+
+    def _path(self, name: str) -> Path:
+        if not self.has(name):
+            raise LayoutError(
+                f"{name} was not computed for version {self.version} in {self.folder}: publish one that has it"
+            )
+        return self.folder / name
+
+    def verify(self, deep: bool = True) -> list[str]:
+        """What is wrong with the bytes of this version, one sentence each naming file, feature or sample; empty when sound.
+
+        Everything is read again from disk. deep also hashes every file.
+        """
+        return version_problems(self.folder, deep)
+
+
+def version_problems(folder: Path, deep: bool = True) -> list[str]:
+    """What is wrong with the version in folder, whether or not it can be opened; see `Store.verify`."""
+    try:
+        manifest = Manifest.load(folder)
+    except StoreError as error:
+        return [str(error)]
+    found = manifest.problems(folder, deep)
+    if folder.name != manifest.version:
+        found.append(f"{folder / MANIFEST} was changed: its content is that of version {manifest.version}")
+    return found or content_problems(folder)
+
+
+def content_problems(folder: Path) -> list[str]:
+    """Where the parts in folder contradict themselves or each other: activations, samples, tables."""
+    try:
+        reader = SparseReader(folder / ACTIVATIONS)
+        found = sparse_problems(reader)
+    except StoreError as error:
+        return [str(error)]
+    if (folder / "samples.parquet").exists() or (folder / "samples.arrow").exists():
+        found += sample_problems(folder, reader.n_samples)
+    return found + table_problems(folder, reader)
