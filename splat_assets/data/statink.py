@@ -1,0 +1,253 @@
+"""From stat.ink's battle exports (.csv or .csv.gz, as they are) to a tokenised dataset that accounts for every gear set.
+
+A battle row holds eight players, `A1` to `A4` and `B1` to `B4`, each with a weapon and an ability cell; what becomes of a
+cell is decided in `statink_cells`. Builds keep the order of files, rows and players. The vocabulary always holds all 138
+ability tokens; the weapon vocabulary holds the weapons that occur, numbered by the game's number.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from splat_assets.data.builds import Builds, offsets_of
+from splat_assets.data.statink_cells import Cell, Fate, read_cell
+from splat_assets.data.tokenised import write_tokenised
+from splat_assets.domain.abilities import FULL_AP
+from splat_assets.domain.vocabulary import standard_vocabulary, weapon_vocabulary
+from splat_assets.domain.weapons import all_weapons, weapons_by_key
+from splat_assets.errors import InputError
+from splat_assets.progress import Progress, SilentProgress
+from splat_assets.store.files import replacing_folder, sha256_of_file, write_json
+
+PLAYERS = ("A1", "A2", "A3", "A4", "B1", "B2", "B3", "B4")
+OUTPUTS = ("tokenized_data.csv", "vocab.json", "weapon_vocab.json", "ingest_report.json")
+
+_COLUMNS = [f"{player}-{what}" for player in PLAYERS for what in ("weapon", "abilities")]
+_FATES = tuple(Fate)
+_N_PROBLEMS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class FileAccount:
+    """What one file held. fates: gear sets per Fate, which add up to eight per battle."""
+
+    path: Path
+    sha256: str
+    n_battles: int
+    fates: dict[Fate, int]
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What became of every gear set of every file.
+
+    unknown_weapons: gear sets per unknown weapon key. problems: the first unparseable cells, each as file, row, player, why.
+    """
+
+    files: tuple[FileAccount, ...]
+    min_ap: int
+    n_weapons: int
+    n_distinct: int
+    unknown_weapons: dict[str, int]
+    problems: tuple[str, ...]
+
+    @property
+    def n_battles(self) -> int:
+        """Battles in all files."""
+        return sum(file.n_battles for file in self.files)
+
+    @property
+    def fates(self) -> dict[Fate, int]:
+        """Gear sets per fate over all files; they add up to eight per battle."""
+        return {fate: sum(file.fates[fate] for file in self.files) for fate in _FATES}
+
+    @property
+    def n_kept(self) -> int:
+        """Gear sets that became builds."""
+        return sum(n for fate, n in self.fates.items() if fate.is_kept)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `ingest_report.json` holds it."""
+        return {
+            "format_version": 1,
+            "n_battles": self.n_battles,
+            "n_gear_sets": len(PLAYERS) * self.n_battles,
+            "n_kept": self.n_kept,
+            "n_distinct_kept": self.n_distinct,
+            "n_weapons": self.n_weapons,
+            "min_ap": self.min_ap,
+            "fates": dict(self.fates),
+            "meanings": {fate: fate.meaning for fate in _FATES},
+            "over_57": "Kept where ability_doubler accounts for it (it counts its piece's subs twice), else dropped: no gear "
+            "has more than nine subs, and which of them are wrong cannot be told.",
+            "unknown_weapons": self.unknown_weapons,
+            "problems": list(self.problems),
+            "files": [
+                {"name": f.path.name, "sha256": f.sha256, "n_battles": f.n_battles, "fates": dict(f.fates)}
+                for f in self.files
+            ],
+        }
+
+
+def ingest_statink(
+    files: Sequence[Path], out: Path, *, min_ap: int = 0, progress: Progress | None = None
+) -> IngestReport:
+    """Write tokenized_data.csv, vocab.json, weapon_vocab.json and ingest_report.json to the folder out, all or nothing.
+
+    An earlier result in out is replaced. Raises InputError when a file is missing, listed twice or no stat.ink export, when
+    out holds anything else, when min_ap is not 0 to 57, or when no gear set can be kept.
+    """
+    _check_request(files, out, min_ap)
+    with (progress or SilentProgress()).task("reading battles", len(files), "files") as task:
+        read = []
+        for path in files:
+            read.append(_read_file(path, min_ap))
+            task.advance(1)
+    if not any(file.builds.n_builds for file in read):
+        raise InputError(f"no gear set of {', '.join(map(str, files))} can be kept: {_in_words(read)}")
+    builds, weapons = _joined([file.builds for file in read])
+    report = _report(read, min_ap, len(weapons), _n_distinct(builds))
+    with replacing_folder(out) as aside:
+        write_tokenised(aside / OUTPUTS[0], builds)
+        write_json(aside / OUTPUTS[1], standard_vocabulary())
+        write_json(aside / OUTPUTS[2], weapons)
+        write_json(aside / OUTPUTS[3], report.as_json())
+    return report
+
+
+@dataclass(frozen=True)
+class _ReadFile:
+    """One file; the weapons of its builds are the game's numbers."""
+
+    account: FileAccount
+    builds: Builds
+    unknown_weapons: Counter[str]
+    problems: list[str]
+
+
+def _read_file(path: Path, min_ap: int) -> _ReadFile:
+    frame = _read_csv(path)
+    sets = pl.concat([_sets_of(frame, player) for player in PLAYERS])
+    order = np.arange(sets.height).reshape(len(PLAYERS), frame.height).T.ravel()  # by row, then by player
+    sets = sets[order]
+    texts, text_of = _coded(sets["abilities"])
+    keys, key_of = _coded(sets["weapon"])
+    cells = [read_cell(text, min_ap) for text in texts]
+    numbers = np.array([_number_of(key) for key in keys], dtype=np.int32)[key_of]
+    fates = np.array([_FATES.index(cell.fate) for cell in cells], dtype=np.int8)[text_of]
+    recorded = ~np.isin(fates, [_FATES.index(Fate.EMPTY), _FATES.index(Fate.UNPARSEABLE)])
+    nameless = recorded & (numbers < 0)
+    fates[nameless] = _FATES.index(Fate.UNKNOWN_WEAPON)
+    kept = np.flatnonzero(np.isin(fates, [at for at, fate in enumerate(_FATES) if fate.is_kept]))
+    counts = np.bincount(fates, minlength=len(_FATES))
+    account = FileAccount(path, sha256_of_file(path), frame.height, dict(zip(_FATES, counts.tolist(), strict=True)))
+    unparseable = np.flatnonzero(fates == _FATES.index(Fate.UNPARSEABLE))[:_N_PROBLEMS_SHOWN]
+    return _ReadFile(
+        account,
+        _builds_of(cells, text_of[kept], numbers[kept]),
+        Counter(keys[at] for at in key_of[nameless]),
+        [_problem(path, int(at), cells[text_of[at]]) for at in unparseable],
+    )
+
+
+def _read_csv(path: Path) -> pl.DataFrame:
+    try:
+        present = pl.read_csv(path, n_rows=0, infer_schema=False).columns
+        missing = [name for name in _COLUMNS if name not in present]
+        if missing:
+            raise InputError(
+                f"{path} is no stat.ink battle export: it lacks {len(missing)} of the columns "
+                f"{_COLUMNS[0]}, {_COLUMNS[1]} ... {_COLUMNS[-1]} (the first: {missing[0]}); it has {len(present)} columns"
+            )
+        return pl.read_csv(path, columns=_COLUMNS, infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise InputError(f"cannot read the stat.ink export {path}: {reason}") from error
+
+
+def _sets_of(frame: pl.DataFrame, player: str) -> pl.DataFrame:
+    return frame.select(
+        weapon=pl.col(f"{player}-weapon").fill_null("").str.strip_chars(),
+        abilities=pl.col(f"{player}-abilities").fill_null("").str.strip_chars(),
+    )
+
+
+def _coded(column: pl.Series) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """The distinct texts in order of appearance, and which of them each row has."""
+    distinct = column.unique(maintain_order=True)
+    codes: npt.NDArray[np.int64] = column.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int64)
+    return distinct.to_list(), codes
+
+
+def _number_of(weapon_key: str) -> int:
+    weapon = weapons_by_key().get(weapon_key)
+    return weapon.splatnet_id if weapon else -1
+
+
+def _builds_of(cells: list[Cell], cell_of: npt.NDArray[np.int64], numbers: npt.NDArray[np.int32]) -> Builds:
+    ids = standard_vocabulary()
+    used, place = np.unique(cell_of, return_inverse=True)
+    tokens = [[ids[name] for name in cells[at].tokens] for at in used]
+    lengths = np.array([len(names) for names in tokens], dtype=np.int64)
+    flat = np.array([token for names in tokens for token in names], dtype=np.int32)
+    nothing = np.zeros(used.size, dtype=np.int32)
+    distinct = Builds(flat, offsets_of(lengths), nothing, nothing.astype(np.uint8), nothing.astype(np.int64))
+    found = distinct.take(place)
+    return Builds(found.tokens, found.offsets, numbers, found.split, np.arange(numbers.size, dtype=np.int64))
+
+
+def _joined(parts: list[Builds]) -> tuple[Builds, dict[str, int]]:
+    """All builds with weapon ids in place of the game's numbers, and the weapon vocabulary that they follow."""
+    numbers = np.concatenate([part.weapons for part in parts])
+    found = np.unique(numbers)
+    tokens = np.concatenate([part.tokens for part in parts])
+    lengths = np.concatenate([part.lengths for part in parts])
+    n = numbers.size
+    weapons = np.searchsorted(found, numbers).astype(np.int32)
+    builds = Builds(tokens, offsets_of(lengths), weapons, np.zeros(n, dtype=np.uint8), np.arange(n, dtype=np.int64))
+    return builds, weapon_vocabulary(weapon for weapon in all_weapons() if weapon.splatnet_id in found)
+
+
+def _n_distinct(builds: Builds) -> int:
+    return pl.DataFrame({"t": builds.to_frame()["tokens"], "w": builds.weapons}).n_unique()
+
+
+def _report(read: list[_ReadFile], min_ap: int, n_weapons: int, n_distinct: int) -> IngestReport:
+    unknown: Counter[str] = sum((file.unknown_weapons for file in read), Counter())
+    problems = [problem for file in read for problem in file.problems]
+    files = tuple(file.account for file in read)
+    return IngestReport(files, min_ap, n_weapons, n_distinct, dict(unknown), tuple(problems[:_N_PROBLEMS_SHOWN]))
+
+
+def _problem(path: Path, at: int, cell: Cell) -> str:
+    row, player = divmod(at, len(PLAYERS))
+    return f"{path.name}, row {row + 1}, {PLAYERS[player]}: {cell.problem}"
+
+
+def _in_words(read: list[_ReadFile]) -> str:
+    counts = {fate: sum(file.account.fates[fate] for file in read) for fate in _FATES}
+    return ", ".join(f"{n:,} {fate}" for fate, n in counts.items() if n) or "there are no battles"
+
+
+def _check_request(files: Sequence[Path], out: Path, min_ap: int) -> None:
+    if not files:
+        raise InputError("no stat.ink file was named")
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"there is no file {path}")
+    twice = [str(path) for path, n in Counter(path.resolve() for path in files).items() if n > 1]
+    if twice:
+        raise InputError(f"{twice[0]} is listed twice; its builds would count double")
+    if not 0 <= min_ap <= FULL_AP:
+        raise InputError(f"the least AP must be 0 to {FULL_AP}, not {min_ap}")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; name a folder")
+    others = sorted(path.name for path in out.iterdir() if path.name not in OUTPUTS) if out.is_dir() else []
+    if others:
+        raise InputError(f"{out} holds other files ({', '.join(others[:3])}); name a new or empty folder")
