@@ -1,1 +1,1 @@
-"""Statistics of features: numpy and polars, no torch, no I/O."""
+"""Statistics of a feature as pure functions on arrays: no files, no readers, no model."""

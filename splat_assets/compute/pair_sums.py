@@ -136,30 +136,34 @@ def add_products(
 @compiled
 def offer_later(sums: PairSums, alone: FeatureSums, best: BestPairs, lo: int, hi: int) -> None:
     """Offer to each feature of lo..hi - 1, rows of sums, all features after it."""
-    first = sums.first
     for feature in range(lo, hi):
-        for other in range(feature + 1, first + sums.n_both.shape[1]):
-            n_both = sums.n_both[feature - first, other - first]
-            if n_both:
-                _offer_pair(feature, other, n_both, sums.products[feature - first, other - first], alone, best)
+        _offer_pairs(feature, feature + 1, sums.first + sums.n_both.shape[1], False, sums, alone, best)
 
 
 @compiled
 def offer_earlier(sums: PairSums, alone: FeatureSums, best: BestPairs, lo: int, hi: int) -> None:
     """Offer to each feature of lo..hi - 1, columns of sums, those features of the rows that lie before it."""
-    first = sums.first
-    for other in range(first, min(first + sums.n_both.shape[0], hi)):
-        for feature in range(max(lo, other + 1), hi):
-            n_both = sums.n_both[other - first, feature - first]
-            if n_both:
-                _offer_pair(feature, other, n_both, sums.products[other - first, feature - first], alone, best)
+    for feature in range(sums.first, min(sums.first + sums.n_both.shape[0], hi)):
+        _offer_pairs(feature, max(lo, feature + 1), hi, True, sums, alone, best)
 
 
 @compiled
-def _offer_pair(feature: int, other: int, n_both: int, product: float, alone: FeatureSums, best: BestPairs) -> None:
-    jaccard = n_both / (alone.n_active[feature] + alone.n_active[other] - n_both)
-    offer(best.jaccard, feature, other, jaccard, n_both)
-    covariance = product - alone.sum_x[feature] * alone.sum_x[other] / alone.n_samples
-    pearson = covariance * (alone.inverse_spread[feature] * alone.inverse_spread[other])
-    if pearson > 0:
-        offer(best.pearson, feature, other, min(pearson, 1.0), n_both)
+def _offer_pairs(
+    row: int, lo: int, hi: int, to_columns: bool, sums: PairSums, alone: FeatureSums, best: BestPairs
+) -> None:
+    """Offer features lo..hi - 1 to feature `row`, or `row` to each of them."""
+    n_both, products = sums.n_both[row - sums.first], sums.products[row - sums.first]
+    n_active, sum_x, spread = alone.n_active, alone.sum_x, alone.inverse_spread
+    row_n_active, row_mean, row_spread = n_active[row], sum_x[row] / alone.n_samples, spread[row]
+    jaccard_bar, pearson_bar = best.jaccard.bar, best.pearson.bar
+    for column in range(lo, hi):
+        both = n_both[column - sums.first]
+        if both:
+            feature, other = (column, row) if to_columns else (row, column)
+            jaccard = both / (row_n_active + n_active[column] - both)
+            if jaccard >= jaccard_bar[feature]:
+                offer(best.jaccard, feature, other, jaccard, both)
+            covariance = products[column - sums.first] - row_mean * sum_x[column]
+            pearson = covariance * (row_spread * spread[column])
+            if pearson > 0 and pearson >= pearson_bar[feature]:
+                offer(best.pearson, feature, other, min(pearson, 1.0), both)

@@ -1,0 +1,179 @@
+"""Time the precompute steps on a synthetic store: `python -m benchmarks.precompute --n-samples 1000000 --n-active 64`.
+
+Each line has a rate and its ratio to the plainest way to do the same on the same data in the same run: sorting the values, a
+loop over rows in Python, a sparse matrix product by scipy, the bare dense matrix product. Ratios travel between machines,
+seconds do not. Features fire with Zipf-like frequencies; the seed is fixed.
+"""
+
+import resource
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+
+from splat_assets.compute.coactivation import co_activation
+from splat_assets.compute.examples import write_examples
+from splat_assets.compute.histograms import write_histograms
+from splat_assets.compute.idf import write_idf
+from splat_assets.compute.influences import write_influences
+from splat_assets.compute.nearest import nearest_by_direction
+from splat_assets.store.activations import Activations, SparseRows, feature_id_dtype
+from splat_assets.store.vocabulary import Token, Vocabulary
+
+_BASELINE_FEATURES = 256
+_BASELINE_ROWS = 20_000
+_WIDTH = 512
+_N_TOKENS = 140
+
+
+class SyntheticStore:
+    """Random sparse activations in memory, in both orientations."""
+
+    def __init__(self, n_samples: int, n_features: int, n_active: int, exponent: float, seed: int) -> None:
+        self.n_samples, self.n_features = n_samples, n_features
+        rng = np.random.default_rng(seed)
+        share = 1.0 / np.arange(10, n_features + 10) ** exponent
+        share = np.minimum(rng.permutation(share / share.sum() * n_active), 0.5)
+        ids = [np.flatnonzero(rng.random(n_samples, dtype=np.float32) < p).astype(np.int32) for p in share]
+        indptr = np.concatenate([[0], np.cumsum([len(i) for i in ids])])
+        values = rng.exponential(size=indptr[-1]).astype(np.float32) + np.float32(1e-3)
+        self.by_feature = sp.csc_matrix((values, np.concatenate(ids), indptr), shape=(n_samples, n_features))
+        by_sample = self.by_feature.tocsr()
+        self._indptr = by_sample.indptr.astype(np.int64)
+        self._ids = by_sample.indices.astype(feature_id_dtype(n_features))
+        self._values = by_sample.data
+
+    def read(self, feature_id: int) -> Activations:
+        """One feature."""
+        lo, hi = self.by_feature.indptr[feature_id : feature_id + 2]
+        return Activations(self.by_feature.indices[lo:hi], self.by_feature.data[lo:hi])
+
+    def rows(self, block_rows: int) -> Iterator[SparseRows]:
+        """All samples."""
+        whole = SparseRows(self._indptr, self._ids, self._values)
+        for start in range(0, self.n_samples, block_rows):
+            yield whole.slice(start, min(start + block_rows, self.n_samples))
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """How long work takes once."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def bare_sort(store: SyntheticStore) -> None:
+    """Sort the values of every feature: what any exact quantile needs at least."""
+    for feature_id in range(store.n_features):
+        np.sort(store.read(feature_id).values)
+
+
+def sparse_product_seconds(store: SyntheticStore) -> float:
+    """X^T X and its binary twin by scipy for the first features, scaled up to all by the number of products."""
+    some = min(_BASELINE_FEATURES, store.n_features)
+    by_sample = store.by_feature.tocsr()
+    binary = by_sample.copy()
+    binary.data = np.ones_like(binary.data)
+    left, left_binary = by_sample[:, :some].T.tocsr(), binary[:, :some].T.tocsr()
+    seconds = seconds_of(lambda: (left @ by_sample, left_binary @ binary))
+    per_sample = np.diff(by_sample.indptr).astype(np.float64)
+    products = float(per_sample[by_sample[:, :some].tocoo().row].sum())
+    return seconds * float((per_sample**2).sum()) / products
+
+
+@click.command()
+@click.option("--n-samples", default=200_000, show_default=True, help="Samples of the synthetic store.")
+@click.option("--n-features", default=24_576, show_default=True, help="Features of the synthetic store.")
+@click.option("--n-active", default=64, show_default=True, help="Mean number of features that fire on a sample.")
+@click.option("--exponent", default=0.7, show_default=True, help="Zipf exponent of how often features fire.")
+@click.option("--memory-limit-mb", default=1024, show_default=True, help="Memory for co-activation.")
+@click.option("--skip", multiple=True, help="Steps to leave out.")
+def main(
+    n_samples: int, n_features: int, n_active: int, exponent: float, memory_limit_mb: int, skip: tuple[str, ...]
+) -> None:
+    """Print a table of rates and ratios."""
+    store = SyntheticStore(n_samples, n_features, n_active, exponent, seed=0)
+    nnz = store.by_feature.nnz
+    click.echo(f"{n_samples:,} samples x {n_features:,} features, {nnz:,} activations, {peak_gb():.1f} GB held by them")
+    click.echo("| step | seconds | rate | plainest way | seconds there | ratio |\n|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, work, n, unit, plain, plain_work in steps(store, Path(folder), memory_limit_mb * 2**20):
+            if name not in skip:
+                seconds, there = seconds_of(work), plain_work()
+                rate = f"{n / seconds:,.0f} {unit}/s"
+                click.echo(f"| {name} | {seconds:.1f} | {rate} | {plain} | {there:.1f} | {there / seconds:.2f} |")
+    click.echo(f"peak memory {peak_gb():.1f} GB")
+
+
+Step = tuple[str, Callable[[], object], int, str, str, Callable[[], float]]
+
+
+def steps(store: SyntheticStore, folder: Path, memory_limit_bytes: int) -> Iterator[Step]:
+    """Name, work, amount, unit, name of the plainest way, and its seconds, for each step."""
+    nnz = int(store.by_feature.nnz)
+    rng = np.random.default_rng(1)
+    decoder = rng.normal(size=(store.n_features, _WIDTH)).astype(np.float32)
+    output_weight = rng.normal(size=(_N_TOKENS, _WIDTH)).astype(np.float32)
+    vocabulary = Vocabulary(tuple(Token(i, f"token_{i}", f"token_{i}") for i in range(_N_TOKENS)), _N_TOKENS - 1, None)
+    tokens = [rng.choice(_N_TOKENS - 1, size=12, replace=False).tolist() for _ in range(_BASELINE_ROWS)]
+    samples = pl.DataFrame({"tokens": pl.Series(tokens, dtype=pl.List(pl.Int32))})
+    samples = pl.concat([samples] * (1 + store.n_samples // _BASELINE_ROWS)).head(store.n_samples)
+
+    def count_in_python() -> None:
+        counter: Counter[int] = Counter()
+        for row in tokens:
+            counter.update(set(row))
+
+    nothing = np.empty((0, 2), dtype=np.int32)
+    n_rows = samples.height
+    sort_seconds = seconds_of(lambda: bare_sort(store))
+    product_seconds = seconds_of(lambda: [decoder[i : i + 1024] @ decoder.T for i in range(0, len(decoder), 1024)])
+    # Compile before the clock starts.
+    small = SyntheticStore(50, 10, 3, 0.5, seed=0)
+    co_activation(small, 3, nothing)
+    nearest_by_direction(decoder[:10], 3)
+    yield (
+        "histograms and statistics",
+        lambda: write_histograms(store, folder / "histograms.parquet", folder / "features.parquet"),
+        nnz, "values", "np.sort of each feature", lambda: sort_seconds,
+    )  # fmt: skip
+    yield (
+        "examples",
+        lambda: write_examples(store, folder / "examples.parquet"),
+        nnz, "values", "np.sort of each feature", lambda: sort_seconds,
+    )  # fmt: skip
+    yield (
+        "idf",
+        lambda: write_idf(samples, vocabulary, folder / "idf.parquet"),
+        n_rows, "rows", "Counter over rows", lambda: seconds_of(count_in_python) * n_rows / _BASELINE_ROWS,
+    )  # fmt: skip
+    yield (
+        "influences",
+        lambda: write_influences(output_weight, decoder, vocabulary, folder / "influences.parquet"),
+        store.n_features, "features", "bare product, float32", lambda: seconds_of(lambda: decoder @ output_weight.T),
+    )  # fmt: skip
+    yield (
+        "neighbours by direction",
+        lambda: nearest_by_direction(decoder, 20),
+        store.n_features, "features", "bare product, float32", lambda: product_seconds,
+    )  # fmt: skip
+    yield (
+        "co-activation",
+        lambda: co_activation(store, 20, nothing, memory_limit_bytes=memory_limit_bytes),
+        nnz, "values", "scipy X^T X, twice", lambda: sparse_product_seconds(store),
+    )  # fmt: skip
+
+
+def peak_gb() -> float:
+    """The largest amount of memory this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""What a feature does to the model's outputs: the product of its decoder direction with the output layer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from splat_assets.store.vocabulary import Token, Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class StrongestTokens:
+    """Per feature the k outputs it raises most and the k it lowers most.
+
+    columns: int64, shape (n_features, k), positions among the outputs, -1 where there are fewer than k of that sign.
+    values: float32, shape (n_features, k), NaN there.
+    """
+
+    columns: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float32]
+
+
+def influenced_tokens(vocabulary: Vocabulary) -> tuple[Token, ...]:
+    """The tokens whose influences are kept, in id order: all but padding and null."""
+    return tuple(token for token in vocabulary.tokens if token.id not in (vocabulary.pad_id, vocabulary.null_id))
+
+
+def influences(decoder: npt.NDArray[np.float32], output_weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Change of each output per unit of activation: float32, shape (n_features, n_outputs).
+
+    decoder: W_dec, shape (n_features, d). output_weight: W_out, shape (n_outputs, d). No bias. Computed in float64, so that the
+    result does not depend on how the product is cut up.
+    """
+    product = decoder.astype(np.float64) @ output_weight.astype(np.float64).T
+    return product.astype(np.float32)
+
+
+def most_raised(values: npt.NDArray[np.float32], k: int) -> StrongestTokens:
+    """The k largest values > 0 of each row, largest first; equal ones in column order."""
+    order = np.argsort(-values, axis=1, kind="stable")[:, :k].astype(np.int64)
+    return _only(order, np.take_along_axis(values, order, axis=1), positive=True)
+
+
+def most_lowered(values: npt.NDArray[np.float32], k: int) -> StrongestTokens:
+    """The k smallest values < 0 of each row, most negative first, with their sign; equal ones in column order."""
+    order = np.argsort(values, axis=1, kind="stable")[:, :k].astype(np.int64)
+    return _only(order, np.take_along_axis(values, order, axis=1), positive=False)
+
+
+def _only(columns: npt.NDArray[np.int64], values: npt.NDArray[np.float32], positive: bool) -> StrongestTokens:
+    kept = values > 0 if positive else values < 0
+    return StrongestTokens(np.where(kept, columns, -1), np.where(kept, values, np.float32(np.nan)))
