@@ -156,7 +156,7 @@ class Run:
         return self.layout.name
 
 
-def inputs_of(
+def hash_inputs(
     model_checkpoint: Path,
     vocab: Path | None,
     weapon_vocab: Path | None,

@@ -27,10 +27,10 @@ def training_curves(metrics: pl.DataFrame) -> bytes:
     """Held-out FVU (left) and L0 (right) over the samples seen."""
     figure = Figure(figsize=(5, 2.6), layout="constrained")
     left = figure.add_subplot()
-    left.plot(metrics["samples"], metrics["fvu"], label="FVU")
+    left.plot(metrics["samples"], metrics["fvu_held_out"], label="FVU")
     left.set(xlabel="samples seen", ylabel="held-out FVU", yscale="log")
     right = left.twinx()
-    right.plot(metrics["samples"], metrics["l0"], color="tab:orange", label="L0")
+    right.plot(metrics["samples"], metrics["l0_held_out"], color="tab:orange", label="L0")
     right.set_ylabel("held-out L0")
     figure.legend(loc="upper right", fontsize=8)
     return _png(figure)

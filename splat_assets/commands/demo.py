@@ -12,7 +12,7 @@ from splat_assets.commands.materialize import make_settled
 from splat_assets.commands.report import artifact_table, console, failed_checks, scorecard_table
 from splat_assets.compute.fit import SCORECARD
 from splat_assets.progress import Progress
-from splat_assets.runs import ActivationsRecipe, Run, RunConfig, create_run, inputs_of
+from splat_assets.runs import ActivationsRecipe, Run, RunConfig, create_run, hash_inputs
 from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.store.layout import DataRoot
 
@@ -53,7 +53,7 @@ def demo_run(root: DataRoot, n_builds: int, seed: int, progress: Progress) -> Ru
     if not (model / "training_metrics.json").is_file():
         _train_base(dataset, model, seed, progress)
     config = RunConfig(
-        inputs=inputs_of(model, None, None, dataset / "tokenized_data.csv"),
+        inputs=hash_inputs(model, None, None, dataset / "tokenized_data.csv"),
         sae=SaeRecipe(d_sae=1_024, k=16, epochs=40, batch_size=1_024, lr=1e-3, seed=seed),
         activations=ActivationsRecipe(shard_items=8_192),
     )

@@ -21,7 +21,7 @@ from splat_assets.runs import (
     SplitRecipe,
     StoreRecipe,
     create_run,
-    inputs_of,
+    hash_inputs,
     open_run,
 )
 from splat_assets.store.layout import DataRoot
@@ -61,7 +61,7 @@ def new(name: str, **options: Any) -> None:
     recipe = take_recipe(options)
     hook = take_hook(options)
     config = RunConfig(
-        inputs=inputs_of(
+        inputs=hash_inputs(
             options["model_checkpoint"],
             options["vocab_path"],
             options["weapon_vocab_path"],

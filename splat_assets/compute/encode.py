@@ -107,7 +107,7 @@ def encode_shard(spec: EncodeSpec) -> int:
     settings, shard = spec.settings, spec.shard
     sae = _sae(settings.sae)
     values = np.load(settings.base_folder / VALUES_FILE, mmap_mode="r")[shard.first_sample : shard.last_sample]
-    blocks = [np.ascontiguousarray(values[at : at + settings.batch_size]) for at in _steps(values, settings.batch_size)]
+    blocks = [np.array(values[at : at + settings.batch_size]) for at in _steps(values, settings.batch_size)]
     encoded = [sae.encode_rows(block) for block in blocks]
     embeddings = {}
     if settings.embeddings:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from splat_assets.data.builds import Builds
 from splat_assets.domain.tokens import NULL
@@ -70,9 +71,8 @@ def sample_table(items: Items, contexts: Contexts, first_item: int, last_item: i
     n_samples = int(repeats.sum())
     chosen = np.arange(first_item, last_item)
     offsets = items.builds.offsets[first_item : last_item + 1].astype(np.int64)
-    tokens = pl.Series(
-        [items.builds.tokens[lo:hi] for lo, hi in zip(offsets[:-1], offsets[1:], strict=True)], dtype=pl.List(pl.Int32)
-    )
+    flat = items.builds.tokens[offsets[0] : offsets[-1]].astype(np.int32)
+    tokens = pl.Series(pa.LargeListArray.from_arrays(offsets - offsets[0], flat))
     weapons = items.builds.weapons[chosen].astype(np.int32)
     names = np.array([context.name for context in contexts.items], dtype=object)
     table = pl.DataFrame(
