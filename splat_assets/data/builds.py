@@ -24,6 +24,14 @@ _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "source_row": pl.Int64,
 }
 
+_DTYPES = {
+    "tokens": np.dtype(np.int32),
+    "offsets": np.dtype(np.int64),
+    "weapons": np.dtype(np.int32),
+    "split": np.dtype(np.uint8),
+    "source_row": np.dtype(np.int64),
+}
+
 
 @dataclass(frozen=True)
 class Builds:
@@ -42,6 +50,9 @@ class Builds:
 
     def __post_init__(self) -> None:
         """Refuse columns that contradict each other (ValueError)."""
+        dtypes = {name: column.dtype for name, column in vars(self).items() if name in _DTYPES}
+        if dtypes != _DTYPES:
+            raise ValueError(f"columns of builds have the types {_DTYPES}, not {dtypes}")
         n = self.weapons.size
         if self.offsets.shape != (n + 1,) or self.split.shape != (n,) or self.source_row.shape != (n,):
             raise ValueError(f"columns of {n} builds disagree in length")
@@ -105,7 +116,13 @@ class Builds:
 
     def to_frame(self) -> pl.DataFrame:
         """One row per build: tokens list<i32>, weapon i32, split u8, source_row i64."""
-        lists = pa.LargeListArray.from_arrays(pa.array(self.offsets), pa.array(self.tokens))
+        tokens = pa.Array.from_buffers(
+            pa.int32(), self.tokens.size, [None, pa.py_buffer(np.ascontiguousarray(self.tokens))]
+        )
+        ends = pa.py_buffer(np.ascontiguousarray(self.offsets))
+        lists = pa.LargeListArray.from_buffers(
+            pa.large_list(pa.int32()), self.n_builds, [None, ends], children=[tokens]
+        )
         columns = {"weapon": self.weapons, "split": self.split, "source_row": self.source_row}
         return pl.DataFrame({"tokens": pl.from_arrow(lists), **columns}, schema=_SCHEMA)
 

@@ -158,14 +158,14 @@ def _read_file(path: Path, min_ap: int) -> _ReadFile:
 
 def _read_csv(path: Path) -> pl.DataFrame:
     try:
-        present = pl.read_csv(path, n_rows=0, infer_schema=False).columns
+        present = pl.read_csv(path, n_rows=0, infer_schema=False, glob=False).columns
         missing = [name for name in _COLUMNS if name not in present]
         if missing:
             raise InputError(
                 f"{path} is no stat.ink battle export: it lacks {len(missing)} of the columns "
                 f"{_COLUMNS[0]}, {_COLUMNS[1]} ... {_COLUMNS[-1]} (the first: {missing[0]}); it has {len(present)} columns"
             )
-        return pl.read_csv(path, columns=_COLUMNS, infer_schema=False)
+        return pl.read_csv(path, columns=_COLUMNS, infer_schema=False, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         raise InputError(f"cannot read the stat.ink export {path}: {reason}") from error

@@ -34,6 +34,8 @@ def read_tokenised(path: Path, vocabulary: Vocabulary, contexts: Contexts) -> Bu
     has a row that is no list of ids, an id outside the vocabularies, an empty build, `<PAD>`, a repeated token, `<NULL>`
     beside abilities, or more AP than a full build has (57; 66 with ability_doubler), by the highest rung of each ability.
     """
+    if not path.is_file():
+        raise InputError(f"there is no tokenised file {path}" + (": it is a folder" if path.is_dir() else ""))
     raw = _read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
     if not raw.weapons.size:
         raise InputError(f"{path} has a header but no rows: a tokenised file needs at least one build")
@@ -75,10 +77,12 @@ class _Raw:
 
 def _read_text(path: Path) -> _Raw:
     try:
-        frame = pl.read_csv(path, separator="\t", infer_schema=False)
+        _check_columns(path, pl.read_csv(path, separator="\t", n_rows=0, infer_schema=False, glob=False).columns)
+        frame = pl.read_csv(path, separator="\t", columns=[TAGS, WEAPON], infer_schema=False, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"cannot read the tokenised file {path}: {_reason(error)}") from error
-    _check_columns(path, frame)
+        raise InputError(f"cannot read the tokenised file {path}: {_long_row(path) or _reason(error)}") from error
+    written = frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series().arg_true()
+    frame = frame.head(written[-1] + 1 if len(written) else 0)  # blank lines at the end are no builds
     tags, weapon = frame[TAGS], frame[WEAPON].str.strip_chars()
     _refuse_empty(path, tags.str.contains(_EMPTY_LIST).fill_null(True))
     _refuse(path, ~tags.str.contains(_LIST_OF_IDS), tags, f"{TAGS} must be a JSON list of token ids such as [3, 17]")
@@ -89,10 +93,10 @@ def _read_text(path: Path) -> _Raw:
 
 def _read_parquet(path: Path) -> _Raw:
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"cannot read the tokenised file {path}: {_reason(error)}") from error
-    _check_columns(path, frame)
+    _check_columns(path, frame.columns)
     tags, weapon = frame[TAGS], frame[WEAPON]
     inner = tags.dtype.inner if isinstance(tags.dtype, pl.List) else None
     if inner is None or not inner.is_integer() or not weapon.dtype.is_integer():
@@ -105,15 +109,15 @@ def _read_parquet(path: Path) -> _Raw:
     return _Raw(path, _ints(tags.explode()), offsets_of(tags.list.len().to_numpy()), _ints(weapon))
 
 
-def _check_columns(path: Path, frame: pl.DataFrame) -> None:
-    missing = [name for name in (TAGS, WEAPON) if name not in frame.columns]
+def _check_columns(path: Path, columns: list[str]) -> None:
+    missing = [name for name in (TAGS, WEAPON) if name not in columns]
     if not missing:
         return
     separators = [
-        name for name, mark in (("commas", ","), ("semicolons", ";")) if any(mark in c for c in frame.columns)
+        what for what, mark in (("commas", ","), ("semicolons", ";")) if any(mark in name for name in columns)
     ]
     hint = f"; it looks separated by {separators[0]}, the separator is a tab" if separators else ""
-    raise InputError(f"{path} lacks the column {' and '.join(missing)}: its columns are {frame.columns}{hint}")
+    raise InputError(f"{path} lacks the column {' and '.join(missing)}: its columns are {columns}{hint}")
 
 
 def _checked_ids(raw: _Raw, vocabulary: Vocabulary) -> npt.NDArray[np.int32]:
@@ -195,8 +199,19 @@ def _refuse_empty(path: Path, empty: pl.Series) -> None:
 def _refuse(path: Path, wrong: pl.Series, values: pl.Series, rule: str) -> None:
     rows = wrong.arg_true()
     if len(rows):
-        shown = str(values[rows[0]])[:80]
-        raise InputError(f"{path}, row {rows[0] + 1}: {rule}, but it is {shown!r}{_and_others(len(rows), 'such row')}")
+        value = values[rows[0]]
+        shown = "missing" if value is None else repr(str(value)[:80])
+        raise InputError(f"{path}, row {rows[0] + 1}: {rule}, but it is {shown}{_and_others(len(rows), 'such row')}")
+
+
+def _long_row(path: Path) -> str:
+    """Which row of a file that could not be read has more fields than the header, if one has."""
+    with path.open("rb") as lines:
+        n_tabs = next(lines, b"").count(b"\t")
+        for row, line in enumerate(lines, start=1):
+            if line.count(b"\t") > n_tabs:
+                return f"row {row} has more fields than the header"
+    return ""
 
 
 def _ints(column: pl.Series) -> npt.NDArray[np.int64]:

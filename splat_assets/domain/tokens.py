@@ -44,7 +44,8 @@ def tokens_of_ap(ap: Mapping[str, int]) -> list[str]:
             raise InputError(f"{ability!r} is not an ability; the {len(STACKABLE) + len(MAIN_ONLY)} known: {_known()}")
         if amount < 0:
             raise InputError(f"{ability} has {amount} AP; AP are never negative")
-    names = [f"{ability}_{rung}" for ability in STACKABLE for rung in RUNGS if rung <= ap.get(ability, 0)]
+    stacked = [ability for ability in STACKABLE if ability in ap]
+    names = [f"{ability}_{rung}" for ability in stacked for rung in RUNGS if rung <= ap[ability]]
     names += [ability for ability in MAIN_ONLY if ap.get(ability, 0) > 0]
     return names or [NULL]
 
