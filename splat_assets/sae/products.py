@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from splat_assets.sae.kernels import compiled, in_parallel, n_threads, ranges
+from splat_assets.sae.kernels import compiled, compiled_with_sums, in_parallel, n_threads, ranges
 
 _BAND_FEATURES = 512
+_BAND_DIMENSIONS = 64
 _SCAN_BLOCK = 64
 Floats = npt.NDArray[np.float32]
 
@@ -118,6 +119,36 @@ def collect_above(x: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor, lo
     indptr = np.zeros(n_features + 1, dtype=np.int64)
     np.cumsum(counts, out=indptr[1:])
     return FeatureLists(indptr, np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found]))
+
+
+def subtract_decoded(target: torch.Tensor, lists: FeatureLists, decoder: torch.Tensor) -> None:
+    """target -= what the entries add up to through decoder, in place. target: (n_rows, d_in). decoder: (n_features, d_in).
+
+    Bands of input dimensions are independent: a band of target stays in the cache while the entries pass once.
+    """
+    width = target.shape[1]
+    shared = (lists.indptr, lists.rows, lists.values, decoder.numpy(), target.numpy())
+    bands = [(first, min(first + _BAND_DIMENSIONS, width)) for first in range(0, width, _BAND_DIMENSIONS)]
+    in_parallel(_subtract_decoded, [(*shared, first, last) for first, last in bands])
+
+
+@compiled_with_sums
+def _subtract_decoded(
+    indptr: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int32],
+    values: Floats,
+    decoder: Floats,
+    target: Floats,
+    first: int,
+    last: int,
+) -> None:
+    for feature in range(indptr.size - 1):
+        direction = decoder[feature, first:last]
+        for i in range(indptr[feature], indptr[feature + 1]):
+            row = target[rows[i], first:last]
+            value = values[i]
+            for j in range(last - first):
+                row[j] -= value * direction[j]
 
 
 @compiled

@@ -13,7 +13,7 @@ import torch
 from splat_assets.sae.state import PARAMETERS, TrainingState
 
 ADAM_EPSILON = 6.25e-10
-_TINY = 1e-12
+TINY = 1e-12
 Decode = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -107,7 +107,7 @@ def _aux_loss(
         kept = torch.zeros_like(among_dead)
         among_dead = among_dead * kept.scatter(1, among_dead.topk(aux_k, dim=1).indices, 1.0)
     variance = (residual - residual.mean(dim=0)).square().sum()
-    if float(variance) < _TINY * residual.numel():
+    if float(variance) < TINY * residual.numel():
         return torch.zeros((), device=pre.device)
     return (residual - decode(among_dead, decoder[ids])).square().sum() / variance
 
@@ -166,7 +166,7 @@ class AutogradStep:
 
 @torch.no_grad()
 def apply_gradients(state: TrainingState, gradients: dict[str, torch.Tensor], settings: StepSettings) -> float:
-    """Adam (Kingma & Ba 2015) on every parameter, in place; returns the gradient's norm before clipping.
+    """Adam on every parameter, in place; returns the gradient's norm before clipping.
 
     The part of the decoder's gradient along each row is removed first, the norm of the whole is clipped, and after the
     update decoder rows are made unit norm again.
@@ -175,15 +175,18 @@ def apply_gradients(state: TrainingState, gradients: dict[str, torch.Tensor], se
     along = (gradients["decoder"] * decoder).sum(dim=1, keepdim=True)
     gradients = gradients | {"decoder": gradients["decoder"] - along * decoder}
     norm = float(torch.stack([g.double().square().sum() for g in gradients.values()]).sum().sqrt())
-    factor = 1.0 if settings.clip_norm is None else min(1.0, settings.clip_norm / max(norm, _TINY))
-    t = state.step + 1
-    rate = settings.learning_rate / (1 - settings.beta1**t)
+    factor = 1.0 if settings.clip_norm is None else min(1.0, settings.clip_norm / max(norm, TINY))
     for name, gradient in gradients.items():
-        gradient = gradient * factor
-        mean, square = state.mean_of[name], state.square_of[name]
-        mean.lerp_(gradient, 1 - settings.beta1)
-        square.mul_(settings.beta2).addcmul_(gradient, gradient, value=1 - settings.beta2)
-        spread = square.sqrt().div_((1 - settings.beta2**t) ** 0.5).add_(ADAM_EPSILON)
-        state.parameter(name).addcdiv_(mean, spread, value=-rate)
+        adam_update(state, name, gradient * factor, settings)
     decoder.div_(decoder.norm(dim=1, keepdim=True))
     return norm
+
+
+def adam_update(state: TrainingState, name: str, gradient: torch.Tensor, settings: StepSettings) -> None:
+    """One step of Adam (Kingma & Ba 2015) on a parameter, in place; epsilon as in Gao et al. 2024."""
+    t = state.step + 1
+    mean, square = state.mean_of[name], state.square_of[name]
+    mean.lerp_(gradient, 1 - settings.beta1)
+    square.mul_(settings.beta2).addcmul_(gradient, gradient, value=1 - settings.beta2)
+    spread = square.sqrt().div_((1 - settings.beta2**t) ** 0.5).add_(ADAM_EPSILON)
+    state.parameter(name).addcdiv_(mean, spread, value=-settings.learning_rate / (1 - settings.beta1**t))

@@ -22,6 +22,7 @@ from splat_assets.sae.calibration import calibrated_threshold, with_threshold
 from splat_assets.sae.checkpoints import Checkpoints, Progressed
 from splat_assets.sae.evaluate import reconstruction_metrics
 from splat_assets.sae.formats import load_sae, save_sae
+from splat_assets.sae.fused_step import FusedStep
 from splat_assets.sae.inputs import InputStatistics, measure_inputs
 from splat_assets.sae.monitoring import METRICS_SCHEMA, Monitor
 from splat_assets.sae.movement import decoder_movement
@@ -215,7 +216,9 @@ class _Training:
 
 def default_step(recipe: SaeRecipe, device: str) -> Step:
     """How a step of this recipe is computed on this device."""
-    return AutogradStep(batch_topk_loss if recipe.architecture == "batch_topk" else relu_l1_loss)
+    if recipe.architecture == "relu_l1":
+        return AutogradStep(relu_l1_loss)
+    return FusedStep() if device == "cpu" else AutogradStep(batch_topk_loss)
 
 
 def _spread(rows: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
