@@ -24,7 +24,7 @@ def build_defs(data: DataRootResource | None = None) -> dg.Definitions:
         assets=dagster_assets(),
         asset_checks=dagster_checks(),
         jobs=[
-            dg.define_asset_job("whole_run", selection="*", partitions_def=RUNS, description="Everything for one run.")
+            dg.define_asset_job("whole_run", selection=dg.AssetSelection.all(), partitions_def=RUNS, description="Everything for one run.")
         ],
         resources={"data": data or DataRootResource()},
         executor=dg.in_process_executor,

@@ -1,8 +1,12 @@
 """Fixtures that every test may use."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+
+from splat_assets.store.layout import DataRoot
+from tests.small_run import make_all, new_small_run
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +16,21 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("the reference data folder ../shared is not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished_root(tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
+    """A data root with the run `small`, made in full. Tests must not change it: they take `own_root` for that."""
+    root = DataRoot(tmp_path_factory.mktemp("finished"))
+    make_all(new_small_run(root))
+    return root
+
+
+@pytest.fixture
+def own_root(finished_root: DataRoot, tmp_path: Path) -> DataRoot:
+    """A copy of the finished data root that a test may break. Paths inside run.toml are those of the copy."""
+    copy = tmp_path / "data"
+    shutil.copytree(finished_root.path, copy)
+    config = DataRoot(copy).run("small").config
+    config.write_text(config.read_text().replace(str(finished_root.path), str(copy)))
+    return DataRoot(copy)

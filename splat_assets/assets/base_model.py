@@ -2,8 +2,6 @@
 
 import json
 
-import torch
-
 from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, outputs_are_intact
 from splat_assets.assets.opened import base_model_of, contexts_of, hook_of, model_files_of, vocabulary_of
 from splat_assets.progress import Progress
@@ -47,12 +45,16 @@ def _matches_its_vocabularies(run: Run) -> Outcome:
 
 
 def _weights_are_finite(run: Run) -> Outcome:
+    import torch
+
     parameters = dict(base_model_of(run).named_parameters())
     bad = [name for name, parameter in parameters.items() if not torch.isfinite(parameter).all()]
     return Outcome(not bad, {"n_tensors": len(parameters), "not_finite": ", ".join(bad)})
 
 
 def _accepts_null(run: Run) -> Outcome:
+    import torch
+
     model, null_id = base_model_of(run), vocabulary_of(run).null_id
     weapons = torch.arange(model.dimensions.weapon_vocab_size).reshape(-1, 1)
     with torch.inference_mode():

@@ -1,6 +1,7 @@
 """Opening what a run's earlier assets made, for the assets and checks after them."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -9,14 +10,16 @@ from splat_assets.compute.harvest import BaseActivations, BaseModelFiles, Shard,
 from splat_assets.compute.items import Items, make_items
 from splat_assets.data.builds import Builds
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
-from splat_assets.model import SplatGPT, load_base_model
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
-from splat_assets.sae import Sae, load_sae
 from splat_assets.store.raw import RawActivations
 from splat_assets.store.sparse import SparseReader
 from splat_assets.store.vocabulary import Contexts, Vocabulary
+
+if TYPE_CHECKING:
+    from splat_assets.model import SplatGPT
+    from splat_assets.sae import Sae
 
 
 def vocabulary_of(run: Run) -> Vocabulary:
@@ -41,8 +44,10 @@ def model_files_of(run: Run) -> BaseModelFiles:
     )
 
 
-def base_model_of(run: Run) -> SplatGPT:
+def base_model_of(run: Run) -> "SplatGPT":
     """The run's base model."""
+    from splat_assets.model import load_base_model
+
     files = model_files_of(run)
     return load_base_model(files.checkpoint, vocab_path=files.vocab, weapon_vocab_path=files.weapon_vocab)
 
@@ -87,8 +92,10 @@ def sae_path_of(run: Run) -> Path:
     return run.layout.sae
 
 
-def sae_of(run: Run) -> Sae:
+def sae_of(run: Run) -> "Sae":
     """The run's SAE."""
+    from splat_assets.sae import load_sae
+
     return load_sae(sae_path_of(run))
 
 

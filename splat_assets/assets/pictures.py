@@ -1,17 +1,22 @@
 """Small plots that the Dagster UI shows beside an asset: PNG bytes, one function per plot."""
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def density_histogram(n_active: npt.NDArray[np.int64], n_samples: int) -> bytes:
     """How often features fire: the number of features per share of samples (logarithmic), dead ones named in the title."""
     alive = n_active[n_active > 0] / max(1, n_samples)
     n_dead = int((n_active == 0).sum())
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5, 2.6), layout="constrained")
     axes = figure.add_subplot()
     if alive.size:
@@ -25,6 +30,8 @@ def density_histogram(n_active: npt.NDArray[np.int64], n_samples: int) -> bytes:
 
 def training_curves(metrics: pl.DataFrame) -> bytes:
     """Held-out FVU (left) and L0 (right) over the samples seen."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5, 2.6), layout="constrained")
     left = figure.add_subplot()
     left.plot(metrics["samples"], metrics["fvu_held_out"], label="FVU")
@@ -36,7 +43,7 @@ def training_curves(metrics: pl.DataFrame) -> bytes:
     return _png(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     # Without a date or version the same plot is the same bytes.
     figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})

@@ -12,8 +12,6 @@ from splat_assets.assets.pictures import training_curves
 from splat_assets.compute.fit import SCORECARD, SampleSplits, fit_sae, write_scorecard
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
-from splat_assets.sae import load_sae, save_sae
-from splat_assets.sae.movement import MOVED_COSINE, decoder_movement
 from splat_assets.store.receipts import read_receipt
 
 _REPORTED = ("d_in", "d_sae", "fvu", "l0_mean", "dead_percent", "dense_percent", "fidelity", "gamma", "cosine")
@@ -28,6 +26,8 @@ def _own_inputs(run: Run) -> dict[str, str]:
 
 
 def _make(run: Run, progress: Progress) -> Made:
+    from splat_assets.sae import load_sae, save_sae
+
     items, model, hook, folder = items_of(run), base_model_of(run), hook_of(run), run.layout.sae
     base = base_activations_of(run, items, progress)
     outputs = [folder / name for name in ("cfg.json", "sae_weights.safetensors", "sae_model_final.pth", SCORECARD)]
@@ -60,6 +60,8 @@ def _weights_are_those_of_the_scorecard(run: Run) -> Outcome:
 
 
 def _both_formats_agree(run: Run) -> Outcome:
+    from splat_assets.sae import load_sae
+
     ours, guide = sae_of(run), load_sae(run.layout.sae / "sae_model_final.pth")
     x = np.random.default_rng(0).standard_normal((64, ours.d_in)).astype(np.float32) + ours.b_dec.numpy()
     a, b = ours.encode_rows(x).to_dense(ours.d_sae), guide.encode_rows(x).to_dense(ours.d_sae)
@@ -68,6 +70,8 @@ def _both_formats_agree(run: Run) -> Outcome:
 
 
 def _decoder_was_trained(run: Run) -> Outcome:
+    from splat_assets.sae.movement import MOVED_COSINE, decoder_movement
+
     if run.config.inputs.sae_checkpoint is not None:
         return Outcome(True, {"not_known": "the SAE was brought ready-made, so where its decoder began is not known"})
     moved = decoder_movement(sae_of(run))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +28,13 @@ from splat_assets.compute.items import Items, sample_table
 from splat_assets.compute.shards import ShardRunner
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress, SilentProgress
-from splat_assets.sae import Sae, load_sae
 from splat_assets.store.activations import SampleFeatures
 from splat_assets.store.raw import RawActivations, shard_is_valid, shard_name, write_shard
 from splat_assets.store.row_blocks import joined
 from splat_assets.store.vocabulary import Contexts, Vocabulary
+
+if TYPE_CHECKING:
+    from splat_assets.sae import Sae
 
 VOCABULARY_FILE, CONTEXTS_FILE = "vocabulary.json", "contexts.json"
 
@@ -132,7 +135,7 @@ def rows_unlike_a_fresh_pass(
     items: Items,
     model_files: BaseModelFiles,
     hook: HookPoint,
-    sae: Sae,
+    sae: "Sae",
     n_sampled: int = 64,
     seed: int = 0,
 ) -> list[int]:
@@ -155,7 +158,7 @@ def rows_unlike_a_fresh_pass(
     return wrong
 
 
-def _same_row(stored: SampleFeatures, fresh: SampleFeatures, sae: Sae) -> bool:
+def _same_row(stored: SampleFeatures, fresh: SampleFeatures, sae: "Sae") -> bool:
     dense = np.zeros((2, sae.d_sae), dtype=np.float32)
     dense[0, stored.feature_ids] = stored.values
     dense[1, fresh.feature_ids] = fresh.values
@@ -185,11 +188,13 @@ def _remove_foreign_shards(target: Path, n_shards: int) -> None:
             shutil.rmtree(folder)
 
 
-def _sae(path: Path) -> Sae:
+def _sae(path: Path) -> "Sae":
     weights = path / "sae_weights.safetensors" if path.is_dir() else path
     return _loaded_sae(path, weights.stat().st_mtime_ns if weights.exists() else 0)
 
 
 @lru_cache(maxsize=1)
-def _loaded_sae(path: Path, changed: int) -> Sae:
+def _loaded_sae(path: Path, changed: int) -> "Sae":
+    from splat_assets.sae import load_sae
+
     return load_sae(path)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +11,12 @@ from splat_assets.compute.harvest import BaseActivations
 from splat_assets.compute.items import SPLIT_NAMES, Items
 from splat_assets.errors import InputError
 from splat_assets.model.hooks import HookPoint
-from splat_assets.model.protocol import BaseModel
 from splat_assets.progress import Progress
-from splat_assets.sae import SaeRecipe, train_sae
-from splat_assets.sae.autoencoder import Sae
-from splat_assets.sae.evaluate import reconstruction_metrics
-from splat_assets.sae.fidelity import downstream_fidelity
 from splat_assets.store.files import write_json
+
+if TYPE_CHECKING:
+    from splat_assets.model.protocol import BaseModel
+    from splat_assets.sae import Sae, SaeRecipe
 
 SCORECARD = "scorecard.json"
 _FIDELITY_BUILDS = 4_096
@@ -49,14 +48,16 @@ class SampleSplits:
 def fit_sae(
     items: Items,
     base: BaseActivations,
-    recipe: SaeRecipe,
+    recipe: "SaeRecipe",
     hook: HookPoint,
-    model: BaseModel,
+    model: "BaseModel",
     save_dir: Path,
     progress: Progress,
     resume: bool = True,
 ) -> dict[str, Any]:
     """Train, save below save_dir, and return the scorecard that was written beside it."""
+    from splat_assets.sae import train_sae
+
     splits = SampleSplits.of(items, hook.per_token)
     provenance = {
         "base_model": model.fingerprint,
@@ -73,11 +74,11 @@ def fit_sae(
 
 
 def write_scorecard(
-    sae: Sae,
+    sae: "Sae",
     items: Items,
     base: BaseActivations,
     hook: HookPoint,
-    model: BaseModel,
+    model: "BaseModel",
     splits: SampleSplits,
     save_dir: Path,
     training: dict[str, Any],
@@ -87,6 +88,9 @@ def write_scorecard(
     Reconstruction and fidelity are measured on the test split, dead features over the training samples; each figure stands
     beside the number of samples it was measured on.
     """
+    from splat_assets.sae.evaluate import reconstruction_metrics
+    from splat_assets.sae.fidelity import downstream_fidelity
+
     on_test = reconstruction_metrics(sae, base.values, splits.test)
     on_train = reconstruction_metrics(sae, base.values, splits.train)
     test_items = np.flatnonzero((items.builds.split == 2) & (items.kind != 1))

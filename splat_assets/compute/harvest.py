@@ -9,20 +9,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from splat_assets.compute.items import Items
 from splat_assets.compute.shards import ShardRunner
 from splat_assets.data.builds import Builds
 from splat_assets.errors import InputError
-from splat_assets.model import SplatGPT, load_base_model
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.files import replacing_file, sha256_of_json, write_json
+
+if TYPE_CHECKING:
+    from splat_assets.model import SplatGPT
 
 VALUES_FILE, LOGITS_FILE = "values.npy", "logits.npy"
 _DESCRIPTION = "harvest.json"
@@ -150,6 +152,8 @@ def base_batches(
     builds: Builds, shard: Shard, model_files: BaseModelFiles, hook: HookPoint, batch_size: int
 ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
     """Hook values (n_samples, d) and logits (n_items, n_outputs) of a shard, a batch at a time, from one forward pass."""
+    import torch
+
     model = _model(model_files)
     captured: list[torch.Tensor] = []
 
@@ -182,12 +186,14 @@ class _HarvestSpec:
     batch_size: int
 
 
-def _model(files: BaseModelFiles) -> SplatGPT:
+def _model(files: BaseModelFiles) -> "SplatGPT":
     return _loaded_model(files, files.checkpoint.stat().st_mtime_ns if files.checkpoint.exists() else 0)
 
 
 @lru_cache(maxsize=1)
-def _loaded_model(files: BaseModelFiles, changed: int) -> SplatGPT:
+def _loaded_model(files: BaseModelFiles, changed: int) -> "SplatGPT":
+    from splat_assets.model import load_base_model
+
     return load_base_model(files.checkpoint, vocab_path=files.vocab, weapon_vocab_path=files.weapon_vocab)
 
 

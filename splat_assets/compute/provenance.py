@@ -1,15 +1,18 @@
 """Does an SAE belong to a base model and a hook? It records what it was trained on; mixing is refused, not guessed away."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from splat_assets.errors import InputError
 from splat_assets.model.hooks import HookPoint
-from splat_assets.model.protocol import BaseModel
-from splat_assets.sae.autoencoder import Sae
 from splat_assets.store.errors import FingerprintMismatchError
 
+if TYPE_CHECKING:
+    from splat_assets.model.protocol import BaseModel
+    from splat_assets.sae import Sae
 
-def hook_for(sae: Sae, given: HookPoint | None) -> HookPoint:
+
+def hook_for(sae: "Sae", given: HookPoint | None) -> HookPoint:
     """The hook the SAE records, or the given one, or `masked_mean`; InputError when record and given differ."""
     recorded = sae.metadata.get("provenance", {})
     if "hook_target" not in recorded:
@@ -20,7 +23,7 @@ def hook_for(sae: Sae, given: HookPoint | None) -> HookPoint:
     return given or trained_at
 
 
-def refuse_other_model(sae: Sae, where: Path, model: BaseModel, hook: HookPoint) -> None:
+def refuse_other_model(sae: "Sae", where: Path, model: "BaseModel", hook: HookPoint) -> None:
     """Raise unless the SAE reads vectors as wide as the hook gives, and was trained on this model where it says on which."""
     width = model.hook_width(hook.target, hook.ff_module_index)
     if sae.d_in != width:

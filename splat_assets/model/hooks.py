@@ -5,10 +5,12 @@ block puts out, one per token that is no padding. Only names, checks and the val
 """
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from splat_assets.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 MASKED_MEAN = "masked_mean"
 TOKEN_FF = "token_ff"
@@ -25,9 +27,9 @@ class HookActivations:
     positions: int64, shape (n,), the token position in the batch row; -1 throughout for `masked_mean`.
     """
 
-    values: torch.Tensor
-    rows: torch.Tensor
-    positions: torch.Tensor
+    values: "torch.Tensor"
+    rows: "torch.Tensor"
+    positions: "torch.Tensor"
 
 
 @dataclass(frozen=True, slots=True)
