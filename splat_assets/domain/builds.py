@@ -140,7 +140,7 @@ def _broken_by_slots(worn: Mapping[str, int]) -> list[str]:
         broken.append(f"it needs {n_subs} subs, a build has {most_subs}")
     elif doubled and _n_doubled(n_subs) > sum(n // 2 for n in subs.values()):
         broken.append(
-            f"{n_subs} subs with ability_doubler need {_n_doubled(n_subs)} pairs of one ability, it has fewer"
+            f"with ability_doubler, {n_subs} subs must hold at least {_n_doubled(n_subs)} pairs of one ability"
         )
     return broken
 
