@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from splat_assets.assets.asset import Asset, Check, Fact, Made, Outcome, outputs_are_intact, recipe_hash
+from splat_assets.assets.asset import Asset, Check, Fact, Facts, Made, Outcome, outputs_are_intact, recipe_hash
 from splat_assets.assets.opened import base_activations_of, base_model_of, hook_of, items_of, sae_of
 from splat_assets.assets.pictures import training_curves
 from splat_assets.compute.fit import SCORECARD, SampleSplits, fit_sae, write_scorecard
@@ -89,10 +89,14 @@ def _enough_features_live(run: Run) -> Outcome:
 
 
 def _sparsity_is_as_asked(run: Run) -> Outcome:
-    l0, recipe = float(_card(run)["l0_mean"]), run.config.sae
+    card, recipe = _card(run), run.config.sae
     if recipe.architecture != "batch_topk" or run.config.inputs.sae_checkpoint is not None:
-        return Outcome(l0 > 0, {"l0_mean": l0})
-    return Outcome(abs(l0 - recipe.k) <= 0.1 * recipe.k, {"l0_mean": l0, "k": recipe.k, "allowed": "10 %"})
+        return Outcome(card["l0_mean"] > 0, {"l0_test": card["l0_mean"]})
+    calibrated = float(card["training"]["held_out"]["l0_mean"])
+    facts: Facts = {"l0_validation": calibrated, "l0_test": card["l0_mean"], "k": recipe.k}
+    # The threshold is calibrated on validation rows; the test rows differ from them by sampling, more so when they are few.
+    held = abs(calibrated - recipe.k) <= 0.02 * recipe.k and abs(card["l0_mean"] - recipe.k) <= 0.25 * recipe.k
+    return Outcome(held, facts)
 
 
 def _predictions_survive(run: Run) -> Outcome:
@@ -119,7 +123,7 @@ SAE_CHECKPOINT = Asset(
         Check("decoder_was_trained", "The decoder has turned away from its beginning.", _decoder_was_trained),
         Check("fvu_is_within_limits", "Held-out error is at most the run's limit.", _error_is_within_limits),
         Check("enough_features_live", "Dead features are at most the run's limit.", _enough_features_live),
-        Check("sparsity_is_as_asked", "Test L0 is within a tenth of k.", _sparsity_is_as_asked),
+        Check("sparsity_is_as_asked", "Validation L0 is k to 2 %, test L0 to 25 %.", _sparsity_is_as_asked),
         Check("predictions_survive", "Fidelity is at least the run's limit.", _predictions_survive),
     ),
 )

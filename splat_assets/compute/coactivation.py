@@ -15,16 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from splat_assets.analysis.similarity import inverse_spread
-from splat_assets.compute.nearest import Ranking, empty_ranking
-from splat_assets.compute.pair_sums import (
+from splat_assets.compute.neighbour_kernels import (
     BestPairs,
     Counts,
     FeatureSums,
     PairSums,
+    Ranking,
     Rows,
     add_products,
     add_sums,
     count_samples,
+    empty_ranking,
     list_samples,
     offer_earlier,
     offer_later,

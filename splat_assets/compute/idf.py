@@ -85,7 +85,7 @@ def _documents(samples: pl.DataFrame | Path) -> Iterator[tuple[npt.NDArray[np.in
     """Token ids and offsets, a block of documents at a time."""
     if isinstance(samples, Path) and not samples.is_file():
         raise LayoutError(f"there is no sample table at {samples}")
-    lazy = pl.scan_parquet(samples) if isinstance(samples, Path) else samples.lazy()
+    lazy = pl.scan_parquet(samples, glob=False) if isinstance(samples, Path) else samples.lazy()
     columns = lazy.collect_schema().names()
     if "tokens" not in columns:
         raise LayoutError(f"the sample table has no column tokens; it has {', '.join(columns)}")

@@ -11,7 +11,8 @@ import polars as pl
 
 from splat_assets.analysis.similarity import highest, inverse_spread, jaccard, pearson, unit_rows
 from splat_assets.compute.coactivation import co_activation
-from splat_assets.compute.nearest import Ranking, nearest_by_direction
+from splat_assets.compute.nearest import nearest_by_direction
+from splat_assets.compute.neighbour_kernels import Ranking
 from splat_assets.compute.spot_checks import spot_check_ids
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress

@@ -14,8 +14,11 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def compiled(function: Function) -> Function:
-    """The function compiled on first use, free of the interpreter lock; the machine code is kept between runs."""
-    made: Any = numba.njit(nogil=True, cache=True)(function)
+    """The function compiled on first use, free of the interpreter lock; the machine code is kept between runs.
+
+    A function and the compiled functions it calls belong in one file: that file's change is what makes the code anew.
+    """
+    made: Any = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
     return cast(Function, made)
 
 

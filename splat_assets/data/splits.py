@@ -16,18 +16,15 @@ _U64 = np.uint64
 def split_builds(builds: Builds, seed: int, validation: float = 0.1, test: float = 0.1) -> Builds:
     """The same builds with `split` set; shares are expected shares of the groups.
 
-    Where a share above 0 happens to get no group (small datasets), the group whose number is nearest to it is moved there,
-    as long as there are at least three groups. Raises InputError for shares that leave nothing to train on.
+    In small datasets at least one group trains, and from three groups on every share above 0 gets at least one. Raises InputError for shares that leave nothing to train on.
     """
-    if validation < 0 or test < 0 or validation + test >= 1:
+    if not (validation >= 0 and test >= 0 and validation + test < 1):
         raise InputError(f"split shares must be at least 0 and below 1 together: validation {validation}, test {test}")
     groups, group_of = np.unique(group_hashes(builds, seed), return_inverse=True)
-    place = groups.astype(np.float64) / 2.0**64
-    split_of = np.zeros(groups.size, dtype=np.uint8)
-    split_of[place < test + validation] = SPLITS.index("validation")
-    split_of[place < test] = SPLITS.index("test")
-    if groups.size >= len(SPLITS):
-        _fill_empty_splits(split_of, validation, test)
+    n_test, n_validation = _group_counts(groups, validation, test)
+    split_of = np.full(groups.size, SPLITS.index("train"), dtype=np.uint8)
+    split_of[: n_test + n_validation] = SPLITS.index("validation")
+    split_of[:n_test] = SPLITS.index("test")
     return builds.with_split(split_of[group_of])
 
 
@@ -40,15 +37,17 @@ def group_hashes(builds: Builds, seed: int) -> npt.NDArray[np.uint64]:
     return _mixed(np.add.reduceat(hashed, builds.offsets[:-1]) ^ _mixed(builds.weapons.astype(_U64) + _U64(1) + salt))
 
 
-def _fill_empty_splits(split_of: npt.NDArray[np.uint8], validation: float, test: float) -> None:
-    """Give an empty test split the first group, an empty validation split the one after the test groups."""
-    train, wanted_validation, wanted_test = 0, 1, 2
-    if test > 0 and not (split_of == wanted_test).any():
-        split_of[0] = wanted_test
-    if validation > 0 and not (split_of == wanted_validation).any():
-        split_of[np.flatnonzero(split_of != wanted_test)[0]] = wanted_validation
-    if not (split_of == train).any():
-        split_of[-1] = train
+def _group_counts(groups: npt.NDArray[np.uint64], validation: float, test: float) -> tuple[int, int]:
+    """How many of the rising hashes, from the lowest on, are test and then validation groups."""
+    place = groups.astype(np.float64) / 2.0**64
+    n_test = int(np.searchsorted(place, test))
+    n_validation = int(np.searchsorted(place, test + validation)) - n_test
+    if groups.size >= len(SPLITS):
+        n_test, n_validation = max(n_test, int(test > 0)), max(n_validation, int(validation > 0))
+    too_many = max(0, n_test + n_validation - (groups.size - 1)) if groups.size else 0
+    if n_test > n_validation:
+        return n_test - too_many, n_validation
+    return n_test, n_validation - too_many
 
 
 def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

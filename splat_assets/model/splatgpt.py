@@ -8,28 +8,15 @@ Loading and saving are in `checkpoint`, the blocks in `attention`.
 import hashlib
 from collections.abc import Callable
 from dataclasses import astuple
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from splat_assets.errors import InputError
 from splat_assets.model.attention import MAB, FeedForward, SetTransformer
+from splat_assets.model.blocks import Batch, blocks_of
 from splat_assets.model.dimensions import SplatGPTDimensions
 from splat_assets.model.hooks import FF_MODULE_INDICES, MASKED_MEAN, HookActivations, HookPoint
-
-
-class Batch(NamedTuple):
-    """Checked inputs on the model's device. real: bool (B, S), False on padding."""
-
-    ability_tokens: Tensor
-    weapon_token: Tensor
-    real: Tensor
-
-    @property
-    def allowed(self) -> Tensor:
-        """Which keys attention may see, shape (B, 1, 1, S)."""
-        return self.real[:, None, None, :]
 
 
 class SplatGPTLayer(nn.Module):
@@ -87,10 +74,9 @@ class SplatGPT(nn.Module):
     def forward(self, ability_tokens: Tensor, weapon_token: Tensor) -> Tensor:
         """Logits, shape (B, O). Raises InputError naming the row for a row of padding or an id that does not exist."""
         batch = self._checked(ability_tokens, weapon_token)
-        x = self._embedded(batch)
-        for layer in self._layers:
-            x = layer(x, batch.allowed)
-        return self._logits(_masked_mean(x, batch.real))
+        if torch.is_grad_enabled() and self.output_weight.requires_grad:
+            return self._logits(self._pooled(batch))
+        return self._logits(self._pooled_in_blocks(batch))
 
     def activations(
         self,
@@ -106,15 +92,13 @@ class SplatGPT(nn.Module):
         batch = self._checked(ability_tokens, weapon_token)
         with torch.inference_mode():
             if hook.target == MASKED_MEAN:
-                x = self._states(batch, self.dimensions.num_layers)
-                values = _masked_mean(x, batch.real)
+                values = self._pooled_in_blocks(batch)
                 rows = torch.arange(len(values), device=values.device)
                 positions = torch.full_like(rows, -1)
             else:
-                _, hooked = self._until(batch, hook)
+                values = self._hooked_in_blocks(batch, hook)
                 rows, positions = torch.nonzero(batch.real, as_tuple=True)
-                values = hooked[rows, positions]
-        return HookActivations(values.clone(), rows.clone(), positions.clone())
+        return HookActivations(values.clone(), rows.clone(), positions.clone())  # clones may enter autograd
 
     def logits_with(
         self,
@@ -130,8 +114,7 @@ class SplatGPT(nn.Module):
         hook = HookPoint(hook_target, layer_index, ff_module_index)
         batch = self._checked(ability_tokens, weapon_token)
         if hook.target == MASKED_MEAN:
-            x = self._states(batch, self.dimensions.num_layers)
-            return self._logits(_replaced(_masked_mean(x, batch.real), replace))
+            return self._logits(_replaced(self._pooled_in_blocks(batch), replace))
         index = hook.layer_of(self.dimensions.num_layers)
         attended, hooked = self._until(batch, hook)
         real = torch.nonzero(batch.real, as_tuple=True)
@@ -188,6 +171,26 @@ class SplatGPT(nn.Module):
         for layer in self._layers[:n_layers]:
             x = layer(x, batch.allowed)
         return x
+
+    def _pooled(self, batch: Batch) -> Tensor:
+        """The hook target `masked_mean`, shape (B, d)."""
+        return _masked_mean(self._states(batch, self.dimensions.num_layers), batch.real)
+
+    def _pooled_in_blocks(self, batch: Batch) -> Tensor:
+        pooled = self.output_weight.new_empty(len(batch.real), self.dimensions.hidden_dim)
+        for block in blocks_of(batch, self.dimensions.hidden_dim):
+            pooled[block.rows] = self._pooled(block.batch)
+        return pooled
+
+    def _hooked_in_blocks(self, batch: Batch, hook: HookPoint) -> Tensor:
+        """The hook target `token_ff` for real tokens only, shape (n, width), by row and position."""
+        place = (torch.cumsum(batch.real.flatten(), 0) - 1).view_as(batch.real)
+        width = hook.width(self.dimensions.hidden_dim)
+        hooked = self.output_weight.new_empty(int(batch.real.sum()), width)
+        for rows, block in blocks_of(batch, self.dimensions.hidden_dim):
+            _, values = self._until(block, hook)
+            hooked[place[rows, : values.shape[1]][block.real]] = values[block.real]
+        return hooked
 
     def _until(self, batch: Batch, hook: HookPoint) -> tuple[Tensor, Tensor]:
         """Input of the hooked feed-forward block (B, S, d), and its values after the hooked module (B, S, width)."""

@@ -118,7 +118,7 @@ class DenseArray:
             span = f"rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}"
             raise CorruptStoreError(f"{self.path}: {span} cannot be decoded: {_first_line(error)}") from error
 
-    def row_blocks(self, block_bytes: int = 2**28) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    def row_blocks(self, block_bytes: int = 2**26) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         """All rows in order, as (first row, block); blocks are whole chunks and at most block_bytes, or one chunk."""
         n_rows, n_columns = self.shape
         chunk_rows = self.chunk_shape[0]

@@ -60,7 +60,6 @@ def write_neuron_acts(
                 task.advance(1)
         description = {"n_features": source.n_features, "n_samples": source.n_samples, "nnz": nnz}
         write_json(aside / DESCRIPTION, {"format_version": _FORMAT_VERSION, **description})
-        os.sync()  # one flush of everything; replacing_folder then finds nothing left to wait for in its 50,000 files
     return NeuronActsWritten(source.n_features, source.n_samples, nnz, size_bytes)
 
 

@@ -23,10 +23,12 @@ from splat_assets.store.sparse_layout import BY_FEATURE, BY_SAMPLE, Chunking, Sp
 
 MEMORY_LIMIT_BYTES = 512 * 2**20
 
-# Bytes per activation at the peak of each phase, counted over the arrays alive at the same time: rows read (6), their joined
-# copy (8) and the transpose (8) while a segment is built, and room for the allocator; parts, joined copy and result of a block.
-_SEGMENT_BYTES = 40
-_BLOCK_BYTES = 160
+_SEGMENTS_PREFIX = ".staging-segments-"
+
+# Bytes per activation alive at the peak of a phase. A segment: rows read (6), joined (6), ids widened (4), transposed (8).
+# A block of features: parts (8), concatenated (8), joined (8), and as much again while the next ones are read.
+_SEGMENT_BYTES = 32
+_BLOCK_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,10 @@ def write_sparse_store(
 ) -> SparseWritten:
     """Write `activations.zarr` at target, both orientations, from the source's rows; target appears whole or not at all.
 
-    profile: `raw` (uncompressed, read by byte range) or `compact` (pcodec). memory_limit_bytes: bounds segments and blocks;
-    the shards being filled (at most 2 x 64 MiB) come on top when it is small. scratch: a folder for segments, as large as the
-    activations themselves; by default a sibling of target. It is removed at the end; after a kill it lets the next call go on
-    with finished segments, when the source says what it is (`RawActivations` does). The same rows give the same bytes
+    profile: `raw` (uncompressed, read by byte range) or `compact` (pcodec). memory_limit_bytes: bounds segments and blocks
+    (`compact` also holds two shards, 128 MiB, while it fills them). scratch: where to keep segments, about as large as
+    the raw store; by default beside target. They are removed at the end; after a kill the next call goes on with the
+    finished ones, when the source says what it is (`RawActivations` does). The same rows give the same bytes
     whatever the limit, the scratch folder, and the kills on the way.
 
     Raises InputError for an unknown profile, InvalidActivationsError for rows that break a promise, DiskFullError.
@@ -61,10 +63,10 @@ def write_sparse_store(
     target = Path(target)
     progress = progress or SilentProgress()
     checked = checked_profile(profile)
-    scratch = scratch or target.parent / f".staging-segments-{target.name}"
+    segments_folder = (scratch or target.parent) / f"{_SEGMENTS_PREFIX}{target.name}"
     _remove_unfinished(target)
     with explaining_write_errors("the sparse store", target.parent):
-        segments = build_segments(source, scratch, max(1, memory_limit_bytes // _SEGMENT_BYTES), progress)
+        segments = build_segments(source, segments_folder, max(1, memory_limit_bytes // _SEGMENT_BYTES), progress)
         with replacing_folder(target) as aside:
             layout = SparseLayout(aside, source.n_samples, source.n_features, checked, chunking or Chunking())
             nnz = sum(segment.nnz for segment in segments)
@@ -79,14 +81,14 @@ def write_sparse_store(
                 }
             )
             size_bytes = sum(path.stat().st_size for path in files_below(aside))
-    shutil.rmtree(scratch)
+    shutil.rmtree(segments_folder)
     return SparseWritten(source.n_samples, source.n_features, nnz, size_bytes)
 
 
 def _remove_unfinished(target: Path) -> None:
     """A killed writer of this very target leaves a folder that nobody will finish."""
     for left in target.parent.glob(f".staging-*-{target.name}"):
-        if left.name != f".staging-segments-{target.name}":
+        if not left.name.startswith(_SEGMENTS_PREFIX):
             shutil.rmtree(left)
 
 
@@ -98,13 +100,12 @@ def _write_by_sample(
     lengths, crcs = [np.zeros(0, np.int64)], [np.zeros(0, np.uint32)]
     with progress.task("write by sample", nnz, "activations") as task:
         for segment in segments:
-            matrix = segment.by_sample()
-            feature_ids = matrix.indices.astype(feature_id_dtype(source.n_features))
+            rows = segment.rows()
+            feature_ids = rows.feature_ids.astype(feature_id_dtype(source.n_features), copy=False)
             ids.append(feature_ids)
-            values.append(matrix.data)
-            indptr = matrix.indptr.astype(np.int64)
-            lengths.append(np.diff(indptr))
-            crcs.append(crc32c_of_ranges(indptr, feature_ids, matrix.data))
+            values.append(rows.values)
+            lengths.append(np.diff(rows.indptr))
+            crcs.append(crc32c_of_ranges(rows.indptr, feature_ids, rows.values))
             task.advance(segment.nnz)
     ids.close()
     values.close()

@@ -53,3 +53,7 @@ class NpyFile:
         finally:
             os.close(descriptor)
         return rows
+
+    def read_all(self) -> npt.NDArray[Any]:
+        """The whole array."""
+        return self.read(0, self.n_rows)

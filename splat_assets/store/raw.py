@@ -26,6 +26,7 @@ from splat_assets.store.errors import (
 )
 from splat_assets.store.files import files_below, replacing_folder, sha256_of_file, sha256_of_json, write_json
 from splat_assets.store.npy import NpyFile
+from splat_assets.store.row_blocks import joined
 from splat_assets.store.samples import checked_samples
 
 FORMAT_VERSION = 1
@@ -219,7 +220,7 @@ class RawActivations:
     def rows(self, block_rows: int, start: int = 0) -> Iterator[SparseRows]:
         """All samples from `start` on, in blocks of block_rows (the last one may be shorter), across shard borders."""
         for lo in range(start, self.n_samples, block_rows):
-            yield _joined(list(self._pieces(lo, min(lo + block_rows, self.n_samples))))
+            yield joined(list(self._pieces(lo, min(lo + block_rows, self.n_samples))))
 
     def _pieces(self, lo: int, hi: int) -> Iterator[SparseRows]:
         shard = int(np.searchsorted(self._ends, lo, side="right"))
@@ -260,8 +261,7 @@ class RawActivations:
             kept = ", ".join(self.embedding_names) or "none"
             raise LayoutError(f"{self.root} keeps no embeddings {name!r}; kept: {kept}")
         for folder in self.shards:
-            whole = NpyFile(folder / "embeddings" / f"{name}.npy")
-            yield whole.read(0, whole.n_rows)
+            yield NpyFile(folder / "embeddings" / f"{name}.npy").read_all()
 
     def problems(self) -> list[str]:
         """What is wrong with any file of any shard, one sentence each: reads and hashes everything."""
@@ -297,15 +297,3 @@ def _all_shards(root: Path) -> list[Path]:
     if missing:
         raise LayoutError(f"{missing[0]} is missing: {root} has shards up to {found[-1].name}; write that shard again")
     return found
-
-
-def _joined(pieces: list[SparseRows]) -> SparseRows:
-    if len(pieces) == 1:
-        return pieces[0]
-    offsets = np.cumsum([0] + [piece.nnz for piece in pieces])
-    indptr = [piece.indptr[1:] + offset for piece, offset in zip(pieces, offsets, strict=False)]
-    return SparseRows(
-        np.concatenate([np.zeros(1, dtype=np.int64), *indptr]),
-        np.concatenate([piece.feature_ids for piece in pieces]),
-        np.concatenate([piece.values for piece in pieces]),
-    )

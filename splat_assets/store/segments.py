@@ -18,9 +18,10 @@ import scipy.sparse as sp
 from splat_assets.progress import Progress
 from splat_assets.store.activations import RowReader, SparseRows
 from splat_assets.store.checksums import crc32c_of_bytes
-from splat_assets.store.errors import InvalidActivationsError
-from splat_assets.store.files import remove_leftovers, replacing_folder, write_json
+from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError
+from splat_assets.store.files import write_json
 from splat_assets.store.npy import NpyFile
+from splat_assets.store.row_blocks import joined
 
 _RECEIPT = "receipt.json"
 _PLAN = "plan.json"
@@ -65,9 +66,10 @@ class Segment:
         values = NpyFile(self.folder / "values.npy").read(lo, hi)
         return sp.csr_array((values, ids, indptr - lo), shape=(last - first, self.n_rows))
 
-    def by_sample(self) -> sp.csr_array:
-        """The whole segment, shape (n_rows, n_features): a row is a sample, ids in order."""
-        return self.features(0, self.n_features).T.tocsr()
+    def rows(self) -> SparseRows:
+        """The segment's samples, as they came."""
+        names = ("row_indptr", "row_feature_ids", "row_values")
+        return SparseRows(*(NpyFile(self.folder / f"{name}.npy").read_all() for name in names))
 
 
 def build_segments(source: RowReader, folder: Path, nnz_per_segment: int, progress: Progress) -> list[Segment]:
@@ -80,9 +82,9 @@ def build_segments(source: RowReader, folder: Path, nnz_per_segment: int, progre
     at = segments[-1].first_row + segments[-1].n_rows if segments else 0
     with progress.task("transpose segments", source.n_samples, "samples") as task:
         task.advance(at)
-        for rows in _runs(_blocks(source, block_rows, at), nnz_per_segment):
-            segments.append(_write_segment(folder / f"segment-{len(segments):05d}", rows, at, source.n_features))
-            at += sum(block.n_rows for block in rows)
+        for run in _runs(_blocks(source, block_rows, at), nnz_per_segment):
+            segments.append(_write_segment(folder / f"segment-{len(segments):05d}", run, at, source.n_features))
+            at += segments[-1].n_rows
             task.advance(segments[-1].n_rows)
     if at != source.n_samples:
         raise InvalidActivationsError(f"the source ended after {at} of {source.n_samples} samples")
@@ -112,32 +114,38 @@ def _runs(blocks: Iterator[SparseRows], most_nnz: int) -> Iterator[list[SparseRo
         yield run
 
 
-def _transposed(blocks: list[SparseRows], n_features: int) -> sp.csr_array:
+def _by_feature(rows: SparseRows, n_features: int) -> sp.csr_array:
     """The rows by feature: shape (n_features, n_rows), sample ids in order because scipy's transpose is stable."""
-    lengths = np.concatenate([np.diff(block.indptr) for block in blocks])
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    # scipy takes ids and indptr of one dtype only, and copies when they differ: int32 is enough for one segment.
-    dtype = np.int32 if indptr[-1] < 2**31 else np.int64
-    ids = np.concatenate([block.feature_ids for block in blocks], dtype=dtype, casting="same_kind")
-    values = np.concatenate([block.values for block in blocks])
-    rows = sp.csr_array((values, ids, indptr.astype(dtype)), shape=(lengths.size, n_features))
-    return rows.tocsc().T
+    # scipy wants ids and indptr of one dtype: int32 is enough for one segment, whatever the size of the dataset.
+    dtype = np.int32 if rows.nnz < 2**31 else np.int64
+    ids, indptr = rows.feature_ids.astype(dtype), rows.indptr.astype(dtype)
+    return sp.csr_array((rows.values, ids, indptr), shape=(rows.n_rows, n_features)).tocsc().T
 
 
 def _write_segment(folder: Path, blocks: list[SparseRows], first_row: int, n_features: int) -> Segment:
-    matrix = _transposed(blocks, n_features)
+    """Write both orientations, then the receipt: a segment without one, or with other bytes than it states, is not used.
+
+    Nothing is flushed to disk: what a power cut takes away fails the receipt's checksums and is made again.
+    """
+    rows = joined(blocks)
+    blocks.clear()
+    matrix = _by_feature(rows, n_features)
     parts: dict[str, npt.NDArray[Any]] = {
+        "row_indptr": rows.indptr,
+        "row_feature_ids": rows.feature_ids,
+        "row_values": rows.values,
         "indptr": matrix.indptr.astype(np.int64),
         "sample_ids": matrix.indices,
         "values": matrix.data,
     }
-    with replacing_folder(folder) as aside:
-        for name, part in parts.items():
-            np.save(aside / f"{name}.npy", part)
-        segment = Segment(folder, first_row, int(matrix.shape[1]), n_features, int(matrix.nnz))
-        facts = {"first_row": segment.first_row, "n_rows": segment.n_rows, "nnz": segment.nnz}
-        write_json(aside / _RECEIPT, {**facts, "crc32c": {name: crc32c_of_bytes(part) for name, part in parts.items()}})
-    return segment
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, part in parts.items():
+        np.save(folder / f"{name}.npy", part)
+    crcs = {name: crc32c_of_bytes(np.ascontiguousarray(part)) for name, part in parts.items()}
+    facts = {"first_row": first_row, "n_rows": rows.n_rows, "nnz": rows.nnz, "crc32c": crcs}
+    write_json(folder / _RECEIPT, facts)
+    return Segment(folder, first_row, rows.n_rows, n_features, rows.nnz)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +166,6 @@ def _segments_to_keep(source: RowReader, folder: Path, nnz_per_segment: int) -> 
         plan = asdict(_Plan(source.fingerprint, source.n_samples, source.n_features, nnz_per_segment))
     kept: list[Segment] = []
     if plan is not None and _read_json(folder / _PLAN) == plan:
-        remove_leftovers(folder)
         while (segment := _valid_segment(folder, kept, source.n_features)) is not None:
             kept.append(segment)
         return kept
@@ -175,8 +182,10 @@ def _valid_segment(folder: Path, before: list[Segment], n_features: int) -> Segm
     if receipt is None or receipt["first_row"] != (before[-1].first_row + before[-1].n_rows if before else 0):
         return None
     for name, crc in receipt["crc32c"].items():
-        whole = NpyFile(path / f"{name}.npy")
-        if crc32c_of_bytes(whole.read(0, whole.n_rows)) != crc:
+        try:
+            if crc32c_of_bytes(NpyFile(path / f"{name}.npy").read_all()) != crc:
+                return None
+        except CorruptStoreError:
             return None
     return Segment(path, receipt["first_row"], receipt["n_rows"], n_features, receipt["nnz"])
 

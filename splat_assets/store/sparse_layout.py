@@ -1,4 +1,4 @@
-"""The Zarr v3 group of the sparse store, laid out as AnnData writes it, and the writer of its one-dimensional arrays.
+"""The Zarr v3 group of the sparse store, laid out as AnnData writes it.
 
     X                   csc_matrix: indices (sample ids), data, indptr      one feature is one range
     layers/by_sample    csr_matrix: indices (feature ids), data, indptr     one sample is one range
@@ -21,6 +21,7 @@ import zarr
 from zarr.errors import ZarrUserWarning
 
 from splat_assets.errors import InputError
+from splat_assets.store.shard_writers import ArrayWriter, PlainShardWriter, ZarrShardWriter
 
 FORMAT_VERSION = 1
 ATTRIBUTES = "splat"
@@ -86,40 +87,6 @@ def accepting_pcodec() -> Iterator[None]:
         yield
 
 
-class ShardedWriter:
-    """Appends to a one-dimensional array of known length, a whole shard at a time; close() it when all is appended."""
-
-    def __init__(self, array: zarr.Array[Any]) -> None:
-        """Start at element 0 of array."""
-        shards = array.shards
-        self._array = array
-        self._buffer = np.empty(min(shards[0] if shards else 1, max(array.shape[0], 1)), dtype=array.dtype)
-        self._filled = 0
-        self._written = 0
-
-    def append(self, values: npt.NDArray[Any]) -> None:
-        """Add values after those appended so far."""
-        while values.size:
-            taken = min(values.size, self._buffer.size - self._filled)
-            self._buffer[self._filled : self._filled + taken] = values[:taken]
-            self._filled += taken
-            values = values[taken:]
-            if self._filled == self._buffer.size:
-                self._flush()
-
-    def _flush(self) -> None:
-        if self._filled:
-            self._array[self._written : self._written + self._filled] = self._buffer[: self._filled]
-            self._written += self._filled
-            self._filled = 0
-
-    def close(self) -> None:
-        """Write what is left; ValueError when fewer elements were appended than the array has."""
-        self._flush()
-        if self._written != self._array.shape[0]:
-            raise ValueError(f"{self._array.path}: {self._written} of {self._array.shape[0]} elements were appended")
-
-
 class SparseLayout:
     """A new, empty sparse store at a path: the groups are there, arrays are made as their lengths become known."""
 
@@ -154,17 +121,18 @@ class SparseLayout:
 
     def array(
         self, name: str, n_elements: int, dtype: npt.DTypeLike, dimension: str, packed: bool = False
-    ) -> ShardedWriter:
+    ) -> ArrayWriter:
         """A writer for a new array; packed arrays are compressed in the compact profile."""
         inner, shard = self._chunking.of(n_elements)
+        compressed = packed and self._profile == "compact"
         with accepting_pcodec():
             made = self._root.create_array(
                 name, shape=(n_elements,), dtype=dtype, chunks=(inner,), shards=(shard,), filters=None, compressors=None,
-                serializer=_serializer(packed and self._profile == "compact"), fill_value=0,
+                serializer=_pcodec() if compressed else "auto", fill_value=0,
                 dimension_names=[dimension], config={"write_empty_chunks": True},
             )  # fmt: skip
         made.attrs.put({"encoding-type": "array", "encoding-version": "0.2.0"})
-        return ShardedWriter(made)
+        return ZarrShardWriter(made) if compressed else PlainShardWriter(made, self._path / name)
 
     def whole(self, name: str, values: npt.NDArray[Any], dimension: str) -> None:
         """A new array with these values."""
@@ -190,9 +158,7 @@ class SparseLayout:
             zarr.consolidate_metadata(self._root.store)
 
 
-def _serializer(compressed: bool) -> Any:
-    if not compressed:
-        return "auto"
+def _pcodec() -> Any:
     from zarr.codecs.numcodecs import PCodec
 
     return PCodec()

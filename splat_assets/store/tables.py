@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import CorruptStoreError, LayoutError
 from splat_assets.store.files import replacing_file
 
@@ -21,7 +22,7 @@ _ROW_GROUP_ROWS = 122_880
 def write_table(path: Path, frame: pl.DataFrame, facts: dict[str, Any] | None = None) -> None:
     """Write frame to path atomically, with its facts (anything JSON can say, no NaN) in the file's metadata."""
     text = json.dumps(facts or {}, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    with replacing_file(path) as aside:
+    with explaining_write_errors("a table", path.parent), replacing_file(path) as aside:
         frame.write_parquet(
             aside,
             compression="zstd",
@@ -36,7 +37,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame
     """The whole table, or some columns; LayoutError when there is none, CorruptStoreError when it cannot be read."""
     _must_exist(path)
     try:
-        return pl.read_parquet(path, columns=list(columns) if columns is not None else None)
+        return pl.read_parquet(path, columns=list(columns) if columns is not None else None, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise CorruptStoreError(f"{path} cannot be read as a table: {error}; make it again") from error
 
