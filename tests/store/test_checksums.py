@@ -1,0 +1,23 @@
+import google_crc32c
+import numpy as np
+
+from splat_assets.store.checksums import crc32c_of, crc32c_of_bytes, crc32c_of_ranges
+
+
+def test_a_checksum_covers_the_bytes_of_ids_then_values() -> None:
+    ids, values = np.array([1, 5], np.int32), np.array([0.5, 2.0], np.float32)
+
+    assert crc32c_of(ids, values) == google_crc32c.value(ids.tobytes() + values.tobytes())
+
+
+def test_every_range_has_its_own_checksum_and_an_empty_one_is_zero() -> None:
+    ids, values = np.array([1, 5, 2], np.uint16), np.array([0.5, 2.0, 1.0], np.float32)
+
+    found = crc32c_of_ranges(np.array([0, 2, 2, 3]), ids, values)
+
+    assert found.dtype == np.uint32
+    assert found.tolist() == [crc32c_of(ids[:2], values[:2]), 0, crc32c_of(ids[2:], values[2:])]
+
+
+def test_parts_are_checked_as_one() -> None:
+    assert crc32c_of_bytes(np.frombuffer(b"ab", np.uint8), np.frombuffer(b"c", np.uint8)) == google_crc32c.value(b"abc")
