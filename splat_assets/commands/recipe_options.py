@@ -35,7 +35,8 @@ def take_recipe(options: dict[str, Any], defaults: SaeRecipe | None = None) -> S
 
     `--l1-coeff` alone means the guide's relu_l1, `--k` alone batch_topk; InputError when they contradict the architecture.
     """
-    given = {name[4:]: options.pop(name) for name in [n for n in options if n.startswith("sae_")]}
+    names = [field.name for field in dataclasses.fields(SaeRecipe)]
+    given = {name: options.pop(f"sae_{name}") for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     implied = {_ONLY_FOR[name] for name in given if name in _ONLY_FOR}
     architecture = given.get("architecture")
