@@ -41,7 +41,6 @@ def _make(run: Run, progress: Progress) -> Made:
         base,
         sae_path_of(run),
         per_token=per_token,
-        batch_size=recipe.batch_size,
         embeddings=recipe.embeddings,
         progress=progress,
     )

@@ -80,7 +80,7 @@ def generate_activations(
     shards = shards_of(items, shard_items, hook.per_token)
     encode(
         output_dir, items, opened.vocabulary, opened.contexts, shards, base, sae_checkpoint,
-        per_token=hook.per_token, batch_size=batch_size, embeddings=embeddings, runner=runner, progress=progress,
+        per_token=hook.per_token, embeddings=embeddings, runner=runner, progress=progress,
     )  # fmt: skip
     raw = RawActivations(output_dir, n_samples=shards[-1].last_sample)
     shutil.rmtree(cache)

@@ -1,7 +1,7 @@
 """Base activations in, sparse rows out: the SAE run over every sample, one shard at a time, each with a receipt.
 
-Only one block of `batch_size` samples is ever dense. Sample metadata and, if wanted, the SAE's input, its reconstruction and
-the base model's logits are written beside the rows.
+Only a band of features of a block of samples is ever dense. Sample metadata and, if wanted, the SAE's input, its
+reconstruction and the base model's logits are written beside the rows.
 """
 
 import shutil
@@ -30,7 +30,6 @@ from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import SampleFeatures
 from splat_assets.store.raw import RawActivations, shard_is_valid, shard_name, write_shard
-from splat_assets.store.row_blocks import joined
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ class EncodeSettings:
     target: Path
     sae: Path
     base_folder: Path
-    batch_size: int
     embeddings: bool
     inputs: dict[str, str]
 
@@ -80,7 +78,6 @@ def encode(
     sae: Path,
     *,
     per_token: bool,
-    batch_size: int,
     embeddings: bool,
     runner: ShardRunner | None = None,
     progress: Progress | None = None,
@@ -97,7 +94,7 @@ def encode(
     vocabulary.save(target / VOCABULARY_FILE)
     contexts.save(target / CONTEXTS_FILE)
 
-    settings = EncodeSettings(target, sae, base.folder, batch_size, embeddings, inputs)
+    settings = EncodeSettings(target, sae, base.folder, embeddings, inputs)
     specs = (EncodeSpec(settings, shard, *_samples_of(items, contexts, shard, per_token)) for shard in todo)
     with (progress or SilentProgress()).task("SAE activations", base.values.shape[0], "samples") as task:
         task.advance(sum(shard.n_samples for shard in shards if shard not in todo))
@@ -109,19 +106,18 @@ def encode_shard(spec: EncodeSpec) -> int:
     """Encode one shard and write it; returns its number of samples."""
     settings, shard = spec.settings, spec.shard
     sae = _sae(settings.sae)
-    values = np.load(settings.base_folder / VALUES_FILE, mmap_mode="r")[shard.first_sample : shard.last_sample]
-    blocks = [np.array(values[at : at + settings.batch_size]) for at in _steps(values, settings.batch_size)]
-    encoded = [sae.encode_rows(block) for block in blocks]
+    x = np.array(np.load(settings.base_folder / VALUES_FILE, mmap_mode="r")[shard.first_sample : shard.last_sample])
+    rows = sae.encode_rows(x)
     embeddings = {}
     if settings.embeddings:
         logits = np.load(settings.base_folder / LOGITS_FILE, mmap_mode="r")
         embeddings = {
-            "sae_input": np.concatenate(blocks),
-            "sae_recon": np.concatenate([sae.decode_rows(rows) for rows in encoded]),
+            "sae_input": x,
+            "sae_recon": sae.decode_rows(rows),
             "model_logits": np.ascontiguousarray(logits[spec.items_of_samples]),
         }
     folder = shard_folder(settings.target, shard)
-    write_shard(folder, joined(encoded), spec.samples, embeddings, sae.d_sae, settings.inputs)
+    write_shard(folder, rows, spec.samples, embeddings, sae.d_sae, settings.inputs)
     return shard.n_samples
 
 
@@ -175,10 +171,6 @@ def _samples_of(
     chosen = np.arange(shard.first_item, shard.last_item, dtype=np.int64)
     of_samples = np.repeat(chosen, items.n_tokens()[chosen]) if per_token else chosen
     return sample_table(items, contexts, shard.first_item, shard.last_item, per_token), of_samples
-
-
-def _steps(values: npt.NDArray[np.float32], size: int) -> range:
-    return range(0, len(values), size)
 
 
 def _remove_foreign_shards(target: Path, n_shards: int) -> None:

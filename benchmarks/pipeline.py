@@ -1,0 +1,147 @@
+"""Time encode and store at full width, against the bare encoder product: `python benchmarks/pipeline.py`.
+
+Synthetic base activations (width 512) go through an SAE of 24,576 features with 64 active, shard by shard, and into the sparse
+store. Every figure is of this run: the bare product is the same blocks through the same weights, nothing else. The seed is
+fixed; ratios travel between machines, seconds do not.
+"""
+
+import resource
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from splat_assets.compute.encode import encode
+from splat_assets.compute.harvest import LOGITS_FILE, VALUES_FILE, BaseActivations, shards_of
+from splat_assets.compute.items import BUILD, Items
+from splat_assets.data.builds import Builds
+from splat_assets.sae import Sae, save_sae
+from splat_assets.store.merge import write_sparse_store
+from splat_assets.store.raw import RawActivations
+from splat_assets.store.sparse import SparseReader
+from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
+
+_N_OUTPUTS = 1
+
+
+@click.command()
+@click.option("--n-samples", default=200_000, show_default=True)
+@click.option("--d-in", default=512, show_default=True)
+@click.option("--d-sae", default=24_576, show_default=True)
+@click.option("--n-active", default=64, show_default=True)
+@click.option("--block-rows", default=4_096, show_default=True)
+@click.option("--shard-items", default=32_768, show_default=True)
+@click.option("--profile", type=click.Choice(["raw", "compact"]), default="raw", show_default=True)
+@click.option("--folder", type=click.Path(path_type=Path), help="Where the files go; a temporary folder if left out.")
+def main(
+    n_samples: int,
+    d_in: int,
+    d_sae: int,
+    n_active: int,
+    block_rows: int,
+    shard_items: int,
+    profile: str,
+    folder: Path | None,
+) -> None:
+    """Print rows a second of each step, their share of the bare product, bytes per activation and peak memory."""
+    scratch = Path(tempfile.mkdtemp(dir=folder))
+    try:
+        base = _base_activations(scratch / "base", n_samples, d_in)
+        sae = _random_sae(d_in, d_sae, n_active, np.array(base.values[:2_048]))
+        save_sae(sae, scratch / "sae")
+        bare = _bare_product_seconds(sae, base, block_rows)
+        items, contexts, vocabulary = _items(n_samples)
+        began = time.monotonic()
+        encode(
+            scratch / "raw", items, vocabulary, contexts, shards_of(items, shard_items, per_token=False), base,
+            scratch / "sae", per_token=False, embeddings=False,
+        )  # fmt: skip
+        encoded = time.monotonic() - began
+        began = time.monotonic()
+        written = write_sparse_store(RawActivations(scratch / "raw"), scratch / "activations.zarr", profile)
+        stored = time.monotonic() - began
+        SparseReader(scratch / "activations.zarr").read(0)
+    finally:
+        shutil.rmtree(scratch)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    click.echo(
+        f"{n_samples:,} x {d_sae:,}, width {d_in}, {written.nnz / n_samples:.1f} active, {torch.get_num_threads()} threads"
+    )
+    click.echo("| step | seconds | rows/s | share of the bare product's rate |")
+    click.echo("|---|---|---|---|")
+    for name, seconds in (
+        ("bare encoder product", bare),
+        ("encode to sparse shards", encoded),
+        (f"merge into the store ({profile})", stored),
+        ("encode + store", encoded + stored),
+    ):
+        click.echo(f"| {name} | {seconds:.1f} | {n_samples / seconds:,.0f} | {bare / seconds:.2f} |")
+    click.echo(
+        f"bytes per activation: {written.size_bytes / written.nnz:.2f} (both orientations), peak memory {peak / 1e9:.2f} GB"
+    )
+
+
+def _base_activations(folder: Path, n_samples: int, d_in: int) -> BaseActivations:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    values = np.lib.format.open_memmap(folder / VALUES_FILE, mode="w+", dtype=np.float32, shape=(n_samples, d_in))
+    for start in range(0, n_samples, 16_384):
+        block = values[start : start + 16_384]
+        block[:] = rng.standard_normal(block.shape, dtype=np.float32)
+    values.flush()
+    np.lib.format.open_memmap(folder / LOGITS_FILE, mode="w+", dtype=np.float32, shape=(n_samples, _N_OUTPUTS)).flush()
+    return BaseActivations(
+        folder, "synthetic", np.load(folder / VALUES_FILE, mmap_mode="r"), np.load(folder / LOGITS_FILE, mmap_mode="r")
+    )
+
+
+def _random_sae(d_in: int, d_sae: int, n_active: int, rows: np.ndarray) -> Sae:
+    """Random directions, with the one threshold that lets n_active features fire on a row."""
+    generator = torch.Generator().manual_seed(0)
+    decoder = torch.nn.functional.normalize(torch.randn(d_sae, d_in, generator=generator), dim=1)
+    products = torch.from_numpy(rows) @ decoder.T
+    threshold = float(products.flatten().kthvalue(products.numel() - n_active * len(rows)).values)
+    return Sae(
+        architecture="jumprelu",
+        encoder=decoder,
+        b_enc=torch.zeros(d_sae),
+        W_dec=decoder,
+        b_dec=torch.zeros(d_in),
+        threshold=torch.full((d_sae,), threshold),
+    )
+
+
+def _bare_product_seconds(sae: Sae, base: BaseActivations, block_rows: int) -> float:
+    """The encoder's matrix product over all rows in the same blocks, into one buffer."""
+    n_samples = base.values.shape[0]
+    out = torch.empty(block_rows, sae.d_sae)
+    blocks = [
+        torch.from_numpy(np.array(base.values[at : at + block_rows]))
+        for at in range(0, min(n_samples, 20_480), block_rows)
+    ]
+    torch.mm(blocks[0], sae.encoder.T, out=out[: len(blocks[0])])
+    began = time.monotonic()
+    for block in blocks:
+        torch.mm(block, sae.encoder.T, out=out[: len(block)])
+    return (time.monotonic() - began) * n_samples / sum(len(block) for block in blocks)
+
+
+def _items(n_samples: int) -> tuple[Items, Contexts, Vocabulary]:
+    """Builds of one token each: the step under test does not look at them."""
+    builds = Builds(
+        tokens=np.zeros(n_samples, dtype=np.int32),
+        offsets=np.arange(n_samples + 1, dtype=np.int64),
+        weapons=np.zeros(n_samples, dtype=np.int32),
+        split=np.zeros(n_samples, dtype=np.uint8),
+        source_row=np.arange(n_samples, dtype=np.int64),
+    )
+    vocabulary = Vocabulary((Token(0, "token", "token"), Token(1, "<PAD>", "<PAD>")), pad_id=1, null_id=None)
+    return Items(builds, np.full(n_samples, BUILD, dtype=np.uint8)), Contexts((Context(0, "w", "w"),)), vocabulary
+
+
+if __name__ == "__main__":
+    main()
