@@ -16,7 +16,8 @@ _U64 = np.uint64
 def split_builds(builds: Builds, seed: int, validation: float = 0.1, test: float = 0.1) -> Builds:
     """The same builds with `split` set; shares are expected shares of the groups.
 
-    In small datasets at least one group trains, and from three groups on every share above 0 gets at least one. Raises InputError for shares that leave nothing to train on.
+    In small datasets at least one group trains, and from three groups on every share above 0 gets at least one. Raises
+    InputError for shares that leave nothing to train on.
     """
     if not (validation >= 0 and test >= 0 and validation + test < 1):
         raise InputError(f"split shares must be at least 0 and below 1 together: validation {validation}, test {test}")
@@ -30,7 +31,7 @@ def split_builds(builds: Builds, seed: int, validation: float = 0.1, test: float
 
 def group_hashes(builds: Builds, seed: int) -> npt.NDArray[np.uint64]:
     """uint64, shape (n,): a seeded hash of each build's weapon and token set, whatever the order of its tokens."""
-    salt = _mixed(np.array([seed], dtype=np.int64).astype(_U64))[0]
+    salt = _mixed(np.array([seed % 2**64], dtype=_U64))[0]
     hashed = _mixed(builds.tokens.astype(_U64) ^ salt)
     if not builds.n_builds:
         return np.empty(0, dtype=_U64)

@@ -1,0 +1,161 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from splat_assets.data.statink import OUTPUTS, PLAYERS, ingest_statink
+from splat_assets.data.statink_cells import Fate
+from splat_assets.data.tokenised import read_tokenised
+from splat_assets.domain.tokens import tokens_of_ap
+from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
+from splat_assets.errors import InputError
+from tests.data.statink_files import gear, write_battles
+
+SMALL = gear("sshooter", swim_speed_up=1.3, comeback=True)
+FULL = gear("52gal", swim_speed_up=5.7)
+OVER = gear("52gal", swim_speed_up=6.0)
+DOUBLED = gear("bold", ability_doubler=True, swim_speed_up=1.9, run_speed_up=1.9, ink_saver_main=1.8)
+BROKEN = ("sshooter", '{"swim_speed_up":')
+NO_WEAPON = gear("squeegee", swim_speed_up=0.3)
+BLANK_WEAPON = gear("", swim_speed_up=0.3)
+EIGHT = [SMALL, FULL, OVER, DOUBLED, BROKEN, NO_WEAPON, BLANK_WEAPON, gear("bold", comeback=True, tenacity=True)]
+
+
+def test_every_gear_set_has_one_fate(tmp_path: Path) -> None:
+    files = [write_battles(tmp_path / "a.csv.gz", EIGHT, [SMALL]), write_battles(tmp_path / "b.csv", [FULL, FULL])]
+
+    report = ingest_statink(files, tmp_path / "out")
+
+    assert report.fates == {
+        Fate.KEPT_FULL: 3,
+        Fate.KEPT_UNDER_57: 2,
+        Fate.KEPT_OVER_57: 1,
+        Fate.DROPPED_UNDER_57: 0,
+        Fate.DROPPED_OVER_57: 1,
+        Fate.DROPPED_ILLEGAL: 1,
+        Fate.UNKNOWN_WEAPON: 2,
+        Fate.UNPARSEABLE: 1,
+        Fate.EMPTY: 13,
+    }
+    assert sum(report.fates.values()) == len(PLAYERS) * report.n_battles == 24
+    assert (report.n_kept, report.n_distinct, report.n_weapons) == (6, 3, 3)
+    assert report.unknown_weapons == {"squeegee": 1, "": 1}
+    assert report.problems[0].startswith("a.csv.gz, row 1, B1: not JSON")
+    for file in report.files:
+        assert sum(file.fates.values()) == len(PLAYERS) * file.n_battles
+
+
+def test_the_report_on_disk_says_the_same(tmp_path: Path) -> None:
+    report = ingest_statink([write_battles(tmp_path / "a.csv", EIGHT)], tmp_path / "out")
+
+    written = json.loads((tmp_path / "out" / "ingest_report.json").read_text())
+
+    assert written == json.loads(json.dumps(report.as_json()))
+    assert (written["n_battles"], written["n_gear_sets"], written["n_kept"]) == (1, 8, 3)
+    assert sum(written["fates"].values()) == written["n_gear_sets"]
+    assert written["files"][0]["name"] == "a.csv"
+
+
+def test_builds_keep_the_order_of_files_rows_and_players(tmp_path: Path) -> None:
+    files = [
+        write_battles(tmp_path / "b.csv", [SMALL, FULL], [("", ""), DOUBLED]),
+        write_battles(tmp_path / "a.csv", [("", ""), SMALL]),
+    ]
+    ingest_statink(files, tmp_path / "out")
+
+    vocabulary = read_vocabulary(tmp_path / "out" / "vocab.json")
+    contexts = read_contexts(tmp_path / "out" / "weapon_vocab.json")
+    builds = read_tokenised(tmp_path / "out" / "tokenized_data.csv", vocabulary, contexts)
+
+    names = [{vocabulary.tokens[token].name for token in builds.tokens_of(i)} for i in range(builds.n_builds)]
+    small = set(tokens_of_ap({"swim_speed_up": 13, "comeback": 10}))
+    assert names[0] == names[3] == small
+    assert names[1] == set(tokens_of_ap({"swim_speed_up": 57}))
+    assert [contexts.items[weapon].key for weapon in builds.weapons] == [
+        "weapon_id_40",
+        "weapon_id_50",
+        "weapon_id_0",
+        "weapon_id_40",
+    ]
+
+
+def test_the_least_ap_moves_sets_from_kept_to_dropped(tmp_path: Path) -> None:
+    report = ingest_statink([write_battles(tmp_path / "a.csv", EIGHT)], tmp_path / "out", min_ap=57)
+
+    assert report.fates[Fate.DROPPED_UNDER_57] == 1
+    assert report.fates[Fate.KEPT_UNDER_57] == 0
+    assert (report.n_kept, report.min_ap) == (2, 57)
+
+
+def test_an_earlier_result_is_replaced_and_the_same_bytes_come_back(tmp_path: Path) -> None:
+    files = [write_battles(tmp_path / "a.csv", EIGHT)]
+    ingest_statink(files, tmp_path / "out")
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in OUTPUTS}
+
+    ingest_statink(files, tmp_path / "out")
+
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_nothing_is_written_when_nothing_can_be_kept(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no gear set of .*a\.csv can be kept: 1 dropped_over_57, 7 empty"):
+        ingest_statink([write_battles(tmp_path / "a.csv", [OVER])], tmp_path / "out")
+    with pytest.raises(InputError, match="there are no battles"):
+        ingest_statink([write_battles(tmp_path / "b.csv")], tmp_path / "out")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
+
+
+def test_what_is_no_export_is_refused_by_name(tmp_path: Path) -> None:
+    good = write_battles(tmp_path / "good.csv", EIGHT)
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "cut.csv.gz").write_bytes(write_battles(tmp_path / "whole.csv.gz", EIGHT).read_bytes()[:-20])
+    (tmp_path / "empty.csv").write_bytes(b"")
+
+    for name, said in (
+        ("other.csv", r"other\.csv is no stat\.ink battle export: it lacks 16 of the columns A1-weapon, A1-abilities"),
+        ("cut.csv.gz", r"cannot read the stat\.ink export .*cut\.csv\.gz"),
+        ("empty.csv", r"cannot read the stat\.ink export .*empty\.csv: empty CSV"),
+        ("gone.csv", r"there is no file .*gone\.csv"),
+    ):
+        with pytest.raises(InputError, match=said):
+            ingest_statink([good, tmp_path / name], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_requests_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    good = write_battles(tmp_path / "good.csv", EIGHT)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+
+    with pytest.raises(InputError, match="no stat.ink file was named"):
+        ingest_statink([], tmp_path / "out")
+    with pytest.raises(InputError, match="is listed twice"):
+        ingest_statink([good, tmp_path / "full" / ".." / "good.csv"], tmp_path / "out")
+    with pytest.raises(InputError, match="the least AP must be 0 to 57, not 58"):
+        ingest_statink([good], tmp_path / "out", min_ap=58)
+    with pytest.raises(InputError, match=r"full holds other files \(thesis\.txt\)"):
+        ingest_statink([good], tmp_path / "full")
+    with pytest.raises(InputError, match="is a file; name a folder"):
+        ingest_statink([good], good)
+    assert (tmp_path / "full" / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_nine_real_days_are_accounted_for(shared_dir: Path, tmp_path: Path) -> None:
+    files = sorted((shared_dir / "data" / "statink").glob("*.csv.gz"))
+
+    report = ingest_statink(files, tmp_path / "out")
+
+    assert report.n_battles == 32_658
+    assert {fate: n for fate, n in report.fates.items() if n} == {
+        Fate.KEPT_FULL: 41_420,
+        Fate.KEPT_UNDER_57: 32_262,
+        Fate.KEPT_OVER_57: 265,
+        Fate.DROPPED_OVER_57: 5_317,
+        Fate.EMPTY: 182_000,
+    }
+    assert sum(report.fates.values()) == 8 * 32_658
+    vocabulary = read_vocabulary(tmp_path / "out" / "vocab.json")
+    contexts = read_contexts(tmp_path / "out" / "weapon_vocab.json")
+    assert read_tokenised(tmp_path / "out" / "tokenized_data.csv", vocabulary, contexts).n_builds == report.n_kept
