@@ -70,6 +70,15 @@ def test_writing_again_replaces_and_gives_the_same_bytes(tmp_path: Path) -> None
     assert NeuronActsReader(target).n_features == 6
 
 
+def test_more_files_than_are_flushed_one_by_one_read_back(tmp_path: Path) -> None:
+    dense = sparse_random(5, 400, 0.5)
+
+    reader = NeuronActsReader(written(dense, tmp_path))
+
+    for feature_id in range(400):
+        np.testing.assert_array_equal(reader.read(feature_id).values, dense[:, feature_id][dense[:, feature_id] > 0])
+
+
 def test_a_folder_without_metadata_says_what_is_assumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     dense = np.array([[0, 2, 0], [0.5, 0, 0], [0, 0, 0]], dtype=np.float32)
     target = written(dense, tmp_path)
