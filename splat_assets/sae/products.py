@@ -16,6 +16,7 @@ from splat_assets.sae.kernels import compiled, compiled_with_sums, in_parallel, 
 _BAND_FEATURES = 512
 _BAND_DIMENSIONS = 64
 _SCAN_BLOCK = 64
+_SEVERAL = 4
 Floats = npt.NDArray[np.float32]
 
 
@@ -49,9 +50,11 @@ def _collect(
 ) -> int:
     """Features start..stop - 1 of products (features, rows): where products + bias > lower. Returns how many there are.
 
-    Past the end of rows and values it only counts, so that the caller can come back with more room.
+    Past the end of rows and values it only counts, so that the caller can come back with more room. Blocks of a fixed length
+    without anything above are passed over with vector compares; a block with several is written without branches.
     """
     n_rows = products.shape[1]
+    whole = n_rows // _SCAN_BLOCK * _SCAN_BLOCK
     room = rows.size
     found = 0
     for feature in range(start, stop):
@@ -59,22 +62,35 @@ def _collect(
         shift = bias[feature]
         least = lower[feature]
         row = products[feature]
-        for first in range(0, n_rows, _SCAN_BLOCK):
-            last = min(first + _SCAN_BLOCK, n_rows)
-            above = 0
-            for i in range(first, last):
-                above += row[i] + shift > least
+        for first in range(0, whole, _SCAN_BLOCK):
+            block = row[first : first + _SCAN_BLOCK]
+            above: Any = np.int32(0)
+            for i in range(_SCAN_BLOCK):
+                above = np.int32(above + np.int32(block[i] + shift > least))
             if above == 0:
                 continue
-            if found + above > room:
+            if found + _SCAN_BLOCK > room:
                 found += above
-                continue
-            for i in range(first, last):
-                value = row[i] + shift
-                if value > least:
+            elif above < _SEVERAL:
+                for i in range(_SCAN_BLOCK):
+                    value = block[i] + shift
+                    if value > least:
+                        rows[found] = first + i
+                        values[found] = value
+                        found += 1
+            else:
+                for i in range(_SCAN_BLOCK):
+                    value = block[i] + shift
+                    rows[found] = first + i
+                    values[found] = value
+                    found += value > least
+        for i in range(whole, n_rows):
+            value = row[i] + shift
+            if value > least:
+                if found < room:
                     rows[found] = i
                     values[found] = value
-                    found += 1
+                found += 1
         counts[feature] = found - before
     return found
 
@@ -82,16 +98,22 @@ def _collect(
 class _Part:
     """The growing buffers of one thread."""
 
-    def __init__(self, room: int) -> None:
-        self.rows: npt.NDArray[np.int32] = np.empty(room, dtype=np.int32)
-        self.values: Floats = np.empty(room, dtype=np.float32)
+    def __init__(self) -> None:
+        self._make_room(1 << 14)
 
-    def collect(self, products: Floats, bias: Floats, lower: Floats, start: int, stop: int, counts: Any) -> Any:
-        found = _collect(products, bias, lower, start, stop, counts, self.rows, self.values)
-        if found > self.rows.size:
-            self.__init__(found + found // 4)  # type: ignore[misc]
-            found = _collect(products, bias, lower, start, stop, counts, self.rows, self.values)
-        return self.rows[:found].copy(), self.values[:found].copy()
+    def _make_room(self, room: int) -> None:
+        self._rows: npt.NDArray[np.int32] = np.empty(room, dtype=np.int32)
+        self._values: Floats = np.empty(room, dtype=np.float32)
+
+    def collect(
+        self, products: Floats, bias: Floats, lower: Floats, counts: npt.NDArray[np.int64], start: int, stop: int
+    ) -> tuple[npt.NDArray[np.int32], Floats]:
+        """Rows and values of features start..stop - 1, and counts set for them."""
+        found = _collect(products, bias, lower, start, stop, counts, self._rows, self._values)
+        if found + _SCAN_BLOCK > self._rows.size:
+            self._make_room(found + found // 4 + _SCAN_BLOCK)
+            found = _collect(products, bias, lower, start, stop, counts, self._rows, self._values)
+        return self._rows[:found].copy(), self._values[:found].copy()
 
 
 def collect_above(x: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor, lower: Floats) -> FeatureLists:
@@ -101,7 +123,7 @@ def collect_above(x: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor, lo
     """
     n_features, n_rows = encoder.shape[0], x.shape[0]
     counts = np.zeros(n_features, dtype=np.int64)
-    parts = [_Part(1 << 14) for _ in range(n_threads())]
+    parts = [_Part() for _ in range(n_threads())]
     found: list[tuple[npt.NDArray[np.int32], Floats]] = []
     band = torch.empty((min(_BAND_FEATURES, n_features), n_rows), dtype=torch.float32)
     transposed = x.t()
@@ -110,9 +132,9 @@ def collect_above(x: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor, lo
         last = min(first + _BAND_FEATURES, n_features)
         products = band[: last - first]
         torch.mm(encoder[first:last], transposed, out=products)
-        shared = (products.numpy(), shift[first:last], lower[first:last])
+        shared = (products.numpy(), shift[first:last], lower[first:last], counts[first:last])
         jobs = [
-            (part, *shared, start, stop, counts[first:last])
+            (part, *shared, start, stop)
             for part, (start, stop) in zip(parts, ranges(last - first, len(parts)), strict=False)
         ]
         found += in_parallel(_Part.collect, jobs)

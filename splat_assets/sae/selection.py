@@ -11,8 +11,8 @@ from splat_assets.sae.kernels import compiled
 from splat_assets.sae.products import FeatureLists, Floats, collect_above
 
 _SAMPLED_ROWS = 64
-_HINT_MARGIN = np.float32(0.95)
-_ROOM_FACTORS = (1.3, 3.0, 12.0)
+_HINT_MARGIN = np.float32(0.9)
+_ROOM_FACTORS = (2.0, 8.0)
 
 
 @dataclass(frozen=True, slots=True)

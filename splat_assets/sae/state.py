@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from splat_assets.sae.inputs import InputStatistics
+from splat_assets.sae.products import Floats, collect_above, subtract_decoded
 from splat_assets.sae.recipe import SaeRecipe
+from splat_assets.sae.selection import select_largest
 
 PARAMETERS = ("encoder", "b_enc", "decoder", "b_dec")
 
@@ -67,17 +69,36 @@ def initial_decoder(d_sae: int, d_in: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(drawn)
 
 
-def initial_state(recipe: SaeRecipe, d_in: int, statistics: InputStatistics) -> TrainingState:
-    """The state before the first step: encoder = decoder, b_enc = 0, b_dec = the mean of the training rows."""
-    decoder = initial_decoder(recipe.width(d_in), d_in, recipe.seed)
+def initial_state(recipe: SaeRecipe, statistics: InputStatistics, sample: Floats) -> TrainingState:
+    """The state before the first step: encoder along the decoder, b_enc = 0, b_dec = the mean of the training rows.
+
+    sample: some training rows, unscaled, shape (n, d_in). They set the one factor between decoder and encoder: that at which
+    the first reconstruction has the least error. Without it an untrained wide dictionary overshoots several times over.
+    """
+    decoder = initial_decoder(recipe.width(sample.shape[1]), sample.shape[1], recipe.seed)
+    b_dec = torch.from_numpy((statistics.mean * statistics.scale).astype(np.float32))
+    centred = torch.from_numpy(sample * np.float32(statistics.scale)) - b_dec
     tensors = {
-        "encoder": decoder.clone(),
+        "encoder": decoder * _least_error_factor(recipe, centred, decoder),
         "b_enc": torch.zeros(decoder.shape[0]),
-        "decoder": decoder.clone(),
-        "b_dec": torch.from_numpy((statistics.mean * statistics.scale).astype(np.float32)),
+        "decoder": decoder,
+        "b_dec": b_dec,
         "silent_for": torch.zeros(decoder.shape[0], dtype=torch.int64),
     }
     for name in PARAMETERS:
         tensors[f"{name}.mean"] = torch.zeros_like(tensors[name])
         tensors[f"{name}.square"] = torch.zeros_like(tensors[name])
     return TrainingState.of_tensors(tensors, step=0)
+
+
+def _least_error_factor(recipe: SaeRecipe, centred: torch.Tensor, decoder: torch.Tensor) -> float:
+    """The a that minimises ||x - a * decoded(x)||^2 over the sample; 1 where nothing is active."""
+    bias = torch.zeros(decoder.shape[0])
+    if recipe.architecture == "batch_topk":
+        lists = select_largest(centred, decoder, bias, recipe.k * centred.shape[0]).lists
+    else:
+        lists = collect_above(centred, decoder, bias, np.zeros(decoder.shape[0], dtype=np.float32))
+    decoded = torch.zeros_like(centred)
+    subtract_decoded(decoded, lists, decoder)
+    square = float(decoded.double().square().sum())
+    return -float((decoded.double() * centred).sum()) / square if square > 0 else 1.0

@@ -34,6 +34,7 @@ from splat_assets.store.files import replacing_file, sha256_of_json
 
 METRICS_NAME = "metrics.parquet"
 _CHECKPOINT_SHARE = 0.05
+_INITIAL_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def train_sae(
     if summary is not None:
         return TrainedSae(load_sae(save_dir), save_dir / METRICS_NAME, summary)
     training = _Training(activations, train_rows, held_out_rows, recipe, statistics, device, step)
-    progressed = checkpoints.restore() or Progressed(initial_state(recipe, activations.shape[1], statistics))
+    progressed = checkpoints.restore() or Progressed(training.initial_state())
     progressed.state = progressed.state.to(device)
     with (progress or SilentProgress()).task("train SAE", training.schedule.n_steps, "steps") as task:
         training.run(progressed, checkpoints, task)
@@ -116,6 +117,7 @@ class _Training:
     ) -> None:
         self.schedule = Schedule(recipe, train_rows.size)
         self._activations = activations
+        self._train_rows = train_rows
         self._recipe = recipe
         self._statistics = statistics
         self._device = device
@@ -126,6 +128,11 @@ class _Training:
         self._calibration_rows = _spread(held_out_rows, recipe.calibration_rows)
         watched = activations[_spread(held_out_rows, recipe.evaluation_rows)]
         self._monitor = Monitor(recipe, np.asarray(watched, dtype=np.float32) * np.float32(self._scale))
+
+    def initial_state(self) -> TrainingState:
+        """The state before the first step."""
+        sample = self._activations[_spread(self._train_rows, _INITIAL_ROWS)]
+        return initial_state(self._recipe, self._statistics, np.asarray(sample, dtype=np.float32))
 
     def run(self, progressed: Progressed, checkpoints: Checkpoints, task: Task) -> None:
         """Take every step that is left, with metrics and checkpoints on the way."""
