@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test check docs bench format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ lint: $(INSTALLED)
 format: $(INSTALLED)  ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(INSTALLED)  ## write docs/commands.md from --help
+	$(BIN)/python -m splat_assets.commands.reference > docs/commands.md
 
 bench: $(INSTALLED)  ## run the benchmarks; they print ratios and write docs/benchmarks/
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

@@ -4,7 +4,7 @@ from splat_assets.assets.asset import Asset, Check, Fact, Made, Outcome, outputs
 from splat_assets.assets.opened import raw_of, sparse_of, vocabulary_of
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
-from splat_assets.store.guide_batches import ACTIVATIONS, EMBEDDINGS, METADATA, SEAL, write_batches
+from splat_assets.store.guide_batches import ACTIVATIONS, EMBEDDINGS, METADATA, SEAL, VOCABULARY, write_batches
 from splat_assets.store.guide_checks import (
     mismatched_batch_metadata,
     mismatched_batch_rows,
@@ -23,7 +23,7 @@ def _make_batches(run: Run, progress: Progress) -> Made:
     embeddings = {name: raw.embeddings(name) for name in raw.embedding_names}
     batch_rows = run.config.store.batch_rows
     written = write_batches(sparse_of(run), raw.samples(), embeddings, vocabulary_of(run), target, batch_rows, progress)
-    outputs = [target / name for name in (ACTIVATIONS, METADATA, EMBEDDINGS, SEAL)]
+    outputs = [target / name for name in (ACTIVATIONS, METADATA, EMBEDDINGS, VOCABULARY, SEAL)]
     return Made(outputs, {**_shape(raw.n_samples, raw.n_features), "n_batches": written.n_batches})
 
 

@@ -64,7 +64,8 @@ def _train_base(dataset: Path, model: Path, seed: int, progress: Progress) -> No
     from splat_assets.data.splits import split_builds
     from splat_assets.data.tokenised import read_tokenised
     from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
-    from splat_assets.model.train import BaseTrainingRecipe, train_base_model
+    from splat_assets.model.recipe import BaseTrainingRecipe
+    from splat_assets.model.train import train_base_model
 
     vocabulary, contexts = read_vocabulary(dataset / "vocab.json"), read_contexts(dataset / "weapon_vocab.json")
     builds = read_tokenised(dataset / "tokenized_data.csv", vocabulary, contexts)

@@ -29,6 +29,7 @@ ACTIVATIONS = "activations"
 METADATA = "metadata"
 EMBEDDINGS = "embeddings"
 SEAL = "conversion_metadata.json"
+VOCABULARY = "vocabulary.json"
 _FORMAT_VERSION = 1
 _MB = 2**20
 
@@ -98,6 +99,7 @@ def write_batches(
         for name, blocks in sorted((embeddings or {}).items()):
             _write_embedding(blocks, name, batches, source.n_samples, vectors, shown)
         stats = [_stats(batch, source.n_features, activations, metadata) for batch in batches]
+        vocabulary.save(target / VOCABULARY)
         (target / SEAL).unlink(missing_ok=True)
     write_json(target / SEAL, _seal(source, batch_rows, stats))
     sizes = [_size(target / folder) for folder in (ACTIVATIONS, METADATA, EMBEDDINGS)]

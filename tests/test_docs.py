@@ -1,0 +1,59 @@
+"""The documents are held to the code: commands, the picture of the DAG, files that are linked to."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from splat_assets.assets import ASSETS
+from splat_assets.cli import main
+from splat_assets.commands.reference import reference
+
+PROJECT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+
+
+def test_the_command_reference_is_what_help_says_today() -> None:
+    assert (PROJECT / "docs" / "commands.md").read_text() == reference(), "run `make docs`"
+
+
+def test_the_picture_in_the_readme_shows_every_dependency_and_no_other() -> None:
+    drawn = set(re.findall(r"^  (\w+) --> (\w+)$", (PROJECT / "README.md").read_text(), re.MULTILINE))
+
+    assert drawn == {(dep, asset.name) for asset in ASSETS for dep in asset.deps}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(PROJECT).as_posix())
+def test_every_link_within_the_project_leads_somewhere(document: Path) -> None:
+    targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text())
+
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(PROJECT).as_posix())
+def test_every_command_line_names_a_command_and_options_that_exist(document: Path) -> None:
+    wrong = []
+    for line in _command_lines(document.read_text()):
+        command, words = _command(shlex.split(line, comments=True)[1:])
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        given = {word.split("=")[0] for word in words if word.startswith("--")}
+        wrong += [f"{line}: {option}" for option in given - known - {"--help", "--version"}]
+    assert wrong == []
+
+
+def _command_lines(text: str) -> list[str]:
+    """Lines that begin with `splat ` in bash blocks, and inline code that does; continued lines are joined."""
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
+    inline = re.findall(r"`(splat [^`\n]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return [line.strip() for line in [*blocks.splitlines(), *inline] if line.strip().startswith("splat ")]
+
+
+def _command(words: list[str]) -> tuple[click.Command, list[str]]:
+    command: click.Command = main
+    while words and isinstance(command, click.Group) and not words[0].startswith("-"):
+        child = command.get_command(click.Context(command), words[0])
+        assert child is not None, f"there is no command {words[0]!r}"
+        command, words = child, words[1:]
+    return command, words
