@@ -111,3 +111,18 @@ def test_where_there_is_no_room_a_concept_does_not_happen() -> None:
     assert 0.3 < full.mean() < 0.9
     assert not found.planted[full, 1].any()
     assert (found.ap[full].sum(axis=1) == 57).all()
+
+
+@pytest.mark.parametrize("when", [None, Wears(DOUBLER)])
+def test_promised_subs_never_make_a_doubled_build_illegal(when: Wears | None) -> None:
+    """Seven different subs cannot lie on the two pieces beside the doubling one."""
+    seven = dict.fromkeys(STACKABLE[:7], 1)
+    concept = Planted("x", "x", when, 0.7, (Wish(subs=seven),), Wears(STACKABLE[0]))
+
+    found = drawn(6_000, concepts=(concept,))
+
+    doubled = found.main_only[:, list(MAIN_ONLY).index(DOUBLER)]
+    broken = [why_illegal(dict(zip(ABILITIES, row.tolist(), strict=True))) for row in found.ap[doubled]]
+    assert len(broken) > 20
+    assert not any(broken)
+    assert not (found.planted[:, 0] & doubled).any()

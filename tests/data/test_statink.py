@@ -45,6 +45,15 @@ def test_every_gear_set_has_one_fate(tmp_path: Path) -> None:
         assert sum(file.fates.values()) == len(PLAYERS) * file.n_battles
 
 
+def test_a_player_without_a_record_is_empty_whatever_the_weapon(tmp_path: Path) -> None:
+    file = write_battles(tmp_path / "a.csv", [FULL, ("squeegee", ""), ("squeegee", "{}"), ("squeegee", "{")])
+
+    report = ingest_statink([file], tmp_path / "out")
+
+    assert (report.fates[Fate.EMPTY], report.fates[Fate.UNPARSEABLE], report.fates[Fate.UNKNOWN_WEAPON]) == (6, 1, 0)
+    assert report.unknown_weapons == {}
+
+
 def test_the_report_on_disk_says_the_same(tmp_path: Path) -> None:
     report = ingest_statink([write_battles(tmp_path / "a.csv", EIGHT)], tmp_path / "out")
 
