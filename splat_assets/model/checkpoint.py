@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.errors import InputError
 from splat_assets.model.dimensions import SplatGPTDimensions, dimensions_of
 from splat_assets.model.splatgpt import SplatGPT
@@ -139,33 +140,21 @@ def _pad_id(dimensions: SplatGPTDimensions, params: Mapping[str, Any], vocab: Pa
                 f"which token of {weights} is padding is not known: put its {VOCAB_FILE} beside it, or pass vocab_path"
             )
         return int(said)
-    vocabulary = _read_ids(vocab)
+    vocabulary = read_vocabulary(vocab)
     if len(vocabulary) != dimensions.vocab_size:
         raise InputError(
             f"{weights} was trained on {dimensions.vocab_size} ability tokens, but {vocab} holds {len(vocabulary)}; "
             "give the vocabulary of this checkpoint"
         )
-    if "<PAD>" not in vocabulary:
-        raise InputError(f"{vocab} holds no <PAD> token")
-    if said is not None and said != vocabulary["<PAD>"]:
-        raise InputError(f"<PAD> is {vocabulary['<PAD>']} in {vocab}, but {PARAMS_FILE} beside {weights} says {said}")
-    return vocabulary["<PAD>"]
-
-
-def _read_ids(path: Path) -> dict[str, int]:
-    try:
-        ids = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a vocabulary: {error}") from error
-    if not isinstance(ids, dict):
-        raise InputError(f"{path} is not a vocabulary: it holds {type(ids).__name__}, not token names with their ids")
-    return ids
+    if said is not None and said != vocabulary.pad_id:
+        raise InputError(f"<PAD> is {vocabulary.pad_id} in {vocab}, but {PARAMS_FILE} beside {weights} says {said}")
+    return vocabulary.pad_id
 
 
 def _refuse_other_weapons(dimensions: SplatGPTDimensions, vocab: Path | None, weights: Path) -> None:
     if vocab is None:
         return
-    n_weapons = len(_read_ids(vocab))
+    n_weapons = len(read_contexts(vocab))
     if n_weapons != dimensions.weapon_vocab_size:
         raise InputError(
             f"{weights} was trained on {dimensions.weapon_vocab_size} weapons, but {vocab} holds {n_weapons}; "
