@@ -50,8 +50,8 @@ CASES: dict[str, Dense] = {
     "dead features, the first and last too": _dead_features(),
     "silent samples, the first and last too": _silent_samples(),
     "extreme values": _extreme_values(),
-    "many samples": sparse_random(1_500, 4, 0.1, seed=7),
-    "many features": sparse_random(6, 300, 0.05, seed=8),
+    "many samples": sparse_random(400, 4, 0.1, seed=7),
+    "many features": sparse_random(6, 150, 0.05, seed=8),
 }
 
 

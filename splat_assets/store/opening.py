@@ -1,0 +1,166 @@
+"""Whatever layout a folder has, a reader for it: which layouts are there, which of them is fastest, and opening that one.
+
+Fastest first, one feature of 500,000 activations among 842,820 samples: the sparse store 0.4 ms, files per feature 1.8 ms,
+transposed array 22 ms (59 ms in upstream's chunks); a batch tree is read whole for every feature.
+"""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from splat_assets.progress import Progress
+from splat_assets.store.activations import ActivationReader
+from splat_assets.store.errors import LayoutError, StoreError
+from splat_assets.store.guide_batch_reader import BatchReader
+from splat_assets.store.guide_batches import ACTIVATIONS as BATCHES
+from splat_assets.store.guide_neuron_acts import DESCRIPTION, NeuronActsReader
+from splat_assets.store.guide_transposed import ARRAY, TransposedReader
+from splat_assets.store.layout import RunLayout
+from splat_assets.store.merge import write_sparse_store
+from splat_assets.store.published import open_store
+from splat_assets.store.raw import RawActivations, shard_name
+from splat_assets.store.sparse import SparseReader
+
+_log = logging.getLogger(__name__)
+
+
+class Layout(IntEnum):
+    """The layouts a folder can have, fastest first. Raw activations hold rows only: no feature can be read from them."""
+
+    STORE = 0
+    SPARSE = 1
+    NEURON_ACTS = 2
+    TRANSPOSED = 3
+    NEURON_ACTS_UNDESCRIBED = 4
+    BATCHES = 5
+    RAW = 6
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return _TITLES[self]
+
+
+_TITLES = {
+    Layout.STORE: "published store",
+    Layout.SPARSE: "sparse matrices (activations.zarr)",
+    Layout.NEURON_ACTS: "files per feature (neuron_acts)",
+    Layout.TRANSPOSED: "transposed array",
+    Layout.NEURON_ACTS_UNDESCRIBED: f"files per feature without {DESCRIPTION}",
+    Layout.BATCHES: "batch tree",
+    Layout.RAW: "raw activations",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A folder and the layout it has."""
+
+    layout: Layout
+    path: Path
+
+
+def layouts_in(folder: Path | str) -> list[Found]:
+    """The layouts at folder and, where it is a run's, in the run's own folders; fastest first."""
+    root = Path(folder)
+    run = RunLayout(root)
+    places = [root, run.store, run.staged, run.neuron_acts, run.transposed, run.efficient, run.raw_activations]
+    found = [Found(layout, place) for place in places if place.is_dir() for layout in _layouts_at(place)]
+    return sorted(found, key=lambda one: one.layout)
+
+
+def open_reader(*folders: Path | str) -> ActivationReader:
+    """The fastest reader that the folders offer; the log says which and why.
+
+    Raises LayoutError when there is none, or when the folders hold activations of different shapes.
+    """
+    found = sorted((one for folder in folders for one in layouts_in(folder)), key=lambda one: one.layout)
+    readable = [one for one in found if one.layout in _OPENERS]
+    where = " and ".join(str(folder) for folder in folders)
+    if not readable:
+        only = f"only {found[0].layout.title}, which hold rows and no features" if found else "no activations"
+        raise LayoutError(f"{where}: {only}; looked for {', '.join(_TITLES[layout] for layout in _OPENERS)}")
+    best, *others = readable
+    reader = _OPENERS[best.layout](best.path)
+    _refuse_other_shapes(best, reader, others)
+    beside = "; also there: " + ", ".join(one.layout.title for one in others) if others else ""
+    _log.info("reading features from the %s at %s, the fastest layout there%s", best.layout.title, best.path, beside)
+    return reader
+
+
+@contextmanager
+def as_reader(
+    folder: Path | str, scratch: Path | None = None, progress: Progress | None = None
+) -> Iterator[ActivationReader]:
+    """A reader by feature of any folder that holds activations, for as long as the context lasts.
+
+    A batch tree and raw activations are turned into a temporary sparse store first (8 bytes an activation, twice), in a
+    folder below scratch, or below the system's temporary folder.
+    """
+    found = layouts_in(folder)
+    if not found or found[0].layout not in (Layout.BATCHES, Layout.RAW):
+        yield open_reader(folder)
+        return
+    source = BatchReader(found[0].path) if found[0].layout is Layout.BATCHES else RawActivations(found[0].path)
+    with tempfile.TemporaryDirectory(prefix="splat-", dir=scratch) as temporary:
+        _log.info("%s is the fastest layout of %s: making a temporary sparse store", found[0].layout.title, folder)
+        target = Path(temporary) / "activations.zarr"
+        write_sparse_store(source, target, progress=progress)
+        yield SparseReader(target)
+
+
+def _open_published(folder: Path) -> ActivationReader:
+    return open_store(folder).reader
+
+
+def _open_sparse(folder: Path) -> ActivationReader:
+    inside = folder / "activations.zarr"
+    return SparseReader(inside if inside.is_dir() else folder)
+
+
+_OPENERS: dict[Layout, Callable[[Path], ActivationReader]] = {
+    Layout.STORE: _open_published,
+    Layout.SPARSE: _open_sparse,
+    Layout.NEURON_ACTS: NeuronActsReader,
+    Layout.TRANSPOSED: TransposedReader,
+    Layout.NEURON_ACTS_UNDESCRIBED: NeuronActsReader,
+    Layout.BATCHES: BatchReader,
+}
+
+
+def _layouts_at(place: Path) -> Iterator[Layout]:
+    if (place / "CURRENT").is_file() or (place / "manifest.json").is_file():
+        yield Layout.STORE
+    elif (place / "activations.zarr" / "X").is_dir() or (place / "X" / "indptr").is_dir():
+        yield Layout.SPARSE
+    if (place / DESCRIPTION).is_file():
+        yield Layout.NEURON_ACTS
+    elif any(place.glob("neuron_[0-9]*")):
+        yield Layout.NEURON_ACTS_UNDESCRIBED
+    if (place / ARRAY).is_dir() or place.name == ARRAY:
+        yield Layout.TRANSPOSED
+    if any((place / BATCHES).glob("batch_*.zarr")):
+        yield Layout.BATCHES
+    if (place / shard_name(0)).is_dir():
+        yield Layout.RAW
+
+
+def _refuse_other_shapes(best: Found, reader: ActivationReader, others: list[Found]) -> None:
+    for other in others:
+        try:
+            beside = _OPENERS[other.layout](other.path)
+        except StoreError as error:
+            _log.warning("the %s at %s cannot be used: %s", other.layout.title, other.path, error)
+            continue
+        if (beside.n_samples, beside.n_features) == (reader.n_samples, reader.n_features):
+            continue
+        if isinstance(beside, NeuronActsReader) and beside.assumptions:
+            continue
+        raise LayoutError(
+            f"{other.path} holds {beside.n_samples} samples x {beside.n_features} features, {best.path} holds "
+            f"{reader.n_samples} x {reader.n_features}: they are not of one run; name the folders of one"
+        )
