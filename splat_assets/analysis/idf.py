@@ -3,18 +3,17 @@
 import numpy as np
 import numpy.typing as npt
 
-_CELLS_AT_ONCE = 2**22
-
 
 def document_frequency(
-    tokens: npt.NDArray[np.integer], offsets: npt.NDArray[np.int64], n_tokens: int
+    tokens: npt.NDArray[np.integer], offsets: npt.NDArray[np.int64], n_tokens: int, cells_at_once: int = 2**22
 ) -> npt.NDArray[np.int64]:
     """In how many documents each token occurs at least once: int64, shape (n_tokens,).
 
     tokens: all documents one after the other, ids within 0..n_tokens - 1. offsets: shape (n_documents + 1,), where each begins.
+    cells_at_once: the size of the table of documents x tokens that is held at a time.
     """
     found = np.zeros(n_tokens, dtype=np.int64)
-    step = max(1, _CELLS_AT_ONCE // max(n_tokens, 1))
+    step = max(1, cells_at_once // max(n_tokens, 1))
     for start in range(0, offsets.size - 1, step):
         ends = offsets[start : start + step + 1]
         documents = np.repeat(np.arange(ends.size - 1), np.diff(ends))

@@ -73,8 +73,8 @@ def wrong_examples(reader: ActivationReader, path: Path, n_sampled: int, seed: i
     All sampled features are wrong when the table was made from a store of another shape. Rows of features that the store does not
     have are offenders too.
     """
-    table = read_table(path)
-    facts = table_facts(path)
+    table = read_table(path, list(EXAMPLES_SCHEMA))
+    facts = table_facts(path, *asdict(ExampleCounts()), "seed", "n_samples", "n_features")
     sampled = spot_check_ids(reader.n_features, n_sampled, seed)
     if (facts["n_samples"], facts["n_features"]) != (reader.n_samples, reader.n_features):
         return sampled

@@ -123,8 +123,8 @@ def wrong_histograms(reader: ActivationReader, path: Path, n_sampled: int, seed:
     Of every feature: the row is in its place, the counts add up to n_active, active and zero ones to all samples. Of n_sampled
     random ones: counts and range equal a fresh computation.
     """
-    table = read_table(path)
-    n_bins = int(table_facts(path)["n_bins"])
+    table = read_table(path, list(HISTOGRAMS_SCHEMA))
+    n_bins = int(table_facts(path, "n_bins")["n_bins"])
     wrong = set(misplaced_ids(table["feature_id"], reader.n_features))
     if wrong:
         return sorted(wrong)
@@ -144,7 +144,7 @@ def wrong_histograms(reader: ActivationReader, path: Path, n_sampled: int, seed:
 
 def wrong_statistics(reader: ActivationReader, path: Path, n_sampled: int, seed: int) -> list[int]:
     """Features whose row of `features.parquet` is out of place, or, of n_sampled random ones, not what the store says."""
-    table = read_table(path)
+    table = read_table(path, list(FEATURES_SCHEMA))
     wrong = misplaced_ids(table["feature_id"], reader.n_features)
     if wrong:
         return wrong

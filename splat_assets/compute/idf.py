@@ -49,12 +49,12 @@ def write_idf(samples: pl.DataFrame | Path, vocabulary: Vocabulary, path: Path) 
 
 def wrong_idf(samples: pl.DataFrame | Path, vocabulary: Vocabulary, path: Path) -> list[int]:
     """Tokens whose row is out of place or differs from a fresh count over all samples."""
-    stored = read_table(path)
+    stored = read_table(path, ["ability_input_tokens", "token", "doc_freq", "idf"])
     wrong = misplaced_ids(stored["ability_input_tokens"], len(vocabulary))
     if wrong:
         return wrong
     fresh, n_documents = _idf_table(samples, vocabulary)
-    if table_facts(path)["n_documents"] != n_documents:
+    if table_facts(path, "n_documents")["n_documents"] != n_documents:
         return list(range(len(vocabulary)))
     return [i for i, (a, b) in enumerate(zip(stored.rows(), fresh.rows(), strict=True)) if a != b]
 

@@ -81,7 +81,7 @@ def write_influences(
 
 def read_influences(path: Path) -> Influences:
     """The table that `write_influences` wrote."""
-    facts = table_facts(path)
+    facts = table_facts(path, "token_ids", "token_names")
     values = read_table(path, ["influence"])["influence"].to_numpy()
     shape = (-1, len(facts["token_ids"]))
     return Influences(tuple(facts["token_ids"]), tuple(facts["token_names"]), values.reshape(shape))

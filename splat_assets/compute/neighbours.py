@@ -91,7 +91,8 @@ def wrong_neighbours(
 
     All sampled features are wrong when the table was made from a store of another shape.
     """
-    table, facts = read_table(path), table_facts(path)
+    table = read_table(path, list(NEIGHBOURS_SCHEMA))
+    facts = table_facts(path, "n_neighbours", "n_samples", "n_features")
     _must_fit(reader.n_features, decoder, facts["n_neighbours"])
     sampled = spot_check_ids(reader.n_features, n_sampled, seed)
     if (facts["n_samples"], facts["n_features"]) != (reader.n_samples, reader.n_features):

@@ -12,7 +12,7 @@ def spot_check_ids(n: int, n_sampled: int, seed: int) -> list[int]:
 
 def misplaced_ids(ids: pl.Series, n: int) -> list[int]:
     """Which of 0..n - 1 do not stand at their own place in a column that should hold just these, in order."""
-    found = ids.cast(pl.Int64).to_numpy()
+    found = ids.cast(pl.Int64).fill_null(-1).to_numpy()
     expected = np.arange(max(n, found.size))
     placed = np.full(expected.size, -1, dtype=np.int64)
     placed[: found.size] = found

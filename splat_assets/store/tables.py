@@ -4,8 +4,10 @@ The facts (how many bins, which seed, which tokens) are one JSON object in the f
 be read, and checked, without knowing the call that made it.
 """
 
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,39 +24,47 @@ _ROW_GROUP_ROWS = 122_880
 def write_table(path: Path, frame: pl.DataFrame, facts: dict[str, Any] | None = None) -> None:
     """Write frame to path atomically, with its facts (anything JSON can say, no NaN) in the file's metadata."""
     text = json.dumps(facts or {}, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    # Written in memory first, so that a full disk is an OSError and not one of polars' own.
+    buffer = io.BytesIO()
+    frame.write_parquet(
+        buffer,
+        compression="zstd",
+        compression_level=3,
+        statistics=True,
+        row_group_size=_ROW_GROUP_ROWS,
+        metadata={_FACTS: text},
+    )
     with explaining_write_errors("a table", path.parent), replacing_file(path) as aside:
-        frame.write_parquet(
-            aside,
-            compression="zstd",
-            compression_level=3,
-            statistics=True,
-            row_group_size=_ROW_GROUP_ROWS,
-            metadata={_FACTS: text},
-        )
+        aside.write_bytes(buffer.getbuffer())
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """The whole table, or some columns; LayoutError when there is none, CorruptStoreError when it cannot be read."""
     _must_exist(path)
-    try:
+    with _explaining_damage(path):
         return pl.read_parquet(path, columns=list(columns) if columns is not None else None, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise CorruptStoreError(f"{path} cannot be read as a table: {error}; make it again") from error
 
 
-def table_facts(path: Path) -> dict[str, Any]:
-    """The facts that were written with a table; LayoutError when there is no table or it carries none."""
+def table_facts(path: Path, *needed: str) -> dict[str, Any]:
+    """The facts that were written with a table; LayoutError when there is no table, or one without the facts needed."""
     _must_exist(path)
-    try:
-        text = pl.read_parquet_metadata(path).get(_FACTS)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise CorruptStoreError(f"{path} cannot be read as a table: {error}; make it again") from error
-    if text is None:
-        raise LayoutError(f"{path} is a table without the facts that a store's tables carry; make it again")
-    facts: dict[str, Any] = json.loads(text)
+    with _explaining_damage(path):
+        facts: dict[str, Any] = json.loads(pl.read_parquet_metadata(path).get(_FACTS, "{}"))
+    missing = [name for name in needed if name not in facts]
+    if missing:
+        raise LayoutError(f"{path} does not say its {', '.join(missing)}, as a store's own tables do; make it again")
     return facts
 
 
 def _must_exist(path: Path) -> None:
     if not path.is_file():
         raise LayoutError(f"there is no table at {path}; make it first")
+
+
+@contextmanager
+def _explaining_damage(path: Path) -> Iterator[None]:
+    # Some damage makes polars panic, which is no Exception.
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+        raise CorruptStoreError(f"{path} cannot be read as a table: {error}; make it again") from error
