@@ -3,7 +3,6 @@
 import dagster as dg
 
 from splat_assets.assets import ASSETS
-from splat_assets.partitions import RUNS
 from splat_assets.resources import DataRootResource
 from splat_assets.shell import dagster_asset, dagster_check
 
@@ -23,9 +22,7 @@ def build_defs(data: DataRootResource | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=dagster_assets(),
         asset_checks=dagster_checks(),
-        jobs=[
-            dg.define_asset_job("whole_run", selection=dg.AssetSelection.all(), partitions_def=RUNS, description="Everything for one run.")
-        ],
+        jobs=[dg.define_asset_job("whole_run", dg.AssetSelection.all(), description="Everything for one run.")],
         resources={"data": data or DataRootResource()},
         executor=dg.in_process_executor,
     )

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -33,8 +34,21 @@ def prepare_home(root: DataRoot) -> Path:
     return home
 
 
-def materialize_run(run: Run, names: Sequence[str]) -> bool:
-    """Make the named assets of a run with their checks, recorded in Dagster's history; whether all of it succeeded."""
+@dataclass(frozen=True, slots=True)
+class Materialized:
+    """How a materialisation went.
+
+    faults: for each artifact that could not be made, the sentence that says why. crashes: for each that failed for a
+    reason nobody foresaw, the traceback.
+    """
+
+    succeeded: bool
+    faults: tuple[str, ...]
+    crashes: tuple[str, ...]
+
+
+def materialize_run(run: Run, names: Sequence[str]) -> Materialized:
+    """Make the named assets of a run with their checks, recorded in Dagster's history."""
     prepare_home(run.root)
     with dg.DagsterInstance.get() as instance:
         if run.name not in instance.get_dynamic_partitions(RUNS.name or ""):
@@ -49,4 +63,10 @@ def materialize_run(run: Run, names: Sequence[str]) -> bool:
             raise_on_error=False,
             tags={"splat/run": run.name},
         )
-    return result.success
+    failures = [(event.step_key or "", event.step_failure_data) for event in result.get_step_failure_events()]
+    foreseen = [(step, failure.user_failure_data) for step, failure in failures if failure.user_failure_data]
+    return Materialized(
+        result.success,
+        tuple(f"{step}: {said.description}" for step, said in foreseen if said.description),
+        tuple(failure.error_display_string for _, failure in failures if not failure.user_failure_data),
+    )

@@ -4,6 +4,7 @@ What belongs here: the description of a run, making one, opening one. What a run
 """
 
 import importlib.metadata
+import math
 import platform
 import tomllib
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,7 @@ import tomli_w
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from splat_assets.errors import InputError
+from splat_assets.model.hooks import HookPoint
 from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file, sha256_of_file
@@ -34,8 +36,10 @@ class InputFile:
     @classmethod
     def of(cls, path: Path, what: str) -> "InputFile":
         """Hash a file that must exist."""
+        if path.is_dir():
+            raise InputError(f"{what}: {path} is a folder; give the file")
         if not path.is_file():
-            raise InputError(f"{what}: there is no file {path}")
+            raise InputError(f"{what}: there is no file {path}; give the path of one")
         return cls(str(path.absolute()), sha256_of_file(path))
 
     def checked(self, what: str) -> Path:
@@ -75,6 +79,13 @@ class SplitRecipe:
     test: float = 0.1
     """Share of builds for the final figures."""
 
+    def __post_init__(self) -> None:
+        _refuse_unless(self.seed >= 0, f"split seed must be 0 or more, not {self.seed}")
+        for name in ("validation", "test"):
+            share = getattr(self, name)
+            _refuse_unless(0 < share < 1, f"the {name} share of the split must be between 0 and 1, not {share}")
+        _refuse_unless(self.validation + self.test < 1, "the validation and test shares leave no builds to train on")
+
 
 @dataclass(frozen=True, slots=True)
 class HookRecipe:
@@ -86,6 +97,9 @@ class HookRecipe:
     """token_ff: which transformer layer."""
     ff_module_index: int = 2
     """token_ff: which module of its feed-forward block (0 and 1 are four times as wide)."""
+
+    def __post_init__(self) -> None:
+        HookPoint(self.hook_target, self.layer_index, self.ff_module_index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +117,11 @@ class ActivationsRecipe:
     embeddings: bool = True
     """Keep SAE inputs, reconstructions and base-model logits too."""
 
+    def __post_init__(self) -> None:
+        for name, least in (("masked_variants", 0), ("seed", 0), ("shard_items", 1), ("batch_size", 1)):
+            value = getattr(self, name)
+            _refuse_unless(value >= least, f"{name.replace('_', ' ')} must be at least {least}, not {value}")
+
 
 @dataclass(frozen=True, slots=True)
 class StoreRecipe:
@@ -112,6 +131,9 @@ class StoreRecipe:
     """raw: fastest to read, 8 bytes an activation. compact: pcodec, about half the bytes."""
     batch_rows: int = 500_000
     """Samples per batch of the guide's batch Zarr."""
+
+    def __post_init__(self) -> None:
+        _refuse_unless(self.batch_rows >= 1, f"batch rows must be at least 1, not {self.batch_rows}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +146,11 @@ class Limits:
     """Largest share of features that never fire on the training rows."""
     min_fidelity: float = 0.5
     """Smallest recovered share of the base model's predictions, 0 being mean-ablation and 1 the untouched model."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_fvu", "max_dead_percent", "min_fidelity"):
+            value = getattr(self, name)
+            _refuse_unless(math.isfinite(value), f"the limit {name} must be a number, not {value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +231,7 @@ def open_run(root: DataRoot, name: str) -> Run:
     try:
         raw = tomllib.loads(layout.config.read_text(encoding="utf-8"))
         return Run(root, layout, _CONFIG.validate_python(raw))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
+    except (tomllib.TOMLDecodeError, ValidationError, InputError) as error:
         raise InputError(f"{layout.config} does not describe a run: {_first_line(error)}") from error
 
 
@@ -223,10 +250,12 @@ def checkpoint_file(path: Path) -> Path:
     """The weights file: path itself, or the one in the folder path."""
     if not path.is_dir():
         return path
-    for name in ("model.pth", "model.safetensors"):
-        if (path / name).is_file():
-            return path / name
-    raise InputError(f"{path} holds no base model: neither model.pth nor model.safetensors")
+    there = [path / name for name in ("model.pth", "model.safetensors") if (path / name).is_file()]
+    if len(there) > 1:
+        raise InputError(f"{path} holds both model.pth and model.safetensors; name the file to use")
+    if not there:
+        raise InputError(f"{path} holds no base model: neither model.pth nor model.safetensors")
+    return there[0]
 
 
 def _sae_file(path: Path) -> Path:
@@ -245,6 +274,11 @@ def _without_versions(config: RunConfig) -> dict[str, Any]:
 def _as_toml(value: dict[str, Any]) -> dict[str, Any]:
     """TOML has no null: what is None is left out."""
     return {k: _as_toml(v) if isinstance(v, dict) else v for k, v in value.items() if v is not None}
+
+
+def _refuse_unless(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise InputError(sentence)
 
 
 def _first_line(error: Exception) -> str:

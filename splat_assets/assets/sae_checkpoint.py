@@ -10,6 +10,7 @@ from splat_assets.assets.asset import Asset, Check, Fact, Facts, Made, Outcome, 
 from splat_assets.assets.opened import base_activations_of, base_model_of, hook_of, items_of, sae_of
 from splat_assets.assets.pictures import training_curves
 from splat_assets.compute.fit import SCORECARD, SampleSplits, fit_sae, write_scorecard
+from splat_assets.compute.provenance import hook_for, refuse_other_model
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.store.receipts import read_receipt
@@ -32,7 +33,9 @@ def _make(run: Run, progress: Progress) -> Made:
     base = base_activations_of(run, items, progress)
     outputs = [folder / name for name in ("cfg.json", "sae_weights.safetensors", "sae_model_final.pth", SCORECARD)]
     if run.config.inputs.sae_checkpoint is not None:
-        sae = load_sae(run.config.inputs.sae_checkpoint.checked("SAE checkpoint"))
+        brought = run.config.inputs.sae_checkpoint.checked("SAE checkpoint")
+        sae = load_sae(brought)
+        refuse_other_model(sae, brought, model, hook_for(sae, hook))
         save_sae(sae, folder)
         splits = SampleSplits.of(items, hook.per_token)
         card = write_scorecard(sae, items, base, hook, model, splits, folder, training={})

@@ -18,7 +18,7 @@ from splat_assets.commands.inputs import (
 )
 from splat_assets.compute.shards import ShardRunner
 from splat_assets.data.splits import split_builds
-from splat_assets.runs import SHARD_ITEMS
+from splat_assets.runs import SHARD_ITEMS, ActivationsRecipe, SplitRecipe
 
 
 @click.command("generate-activations")
@@ -68,19 +68,21 @@ def generate_activations(
     from splat_assets.sae import load_sae
     from splat_assets.store.raw import RawActivations
 
+    recipe = ActivationsRecipe(masked_variants, seed, shard_items, batch_size, embeddings)
+    split, runner = SplitRecipe(seed=split_seed), ShardRunner(backend, workers)
     opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
     sae = load_sae(sae_checkpoint)
     hook = hook_for(sae, take_hook(options) if options["hook_target"] else None)
     refuse_other_model(sae, sae_checkpoint, opened.model, hook)
     writable_folder(output_dir)
-    builds = split_builds(opened.read_builds(data_csv), split_seed)
-    items = make_items(builds, opened.vocabulary, opened.contexts, masked_variants, seed)
-    runner, progress, cache = ShardRunner(backend, workers), progress_here(), output_dir / "base_activations"
-    base = harvest(cache, items, opened.model_files, hook, shard_items, batch_size, runner, progress)
-    shards = shards_of(items, shard_items, hook.per_token)
+    builds = split_builds(opened.read_builds(data_csv), split.seed, split.validation, split.test)
+    items = make_items(builds, opened.vocabulary, opened.contexts, recipe.masked_variants, recipe.seed)
+    progress, cache = progress_here(), output_dir / "base_activations"
+    base = harvest(cache, items, opened.model_files, hook, recipe.shard_items, recipe.batch_size, runner, progress)
+    shards = shards_of(items, recipe.shard_items, hook.per_token)
     encode(
         output_dir, items, opened.vocabulary, opened.contexts, shards, base, sae_checkpoint,
-        per_token=hook.per_token, embeddings=embeddings, runner=runner, progress=progress,
+        per_token=hook.per_token, embeddings=recipe.embeddings, runner=runner, progress=progress,
     )  # fmt: skip
     raw = RawActivations(output_dir, n_samples=shards[-1].last_sample)
     shutil.rmtree(cache)

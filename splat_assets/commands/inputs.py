@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from splat_assets.data.builds import Builds
     from splat_assets.model import SplatGPT
     from splat_assets.model.hooks import HookPoint
+    from splat_assets.runs import RunConfig
     from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -96,6 +97,30 @@ class OpenedModel:
         from splat_assets.data.tokenised import read_tokenised
 
         return read_tokenised(data, self.vocabulary, self.contexts)
+
+
+def try_inputs(config: "RunConfig") -> None:
+    """Open everything a run of this description will open and see that it goes together; raises what the run would raise."""
+    from splat_assets.compute.fit import SampleSplits
+    from splat_assets.compute.items import make_items
+    from splat_assets.compute.provenance import hook_for, refuse_other_model
+    from splat_assets.data.splits import split_builds
+    from splat_assets.model.hooks import HookPoint
+
+    inputs, split = config.inputs, config.split
+    opened = open_model(Path(inputs.model_checkpoint.path), Path(inputs.vocab.path), Path(inputs.weapon_vocab.path))
+    hook = HookPoint(config.hook.hook_target, config.hook.layer_index, config.hook.ff_module_index)
+    hook.layer_of(opened.model.dimensions.num_layers)
+    if inputs.sae_checkpoint is None:
+        config.sae.checked_for(opened.model.hook_width(hook.target, hook.ff_module_index))
+    else:
+        from splat_assets.sae import load_sae
+
+        where = Path(inputs.sae_checkpoint.path)
+        sae = load_sae(where)
+        refuse_other_model(sae, where, opened.model, hook_for(sae, hook))
+    builds = split_builds(opened.read_builds(Path(inputs.data.path)), split.seed, split.validation, split.test)
+    SampleSplits.of(make_items(builds, opened.vocabulary, opened.contexts, 0, 0), hook.per_token)
 
 
 def open_model(model_checkpoint: Path, vocab_path: Path | None, weapon_vocab_path: Path | None) -> OpenedModel:

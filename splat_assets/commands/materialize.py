@@ -8,10 +8,14 @@ from splat_assets.assets import ASSETS, asset_named
 from splat_assets.assets.asset import Asset, is_settled
 from splat_assets.commands.inputs import progress_here
 from splat_assets.commands.report import artifact_table, console, failed_checks
-from splat_assets.errors import InputError
+from splat_assets.errors import SplatError
 from splat_assets.progress import watching
 from splat_assets.runs import Run, open_run
 from splat_assets.store.layout import DataRoot
+
+
+class UnfinishedRunError(SplatError):
+    """An artifact of a run could not be made; the text says which and why."""
 
 
 @click.command()
@@ -34,14 +38,20 @@ def materialize(run_name: str, select: str | None) -> None:
 
 
 def make_settled(run: Run, selected: list[Asset]) -> bool:
-    """Bring the selected assets up to date through Dagster, unless they already are; whether all checks pass."""
+    """Bring the selected assets up to date through Dagster, unless they already are; whether all of it succeeded.
+
+    Raises UnfinishedRunError when an artifact cannot be made for a reason that a sentence explains; the traceback of any
+    other failure is printed.
+    """
     if all(is_settled(asset, run) for asset in selected):
         click.echo(f"run {run.name}: everything is up to date", err=True)
         return True
     from splat_assets.orchestrate import materialize_run
 
     with watching(progress_here()):
-        succeeded = materialize_run(run, [asset.name for asset in selected])
-    if not succeeded and not failed_checks(run):
-        raise InputError(f"run {run.name} was not finished; the failing step said so above")
-    return succeeded
+        made = materialize_run(run, [asset.name for asset in selected])
+    for crash in made.crashes:
+        click.echo(crash, err=True)
+    if made.faults:
+        raise UnfinishedRunError(f"run {run.name} was not finished: {'; '.join(made.faults)}")
+    return made.succeeded

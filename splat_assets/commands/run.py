@@ -9,7 +9,7 @@ from rich.table import Table
 
 from splat_assets.assets import ASSETS
 from splat_assets.assets.asset import current_receipt
-from splat_assets.commands.inputs import hook_options, model_options, take_hook
+from splat_assets.commands.inputs import hook_options, model_options, take_hook, try_inputs
 from splat_assets.commands.recipe_options import sae_options, take_recipe
 from splat_assets.commands.report import artifact_table, console, scorecard_table
 from splat_assets.errors import InputError
@@ -57,7 +57,12 @@ def run() -> None:
 )
 @click.option("--min-fidelity", default=0.5, show_default=True, help="Check: smallest recovered share of predictions.")
 def new(name: str, **options: Any) -> None:
-    """Freeze a new run called NAME: its inputs with their sha256, and its recipe. Nothing is computed yet."""
+    """Freeze a new run called NAME: its inputs with their sha256, and its recipe. Nothing is computed yet.
+
+    Inputs are opened and compared first, so that what cannot become a run is refused before anything is written.
+    """
+    root = DataRoot.from_environment()
+    root.run(name)
     recipe = take_recipe(options)
     hook = take_hook(options)
     config = RunConfig(
@@ -75,7 +80,8 @@ def new(name: str, **options: Any) -> None:
         store=_picked(StoreRecipe, options),
         limits=_picked(Limits, options),
     )
-    made = create_run(DataRoot.from_environment(), name, config)
+    try_inputs(config)
+    made = create_run(root, name, config)
     click.echo(f"run {made.name}: {made.layout.config}")
     click.echo(f"next: splat materialize {made.name}")
 

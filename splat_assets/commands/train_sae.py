@@ -17,7 +17,7 @@ from splat_assets.commands.inputs import (
 from splat_assets.commands.recipe_options import sae_options, take_recipe
 from splat_assets.commands.report import console, scorecard_table
 from splat_assets.data.splits import split_builds
-from splat_assets.runs import SHARD_ITEMS
+from splat_assets.runs import ActivationsRecipe, SplitRecipe
 
 
 @click.command("train-sae")
@@ -48,18 +48,22 @@ def train_sae(
     Writes cfg.json and sae_weights.safetensors (SAELens' layout), sae_model_final.pth, metrics.parquet and scorecard.json.
     Cut off, it goes on where it was when called again.
     """
-    from splat_assets.compute.fit import fit_sae
+    from splat_assets.compute.fit import SampleSplits, fit_sae
     from splat_assets.compute.harvest import harvest
     from splat_assets.compute.items import make_items
 
     recipe, hook = take_recipe(options), take_hook(options)
+    settings = ActivationsRecipe(masked_variants, recipe.seed, batch_size=batch_size)
+    split = SplitRecipe(seed=split_seed)
     opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
+    hook.layer_of(opened.model.dimensions.num_layers)
     recipe.checked_for(opened.model.hook_width(hook.target, hook.ff_module_index))
     writable_folder(save_dir)
-    builds = split_builds(opened.read_builds(data_csv), split_seed)
-    items = make_items(builds, opened.vocabulary, opened.contexts, masked_variants, recipe.seed)
+    builds = split_builds(opened.read_builds(data_csv), split.seed, split.validation, split.test)
+    items = make_items(builds, opened.vocabulary, opened.contexts, settings.masked_variants, settings.seed)
+    SampleSplits.of(items, hook.per_token)
     progress, cache = progress_here(), save_dir / "base_activations"
-    base = harvest(cache, items, opened.model_files, hook, SHARD_ITEMS, batch_size, progress=progress)
+    base = harvest(cache, items, opened.model_files, hook, settings.shard_items, settings.batch_size, progress=progress)
     card = fit_sae(items, base, recipe, hook, opened.model, save_dir, progress, resume=not restart)
     console().print(scorecard_table(save_dir / "scorecard.json"))
     click.echo(f"SAE of {card['d_sae']:,} features: {save_dir / 'sae_model_final.pth'}", err=True)

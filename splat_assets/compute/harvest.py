@@ -92,6 +92,8 @@ def harvest(
     progress: Progress | None = None,
 ) -> BaseActivations:
     """Fill `folder` with the base activations of all items, or go on filling it, and open the result."""
+    if batch_size < 1:
+        raise InputError(f"a forward pass needs at least one build, not {batch_size}")
     model = _model(model_files)
     shards = shards_of(items, shard_items, hook.per_token)
     identity = harvest_identity(model.fingerprint, items, hook, shard_items, batch_size)

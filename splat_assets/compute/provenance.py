@@ -13,13 +13,19 @@ if TYPE_CHECKING:
 
 
 def hook_for(sae: "Sae", given: HookPoint | None) -> HookPoint:
-    """The hook the SAE records, or the given one, or `masked_mean`; InputError when record and given differ."""
+    """The hook the SAE records, or the given one, or `masked_mean`; InputError when record and given differ.
+
+    Layer and module tell hooks apart where there are several: at `token_ff`.
+    """
     recorded = sae.metadata.get("provenance", {})
     if "hook_target" not in recorded:
         return given or HookPoint("masked_mean")
     trained_at = HookPoint(recorded["hook_target"], recorded["layer_index"], recorded["ff_module_index"])
-    if given is not None and given.target != trained_at.target:
-        raise InputError(f"the SAE was trained at {trained_at.target}, not at {given.target}; leave --hook-target out")
+    same = given is None or given.target == trained_at.target and (given == trained_at or not given.per_token)
+    if given is not None and not same:
+        raise InputError(
+            f"the SAE was trained at {_in_words(trained_at)}, not at {_in_words(given)}; take activations where it was trained"
+        )
     return given or trained_at
 
 
@@ -39,3 +45,7 @@ def refuse_other_model(sae: "Sae", where: Path, model: "BaseModel", hook: HookPo
             model.fingerprint,
             "use the model it was trained on",
         )
+
+
+def _in_words(hook: HookPoint) -> str:
+    return f"{hook.target} (layer {hook.layer_index}, module {hook.ff_module_index})" if hook.per_token else hook.target

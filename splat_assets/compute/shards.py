@@ -25,6 +25,10 @@ class ShardRunner:
     n_workers: int = 0
     """Processes; 0 means one per core."""
 
+    def __post_init__(self) -> None:
+        if self.n_workers < 0:
+            raise InputError(f"the number of processes must be 0 (one per core) or more, not {self.n_workers}")
+
     def run(
         self,
         function: Callable[[Spec], Result],
