@@ -3,12 +3,17 @@
 import errno
 import importlib
 import logging
+import os
 import sys
 from typing import Any
 
 import click
 
 from splat_assets.errors import SplatError
+
+# Read by torch's thread pool when it loads. Idle threads sleep instead of spinning: on a machine that does other work too,
+# spinning makes small models ten times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Name: where it lives, and the line that `splat --help` shows. Order is the order of the help page.
 COMMANDS: dict[str, tuple[str, str]] = {

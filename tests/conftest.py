@@ -1,12 +1,16 @@
 """Fixtures that every test may use."""
 
+import os
 import shutil
 from pathlib import Path
 
-import pytest
+# Idle threads sleep instead of spinning: on a busy machine spinning makes small models ten times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from splat_assets.store.layout import DataRoot
-from tests.small_run import make_all, new_small_run
+import pytest  # noqa: E402
+
+from splat_assets.store.layout import DataRoot  # noqa: E402
+from tests.small_run import make_all, new_small_run  # noqa: E402
 
 
 @pytest.fixture(scope="session")
