@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from splat_assets.store.errors import CorruptStoreError, StoreError
 
@@ -26,15 +28,22 @@ def explaining_write_errors(what: str, where: Path) -> Iterator[None]:
     """Turn "no space" and "not allowed" of anything written inside into one sentence that says what to do."""
     try:
         yield
-    except OSError as error:
-        if error.errno in _NO_SPACE:
+    except (OSError, pl.exceptions.ComputeError) as error:
+        if _says_no_space(error):
             raise DiskFullError(
                 f"no space left for {what} in {where} ({_free(where)} free): free some space and run the step again; "
                 "what was finished before is untouched"
             ) from error
-        if error.errno in _NOT_WRITABLE:
+        if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
             raise StoreError(f"{what} cannot be written in {where}: {error.strerror}; allow writing there") from error
         raise
+
+
+def _says_no_space(error: Exception) -> bool:
+    """By number where there is one; polars and numpy pass on only a text (numpy's tofile that of a write cut short)."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _NO_SPACE
+    return bool(re.search(r"No space left on device|\d+ requested and \d+ written", str(error)))
 
 
 def _free(where: Path) -> str:

@@ -19,7 +19,15 @@ from splat_assets.store.checksums import crc32c_of_ranges
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.files import files_below, replacing_folder
 from splat_assets.store.segments import ResumableRows, Segment, build_segments
-from splat_assets.store.sparse_layout import BY_FEATURE, BY_SAMPLE, Chunking, SparseLayout, blocks_of, checked_profile
+from splat_assets.store.sparse_layout import (
+    BY_FEATURE,
+    BY_SAMPLE,
+    Chunking,
+    Profile,
+    SparseLayout,
+    blocks_of,
+    checked_profile,
+)
 
 MEMORY_LIMIT_BYTES = 512 * 2**20
 
@@ -65,23 +73,43 @@ def write_sparse_store(
     checked = checked_profile(profile)
     segments_folder = (scratch or target.parent) / f"{_SEGMENTS_PREFIX}{target.name}"
     _remove_unfinished(target)
-    with explaining_write_errors("the sparse store", target.parent):
-        segments = build_segments(source, segments_folder, max(1, memory_limit_bytes // _SEGMENT_BYTES), progress)
-        with replacing_folder(target) as aside:
-            layout = SparseLayout(aside, source.n_samples, source.n_features, checked, chunking or Chunking())
-            nnz = sum(segment.nnz for segment in segments)
-            _write_by_sample(layout, segments, source, nnz, progress)
-            _write_by_feature(layout, segments, source, nnz, max(1, memory_limit_bytes // _BLOCK_BYTES), progress)
-            layout.finish(
-                {
-                    "n_samples": source.n_samples,
-                    "n_features": source.n_features,
-                    "nnz": nnz,
-                    "source": source.fingerprint if isinstance(source, ResumableRows) else None,
-                }
+    resumable = isinstance(source, ResumableRows)
+    finished = False
+    try:
+        with explaining_write_errors("the sparse store", target.parent):
+            segments = build_segments(source, segments_folder, max(1, memory_limit_bytes // _SEGMENT_BYTES), progress)
+            written = _write_from_segments(
+                segments, source, target, checked, chunking or Chunking(), memory_limit_bytes, progress
             )
-            size_bytes = sum(path.stat().st_size for path in files_below(aside))
-    shutil.rmtree(segments_folder)
+        finished = True
+    finally:
+        if finished or not resumable:
+            shutil.rmtree(segments_folder, ignore_errors=True)
+    return written
+
+
+def _write_from_segments(
+    segments: list[Segment],
+    source: RowReader,
+    target: Path,
+    profile: Profile,
+    chunking: Chunking,
+    memory_limit_bytes: int,
+    progress: Progress,
+) -> SparseWritten:
+    nnz = sum(segment.nnz for segment in segments)
+    facts = {
+        "n_samples": source.n_samples,
+        "n_features": source.n_features,
+        "nnz": nnz,
+        "source": source.fingerprint if isinstance(source, ResumableRows) else None,
+    }
+    with replacing_folder(target) as aside:
+        layout = SparseLayout(aside, source.n_samples, source.n_features, profile, chunking)
+        _write_by_sample(layout, segments, source, nnz, progress)
+        _write_by_feature(layout, segments, source, nnz, max(1, memory_limit_bytes // _BLOCK_BYTES), progress)
+        layout.finish(facts)
+        size_bytes = sum(path.stat().st_size for path in files_below(aside))
     return SparseWritten(source.n_samples, source.n_features, nnz, size_bytes)
 
 

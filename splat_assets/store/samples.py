@@ -30,10 +30,10 @@ _COLUMNS: dict[str, pl.DataType] = {
 }
 SAMPLE_SCHEMA = pl.Schema(_COLUMNS)
 """global_index: the sample's id in the dataset, 0..n-1. sample_id: its row within its shard. source_row: the data row it comes
-from, -1 for none. kind: build, null or masked. split: train, validation, test or none. tokens: ids of the base model's
-vocabulary. token_position: -1 unless a sample is one position of a build."""
+from, -1 for none. kind: build, null, masked, or unknown (imported). split: train, validation, test or none. tokens: ids of the
+base model's vocabulary. token_position: -1 unless a sample is one position of a build."""
 
-KINDS = ("build", "null", "masked")
+KINDS = ("build", "null", "masked", "unknown")
 SPLITS = ("train", "validation", "test", "none")
 
 

@@ -19,7 +19,6 @@ from splat_assets.progress import Progress
 from splat_assets.store.activations import RowReader, SparseRows
 from splat_assets.store.checksums import crc32c_of_bytes
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError
-from splat_assets.store.files import write_json
 from splat_assets.store.npy import NpyFile
 from splat_assets.store.row_blocks import joined
 
@@ -144,7 +143,7 @@ def _write_segment(folder: Path, blocks: list[SparseRows], first_row: int, n_fea
         np.save(folder / f"{name}.npy", part)
     crcs = {name: crc32c_of_bytes(np.ascontiguousarray(part)) for name, part in parts.items()}
     facts = {"first_row": first_row, "n_rows": rows.n_rows, "nnz": rows.nnz, "crc32c": crcs}
-    write_json(folder / _RECEIPT, facts)
+    (folder / _RECEIPT).write_text(json.dumps(facts), encoding="utf-8")
     return Segment(folder, first_row, rows.n_rows, n_features, rows.nnz)
 
 
@@ -172,7 +171,7 @@ def _segments_to_keep(source: RowReader, folder: Path, nnz_per_segment: int) -> 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if plan is not None:
-        write_json(folder / _PLAN, plan)
+        (folder / _PLAN).write_text(json.dumps(plan), encoding="utf-8")
     return kept
 
 

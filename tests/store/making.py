@@ -15,8 +15,8 @@ from tests.contracts.sources import DenseSource, sample_table
 
 Dense = npt.NDArray[np.float32]
 
-SMALL = Chunking(inner=4, shard=16)
-"""So small that a dozen activations already fill a shard."""
+SMALL = Chunking(inner=4, shard=64)
+"""So small that a hundred activations already need two shards."""
 
 DENSE: Dense = np.array(
     [
