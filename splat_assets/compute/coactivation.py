@@ -90,7 +90,11 @@ def _first_pass(source: RowReader) -> FeatureSums:
     n_active = np.zeros(n_features, dtype=np.int64)
     sum_x, sum_xx = np.zeros(n_features), np.zeros(n_features)
     for block in source.rows(_READ_ROWS):
-        add_sums(block.feature_ids, block.values, n_active, sum_x, sum_xx)
+        # Sums of sums: over millions of samples one running sum would lose digits that the variance of a near-constant needs.
+        block_x, block_xx = np.zeros(n_features), np.zeros(n_features)
+        add_sums(block.feature_ids, block.values, n_active, block_x, block_xx)
+        sum_x += block_x
+        sum_xx += block_xx
     return FeatureSums(source.n_samples, n_active, sum_x, inverse_spread(sum_x, sum_xx, source.n_samples))
 
 
