@@ -70,7 +70,8 @@ def save_base_model(model: SplatGPT, folder: Path, *, container: str = "pth") ->
     target = folder / f"model.{container}"
     with replacing_file(target) as aside:
         if container == "pth":
-            torch.save(tensors, aside)
+            with aside.open("wb") as handle:  # given a path, torch would write its random name into the file
+                torch.save(tensors, handle)
         else:
             save_file(tensors, aside)
     write_json(folder / PARAMS_FILE, {**asdict(model.dimensions), "dropout": 0.0, "pad_token_id": model.pad_id})

@@ -17,7 +17,9 @@ def initial_model(dimensions: SplatGPTDimensions, pad_id: int, seed: int) -> Spl
     and Bengio 2010, equation 16, embeddings normal; the embedding of padding is 0.
     """
     generator = torch.Generator().manual_seed(seed)
-    model = SplatGPT(dimensions, pad_id)
+    with torch.device("meta"):  # the constructors would draw from the global generator
+        model = SplatGPT(dimensions, pad_id)
+    model.to_empty(device="cpu")
     with torch.no_grad():
         for module in model.modules():
             _fill(module, generator)
@@ -31,6 +33,9 @@ def _fill(module: nn.Module, generator: torch.Generator) -> None:
         bound = 1 / math.sqrt(module.in_features)
         module.weight.uniform_(-bound, bound, generator=generator)
         module.bias.uniform_(-bound, bound, generator=generator)
+    elif isinstance(module, nn.LayerNorm):
+        module.weight.fill_(1)
+        module.bias.zero_()
     elif isinstance(module, nn.Embedding):
         module.weight.normal_(generator=generator)
     elif isinstance(module, Attention):

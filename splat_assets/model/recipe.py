@@ -1,5 +1,6 @@
 """What a base model is trained with: one frozen value, each setting declared once with its line of help."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,9 @@ class BaseTrainingRecipe:
     seed: int = _setting(0, "seed of weights, masks and order")
 
     def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if not math.isfinite(getattr(self, name)):
+                raise InputError(f"{name} has to be a finite number, not {getattr(self, name)}")
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} has to be at least 1, not {getattr(self, name)}")

@@ -115,16 +115,7 @@ class SplatGPT(nn.Module):
         batch = self._checked(ability_tokens, weapon_token)
         if hook.target == MASKED_MEAN:
             return self._logits(_replaced(self._pooled_in_blocks(batch), replace))
-        index = hook.layer_of(self.dimensions.num_layers)
-        attended, hooked = self._until(batch, hook)
-        real = torch.nonzero(batch.real, as_tuple=True)
-        hooked = hooked.index_put(real, _replaced(hooked[real], replace))
-        layer = self._layers[index]
-        fed = layer.feedforward.run(hooked, hook.ff_module_index + 1, FF_MODULE_INDICES[-1])
-        x = layer.finished(attended, fed)
-        for later in self._layers[index + 1 :]:
-            x = later(x, batch.allowed)
-        return self._logits(_masked_mean(x, batch.real))
+        return self._logits(self._pooled_with(batch, replace, hook))
 
     def hook_width(self, hook_target: str = MASKED_MEAN, ff_module_index: int = 2) -> int:
         """The width d of the values at a hook target."""
@@ -184,13 +175,38 @@ class SplatGPT(nn.Module):
 
     def _hooked_in_blocks(self, batch: Batch, hook: HookPoint) -> Tensor:
         """The hook target `token_ff` for real tokens only, shape (n, width), by row and position."""
-        place = (torch.cumsum(batch.real.flatten(), 0) - 1).view_as(batch.real)
-        width = hook.width(self.dimensions.hidden_dim)
-        hooked = self.output_weight.new_empty(int(batch.real.sum()), width)
+        hooked = self._empty_values(batch, hook)
+        place = _places(batch.real)
         for rows, block in blocks_of(batch, self.dimensions.hidden_dim):
             _, values = self._until(block, hook)
-            hooked[place[rows, : values.shape[1]][block.real]] = values[block.real]
+            hooked[_cut(place[rows], block)] = values[block.real]
         return hooked
+
+    def _pooled_with(self, batch: Batch, replace: Callable[[Tensor], Tensor], hook: HookPoint) -> Tensor:
+        """`masked_mean` (B, d) with the values of a `token_ff` hook replaced, all of the batch at once."""
+        cut = [(rows, block, *self._until(block, hook)) for rows, block in blocks_of(batch, self.dimensions.hidden_dim)]
+        hooked = self._empty_values(batch, hook)
+        place = _places(batch.real)
+        for rows, block, _, values in cut:
+            hooked[_cut(place[rows], block)] = values[block.real]
+        replaced = _replaced(hooked, replace)
+        pooled = self.output_weight.new_empty(len(batch.real), self.dimensions.hidden_dim)
+        for rows, block, attended, values in cut:
+            new = values.index_put(torch.nonzero(block.real, as_tuple=True), replaced[_cut(place[rows], block)])
+            pooled[rows] = self._pooled_from(block, attended, new, hook)
+        return pooled
+
+    def _pooled_from(self, batch: Batch, attended: Tensor, hooked: Tensor, hook: HookPoint) -> Tensor:
+        """`masked_mean` (B, d) from what `_until` gives, run to the end."""
+        index = hook.layer_of(self.dimensions.num_layers)
+        layer = self._layers[index]
+        x = layer.finished(attended, layer.feedforward.run(hooked, hook.ff_module_index + 1, FF_MODULE_INDICES[-1]))
+        for later in self._layers[index + 1 :]:
+            x = later(x, batch.allowed)
+        return _masked_mean(x, batch.real)
+
+    def _empty_values(self, batch: Batch, hook: HookPoint) -> Tensor:
+        return self.output_weight.new_empty(int(batch.real.sum()), hook.width(self.dimensions.hidden_dim))
 
     def _until(self, batch: Batch, hook: HookPoint) -> tuple[Tensor, Tensor]:
         """Input of the hooked feed-forward block (B, S, d), and its values after the hooked module (B, S, width)."""
@@ -208,6 +224,16 @@ def _masked_mean(x: Tensor, real: Tensor) -> Tensor:
     """The mean over real tokens, shape (B, d)."""
     weights = real.to(x.dtype) / real.sum(dim=1, keepdim=True)
     return torch.bmm(weights.unsqueeze(1), x).squeeze(1)
+
+
+def _places(real: Tensor) -> Tensor:
+    """Each real token's number among the batch's real tokens, by row and position; shape (B, S)."""
+    return (torch.cumsum(real.flatten(), 0) - 1).view_as(real)
+
+
+def _cut(places: Tensor, block: Batch) -> Tensor:
+    """The numbers of a block's real tokens, from the places of its rows."""
+    return places[:, : block.real.shape[1]][block.real]
 
 
 def _replaced(values: Tensor, replace: Callable[[Tensor], Tensor]) -> Tensor:

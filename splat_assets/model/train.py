@@ -86,7 +86,7 @@ def train_base_model(
             raise InputError(
                 f"none of the {builds.n_builds} builds is in the {split} split; split them before training"
             )
-    training = _Training(builds, vocabulary, contexts, recipe, torch.device(device))
+    training = _Training(builds, vocabulary, contexts, recipe, usable_device(device))
     training.run(progress or SilentProgress())
     model = training.best_model()
     held_out = builds.rows_of("test") if builds.rows_of("test").size else builds.rows_of("validation")
@@ -96,6 +96,16 @@ def train_base_model(
     )
     _save(trained, builds, vocabulary, contexts, recipe)
     return trained
+
+
+def usable_device(name: torch.device | str) -> torch.device:
+    """The device of this name; raises InputError where torch cannot compute on it here."""
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"torch cannot compute on the device {str(name)!r} here: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def refuse_foreign_files(save_dir: Path) -> None:

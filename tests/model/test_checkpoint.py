@@ -53,6 +53,12 @@ class TestWhatIsAccepted:
             assert loaded.fingerprint == model.fingerprint
             assert loaded.dimensions == model.dimensions and loaded.pad_id == PAD
 
+    @pytest.mark.parametrize("container", ["pth", "safetensors"])
+    def test_the_same_model_gives_the_same_bytes(self, tmp_path: Path, container: str) -> None:
+        one, other = (save_base_model(tiny_model(), tmp_path / name, container=container) for name in "ab")
+
+        assert one.read_bytes() == other.read_bytes()
+
     @pytest.mark.parametrize("sizes", [{"use_layer_norm": False}, {"embedding_dim": 8}, {"num_layers": 1}])
     def test_every_variant_of_the_architecture_is_recognised(self, tmp_path: Path, sizes: dict) -> None:
         model = tiny_model(**sizes)

@@ -1,0 +1,88 @@
+"""`splat train-base`: a base model from tokenised builds."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from rich.table import Table
+
+from splat_assets.commands.inputs import FILE, FOLDER, progress_here, writable_folder
+from splat_assets.commands.report import console
+from splat_assets.model.recipe import BaseTrainingRecipe
+
+if TYPE_CHECKING:
+    from splat_assets.model.prediction import PredictionMetrics
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _recipe_options(command: Command) -> Command:
+    """Add an option for every field of the recipe, under the field's name."""
+    for field in reversed(dataclasses.fields(BaseTrainingRecipe)):
+        flag = "--" + field.name.replace("_", "-")
+        if isinstance(field.default, bool):
+            flag = f"{flag}/--no-{flag[2:]}"
+        option = click.option(flag, field.name, default=field.default, show_default=True, help=field.metadata["help"])
+        command = option(command)
+    return command
+
+
+@click.command("train-base")
+@click.option("--data-csv", type=FILE, required=True, help="Tokenised builds: tab-separated text, or .parquet.")
+@click.option("--vocab-path", type=FILE, required=True, help="vocab.json of these builds.")
+@click.option("--weapon-vocab-path", type=FILE, required=True, help="weapon_vocab.json of these builds.")
+@click.option(
+    "--save-dir", type=FOLDER, required=True, help="Where the model goes; new, empty or of an earlier training."
+)
+@click.option("--split-seed", default=0, show_default=True, help="Seed of the split into train, validation and test.")
+@click.option("--device", default="cpu", show_default=True, help="Where torch computes: cpu, cuda, cuda:1.")
+@_recipe_options
+def train_base(
+    data_csv: Path,
+    vocab_path: Path,
+    weapon_vocab_path: Path,
+    save_dir: Path,
+    split_seed: int,
+    device: str,
+    **settings: Any,
+) -> None:
+    """Train a SplatGPT base model: it sees builds with abilities hidden and learns to name the whole build.
+
+    Writes model.pth, model_params.json, training_metrics.json and both vocabularies into the folder, at the end and at once.
+    """
+    from splat_assets.data.splits import split_builds
+    from splat_assets.data.tokenised import read_tokenised
+    from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
+    from splat_assets.model.train import refuse_foreign_files, train_base_model
+
+    recipe = BaseTrainingRecipe(**settings)
+    refuse_foreign_files(writable_folder(save_dir))
+    vocabulary, contexts = read_vocabulary(vocab_path), read_contexts(weapon_vocab_path)
+    builds = split_builds(read_tokenised(data_csv, vocabulary, contexts), split_seed)
+    trained = train_base_model(builds, vocabulary, contexts, recipe, save_dir, progress_here(), device)
+    console().print(_table(trained.held_out))
+    best = trained.epochs[trained.best_epoch - 1]
+    stopped = ", stopped early" if trained.stopped_early else ""
+    click.echo(
+        f"best validation loss {best.validation_loss:.4f} after epoch {best.epoch} of {len(trained.epochs)}{stopped}: "
+        f"{save_dir / 'model.pth'}"
+    )
+
+
+def _table(held_out: "PredictionMetrics") -> Table:
+    table = Table(
+        title=f"{held_out.n_hidden:,} hidden abilities of {held_out.n_builds:,} held-out builds", title_justify="left"
+    )
+    table.add_column("predicted by")
+    for column in ("cross entropy", "found among as many guesses", "F1"):
+        table.add_column(column, justify="right")
+    rows = {
+        "the model": held_out.model,
+        "frequency on the weapon": held_out.weapon_frequency,
+        "frequency": held_out.frequency,
+    }
+    for name, scores in rows.items():
+        table.add_row(name, f"{scores.bce:.4f}", f"{scores.recall:.1%}", f"{scores.f1:.3f}")
+    return table
