@@ -1,12 +1,15 @@
 """What is computed once about every feature and token: histograms, IDF, influences, examples, neighbours."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 from splat_assets.assets.asset import Asset, Check, Fact, Facts, Made, Outcome, outputs_are_intact
 from splat_assets.assets.opened import base_model_of, hook_of, raw_of, sae_of, sparse_of, vocabulary_of
 from splat_assets.assets.pictures import density_histogram
 from splat_assets.compute.examples import write_examples, wrong_examples
 from splat_assets.compute.histograms import write_histograms, wrong_histograms, wrong_statistics
 from splat_assets.compute.idf import write_idf, wrong_idf
-from splat_assets.compute.influences import wide_influences, write_influences, wrong_influences
+from splat_assets.compute.influences import read_influences, wide_influences, write_influences, wrong_influences
 from splat_assets.compute.neighbours import write_neighbours, wrong_neighbours
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
@@ -14,6 +17,7 @@ from splat_assets.store.guide_precomputed import write_guide_idf, write_guide_in
 
 _N_SAMPLED = 64
 _GUIDE_TOP_K = 100
+_NOT_COMPUTED: dict[str, Fact] = {"not_computed": "token_ff does not feed the output layer directly"}
 
 
 def _none(run: Run) -> dict[str, str]:
@@ -49,7 +53,7 @@ def _statistics_are_exact(run: Run) -> Outcome:
 def _make_idf(run: Run, progress: Progress) -> Made:
     target = run.layout.staged / "idf.parquet"
     written = write_idf(raw_of(run).samples(), vocabulary_of(run), target)
-    outputs = [target, *write_guide_idf(target, run.layout.precomputed, n_batches=_n_batches(run))]
+    outputs = [target, *_guide_idf(run, run.layout.precomputed)]
     shape = f"{written.n_tokens:,} tokens"
     return Made(outputs, {"shape": shape, "n_documents": written.n_documents, "n_unseen": written.n_unseen})
 
@@ -63,23 +67,53 @@ def _idf_is_exact(run: Run) -> Outcome:
     return Outcome(not wrong, {"wrong_tokens": ", ".join(map(str, wrong[:20]))})
 
 
+def _guide_idf(run: Run, folder: Path) -> list[Path]:
+    return write_guide_idf(run.layout.staged / "idf.parquet", folder / "idf.parquet", n_batches=_n_batches(run))
+
+
+def _guide_idf_is_the_same(run: Run) -> Outcome:
+    with TemporaryDirectory() as scratch:
+        return _unlike(_guide_idf(run, Path(scratch)), run.layout.precomputed)
+
+
+def _unlike(fresh: list[Path], folder: Path) -> Outcome:
+    """Whether the files below folder have the bytes of those of the same names that were made anew."""
+    wrong = [path.name for path in fresh if not _same_bytes(path, folder / path.name)]
+    return Outcome(not wrong, {"n_files": len(fresh), "wrong_files": ", ".join(wrong)})
+
+
+def _same_bytes(a: Path, b: Path) -> bool:
+    return b.is_file() and a.read_bytes() == b.read_bytes()
+
+
 def _make_influences(run: Run, progress: Progress) -> Made:
     if hook_of(run).per_token:
-        return Made([], {"shape": "not computed", "why": "token_ff does not feed the output layer directly"})
+        return Made([], {"shape": "not computed", **_NOT_COMPUTED})
     target = run.layout.staged / "influences.parquet"
     model, sae = base_model_of(run), sae_of(run)
     written = write_influences(
         model.output_weight.detach().numpy(), sae.W_dec.numpy(), vocabulary_of(run), target, progress
     )
-    top_k = min(_GUIDE_TOP_K, written.n_tokens)
-    wide = write_guide_influences(wide_influences(target, top_k), run.layout.precomputed / "influences.parquet")
-    shape = f"{written.n_features:,} x {written.n_tokens:,}"
-    return Made([target, wide], {"shape": shape, "guide_top_k": top_k})
+    wide = _guide_influences(target, run.layout.precomputed)
+    return Made([target, wide], {"shape": f"{written.n_features:,} x {written.n_tokens:,}"})
+
+
+def _guide_influences(staged: Path, folder: Path) -> Path:
+    top_k = min(_GUIDE_TOP_K, len(read_influences(staged).token_ids))
+    return write_guide_influences(wide_influences(staged, top_k), folder / "influences.parquet")
+
+
+def _guide_influences_are_the_same(run: Run) -> Outcome:
+    if hook_of(run).per_token:
+        return Outcome(True, _NOT_COMPUTED)
+    with TemporaryDirectory() as scratch:
+        fresh = _guide_influences(run.layout.staged / "influences.parquet", Path(scratch))
+        return _unlike([fresh], run.layout.precomputed)
 
 
 def _influences_equal_the_product(run: Run) -> Outcome:
     if hook_of(run).per_token:
-        return Outcome(True, {"not_computed": "token_ff does not feed the output layer directly"})
+        return Outcome(True, _NOT_COMPUTED)
     weights = base_model_of(run).output_weight.detach().numpy()
     path = run.layout.staged / "influences.parquet"
     return _offenders(
@@ -137,6 +171,7 @@ IDF = Asset(
     checks=(
         outputs_are_intact("idf"),
         Check("idf_is_exact", "Every token's row equals a fresh count over all samples.", _idf_is_exact),
+        Check("guide_idf_is_the_same", "precomputed/ holds the same table.", _guide_idf_is_the_same),
     ),
 )
 
@@ -151,6 +186,7 @@ INFLUENCES = Asset(
     checks=(
         outputs_are_intact("influences"),
         Check("influences_equal_the_product", "Sampled rows equal W_out @ W_dec.", _influences_equal_the_product),
+        Check("guide_influences_are_the_same", "precomputed/ ranks the same values.", _guide_influences_are_the_same),
     ),
 )
 

@@ -1,5 +1,6 @@
 """The guide's step 5: histograms, IDF and influences, from explicit folders and files."""
 
+import tempfile
 from pathlib import Path
 
 import click
@@ -57,6 +58,7 @@ def idf(data_dir: Path, output_path: Path, vocab_path: Path | None) -> None:
     """Count in how many samples each token stands, and write ln(N + 1) - ln(n + 1) for each."""
     from splat_assets.compute.idf import write_idf
     from splat_assets.domain.vocabulary import read_vocabulary
+    from splat_assets.store.guide_precomputed import write_guide_idf
     from splat_assets.store.metadata import samples_and_vocabulary
 
     samples, recorded = samples_and_vocabulary(data_dir)
@@ -64,7 +66,9 @@ def idf(data_dir: Path, output_path: Path, vocab_path: Path | None) -> None:
     if vocabulary is None:
         raise InputError(f"{data_dir} does not say which vocabulary its tokens are of; give --vocab-path")
     writable_folder(output_path.parent)
-    written = write_idf(samples, vocabulary, output_path)
+    with tempfile.TemporaryDirectory() as scratch:
+        written = write_idf(samples, vocabulary, Path(scratch) / "idf.parquet")
+        write_guide_idf(Path(scratch) / "idf.parquet", output_path)
     click.echo(
         f"{written.n_tokens} tokens over {written.n_documents:,} samples, {written.n_unseen} never seen: {output_path}"
     )
@@ -84,8 +88,6 @@ def influences(
     top_k: int,
 ) -> None:
     """Multiply the output layer with the decoder: what each feature adds to each output token, the strongest of each sign."""
-    import tempfile
-
     from splat_assets.compute.influences import wide_influences, write_influences
     from splat_assets.compute.provenance import hook_for, refuse_other_model
     from splat_assets.sae import load_sae

@@ -1,4 +1,4 @@
-"""The command reference `docs/commands.md`, made from `--help`: `python -m splat_assets.commands.reference > docs/commands.md`."""
+"""The command reference `docs/commands.md`, made from `--help`; `make docs` writes it."""
 
 from collections.abc import Iterator
 

@@ -21,8 +21,6 @@ from splat_assets.store.errors import LayoutError
 from splat_assets.store.files import replacing_file, write_json
 from splat_assets.store.tables import read_table, table_facts, write_table
 
-IDF = "idf.parquet"
-IDF_SUMMARY = "idf.json"
 HISTOGRAMS = "histograms"
 STATISTICS = "feature_stats"
 _N_LISTED = 10
@@ -40,14 +38,14 @@ class PicklesWritten:
     files: tuple[Path, ...]
 
 
-def write_guide_idf(idf: Path, folder: Path, n_batches: int) -> list[Path]:
-    """Write `idf.parquet` (ability_input_tokens, doc_freq, idf, token) and `idf.json` below folder, from the store's idf table.
+def write_guide_idf(idf: Path, path: Path, n_batches: int | None = None) -> list[Path]:
+    """Write path (ability_input_tokens, doc_freq, idf, token) and its `.json` summary, from the store's idf table.
 
     n_batches: how many batches the batch tree beside the folder has; it is recorded.
     """
     table = read_table(idf)
     n_documents = int(table_facts(idf)["n_documents"])
-    write_table(folder / IDF, table.select("ability_input_tokens", "doc_freq", "idf", "token"), table_facts(idf))
+    write_table(path, table.select("ability_input_tokens", "doc_freq", "idf", "token"), table_facts(idf))
     seen = table.filter(pl.col("doc_freq") > 0).sort("doc_freq", "ability_input_tokens", descending=[True, False])
     summary = {
         "total_documents": n_documents,
@@ -56,8 +54,9 @@ def write_guide_idf(idf: Path, folder: Path, n_batches: int) -> list[Path]:
         "most_common_tokens": seen.head(_N_LISTED).to_dicts(),
         "rarest_tokens": seen.reverse().head(_N_LISTED).to_dicts(),
     }
-    write_json(folder / IDF_SUMMARY, summary)
-    return [folder / IDF, folder / IDF_SUMMARY]
+    summary_path = path.with_suffix(".json")
+    write_json(summary_path, summary)
+    return [path, summary_path]
 
 
 def write_guide_influences(wide: pl.DataFrame, path: Path) -> Path:

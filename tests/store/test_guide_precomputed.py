@@ -123,7 +123,7 @@ def test_idf_has_upstreams_columns_and_a_summary(tmp_path: Path) -> None:
     samples = sample_table(20)
     write_idf(samples, VOCABULARY, tmp_path / "idf.parquet")
 
-    files = write_guide_idf(tmp_path / "idf.parquet", tmp_path / "precomputed", n_batches=3)
+    files = write_guide_idf(tmp_path / "idf.parquet", tmp_path / "precomputed" / "idf.parquet", n_batches=3)
 
     assert [path.name for path in files] == ["idf.parquet", "idf.json"]
     table = pl.read_parquet(files[0])
