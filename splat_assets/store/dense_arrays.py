@@ -113,7 +113,8 @@ class DenseArray:
                 if _is_absent(self.path / name):
                     raise CorruptStoreError(f"{self.path} has lost its file {name}; make the array again")
         try:
-            return np.asarray(self._array[rows, columns], dtype=np.float32)
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused by name later
+                return np.asarray(self._array[rows, columns], dtype=np.float32)
         except (ValueError, RuntimeError, OSError) as error:
             span = f"rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}"
             raise CorruptStoreError(f"{self.path}: {span} cannot be decoded: {_first_line(error)}") from error

@@ -107,11 +107,15 @@ class NeuronActsReader:
         if not 0 <= feature_id < self._n_features:
             raise FeatureNotFoundError(feature_id, self._n_features, self.folder)
         dtype = sample_id_dtype(self._n_samples)
-        if feature_id in self._absent:
+        if not self.has_files(feature_id):
             return Activations(np.empty(0, dtype), np.empty(0, np.float32))
         sample_ids, values = self.read_files(feature_id)
         _check(sample_ids, values, self._n_samples, self.folder / feature_folder_name(feature_id))
         return Activations(sample_ids.astype(dtype), values.astype(np.float32, copy=False))
+
+    def has_files(self, feature_id: int) -> bool:
+        """Whether the feature has a folder; one without is taken as dead (see assumptions)."""
+        return feature_id not in self._absent
 
     def read_files(self, feature_id: int) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.floating[Any]]]:
         """What the two files of a feature hold, unchecked but for being integers and numbers of one length."""

@@ -69,8 +69,26 @@ def layouts_in(folder: Path | str) -> list[Found]:
     root = Path(folder)
     run = RunLayout(root)
     places = [root, run.store, run.staged, run.neuron_acts, run.transposed, run.efficient, run.raw_activations]
-    found = [Found(layout, place) for place in places if place.is_dir() for layout in _layouts_at(place)]
+    found = [Found(layout, place) for place in places if place.is_dir() for layout in layouts_at(place)]
     return sorted(found, key=lambda one: one.layout)
+
+
+def layouts_at(place: Path) -> Iterator[Layout]:
+    """The layouts of this very folder, fastest first."""
+    if (place / "CURRENT").is_file() or (place / "manifest.json").is_file():
+        yield Layout.STORE
+    elif (place / "activations.zarr" / "X").is_dir() or (place / "X" / "indptr").is_dir():
+        yield Layout.SPARSE
+    if (place / DESCRIPTION).is_file():
+        yield Layout.NEURON_ACTS
+    elif any(place.glob("neuron_[0-9]*")):
+        yield Layout.NEURON_ACTS_UNDESCRIBED
+    if (place / ARRAY).is_dir() or place.name == ARRAY:
+        yield Layout.TRANSPOSED
+    if any((place / BATCHES).glob("batch_*.zarr")):
+        yield Layout.BATCHES
+    if (place / shard_name(0)).is_dir():
+        yield Layout.RAW
 
 
 def open_reader(*folders: Path | str) -> ActivationReader:
@@ -130,23 +148,6 @@ _OPENERS: dict[Layout, Callable[[Path], ActivationReader]] = {
     Layout.NEURON_ACTS_UNDESCRIBED: NeuronActsReader,
     Layout.BATCHES: BatchReader,
 }
-
-
-def _layouts_at(place: Path) -> Iterator[Layout]:
-    if (place / "CURRENT").is_file() or (place / "manifest.json").is_file():
-        yield Layout.STORE
-    elif (place / "activations.zarr" / "X").is_dir() or (place / "X" / "indptr").is_dir():
-        yield Layout.SPARSE
-    if (place / DESCRIPTION).is_file():
-        yield Layout.NEURON_ACTS
-    elif any(place.glob("neuron_[0-9]*")):
-        yield Layout.NEURON_ACTS_UNDESCRIBED
-    if (place / ARRAY).is_dir() or place.name == ARRAY:
-        yield Layout.TRANSPOSED
-    if any((place / BATCHES).glob("batch_*.zarr")):
-        yield Layout.BATCHES
-    if (place / shard_name(0)).is_dir():
-        yield Layout.RAW
 
 
 def _refuse_other_shapes(best: Found, reader: ActivationReader, others: list[Found]) -> None:

@@ -1,0 +1,116 @@
+"""Turns a folder that somebody already has into raw activations, without running a model.
+
+Whatever is wrong with it is mended or refused, and reported beside the rows; nothing is taken on trust that can be checked.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+
+from splat_assets.errors import InputError
+from splat_assets.progress import Progress, SilentProgress
+from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.errors import LayoutError
+from splat_assets.store.files import files_below, remove_leftovers, replacing_folder, sha256_of_json
+from splat_assets.store.guide_batches import VOCABULARY
+from splat_assets.store.import_report import Finding, ImportReport
+from splat_assets.store.import_samples import imported_samples, unknown_samples
+from splat_assets.store.import_sources import ImportOptions, Source, open_source
+from splat_assets.store.raw import shard_name, write_shard
+from splat_assets.store.vocabulary import Vocabulary
+
+RAW = "raw_activations"
+CONTEXTS = "contexts.json"
+REPORT = "import_report.json"
+
+
+def import_folder(
+    source: Path, target: Path, options: ImportOptions | None = None, progress: Progress | None = None
+) -> ImportReport:
+    """Write `<target>/raw_activations` from the folder, with `import_report.json` in it; it appears whole or not at all.
+
+    Raises LayoutError, InvalidActivationsError or CorruptStoreError naming batch and row for what cannot be mended: batches
+    missing or of different width, negative or non-finite values, ids that repeat, metadata of another number of rows.
+    """
+    options, shown = _with_recorded_vocabulary(source, options or ImportOptions()), progress or SilentProgress()
+    raw = target / RAW
+    if raw.exists() and not (raw / REPORT).is_file():
+        raise InputError(f"{raw} was not made by an import; name another folder to import into")
+    target.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(target)
+    with explaining_write_errors("the import", target), TemporaryDirectory(prefix=".staging-", dir=target) as scratch:
+        found = open_source(source, options, Path(scratch), shown)
+        samples, findings = _samples_of(found, source, options)
+        fingerprint = _listing_hash(source, found.files)
+        with replacing_folder(raw) as aside:
+            nnz, n_shards = _write_shards(found, samples, fingerprint, options.shard_rows, aside, shown)
+            report = ImportReport(
+                source=str(source),
+                layout=found.layout,
+                source_fingerprint=fingerprint,
+                n_samples=found.rows.n_samples,
+                n_features=found.rows.n_features,
+                nnz=nnz,
+                n_shards=n_shards,
+                findings=(*found.findings, *findings),
+            )
+            report.save(aside / REPORT)
+            if options.vocabulary is not None:
+                options.vocabulary.save(aside / VOCABULARY)
+            if options.contexts is not None:
+                options.contexts.save(aside / CONTEXTS)
+    return report
+
+
+def _with_recorded_vocabulary(source: Path, options: ImportOptions) -> ImportOptions:
+    """The options with the vocabulary that a batch tree of this program carries, unless another is given."""
+    recorded = source / VOCABULARY
+    if options.vocabulary is not None or not recorded.is_file():
+        return options
+    return replace(options, vocabulary=Vocabulary.load(recorded))
+
+
+def _samples_of(found: Source, source: Path, options: ImportOptions) -> tuple[pl.DataFrame, tuple[Finding, ...]]:
+    n_samples = found.rows.n_samples
+    if n_samples == 0:
+        raise LayoutError(f"{source} holds no samples: there is nothing to import")
+    if not found.tables:
+        wrong = "there is no sample metadata"
+        done = "tokens, weapons and kinds are marked unknown; give --metadata to bring them"
+        return unknown_samples(n_samples), (Finding(str(source), wrong, done),)
+    names, tables = zip(*found.tables, strict=True)
+    imported = imported_samples(tables, names, options.vocabulary, options.contexts)
+    if imported.table.height != n_samples:
+        raise LayoutError(
+            f"the metadata of {source} has {imported.table.height} rows for {n_samples} samples: they are matched by position; "
+            "bring the metadata that belongs to these activations"
+        )
+    return imported.table, imported.findings
+
+
+def _write_shards(
+    found: Source, samples: pl.DataFrame, fingerprint: str, shard_rows: int, folder: Path, progress: Progress
+) -> tuple[int, int]:
+    """Write all shards; returns the number of activations and of shards."""
+    nnz = number = first = 0
+    with progress.task("importing", found.rows.n_samples, "rows") as task:
+        for block in found.rows.rows(shard_rows):
+            own = samples.slice(first, block.n_rows).with_columns(sample_id=pl.int_range(pl.len(), dtype=pl.Int64))
+            write_shard(
+                folder / shard_name(number), block, own, {}, found.rows.n_features, {"imported_listing": fingerprint}
+            )
+            nnz, number, first = nnz + block.nnz, number + 1, first + block.n_rows
+            task.advance(block.n_rows)
+    return nnz, number
+
+
+def _listing_hash(source: Path, roots: tuple[Path, ...]) -> str:
+    """sha256 over the names and sizes of what was read: tells two folders apart without hashing their bytes."""
+    files = {file for root in roots for file in (files_below(root) if root.is_dir() else [root]) if file.is_file()}
+    listing = [
+        [file.relative_to(source).as_posix() if file.is_relative_to(source) else file.name, file.stat().st_size]
+        for file in sorted(files)
+    ]
+    return sha256_of_json(listing)
