@@ -1,13 +1,17 @@
 """The base model's checkpoint, loaded and fingerprinted."""
 
 import json
+from dataclasses import asdict
+from typing import Any
 
 from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, outputs_are_intact
 from splat_assets.assets.opened import base_model_of, contexts_of, hook_of, model_files_of, vocabulary_of
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
-from splat_assets.store.errors import FingerprintMismatchError
+from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
 from splat_assets.store.files import write_json
+
+_DESCRIPTION = "base_model.json"
 
 
 def _own_inputs(run: Run) -> dict[str, str]:
@@ -21,20 +25,23 @@ def _own_inputs(run: Run) -> dict[str, str]:
     }
 
 
-def _make(run: Run, progress: Progress) -> Made:
+def _described(run: Run) -> dict[str, Any]:
     model = base_model_of(run)
-    n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    width = model.hook_width(hook_of(run).target, hook_of(run).ff_module_index)
-    described = {
+    return {
         "fingerprint": model.fingerprint,
-        "n_parameters": n_parameters,
-        "hook_width": width,
-        "dimensions": {name: getattr(model.dimensions, name) for name in model.dimensions.__dataclass_fields__},
+        "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "hook_width": model.hook_width(hook_of(run).target, hook_of(run).ff_module_index),
+        "dimensions": asdict(model.dimensions),
     }
-    target = run.layout.base_model / "base_model.json"
+
+
+def _make(run: Run, progress: Progress) -> Made:
+    described = _described(run)
+    target = run.layout.base_model / _DESCRIPTION
     write_json(target, described)
-    facts: Facts = {"shape": f"{n_parameters:,} parameters", "n_parameters": n_parameters}
-    return Made([target], {**facts, "hook_width": width, "base_model_sha256": model.fingerprint})
+    facts: Facts = {name: described[name] for name in ("n_parameters", "hook_width")}
+    shape = f"{described['n_parameters']:,} parameters"
+    return Made([target], {"shape": shape, **facts, "base_model_sha256": described["fingerprint"]})
 
 
 def _matches_its_vocabularies(run: Run) -> Outcome:
@@ -63,12 +70,22 @@ def _accepts_null(run: Run) -> Outcome:
 
 
 def _is_still_the_same(run: Run) -> Outcome:
-    stored = json.loads((run.layout.base_model / "base_model.json").read_text(encoding="utf-8"))["fingerprint"]
-    found = base_model_of(run).fingerprint
-    if stored != found:
+    path = run.layout.base_model / _DESCRIPTION
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorruptStoreError(f"{path} cannot be read: {error}; make the asset again") from error
+    found = _described(run)
+    wrong = [name for name, value in found.items() if stored.get(name) != value]
+    if "fingerprint" in wrong:
         checkpoint = model_files_of(run).checkpoint
-        raise FingerprintMismatchError(f"base model {checkpoint}", stored, found, "put the old checkpoint back")
-    return Outcome(True, {"base_model_sha256": found})
+        raise FingerprintMismatchError(
+            f"base model {checkpoint}",
+            str(stored.get("fingerprint")),
+            found["fingerprint"],
+            "put the old checkpoint back",
+        )
+    return Outcome(not wrong, {"base_model_sha256": found["fingerprint"], "wrong": ", ".join(wrong)})
 
 
 BASE_MODEL = Asset(

@@ -4,6 +4,7 @@ import polars as pl
 
 from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, outputs_are_intact, recipe_hash
 from splat_assets.assets.opened import builds_of, contexts_of, vocabulary_of
+from splat_assets.data.builds import Builds
 from splat_assets.data.splits import split_builds
 from splat_assets.data.tokenised import read_tokenised
 from splat_assets.progress import Progress
@@ -20,11 +21,15 @@ def _own_inputs(run: Run) -> dict[str, str]:
     }
 
 
-def _make(run: Run, progress: Progress) -> Made:
+def _read(run: Run) -> Builds:
     split = run.config.split
     source = run.config.inputs.data.checked("dataset")
     builds = read_tokenised(source, vocabulary_of(run), contexts_of(run))
-    builds = split_builds(builds, split.seed, split.validation, split.test)
+    return split_builds(builds, split.seed, split.validation, split.test)
+
+
+def _make(run: Run, progress: Progress) -> Made:
+    builds = _read(run)
     builds.save(run.layout.builds)
     counts = {name: int(builds.rows_of(name).size) for name in ("train", "validation", "test")}
     facts: Facts = {"shape": f"{builds.n_builds:,} builds", "n_builds": builds.n_builds, **counts}
@@ -55,6 +60,15 @@ def _no_build_is_in_two_splits(run: Run) -> Outcome:
     return Outcome(n_straddling == 0, {"n_distinct_builds": per_group.height, "n_in_two_splits": n_straddling})
 
 
+def _builds_equal_the_source(run: Run) -> Outcome:
+    found, fresh = builds_of(run), _read(run)
+    facts: Facts = {"n_builds": found.n_builds, "n_in_source": fresh.n_builds}
+    if found.n_builds == fresh.n_builds and found.fingerprint != fresh.fingerprint:
+        differing = found.to_frame().hash_rows() != fresh.to_frame().hash_rows()
+        facts["wrong_rows"] = ", ".join(str(i) for i in differing.arg_true()[:20])
+    return Outcome(found.fingerprint == fresh.fingerprint, facts)
+
+
 DATASET = Asset(
     name="dataset",
     description="The tokenised builds, validated row by row, with a seeded split that keeps equal builds together.",
@@ -67,6 +81,7 @@ DATASET = Asset(
         outputs_are_intact("dataset"),
         Check("every_token_is_known", "Every token id is in the vocabulary, every weapon too.", _every_token_is_known),
         Check("no_build_is_empty", "There are builds, and each has at least one token.", _no_build_is_empty),
+        Check("builds_equal_the_source", "Every build is its row of the file, in its split.", _builds_equal_the_source),
         Check("no_build_is_in_two_splits", "Equal builds of one weapon are in one split.", _no_build_is_in_two_splits),
     ),
 )

@@ -8,8 +8,9 @@ from splat_assets.assets.opened import base_model_of, contexts_of, raw_of, sae_o
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.store.errors import CorruptStoreError
+from splat_assets.store.manifest import ManifestFile
 from splat_assets.store.published import current_version, open_store, publish
-from splat_assets.store.receipts import read_receipt
+from splat_assets.store.receipts import Output, read_receipt, sha256_of_tree
 from splat_assets.store.samples import write_samples
 
 _TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours")
@@ -77,6 +78,38 @@ def _fingerprints_agree(run: Run) -> Outcome:
     return Outcome(True, {name: str(value) for name, value in expected.items()})
 
 
+def _holds_what_was_checked(run: Run) -> Outcome:
+    """Each part of the version has the sha256 that the receipt of its step gives it."""
+    store = open_store(run.layout.store)
+    by_part: dict[str, list[ManifestFile]] = {}
+    for file in store.manifest.files:
+        by_part.setdefault(file.path.split("/")[0], []).append(file)
+    wrong = []
+    for output in _staged_outputs(run):
+        part = Path(output.path).name
+        files = by_part.get(part, [])
+        of_folder = sha256_of_tree((file.path.removeprefix(f"{part}/"), file.sha256) for file in files)
+        if output.sha256 not in (of_folder, *(file.sha256 for file in files if file.path == part)):
+            wrong.append(part)
+    same = {
+        "samples": store.samples.equals(raw_of(run).samples()),
+        "vocabulary": store.vocabulary.fingerprint == vocabulary_of(run).fingerprint,
+        "contexts": store.contexts.fingerprint == contexts_of(run).fingerprint,
+    }
+    wrong += [name for name, holds in same.items() if not holds]
+    return Outcome(not wrong, {"n_parts": len(by_part), "wrong_parts": ", ".join(wrong)})
+
+
+def _staged_outputs(run: Run) -> Iterator[Output]:
+    """What the steps before left for the version, as their receipts describe it."""
+    staged = run.layout.staged.relative_to(run.layout.root).as_posix()
+    for dep in _DEPS:
+        receipt = read_receipt(run.layout.receipts, dep)
+        for output in receipt.outputs if receipt else ():
+            if output.path.startswith(f"{staged}/"):
+                yield output
+
+
 PUBLISHED_STORE = Asset(
     name="published_store",
     description="One immutable version of the store, verified and made current: what servers and dashboards read.",
@@ -92,6 +125,11 @@ PUBLISHED_STORE = Asset(
         outputs_are_intact("published_store"),
         Check("current_is_this_version", "CURRENT names the version that was made.", _current_is_this_version),
         Check("version_is_sound", "Manifest complete, every sha256 and crc32c holds.", _version_is_sound),
+        Check(
+            "version_holds_what_was_checked",
+            "Every part of the version is the one that its step wrote and checked.",
+            _holds_what_was_checked,
+        ),
         Check("fingerprints_agree", "The version was made from this run's model, SAE and data.", _fingerprints_agree),
     ),
 )

@@ -17,6 +17,7 @@ from splat_assets.assets.opened import (
     vocabulary_of,
 )
 from splat_assets.compute.encode import encode, rows_unlike_a_fresh_pass
+from splat_assets.compute.items import sample_table
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
 
@@ -77,14 +78,32 @@ def _has_one_row_per_item(run: Run) -> Outcome:
 
 
 def _values_are_finite_and_positive(run: Run) -> Outcome:
-    # Reading validates every block: finite, above 0, ids rising and within range.
-    nnz = sum(block.nnz for block in raw_of(run).rows(_BLOCK_ROWS))
-    return Outcome(nnz == raw_of(run).nnz, {"nnz": nnz})
+    raw = raw_of(run)
+    nnz = first = 0
+    for block in raw.rows(_BLOCK_ROWS):
+        block.validate(raw.n_features, f"raw activations from sample {first} on")
+        nnz, first = nnz + block.nnz, first + block.n_rows
+    return Outcome(nnz == raw.nnz, {"nnz": nnz})
 
 
 def _global_index_is_contiguous(run: Run) -> Outcome:
     found = raw_of(run).samples()["global_index"].to_numpy()
     return Outcome(bool((found == np.arange(found.size)).all()), {"n_samples": int(found.size)})
+
+
+def _samples_are_those_of_the_dataset(run: Run) -> Outcome:
+    items, contexts, per_token = items_of(run), contexts_of(run), hook_of(run).per_token
+    wrong: list[int] = []
+    found = raw_of(run).samples()
+    for shard in shards_of_run(run, items):
+        fresh = sample_table(items, contexts, shard.first_item, shard.last_item, per_token)
+        stored = found.slice(shard.first_sample, shard.n_samples)
+        if stored.height != fresh.height:
+            return Outcome(False, {"n_samples": found.height, "ends_in_shard": shard.index})
+        if not stored.equals(fresh):
+            differing = (stored.hash_rows() != fresh.hash_rows()).arg_true() + shard.first_sample
+            wrong += differing.to_list()
+    return Outcome(not wrong, {"n_samples": found.height, "wrong_samples": ", ".join(map(str, wrong[:20]))})
 
 
 def _shards_hold_what_was_written(run: Run) -> Outcome:
@@ -111,6 +130,11 @@ RAW_ACTIVATIONS = Asset(
         Check("raw_activations_have_one_row_per_item", "As many rows as builds and nulls.", _has_one_row_per_item),
         Check("raw_values_are_finite_and_positive", "No NaN, nothing below 0.", _values_are_finite_and_positive),
         Check("global_index_is_contiguous", "global_index runs 0 to n - 1.", _global_index_is_contiguous),
+        Check(
+            "samples_are_those_of_the_dataset",
+            "Tokens, weapon, split, kind and source row of every sample.",
+            _samples_are_those_of_the_dataset,
+        ),
         Check("shards_hold_what_was_written", "Every shard file has its sha256.", _shards_hold_what_was_written),
         Check("sampled_rows_equal_a_fresh_pass", "Base model and SAE, run again, give the same.", _equal_a_fresh_pass),
     ),

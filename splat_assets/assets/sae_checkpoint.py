@@ -9,10 +9,11 @@ import polars as pl
 from splat_assets.assets.asset import Asset, Check, Fact, Facts, Made, Outcome, outputs_are_intact, recipe_hash
 from splat_assets.assets.opened import base_activations_of, base_model_of, hook_of, items_of, sae_of
 from splat_assets.assets.pictures import training_curves
-from splat_assets.compute.fit import SCORECARD, SampleSplits, fit_sae, write_scorecard
+from splat_assets.compute.fit import SCORECARD, SampleSplits, fit_sae, write_scorecard, wrong_figures
 from splat_assets.compute.provenance import hook_for, refuse_other_model
-from splat_assets.progress import Progress
+from splat_assets.progress import Progress, SilentProgress
 from splat_assets.runs import Run
+from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.receipts import read_receipt
 
 _REPORTED = ("d_in", "d_sae", "fvu", "l0_mean", "dead_percent", "dense_percent", "fidelity", "gamma", "cosine")
@@ -52,7 +53,14 @@ def _facts(card: dict[str, Any]) -> dict[str, Fact]:
 
 
 def _card(run: Run) -> dict[str, Any]:
-    card: dict[str, Any] = json.loads((run.layout.sae / SCORECARD).read_text(encoding="utf-8"))
+    path = run.layout.sae / SCORECARD
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorruptStoreError(f"{path} cannot be read as a scorecard: {error}; make the SAE again") from error
+    missing = [name for name in (*_REPORTED, "sae_sha256", "training") if name not in card]
+    if missing:
+        raise CorruptStoreError(f"{path} lacks {', '.join(missing)}; make the SAE again")
     return card
 
 
@@ -79,6 +87,13 @@ def _decoder_was_trained(run: Run) -> Outcome:
         return Outcome(True, {"not_known": "the SAE was brought ready-made, so where its decoder began is not known"})
     moved = decoder_movement(sae_of(run))
     return Outcome(moved.trained, {"median_cosine_to_its_beginning": moved.median, "limit": MOVED_COSINE})
+
+
+def _scorecard_is_exact(run: Run) -> Outcome:
+    items = items_of(run)
+    base = base_activations_of(run, items, SilentProgress())
+    wrong = wrong_figures(_card(run), sae_of(run), items, base, hook_of(run), base_model_of(run))
+    return Outcome(not wrong, {"wrong_figures": ", ".join(wrong)})
 
 
 def _error_is_within_limits(run: Run) -> Outcome:
@@ -122,6 +137,7 @@ SAE_CHECKPOINT = Asset(
             "Finite, and those that were measured.",
             _weights_are_those_of_the_scorecard,
         ),
+        Check("scorecard_is_exact", "Measured again, the test split gives the same figures.", _scorecard_is_exact),
         Check("sae_formats_agree", "Both saved forms encode alike.", _both_formats_agree),
         Check("decoder_was_trained", "The decoder has turned away from its beginning.", _decoder_was_trained),
         Check("fvu_is_within_limits", "Held-out error is at most the run's limit.", _error_is_within_limits),

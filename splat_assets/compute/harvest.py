@@ -1,7 +1,8 @@
 """Base activations: what the base model computes at the hook for every sample, kept in one file per dataset and hook.
 
 The SAE trains on them and is run over them, and runs that differ only in the SAE share them. The file is filled shard by
-shard; a shard counts once its receipt is there, so a killed harvest goes on where it was.
+shard; a shard counts once its receipt is there and its checksums hold, so a killed harvest goes on where it was, and what
+was damaged since is computed again.
 """
 
 import json
@@ -11,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
@@ -21,6 +21,7 @@ from splat_assets.data.builds import Builds
 from splat_assets.errors import InputError
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress, SilentProgress
+from splat_assets.store.checksums import crc32c_of_bytes
 from splat_assets.store.files import replacing_file, sha256_of_json, write_json
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def harvest(
     _prepare(
         folder, identity, shards, items, model.hook_width(hook.target, hook.ff_module_index), len(model.output_weight)
     )
-    todo = [shard for shard in shards if not _receipt(folder, shard).is_file()]
+    todo = [shard for shard in shards if not _is_whole(folder, shard)]
     items_file = folder / "items.parquet"
     if todo:
         items.builds.save(items_file)
@@ -137,17 +138,22 @@ def open_base_activations(folder: Path, identity: str) -> BaseActivations:
     return BaseActivations(folder, identity, values, np.load(folder / LOGITS_FILE, mmap_mode="r"))
 
 
-def damaged_shards(folder: Path) -> list[int]:
-    """Shards of a harvest whose bytes are not those that were written: reads everything."""
-    described = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
-    values = np.load(folder / VALUES_FILE, mmap_mode="r")
-    damaged = []
-    for index in range(described["n_shards"]):
-        receipt = json.loads((folder / f"shard-{index:05d}.json").read_text(encoding="utf-8"))
-        block = values[receipt["first_sample"] : receipt["last_sample"]]
-        if google_crc32c.value(np.ascontiguousarray(block).tobytes()) != receipt["values_crc32c"]:
-            damaged.append(index)
-    return damaged
+def _is_whole(folder: Path, shard: Shard) -> bool:
+    """Whether the shard was finished and its bytes are those that were written."""
+    path = _receipt(folder, shard)
+    if not path.is_file():
+        return False
+    try:
+        receipt = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    values = np.load(folder / VALUES_FILE, mmap_mode="r")[shard.first_sample : shard.last_sample]
+    logits = np.load(folder / LOGITS_FILE, mmap_mode="r")[shard.first_item : shard.last_item]
+    return bool(receipt == _checksums(values, logits))
+
+
+def _checksums(values: npt.NDArray[np.float32], logits: npt.NDArray[np.float32]) -> dict[str, int]:
+    return {"values_crc32c": crc32c_of_bytes(values), "logits_crc32c": crc32c_of_bytes(logits)}
 
 
 def base_batches(
@@ -213,7 +219,6 @@ def _harvest_shard(spec: _HarvestSpec, builds: Builds, advance: Callable[[int], 
     values = np.lib.format.open_memmap(spec.folder / VALUES_FILE, mode="r+")
     logits = np.lib.format.open_memmap(spec.folder / LOGITS_FILE, mode="r+")
     sample, item = shard.first_sample, shard.first_item
-    checksum = 0
     for batch_values, batch_logits in base_batches(builds, shard, spec.model_files, spec.hook, spec.batch_size):
         if not np.isfinite(batch_values).all():
             raise InputError(
@@ -221,15 +226,12 @@ def _harvest_shard(spec: _HarvestSpec, builds: Builds, advance: Callable[[int], 
             )
         values[sample : sample + len(batch_values)] = batch_values
         logits[item : item + len(batch_logits)] = batch_logits
-        checksum = google_crc32c.extend(checksum, np.ascontiguousarray(batch_values).tobytes())
         sample, item = sample + len(batch_values), item + len(batch_logits)
         advance(len(batch_logits))
     values.flush()
     logits.flush()
-    write_json(
-        _receipt(spec.folder, shard),
-        {"first_sample": shard.first_sample, "last_sample": shard.last_sample, "values_crc32c": checksum},
-    )
+    done = values[shard.first_sample : shard.last_sample], logits[shard.first_item : shard.last_item]
+    write_json(_receipt(spec.folder, shard), _checksums(*done))
     return shard.last_item - shard.first_item
 
 
@@ -240,7 +242,8 @@ def _receipt(folder: Path, shard: Shard) -> Path:
 def _prepare(folder: Path, identity: str, shards: list[Shard], items: Items, width: int, n_outputs: int) -> None:
     """Make the two files at full size, once; a folder that holds something else is started over."""
     description = folder / _DESCRIPTION
-    if description.is_file() and json.loads(description.read_text(encoding="utf-8"))["fingerprint"] == identity:
+    whole = all((folder / name).is_file() for name in (_DESCRIPTION, VALUES_FILE, LOGITS_FILE))
+    if whole and json.loads(description.read_text(encoding="utf-8"))["fingerprint"] == identity:
         return
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("shard-*.json"):

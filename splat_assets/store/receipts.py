@@ -6,7 +6,7 @@ full. The fingerprint of a receipt covers code version, inputs and the sha256 of
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,14 @@ def read_receipt(folder: Path, step: str) -> Receipt | None:
     return receipt
 
 
+def sha256_of_tree(files: Iterable[tuple[str, str]]) -> str:
+    """What stands for a folder: the sha256 over the relative names and sha256 of its files, sorted by name."""
+    tree = hashlib.sha256()
+    for name, sha256 in files:
+        tree.update(f"{name}\0{sha256}\n".encode())
+    return tree.hexdigest()
+
+
 def _measure(path: Path) -> tuple[int, int]:
     files = files_below(path) if path.is_dir() else [path] if path.is_file() else []
     return len(files), sum(file.stat().st_size for file in files)
@@ -113,10 +121,7 @@ def _described(root: Path, path: Path) -> Output:
 
 
 def _content_hash(path: Path) -> str:
-    """A file's sha256; for a folder, the sha256 over the sorted relative names and sha256 of its files."""
+    """A file's sha256, a folder's `sha256_of_tree`."""
     if not path.is_dir():
         return sha256_of_file(path) if path.is_file() else ""
-    tree = hashlib.sha256()
-    for file in files_below(path):
-        tree.update(f"{file.relative_to(path).as_posix()}\0{sha256_of_file(file)}\n".encode())
-    return tree.hexdigest()
+    return sha256_of_tree((file.relative_to(path).as_posix(), sha256_of_file(file)) for file in files_below(path))
