@@ -3,6 +3,8 @@
 Whatever is wrong with it is mended or refused, and reported beside the rows; nothing is taken on trust that can be checked.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,10 +40,10 @@ def import_folder(
     raw = target / RAW
     if raw.exists() and not (raw / REPORT).is_file():
         raise InputError(f"{raw} was not made by an import; name another folder to import into")
-    target.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(target)
-    with explaining_write_errors("the import", target), TemporaryDirectory(prefix=".staging-", dir=target) as scratch:
-        found = open_source(source, options, Path(scratch), shown)
+    if target.resolve() == source.resolve():
+        raise InputError(f"{source} cannot be imported into itself; name another folder")
+    with explaining_write_errors("the import", target), _scratch_in(target) as scratch:
+        found = open_source(source, options, scratch, shown)
         samples, findings = _samples_of(found, source, options)
         fingerprint = _listing_hash(source, found.files)
         with replacing_folder(raw) as aside:
@@ -62,6 +64,20 @@ def import_folder(
             if options.contexts is not None:
                 options.contexts.save(aside / CONTEXTS)
     return report
+
+
+@contextmanager
+def _scratch_in(target: Path) -> Iterator[Path]:
+    """A temporary folder below target; a target that did not exist is gone again when nothing was put there."""
+    existed = target.exists()
+    target.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(target)
+    try:
+        with TemporaryDirectory(prefix=".staging-", dir=target) as scratch:
+            yield Path(scratch)
+    finally:
+        if not existed and not any(target.iterdir()):
+            target.rmdir()
 
 
 def _with_recorded_vocabulary(source: Path, options: ImportOptions) -> ImportOptions:
