@@ -112,6 +112,32 @@ def test_writing_again_gives_the_same_bytes_and_keeps_what_others_put_beside(tmp
     assert {path: sha256_of_file(path) for path in files_below(target)} == before
 
 
+def test_what_a_killed_writer_left_is_gone_after_the_next_one(tmp_path: Path) -> None:
+    left = tmp_path / "activations_efficient/.staging-0123-activations"
+    left.mkdir(parents=True)
+    (left / "half").touch()
+
+    written(sparse_random(13, 6, 0.4), tmp_path, batch_rows=3)
+
+    assert not left.exists()
+
+
+def test_a_write_that_fails_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
+    target = written(sparse_random(13, 6, 0.4), tmp_path, batch_rows=5)
+    before = {path: sha256_of_file(path) for path in files_below(target)}
+
+    class Breaks(DenseSource):
+        def rows(self, block_rows: int) -> Iterator[SparseRows]:
+            yield SparseRows.from_dense(self.dense[:4])
+            raise OSError("the disk went away")
+
+    with pytest.raises(OSError, match="the disk went away"):
+        write_batches(Breaks(sparse_random(13, 6, 0.4, seed=5)), sample_table(13), None, VOCABULARY, target, 5)
+
+    assert {path: sha256_of_file(path) for path in files_below(target)} == before
+    assert not list(target.glob(".staging-*"))
+
+
 def test_fewer_batches_than_before_leave_none_of_the_old_ones(tmp_path: Path) -> None:
     written(sparse_random(13, 6, 0.4), tmp_path, batch_rows=3)
 

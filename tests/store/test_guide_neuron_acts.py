@@ -70,6 +70,17 @@ def test_writing_again_replaces_and_gives_the_same_bytes(tmp_path: Path) -> None
     assert NeuronActsReader(target).n_features == 6
 
 
+def test_what_a_killed_writer_left_is_gone_and_what_others_are_writing_stays(tmp_path: Path) -> None:
+    left, others = tmp_path / ".staging-0123-neuron_acts", tmp_path / ".staging-0456-activations_transposed"
+    left.mkdir()
+    others.mkdir()
+
+    written(sparse_random(13, 6, 0.4), tmp_path)
+
+    assert not left.exists()
+    assert others.exists()
+
+
 def test_more_files_than_are_flushed_one_by_one_read_back(tmp_path: Path) -> None:
     dense = sparse_random(5, 400, 0.5)
 
