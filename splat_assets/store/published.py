@@ -57,7 +57,9 @@ def publish(
         try:
             aside.mkdir(parents=True)
             manifest = _put_together(aside, staged, facts, progress)
-            _move_into_place(aside, versions / manifest.version, manifest)
+            if not _is_sound_copy(versions / manifest.version, manifest, aside):
+                _refuse_contradictions(aside)
+                _move_into_place(aside, versions / manifest.version)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         with replacing_file(store / _CURRENT) as pointer:
@@ -91,7 +93,11 @@ def current_version(store: Path | str) -> str:
 
 
 def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
-    """Delete all but the current version and the keep_last - 1 published last before; return the ids of the deleted."""
+    """Delete all but the current version and the keep_last - 1 published last before; return the ids of the deleted.
+
+    Who has a deleted version open keeps what was opened of it (the activations by feature, as a rule) and nothing else: keep
+    as many as readers may hold.
+    """
     store = Path(store)
     if keep_last < 1:
         raise InputError(f"keep_last is {keep_last}: at least the current version is kept")
@@ -152,11 +158,14 @@ def _put_together(aside: Path, staged: Mapping[str, Path], facts: Mapping[str, A
     )
     sync_tree(aside)
     manifest.save(aside)
+    return manifest
+
+
+def _refuse_contradictions(aside: Path) -> None:
     problems = content_problems(aside)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise CorruptStoreError(f"not published, because {problems[0]}{more}; the version before stays")
-    return manifest
 
 
 def _link(source: Path, target: Path) -> None:
@@ -171,11 +180,19 @@ def _link(source: Path, target: Path) -> None:
             shutil.copyfile(path, linked)
 
 
-def _move_into_place(aside: Path, version: Path, manifest: Manifest) -> None:
-    if _is_version(version):
-        if _holds(version, manifest, aside):
-            return
-        # Only a damaged version gets here: the same id with other bytes. Readers that have it open keep their files.
+def _is_sound_copy(version: Path, manifest: Manifest, aside: Path) -> bool:
+    """Whether the very same was published before and is still whole; files that were just hashed are not read again."""
+    if not _is_version(version) or (version / MANIFEST).read_bytes() != (aside / MANIFEST).read_bytes():
+        return False
+    if manifest.problems(version, deep=False):
+        return False
+    same = all((version / file.path).samefile(aside / file.path) for file in manifest.files)
+    return same or not manifest.problems(version, deep=True)
+
+
+def _move_into_place(aside: Path, version: Path) -> None:
+    if version.exists():
+        # The same id with other bytes: a version that was damaged. Readers that have it open keep their files.
         damaged = version.with_name(f".staging-{uuid.uuid4().hex}-damaged")
         os.rename(version, damaged)
         os.rename(aside, version)
@@ -183,14 +200,6 @@ def _move_into_place(aside: Path, version: Path, manifest: Manifest) -> None:
     else:
         os.rename(aside, version)
     sync_folder(version.parent)
-
-
-def _holds(version: Path, manifest: Manifest, aside: Path) -> bool:
-    """Whether the version on disk is sound; files that are the very ones just hashed are not read again."""
-    if (version / MANIFEST).read_bytes() != (aside / MANIFEST).read_bytes() or manifest.problems(version, deep=False):
-        return False
-    same = all((version / file.path).samefile(aside / file.path) for file in manifest.files)
-    return same or not manifest.problems(version, deep=True)
 
 
 def _is_version(folder: Path) -> bool:

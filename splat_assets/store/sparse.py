@@ -34,6 +34,13 @@ class Orientation:
         lo, hi = int(self.indptr[first]), int(self.indptr[last])
         return self.ids.read(lo, hi), self.values.read(lo, hi)
 
+    def read_checked(self, i: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
+        """Ids and values of range i; CorruptStoreError when they fail their crc32c."""
+        ids, values = self.read(i, i + 1)
+        if crc32c_of(ids, values) != self.crc32c[i]:
+            raise CorruptStoreError(self.why_corrupt(i))
+        return ids, values
+
     def wrong(
         self, first: int, last: int, ids: npt.NDArray[Any], values: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.intp]:
@@ -107,18 +114,13 @@ class SparseReader:
         """One feature; FeatureNotFoundError when it is outside, CorruptStoreError when its bytes are not those written."""
         if not 0 <= feature_id < self._n_features:
             raise FeatureNotFoundError(feature_id, self._n_features, self.path)
-        half = self.by_feature
-        ids, values = half.read(feature_id, feature_id + 1)
-        if crc32c_of(ids, values) != half.crc32c[feature_id]:
-            raise CorruptStoreError(half.why_corrupt(feature_id))
-        return Activations(ids, values)
+        return Activations(*self.by_feature.read_checked(feature_id))
 
     def sample(self, sample_id: int) -> SampleFeatures:
         """The features of one sample; SampleNotFoundError, CorruptStoreError as in `read`."""
         if not 0 <= sample_id < self._n_samples:
             raise SampleNotFoundError(sample_id, self._n_samples, self.path)
-        rows = self._checked_rows(sample_id, sample_id + 1)
-        return SampleFeatures(rows.feature_ids, rows.values)
+        return SampleFeatures(*self.by_sample.read_checked(sample_id))
 
     def rows(self, block_rows: int, start: int = 0) -> Iterator[SparseRows]:
         """All samples from `start` on, in blocks of block_rows (the last one may be shorter), each row checked."""
