@@ -36,9 +36,10 @@ _COLUMNS = ("l0_mean", "fvu", "dead_percent", "dense_percent", "fidelity", "cosi
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("files", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True)
 @click.option("--k", "ks", default="4,8,16,32", show_default=True)
-@click.option("--l1", "l1s", default="1e-3,3e-3,1e-2", show_default=True)
-@click.option("--d-sae", default=1_024, show_default=True)
-@click.option("--epochs", default=40, show_default=True)
+@click.option("--l1", "l1s", default="3e-3,1e-2,3e-2", show_default=True)
+@click.option("--d-sae", default=512, show_default=True)
+@click.option("--epochs", default=20, show_default=True)
+@click.option("--lr", default=4e-3, show_default=True)
 @click.option("--hidden-dim", default=64, show_default=True)
 @click.option("--base-epochs", default=3, show_default=True)
 @click.option("--seed", default=0, show_default=True)
@@ -49,6 +50,7 @@ def main(
     l1s: str,
     d_sae: int,
     epochs: int,
+    lr: float,
     hidden_dim: int,
     base_epochs: int,
     seed: int,
@@ -57,7 +59,7 @@ def main(
     progress = progress_for(Console(stderr=True))
     base_recipe = BaseTrainingRecipe(hidden_dim=hidden_dim, epochs=base_epochs, seed=seed)
     model, items, base = _prepared(folder, files, base_recipe, progress)
-    shared = SaeRecipe(d_sae=d_sae, epochs=epochs, batch_size=1_024, lr=1e-3, seed=seed)
+    shared = SaeRecipe(d_sae=d_sae, epochs=epochs, batch_size=512, lr=lr, seed=seed)
     recipes = [replace(shared, architecture="batch_topk", k=int(k)) for k in ks.split(",")]
     recipes += [replace(shared, architecture="relu_l1", l1_coeff=float(l1)) for l1 in l1s.split(",")]
     rows = []
