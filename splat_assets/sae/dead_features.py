@@ -10,12 +10,12 @@ import numpy.typing as npt
 import torch
 
 from splat_assets.sae.gradients import Entries
-from splat_assets.sae.kernels import compiled, in_parallel, n_threads, ranges
-from splat_assets.sae.products import FeatureLists, Floats, collect_above, subtract_decoded
+from splat_assets.sae.kernels import blocks, compiled, in_parallel
+from splat_assets.sae.products import FeatureLists, Floats, collect_above, subtract_decoded, sum_of_squares
 from splat_assets.sae.state import TrainingState
 from splat_assets.sae.step import TINY, StepSettings
 
-_BLOCK_VALUES = 1 << 24
+_BLOCK_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +33,20 @@ def model_residual(
 
     centred, residual: (n, d_in). dead: bool, shape (d_sae,), at least one.
     """
-    variance = float((residual - residual.mean(dim=0)).square().sum(dtype=torch.float64))
+    centre = residual.numpy().mean(axis=0, dtype=np.float64)
+    variance = sum_of_squares(residual.numpy()) - residual.shape[0] * float(centre @ centre)
     if variance < TINY * residual.numel():
         return DeadFeatures(None, 0.0)
-    ids = dead.nonzero()[:, 0]
-    encoder, bias = state.encoder[ids], state.b_enc[ids]
-    if ids.numel() <= settings.aux_k:
-        among_dead = collect_above(centred, encoder, bias, np.zeros(ids.numel(), dtype=np.float32))
+    ids = np.flatnonzero(dead.numpy())
+    encoder, bias = (torch.from_numpy(held.numpy()[ids]) for held in (state.encoder, state.b_enc))
+    if ids.size <= settings.aux_k:
+        among_dead = collect_above(centred, encoder, bias, np.zeros(ids.size, dtype=np.float32))
     else:
         among_dead = _largest_per_row(centred, encoder, bias, settings.aux_k)
-    lists = _among_all(among_dead, ids.numpy(), state.decoder.shape[0])
-    left = residual.clone()
+    lists = _among_all(among_dead, ids, state.decoder.shape[0])
+    left = torch.from_numpy(residual.numpy().copy())
     subtract_decoded(left, lists, state.decoder)
-    loss = float(left.square().sum(dtype=torch.float64)) / variance
+    loss = sum_of_squares(left.numpy()) / variance
     return DeadFeatures(Entries(lists, left, -2 * settings.aux_coeff / variance), loss)
 
 
@@ -60,28 +61,28 @@ def _largest_per_row(centred: torch.Tensor, encoder: torch.Tensor, bias: torch.T
     features = np.empty((n_rows, aux_k), dtype=np.int32)
     values = np.empty((n_rows, aux_k), dtype=np.float32)
     n_kept = np.empty(n_rows, dtype=np.int64)
-    block = max(1, _BLOCK_VALUES // n_dead)
-    for first in range(0, n_rows, block):
-        pre = torch.addmm(bias, centred[first : first + block], encoder.t()).numpy()
-        last = first + pre.shape[0]
-        shared = (pre, features[first:last], values[first:last], n_kept[first:last])
-        in_parallel(_keep_largest, [(*shared, start, stop) for start, stop in ranges(last - first, n_threads())])
+
+    def keep_block(first: int, last: int) -> None:
+        pre = torch.addmm(bias, centred[first:last], encoder.t()).numpy()
+        _keep_largest(pre, features[first:last], values[first:last], n_kept[first:last])
+
+    in_parallel(keep_block, blocks(n_rows, _BLOCK_ROWS))
     return FeatureLists(*_grouped(features, values, n_kept, n_dead))
 
 
 @compiled
-def _keep_largest(
-    pre: Floats, features: npt.NDArray[np.int32], values: Floats, n_kept: npt.NDArray[np.int64], start: int, stop: int
-) -> None:
+def _keep_largest(pre: Floats, features: npt.NDArray[np.int32], values: Floats, n_kept: npt.NDArray[np.int64]) -> None:
     """Per row: ids and values of the largest positive entries, as many as features has columns; ties by lower id."""
     wanted = features.shape[1]
-    positive = np.empty(pre.shape[1], dtype=np.float32)
-    for row in range(start, stop):
+    positive_ids = np.empty(pre.shape[1] + 1, dtype=np.int32)
+    positive = np.empty(pre.shape[1] + 1, dtype=np.float32)
+    for row in range(pre.shape[0]):
         n_positive = 0
         for j in range(pre.shape[1]):
-            if pre[row, j] > 0:
-                positive[n_positive] = pre[row, j]
-                n_positive += 1
+            value = pre[row, j]
+            positive[n_positive] = value
+            positive_ids[n_positive] = j
+            n_positive += value > 0
         smallest = np.float32(0)
         n_equal = 0
         if n_positive > wanted:
@@ -90,11 +91,11 @@ def _keep_largest(
             for j in range(n_positive):
                 n_equal -= positive[j] > smallest
         at = 0
-        for j in range(pre.shape[1]):
-            value = pre[row, j]
+        for j in range(n_positive):
+            value = positive[j]
             if value > smallest or (n_equal > 0 and value == smallest):
                 n_equal -= value == smallest
-                features[row, at] = j
+                features[row, at] = positive_ids[j]
                 values[row, at] = value
                 at += 1
         n_kept[row] = at

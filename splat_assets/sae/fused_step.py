@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from splat_assets.sae.dead_features import DeadFeatures, model_residual
-from splat_assets.sae.gradients import Entries, apply_to_features, measure_gradients
-from splat_assets.sae.products import subtract_decoded
+from splat_assets.sae.gradients import Entries, apply_to_bias, apply_to_features, measure_gradients
+from splat_assets.sae.products import subtract_decoded, sum_of_squares, weighted_sum
 from splat_assets.sae.selection import select_largest
 from splat_assets.sae.state import TrainingState
-from splat_assets.sae.step import TINY, StepOutcome, StepSettings, adam_update
+from splat_assets.sae.step import TINY, StepOutcome, StepSettings
 
 
 class FusedStep:
@@ -28,12 +28,12 @@ class FusedStep:
     def __call__(self, state: TrainingState, x: torch.Tensor, settings: StepSettings) -> StepOutcome:
         """See `Step`."""
         n_rows = x.shape[0]
-        centred = x - state.b_dec
+        centred = torch.from_numpy(x.numpy() - state.b_dec.numpy())
         selected = select_largest(centred, state.encoder, state.b_enc, settings.k * n_rows, self._hint)
         self._hint = selected.smallest
-        residual = centred.clone()
+        residual = torch.from_numpy(centred.numpy().copy())
         subtract_decoded(residual, selected.lists, state.decoder)
-        squared_error = float(residual.square().sum(dtype=torch.float64))
+        squared_error = sum_of_squares(residual.numpy())
         active = Entries(selected.lists, residual, -2 / residual.numel())
         dead = state.silent_for >= settings.dead_after
         modelled = _model_residual(state, centred, residual, dead, settings)
@@ -60,14 +60,13 @@ class FusedStep:
     ) -> float:
         parts = [active] if modelled.entries is None else [active, modelled.entries]
         measured = measure_gradients(state, centred, parts)
-        of_bias = torch.from_numpy(measured.of_bias)
-        of_b_dec = active.factor * active.rows.sum(dim=0) - state.encoder.t() @ of_bias
-        total = measured.squared_norm + float(of_b_dec.double().square().sum())
-        norm = float(np.sqrt(total))
+        through_encoder = weighted_sum(measured.of_bias, state.encoder.numpy())
+        of_b_dec = np.float32(active.factor) * active.rows.numpy().sum(axis=0) - through_encoder
+        norm = float(np.sqrt(measured.squared_norm + np.square(of_b_dec, dtype=np.float64).sum()))
         clip = 1.0 if settings.clip_norm is None else min(1.0, settings.clip_norm / max(norm, TINY))
         apply_to_features(state, centred, parts, measured, clip, settings)
-        adam_update(state, "b_enc", of_bias * clip, settings)
-        adam_update(state, "b_dec", of_b_dec * clip, settings)
+        apply_to_bias(state, "b_enc", measured.of_bias * np.float32(clip), settings)
+        apply_to_bias(state, "b_dec", of_b_dec * np.float32(clip), settings)
         return norm
 
 

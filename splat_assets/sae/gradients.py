@@ -18,6 +18,7 @@ from splat_assets.sae.state import TrainingState
 from splat_assets.sae.step import ADAM_EPSILON, StepSettings
 
 Ints = npt.NDArray[np.int64]
+AdamNumbers = tuple[np.float32, np.float32, np.float32, np.float32, np.float32]
 _PARTS_PER_THREAD = 8
 
 
@@ -67,23 +68,28 @@ def apply_to_features(
     settings: StepSettings,
 ) -> None:
     """Adam on encoder and decoder with clip times the gradient; decoder rows end at unit norm. Call before the biases."""
-    t = state.step + 1
-    numbers = (
-        clip,
-        settings.beta1,
-        settings.beta2,
-        settings.learning_rate / (1 - settings.beta1**t),
-        1 / math.sqrt(1 - settings.beta2**t),
-        ADAM_EPSILON,
-    )
     held = [
         tensor.numpy()
         for name in ("encoder", "decoder")
         for tensor in (state.parameter(name), state.mean_of[name], state.square_of[name])
     ]
     first, second = _arguments(parts, measured.of_values)
-    shared = (*held, centred.numpy(), *first, *second, *(np.float32(number) for number in numbers))
+    shared = (*held, centred.numpy(), *first, *second, np.float32(clip), *_adam_numbers(state.step + 1, settings))
     in_parallel(_apply, [(*shared, start, stop) for start, stop in _balanced(parts)])
+
+
+def apply_to_bias(state: TrainingState, name: str, gradient: Floats, settings: StepSettings) -> None:
+    """Adam on a vector of the state."""
+    value, mean, square = state.parameter(name).numpy(), state.mean_of[name].numpy(), state.square_of[name].numpy()
+    _adam_row(value, mean, square, gradient, *_adam_numbers(state.step + 1, settings))
+
+
+def _adam_numbers(t: int, settings: StepSettings) -> AdamNumbers:
+    """beta1, beta2, rate, correction and epsilon of Adam's step t = 1, 2, ..., as `_adam_row` takes them."""
+    rate = settings.learning_rate / (1 - settings.beta1**t)
+    correction = 1 / math.sqrt(1 - settings.beta2**t)
+    beta1, beta2 = np.float32(settings.beta1), np.float32(settings.beta2)
+    return beta1, beta2, np.float32(rate), np.float32(correction), np.float32(ADAM_EPSILON)
 
 
 def _arguments(parts: list[Entries], of_values: list[Floats]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -1,11 +1,13 @@
-"""How compiled loops run here: numba kernels that release the GIL, on a small pool of Python threads.
+"""How compiled loops and matrix products run here: on a small pool of Python threads, each of them single-threaded.
 
 Work is cut into parts by position, never by who is free first, and every sum is done by one thread in a fixed order: the
-same input gives the same bytes. numba's own parallel layer is not used, because its OpenMP does not survive a fork and its
-fallback aborts when two Python threads enter it at once, as asset executors do.
+same input gives the same bytes, whatever the number of threads. Parallel layers of libraries are not used: their threads
+meet at barriers many times per step, which costs a factor on a machine that does other things too; OpenMP does not survive a
+fork; and the result of a product would depend on the number of threads.
 """
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -29,13 +31,8 @@ def compiled_with_sums(function: Function) -> Function:
     return cast(Function, numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=flags)(function))
 
 
-@cache
-def _pool(process_id: int, n_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n_threads, thread_name_prefix="splat-kernel")
-
-
 def n_threads() -> int:
-    """How many threads kernels run on: as many as torch uses."""
+    """How many threads work is shared among: as many as torch would use in the calling thread."""
     return torch.get_num_threads()
 
 
@@ -45,9 +42,26 @@ def ranges(n: int, n_parts: int) -> list[tuple[int, int]]:
     return [(n * part // n_parts, n * (part + 1) // n_parts) for part in range(n_parts)]
 
 
+def blocks(n: int, size: int) -> list[tuple[int, int]]:
+    """0..n cut into consecutive ranges (start, stop) of size, the last one shorter: the same on every machine."""
+    return [(start, min(start + size, n)) for start in range(0, n, size)]
+
+
 def in_parallel(function: Callable[..., Result], parts: Sequence[tuple[Any, ...]]) -> list[Result]:
-    """function(*part) for every part, results in the order of the parts."""
-    if n_threads() == 1 or len(parts) == 1:
+    """function(*part) for every part, results in the order of the parts. torch is single-threaded inside function."""
+    if n_threads() == 1:
         return [function(*part) for part in parts]
     futures = [_pool(os.getpid(), n_threads()).submit(function, *part) for part in parts]
     return [future.result() for future in futures]
+
+
+@cache
+def _pool(process_id: int, n: int) -> ThreadPoolExecutor:
+    """The threads of this process; a forked child makes its own."""
+    pool = ThreadPoolExecutor(n, thread_name_prefix="splat-kernel", initializer=torch.set_num_threads, initargs=(1,))
+    all_started = threading.Barrier(n)
+    for started in [pool.submit(all_started.wait) for _ in range(n)]:
+        started.result()
+    # The setting is each thread's own, but torch hands the last one set to threads that are yet to come.
+    torch.set_num_threads(n)
+    return pool

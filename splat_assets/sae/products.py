@@ -4,6 +4,7 @@ The pre-activations of a block of rows are never held at once: a band of feature
 in the cache, and overwritten by the next band. What is kept is a list of (feature, row, value), feature by feature.
 """
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from splat_assets.sae.kernels import compiled, compiled_with_sums, in_parallel, n_threads, ranges
+from splat_assets.sae.kernels import blocks, compiled, compiled_with_sums, in_parallel
 
-_BAND_FEATURES = 512
+_BAND_VALUES = 1 << 21
+_LEAST_BAND = 64
+_LEAST_BANDS = 8
 _BAND_DIMENSIONS = 64
 _SCAN_BLOCK = 64
 _SEVERAL = 4
@@ -42,13 +45,11 @@ def _collect(
     products: Floats,
     bias: Floats,
     lower: Floats,
-    start: int,
-    stop: int,
     counts: npt.NDArray[np.int64],
     rows: npt.NDArray[np.int32],
     values: Floats,
 ) -> int:
-    """Features start..stop - 1 of products (features, rows): where products + bias > lower. Returns how many there are.
+    """Where products (features, rows) + bias > lower: rows, values, counts per feature. Returns how many there are.
 
     Past the end of rows and values it only counts, so that the caller can come back with more room. Blocks of a fixed length
     without anything above are passed over with vector compares; a block with several is written without branches.
@@ -57,7 +58,7 @@ def _collect(
     whole = n_rows // _SCAN_BLOCK * _SCAN_BLOCK
     room = rows.size
     found = 0
-    for feature in range(start, stop):
+    for feature in range(products.shape[0]):
         before = found
         shift = bias[feature]
         least = lower[feature]
@@ -95,25 +96,36 @@ def _collect(
     return found
 
 
-class _Part:
-    """The growing buffers of one thread."""
+class _Buffers(threading.local):
+    """What one thread keeps between bands, so that memory is not asked for and given back each time."""
 
     def __init__(self) -> None:
-        self._make_room(1 << 14)
+        self._products = torch.empty(0)
+        self._rows: npt.NDArray[np.int32] = np.empty(1 << 14, dtype=np.int32)
+        self._values: Floats = np.empty(1 << 14, dtype=np.float32)
 
-    def _make_room(self, room: int) -> None:
-        self._rows: npt.NDArray[np.int32] = np.empty(room, dtype=np.int32)
-        self._values: Floats = np.empty(room, dtype=np.float32)
+    def multiply(self, encoder: torch.Tensor, x: torch.Tensor) -> Floats:
+        """encoder @ x.T, shape (n_features, n_rows); good until the next call in this thread."""
+        size = encoder.shape[0] * x.shape[0]
+        if self._products.numel() < size:
+            self._products = torch.empty(size)
+        out = self._products[:size].view(encoder.shape[0], x.shape[0])
+        torch.mm(encoder, x.t(), out=out)
+        return out.numpy()
 
     def collect(
-        self, products: Floats, bias: Floats, lower: Floats, counts: npt.NDArray[np.int64], start: int, stop: int
+        self, products: Floats, bias: Floats, lower: Floats, counts: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], Floats]:
-        """Rows and values of features start..stop - 1, and counts set for them."""
-        found = _collect(products, bias, lower, start, stop, counts, self._rows, self._values)
+        """Rows and values where products + bias exceed lower, and counts set."""
+        found = _collect(products, bias, lower, counts, self._rows, self._values)
         if found + _SCAN_BLOCK > self._rows.size:
-            self._make_room(found + found // 4 + _SCAN_BLOCK)
-            found = _collect(products, bias, lower, start, stop, counts, self._rows, self._values)
+            self._rows = np.empty(found + found // 4 + _SCAN_BLOCK, dtype=np.int32)
+            self._values = np.empty(self._rows.size, dtype=np.float32)
+            found = _collect(products, bias, lower, counts, self._rows, self._values)
         return self._rows[:found].copy(), self._values[:found].copy()
+
+
+_buffers = _Buffers()
 
 
 def collect_above(x: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor, lower: Floats) -> FeatureLists:
@@ -123,24 +135,21 @@ def collect_above(x: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor, lo
     """
     n_features, n_rows = encoder.shape[0], x.shape[0]
     counts = np.zeros(n_features, dtype=np.int64)
-    parts = [_Part() for _ in range(n_threads())]
-    found: list[tuple[npt.NDArray[np.int32], Floats]] = []
-    band = torch.empty((min(_BAND_FEATURES, n_features), n_rows), dtype=torch.float32)
-    transposed = x.t()
     shift = bias.numpy()
-    for first in range(0, n_features, _BAND_FEATURES):
-        last = min(first + _BAND_FEATURES, n_features)
-        products = band[: last - first]
-        torch.mm(encoder[first:last], transposed, out=products)
-        shared = (products.numpy(), shift[first:last], lower[first:last], counts[first:last])
-        jobs = [
-            (part, *shared, start, stop)
-            for part, (start, stop) in zip(parts, ranges(last - first, len(parts)), strict=False)
-        ]
-        found += in_parallel(_Part.collect, jobs)
+
+    def collect_band(first: int, last: int) -> tuple[npt.NDArray[np.int32], Floats]:
+        products = _buffers.multiply(encoder[first:last], x)
+        return _buffers.collect(products, shift[first:last], lower[first:last], counts[first:last])
+
+    found = in_parallel(collect_band, blocks(n_features, _band_features(n_features, n_rows)))
     indptr = np.zeros(n_features + 1, dtype=np.int64)
     np.cumsum(counts, out=indptr[1:])
     return FeatureLists(indptr, np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found]))
+
+
+def _band_features(n_features: int, n_rows: int) -> int:
+    """Features per band: enough bands to share out, and products that stay in the cache."""
+    return max(_LEAST_BAND, min(-(-n_features // _LEAST_BANDS), _BAND_VALUES // max(1, n_rows)))
 
 
 def subtract_decoded(target: torch.Tensor, lists: FeatureLists, decoder: torch.Tensor) -> None:
@@ -150,8 +159,7 @@ def subtract_decoded(target: torch.Tensor, lists: FeatureLists, decoder: torch.T
     """
     width = target.shape[1]
     shared = (lists.indptr, lists.rows, lists.values, decoder.numpy(), target.numpy())
-    bands = [(first, min(first + _BAND_DIMENSIONS, width)) for first in range(0, width, _BAND_DIMENSIONS)]
-    in_parallel(_subtract_decoded, [(*shared, first, last) for first, last in bands])
+    in_parallel(_subtract_decoded, [(*shared, *band) for band in blocks(width, _BAND_DIMENSIONS)])
 
 
 @compiled_with_sums
@@ -171,6 +179,28 @@ def _subtract_decoded(
             value = values[i]
             for j in range(last - first):
                 row[j] -= value * direction[j]
+
+
+def sum_of_squares(rows: Floats) -> float:
+    """The sum of all squares, rows in float32, their sum in float64."""
+    return float(np.einsum("nd,nd->n", rows, rows).sum(dtype=np.float64))
+
+
+def weighted_sum(weights: Floats, rows: Floats) -> Floats:
+    """weights @ rows: float32, shape (d_in,). weights: (n_features,). rows: (n_features, d_in)."""
+    total = np.zeros(rows.shape[1], dtype=np.float32)
+    in_parallel(_weighted_sum, [(weights, rows, total, *band) for band in blocks(rows.shape[1], _BAND_DIMENSIONS)])
+    return total
+
+
+@compiled_with_sums
+def _weighted_sum(weights: Floats, rows: Floats, total: Floats, first: int, last: int) -> None:
+    part = total[first:last]
+    for feature in range(rows.shape[0]):
+        row = rows[feature, first:last]
+        weight = weights[feature]
+        for j in range(part.size):
+            part[j] += weight * row[j]
 
 
 @compiled

@@ -46,14 +46,11 @@ def _lower_bounds(
         yield np.float32(hint) * _HINT_MARGIN
     n_rows = x.shape[0]
     sampled = x[:: max(1, n_rows // _SAMPLED_ROWS)]
-    values = torch.addmm(bias, sampled, encoder.t()).flatten().numpy()
+    values = collect_above(sampled, encoder, bias, np.zeros(encoder.shape[0], dtype=np.float32)).values
     for factor in _ROOM_FACTORS:
         wanted = int(factor * n * sampled.shape[0] / n_rows)
         if wanted < values.size:
-            lower = np.partition(values, values.size - wanted - 1)[values.size - wanted - 1]
-            if lower <= 0:
-                break
-            yield lower
+            yield np.partition(values, values.size - wanted - 1)[values.size - wanted - 1]
     yield np.float32(0)
 
 

@@ -141,7 +141,7 @@ class _Training:
             task.advance(state.step, "resumed")
         clock = _CheckpointClock(self._recipe.checkpoint_every_seconds)
         for step in range(state.step, self.schedule.n_steps):
-            x = torch.from_numpy(self._batches.of_step(step)).mul_(self._scale).to(self._device)
+            x = torch.from_numpy(self._batches.of_step(step) * np.float32(self._scale)).to(self._device)
             outcome = self._step(state, x, self._settings(step))
             if not math.isfinite(outcome.loss):
                 raise InputError(
