@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from splat_assets.store.disk import DiskFullError
-from splat_assets.store.errors import NotPublishedError
+from splat_assets.store.errors import StoreError
 from splat_assets.store.merge import write_sparse_store
 from splat_assets.store.published import open_store, publish
 from splat_assets.store.samples import write_samples
@@ -58,7 +58,7 @@ class _Watcher(threading.Thread):
                 found = np.concatenate([block.to_dense(expected.shape[1]) for block in store.rows(1000)])
                 if not np.array_equal(found, expected):
                     self.faults.append(f"{store.version} holds other rows")
-            except NotPublishedError as error:
+            except StoreError as error:
                 self.faults.append(str(error))
 
 
