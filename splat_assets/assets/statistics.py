@@ -47,7 +47,8 @@ def _histograms_are_exact(run: Run) -> Outcome:
 
 
 def _statistics_are_exact(run: Run) -> Outcome:
-    return _offenders(wrong_statistics(sparse_of(run), run.layout.staged / "features.parquet", _N_SAMPLED, seed=5))
+    sparse, path = sparse_of(run), run.layout.staged / "features.parquet"
+    return _offenders(wrong_statistics(sparse, path, _N_SAMPLED, seed=5, checksums=sparse.feature_crc32c))
 
 
 def _make_idf(run: Run, progress: Progress) -> Made:

@@ -142,19 +142,32 @@ def wrong_histograms(reader: ActivationReader, path: Path, n_sampled: int, seed:
     return sorted(wrong)
 
 
-def wrong_statistics(reader: ActivationReader, path: Path, n_sampled: int, seed: int) -> list[int]:
-    """Features whose row of `features.parquet` is out of place, or, of n_sampled random ones, not what the store says."""
+def wrong_statistics(
+    reader: ActivationReader,
+    path: Path,
+    n_sampled: int,
+    seed: int,
+    checksums: npt.NDArray[np.uint32] | None = None,
+) -> list[int]:
+    """Features whose row of `features.parquet` is out of place, or, of n_sampled random ones, not what the store says.
+
+    checksums: crc32c per feature as the store has them; where given, the column is compared for every feature.
+    """
     table = read_table(path, list(FEATURES_SCHEMA))
-    wrong = misplaced_ids(table["feature_id"], reader.n_features)
-    if wrong:
-        return wrong
+    misplaced = misplaced_ids(table["feature_id"], reader.n_features)
+    if misplaced:
+        return misplaced
+    wrong = set()
+    if checksums is not None:
+        differing = table["crc32c"].ne_missing(pl.Series(checksums, dtype=pl.UInt32))
+        wrong.update(int(i) for i in differing.arg_true())
     for feature_id in spot_check_ids(reader.n_features, n_sampled, seed):
         found = reader.read(feature_id)
         stored = table.row(feature_id, named=True)
         fresh = feature_statistics(found.values, reader.n_samples)
         if stored != _feature_row(feature_id, fresh, found, stored["crc32c"]):
-            wrong.append(feature_id)
-    return wrong
+            wrong.add(feature_id)
+    return sorted(wrong)
 
 
 def _each(reader: ActivationReader) -> Iterator[tuple[int, Activations]]:
