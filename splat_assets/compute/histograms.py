@@ -157,7 +157,7 @@ def wrong_statistics(
     misplaced = misplaced_ids(table["feature_id"], reader.n_features)
     if misplaced:
         return misplaced
-    wrong = set()
+    wrong: set[int] = set()
     if checksums is not None:
         differing = table["crc32c"].ne_missing(pl.Series(checksums, dtype=pl.UInt32))
         wrong.update(int(i) for i in differing.arg_true())
