@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 
 from splat_assets.errors import InputError
+from splat_assets.model.tensors import read_tensors
 from splat_assets.sae.autoencoder import Sae
-from splat_assets.sae.tensor_files import Tensors, checked, read_tensors
 from splat_assets.store.files import replacing_file, write_json
 
+Tensors = dict[str, torch.Tensor]
 logger = logging.getLogger(__name__)
 
 CONFIG_NAME = "cfg.json"
@@ -122,7 +123,7 @@ def _load_saelens(folder: Path, weights: Path | None = None) -> Sae:
     }
     if architecture == "jumprelu":
         shapes["threshold"] = (d_sae,)
-    tensors = checked(read_tensors(weights), shapes, weights)
+    tensors = _checked(read_tensors(weights), shapes, weights)
     tensors["encoder"] = tensors.pop("W_enc").t().contiguous()
     tensors.setdefault("threshold", torch.zeros(d_sae))
     clamp_max = config.get("clamp_max")
@@ -191,7 +192,7 @@ def _load_guide(path: Path) -> Sae:
     if ours:
         shapes["threshold"] = (d_sae,)
     clamp_max = float(tensors["clamp_max"]) if "clamp_max" in tensors else None if ours else UPSTREAM_CLAMP
-    used = checked(tensors, shapes, path)
+    used = _checked(tensors, shapes, path)
     threshold = used["threshold"] if ours else torch.zeros(d_sae)
     decoder = used["decoder.weight"].t()
     if not ours:
@@ -207,3 +208,21 @@ def _load_guide(path: Path) -> Sae:
         clamp_max=clamp_max,
         metadata={"origin": "splat" if ours else "upstream"},
     )
+
+
+def _checked(tensors: Tensors, shapes: dict[str, tuple[int, ...]], path: Path) -> Tensors:
+    """The named tensors as float32; raises InputError naming every one that is missing, mis-shaped or not finite."""
+    wrong = []
+    for name, shape in shapes.items():
+        if name not in tensors:
+            wrong.append(f"{name} is missing (there are: {', '.join(sorted(tensors))})")
+        elif tuple(tensors[name].shape) != shape:
+            wrong.append(f"{name} has shape {tuple(tensors[name].shape)} where {shape} is needed")
+        elif not tensors[name].is_floating_point():
+            wrong.append(f"{name} holds {tensors[name].dtype}, not floating point numbers")
+        elif not torch.isfinite(tensors[name]).all():
+            n_bad = int((~torch.isfinite(tensors[name])).sum())
+            wrong.append(f"{name} holds {n_bad:,} values that are NaN or infinite")
+    if wrong:
+        raise InputError(f"{path} is not a usable SAE: {'; '.join(wrong)}")
+    return {name: tensors[name].to(torch.float32) for name in shapes}

@@ -1,0 +1,208 @@
+import io
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from splat_assets.errors import InputError
+from splat_assets.sae import Sae, load_sae, save_sae
+from tests.sae.test_autoencoder import an_sae, rows_of, vars_of
+
+
+def upstream_tensors(d_in: int = 6, d_sae: int = 10) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "encoder.weight": torch.randn(d_sae, d_in, generator=generator) * 9,
+        "encoder.bias": torch.randn(d_sae, generator=generator),
+        "decoder.weight": torch.randn(d_in, d_sae, generator=generator) * 3,
+        "decoder.bias": torch.full((d_in,), 99.0),
+        "decoder_bias": torch.randn(d_in, generator=generator),
+        "usage_ema": torch.zeros(d_sae),
+    }
+
+
+@pytest.mark.parametrize("architecture", ["jumprelu", "relu"])
+def test_both_files_of_a_saved_sae_load_back_to_the_same_function(tmp_path: Path, architecture: str) -> None:
+    saved = Sae(
+        **{**vars_of(an_sae(threshold=0.4 if architecture == "jumprelu" else 0.0)), "architecture": architecture}
+    )
+
+    save_sae(saved, tmp_path)
+
+    for loaded in (load_sae(tmp_path), load_sae(tmp_path / "sae_model_final.pth")):
+        assert loaded.fingerprint == saved.fingerprint
+        assert loaded.architecture == architecture
+    assert load_sae(tmp_path / "sae_weights.safetensors").fingerprint == saved.fingerprint
+
+
+def test_saving_twice_writes_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        save_sae(an_sae(), tmp_path / name)
+
+    for name in ("cfg.json", "sae_weights.safetensors", "sae_model_final.pth"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_the_folder_has_the_names_and_shapes_of_saelens(tmp_path: Path) -> None:
+    save_sae(an_sae(d_in=24, d_sae=150), tmp_path)
+
+    config = json.loads((tmp_path / "cfg.json").read_text())
+    shapes = {name: tuple(value.shape) for name, value in load_file(tmp_path / "sae_weights.safetensors").items()}
+    assert shapes == {"W_enc": (24, 150), "b_enc": (150,), "W_dec": (150, 24), "b_dec": (24,), "threshold": (150,)}
+    assert config["architecture"] == "jumprelu"
+    assert config["dtype"] == "float32"
+    assert config["apply_b_dec_to_input"] is True
+    assert config["normalize_activations"] == "none"
+    assert config["metadata"]["sae_lens_version"].startswith("6.")
+
+
+def test_a_ceiling_survives_and_is_kept_from_readers_that_know_none(tmp_path: Path) -> None:
+    saved = an_sae(threshold=0.0, clamp_max=0.5)
+    saved = Sae(**{**vars_of(saved), "architecture": "relu"})
+
+    save_sae(saved, tmp_path)
+
+    assert json.loads((tmp_path / "cfg.json").read_text())["architecture"] == "clamped_relu"
+    for loaded in (load_sae(tmp_path), load_sae(tmp_path / "sae_model_final.pth")):
+        assert loaded.clamp_max == 0.5
+        assert loaded.encode(rows_of(50)).max() == 0.5
+
+
+def test_an_input_bias_that_is_not_subtracted_is_folded_into_the_guides_file(tmp_path: Path) -> None:
+    saved = Sae(**{**vars_of(an_sae()), "apply_b_dec_to_input": False})
+
+    save_sae(saved, tmp_path)
+
+    x = rows_of(40)
+    assert load_sae(tmp_path).apply_b_dec_to_input is False
+    loaded = load_sae(tmp_path / "sae_model_final.pth")
+    np.testing.assert_allclose(loaded.encode(x).numpy(), saved.encode(x).numpy(), atol=1e-5)
+
+
+def test_upstream_files_are_clamped_and_normalised_and_their_unused_bias_is_ignored(tmp_path: Path) -> None:
+    tensors = upstream_tensors()
+    torch.save(tensors, tmp_path / "sae_model_final.pth")
+    x = torch.randn(30, 6, generator=torch.Generator().manual_seed(1))
+
+    sae = load_sae(tmp_path)
+
+    columns = torch.nn.functional.normalize(tensors["decoder.weight"], dim=0)
+    pre = (x - tensors["decoder_bias"]) @ tensors["encoder.weight"].T + tensors["encoder.bias"]
+    hidden = pre.relu().clamp(max=6)
+    assert hidden.max() == 6
+    torch.testing.assert_close(sae.encode(x), hidden)
+    torch.testing.assert_close(sae.reconstruct(x), hidden @ columns.T + tensors["decoder_bias"])
+
+
+@pytest.mark.parametrize("wrap", ["model_state_dict", "state_dict", None])
+def test_prefixes_and_wrappers_are_looked_through(tmp_path: Path, wrap: str | None) -> None:
+    tensors = {f"module.{name}": value for name, value in upstream_tensors().items()}
+    torch.save({wrap: tensors, "epoch": 3} if wrap else tensors, tmp_path / "sae.pth")
+
+    assert load_sae(tmp_path / "sae.pth").d_sae == 10
+
+
+def test_a_decoder_that_is_not_unit_norm_is_folded(tmp_path: Path) -> None:
+    save_sae(an_sae(), tmp_path)
+    tensors = load_file(tmp_path / "sae_weights.safetensors")
+    scaled = tensors | {"W_dec": tensors["W_dec"] * 3, "W_enc": tensors["W_enc"] / 3, "b_enc": tensors["b_enc"] / 3,
+                        "threshold": tensors["threshold"] / 3}  # fmt: skip
+    save_file({name: value.contiguous() for name, value in scaled.items()}, tmp_path / "sae_weights.safetensors")
+
+    sae = load_sae(tmp_path)
+
+    torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(150))
+    torch.testing.assert_close(sae.encode(rows_of(20)), an_sae().encode(rows_of(20)), atol=1e-5, rtol=1e-5)
+
+
+class Malicious:
+    def __reduce__(self) -> tuple:
+        return (print, ("this must never be printed",))
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "sae_model_final.pth").write_bytes(pickle.dumps(Malicious()))
+    torch.save({"encoder.weight": Malicious()}, tmp_path / "zipped.pth")
+
+    for path in (tmp_path / "sae_model_final.pth", tmp_path / "zipped.pth"):
+        with pytest.raises(InputError, match="unpickling it could run code"):
+            load_sae(path)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("kept", [0, 1, 7, 100, 3000])
+@pytest.mark.parametrize("name", ["sae_weights.safetensors", "sae_model_final.pth"])
+def test_a_truncated_file_is_named(tmp_path: Path, name: str, kept: int) -> None:
+    save_sae(an_sae(), tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[:kept])
+
+    with pytest.raises(InputError, match=f"{name} (cannot be read as .*copy it again|was not loaded)"):
+        load_sae(tmp_path / name)
+
+
+def test_nan_weights_are_counted_by_tensor(tmp_path: Path) -> None:
+    tensors = upstream_tensors()
+    tensors["encoder.weight"][2, 3] = float("nan")
+    tensors["decoder_bias"][:] = float("inf")
+    torch.save(tensors, tmp_path / "sae.pth")
+
+    with pytest.raises(InputError, match="encoder.weight holds 1 values that are NaN.*decoder_bias holds 6 values"):
+        load_sae(tmp_path / "sae.pth")
+
+
+def test_every_missing_and_misshaped_tensor_is_named(tmp_path: Path) -> None:
+    tensors = upstream_tensors()
+    del tensors["encoder.bias"]
+    tensors["decoder.weight"] = tensors["decoder.weight"].T.contiguous()
+    torch.save(tensors, tmp_path / "sae.pth")
+
+    with pytest.raises(
+        InputError, match=r"encoder.bias is missing.*decoder.weight has shape \(10, 6\) where \(6, 10\) is needed"
+    ):
+        load_sae(tmp_path / "sae.pth")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": "topk"}, "architecture 'topk' is not supported; it can be standard, jumprelu"),
+        ({"normalize_activations": "layer_norm"}, "normalize_activations is 'layer_norm'; fold it"),
+        ({"d_in": 25}, r"W_enc has shape \(24, 150\) where \(25, 150\) is needed"),
+        ({"d_sae": "many"}, "d_in and d_sae must be whole numbers above 0"),
+    ],
+)
+def test_a_configuration_that_cannot_be_honoured_is_refused(tmp_path: Path, change: dict, message: str) -> None:
+    save_sae(an_sae(), tmp_path)
+    config = json.loads((tmp_path / "cfg.json").read_text())
+    (tmp_path / "cfg.json").write_text(json.dumps(config | change))
+
+    with pytest.raises(InputError, match=message):
+        load_sae(tmp_path)
+
+
+def test_what_is_no_sae_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match="holds no SAE: expected cfg.json with sae_weights.safetensors, or sae_model_final"
+    ):
+        load_sae(tmp_path)
+    with pytest.raises(InputError, match="there is no checkpoint file .*nothing.pth"):
+        load_sae(tmp_path / "nothing.pth")
+    (tmp_path / "cfg.json").write_text("{")
+    with pytest.raises(InputError, match="cfg.json is not JSON"):
+        load_sae(tmp_path)
+    (tmp_path / "cfg.json").write_text("[]")
+    with pytest.raises(InputError, match="it has no architecture, d_in, d_sae"):
+        load_sae(tmp_path)
+    held = io.BytesIO()
+    torch.save([torch.zeros(3)], held)
+    (tmp_path / "list.pth").write_bytes(held.getvalue())
+    with pytest.raises(InputError, match="list.pth holds list, not a dictionary of named tensors"):
+        load_sae(tmp_path / "list.pth")
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(InputError, match="is not an SAE: it has no 2-D encoder.weight .there are: weight"):
+        load_sae(tmp_path / "other.pth")
