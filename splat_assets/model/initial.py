@@ -1,7 +1,9 @@
-"""The random weights a SplatGPT starts from, drawn from a seed."""
+"""The weights a SplatGPT starts from: random ones drawn from a seed, and an output that already says how common tokens are."""
 
 import math
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -9,9 +11,16 @@ from splat_assets.model.attention import ISAB, PMA, Attention
 from splat_assets.model.dimensions import SplatGPTDimensions
 from splat_assets.model.splatgpt import SplatGPT
 
+_LEAST_FREQUENCY = 1e-5
 
-def initial_model(dimensions: SplatGPTDimensions, pad_id: int, seed: int) -> SplatGPT:
+
+def initial_model(
+    dimensions: SplatGPTDimensions, pad_id: int, frequency: npt.NDArray[np.float64], seed: int
+) -> SplatGPT:
     """A SplatGPT with random weights; the same seed gives the same ones.
+
+    frequency: shape (O,), the share of builds that hold each token. The output biases start at its log odds (Lin et al.
+    2017, Focal Loss, section 4.1): otherwise the first thousand steps go into learning them, and the rest starts late.
 
     Linear maps as torch draws them (uniform within 1 / sqrt(inputs)), attention projections and learned points by Glorot
     and Bengio 2010, equation 16, embeddings normal; the embedding of padding is 0.
@@ -24,6 +33,8 @@ def initial_model(dimensions: SplatGPTDimensions, pad_id: int, seed: int) -> Spl
         for module in model.modules():
             _fill(module, generator)
         model.ability_embedding.weight[pad_id] = 0
+        odds = np.clip(frequency, _LEAST_FREQUENCY, 1 - _LEAST_FREQUENCY)
+        model.output_layer.bias.copy_(torch.from_numpy(np.log(odds / (1 - odds))))
     return model
 
 

@@ -68,7 +68,7 @@ def prediction_metrics(
             f"predictions need builds to score on ({len(rows)}) and to count frequencies in ({len(train)})"
         )
     masked = mask_builds(builds.take(rows), vocabulary, np.random.default_rng([seed, 1]), skew=skew)
-    frequency = _frequency(builds.take(train), len(vocabulary))
+    frequency = token_frequency(builds.take(train), len(vocabulary))
     by_weapon = _frequency_by_weapon(builds.take(train), len(vocabulary), int(builds.weapons.max()) + 1, frequency)
     special = np.array([vocabulary.pad_id, vocabulary.null_id])
     rules: dict[str, Callable[[MaskedBatch], Floats]] = {
@@ -82,6 +82,11 @@ def prediction_metrics(
             tallies[name].add(rule(batch), batch)
     scores = {name: tally.scores() for name, tally in tallies.items()}
     return PredictionMetrics(n_builds=len(rows), n_hidden=tallies["model"].n_hidden, **scores)
+
+
+def token_frequency(builds: Builds, n_tokens: int) -> Floats:
+    """The share of builds that hold each token, shape (vocabulary,)."""
+    return np.bincount(builds.tokens, minlength=n_tokens) / builds.n_builds
 
 
 class _Tally:
@@ -119,11 +124,6 @@ def _probabilities(model: BaseModel, batch: MaskedBatch) -> Floats:
         logits = model(torch.from_numpy(batch.ability_tokens), torch.from_numpy(batch.weapon_token))
     found: Floats = torch.sigmoid(logits.double()).cpu().numpy()
     return found
-
-
-def _frequency(builds: Builds, n_tokens: int) -> Floats:
-    """The share of builds that hold each token, shape (vocabulary,)."""
-    return np.bincount(builds.tokens, minlength=n_tokens) / builds.n_builds
 
 
 def _frequency_by_weapon(builds: Builds, n_tokens: int, n_weapons: int, frequency: Floats) -> Floats:

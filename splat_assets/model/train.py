@@ -24,7 +24,7 @@ from splat_assets.model.checkpoint import PARAMS_FILE, VOCAB_FILE, WEAPON_VOCAB_
 from splat_assets.model.dimensions import SplatGPTDimensions
 from splat_assets.model.initial import initial_model
 from splat_assets.model.masking import MaskedBatch, MaskedBuilds, mask_builds
-from splat_assets.model.prediction import PredictionMetrics, prediction_metrics
+from splat_assets.model.prediction import PredictionMetrics, prediction_metrics, token_frequency
 from splat_assets.model.recipe import BaseTrainingRecipe
 from splat_assets.model.splatgpt import SplatGPT
 from splat_assets.progress import Progress, SilentProgress, Task
@@ -132,9 +132,9 @@ class _Training:
         device: torch.device,
     ) -> None:
         self._builds, self._vocabulary, self._recipe, self._device = builds, vocabulary, recipe, device
-        self._model = initial_model(_dimensions(vocabulary, contexts, recipe), vocabulary.pad_id, recipe.seed).to(
-            device
-        )
+        frequency = token_frequency(builds.take(builds.rows_of("train")), len(vocabulary))
+        dimensions = _dimensions(vocabulary, contexts, recipe)
+        self._model = initial_model(dimensions, vocabulary.pad_id, frequency, recipe.seed).to(device)
         self._optimizer = torch.optim.AdamW(
             self._model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
