@@ -61,7 +61,7 @@ def write_sparse_store(
     """Write `activations.zarr` at target, both orientations, from the source's rows; target appears whole or not at all.
 
     profile: `raw` (uncompressed, read by byte range) or `compact` (pcodec). memory_limit_bytes: bounds segments and blocks
-    (`compact` also holds two shards, 128 MiB, while it fills them). scratch: where to keep segments, about as large as
+    (`compact` also holds two shards and what zarr copies of them, about 200 MB). scratch: where to keep segments, as large as
     the raw store; by default beside target. They are removed at the end; after a kill the next call goes on with the
     finished ones, when the source says what it is (`RawActivations` does). The same rows give the same bytes
     whatever the limit, the scratch folder, and the kills on the way.
