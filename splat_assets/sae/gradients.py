@@ -18,7 +18,7 @@ from splat_assets.sae.state import TrainingState
 from splat_assets.sae.step import ADAM_EPSILON, StepSettings
 
 Ints = npt.NDArray[np.int64]
-AdamNumbers = tuple[np.float32, np.float32, np.float32, np.float32, np.float32]
+AdamNumbers = tuple[np.float32, np.float32, np.float32, np.float32, np.float32, np.float32, np.float32]
 _PARTS_PER_THREAD = 8
 
 
@@ -85,11 +85,20 @@ def apply_to_bias(state: TrainingState, name: str, gradient: Floats, settings: S
 
 
 def _adam_numbers(t: int, settings: StepSettings) -> AdamNumbers:
-    """beta1, beta2, rate, correction and epsilon of Adam's step t = 1, 2, ..., as `_adam_row` takes them."""
+    """The numbers of Adam's step t = 1, 2, ..., as `_adam_row` takes them; what is left of 1 is taken in double."""
     rate = settings.learning_rate / (1 - settings.beta1**t)
     correction = 1 / math.sqrt(1 - settings.beta2**t)
-    beta1, beta2 = np.float32(settings.beta1), np.float32(settings.beta2)
-    return beta1, beta2, np.float32(rate), np.float32(correction), np.float32(ADAM_EPSILON)
+    keep_mean, add_mean = np.float32(settings.beta1), np.float32(1 - settings.beta1)
+    keep_square, add_square = np.float32(settings.beta2), np.float32(1 - settings.beta2)
+    return (
+        keep_mean,
+        add_mean,
+        keep_square,
+        add_square,
+        np.float32(rate),
+        np.float32(correction),
+        np.float32(ADAM_EPSILON),
+    )
 
 
 def _arguments(parts: list[Entries], of_values: list[Floats]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -221,16 +230,17 @@ def _adam_row(
     mean: Floats,
     square: Floats,
     gradient: Floats,
-    beta1: np.float32,
-    beta2: np.float32,
+    keep_mean: np.float32,
+    add_mean: np.float32,
+    keep_square: np.float32,
+    add_square: np.float32,
     rate: np.float32,
     correction: np.float32,
     epsilon: np.float32,
 ) -> None:
-    rest1, rest2 = np.float32(1) - beta1, np.float32(1) - beta2
     for j in range(row.size):
-        mean_j = beta1 * mean[j] + rest1 * gradient[j]
-        square_j = beta2 * square[j] + rest2 * gradient[j] * gradient[j]
+        mean_j = keep_mean * mean[j] + add_mean * gradient[j]
+        square_j = keep_square * square[j] + add_square * gradient[j] * gradient[j]
         mean[j] = mean_j
         square[j] = square_j
         row[j] -= rate * mean_j / (math.sqrt(square_j) * correction + epsilon)
@@ -258,8 +268,10 @@ def _apply(
     aux_residual: Floats,
     aux_factor: np.float32,
     clip: np.float32,
-    beta1: np.float32,
-    beta2: np.float32,
+    keep_mean: np.float32,
+    add_mean: np.float32,
+    keep_square: np.float32,
+    add_square: np.float32,
     rate: np.float32,
     correction: np.float32,
     epsilon: np.float32,
@@ -286,11 +298,11 @@ def _apply(
             of_decoder[j] -= along * row[j]
         _adam_row(
             encoder[feature], encoder_mean[feature], encoder_square[feature],
-            of_encoder, beta1, beta2, rate, correction, epsilon,
+            of_encoder, keep_mean, add_mean, keep_square, add_square, rate, correction, epsilon,
         )  # fmt: skip
         _adam_row(
             row, decoder_mean[feature], decoder_square[feature],
-            of_decoder, beta1, beta2, rate, correction, epsilon,
+            of_decoder, keep_mean, add_mean, keep_square, add_square, rate, correction, epsilon,
         )  # fmt: skip
         square = np.float32(0)
         for j in range(width):

@@ -89,8 +89,10 @@ class SaeRecipe:
         return self.dead_after_samples or min(n_train_rows, _ONE_PASS_ROWS)
 
     def as_json(self) -> dict[str, Any]:
-        """The settings as JSON values."""
-        return dataclasses.asdict(self)
+        """The settings as JSON values, without how often a checkpoint is taken: it decides nothing about the result."""
+        settings = dataclasses.asdict(self)
+        del settings["checkpoint_every_seconds"]
+        return settings
 
 
 def _refuse_unless(condition: bool, sentence: str) -> None:

@@ -95,11 +95,9 @@ def train_sae(
 def _fingerprint(
     recipe: SaeRecipe, statistics: InputStatistics, held_out_rows: npt.NDArray[np.int64], provenance: dict[str, Any]
 ) -> str:
-    settings = recipe.as_json()
-    del settings["checkpoint_every_seconds"]
     held_out = hashlib.sha256(held_out_rows.astype(np.int64).tobytes()).hexdigest()
     inputs = {"training_rows": statistics.fingerprint, "held_out_rows": held_out, "provenance": provenance}
-    return sha256_of_json({"recipe": settings, **inputs})
+    return sha256_of_json({"recipe": recipe.as_json(), **inputs})
 
 
 class _Training:

@@ -1,0 +1,54 @@
+import dataclasses
+
+import pytest
+
+from splat_assets.errors import InputError
+from splat_assets.sae import SaeRecipe
+
+
+def test_the_default_width_is_48_times_the_input() -> None:
+    assert SaeRecipe().checked_for(512).d_sae == 24_576
+
+
+def test_a_given_width_beats_the_expansion_factor() -> None:
+    assert SaeRecipe(d_sae=100, expansion_factor=4).checked_for(16).d_sae == 100
+
+
+def test_k_larger_than_the_dictionary_is_refused_with_both_numbers() -> None:
+    with pytest.raises(InputError, match=r"k = 65 is larger than the dictionary of 64 features \(inputs of width 16\)"):
+        SaeRecipe(k=65, expansion_factor=4).checked_for(16)
+
+
+def test_k_does_not_matter_to_relu_l1() -> None:
+    assert SaeRecipe(architecture="relu_l1", d_sae=8).checked_for(16).d_sae == 8
+
+
+def test_dead_features_get_half_the_input_width_up_to_256() -> None:
+    assert SaeRecipe().checked_for(64).aux_k == 32
+    assert SaeRecipe().checked_for(2048).aux_k == 256
+    assert SaeRecipe(aux_k=0).checked_for(64).aux_k == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"architecture": "gated"}, "architecture 'gated' is not one of batch_topk, relu_l1"),
+        ({"k": 0}, "k must be at least 1, not 0"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"batch_size": -1}, "batch_size must be at least 1"),
+        ({"lr": float("nan")}, "lr must be above 0, not nan"),
+        ({"l1_coeff": -1.0}, "l1_coeff must be 0 or more"),
+        ({"lr_warmup_fraction": 1.5}, "lr_warmup_fraction must be between 0 and 1"),
+        ({"adam_beta2": 1.0}, r"adam_beta2 must be in \[0, 1\)"),
+        ({"d_sae": 0}, "d_sae must be at least 1"),
+        ({"clip_norm": 0.0}, "clip_norm must be above 0"),
+        ({"seed": -1}, "seed must be 0 or more"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(setting: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        SaeRecipe(**setting)
+
+
+def test_every_setting_has_a_line_of_help() -> None:
+    assert all(field.metadata["help"] for field in dataclasses.fields(SaeRecipe))
