@@ -21,6 +21,8 @@ def up(port: int) -> None:
     home = prepare_home(root)
     os.environ["SPLAT_DATA"] = str(root.path)
     click.echo(f"Dagster UI: http://127.0.0.1:{port}   data: {root.path}   DAGSTER_HOME: {home}", err=True)
+    # From its home, Dagster does not wonder about the project's own dagster.yaml; `dg dev`, which it recommends instead, would
+    # need another package and reads no workspace.yaml.
+    os.chdir(home)
     command = ["dagster", "dev", "-w", str(PROJECT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
-    os.chdir(PROJECT)
-    os.execv(sys.executable, [sys.executable, "-m", *command])
+    os.execv(sys.executable, [sys.executable, "-W", "ignore:Function `dev_command`", "-m", *command])
