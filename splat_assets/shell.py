@@ -15,6 +15,9 @@ from splat_assets.resources import DataRootResource
 from splat_assets.runs import Run
 from splat_assets.store.receipts import Receipt
 
+# Assets own their storage: nothing passes between them. Dagster takes this for a type, though its annotations do not.
+_NOTHING: Any = dg.Nothing
+
 
 def dagster_asset(asset: Asset) -> dg.AssetsDefinition:
     """A Dagster asset, partitioned by run, that brings the plain one up to date and reports its receipt."""
@@ -27,11 +30,12 @@ def dagster_asset(asset: Asset) -> dg.AssetsDefinition:
         kinds=set(asset.kinds),
         description=asset.description,
         code_version=asset.code_version,
+        dagster_type=_NOTHING,
     )
     def make(context: dg.AssetExecutionContext, data: DataRootResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        run = data.run(context.partition_key)
-        was_current = current_receipt(asset, run) is not None
         try:
+            run = data.run(context.partition_key)
+            was_current = current_receipt(asset, run) is not None
             receipt = bring_up_to_date(asset, run, watched_progress() or LogProgress(context.log.info))
         except SplatError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error

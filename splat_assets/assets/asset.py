@@ -127,9 +127,17 @@ def bring_up_to_date(asset: Asset, run: Run, progress: Progress) -> Receipt:
     return receipt
 
 
+def was_made(asset: Asset, run: Run) -> bool:
+    """Whether the asset was ever made, whatever has become of it."""
+    return (run.layout.receipts / f"{asset.name}.json").is_file()
+
+
 def run_check(asset: Asset, check: Check, run: Run) -> Outcome:
     """Test a promise, record the outcome beside the receipt it speaks of, and return it. A SplatError means it is broken."""
-    receipt = read_receipt(run.layout.receipts, asset.name)
+    try:
+        receipt = read_receipt(run.layout.receipts, asset.name)
+    except SplatError as error:
+        return Outcome(False, {"error": str(error)})
     if receipt is None:
         return Outcome(False, {"error": f"{asset.name} was never made"})
     try:

@@ -28,7 +28,9 @@ def reference() -> str:
 
 
 def _pages(command: click.Command, title: str, parent: click.Context) -> Iterator[tuple[str, str]]:
-    context = click.Context(command, info_name=title.split()[-1], parent=parent, max_content_width=_WIDTH, terminal_width=_WIDTH)
+    context = click.Context(
+        command, info_name=title.split()[-1], parent=parent, max_content_width=_WIDTH, terminal_width=_WIDTH
+    )
     yield title, command.get_help(context)
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

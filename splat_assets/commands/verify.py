@@ -6,11 +6,10 @@ import click
 from rich.table import Table
 
 from splat_assets.assets import ASSETS
-from splat_assets.assets.asset import run_check
+from splat_assets.assets.asset import run_check, was_made
 from splat_assets.commands.report import console
 from splat_assets.runs import open_run
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.receipts import read_receipt
 
 
 @click.command()
@@ -21,7 +20,7 @@ def verify(run_name: str) -> None:
     table = Table("artifact", "check", "result", "facts")
     n_failed = 0
     for asset in ASSETS:
-        if read_receipt(run.layout.receipts, asset.name) is None:
+        if not was_made(asset, run):
             table.add_row(asset.name, "", "not made", "")
             n_failed += 1
             continue

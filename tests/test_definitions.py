@@ -1,0 +1,294 @@
+"""The pipeline as Dagster sees it: what loads, what is recorded, what blocks what, and the UI that starts from nothing."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from splat_assets.assets import ASSETS
+from splat_assets.assets.asset import picture_of, recorded_outcomes
+from splat_assets.definitions import build_defs, dagster_assets, dagster_checks, defs
+from splat_assets.partitions import RUNS
+from splat_assets.resources import DataRootResource
+from splat_assets.runs import open_run
+from splat_assets.store.layout import DataRoot
+from tests.assets.faults.planting import change_json
+from tests.small_run import new_small_run
+
+N_CHECKS = sum(len(asset.checks) for asset in ASSETS)
+
+
+def test_the_definitions_load() -> None:
+    dg.Definitions.validate_loadable(build_defs())
+
+
+def test_importing_the_definitions_leaves_torch_out() -> None:
+    code = "import sys, splat_assets.definitions; print('torch' in sys.modules)"
+
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert printed.strip() == "False"
+
+
+def test_there_is_a_partitioned_asset_per_artifact_and_a_check_per_promise() -> None:
+    graph = defs.resolve_asset_graph()
+
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {asset.name for asset in ASSETS}
+    assert len(graph.asset_check_keys) == N_CHECKS
+    for asset in ASSETS:
+        node = graph.get(dg.AssetKey(asset.name))
+        assert {key.to_user_string() for key in node.parent_keys} == set(asset.deps)
+        assert node.partitions_def == RUNS
+        assert (node.group_name, node.kinds, node.code_version) == (asset.group, set(asset.kinds), asset.code_version)
+        assert node.description == asset.description
+
+
+def test_assets_own_their_storage() -> None:
+    """Nothing passes between assets but order: every output is of type Nothing."""
+    for asset in dagster_assets():
+        for output in asset.node_def.output_defs:
+            assert output.dagster_type.is_nothing, asset.key
+
+
+def test_one_job_makes_a_whole_run() -> None:
+    job = defs.resolve_job_def("whole_run")
+
+    assert job.partitions_def == RUNS
+    assert job.executor_def.name == dg.in_process_executor.name
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        made.add_dynamic_partitions("run", ["small"])
+        yield made
+
+
+def materialized(
+    root: DataRoot, instance: dg.DagsterInstance, selection: dg.AssetSelection | None = None
+) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        [*dagster_assets(), *dagster_checks()],
+        instance=instance,
+        partition_key="small",
+        resources={"data": DataRootResource(path=str(root.path))},
+        selection=selection,
+        raise_on_error=False,
+    )
+
+
+def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
+    """The metadata of each materialised asset, as plain values."""
+    events = result.get_asset_materialization_events()
+    return {
+        event.asset_key.to_user_string(): {name: value.value for name, value in event.materialization.metadata.items()}
+        for event in events
+        if event.asset_key
+    }
+
+
+@pytest.mark.slow
+def test_materialising_a_run_makes_and_checks_every_artifact(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    run = new_small_run(DataRoot(tmp_path))
+
+    result = materialized(run.root, instance)
+
+    assert result.success
+    evaluations = result.get_asset_check_evaluations()
+    assert len(evaluations) == N_CHECKS
+    assert [found.check_name for found in evaluations if not found.passed] == []
+    metadata = metadata_of(result)
+    assert metadata.keys() == {asset.name for asset in ASSETS}
+    for name, shown in metadata.items():
+        assert {"shape", "path", "size_bytes", "seconds", "fingerprint", "was_up_to_date"} <= shown.keys(), name
+        assert shown["was_up_to_date"] is False
+        assert Path(shown["path"]).exists()
+    assert {"nnz", "density", "l0", "rows_per_s", "table"} <= metadata["raw_activations"].keys()
+    assert {"fvu", "l0_mean", "dead_percent", "fidelity", "picture"} <= metadata["sae_checkpoint"].keys()
+    assert {"nnz", "density", "bytes_per_activation", "n_dead", "picture"} <= metadata["sparse_activations"].keys()
+    assert metadata["sae_checkpoint"]["picture"].startswith("![sae_checkpoint](data:image/png;base64,")
+    assert len(metadata["raw_activations"]["table"].records) == metadata["raw_activations"]["n_shards"]
+    assert picture_of("sae_checkpoint", run).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_second_materialisation_reports_that_all_was_up_to_date(
+    own_root: DataRoot, instance: dg.DagsterInstance
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in own_root.run("small").root.rglob("*.parquet")}
+
+    result = materialized(own_root, instance)
+
+    assert result.success
+    assert {name for name, shown in metadata_of(result).items() if shown["was_up_to_date"]} == {a.name for a in ASSETS}
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_the_data_version_of_an_asset_is_its_receipt(finished_root: DataRoot, instance: dg.DagsterInstance) -> None:
+    result = materialized(finished_root, instance, dg.AssetSelection.assets("dataset").without_checks())
+
+    (event,) = result.get_asset_materialization_events()
+    tags = event.materialization.tags or {}
+    assert tags["dagster/data_version"] == metadata_of(result)["dataset"]["fingerprint"]
+
+
+def test_a_failing_check_blocks_what_depends_on_it(own_root: DataRoot, instance: dg.DagsterInstance) -> None:
+    run = open_run(own_root, "small")
+    text = run.layout.config.read_text(encoding="utf-8")
+    run.layout.config.write_text(text.replace("max_fvu = 0.5", "max_fvu = 0.0"), encoding="utf-8")
+
+    result = materialized(own_root, instance)
+
+    assert not result.success
+    failed = [found.check_name for found in result.get_asset_check_evaluations() if not found.passed]
+    assert failed == ["fvu_is_within_limits"]
+    assert metadata_of(result).keys() == {"dataset", "base_model", "sae_checkpoint"}
+    recorded = recorded_outcomes(next(a for a in ASSETS if a.name == "sae_checkpoint"), run)
+    assert not recorded["fvu_is_within_limits"].passed
+
+
+def test_a_fault_that_a_sentence_explains_fails_the_step_with_that_sentence(
+    own_root: DataRoot, instance: dg.DagsterInstance
+) -> None:
+    run = open_run(own_root, "small")
+    Path(run.config.inputs.data.path).write_text("ability_tags\tweapon_id\n", encoding="utf-8")
+    run.layout.builds.unlink()
+
+    result = materialized(own_root, instance, dg.AssetSelection.assets("dataset"))
+
+    (failure,) = [event.step_failure_data for event in result.get_step_failure_events()]
+    assert failure.user_failure_data is not None
+    assert "is not the file this run was made from" in (failure.user_failure_data.description or "")
+
+
+def test_a_receipt_that_was_edited_fails_the_step_in_words(own_root: DataRoot, instance: dg.DagsterInstance) -> None:
+    change_json(own_root.run("small").receipts / "dataset.json", code_version="2")
+
+    result = materialized(own_root, instance, dg.AssetSelection.assets("dataset"))
+
+    (failure,) = [event.step_failure_data for event in result.get_step_failure_events()]
+    assert failure.user_failure_data is not None
+    assert "dataset.json was changed" in (failure.user_failure_data.description or "")
+
+
+# `splat up`: the UI from nothing.
+
+
+class Dagster:
+    """A Dagster UI, asked over GraphQL."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found = json.load(answer)
+        assert "errors" not in found, found
+        data: dict[str, Any] = found["data"]
+        return data
+
+    def wait_until(self, ready: Any, seconds: float, process: "subprocess.Popen[bytes]") -> Any:
+        """What `ready` returns once it is true; the process must live on meanwhile."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert process.poll() is None, "the UI ended by itself"
+            try:
+                found = ready()
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                found = None
+            if found:
+                return found
+            time.sleep(0.5)
+        raise AssertionError(f"not ready after {seconds} s")
+
+
+ASSET_NODES = "{ assetNodes { assetKey { path } groupName isPartitioned repository { name location { name } } } }"
+ADD_PARTITION = """
+mutation ($name: String!, $key: String!, $repository: RepositorySelector!) {
+  addDynamicPartition(partitionsDefName: $name, partitionKey: $key, repositorySelector: $repository) { __typename }
+}"""
+LAUNCH = """
+mutation ($parameters: ExecutionParams!) {
+  launchRun(executionParams: $parameters) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
+}"""
+RUN = """
+query ($id: ID!) {
+  runOrError(runId: $id) { ... on Run { status assetMaterializations { assetKey { path } } } }
+}"""
+
+
+@pytest.fixture
+def user_interface(tmp_path: Path) -> Iterator[tuple[Dagster, "subprocess.Popen[bytes]", DataRoot]]:
+    """`splat up` on a free port, over a fresh data root that holds a run nobody has made; all its processes end with it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    root = DataRoot(tmp_path / "data")
+    new_small_run(root)
+    environment = {key: value for key, value in os.environ.items() if key != "DAGSTER_HOME"}
+    environment["SPLAT_DATA"] = str(root.path)
+    command = [sys.executable, "-m", "splat_assets.cli", "up", "--port", str(port)]
+    with (tmp_path / "up.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env=environment, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        yield Dagster(port), process, root
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.mark.slow
+def test_a_run_launched_through_the_ui_succeeds(
+    user_interface: tuple[Dagster, "subprocess.Popen[bytes]", DataRoot], tmp_path: Path
+) -> None:
+    dagster, process, root = user_interface
+
+    nodes = dagster.wait_until(lambda: dagster.ask(ASSET_NODES)["assetNodes"], 180, process)
+    assert {node["assetKey"]["path"][0] for node in nodes} == {asset.name for asset in ASSETS}
+    assert all(node["isPartitioned"] for node in nodes)
+    with urllib.request.urlopen(dagster.url, timeout=60) as page:
+        assert b"Dagster" in page.read()
+
+    location = {
+        "repositoryName": nodes[0]["repository"]["name"],
+        "repositoryLocationName": nodes[0]["repository"]["location"]["name"],
+    }
+    added = dagster.ask(ADD_PARTITION, name="run", key="small", repository=location)
+    assert added["addDynamicPartition"]["__typename"] == "AddDynamicPartitionSuccess"
+    parameters = {
+        "selector": {**location, "jobName": "whole_run"},
+        "runConfigData": {},
+        "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "small"}]},
+    }
+    launched = dagster.ask(LAUNCH, parameters=parameters)["launchRun"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+
+    def finished() -> Any:
+        found = dagster.ask(RUN, id=launched["run"]["runId"])["runOrError"]
+        return found if found["status"] in ("SUCCESS", "FAILURE", "CANCELED") else None
+
+    found = dagster.wait_until(finished, 300, process)
+    assert found["status"] == "SUCCESS"
+    made = {event["assetKey"]["path"][0] for event in found["assetMaterializations"]}
+    assert made == {asset.name for asset in ASSETS}
+    assert (root.run("small").store / "CURRENT").is_file()
+    assert (root.path / "dagster" / "dagster.yaml").is_file()
+    assert [path.name for path in tmp_path.glob(".tmp_dagster*")] == [], "Dagster's home was not the data root's"
