@@ -73,7 +73,7 @@ def metadata_of(receipt: Receipt, run: Run, was_current: bool) -> dict[str, Any]
     table = facts.pop("table", None)
     metadata: dict[str, Any] = {
         **facts,
-        "path": dg.MetadataValue.path(str(run.layout.root / receipt.outputs[0].path)),
+        **({"path": dg.MetadataValue.path(str(run.layout.root / receipt.outputs[0].path))} if receipt.outputs else {}),
         "size_bytes": receipt.size_bytes,
         "seconds": receipt.seconds,
         "was_up_to_date": was_current,
