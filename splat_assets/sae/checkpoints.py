@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
+from splat_assets.model.tensors import write_safetensors
 from splat_assets.sae.state import TrainingState
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
 from splat_assets.store.files import remove_leftovers, replacing_file, write_json
@@ -46,7 +46,7 @@ class Checkpoints:
             "since": progressed.since,
         }
         with replacing_file(self._folder / _CHECKPOINT) as aside:
-            save_file(progressed.state.tensors(), aside, metadata={"training": json.dumps(facts, allow_nan=False)})
+            write_safetensors(progressed.state.tensors(), aside, {"training": json.dumps(facts, allow_nan=False)})
 
     def restore(self) -> Progressed | None:
         """The last checkpoint, or None; raises FingerprintMismatchError for one of another recipe, data or provenance."""

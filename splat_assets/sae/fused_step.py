@@ -10,8 +10,9 @@ read again.
 import numpy as np
 import torch
 
+from splat_assets.sae.adam import apply_to_vector
 from splat_assets.sae.dead_features import DeadFeatures, model_residual
-from splat_assets.sae.gradients import Entries, apply_to_bias, apply_to_features, measure_gradients
+from splat_assets.sae.gradients import Entries, apply_to_features, measure_gradients
 from splat_assets.sae.products import subtract_decoded, sum_of_squares, weighted_sum
 from splat_assets.sae.selection import select_largest
 from splat_assets.sae.state import TrainingState
@@ -65,8 +66,8 @@ class FusedStep:
         norm = float(np.sqrt(measured.squared_norm + np.square(of_b_dec, dtype=np.float64).sum()))
         clip = 1.0 if settings.clip_norm is None else min(1.0, settings.clip_norm / max(norm, TINY))
         apply_to_features(state, centred, parts, measured, clip, settings)
-        apply_to_bias(state, "b_enc", measured.of_bias * np.float32(clip), settings)
-        apply_to_bias(state, "b_dec", of_b_dec * np.float32(clip), settings)
+        apply_to_vector(state, "b_enc", measured.of_bias * np.float32(clip), settings)
+        apply_to_vector(state, "b_dec", of_b_dec * np.float32(clip), settings)
         return norm
 
 

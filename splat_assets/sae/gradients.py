@@ -4,21 +4,27 @@ A feature's gradient lives in two buffers of one row while it is summed, applied
 one thread, its entries in order, so results do not depend on how features are shared among threads.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from splat_assets.sae.adam import (
+    AdamNumbers,
+    Weights,
+    adam_numbers,
+    keep_across,
+    square_sum,
+    update_feature,
+    weights_of,
+)
 from splat_assets.sae.kernels import compiled_with_sums, in_parallel, n_threads
 from splat_assets.sae.products import FeatureLists, Floats
 from splat_assets.sae.state import TrainingState
-from splat_assets.sae.step import ADAM_EPSILON, StepSettings
+from splat_assets.sae.step import StepSettings
 
-Ints = npt.NDArray[np.int64]
-AdamNumbers = tuple[np.float32, np.float32, np.float32, np.float32, np.float32, np.float32, np.float32]
 _PARTS_PER_THREAD = 8
 
 
@@ -26,12 +32,23 @@ _PARTS_PER_THREAD = 8
 class Entries:
     """Active entries and what the loss wants of them.
 
-    rows: float32, shape (n, d_in); factor: the gradient of the loss by what entry i of row r adds is factor * rows[r].
+    rows: float32, shape (n, d_in); factor: the gradient of the loss by what an entry adds to row r is factor * rows[r].
     """
 
     lists: FeatureLists
     rows: torch.Tensor
     factor: float
+
+
+class _Arrays(NamedTuple):
+    """`Entries` for compiled loops, and the gradient of the loss by each entry's value."""
+
+    indptr: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int32]
+    values: Floats
+    of_values: Floats
+    wanted: Floats
+    factor: np.float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +70,8 @@ def measure_gradients(state: TrainingState, centred: torch.Tensor, parts: list[E
     of_values = [np.empty(part.lists.nnz, dtype=np.float32) for part in parts]
     of_bias = np.zeros(d_sae, dtype=np.float32)
     squares = np.zeros(d_sae, dtype=np.float64)
-    first, second = _arguments(parts, of_values)
-    shared = (state.decoder.numpy(), centred.numpy(), *first, *second, of_bias, squares)
-    in_parallel(_measure, [(*shared, start, stop) for start, stop in _balanced(parts)])
+    shared = (*_arrays(parts, of_values), state.decoder.numpy(), centred.numpy(), of_bias, squares)
+    in_parallel(_measure, [(*shared, *features) for features in _balanced(parts)])
     return MeasuredGradients(of_values, of_bias, float(squares.sum()))
 
 
@@ -67,57 +83,28 @@ def apply_to_features(
     clip: float,
     settings: StepSettings,
 ) -> None:
-    """Adam on encoder and decoder with clip times the gradient; decoder rows end at unit norm. Call before the biases."""
-    held = [
-        tensor.numpy()
-        for name in ("encoder", "decoder")
-        for tensor in (state.parameter(name), state.mean_of[name], state.square_of[name])
-    ]
-    first, second = _arguments(parts, measured.of_values)
-    shared = (*held, centred.numpy(), *first, *second, np.float32(clip), *_adam_numbers(state.step + 1, settings))
-    in_parallel(_apply, [(*shared, start, stop) for start, stop in _balanced(parts)])
+    """Sum every gradient again, and take a step of Adam on encoder and decoder with clip times it."""
+    encoder, decoder = weights_of(state, "encoder"), weights_of(state, "decoder")
+    numbers = adam_numbers(state, settings)
+    shared = (*_arrays(parts, measured.of_values), encoder, decoder, centred.numpy(), np.float32(clip), numbers)
+    in_parallel(_apply, [(*shared, *features) for features in _balanced(parts)])
 
 
-def apply_to_bias(state: TrainingState, name: str, gradient: Floats, settings: StepSettings) -> None:
-    """Adam on a vector of the state."""
-    value, mean, square = state.parameter(name).numpy(), state.mean_of[name].numpy(), state.square_of[name].numpy()
-    _adam_row(value, mean, square, gradient, *_adam_numbers(state.step + 1, settings))
-
-
-def _adam_numbers(t: int, settings: StepSettings) -> AdamNumbers:
-    """The numbers of Adam's step t = 1, 2, ..., as `_adam_row` takes them; what is left of 1 is taken in double."""
-    rate = settings.learning_rate / (1 - settings.beta1**t)
-    correction = 1 / math.sqrt(1 - settings.beta2**t)
-    keep_mean, add_mean = np.float32(settings.beta1), np.float32(1 - settings.beta1)
-    keep_square, add_square = np.float32(settings.beta2), np.float32(1 - settings.beta2)
-    return (
-        keep_mean,
-        add_mean,
-        keep_square,
-        add_square,
-        np.float32(rate),
-        np.float32(correction),
-        np.float32(ADAM_EPSILON),
-    )
-
-
-def _arguments(parts: list[Entries], of_values: list[Floats]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Two sets of kernel arguments; where there is one set of entries, the second has none for any feature."""
+def _arrays(parts: list[Entries], of_values: list[Floats]) -> tuple[_Arrays, _Arrays]:
+    """Two sets of entries; where there is one, the second has none for any feature."""
     found = [
-        (
-            part.lists.indptr,
-            part.lists.rows,
-            part.lists.values,
-            gradient,
-            part.rows.numpy(),
-            np.float32(part.factor),
-        )
+        _Arrays(*_listed(part.lists), gradient, part.rows.numpy(), np.float32(part.factor))
         for part, gradient in zip(parts, of_values, strict=True)
     ]
-    if len(found) == 1:
-        indptr, rows, values, gradient, residual, _ = found[0]
-        found.append((np.zeros_like(indptr), rows[:0], values[:0], gradient[:0], residual, np.float32(0)))
-    return found[0], found[1]
+    one = found[0]
+    none = _Arrays(
+        np.zeros_like(one.indptr), one.rows[:0], one.values[:0], one.of_values[:0], one.wanted, np.float32(0)
+    )
+    return one, found[1] if len(found) > 1 else none
+
+
+def _listed(lists: FeatureLists) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], Floats]:
+    return lists.indptr, lists.rows, lists.values
 
 
 def _balanced(parts: list[Entries]) -> list[tuple[int, int]]:
@@ -130,40 +117,28 @@ def _balanced(parts: list[Entries]) -> list[tuple[int, int]]:
 
 
 @compiled_with_sums
-def _add_entries(
-    of_decoder: Floats,
-    decoder_row: Floats,
-    rows: npt.NDArray[np.int32],
-    values: Floats,
-    of_values: Floats,
-    residual: Floats,
-    factor: np.float32,
-    first: int,
-    last: int,
-) -> None:
-    """Add the entries' part of a decoder row's gradient, and set the gradients by value."""
-    for i in range(first, last):
-        wanted = residual[rows[i]]
-        value = values[i] * factor
+def _add_entries(entries: _Arrays, feature: int, decoder_row: Floats, of_decoder: Floats) -> np.float32:
+    """Add the entries of a feature to its decoder row's gradient, set the gradients by value, and return their sum."""
+    total = np.float32(0)
+    for i in range(entries.indptr[feature], entries.indptr[feature + 1]):
+        wanted = entries.wanted[entries.rows[i]]
+        value = entries.values[i] * entries.factor
         inner = np.float32(0)
         for j in range(of_decoder.size):
             of_decoder[j] += value * wanted[j]
             inner += wanted[j] * decoder_row[j]
-        of_values[i] = inner * factor
+        entries.of_values[i] = inner * entries.factor
+        total += inner * entries.factor
+    return total
 
 
 @compiled_with_sums
-def _add_scaled_rows(
-    target: Floats,
-    rows: npt.NDArray[np.int32],
-    weights: Floats,
-    source: Floats,
-    factor: np.float32,
-    first: int,
-    last: int,
+def _add_rows(
+    entries: _Arrays, feature: int, weights: Floats, source: Floats, factor: np.float32, target: Floats
 ) -> None:
-    for i in range(first, last):
-        row = source[rows[i]]
+    """target += factor * weight * row of source, over the entries of a feature."""
+    for i in range(entries.indptr[feature], entries.indptr[feature + 1]):
+        row = source[entries.rows[i]]
         weight = weights[i] * factor
         for j in range(target.size):
             target[j] += weight * row[j]
@@ -171,142 +146,55 @@ def _add_scaled_rows(
 
 @compiled_with_sums
 def _measure(
+    active: _Arrays,
+    dead: _Arrays,
     decoder: Floats,
     centred: Floats,
-    indptr: Ints,
-    rows: npt.NDArray[np.int32],
-    values: Floats,
-    of_values: Floats,
-    residual: Floats,
-    factor: np.float32,
-    aux_indptr: Ints,
-    aux_rows: npt.NDArray[np.int32],
-    aux_values: Floats,
-    of_aux_values: Floats,
-    aux_residual: Floats,
-    aux_factor: np.float32,
     of_bias: Floats,
     squares: npt.NDArray[np.float64],
     start: int,
     stop: int,
 ) -> None:
-    width = decoder.shape[1]
-    of_decoder = np.empty(width, dtype=np.float32)
-    of_encoder = np.empty(width, dtype=np.float32)
     one = np.float32(1)
+    of_decoder = np.empty(decoder.shape[1], dtype=np.float32)
+    of_encoder = np.empty(decoder.shape[1], dtype=np.float32)
     for feature in range(start, stop):
-        first, last = indptr[feature], indptr[feature + 1]
-        aux_first, aux_last = aux_indptr[feature], aux_indptr[feature + 1]
-        if first == last and aux_first == aux_last:
+        n_entries = (
+            active.indptr[feature + 1] - active.indptr[feature] + dead.indptr[feature + 1] - dead.indptr[feature]
+        )
+        if n_entries == 0:
             continue
-        decoder_row = decoder[feature]
+        row = decoder[feature]
         of_decoder[:] = 0
         of_encoder[:] = 0
-        _add_entries(of_decoder, decoder_row, rows, values, of_values, residual, factor, first, last)
-        _add_entries(
-            of_decoder, decoder_row, aux_rows, aux_values, of_aux_values, aux_residual, aux_factor, aux_first, aux_last
-        )
-        _add_scaled_rows(of_encoder, rows, of_values, centred, one, first, last)
-        _add_scaled_rows(of_encoder, aux_rows, of_aux_values, centred, one, aux_first, aux_last)
-        bias = np.float32(0)
-        for i in range(first, last):
-            bias += of_values[i]
-        for i in range(aux_first, aux_last):
-            bias += of_aux_values[i]
+        bias = _add_entries(active, feature, row, of_decoder) + _add_entries(dead, feature, row, of_decoder)
+        _add_rows(active, feature, active.of_values, centred, one, of_encoder)
+        _add_rows(dead, feature, dead.of_values, centred, one, of_encoder)
+        keep_across(of_decoder, row)
         of_bias[feature] = bias
-        along = np.float32(0)
-        for j in range(width):
-            along += of_decoder[j] * decoder_row[j]
-        square = np.float32(0)
-        for j in range(width):
-            across = of_decoder[j] - along * decoder_row[j]
-            square += across * across + of_encoder[j] * of_encoder[j]
-        squares[feature] = np.float64(square) + np.float64(bias) * np.float64(bias)
-
-
-@compiled_with_sums
-def _adam_row(
-    row: Floats,
-    mean: Floats,
-    square: Floats,
-    gradient: Floats,
-    keep_mean: np.float32,
-    add_mean: np.float32,
-    keep_square: np.float32,
-    add_square: np.float32,
-    rate: np.float32,
-    correction: np.float32,
-    epsilon: np.float32,
-) -> None:
-    for j in range(row.size):
-        mean_j = keep_mean * mean[j] + add_mean * gradient[j]
-        square_j = keep_square * square[j] + add_square * gradient[j] * gradient[j]
-        mean[j] = mean_j
-        square[j] = square_j
-        row[j] -= rate * mean_j / (math.sqrt(square_j) * correction + epsilon)
+        squares[feature] = np.float64(square_sum(of_decoder)) + square_sum(of_encoder) + bias * bias
 
 
 @compiled_with_sums
 def _apply(
-    encoder: Floats,
-    encoder_mean: Floats,
-    encoder_square: Floats,
-    decoder: Floats,
-    decoder_mean: Floats,
-    decoder_square: Floats,
+    active: _Arrays,
+    dead: _Arrays,
+    encoder: Weights,
+    decoder: Weights,
     centred: Floats,
-    indptr: Ints,
-    rows: npt.NDArray[np.int32],
-    values: Floats,
-    of_values: Floats,
-    residual: Floats,
-    factor: np.float32,
-    aux_indptr: Ints,
-    aux_rows: npt.NDArray[np.int32],
-    aux_values: Floats,
-    of_aux_values: Floats,
-    aux_residual: Floats,
-    aux_factor: np.float32,
     clip: np.float32,
-    keep_mean: np.float32,
-    add_mean: np.float32,
-    keep_square: np.float32,
-    add_square: np.float32,
-    rate: np.float32,
-    correction: np.float32,
-    epsilon: np.float32,
+    numbers: AdamNumbers,
     start: int,
     stop: int,
 ) -> None:
-    width = decoder.shape[1]
-    of_decoder = np.empty(width, dtype=np.float32)
-    of_encoder = np.empty(width, dtype=np.float32)
+    of_decoder = np.empty(centred.shape[1], dtype=np.float32)
+    of_encoder = np.empty(centred.shape[1], dtype=np.float32)
     for feature in range(start, stop):
-        first, last = indptr[feature], indptr[feature + 1]
-        aux_first, aux_last = aux_indptr[feature], aux_indptr[feature + 1]
         of_decoder[:] = 0
         of_encoder[:] = 0
-        row = decoder[feature]
-        _add_scaled_rows(of_decoder, rows, values, residual, factor * clip, first, last)
-        _add_scaled_rows(of_decoder, aux_rows, aux_values, aux_residual, aux_factor * clip, aux_first, aux_last)
-        _add_scaled_rows(of_encoder, rows, of_values, centred, clip, first, last)
-        _add_scaled_rows(of_encoder, aux_rows, of_aux_values, centred, clip, aux_first, aux_last)
-        along = np.float32(0)
-        for j in range(width):
-            along += of_decoder[j] * row[j]
-        for j in range(width):
-            of_decoder[j] -= along * row[j]
-        _adam_row(
-            encoder[feature], encoder_mean[feature], encoder_square[feature],
-            of_encoder, keep_mean, add_mean, keep_square, add_square, rate, correction, epsilon,
-        )  # fmt: skip
-        _adam_row(
-            row, decoder_mean[feature], decoder_square[feature],
-            of_decoder, keep_mean, add_mean, keep_square, add_square, rate, correction, epsilon,
-        )  # fmt: skip
-        square = np.float32(0)
-        for j in range(width):
-            square += row[j] * row[j]
-        scale = np.float32(1) / math.sqrt(square)
-        for j in range(width):
-            row[j] *= scale
+        _add_rows(active, feature, active.values, active.wanted, active.factor * clip, of_decoder)
+        _add_rows(dead, feature, dead.values, dead.wanted, dead.factor * clip, of_decoder)
+        _add_rows(active, feature, active.of_values, centred, clip, of_encoder)
+        _add_rows(dead, feature, dead.of_values, centred, clip, of_encoder)
+        keep_across(of_decoder, decoder.value[feature])
+        update_feature(encoder, decoder, feature, of_encoder, of_decoder, numbers)

@@ -8,7 +8,7 @@ from typing import Any
 from splat_assets.errors import InputError
 
 TRAINED_ARCHITECTURES = ("batch_topk", "relu_l1")
-_ONE_PASS_ROWS = 1_000_000
+_LONGEST_SILENCE_ROWS = 250_000
 
 
 def _knob(default: Any, help_text: str) -> Any:
@@ -27,18 +27,21 @@ class SaeRecipe:
     l1_warmup_fraction: float = _knob(0.05, "relu_l1: share of the steps over which the weight rises from 0")
     epochs: int = _knob(5, "passes over the training rows, each in a new order")
     batch_size: int = _knob(4096, "rows per step, at most; an epoch is cut into nearly equal batches")
-    lr: float = _knob(3e-4, "learning rate of Adam after the warm-up")
+    lr: float | None = _knob(
+        None, "learning rate of Adam after the warm-up: None is 0.004 * sqrt(512 / number of features)"
+    )
     lr_warmup_fraction: float = _knob(0.05, "share of the steps over which the learning rate rises from 0")
     lr_decay_fraction: float = _knob(0.2, "share of the steps, at the end, over which it falls to 0")
     adam_beta1: float = _knob(0.9, "decay of Adam's mean of gradients")
-    adam_beta2: float = _knob(0.999, "decay of Adam's mean of squared gradients")
+    adam_beta2: float = _knob(0.99, "decay of Adam's mean of squared gradients")
     clip_norm: float | None = _knob(1.0, "largest norm of the whole gradient; None never clips")
     aux_k: int | None = _knob(
-        None, "dead features per row that model the residual: None is min(256, d_in // 2), 0 is off"
+        None, "dead features per row that model the residual: None is min(256, d_in // 2, 2 k), 0 is off"
     )
     aux_coeff: float = _knob(1 / 32, "weight of the dead features' share of the loss")
     dead_after_samples: int | None = _knob(
-        None, "a feature is dead after so many rows without firing: None is one epoch, at most 1,000,000 rows"
+        None,
+        "a feature is dead after so many rows without firing: None is a quarter of an epoch, 10 batches to 250,000 rows",
     )
     seed: int = _knob(0, "seed of the initial weights and of every shuffle")
     evaluate_every_steps: int | None = _knob(None, "steps between rows of metrics.parquet: None makes about 50 of them")
@@ -53,9 +56,11 @@ class SaeRecipe:
         )
         for name in ("k", "epochs", "batch_size", "evaluation_rows", "calibration_rows"):
             _refuse_unless(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("expansion_factor", "lr"):
+        for name in ("expansion_factor", "lr", "clip_norm"):
             value = getattr(self, name)
-            _refuse_unless(math.isfinite(value) and value > 0, f"{name} must be above 0, not {value}")
+            _refuse_unless(
+                value is None or (math.isfinite(value) and value > 0), f"{name} must be above 0, not {value}"
+            )
         for name in ("l1_coeff", "aux_coeff", "checkpoint_every_seconds"):
             value = getattr(self, name)
             _refuse_unless(math.isfinite(value) and value >= 0, f"{name} must be 0 or more, not {value}")
@@ -66,7 +71,6 @@ class SaeRecipe:
         for name, least in (("d_sae", 1), ("aux_k", 0), ("dead_after_samples", 1), ("evaluate_every_steps", 1)):
             value = getattr(self, name)
             _refuse_unless(value is None or value >= least, f"{name} must be at least {least}, not {value}")
-        _refuse_unless(self.clip_norm is None or self.clip_norm > 0, f"clip_norm must be above 0, not {self.clip_norm}")
         _refuse_unless(self.seed >= 0, f"seed must be 0 or more, not {self.seed}")
 
     def width(self, d_in: int) -> int:
@@ -74,19 +78,21 @@ class SaeRecipe:
         return self.d_sae if self.d_sae is not None else max(1, int(d_in * self.expansion_factor))
 
     def checked_for(self, d_in: int) -> "SaeRecipe":
-        """This recipe with d_sae and aux_k filled in; raises InputError when k is larger than the dictionary."""
+        """This recipe with d_sae, lr and aux_k filled in; raises InputError when k is larger than the dictionary."""
         d_sae = self.width(d_in)
         _refuse_unless(
             self.architecture != "batch_topk" or self.k <= d_sae,
             f"k = {self.k} is larger than the dictionary of {d_sae:,} features (inputs of width {d_in}); "
             "lower k, or raise the expansion factor or d_sae",
         )
-        aux_k = self.aux_k if self.aux_k is not None else min(256, max(1, d_in // 2))
-        return dataclasses.replace(self, d_sae=d_sae, aux_k=min(aux_k, d_sae))
+        aux_k = self.aux_k if self.aux_k is not None else min(256, max(1, d_in // 2), 2 * self.k)
+        lr = self.lr if self.lr is not None else 0.004 * math.sqrt(512 / d_sae)
+        return dataclasses.replace(self, d_sae=d_sae, lr=lr, aux_k=min(aux_k, d_sae))
 
     def dead_after(self, n_train_rows: int) -> int:
         """The rows without firing after which a feature counts as dead."""
-        return self.dead_after_samples or min(n_train_rows, _ONE_PASS_ROWS)
+        quarter = max(n_train_rows // 4, 10 * self.batch_size)
+        return self.dead_after_samples or min(quarter, _LONGEST_SILENCE_ROWS)
 
     def as_json(self) -> dict[str, Any]:
         """The settings as JSON values, without how often a checkpoint is taken: it decides nothing about the result."""

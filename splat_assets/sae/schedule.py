@@ -42,6 +42,8 @@ class Schedule:
         """The rate of step 0..n_steps - 1: linear rise, constant, linear fall towards 0."""
         warmup = max(1.0, self.n_steps * self.recipe.lr_warmup_fraction)
         decay = max(1.0, self.n_steps * self.recipe.lr_decay_fraction)
+        if self.recipe.lr is None:
+            raise ValueError("a schedule needs a recipe that was checked for an input width")
         return self.recipe.lr * min(1.0, (step + 1) / warmup, (self.n_steps - step) / decay)
 
     def l1_weight(self, step: int) -> float:

@@ -23,10 +23,23 @@ def test_k_does_not_matter_to_relu_l1() -> None:
     assert SaeRecipe(architecture="relu_l1", d_sae=8).checked_for(16).d_sae == 8
 
 
-def test_dead_features_get_half_the_input_width_up_to_256() -> None:
+def test_dead_features_get_half_the_input_width_up_to_256_and_twice_k() -> None:
     assert SaeRecipe().checked_for(64).aux_k == 32
-    assert SaeRecipe().checked_for(2048).aux_k == 256
+    assert SaeRecipe(k=500).checked_for(2048).aux_k == 256
+    assert SaeRecipe(k=4).checked_for(2048).aux_k == 8
     assert SaeRecipe(aux_k=0).checked_for(64).aux_k == 0
+
+
+def test_the_learning_rate_falls_with_the_root_of_the_width_unless_given() -> None:
+    assert SaeRecipe(d_sae=512).checked_for(64).lr == 0.004
+    assert SaeRecipe(d_sae=2048).checked_for(64).lr == 0.002
+    assert SaeRecipe(lr=1e-5).checked_for(64).lr == 1e-5
+
+
+def test_silence_is_counted_in_rows_between_ten_batches_and_a_quarter_million() -> None:
+    recipe = SaeRecipe(batch_size=100)
+    assert [recipe.dead_after(n) for n in (500, 40_000, 10_000_000)] == [1_000, 10_000, 250_000]
+    assert SaeRecipe(dead_after_samples=7).dead_after(40_000) == 7
 
 
 @pytest.mark.parametrize(
