@@ -98,7 +98,8 @@ class Training:
             group["lr"] = self._rate(self._step)
         self._optimizer.zero_grad(set_to_none=True)
         loss = _loss(self._model, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        # The sum over the vocabulary: gradients of the mean over it are too small for the clipping to do anything.
+        (loss * self._model.dimensions.output_dim).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._recipe.gradient_clip)
         self._optimizer.step()
         self._step += 1
