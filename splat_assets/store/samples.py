@@ -14,7 +14,7 @@ import pyarrow.ipc
 
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError, SampleNotFoundError
-from splat_assets.store.files import replacing_file
+from splat_assets.store.files import remove_leftovers, replacing_file
 
 _COLUMNS: dict[str, pl.DataType] = {
     "global_index": pl.Int64(),
@@ -69,6 +69,8 @@ def write_samples(samples: pl.DataFrame, folder: Path) -> tuple[Path, Path]:
     """
     samples = checked_samples(samples, 0, "samples.parquet").rechunk()
     parquet, arrow = folder / "samples.parquet", folder / "samples.arrow"
+    for path in (parquet, arrow):
+        remove_leftovers(folder, path.name)
     with explaining_write_errors("the table of samples", folder):
         with replacing_file(parquet) as aside:
             samples.write_parquet(aside, compression="zstd")
