@@ -20,6 +20,7 @@ from splat_assets.progress import Progress, SilentProgress, Task
 from splat_assets.sae.autoencoder import Sae
 from splat_assets.sae.calibration import calibrated_threshold, with_threshold
 from splat_assets.sae.checkpoints import Checkpoints, Progressed
+from splat_assets.sae.dense_step import DenseStep
 from splat_assets.sae.evaluate import reconstruction_metrics
 from splat_assets.sae.formats import load_sae, save_sae
 from splat_assets.sae.fused_step import FusedStep
@@ -222,7 +223,7 @@ class _Training:
 def default_step(recipe: SaeRecipe, device: str) -> Step:
     """How a step of this recipe is computed on this device."""
     if recipe.architecture == "relu_l1":
-        return AutogradStep(relu_l1_loss)
+        return DenseStep() if device == "cpu" else AutogradStep(relu_l1_loss)
     return FusedStep() if device == "cpu" else AutogradStep(batch_topk_loss)
 
 
