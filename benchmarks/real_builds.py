@@ -38,10 +38,10 @@ _COLUMNS = ("l0_mean", "fvu", "dead_percent", "dense_percent", "fidelity", "cosi
 @click.option("--k", "ks", default="4,8,16,32", show_default=True)
 @click.option("--l1", "l1s", default="3e-3,1e-2,3e-2", show_default=True)
 @click.option("--d-sae", default=512, show_default=True)
-@click.option("--epochs", default=20, show_default=True)
-@click.option("--lr", default=4e-3, show_default=True)
+@click.option("--epochs", default=40, show_default=True)
+@click.option("--lr", type=float, help="Learning rate of the SAEs; the recipe's own if left out.")
 @click.option("--hidden-dim", default=64, show_default=True)
-@click.option("--base-epochs", default=3, show_default=True)
+@click.option("--base-epochs", default=BaseTrainingRecipe().epochs, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 def main(
     folder: Path,
@@ -50,7 +50,7 @@ def main(
     l1s: str,
     d_sae: int,
     epochs: int,
-    lr: float,
+    lr: float | None,
     hidden_dim: int,
     base_epochs: int,
     seed: int,

@@ -54,7 +54,7 @@ def demo_run(root: DataRoot, n_builds: int, seed: int, progress: Progress) -> Ru
         _train_base(dataset, model, seed, progress)
     config = RunConfig(
         inputs=hash_inputs(model, None, None, dataset / "tokenized_data.csv"),
-        sae=SaeRecipe(d_sae=512, k=16, epochs=40, batch_size=512, lr=4e-3, seed=seed),
+        sae=SaeRecipe(d_sae=512, k=16, epochs=40, batch_size=512, seed=seed),
         activations=ActivationsRecipe(shard_items=8_192),
     )
     return create_run(root, DEMO, config)
