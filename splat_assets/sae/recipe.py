@@ -86,7 +86,8 @@ class SaeRecipe:
             "lower k, or raise the expansion factor or d_sae",
         )
         aux_k = self.aux_k if self.aux_k is not None else min(256, max(1, d_in // 2), 2 * self.k)
-        lr = self.lr if self.lr is not None else 0.004 * math.sqrt(512 / d_sae)
+        usual_lr = (0.008 if self.architecture == "relu_l1" else 0.004) * math.sqrt(512 / d_sae)
+        lr = self.lr if self.lr is not None else usual_lr
         return dataclasses.replace(self, d_sae=d_sae, lr=lr, aux_k=min(aux_k, d_sae))
 
     def dead_after(self, n_train_rows: int) -> int:
