@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from splat_assets.errors import InputError
 from splat_assets.model.attention import MAB, FeedForward, SetTransformer
-from splat_assets.model.blocks import Batch, blocks_of
+from splat_assets.model.blocks import Batch, Block, map_blocks
 from splat_assets.model.dimensions import SplatGPTDimensions
 from splat_assets.model.hooks import FF_MODULE_INDICES, MASKED_MEAN, HookActivations, HookPoint
 
@@ -61,8 +61,8 @@ class SplatGPT(nn.Module):
             raise InputError(f"the pad id {pad_id} is outside the vocabulary of {size.vocab_size} tokens")
         self.dimensions = dimensions
         self.pad_id = pad_id
-        self.ability_embedding = nn.Embedding(size.vocab_size, size.embedding_dim, padding_idx=pad_id)
-        self.weapon_embedding = nn.Embedding(size.weapon_vocab_size, size.embedding_dim)
+        self.ability_embedding = _embedding(size.vocab_size, size.embedding_dim, padding_idx=pad_id)
+        self.weapon_embedding = _embedding(size.weapon_vocab_size, size.embedding_dim)
         same_width = size.embedding_dim == size.hidden_dim
         self.input_proj = nn.Identity() if same_width else nn.Linear(size.embedding_dim, size.hidden_dim)
         layer = (size.hidden_dim, size.num_heads, size.num_inducing_points, size.use_layer_norm)
@@ -169,32 +169,34 @@ class SplatGPT(nn.Module):
 
     def _pooled_in_blocks(self, batch: Batch) -> Tensor:
         pooled = self.output_weight.new_empty(len(batch.real), self.dimensions.hidden_dim)
-        for block in blocks_of(batch, self.dimensions.hidden_dim):
-            pooled[block.rows] = self._pooled(block.batch)
+        for block, values in map_blocks(batch, self.dimensions.hidden_dim, self._pooled):
+            pooled[block.rows] = values
         return pooled
 
     def _hooked_in_blocks(self, batch: Batch, hook: HookPoint) -> Tensor:
         """The hook target `token_ff` for real tokens only, shape (n, width), by row and position."""
-        hooked = self._empty_values(batch, hook)
-        place = _places(batch.real)
-        for rows, block in blocks_of(batch, self.dimensions.hidden_dim):
-            _, values = self._until(block, hook)
-            hooked[_cut(place[rows], block)] = values[block.real]
-        return hooked
+        cut = map_blocks(batch, self.dimensions.hidden_dim, lambda block: self._until(block, hook)[1][block.real])
+        return self._gathered(batch, cut, hook)
 
     def _pooled_with(self, batch: Batch, replace: Callable[[Tensor], Tensor], hook: HookPoint) -> Tensor:
         """`masked_mean` (B, d) with the values of a `token_ff` hook replaced, all of the batch at once."""
-        cut = [(rows, block, *self._until(block, hook)) for rows, block in blocks_of(batch, self.dimensions.hidden_dim)]
-        hooked = self._empty_values(batch, hook)
-        place = _places(batch.real)
-        for rows, block, _, values in cut:
-            hooked[_cut(place[rows], block)] = values[block.real]
-        replaced = _replaced(hooked, replace)
+        cut = map_blocks(batch, self.dimensions.hidden_dim, lambda block: self._until(block, hook))
+        hooked = self._gathered(batch, [(block, values[block.batch.real]) for block, (_, values) in cut], hook)
+        replaced, place = _replaced(hooked, replace), _places(batch.real)
         pooled = self.output_weight.new_empty(len(batch.real), self.dimensions.hidden_dim)
-        for rows, block, attended, values in cut:
-            new = values.index_put(torch.nonzero(block.real, as_tuple=True), replaced[_cut(place[rows], block)])
-            pooled[rows] = self._pooled_from(block, attended, new, hook)
+        for block, (attended, values) in cut:
+            real = torch.nonzero(block.batch.real, as_tuple=True)
+            new = values.index_put(real, replaced[_cut(place, block)])
+            pooled[block.rows] = self._pooled_from(block.batch, attended, new, hook)
         return pooled
+
+    def _gathered(self, batch: Batch, cut: list[tuple[Block, Tensor]], hook: HookPoint) -> Tensor:
+        """The values of each block's real tokens (n, width), put into the order of the batch."""
+        values = self.output_weight.new_empty(int(batch.real.sum()), hook.width(self.dimensions.hidden_dim))
+        place = _places(batch.real)
+        for block, found in cut:
+            values[_cut(place, block)] = found
+        return values
 
     def _pooled_from(self, batch: Batch, attended: Tensor, hooked: Tensor, hook: HookPoint) -> Tensor:
         """`masked_mean` (B, d) from what `_until` gives, run to the end."""
@@ -204,9 +206,6 @@ class SplatGPT(nn.Module):
         for later in self._layers[index + 1 :]:
             x = later(x, batch.allowed)
         return _masked_mean(x, batch.real)
-
-    def _empty_values(self, batch: Batch, hook: HookPoint) -> Tensor:
-        return self.output_weight.new_empty(int(batch.real.sum()), hook.width(self.dimensions.hidden_dim))
 
     def _until(self, batch: Batch, hook: HookPoint) -> tuple[Tensor, Tensor]:
         """Input of the hooked feed-forward block (B, S, d), and its values after the hooked module (B, S, width)."""
@@ -220,6 +219,14 @@ class SplatGPT(nn.Module):
         return logits
 
 
+def _embedding(n: int, width: int, padding_idx: int | None = None) -> nn.Embedding:
+    """Without the draw of nn.Embedding, for which torch imports its compiler on the meta device: seconds at every start."""
+    made: nn.Embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+        torch.empty(n, width), freeze=False, padding_idx=padding_idx
+    )
+    return made
+
+
 def _masked_mean(x: Tensor, real: Tensor) -> Tensor:
     """The mean over real tokens, shape (B, d)."""
     weights = real.to(x.dtype) / real.sum(dim=1, keepdim=True)
@@ -231,9 +238,9 @@ def _places(real: Tensor) -> Tensor:
     return (torch.cumsum(real.flatten(), 0) - 1).view_as(real)
 
 
-def _cut(places: Tensor, block: Batch) -> Tensor:
-    """The numbers of a block's real tokens, from the places of its rows."""
-    return places[:, : block.real.shape[1]][block.real]
+def _cut(places: Tensor, block: Block) -> Tensor:
+    """The numbers of a block's real tokens, from the places of the whole batch."""
+    return places[block.rows, : block.batch.real.shape[1]][block.batch.real]
 
 
 def _replaced(values: Tensor, replace: Callable[[Tensor], Tensor]) -> Tensor:

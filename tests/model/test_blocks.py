@@ -1,10 +1,12 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 
-from splat_assets.model.blocks import Batch, blocks_of
+from splat_assets.model.blocks import Batch, blocks_of, map_blocks
 from tests.model.conftest import PAD, tiny_model
 
 # Wide enough that a block holds four tokens.
-_FOUR_TOKENS_WIDE = (4 << 20) // 4 // 4 // 4
+_FOUR_TOKENS_WIDE = (1 << 20) // 4 // 4 // 4
 
 
 def test_every_row_is_in_one_block_whole_and_short_rows_come_together() -> None:
@@ -23,12 +25,12 @@ def test_every_row_is_in_one_block_whole_and_short_rows_come_together() -> None:
 
 
 def test_a_batch_of_many_blocks_gives_what_its_rows_give_alone() -> None:
-    model = tiny_model(hidden_dim=512)  # so wide that 120 rows make several blocks
+    model = tiny_model(hidden_dim=128)  # so wide that these rows make several blocks
     generator = torch.Generator().manual_seed(1)
-    tokens = torch.randint(0, 5, (120, 9), generator=generator)
-    tokens[torch.arange(9) > torch.randint(0, 9, (120, 1), generator=generator)] = PAD
-    weapons = torch.randint(0, 3, (120, 1), generator=generator)
-    assert len(list(blocks_of(Batch(tokens, weapons, tokens != PAD), 512))) > 1
+    tokens = torch.randint(0, 5, (240, 9), generator=generator)
+    tokens[torch.arange(9) > torch.randint(0, 9, (240, 1), generator=generator)] = PAD
+    weapons = torch.randint(0, 3, (240, 1), generator=generator)
+    assert len(list(blocks_of(Batch(tokens, weapons, tokens != PAD), 128))) > 1
     hook = {"hook_target": "token_ff", "layer_index": 0}
     scale = torch.linspace(0, 1, int((tokens != PAD).sum()))[:, None]
     some = torch.tensor([3, 57, 119])
@@ -45,3 +47,23 @@ def test_a_batch_of_many_blocks_gives_what_its_rows_give_alone() -> None:
     torch.testing.assert_close(fed.values[of_some], few.values, **close)
     assert fed.positions[of_some].equal(few.positions)
     torch.testing.assert_close(replaced[some], replaced_few, **close)
+
+
+def test_threads_change_no_bit_and_leave_the_settings_of_torch_as_they_were() -> None:
+    model = tiny_model(hidden_dim=128)
+    tokens = torch.randint(0, 5, (400, 6), generator=torch.Generator().manual_seed(2))
+    batch = Batch(tokens, torch.zeros(400, 1, dtype=torch.int64), tokens != PAD)
+    n_before = torch.get_num_threads()
+
+    def computed(n_threads: int) -> torch.Tensor:
+        found = map_blocks(batch, 128, lambda block: (model._pooled(block), torch.is_grad_enabled()), n_threads)
+        assert len(found) > 2 and not any(with_gradients for _, (_, with_gradients) in found)
+        return torch.cat([values for _, (values, _) in found])
+
+    with torch.no_grad():
+        one, three = computed(1), computed(3)
+
+    assert one.equal(three)
+    assert torch.get_num_threads() == n_before
+    with ThreadPoolExecutor(1) as later:
+        assert later.submit(torch.get_num_threads).result() == n_before
