@@ -84,6 +84,16 @@ class TestTraining:
         kept = masked_loss(load_base_model(tmp_path / "model"), validation_builds(few, VOCABULARY, recipe))
         assert kept == pytest.approx(min(losses), rel=1e-5)
 
+    def test_the_learning_rate_rises_and_falls(self, tmp_path: Path) -> None:
+        early, late = (
+            train_base_model(BUILDS, VOCABULARY, CONTEXTS, replace(RECIPE, warmup_share=share), tmp_path / str(share))
+            for share in (0.1, 0.9)
+        )
+
+        assert early.epochs[-1].learning_rate < 0.1 * RECIPE.learning_rate
+        assert late.epochs[0].learning_rate == pytest.approx(RECIPE.learning_rate * 0.5 / 0.9, rel=0.1)
+        assert early.model.fingerprint != late.model.fingerprint
+
     @pytest.mark.slow
     def test_it_learns_which_abilities_go_together(self, tmp_path: Path) -> None:
         recipe = replace(RECIPE, epochs=30, learning_rate=1e-2, mask_skew=0.0)
