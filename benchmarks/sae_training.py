@@ -1,113 +1,175 @@
-"""Time a BatchTopK training step against its one encoder product: `python -m benchmarks.sae_training`.
+"""Time SAE training steps against the bare encoder product: `python -m benchmarks.sae_training`.
 
-Sizes are the reference ones (512 -> 24,576, k = 64, 4,096 rows a step) and the demo's. The bare product is x @ W_enc into a
-buffer that is there already, in turn with the steps of the same run. Where SAELens is installed its BatchTopK training step is
-timed in the same run too. Samples are sparse mixtures of random directions; the seed is fixed.
+Planted sparse activations, fixed seed. Before each step the bare product of the same batch and encoder is timed, so that both
+see the machine in the same state; shown are medians, the spread from the lower to the upper quartile, and the ratio of the
+medians. Where SAELens is installed, its BatchTopK step runs on the same batches. Ratios travel between machines, seconds do
+not.
 """
 
 import importlib.util
 import resource
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import click
 import numpy as np
 import torch
 
+from splat_assets.sae.dense_step import DenseStep
 from splat_assets.sae.fused_step import FusedStep
-from splat_assets.sae.inputs import InputStatistics
+from splat_assets.sae.inputs import measure_inputs
 from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.sae.state import TrainingState, initial_state
-from splat_assets.sae.step import StepSettings
+from splat_assets.sae.step import Step, StepSettings
 
-_SIZES = ((512, 24_576, 64, 4_096), (64, 1_024, 16, 1_024))
-_NEVER = 2**62
+_N_BATCHES = 6
+_WARM_UP_STEPS = 2
+_NEVER = 1 << 60
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is trained."""
+
+    d_in: int
+    d_sae: int
+    k: int
+    batch_size: int
+
+    def __str__(self) -> str:
+        return f"{self.d_in} -> {self.d_sae:,}, k {self.k}, batch {self.batch_size:,}"
 
 
 @click.command()
-@click.option("--steps", default=8, show_default=True, help="Counted steps, after three that warm up.")
-def main(steps: int) -> None:
-    """Print samples a second and their share of the bare product's."""
-    click.echo(f"{torch.get_num_threads()} threads, medians of {steps}")
-    click.echo("| size | what | ms a step | samples/s | share of the bare product's rate |")
+@click.option("--d-in", default=512, show_default=True)
+@click.option("--d-sae", default=24_576, show_default=True)
+@click.option("--k", default=64, show_default=True)
+@click.option("--batch-size", default=4_096, show_default=True)
+@click.option("--n-steps", default=7, show_default=True, help="Timed steps of each kind.")
+@click.option("--dead-percent", default=10.0, show_default=True, help="Dead features in the row that has some.")
+@click.option("--relu/--no-relu", default=False, show_default=True, help="Time the dense step of relu_l1 as well.")
+def main(d_in: int, d_sae: int, k: int, batch_size: int, n_steps: int, dead_percent: float, relu: bool) -> None:
+    """Print samples a second of each step and its share of the bare product's rate."""
+    click.echo(f"{torch.get_num_threads()} threads; spread: lower to upper quartile")
+    click.echo("| sizes | step | samples/s | spread | share of the bare product |")
     click.echo("|---|---|---|---|---|")
-    for d_in, d_sae, k, n_rows in _SIZES:
-        batches = _batches(d_in, n_rows)
-        state, settings = _state(d_in, d_sae, k, batches[0])
-        step, out = FusedStep(), torch.empty(n_rows, d_sae)
-        timed: dict[str, Callable[[torch.Tensor], object]] = {
-            "bare encoder product": lambda x, state=state, out=out: torch.mm(x, state.encoder.t(), out=out),
-            "training step": lambda x, state=state, step=step, settings=settings: step(state, x, settings),
-        }
-        if importlib.util.find_spec("sae_lens") is not None:
-            timed["SAELens step"] = _sae_lens_step(d_in, d_sae, k)
-        seconds = _in_turn(timed, batches, steps)
-        for what, median in seconds.items():
-            share = seconds["bare encoder product"] / median
-            size = f"{d_in} -> {d_sae:,}, k {k}, {n_rows:,} rows"
-            click.echo(f"| {size} | {what} | {median * 1e3:,.1f} | {n_rows / median:,.0f} | {share:.2f} |")
+    full = Sizes(d_in, d_sae, k, batch_size)
+    _compare(full, n_steps, dead_percent, relu)
+    for width in (1_024, 2_048):
+        _compare(Sizes(64, width, 16, 1_024), 40, dead_percent, relu=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     click.echo(f"peak memory {peak / 1e9:.2f} GB")
+    if importlib.util.find_spec("sae_lens") is None:
+        click.echo("SAELens is not installed here; `pip install sae-lens` puts it into the table")
+        return
+    _compare_saelens(full, n_steps)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    click.echo(f"peak memory with SAELens {peak / 1e9:.2f} GB")
 
 
-def _in_turn(
-    timed: dict[str, Callable[[torch.Tensor], object]], batches: list[torch.Tensor], steps: int
-) -> dict[str, float]:
-    """The median seconds of each, called in turn so that a drift of the machine meets all alike."""
-    seconds: dict[str, list[float]] = {what: [] for what in timed}
-    for i in range(steps + 3):
-        for what, call in timed.items():
-            began = time.perf_counter()
-            call(batches[i % len(batches)])
-            seconds[what].append(time.perf_counter() - began)
-    return {what: statistics.median(times[3:]) for what, times in seconds.items()}
+def _compare(sizes: Sizes, n_steps: int, dead_percent: float, relu: bool) -> None:
+    recipe, state, batches = _training(sizes)
+    settings = _settings(recipe)
+    _row(sizes, "batch_topk, none dead", *_timed(state, batches, FusedStep(), settings, n_steps))
+    n_dead = _let_die(state, dead_percent)
+    some_dead = replace(settings, dead_after=_NEVER // 2)
+    _row(sizes, f"batch_topk, {n_dead:,} dead", *_timed(state, batches, FusedStep(), some_dead, n_steps))
+    if relu:
+        recipe, state, batches = _training(sizes, "relu_l1")
+        with_l1 = replace(_settings(recipe), l1_weight=1e-2)
+        _row(sizes, "relu_l1", *_timed(state, batches, DenseStep(), with_l1, n_steps))
 
 
-def _batches(d_in: int, n_rows: int) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(2 * d_in, d_in, generator=generator)
-    batches = []
-    for _ in range(4):
-        fires = torch.rand(n_rows, 2 * d_in, generator=generator) < 0.06
-        x = (torch.randn(n_rows, 2 * d_in, generator=generator) * fires) @ directions
-        batches.append(x / x.std())
-    return batches
+def _training(sizes: Sizes, architecture: str = "batch_topk") -> tuple[SaeRecipe, TrainingState, list[torch.Tensor]]:
+    rng = np.random.default_rng(0)
+    n_rows, n_true = _N_BATCHES * sizes.batch_size, 4 * sizes.d_in
+    directions = rng.standard_normal((n_true, sizes.d_in), dtype=np.float32)
+    present = rng.random((n_rows, n_true), dtype=np.float32) < sizes.k / n_true / 2
+    x = (present * rng.random((n_rows, n_true), dtype=np.float32)) @ directions + 1
+    statistics = measure_inputs(x, np.arange(n_rows))
+    recipe = SaeRecipe(architecture=architecture, d_sae=sizes.d_sae, k=sizes.k).checked_for(sizes.d_in)
+    state = initial_state(recipe, statistics, x[:1024])
+    scaled = torch.from_numpy(x * np.float32(statistics.scale))
+    return recipe, state, list(scaled.split(sizes.batch_size))
 
 
-def _state(d_in: int, d_sae: int, k: int, sample: torch.Tensor) -> tuple[TrainingState, StepSettings]:
-    """A state that has just begun, with no feature dead; a tiny learning rate keeps the steps alike."""
-    recipe = SaeRecipe(d_sae=d_sae, k=k).checked_for(d_in)
-    state = initial_state(recipe, InputStatistics(np.zeros(d_in), 1.0, 0.0, ""), sample[:256].numpy())
-    settings = StepSettings(
-        learning_rate=1e-6,
-        k=k,
-        aux_k=recipe.aux_k or 0,
-        aux_coeff=recipe.aux_coeff,
-        dead_after=_NEVER,
-        beta1=recipe.adam_beta1,
-        beta2=recipe.adam_beta2,
-        clip_norm=recipe.clip_norm,
+def _settings(recipe: SaeRecipe) -> StepSettings:
+    return StepSettings(
+        learning_rate=1e-4, k=recipe.k, aux_k=recipe.aux_k or 0, aux_coeff=recipe.aux_coeff, dead_after=_NEVER,
+        beta1=recipe.adam_beta1, beta2=recipe.adam_beta2, clip_norm=recipe.clip_norm,
+    )  # fmt: skip
+
+
+def _let_die(state: TrainingState, percent: float) -> int:
+    """Make some features too faint to be selected, and say that they have been silent for long."""
+    dead = torch.arange(state.b_enc.numel()) < state.b_enc.numel() * percent / 100
+    state.encoder[dead] *= 0.2
+    state.silent_for[dead] = _NEVER
+    return int(dead.sum())
+
+
+def _timed(
+    state: TrainingState, batches: list[torch.Tensor], step: Step, settings: StepSettings, n_steps: int
+) -> tuple[int, list[float], list[float]]:
+    """Rows per batch, seconds of the bare products, and seconds of the steps, in turn."""
+    out = torch.empty(len(batches[0]), state.encoder.shape[0])
+    bare, steps = [], []
+    for i in range(_WARM_UP_STEPS + n_steps):
+        x = batches[i % len(batches)]
+        bare.append(_seconds(lambda x=x: torch.mm(x, state.encoder.t(), out=out)))
+        steps.append(_seconds(lambda x=x: step(state, x, settings)))
+    return len(batches[0]), bare[_WARM_UP_STEPS:], steps[_WARM_UP_STEPS:]
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _row(sizes: Sizes, name: str, n_rows: int, bare: list[float], steps: list[float]) -> None:
+    low, middle, high = (n_rows / np.quantile(steps, q) for q in (0.75, 0.5, 0.25))
+    share = float(np.median(bare) / np.median(steps))
+    click.echo(f"| {sizes} | {name} | {middle:,.0f} | {low:,.0f} to {high:,.0f} | {share:.2f} |")
+
+
+def _compare_saelens(sizes: Sizes, n_steps: int) -> None:
+    """SAELens' own trainer on the same batches; the bare product is timed while it waits for the next batch."""
+    from sae_lens import (  # type: ignore[import-not-found,unused-ignore]
+        BatchTopKTrainingSAE,
+        BatchTopKTrainingSAEConfig,
+        SAETrainer,
     )
-    return state, settings
+    from sae_lens.config import SAETrainerConfig  # type: ignore[import-not-found,unused-ignore]
 
+    _, state, batches = _training(sizes)
+    out = torch.empty(sizes.batch_size, sizes.d_sae)
+    bare: list[float] = []
+    steps: list[float] = []
 
-def _sae_lens_step(d_in: int, d_sae: int, k: int) -> Callable[[torch.Tensor], object]:
-    from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
-    from sae_lens.saes.sae import TrainStepInput
+    def timed_batches() -> Iterator[torch.Tensor]:
+        i = 0
+        while True:
+            x = batches[i % len(batches)]
+            bare.append(_seconds(lambda x=x: torch.mm(x, state.encoder.t(), out=out)))
+            began = time.perf_counter()
+            yield x
+            steps.append(time.perf_counter() - began)
+            i += 1
 
-    sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=d_in, d_sae=d_sae, k=k))
-    adam = torch.optim.Adam(sae.parameters(), lr=1e-6)
-    mask = torch.zeros(d_sae, dtype=torch.bool)
-
-    def step(x: torch.Tensor) -> None:
-        adam.zero_grad()
-        taken = TrainStepInput(sae_in=x, coefficients={}, dead_neuron_mask=mask, n_training_steps=0)
-        sae.training_forward_pass(taken).loss.backward()
-        torch.nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
-        adam.step()
-
-    return step
+    trainer = SAETrainer(
+        cfg=SAETrainerConfig(
+            total_training_samples=(_WARM_UP_STEPS + n_steps + 1) * sizes.batch_size,
+            train_batch_size_samples=sizes.batch_size,
+            lr_end=3e-5,
+        ),
+        sae=BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=sizes.d_in, d_sae=sizes.d_sae, k=sizes.k)),
+        data_provider=timed_batches(),
+    )
+    trainer.fit()
+    n_rows = sizes.batch_size
+    _row(sizes, "SAELens BatchTopK", n_rows, bare[_WARM_UP_STEPS : len(steps)], steps[_WARM_UP_STEPS:])
 
 
 if __name__ == "__main__":

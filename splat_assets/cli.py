@@ -58,6 +58,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+_REFUSED_BY_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG)
+
+
 class Fault(click.ClickException):
     """A mistake or fault that one sentence explains."""
 
@@ -91,7 +94,7 @@ class LazyGroup(click.Group):
         except SplatError as error:
             raise Fault(str(error)) from error
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            if error.errno not in _REFUSED_BY_THE_DISK:
                 raise
             where = f" at {error.filename}" if error.filename else ""
             raise Fault(f"{error.strerror}{where}; what was there before is untouched") from error

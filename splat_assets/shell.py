@@ -2,7 +2,8 @@
 
 import base64
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -33,12 +34,10 @@ def dagster_asset(asset: Asset) -> dg.AssetsDefinition:
         dagster_type=_NOTHING,
     )
     def make(context: dg.AssetExecutionContext, data: DataRootResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        try:
+        with _failing_in_words():
             run = data.run(context.partition_key)
             was_current = current_receipt(asset, run) is not None
             receipt = bring_up_to_date(asset, run, watched_progress() or LogProgress(context.log.info))
-        except SplatError as error:
-            raise dg.Failure(description=str(error), allow_retries=False) from error
         return dg.MaterializeResult(
             metadata=metadata_of(receipt, run, was_current), data_version=dg.DataVersion(receipt.fingerprint)
         )
@@ -60,7 +59,8 @@ def dagster_check(asset: Asset, check: Check) -> dg.AssetChecksDefinition:
             partitions_def=RUNS,
         )
         def test(context: dg.AssetCheckExecutionContext, data: DataRootResource) -> dg.AssetCheckResult:
-            outcome = run_check(asset, check, data.run(context.partition_key))
+            with _failing_in_words():
+                outcome = run_check(asset, check, data.run(context.partition_key))
             severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
             return dg.AssetCheckResult(passed=outcome.passed, severity=severity, metadata=dict(outcome.facts))
 
@@ -86,6 +86,15 @@ def metadata_of(receipt: Receipt, run: Run, was_current: bool) -> dict[str, Any]
         encoded = base64.b64encode(picture.read_bytes()).decode("ascii")
         metadata["picture"] = dg.MetadataValue.md(f"![{receipt.step}](data:image/png;base64,{encoded})")
     return metadata
+
+
+@contextmanager
+def _failing_in_words() -> Iterator[None]:
+    """Fail the step with the sentence of a SplatError; trying again would not help."""
+    try:
+        yield
+    except SplatError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
 
 
 def _scalars(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import Any
 from splat_assets.errors import InputError, SplatError
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
-from splat_assets.store.files import remove_leftovers, replacing_file, sha256_of_json, write_json
+from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.files import locked, remove_leftovers, replacing_file, sha256_of_json, write_json
 from splat_assets.store.receipts import Receipt, read_receipt, write_receipt
 
 logger = logging.getLogger(__name__)
@@ -105,24 +106,25 @@ def current_receipt(asset: Asset, run: Run) -> Receipt | None:
 
 
 def bring_up_to_date(asset: Asset, run: Run, progress: Progress) -> Receipt:
-    """Make the asset unless it is up to date, and return its receipt."""
-    receipt = current_receipt(asset, run)
-    if receipt is not None:
-        logger.info("%s is up to date", asset.name)
-        return receipt
-    inputs = inputs_of(asset, run)
-    for folder in (run.layout.root, run.layout.store, run.layout.staged):
-        remove_leftovers(folder)
-    began = time.monotonic()
-    made = asset.make(run, progress)
-    facts = {**made.facts, "table": [dict(row) for row in made.table]} if made.table else dict(made.facts)
-    if made.picture is not None:
-        with replacing_file(picture_of(asset.name, run)) as aside:
-            aside.write_bytes(made.picture)
-    seconds = time.monotonic() - began
-    receipt = write_receipt(
-        run.layout.receipts, run.layout.root, asset.name, asset.code_version, inputs, made.outputs, facts, seconds
-    )
+    """Make the asset unless it is up to date, and return its receipt; one process at a time is at work on a run."""
+    with explaining_write_errors(asset.name, run.layout.root), locked(run.layout.root / ".lock"):
+        receipt = current_receipt(asset, run)
+        if receipt is not None:
+            logger.info("%s is up to date", asset.name)
+            return receipt
+        inputs = inputs_of(asset, run)
+        for folder in run.layout.written:
+            remove_leftovers(folder)
+        began = time.monotonic()
+        made = asset.make(run, progress)
+        facts = {**made.facts, "table": [dict(row) for row in made.table]} if made.table else dict(made.facts)
+        if made.picture is not None:
+            with replacing_file(picture_of(asset.name, run)) as aside:
+                aside.write_bytes(made.picture)
+        seconds = time.monotonic() - began
+        receipt = write_receipt(
+            run.layout.receipts, run.layout.root, asset.name, asset.code_version, inputs, made.outputs, facts, seconds
+        )
     logger.info("%s: %d bytes in %.1f s", asset.name, receipt.size_bytes, seconds)
     return receipt
 
@@ -133,7 +135,10 @@ def was_made(asset: Asset, run: Run) -> bool:
 
 
 def run_check(asset: Asset, check: Check, run: Run) -> Outcome:
-    """Test a promise, record the outcome beside the receipt it speaks of, and return it. A SplatError means it is broken."""
+    """Test a promise, record the outcome beside the receipt it speaks of, and return it. A SplatError means it is broken.
+
+    Raises DiskFullError when the outcome cannot be recorded.
+    """
     try:
         receipt = read_receipt(run.layout.receipts, asset.name)
     except SplatError as error:
@@ -145,13 +150,9 @@ def run_check(asset: Asset, check: Check, run: Run) -> Outcome:
     except SplatError as error:
         outcome = Outcome(False, {"error": str(error)})
     recorded = {**recorded_outcomes(asset, run), check.name: outcome}
-    write_json(
-        _outcomes_file(asset, run),
-        {
-            "fingerprint": receipt.fingerprint,
-            "checks": {name: {"passed": o.passed, "facts": dict(o.facts)} for name, o in recorded.items()},
-        },
-    )
+    checks = {name: {"passed": o.passed, "facts": dict(o.facts)} for name, o in recorded.items()}
+    with explaining_write_errors(f"the outcome of {check.name}", run.layout.receipts):
+        write_json(_outcomes_file(asset, run), {"fingerprint": receipt.fingerprint, "checks": checks})
     return outcome
 
 

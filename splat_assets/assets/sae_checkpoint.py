@@ -6,14 +6,24 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from splat_assets.assets.asset import Asset, Check, Fact, Facts, Made, Outcome, outputs_are_intact, recipe_hash
+from splat_assets.assets.asset import (
+    Asset,
+    Check,
+    Fact,
+    Facts,
+    Made,
+    Outcome,
+    inputs_of,
+    outputs_are_intact,
+    recipe_hash,
+)
 from splat_assets.assets.opened import base_activations_of, base_model_of, hook_of, items_of, sae_of
 from splat_assets.assets.pictures import training_curves
 from splat_assets.compute.fit import SCORECARD, SampleSplits, fit_sae, write_scorecard, wrong_figures
 from splat_assets.compute.provenance import hook_for, refuse_other_model
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.runs import Run
-from splat_assets.store.errors import CorruptStoreError
+from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
 from splat_assets.store.receipts import read_receipt
 
 _REPORTED = ("d_in", "d_sae", "fvu", "l0_mean", "dead_percent", "dense_percent", "fidelity", "gamma", "cosine")
@@ -41,11 +51,21 @@ def _make(run: Run, progress: Progress) -> Made:
         splits = SampleSplits.of(items, hook.per_token)
         card = write_scorecard(sae, items, base, hook, model, splits, folder, training={})
         return Made(outputs, _facts(card))
-    # A training state of other inputs is of no use once the asset was made from them and is stale now.
-    resume = read_receipt(run.layout.receipts, "sae_checkpoint") is None
-    card = fit_sae(items, base, run.config.sae, hook, model, folder, progress, resume)
+    try:
+        card = fit_sae(items, base, run.config.sae, hook, model, folder, progress, resume=_may_resume(run))
+    except FingerprintMismatchError:
+        # The training state is that of an earlier make, from other inputs.
+        card = fit_sae(items, base, run.config.sae, hook, model, folder, progress, resume=False)
     metrics = folder / "metrics.parquet"
     return Made([*outputs, metrics], _facts(card), picture=training_curves(pl.read_parquet(metrics)))
+
+
+def _may_resume(run: Run) -> bool:
+    """Not where this very SAE was finished before: then its files were lost, or the code that makes it is another."""
+    receipt = read_receipt(run.layout.receipts, SAE_CHECKPOINT.name)
+    if receipt is None:
+        return True
+    return receipt.code_version == SAE_CHECKPOINT.code_version and receipt.inputs != inputs_of(SAE_CHECKPOINT, run)
 
 
 def _facts(card: dict[str, Any]) -> dict[str, Fact]:

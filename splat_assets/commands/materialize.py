@@ -53,5 +53,6 @@ def make_settled(run: Run, selected: list[Asset]) -> bool:
     for crash in made.crashes:
         click.echo(crash, err=True)
     if made.faults:
-        raise UnfinishedRunError(f"run {run.name} was not finished: {'; '.join(made.faults)}")
+        more = f" (and {len(made.faults) - 1} more steps stopped; `splat up` shows why)" if len(made.faults) > 1 else ""
+        raise UnfinishedRunError(f"run {run.name} was not finished: {made.faults[0]}{more}")
     return made.succeeded

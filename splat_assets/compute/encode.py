@@ -84,7 +84,12 @@ def encode(
 ) -> EncodedShards:
     """Write the shards of `target` that are not there yet; those made from the same inputs are left alone."""
     began = time.monotonic()
-    inputs = {"base_activations": base.fingerprint, "sae": _sae(sae).fingerprint}
+    inputs = {
+        "base_activations": base.fingerprint,
+        "sae": _sae(sae).fingerprint,
+        "contexts": contexts.fingerprint,
+        "embeddings": "kept" if embeddings else "left out",
+    }
     todo = [
         shard
         for shard in shards

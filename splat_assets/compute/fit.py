@@ -13,6 +13,7 @@ from splat_assets.compute.items import NULL_ROW, SPLIT_NAMES, Items
 from splat_assets.errors import InputError
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress
+from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.files import write_json
 
 if TYPE_CHECKING:
@@ -68,11 +69,12 @@ def fit_sae(
         "layer_index": hook.layer_index,
         "ff_module_index": hook.ff_module_index,
     }
-    trained = train_sae(
-        base.values, splits.train, splits.validation, recipe, save_dir,
-        provenance=provenance, progress=progress, resume=resume,
-    )  # fmt: skip
-    return write_scorecard(trained.sae, items, base, hook, model, splits, save_dir, trained.summary)
+    with explaining_write_errors("the SAE", save_dir):
+        trained = train_sae(
+            base.values, splits.train, splits.validation, recipe, save_dir,
+            provenance=provenance, progress=progress, resume=resume,
+        )  # fmt: skip
+        return write_scorecard(trained.sae, items, base, hook, model, splits, save_dir, trained.summary)
 
 
 def write_scorecard(

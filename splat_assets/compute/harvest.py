@@ -6,7 +6,8 @@ was damaged since is computed again.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +23,10 @@ from splat_assets.errors import InputError
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.checksums import crc32c_of_bytes
-from splat_assets.store.files import replacing_file, sha256_of_json, write_json
+from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.errors import CorruptStoreError
+from splat_assets.store.files import locked, remove_leftovers, replacing_file, sha256_of_json, write_json
+from splat_assets.store.npy import NpyFile, NpyWriter, create_npy
 
 if TYPE_CHECKING:
     from splat_assets.model import SplatGPT
@@ -92,27 +96,31 @@ def harvest(
     runner: ShardRunner | None = None,
     progress: Progress | None = None,
 ) -> BaseActivations:
-    """Fill `folder` with the base activations of all items, or go on filling it, and open the result."""
+    """Fill `folder` with the base activations of all items, or go on filling it, and open the result.
+
+    Raises InputError when the model gives a NaN or an infinity, DiskFullError.
+    """
     if batch_size < 1:
         raise InputError(f"a forward pass needs at least one build, not {batch_size}")
     model = _model(model_files)
     shards = shards_of(items, shard_items, hook.per_token)
     identity = harvest_identity(model.fingerprint, items, hook, shard_items, batch_size)
-    _prepare(
-        folder, identity, shards, items, model.hook_width(hook.target, hook.ff_module_index), len(model.output_weight)
-    )
-    todo = [shard for shard in shards if not _is_whole(folder, shard)]
-    items_file = folder / "items.parquet"
-    if todo:
-        items.builds.save(items_file)
-    specs = [_HarvestSpec(folder, items_file, model_files, hook, shard, batch_size) for shard in todo]
-    with (progress or SilentProgress()).task("base activations", items.n_items, "builds") as task:
-        task.advance(sum(shard.last_item - shard.first_item for shard in shards if shard not in todo))
-        if runner is None or runner.backend == "local":
-            for spec in specs:
-                _harvest_shard(spec, items.builds, advance=task.advance)
-        else:
-            runner.run(_harvest_in_process, specs, task.advance)
+    width, n_outputs = model.hook_width(hook.target, hook.ff_module_index), len(model.output_weight)
+    with explaining_write_errors("base activations", folder), locked(folder / ".lock"):
+        remove_leftovers(folder)
+        _prepare(folder, identity, shards, items, width, n_outputs)
+        todo = [shard for shard in shards if not _is_whole(folder, shard)]
+        items_file = folder / "items.parquet"
+        if todo:
+            items.builds.save(items_file)
+        specs = [_HarvestSpec(folder, items_file, model_files, hook, shard, batch_size) for shard in todo]
+        with (progress or SilentProgress()).task("base activations", items.n_items, "builds") as task:
+            task.advance(sum(shard.last_item - shard.first_item for shard in shards if shard not in todo))
+            if runner is None or runner.backend == "local":
+                for spec in specs:
+                    _harvest_shard(spec, items.builds, advance=task.advance)
+            else:
+                runner.run(_harvest_in_process, specs, task.advance)
     return open_base_activations(folder, identity)
 
 
@@ -147,12 +155,12 @@ def _is_whole(folder: Path, shard: Shard) -> bool:
         receipt = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return False
-    values = np.load(folder / VALUES_FILE, mmap_mode="r")[shard.first_sample : shard.last_sample]
-    logits = np.load(folder / LOGITS_FILE, mmap_mode="r")[shard.first_item : shard.last_item]
-    return bool(receipt == _checksums(values, logits))
+    return bool(receipt == _checksums(folder, shard))
 
 
-def _checksums(values: npt.NDArray[np.float32], logits: npt.NDArray[np.float32]) -> dict[str, int]:
+def _checksums(folder: Path, shard: Shard) -> dict[str, int]:
+    values = NpyFile(folder / VALUES_FILE).read(shard.first_sample, shard.last_sample)
+    logits = NpyFile(folder / LOGITS_FILE).read(shard.first_item, shard.last_item)
     return {"values_crc32c": crc32c_of_bytes(values), "logits_crc32c": crc32c_of_bytes(logits)}
 
 
@@ -216,22 +224,21 @@ def _harvest_in_process(spec: _HarvestSpec) -> int:
 
 def _harvest_shard(spec: _HarvestSpec, builds: Builds, advance: Callable[[int], None]) -> int:
     shard = spec.shard
-    values = np.lib.format.open_memmap(spec.folder / VALUES_FILE, mode="r+")
-    logits = np.lib.format.open_memmap(spec.folder / LOGITS_FILE, mode="r+")
     sample, item = shard.first_sample, shard.first_item
-    for batch_values, batch_logits in base_batches(builds, shard, spec.model_files, spec.hook, spec.batch_size):
-        if not np.isfinite(batch_values).all():
-            raise InputError(
-                f"the base model gives NaN or infinity for a build among items {item} to {item + len(batch_logits)}"
-            )
-        values[sample : sample + len(batch_values)] = batch_values
-        logits[item : item + len(batch_logits)] = batch_logits
-        sample, item = sample + len(batch_values), item + len(batch_logits)
-        advance(len(batch_logits))
-    values.flush()
-    logits.flush()
-    done = values[shard.first_sample : shard.last_sample], logits[shard.first_item : shard.last_item]
-    write_json(_receipt(spec.folder, shard), _checksums(*done))
+    with (
+        closing(NpyWriter(spec.folder / VALUES_FILE)) as values,
+        closing(NpyWriter(spec.folder / LOGITS_FILE)) as logits,
+    ):
+        for batch_values, batch_logits in base_batches(builds, shard, spec.model_files, spec.hook, spec.batch_size):
+            if not np.isfinite(batch_values).all():
+                raise InputError(
+                    f"the base model gives NaN or infinity for a build among items {item} to {item + len(batch_logits)}"
+                )
+            values.write(sample, batch_values)
+            logits.write(item, batch_logits)
+            sample, item = sample + len(batch_values), item + len(batch_logits)
+            advance(len(batch_logits))
+    write_json(_receipt(spec.folder, shard), _checksums(spec.folder, shard))
     return shard.last_item - shard.first_item
 
 
@@ -239,17 +246,25 @@ def _receipt(folder: Path, shard: Shard) -> Path:
     return folder / f"shard-{shard.index:05d}.json"
 
 
+def _is_prepared(folder: Path, identity: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    try:
+        described = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        found = {name: NpyFile(folder / name).shape for name in shapes}
+    except (FileNotFoundError, ValueError, CorruptStoreError):
+        return False
+    return bool(described["fingerprint"] == identity and found == shapes)
+
+
 def _prepare(folder: Path, identity: str, shards: list[Shard], items: Items, width: int, n_outputs: int) -> None:
     """Make the two files at full size, once; a folder that holds something else is started over."""
     description = folder / _DESCRIPTION
-    whole = all((folder / name).is_file() for name in (_DESCRIPTION, VALUES_FILE, LOGITS_FILE))
-    if whole and json.loads(description.read_text(encoding="utf-8"))["fingerprint"] == identity:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("shard-*.json"):
-        old.unlink()
     n_samples = shards[-1].last_sample if shards else 0
-    for name, shape in ((VALUES_FILE, (n_samples, width)), (LOGITS_FILE, (items.n_items, n_outputs))):
+    shapes = {VALUES_FILE: (n_samples, width), LOGITS_FILE: (items.n_items, n_outputs)}
+    if _is_prepared(folder, identity, shapes):
+        return
+    for old in (description, *folder.glob("shard-*.json")):
+        old.unlink(missing_ok=True)
+    for name, shape in shapes.items():
         with replacing_file(folder / name) as aside:
-            np.lib.format.open_memmap(aside, mode="w+", dtype=np.float32, shape=shape).flush()
+            create_npy(aside, shape, np.float32)
     write_json(description, {"fingerprint": identity, "n_samples": n_samples, "width": width, "n_shards": len(shards)})

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from splat_assets.errors import InputError
+from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.files import replacing_file
 
 SPLITS = ("train", "validation", "test")
@@ -128,7 +129,7 @@ class Builds:
 
     def save(self, path: Path) -> None:
         """Write the columns as Parquet, atomically."""
-        with replacing_file(path) as aside:
+        with explaining_write_errors("builds", path.parent), replacing_file(path) as aside:
             self.to_frame().write_parquet(aside, compression="zstd", statistics=False)
 
     @classmethod

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.errors import InputError
 from splat_assets.model.dimensions import SplatGPTDimensions, dimensions_of
 from splat_assets.model.splatgpt import SplatGPT
-from splat_assets.model.tensors import read_tensors
+from splat_assets.model.tensors import read_tensors, write_safetensors
 from splat_assets.store.files import replacing_file, write_json
 
 WEIGHT_FILES = ("model.safetensors", "model.pth")
@@ -73,7 +72,7 @@ def save_base_model(model: SplatGPT, folder: Path, *, container: str = "pth") ->
             with aside.open("wb") as handle:  # given a path, torch would write its random name into the file
                 torch.save(tensors, handle)
         else:
-            save_file(tensors, aside)
+            write_safetensors(tensors, aside)
     write_json(folder / PARAMS_FILE, {**asdict(model.dimensions), "dropout": 0.0, "pad_token_id": model.pad_id})
     return target
 
@@ -135,12 +134,14 @@ def _refuse_other_params(dimensions: SplatGPTDimensions, params: Mapping[str, An
 
 def _pad_id(dimensions: SplatGPTDimensions, params: Mapping[str, Any], vocab: Path | None, weights: Path) -> int:
     said = params.get("pad_token_id")
+    if said is not None and type(said) is not int:
+        raise InputError(f"{PARAMS_FILE} beside {weights} says pad_token_id is {said!r}; it has to be a whole number")
     if vocab is None:
         if said is None:
             raise InputError(
                 f"which token of {weights} is padding is not known: put its {VOCAB_FILE} beside it, or pass vocab_path"
             )
-        return int(said)
+        return said
     vocabulary = read_vocabulary(vocab)
     if len(vocabulary) != dimensions.vocab_size:
         raise InputError(

@@ -1,17 +1,19 @@
-"""Named tensors read from a checkpoint file, whatever its container, without running anything that is in it.
+"""Named tensors read from a checkpoint file, whatever its container, without running anything that is in it; and written.
 
 `.pth` / `.pt` through torch's weights-only loader, `.safetensors` through safetensors. Wrapper dictionaries and the
 prefixes that distributed training leaves are taken off. What the tensors mean is `checkpoint`'s business.
 """
 
+import os
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from splat_assets.errors import InputError
@@ -29,6 +31,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"there is no checkpoint file {path}")
     found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     return _without_distributed_prefix(_named_tensors(found, path), path)
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write tensors to path; what the disk refuses is an OSError, as with any other file."""
+    try:
+        save_file(dict(tensors), path, metadata=metadata)
+    except SafetensorError as error:
+        refused = re.search(r"os error (\d+)", str(error))
+        if not refused:
+            raise
+        raise OSError(int(refused[1]), os.strerror(int(refused[1])), str(path)) from error
 
 
 def _read_safetensors(path: Path) -> object:

@@ -16,7 +16,7 @@ import polars as pl
 from splat_assets.store.errors import CorruptStoreError, StoreError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG)
 
 
 class DiskFullError(StoreError):

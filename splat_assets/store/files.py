@@ -1,6 +1,7 @@
 """Files that appear whole or not at all: write aside, flush to disk, rename. And the hashes that seal them."""
 
 import ctypes
+import fcntl
 import glob
 import hashlib
 import json
@@ -54,6 +55,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process is inside with the same path; the lock goes with the process that holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def remove_leftovers(folder: Path, name: str = "") -> list[Path]:

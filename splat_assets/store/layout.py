@@ -97,6 +97,23 @@ class RunLayout:
         """The guide's `neuron_acts` folder."""
         return self.root / "neuron_acts"
 
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """Folders in which files are written aside and renamed: where a killed writer may leave something."""
+        return (
+            self.root,
+            self.receipts,
+            self.builds.parent,
+            self.base_model,
+            self.sae,
+            self.raw_activations,
+            self.store,
+            self.staged,
+            self.efficient,
+            self.precomputed,
+            self.transposed,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class DataRoot:

@@ -170,6 +170,7 @@ class TestWhatIsRefused:
             ({"num_heads": 3}, "num_heads 3 does not divide hidden_dim 8"),
             ({"num_heads": 0}, "num_heads of at least 1"),
             ({"num_heads": "2"}, "num_heads is '2'"),
+            ({"pad_token_id": "5"}, "pad_token_id is '5'; it has to be a whole number"),
             ({"pad_token_id": 0}, "<PAD> is 5 in .*model_params.json beside .* says 0"),
         ],
     )
