@@ -6,6 +6,7 @@ meet at barriers many times per step, which costs a factor on a machine that doe
 fork; and the result of a product would depend on the number of threads.
 """
 
+import itertools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -49,10 +50,20 @@ def blocks(n: int, size: int) -> list[tuple[int, int]]:
 
 def in_parallel(function: Callable[..., Result], parts: Sequence[tuple[Any, ...]]) -> list[Result]:
     """function(*part) for every part, results in the order of the parts. torch is single-threaded inside function."""
-    if n_threads() == 1:
+    n = n_threads()
+    if n == 1:
         return [function(*part) for part in parts]
-    futures = [_pool(os.getpid(), n_threads()).submit(function, *part) for part in parts]
-    return [future.result() for future in futures]
+    results: list[Any] = [None] * len(parts)
+    taken = itertools.count()
+
+    def work() -> None:
+        while (i := next(taken)) < len(parts):
+            results[i] = function(*parts[i])
+
+    pool = _pool(os.getpid(), n)
+    for worker in [pool.submit(work) for _ in range(min(n, len(parts)))]:
+        worker.result()
+    return results
 
 
 @cache
