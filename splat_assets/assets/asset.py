@@ -107,24 +107,29 @@ def current_receipt(asset: Asset, run: Run) -> Receipt | None:
 
 def bring_up_to_date(asset: Asset, run: Run, progress: Progress) -> Receipt:
     """Make the asset unless it is up to date, and return its receipt; one process at a time is at work on a run."""
+    receipt = current_receipt(asset, run)
+    if receipt is not None:
+        logger.info("%s is up to date", asset.name)
+        return receipt
     with explaining_write_errors(asset.name, run.layout.root), locked(run.layout.root / ".lock"):
-        receipt = current_receipt(asset, run)
-        if receipt is not None:
-            logger.info("%s is up to date", asset.name)
-            return receipt
-        inputs = inputs_of(asset, run)
-        for folder in run.layout.written:
-            remove_leftovers(folder)
-        began = time.monotonic()
-        made = asset.make(run, progress)
-        facts = {**made.facts, "table": [dict(row) for row in made.table]} if made.table else dict(made.facts)
-        if made.picture is not None:
-            with replacing_file(picture_of(asset.name, run)) as aside:
-                aside.write_bytes(made.picture)
-        seconds = time.monotonic() - began
-        receipt = write_receipt(
-            run.layout.receipts, run.layout.root, asset.name, asset.code_version, inputs, made.outputs, facts, seconds
-        )
+        # While this process waited, another may have made it.
+        return current_receipt(asset, run) or _made(asset, run, progress)
+
+
+def _made(asset: Asset, run: Run, progress: Progress) -> Receipt:
+    inputs = inputs_of(asset, run)
+    for folder in run.layout.written:
+        remove_leftovers(folder)
+    began = time.monotonic()
+    made = asset.make(run, progress)
+    facts = {**made.facts, "table": [dict(row) for row in made.table]} if made.table else dict(made.facts)
+    if made.picture is not None:
+        with replacing_file(picture_of(asset.name, run)) as aside:
+            aside.write_bytes(made.picture)
+    seconds = time.monotonic() - began
+    receipt = write_receipt(
+        run.layout.receipts, run.layout.root, asset.name, asset.code_version, inputs, made.outputs, facts, seconds
+    )
     logger.info("%s: %d bytes in %.1f s", asset.name, receipt.size_bytes, seconds)
     return receipt
 
