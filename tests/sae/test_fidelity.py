@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+
+from splat_assets.errors import InputError
+from splat_assets.sae.fidelity import Reconstructs, downstream_fidelity
+from tests.data.making import builds_of
+from tests.model.conftest import tiny_model
+
+BUILDS = builds_of(([0, 1], 0), ([2], 1), ([0, 3, 4], 2), ([1, 4], 1), ([0], 0), ([1, 2, 3], 2))
+ROWS = np.array([0, 2, 3, 4, 5])
+
+
+class Identity:
+    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+class Constant:
+    def __init__(self, value: np.ndarray) -> None:
+        self._value = torch.from_numpy(value)
+
+    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
+        return self._value.expand_as(x)
+
+
+class Halved:
+    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
+        return x / 2
+
+
+def mean_of(hook_target: str) -> np.ndarray:
+    tokens, weapons = (torch.from_numpy(part) for part in BUILDS.batch(ROWS, 5))
+    return tiny_model().activations(tokens, weapons, hook_target=hook_target).values.mean(dim=0).numpy()
+
+
+def measured(sae: Reconstructs, hook_target: str = "masked_mean") -> dict[str, float]:
+    return downstream_fidelity(tiny_model(), sae, BUILDS, ROWS, mean=mean_of(hook_target), hook_target=hook_target)
+
+
+@pytest.mark.parametrize("hook_target", ["masked_mean", "token_ff"])
+def test_a_perfect_reconstruction_scores_one_and_changes_nothing(hook_target: str) -> None:
+    found = measured(Identity(), hook_target)
+
+    assert found["fidelity"] == pytest.approx(1, abs=1e-6)
+    assert found["fidelity_to_zero"] == pytest.approx(1, abs=1e-6)
+    assert found["bce_recovered"] == pytest.approx(1, abs=1e-6)
+    assert found["kl_sae"] == found["top1_change_sae"] == found["top10_change_sae"] == 0
+    assert found["n_fidelity_builds"] == 5
+
+
+@pytest.mark.parametrize("hook_target", ["masked_mean", "token_ff"])
+def test_the_mean_in_place_scores_zero(hook_target: str) -> None:
+    found = measured(Constant(mean_of(hook_target)), hook_target)
+
+    assert found["fidelity"] == pytest.approx(0, abs=1e-6)
+    assert found["bce_recovered"] == pytest.approx(0, abs=1e-6)
+    assert found["kl_sae"] == pytest.approx(found["kl_mean"])
+
+
+def test_the_figures_follow_their_formulas() -> None:
+    model = tiny_model()
+    tokens, weapons = (torch.from_numpy(part) for part in BUILDS.batch(ROWS, 5))
+    values = model.activations(tokens, weapons).values
+    before = model(tokens, weapons).double()
+    after = ((values / 2) @ model.output_weight.T + before.float() - values @ model.output_weight.T).double()
+    worn = torch.zeros(5, 6, dtype=torch.float64)
+    for i, row in enumerate(ROWS):
+        worn[i, BUILDS.tokens_of(int(row)).tolist()] = 1
+
+    found = measured(Halved())
+
+    p, q = before.sigmoid(), after.sigmoid()
+    kl = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+    bce = -(worn * q.log() + (1 - worn) * (1 - q).log())
+    assert found["kl_sae"] == pytest.approx(float(kl.mean()), rel=1e-4)
+    assert found["bce_sae"] == pytest.approx(float(bce.mean()), rel=1e-4)
+    assert found["top1_change_sae"] == float((before.argmax(dim=1) != after.argmax(dim=1)).double().mean())
+    assert found["fidelity"] == pytest.approx(1 - found["kl_sae"] / found["kl_mean"])
+
+
+def test_no_builds_cannot_be_measured() -> None:
+    with pytest.raises(InputError, match="no builds to measure"):
+        downstream_fidelity(tiny_model(), Identity(), BUILDS, np.arange(0), mean=mean_of("masked_mean"))
