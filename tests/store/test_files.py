@@ -1,0 +1,155 @@
+import hashlib
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from splat_assets.store.files import (
+    files_below,
+    locked,
+    remove_leftovers,
+    replacing_file,
+    replacing_folder,
+    sha256_of_file,
+    sha256_of_json,
+    sync_tree,
+    write_json,
+)
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "file"
+
+    with replacing_file(target) as aside:
+        aside.write_text("content")
+        assert not target.exists()
+
+    assert target.read_text() == "content"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_file_whose_writer_fails_stays_what_it_was(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_text("before")
+
+    with pytest.raises(RuntimeError), replacing_file(target) as aside:
+        aside.write_text("half")
+        raise RuntimeError
+
+    assert target.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_appears_whole_and_replaces_the_one_before(tmp_path: Path) -> None:
+    target = tmp_path / "tree"
+    for content in ("first", "second"):
+        with replacing_folder(target) as aside:
+            (aside / "deep").mkdir()
+            (aside / "deep" / content).touch()
+
+    assert [path.name for path in files_below(target)] == ["second"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_whose_writer_fails_stays_what_it_was(tmp_path: Path) -> None:
+    target = tmp_path / "tree"
+    target.mkdir()
+    (target / "before").touch()
+
+    with pytest.raises(RuntimeError), replacing_folder(target) as aside:
+        (aside / "half").touch()
+        raise RuntimeError
+
+    assert [path.name for path in files_below(target)] == ["before"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_leftovers_are_only_what_this_module_makes(tmp_path: Path) -> None:
+    (tmp_path / ".staging-1-a").touch()
+    (tmp_path / ".staging-2-b").mkdir()
+    (tmp_path / ".staging-2-b" / "deep").touch()
+    (tmp_path / "kept").touch()
+    (tmp_path / ".hidden").touch()
+
+    assert remove_leftovers(tmp_path, "b") == [tmp_path / ".staging-2-b"]
+    assert remove_leftovers(tmp_path) == [tmp_path / ".staging-1-a"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "kept"]
+    assert remove_leftovers(tmp_path / "not there") == []
+
+
+def test_files_below_are_sorted_and_without_leftovers(tmp_path: Path) -> None:
+    for name in ("b", "a/z", "a/.staging-1-x", ".staging-2-y/c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+    assert [path.relative_to(tmp_path).as_posix() for path in files_below(tmp_path)] == ["a/z", "b"]
+
+
+def test_json_is_written_sorted_and_for_people(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": "ä", "a": [1, 2.5, None]})
+
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert text.index('"a"') < text.index('"b"') and "ä" in text and text.endswith("}\n")
+    assert json.loads(text) == {"a": [1, 2.5, None], "b": "ä"}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_of_what_is_no_number_is_refused_and_nothing_written(value: float, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", {"a": value})
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hashes_are_those_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+
+    assert sha256_of_file(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
+    assert sha256_of_json({"b": 1, "a": [2]}) == hashlib.sha256(b'{"a":[2],"b":1}').hexdigest()
+
+
+def test_a_tree_of_many_files_is_flushed(tmp_path: Path) -> None:
+    for i in range(1_100):
+        (tmp_path / str(i)).touch()
+
+    sync_tree(tmp_path)
+
+
+def hold(lock: Path, seconds: float, inside: Path) -> None:
+    with locked(lock):
+        inside.touch()
+        time.sleep(seconds)
+        inside.unlink()
+
+
+def test_one_process_at_a_time_is_inside_a_lock(tmp_path: Path) -> None:
+    lock, inside = tmp_path / "new" / ".lock", tmp_path / "inside"
+    other = multiprocessing.get_context("spawn").Process(target=hold, args=(lock, 0.5, inside))
+    other.start()
+    while not inside.exists():
+        assert other.is_alive()
+        time.sleep(0.01)
+
+    with locked(lock):
+        assert not inside.exists()
+
+    other.join()
+    assert other.exitcode == 0
+
+
+def test_a_lock_goes_with_the_process_that_held_it(tmp_path: Path) -> None:
+    lock, inside = tmp_path / ".lock", tmp_path / "inside"
+    other = multiprocessing.get_context("spawn").Process(target=hold, args=(lock, 600.0, inside))
+    other.start()
+    while not inside.exists():
+        assert other.is_alive()
+        time.sleep(0.01)
+
+    other.kill()
+    other.join()
+
+    with locked(lock):
+        assert os.path.exists(inside)
