@@ -238,7 +238,7 @@ def _note(metrics: list[dict[str, Any]]) -> str:
 
 
 class _CheckpointClock:
-    """When the next checkpoint is due: after the wanted time, but never so often that writing takes more than 5 %."""
+    """When the next checkpoint is due: after the wanted time, and not so soon that writing takes more than 5 %; 0 is always."""
 
     def __init__(self, every_seconds: float) -> None:
         self._every_seconds = every_seconds
@@ -246,7 +246,8 @@ class _CheckpointClock:
         self._took = 0.0
 
     def due(self) -> bool:
-        return time.monotonic() - self._last >= max(self._every_seconds, self._took / _CHECKPOINT_SHARE)
+        wait = max(self._every_seconds, self._took / _CHECKPOINT_SHARE) if self._every_seconds else 0
+        return time.monotonic() - self._last >= wait
 
     @contextmanager
     def writing(self) -> Iterator[None]:

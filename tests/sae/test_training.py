@@ -21,7 +21,16 @@ from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchErro
 from tests.sae.planted import planted
 
 ROWS = planted(1500, 16, 32, 2)
-RECIPE = SaeRecipe(d_sae=64, k=2, epochs=4, batch_size=150, lr=3e-3, evaluate_every_steps=7, evaluation_rows=100)
+RECIPE = SaeRecipe(
+    d_sae=64,
+    k=2,
+    epochs=4,
+    batch_size=150,
+    lr=3e-3,
+    dead_after_samples=300,
+    evaluate_every_steps=7,
+    evaluation_rows=100,
+)
 N_STEPS = 4 * 9
 
 
@@ -76,6 +85,7 @@ def test_metrics_are_taken_at_the_asked_steps_and_at_the_end(undisturbed: Path) 
     assert metrics["samples"].to_list()[-1] == 4 * 1350
     assert metrics["fvu_held_out"].to_list()[-1] < metrics["fvu_held_out"].to_list()[0]
     assert metrics["l0_train"].to_list() == pytest.approx([2.0] * 6, rel=1e-3)
+    assert metrics["aux_loss"].to_list()[-1] > 0, "some features are dead, so that resuming has them to remember"
     assert metrics.null_count().sum_horizontal().item() == 0
 
 
