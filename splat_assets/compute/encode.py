@@ -29,6 +29,7 @@ from splat_assets.compute.shards import ShardRunner
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import SampleFeatures
+from splat_assets.store.files import remove_leftovers
 from splat_assets.store.raw import RawActivations, shard_is_valid, shard_name, write_shard
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
@@ -95,6 +96,7 @@ def encode(
         for shard in shards
         if not shard_is_valid(shard_folder(target, shard), shard.first_sample, shard.n_samples, inputs)
     ]
+    remove_leftovers(target)
     _remove_foreign_shards(target, len(shards))
     vocabulary.save(target / VOCABULARY_FILE)
     contexts.save(target / CONTEXTS_FILE)
