@@ -45,7 +45,7 @@ class SaeRecipe:
     )
     seed: int = _knob(0, "seed of the initial weights and of every shuffle")
     evaluate_every_steps: int | None = _knob(None, "steps between rows of metrics.parquet: None makes about 50 of them")
-    evaluation_rows: int = _knob(8192, "held-out rows, at most, that a row of metrics.parquet is measured on")
+    evaluation_rows: int = _knob(4096, "held-out rows, at most, that a row of metrics.parquet is measured on")
     calibration_rows: int = _knob(100_000, "held-out rows, at most, that the threshold is calibrated on")
     checkpoint_every_seconds: float = _knob(
         30.0, "time between checkpoints of the training state; 0 is after every step"

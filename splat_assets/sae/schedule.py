@@ -29,6 +29,11 @@ class Schedule:
         return self.batches_per_epoch * self.recipe.epochs
 
     @property
+    def n_samples(self) -> int:
+        """Rows that all steps see, repeats counted."""
+        return self.n_rows * self.recipe.epochs
+
+    @property
     def evaluate_every(self) -> int:
         """Steps between two evaluations."""
         return self.recipe.evaluate_every_steps or max(1, self.n_steps // 50)

@@ -83,7 +83,7 @@ def train_sae(
     training = _Training(activations, train_rows, held_out_rows, recipe, statistics, device, step)
     progressed = checkpoints.restore() or Progressed(training.initial_state())
     progressed.state = progressed.state.to(device)
-    with (progress or SilentProgress()).task("train SAE", training.schedule.n_steps, "steps") as task:
+    with (progress or SilentProgress()).task("train SAE", training.schedule.n_samples, "rows") as task:
         training.run(progressed, checkpoints, task)
     sae, summary = training.result(progressed.state, provenance)
     save_sae(sae, save_dir)
@@ -137,7 +137,7 @@ class _Training:
         """Take every step that is left, with metrics and checkpoints on the way."""
         state = progressed.state
         if state.step:
-            task.advance(state.step, "resumed")
+            task.advance(self.schedule.samples_after(state.step - 1), "resumed")
         clock = _CheckpointClock(self._recipe.checkpoint_every_seconds)
         for step in range(state.step, self.schedule.n_steps):
             x = torch.from_numpy(self._batches.of_step(step) * np.float32(self._scale)).to(self._device)
@@ -156,7 +156,7 @@ class _Training:
             if last or clock.due():
                 with clock.writing():
                     checkpoints.save(progressed)
-            task.advance(1, _note(progressed.metrics))
+            task.advance(x.shape[0], _note(progressed.metrics))
 
     def _settings(self, step: int) -> StepSettings:
         recipe = self._recipe
