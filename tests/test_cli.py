@@ -1,0 +1,235 @@
+"""The root command: quick, complete, and clear about what went wrong."""
+
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from splat_assets.cli import COMMANDS, main
+from splat_assets.errors import InputError
+from splat_assets.store.layout import DataRoot
+
+
+def modules_after(*arguments: str) -> set[str]:
+    """The modules that a call of the command has imported."""
+    code = (
+        "import json, sys\n"
+        "from splat_assets.cli import main\n"
+        f"main({list(arguments)!r}, standalone_mode=False)\n"
+        "print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(found.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_help_is_quick_because_nothing_heavy_is_imported(arguments: list[str]) -> None:
+    heavy = {"torch", "dagster", "polars", "zarr", "numba", "scipy", "pyarrow"}
+
+    assert not heavy & modules_after(*arguments)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_imports_neither_torch_nor_dagster(name: str) -> None:
+    assert not {"torch", "dagster"} & modules_after(name, "--help")
+
+
+def commands(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    found = [(path, command)]
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None, (*path, name)
+            found += commands(below, (*path, name))
+    return found
+
+
+def test_every_command_is_there_and_says_what_it_does() -> None:
+    for path, command in commands(main):
+        assert command.help and command.help.strip().split("\n")[0].endswith("."), path
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, (path, parameter.name)
+
+
+def test_help_lists_every_command_with_its_line() -> None:
+    shown = CliRunner().invoke(main, ["--help"])
+
+    assert shown.exit_code == 0
+    flat = " ".join(shown.output.split())
+    for name, (_, line) in COMMANDS.items():
+        assert f"{name} {line.split()[0]}" in flat
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), commands(main)[1:], ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_shows_its_help(path: tuple[str, ...], command: click.Command) -> None:
+    shown = CliRunner().invoke(main, [*path, "--help"])
+
+    assert shown.exit_code == 0
+    assert shown.output.startswith(f"Usage: main {' '.join(path)}")
+
+
+def test_a_command_that_is_not_there_is_a_mistake() -> None:
+    shown = CliRunner().invoke(main, ["serv"])
+
+    assert shown.exit_code == 2
+    assert "No such command 'serv'" in shown.stderr
+
+
+@pytest.fixture
+def a_command_that_fails(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """`splat fail`, which raises what it is given."""
+
+    def add(error: Exception) -> None:
+        @click.command()
+        def fail() -> None:
+            """Fail."""
+            raise error
+
+        monkeypatch.setitem(COMMANDS, "fail", ("tests.test_cli:fail", "Fail."))
+        monkeypatch.setattr(sys.modules[__name__], "fail", fail, raising=False)
+
+    return add
+
+
+FAULTS = {
+    "a mistake": (InputError("the k is wrong; lower k"), "Error: the k is wrong; lower k\n"),
+    "a full disk": (
+        OSError(28, "No space left on device", "/data/x"),
+        "No space left on device at /data/x; what was there",
+    ),
+    "a read-only disk": (OSError(30, "Read-only file system", "/data/x"), "Read-only file system at /data/x"),
+    "a folder of somebody else": (PermissionError(13, "Permission denied", "/data/x"), "Permission denied at /data/x"),
+}
+
+
+@pytest.mark.parametrize(("error", "expected"), FAULTS.values(), ids=FAULTS.keys())
+def test_what_a_person_can_mend_is_one_sentence_and_exit_code_2(
+    error: Exception, expected: str, a_command_that_fails
+) -> None:  # type: ignore[no-untyped-def]
+    a_command_that_fails(error)
+
+    shown = CliRunner().invoke(main, ["fail"])
+
+    assert shown.exit_code == 2
+    assert expected in shown.stderr
+    assert len(shown.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("bug"), OSError(5, "Input/output error", "/data/x")], ids=["a bug", "a broken disk"]
+)
+def test_anything_else_keeps_its_traceback(error: Exception, a_command_that_fails) -> None:  # type: ignore[no-untyped-def]
+    a_command_that_fails(error)
+
+    shown = CliRunner().invoke(main, ["fail"])
+
+    assert shown.exit_code == 1
+    assert shown.exception is error
+
+
+def splat(root: DataRoot, *arguments: str) -> "click.testing.Result":
+    return CliRunner().invoke(main, list(arguments), env={"SPLAT_DATA": str(root.path), "DAGSTER_HOME": ""})
+
+
+def test_verify_names_the_check_that_fails_and_exits_with_1(own_root: DataRoot) -> None:
+    path = own_root.run("small").staged / "idf.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+    shown = splat(own_root, "verify", "small")
+
+    assert shown.exit_code == 1
+    assert "checks of run small failed" in shown.stderr
+    failed = {row.split("│")[2].strip() for row in shown.stdout.splitlines() if "FAILED" in row}
+    assert "idf_is_intact" in failed and failed <= {"idf_is_intact", "idf_is_exact", "guide_idf_is_the_same"}
+
+
+def test_verify_names_what_was_never_made_and_goes_on(own_root: DataRoot) -> None:
+    (own_root.run("small").receipts / "neuron_acts.json").unlink()
+    (own_root.run("small").receipts / "examples.json").write_text("spoilt")
+
+    shown = splat(own_root, "verify", "small")
+
+    assert shown.exit_code == 1
+    rows = {tuple(cell.strip() for cell in row.split("│")[1:4]) for row in shown.stdout.splitlines() if "│" in row}
+    assert ("neuron_acts", "", "not made") in rows
+    assert ("examples", "examples_is_intact", "FAILED") in rows
+    assert ("published_store", "version_is_sound", "passed") in rows
+
+
+def test_run_list_shows_how_far_each_run_is(own_root: DataRoot) -> None:
+    (own_root.run("small").staged / "idf.parquet").unlink()
+
+    shown = splat(own_root, "run", "list")
+
+    assert shown.exit_code == 0
+    assert "13 of 14" in shown.stdout and "batch_topk" in shown.stdout
+
+
+def test_run_show_prints_recipe_artifacts_and_scorecard(finished_root: DataRoot) -> None:
+    shown = splat(finished_root, "run", "show", "small")
+
+    assert shown.exit_code == 0
+    assert "[sae]" in shown.stdout and "published_store" in shown.stdout and "fidelity" in shown.stdout
+
+
+def test_doctor_says_what_is_wrong_with_a_run(own_root: DataRoot) -> None:
+    path = own_root.datasets / "small" / "tokenized_data.csv"
+    path.write_text("other", encoding="utf-8")
+
+    shown = splat(own_root, "doctor", "--dagster-port", "1")
+
+    assert shown.exit_code == 1
+    said = " ".join(" ".join(row.split("│")[-2] for row in shown.stdout.splitlines() if "│" in row).split())
+    assert "not the file this run was made from" in said
+
+
+def test_doctor_is_content_with_a_finished_run(finished_root: DataRoot) -> None:
+    shown = splat(finished_root, "doctor", "--dagster-port", "1")
+
+    assert shown.exit_code == 0, shown.output
+    assert "up to date" in shown.stdout
+
+
+@pytest.mark.slow
+def test_materialize_tells_a_failed_check_from_a_fault(own_root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    config = own_root.run("small").config
+    config.write_text(config.read_text(encoding="utf-8").replace("max_fvu = 0.5", "max_fvu = 0.0"), encoding="utf-8")
+
+    shown = splat(own_root, "materialize", "small")
+
+    assert shown.exit_code == 1
+    assert "sae_checkpoint: fvu_is_within_limits failed (fvu: 0." in shown.stderr
+    assert "Traceback" not in shown.output and "Stack Trace" not in shown.output
+
+
+@pytest.mark.slow
+def test_materialize_prints_the_traceback_of_what_nobody_foresaw(
+    own_root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file in the place of a folder is nothing that a sentence foresees."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    layout = own_root.run("small")
+    layout.builds.unlink()
+    layout.builds.parent.rmdir()
+    layout.builds.parent.touch()
+
+    shown = splat(own_root, "materialize", "small", "--select", "dataset")
+
+    assert shown.exit_code == 1
+    assert "Error" in shown.stderr and "dataset" in shown.stderr
+
+
+def test_up_stands_on_this_machine_alone() -> None:
+    shown = CliRunner().invoke(main, ["up", "--help"])
+
+    assert "127.0.0.1" in shown.output
