@@ -67,6 +67,8 @@ class RunInputs:
     model_params: InputFile | None = None
     sae_checkpoint: InputFile | None = None
     """A ready-made SAE to use instead of training one."""
+    sae_config: InputFile | None = None
+    """The cfg.json beside it, which says how its weights are to be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +196,16 @@ def hash_inputs(
     checkpoint = checkpoint_file(model_checkpoint)
     beside = checkpoint.parent
     params = beside / "model_params.json"
+    sae = _sae_file(sae_checkpoint) if sae_checkpoint else None
+    sae_config = sae.with_name("cfg.json") if sae and sae.suffix == ".safetensors" else None
     return RunInputs(
         model_checkpoint=InputFile.of(checkpoint, "base model checkpoint"),
         vocab=InputFile.of(vocab or beside / "vocab.json", "vocabulary"),
         weapon_vocab=InputFile.of(weapon_vocab or beside / "weapon_vocab.json", "weapon vocabulary"),
         data=InputFile.of(data, "dataset"),
         model_params=InputFile.of(params, "model parameters") if params.is_file() else None,
-        sae_checkpoint=InputFile.of(_sae_file(sae_checkpoint), "SAE checkpoint") if sae_checkpoint else None,
+        sae_checkpoint=InputFile.of(sae, "SAE checkpoint") if sae else None,
+        sae_config=InputFile.of(sae_config, "SAE configuration") if sae_config else None,
     )
 
 

@@ -30,8 +30,9 @@ _REPORTED = ("d_in", "d_sae", "fvu", "l0_mean", "dead_percent", "dense_percent",
 
 
 def _own_inputs(run: Run) -> dict[str, str]:
-    ready_made = run.config.inputs.sae_checkpoint
+    ready_made, its_config = run.config.inputs.sae_checkpoint, run.config.inputs.sae_config
     how = {"sae_checkpoint": ready_made.sha256} if ready_made else {"recipe": recipe_hash(run.config.sae)}
+    how |= {"sae_config": its_config.sha256} if its_config else {}
     recipe = run.config.activations
     items = recipe_hash(recipe.masked_variants, recipe.seed, recipe.shard_items, recipe.batch_size)
     return {"hook": recipe_hash(run.config.hook), "items": items, **how}
@@ -45,6 +46,8 @@ def _make(run: Run, progress: Progress) -> Made:
     outputs = [folder / name for name in ("cfg.json", "sae_weights.safetensors", "sae_model_final.pth", SCORECARD)]
     if run.config.inputs.sae_checkpoint is not None:
         brought = run.config.inputs.sae_checkpoint.checked("SAE checkpoint")
+        if run.config.inputs.sae_config is not None:
+            run.config.inputs.sae_config.checked("SAE configuration")
         sae = load_sae(brought)
         refuse_other_model(sae, brought, model, hook_for(sae, hook))
         save_sae(sae, folder)
