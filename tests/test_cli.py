@@ -199,6 +199,25 @@ def test_doctor_is_content_with_a_finished_run(finished_root: DataRoot) -> None:
     assert "up to date" in shown.stdout
 
 
+def test_doctor_warns_of_a_dagster_home_that_moves_with_the_folder(finished_root: DataRoot) -> None:
+    shown = CliRunner().invoke(
+        main, ["doctor", "--dagster-port", "1"], env={"SPLAT_DATA": str(finished_root.path), "DAGSTER_HOME": "home"}
+    )
+
+    assert shown.exit_code == 1
+    assert "make it absolute" in " ".join(shown.stdout.split())
+
+
+def test_doctor_finds_the_model_params_that_changed(own_root: DataRoot) -> None:
+    (own_root.models / "small" / "model_params.json").write_text("{}", encoding="utf-8")
+
+    shown = splat(own_root, "doctor", "--dagster-port", "1")
+
+    assert shown.exit_code == 1
+    said = " ".join(" ".join(row.split("│")[-2] for row in shown.stdout.splitlines() if "│" in row).split())
+    assert "model params" in said and "not the file this run was made from" in said
+
+
 @pytest.mark.slow
 def test_materialize_tells_a_failed_check_from_a_fault(own_root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_HOME", "")

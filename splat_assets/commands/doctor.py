@@ -6,7 +6,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import click
 from rich.table import Table
@@ -76,8 +76,8 @@ def data_root(root: DataRoot) -> Iterator[Finding]:
     free = shutil.disk_usage(root.path).free
     short = "" if free >= _LEAST_FREE_BYTES else f"make room: a run needs at least {size(_LEAST_FREE_BYTES)}"
     yield Finding("data root", f"{root.path}, {size(free)} free", short)
-    home = os.environ.get("DAGSTER_HOME")
-    if home is not None and not os.path.isabs(home):
+    home = os.environ.get("DAGSTER_HOME", "")  # empty counts as unset, as it does for `splat up`
+    if home and not os.path.isabs(home):
         yield Finding(
             "DAGSTER_HOME", home, "unset it or make it absolute: its meaning changes with the folder you are in"
         )
@@ -103,8 +103,10 @@ def runs(root: DataRoot) -> Iterator[Finding]:
     for name in root.run_names():
         try:
             run = open_run(root, name)
-            for what in ("model_checkpoint", "vocab", "weapon_vocab", "data"):
-                getattr(run.config.inputs, what).checked(what.replace("_", " "))
+            for field in fields(run.config.inputs):
+                recorded = getattr(run.config.inputs, field.name)
+                if recorded is not None:
+                    recorded.checked(field.name.replace("_", " "))
             old = [asset.name for asset in ASSETS if current_receipt(asset, run) is None]
             store = open_store(run.layout.store)
         except SplatError as error:
