@@ -28,7 +28,9 @@ class SaeRecipe:
     epochs: int = _knob(5, "passes over the training rows, each in a new order")
     batch_size: int = _knob(4096, "rows per step, at most; an epoch is cut into nearly equal batches")
     lr: float | None = _knob(
-        None, "learning rate of Adam after the warm-up: None is 0.004 * sqrt(512 / number of features)"
+        None,
+        "learning rate of Adam after the warm-up: None is 0.125 / sqrt(number of features * k) for batch_topk, "
+        "0.18 / sqrt(number of features) for relu_l1",
     )
     lr_warmup_fraction: float = _knob(0.05, "share of the steps over which the learning rate rises from 0")
     lr_decay_fraction: float = _knob(0.2, "share of the steps, at the end, over which it falls to 0")
@@ -88,7 +90,8 @@ class SaeRecipe:
             "lower k, or raise the expansion factor or d_sae",
         )
         aux_k = self.aux_k if self.aux_k is not None else min(256, max(1, d_in // 2), 2 * self.k)
-        usual_lr = (0.008 if self.architecture == "relu_l1" else 0.004) * math.sqrt(512 / d_sae)
+        # Found on pooled activations of width 64 (docs/results.md): at twice the rate of batch_topk, features die by the half.
+        usual_lr = 0.18 / math.sqrt(d_sae) if self.architecture == "relu_l1" else 0.125 / math.sqrt(d_sae * self.k)
         lr = self.lr if self.lr is not None else usual_lr
         return dataclasses.replace(self, d_sae=d_sae, lr=lr, aux_k=min(aux_k, d_sae))
 
