@@ -168,4 +168,5 @@ SAE_CHECKPOINT = Asset(
         Check("sparsity_is_as_asked", "Validation L0 is k to 2 %, test L0 to 25 %.", _sparsity_is_as_asked),
         Check("predictions_survive", "Fidelity is at least the run's limit.", _predictions_survive),
     ),
+    code_version="2",
 )

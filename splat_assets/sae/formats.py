@@ -1,13 +1,14 @@
 """SAE checkpoints on disk: SAELens' folder (cfg.json + sae_weights.safetensors) and the guide's sae_model_final.pth.
 
-Rule that tells our .pth files from upstream ones: ours carry a tensor `threshold` (zeros for ReLU), and a tensor
-`clamp_max` where there is a ceiling. Without `threshold` it is upstream's: h is clamped to [0, 6] there, decoder columns are
-normalised in the forward pass, `decoder_bias` is the output bias and `decoder.bias` is never used.
+Our .pth files hold cfg.json too, as the bytes of a uint8 tensor `cfg_json`. A file without it is upstream's: h is clamped to
+[0, 6] there, decoder columns are normalised in the forward pass, `decoder_bias` is the output bias and `decoder.bias` is
+never used.
 """
 
 import io
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ CONFIG_NAME = "cfg.json"
 WEIGHTS_NAME = "sae_weights.safetensors"
 GUIDE_NAME = "sae_model_final.pth"
 UPSTREAM_CLAMP = 6.0
+_CONFIG_TENSOR = "cfg_json"
 _SAELENS_LAYOUT_VERSION = "6.0.0"
 _CLAMPED = "clamped_relu"
 _TO_SAELENS = {"relu": "standard", "jumprelu": "jumprelu"}
@@ -93,6 +95,9 @@ def _config(sae: Sae) -> dict[str, Any]:
 
 
 def _guide_bytes(sae: Sae) -> bytes:
+    """The guide's file. It has no way to say that b_dec is not subtracted from the input, so the encoder bias takes that up."""
+    if not sae.apply_b_dec_to_input:
+        sae = replace(sae, b_enc=sae.b_enc + sae.encoder @ sae.b_dec, apply_b_dec_to_input=True)
     tensors = {
         "encoder.weight": sae.encoder,
         "encoder.bias": sae.b_enc,
@@ -100,20 +105,20 @@ def _guide_bytes(sae: Sae) -> bytes:
         "decoder.bias": torch.zeros(sae.d_in),
         "decoder_bias": sae.b_dec,
         "threshold": sae.threshold,
+        _CONFIG_TENSOR: torch.frombuffer(bytearray(json.dumps(_config(sae)).encode()), dtype=torch.uint8),
     }
-    if sae.clamp_max is not None:
-        tensors["clamp_max"] = torch.tensor(sae.clamp_max)
-    if not sae.apply_b_dec_to_input:
-        tensors["encoder.bias"] = sae.b_enc + sae.encoder @ sae.b_dec
     held = io.BytesIO()
     torch.save({name: value.cpu() for name, value in tensors.items()}, held)
     return held.getvalue()
 
 
 def _load_saelens(folder: Path, weights: Path | None = None) -> Sae:
-    config = _read_config(folder / CONFIG_NAME)
+    path = folder / CONFIG_NAME
+    try:
+        config = _read_config(path.read_bytes(), path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
     weights = weights or folder / WEIGHTS_NAME
-    architecture = _FROM_SAELENS[config["architecture"]]
     d_in, d_sae = config["d_in"], config["d_sae"]
     shapes: dict[str, tuple[int, ...]] = {
         "W_enc": (d_in, d_sae),
@@ -121,23 +126,27 @@ def _load_saelens(folder: Path, weights: Path | None = None) -> Sae:
         "W_dec": (d_sae, d_in),
         "b_dec": (d_in,),
     }
-    if architecture == "jumprelu":
+    if config["architecture"] == "jumprelu":
         shapes["threshold"] = (d_sae,)
     tensors = _checked(read_tensors(weights), shapes, weights)
     tensors["encoder"] = tensors.pop("W_enc").t().contiguous()
     tensors.setdefault("threshold", torch.zeros(d_sae))
-    clamp_max = config.get("clamp_max")
-    sae = _unit_norm(tensors, clamp_max, weights)
-    metadata = dict(config.get("metadata") or {})
-    return Sae(**sae, architecture=architecture, clamp_max=clamp_max, metadata=metadata,
-               apply_b_dec_to_input=bool(config.get("apply_b_dec_to_input", True)))  # fmt: skip
+    return _configured(config, _unit_norm(tensors, config.get("clamp_max"), weights))
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _configured(config: dict[str, Any], tensors: Tensors) -> Sae:
+    return Sae(
+        **tensors,
+        architecture=_FROM_SAELENS[config["architecture"]],
+        clamp_max=config.get("clamp_max"),
+        apply_b_dec_to_input=bool(config.get("apply_b_dec_to_input", True)),
+        metadata=dict(config.get("metadata") or {}),
+    )
+
+
+def _read_config(written: bytes, path: Path) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        config: dict[str, Any] = json.loads(written)
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     missing = [key for key in ("architecture", "d_in", "d_sae") if not isinstance(config, dict) or key not in config]
@@ -188,25 +197,29 @@ def _load_guide(path: Path) -> Sae:
         "decoder.weight": (d_in, d_sae),
         "decoder_bias": (d_in,),
     }
-    ours = "threshold" in tensors
+    ours = _CONFIG_TENSOR in tensors
+    if "threshold" in tensors and not ours:
+        raise InputError(f"{path} has a threshold but no {_CONFIG_TENSOR}: load the folder with {CONFIG_NAME} instead")
+    used = _checked(tensors, shapes | ({"threshold": (d_sae,)} if ours else {}), path)
+    named = {
+        "encoder": used["encoder.weight"],
+        "b_enc": used["encoder.bias"],
+        "W_dec": used["decoder.weight"].t(),
+        "b_dec": used["decoder_bias"],
+    }
     if ours:
-        shapes["threshold"] = (d_sae,)
-    clamp_max = float(tensors["clamp_max"]) if "clamp_max" in tensors else None if ours else UPSTREAM_CLAMP
-    used = _checked(tensors, shapes, path)
-    threshold = used["threshold"] if ours else torch.zeros(d_sae)
-    decoder = used["decoder.weight"].t()
-    if not ours:
-        decoder = torch.nn.functional.normalize(used["decoder.weight"], dim=0).t()
-        logger.info("%s is an upstream checkpoint: h is clamped to [0, %g], columns are normalised", path, clamp_max)
+        config = _read_config(tensors[_CONFIG_TENSOR].numpy().tobytes(), path)
+        return _configured(config, named | {"threshold": used["threshold"]})
+    logger.info("%s is an upstream checkpoint: h is clamped to [0, %g], columns are normalised", path, UPSTREAM_CLAMP)
     return Sae(
-        encoder=used["encoder.weight"],
-        b_enc=used["encoder.bias"],
-        W_dec=decoder,
-        b_dec=used["decoder_bias"],
-        threshold=threshold,
-        architecture="jumprelu" if ours and bool((threshold > 0).any()) else "relu",
-        clamp_max=clamp_max,
-        metadata={"origin": "splat" if ours else "upstream"},
+        encoder=named["encoder"],
+        b_enc=named["b_enc"],
+        W_dec=torch.nn.functional.normalize(used["decoder.weight"], dim=0).t(),
+        b_dec=named["b_dec"],
+        threshold=torch.zeros(d_sae),
+        architecture="relu",
+        clamp_max=UPSTREAM_CLAMP,
+        metadata={"origin": "upstream"},
     )
 
 

@@ -39,6 +39,25 @@ def test_both_files_of_a_saved_sae_load_back_to_the_same_function(tmp_path: Path
     assert load_sae(tmp_path / "sae_weights.safetensors").fingerprint == saved.fingerprint
 
 
+def test_both_files_say_where_the_sae_was_trained(tmp_path: Path) -> None:
+    trained_at = {"base_model": "abc", "hook_target": "token_ff", "layer_index": 0, "ff_module_index": 2}
+    save_sae(Sae(**vars_of(an_sae()), metadata={"provenance": trained_at}), tmp_path)
+
+    for loaded in (load_sae(tmp_path), load_sae(tmp_path / "sae_model_final.pth")):
+        assert loaded.metadata["provenance"] == trained_at
+    assert torch.load(tmp_path / "sae_model_final.pth", weights_only=True)["cfg_json"].dtype == torch.uint8
+
+
+def test_a_guide_file_that_lost_its_configuration_is_not_taken_for_upstreams(tmp_path: Path) -> None:
+    save_sae(an_sae(), tmp_path)
+    tensors = torch.load(tmp_path / "sae_model_final.pth", weights_only=True)
+    del tensors["cfg_json"]
+    torch.save(tensors, tmp_path / "bare.pth")
+
+    with pytest.raises(InputError, match="bare.pth has a threshold but no cfg_json"):
+        load_sae(tmp_path / "bare.pth")
+
+
 def test_saving_twice_writes_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         save_sae(an_sae(), tmp_path / name)
