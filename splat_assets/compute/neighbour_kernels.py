@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from splat_assets.compute.threads import compiled
+from splat_assets.compiled import compiled
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""Compiled functions and the threads they run on.
+"""The threads that compiled functions run on.
 
 The functions release the interpreter lock, so plain threads share the work; no other threading layer is involved.
 """
@@ -6,20 +6,6 @@ The functions release the interpreter lock, so plain threads share the work; no 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
-
-import numba
-
-Function = TypeVar("Function", bound=Callable[..., object])
-
-
-def compiled(function: Function) -> Function:
-    """The function compiled on first use, free of the interpreter lock; the machine code is kept between runs.
-
-    A function and the compiled functions it calls belong in one file: that file's change is what makes the code anew.
-    """
-    made: Any = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
-    return cast(Function, made)
 
 
 def in_parallel(pool: ThreadPoolExecutor, work: Callable[[int, int], None], start: int, stop: int, step: int) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from splat_assets.compiled import compiled
 from splat_assets.sae.gradients import Entries
-from splat_assets.sae.kernels import blocks, compiled, in_parallel
+from splat_assets.sae.kernels import blocks, in_parallel
 from splat_assets.sae.products import FeatureLists, Floats, collect_above, subtract_decoded, sum_of_squares
 from splat_assets.sae.state import TrainingState
 from splat_assets.sae.step import TINY, StepSettings

@@ -9,17 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from splat_assets.sae.adam import (
-    AdamNumbers,
-    Weights,
-    adam_numbers,
-    apply_to_vector,
-    keep_across,
-    square_sum,
-    update_feature,
-    weights_of,
-)
-from splat_assets.sae.kernels import blocks, compiled, compiled_with_sums, in_parallel
+from splat_assets.compiled import compiled, compiled_with_sums
+from splat_assets.sae.adam import adam_numbers, apply_to_vector, weights_of
+from splat_assets.sae.feature_loops import apply_dense, square_features
+from splat_assets.sae.kernels import blocks, in_parallel
 from splat_assets.sae.products import Floats, sum_of_squares, weighted_sum
 from splat_assets.sae.state import TrainingState
 from splat_assets.sae.step import TINY, StepOutcome, StepSettings
@@ -67,7 +60,7 @@ class DenseStep:
             clip,
             adam_numbers(state, settings),
         )
-        in_parallel(_apply, [(*shared, *band) for band in batch.bands])
+        in_parallel(apply_dense, [(*shared, *band) for band in batch.bands])
         apply_to_vector(state, "b_enc", batch.of_bias * clip, settings)
         apply_to_vector(state, "b_dec", of_b_dec * clip, settings)
         return norm
@@ -127,7 +120,7 @@ class _Batch:
             of_encoder, of_decoder = self.of_encoder[band].numpy(), self.of_decoder[band].numpy()
             of_decoder *= factor
             decoder = self._state.decoder[band].numpy()
-            _square_features(of_encoder, of_decoder, decoder, self.of_bias[band], self.squares[band])
+            square_features(of_encoder, of_decoder, decoder, self.of_bias[band], self.squares[band])
 
         in_parallel(measure_band, self.bands)
 
@@ -159,32 +152,3 @@ def _through_relu(of_hidden: Floats, hidden: Floats, factor: np.float32, l1_shar
             row[i] = value
             total += value
         of_bias[feature] = total
-
-
-@compiled_with_sums
-def _square_features(
-    of_encoder: Floats, of_decoder: Floats, decoder: Floats, of_bias: Floats, squares: npt.NDArray[np.float64]
-) -> None:
-    """Keep of the decoder's gradient what lies across its rows, and sum each feature's squares."""
-    for feature in range(decoder.shape[0]):
-        keep_across(of_decoder[feature], decoder[feature])
-        bias = of_bias[feature]
-        squares[feature] = np.float64(square_sum(of_encoder[feature])) + square_sum(of_decoder[feature]) + bias * bias
-
-
-@compiled_with_sums
-def _apply(
-    encoder: Weights,
-    decoder: Weights,
-    of_encoder: Floats,
-    of_decoder: Floats,
-    clip: np.float32,
-    numbers: AdamNumbers,
-    start: int,
-    stop: int,
-) -> None:
-    for feature in range(start, stop):
-        for j in range(of_encoder.shape[1]):
-            of_encoder[feature, j] *= clip
-            of_decoder[feature, j] *= clip
-        update_feature(encoder, decoder, feature, of_encoder[feature], of_decoder[feature], numbers)

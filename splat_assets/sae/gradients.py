@@ -5,22 +5,14 @@ one thread, its entries in order, so results do not depend on how features are s
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from splat_assets.sae.adam import (
-    AdamNumbers,
-    Weights,
-    adam_numbers,
-    keep_across,
-    square_sum,
-    update_feature,
-    weights_of,
-)
-from splat_assets.sae.kernels import compiled_with_sums, in_parallel, n_threads
+from splat_assets.sae.adam import adam_numbers, weights_of
+from splat_assets.sae.feature_loops import EntryArrays, apply_entries, measure_features
+from splat_assets.sae.kernels import in_parallel, n_threads
 from splat_assets.sae.products import FeatureLists, Floats
 from splat_assets.sae.state import TrainingState
 from splat_assets.sae.step import StepSettings
@@ -38,17 +30,6 @@ class Entries:
     lists: FeatureLists
     rows: torch.Tensor
     factor: float
-
-
-class _Arrays(NamedTuple):
-    """`Entries` for compiled loops, and the gradient of the loss by each entry's value."""
-
-    indptr: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int32]
-    values: Floats
-    of_values: Floats
-    wanted: Floats
-    factor: np.float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +52,7 @@ def measure_gradients(state: TrainingState, centred: torch.Tensor, parts: list[E
     of_bias = np.zeros(d_sae, dtype=np.float32)
     squares = np.zeros(d_sae, dtype=np.float64)
     shared = (*_arrays(parts, of_values), state.decoder.numpy(), centred.numpy(), of_bias, squares)
-    in_parallel(_measure, [(*shared, *features) for features in _balanced(parts)])
+    in_parallel(measure_features, [(*shared, *features) for features in _balanced(parts)])
     return MeasuredGradients(of_values, of_bias, float(squares.sum()))
 
 
@@ -87,17 +68,17 @@ def apply_to_features(
     encoder, decoder = weights_of(state, "encoder"), weights_of(state, "decoder")
     numbers = adam_numbers(state, settings)
     shared = (*_arrays(parts, measured.of_values), encoder, decoder, centred.numpy(), np.float32(clip), numbers)
-    in_parallel(_apply, [(*shared, *features) for features in _balanced(parts)])
+    in_parallel(apply_entries, [(*shared, *features) for features in _balanced(parts)])
 
 
-def _arrays(parts: list[Entries], of_values: list[Floats]) -> tuple[_Arrays, _Arrays]:
+def _arrays(parts: list[Entries], of_values: list[Floats]) -> tuple[EntryArrays, EntryArrays]:
     """Two sets of entries; where there is one, the second has none for any feature."""
     found = [
-        _Arrays(*_listed(part.lists), gradient, part.rows.numpy(), np.float32(part.factor))
+        EntryArrays(*_listed(part.lists), gradient, part.rows.numpy(), np.float32(part.factor))
         for part, gradient in zip(parts, of_values, strict=True)
     ]
     one = found[0]
-    none = _Arrays(
+    none = EntryArrays(
         np.zeros_like(one.indptr), one.rows[:0], one.values[:0], one.of_values[:0], one.wanted, np.float32(0)
     )
     return one, found[1] if len(found) > 1 else none
@@ -114,87 +95,3 @@ def _balanced(parts: list[Entries]) -> list[tuple[int, int]]:
     cuts = np.searchsorted(work, np.arange(1, n_parts) * (work[-1] / n_parts))
     bounds = np.unique(np.concatenate([[0], cuts, [work.size - 1]])).tolist()
     return list(zip(bounds[:-1], bounds[1:], strict=True))
-
-
-@compiled_with_sums
-def _add_entries(entries: _Arrays, feature: int, decoder_row: Floats, of_decoder: Floats) -> np.float32:
-    """Add the entries of a feature to its decoder row's gradient, set the gradients by value, and return their sum."""
-    total = np.float32(0)
-    for i in range(entries.indptr[feature], entries.indptr[feature + 1]):
-        wanted = entries.wanted[entries.rows[i]]
-        value = entries.values[i] * entries.factor
-        inner = np.float32(0)
-        for j in range(of_decoder.size):
-            of_decoder[j] += value * wanted[j]
-            inner += wanted[j] * decoder_row[j]
-        entries.of_values[i] = inner * entries.factor
-        total += inner * entries.factor
-    return total
-
-
-@compiled_with_sums
-def _add_rows(
-    entries: _Arrays, feature: int, weights: Floats, source: Floats, factor: np.float32, target: Floats
-) -> None:
-    """target += factor * weight * row of source, over the entries of a feature."""
-    for i in range(entries.indptr[feature], entries.indptr[feature + 1]):
-        row = source[entries.rows[i]]
-        weight = weights[i] * factor
-        for j in range(target.size):
-            target[j] += weight * row[j]
-
-
-@compiled_with_sums
-def _measure(
-    active: _Arrays,
-    dead: _Arrays,
-    decoder: Floats,
-    centred: Floats,
-    of_bias: Floats,
-    squares: npt.NDArray[np.float64],
-    start: int,
-    stop: int,
-) -> None:
-    one = np.float32(1)
-    of_decoder = np.empty(decoder.shape[1], dtype=np.float32)
-    of_encoder = np.empty(decoder.shape[1], dtype=np.float32)
-    for feature in range(start, stop):
-        n_entries = (
-            active.indptr[feature + 1] - active.indptr[feature] + dead.indptr[feature + 1] - dead.indptr[feature]
-        )
-        if n_entries == 0:
-            continue
-        row = decoder[feature]
-        of_decoder[:] = 0
-        of_encoder[:] = 0
-        bias = _add_entries(active, feature, row, of_decoder) + _add_entries(dead, feature, row, of_decoder)
-        _add_rows(active, feature, active.of_values, centred, one, of_encoder)
-        _add_rows(dead, feature, dead.of_values, centred, one, of_encoder)
-        keep_across(of_decoder, row)
-        of_bias[feature] = bias
-        squares[feature] = np.float64(square_sum(of_decoder)) + square_sum(of_encoder) + bias * bias
-
-
-@compiled_with_sums
-def _apply(
-    active: _Arrays,
-    dead: _Arrays,
-    encoder: Weights,
-    decoder: Weights,
-    centred: Floats,
-    clip: np.float32,
-    numbers: AdamNumbers,
-    start: int,
-    stop: int,
-) -> None:
-    of_decoder = np.empty(centred.shape[1], dtype=np.float32)
-    of_encoder = np.empty(centred.shape[1], dtype=np.float32)
-    for feature in range(start, stop):
-        of_decoder[:] = 0
-        of_encoder[:] = 0
-        _add_rows(active, feature, active.values, active.wanted, active.factor * clip, of_decoder)
-        _add_rows(dead, feature, dead.values, dead.wanted, dead.factor * clip, of_decoder)
-        _add_rows(active, feature, active.of_values, centred, clip, of_encoder)
-        _add_rows(dead, feature, dead.of_values, centred, clip, of_encoder)
-        keep_across(of_decoder, decoder.value[feature])
-        update_feature(encoder, decoder, feature, of_encoder, of_decoder, numbers)

@@ -12,30 +12,11 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import numba
 import torch
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Result = TypeVar("Result")
-
-
-def compiled(function: Function) -> Function:
-    """Compile a plain loop over arrays, strict IEEE order of operations, without the GIL, cached on disk."""
-    return _compiled(function, fastmath=False)
-
-
-def compiled_with_sums(function: Function) -> Function:
-    """As `compiled`, but sums may be vectorised and products fused: fixed by the compiled code, so still repeatable."""
-    return _compiled(function, fastmath={"reassoc", "contract", "arcp", "nsz"})
-
-
-def _compiled(function: Function, **options: Any) -> Function:
-    try:
-        return cast(Function, numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function))
-    except RuntimeError:  # numba found no folder that it may write its cache to
-        return cast(Function, numba.njit(nogil=True, error_model="numpy", **options)(function))
 
 
 def n_threads() -> int:

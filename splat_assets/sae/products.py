@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from splat_assets.sae.kernels import blocks, compiled, compiled_with_sums, in_parallel
+from splat_assets.compiled import compiled, compiled_with_sums
+from splat_assets.sae.kernels import blocks, in_parallel
 
 _BAND_VALUES = 1 << 21
 _LEAST_BAND = 64

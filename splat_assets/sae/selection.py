@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from splat_assets.sae.kernels import compiled
+from splat_assets.compiled import compiled
 from splat_assets.sae.products import FeatureLists, Floats, collect_above
 
 _SAMPLED_ROWS = 64

@@ -1,0 +1,29 @@
+"""Plain loops over arrays, compiled on first use by numba; the machine code is kept between runs.
+
+A function and the compiled functions it calls belong in one file: that file's change is what makes kept code anew. The
+options below are no part of what numba compares, so after changing one the kept code (`*.nbi`, `*.nbc`) must be removed.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """The function in strict IEEE order of operations, free of the interpreter lock."""
+    return _compiled(function, fastmath=False)
+
+
+def compiled_with_sums(function: Function) -> Function:
+    """As `compiled`, but sums may be vectorised and products fused: fixed by the compiled code, so still repeatable."""
+    return _compiled(function, fastmath={"reassoc", "contract", "arcp", "nsz"})
+
+
+def _compiled(function: Function, **options: Any) -> Function:
+    try:
+        return cast(Function, numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function))
+    except RuntimeError:  # numba found no folder that it may write its cache to
+        return cast(Function, numba.njit(nogil=True, error_model="numpy", **options)(function))
