@@ -61,13 +61,16 @@ class Monitor:
     def row(
         self, state: TrainingState, since: dict[str, float], facts: dict[str, Any], dead_after: int
     ) -> dict[str, Any]:
-        """A row of metrics.parquet. fvu_train is over the batches since the last row, each before the step it caused."""
+        """A row of metrics.parquet. fvu_train is over the batches since the last row, each before the step it caused.
+
+        dead_percent is None until dead_after rows were seen: before that no feature can have been silent for so long.
+        """
         held_out = self._measure_held_out(state)
         return facts | {
             "loss": since["loss"] / since["steps"],
             "fvu_train": since["squared_error"] / (since["samples"] * self._d_in),
             "l0_train": since["n_active"] / since["samples"],
-            "dead_percent": float(100 * (state.silent_for >= dead_after).float().mean()),
+            "dead_percent": dead_percent(state, facts["samples"], dead_after),
             "aux_loss": since["aux_loss"] / since["steps"],
             "gradient_norm": since["gradient_norm"] / since["steps"],
             **held_out,
@@ -90,3 +93,8 @@ class Monitor:
             "l0_held_out": lists.nnz / n_rows,
             "dense_percent": float(100 * (np.diff(lists.indptr) > 0.1 * n_rows).mean()),
         }
+
+
+def dead_percent(state: TrainingState, n_seen: int, dead_after: int) -> float | None:
+    """The features without an activation in the last dead_after rows; None where fewer were seen."""
+    return float(100 * (state.silent_for >= dead_after).double().mean()) if n_seen >= dead_after else None

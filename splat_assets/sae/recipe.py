@@ -43,7 +43,8 @@ class SaeRecipe:
     aux_coeff: float = _knob(1 / 32, "weight of the dead features' share of the loss")
     dead_after_samples: int | None = _knob(
         None,
-        "a feature is dead after so many rows without firing: None is a quarter of an epoch, 10 batches to 250,000 rows",
+        "a feature is dead after so many rows without firing: None is a quarter of an epoch or 10 batches, "
+        "at most 250,000 rows and a tenth of all that training sees",
     )
     seed: int = _knob(0, "seed of the initial weights and of every shuffle")
     evaluate_every_steps: int | None = _knob(None, "steps between rows of metrics.parquet: None makes about 50 of them")
@@ -97,8 +98,11 @@ class SaeRecipe:
 
     def dead_after(self, n_train_rows: int) -> int:
         """The rows without firing after which a feature counts as dead."""
-        quarter = max(n_train_rows // 4, 10 * self.batch_size)
-        return self.dead_after_samples or min(quarter, _LONGEST_SILENCE_ROWS)
+        if self.dead_after_samples is not None:
+            return self.dead_after_samples
+        n_batches = -(-n_train_rows // self.batch_size)
+        usual = max(n_train_rows // 4, 10 * n_train_rows // n_batches)
+        return max(1, min(usual, _LONGEST_SILENCE_ROWS, self.epochs * n_train_rows // 10))
 
     def as_json(self) -> dict[str, Any]:
         """The settings as JSON values, without how often a checkpoint is taken: it decides nothing about the result."""

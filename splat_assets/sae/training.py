@@ -25,7 +25,7 @@ from splat_assets.sae.evaluate import reconstruction_metrics
 from splat_assets.sae.formats import load_sae, save_sae
 from splat_assets.sae.fused_step import FusedStep
 from splat_assets.sae.inputs import InputStatistics, measure_inputs
-from splat_assets.sae.monitoring import METRICS_SCHEMA, Monitor
+from splat_assets.sae.monitoring import METRICS_SCHEMA, Monitor, dead_percent
 from splat_assets.sae.movement import decoder_movement
 from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.sae.schedule import Batches, Schedule
@@ -211,7 +211,7 @@ class _Training:
             "n_train_rows": self.schedule.n_rows,
             "n_steps": self.schedule.n_steps,
             "dead_after_samples": self._dead_after,
-            "dead_percent": float(100 * (~live).mean()),
+            "dead_percent": dead_percent(state, self.schedule.n_samples, self._dead_after),
             "decoder_cosine_to_init": movement.median,
             "decoder_trained": movement.trained,
             "threshold": float(sae.threshold[0]),
@@ -234,7 +234,10 @@ def _spread(rows: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
 
 
 def _note(metrics: list[dict[str, Any]]) -> str:
-    return f"fvu {metrics[-1]['fvu_held_out']:.3f}, dead {metrics[-1]['dead_percent']:.1f} %" if metrics else ""
+    if not metrics:
+        return ""
+    dead = metrics[-1]["dead_percent"]
+    return f"fvu {metrics[-1]['fvu_held_out']:.3f}" + ("" if dead is None else f", dead {dead:.1f} %")
 
 
 class _CheckpointClock:

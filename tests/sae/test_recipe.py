@@ -37,9 +37,10 @@ def test_the_learning_rate_falls_with_the_root_of_width_and_k_unless_given() -> 
     assert SaeRecipe(lr=1e-5).checked_for(64).lr == 1e-5
 
 
-def test_silence_is_counted_in_rows_between_ten_batches_and_a_quarter_million() -> None:
-    recipe = SaeRecipe(batch_size=100)
-    assert [recipe.dead_after(n) for n in (500, 40_000, 10_000_000)] == [1_000, 10_000, 250_000]
+def test_silence_is_counted_in_rows_from_ten_batches_to_a_quarter_million_and_a_tenth_of_all_that_are_seen() -> None:
+    recipe = SaeRecipe(batch_size=100, epochs=5)
+    assert [recipe.dead_after(n) for n in (1, 500, 3_000, 40_000, 10_000_000)] == [1, 250, 1_000, 10_000, 250_000]
+    assert SaeRecipe(batch_size=4096, epochs=40).dead_after(1_000) == 4_000, "a batch holds 1,000 rows here, not 4,096"
     assert SaeRecipe(dead_after_samples=7).dead_after(40_000) == 7
 
 

@@ -89,6 +89,27 @@ def test_metrics_are_taken_at_the_asked_steps_and_at_the_end(undisturbed: Path) 
     assert metrics.null_count().sum_horizontal().item() == 0
 
 
+def test_with_the_usual_window_features_that_never_fire_are_found_dead_and_revived_on_few_rows(tmp_path: Path) -> None:
+    trained = train(tmp_path, SaeRecipe(d_sae=400, k=2))
+
+    metrics = pl.read_parquet(trained.metrics_path)
+    assert trained.summary["dead_after_samples"] < metrics["samples"][-1]
+    assert trained.summary["dead_percent"] == metrics["dead_percent"][-1] > 0
+    assert metrics["aux_loss"].max() > 0
+
+
+def test_before_the_window_has_passed_nothing_is_said_of_dead_features(tmp_path: Path) -> None:
+    recipe = SaeRecipe(**{**RECIPE.as_json(), "dead_after_samples": 1351})
+
+    trained = train(tmp_path / "long", recipe)
+    short = train(tmp_path / "short", SaeRecipe(**{**recipe.as_json(), "epochs": 1}))
+
+    metrics = pl.read_parquet(trained.metrics_path)
+    assert metrics["dead_percent"].is_null().to_list() == [True, False, False, False, False, False]
+    assert pl.read_parquet(short.metrics_path)["dead_percent"].to_list() == [None, None]
+    assert short.summary["dead_percent"] is None
+
+
 @pytest.mark.parametrize("epochs", [1, 10])
 def test_the_exported_threshold_keeps_k_active_on_held_out_rows(tmp_path: Path, epochs: int) -> None:
     sae = train(tmp_path, SaeRecipe(d_sae=64, k=3, epochs=epochs, batch_size=100, lr=3e-3)).sae
