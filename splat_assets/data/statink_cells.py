@@ -14,7 +14,6 @@ What becomes of a set is decided by what gear can hold, not by its total alone:
 """
 
 import json
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,6 +22,8 @@ from splat_assets.domain.builds import why_illegal
 from splat_assets.domain.tokens import tokens_of_ap
 
 _AP_PER_GEAR_POWER = 10
+_MOST_GEAR_POWER = 1_000
+"""Far beyond any gear, and small enough to count in AP; a set above it is no record of one."""
 
 
 class Fate(StrEnum):
@@ -79,6 +80,8 @@ def read_cell(text: str, min_ap: int) -> Cell:
         ap = parse_abilities(text)
     except ValueError as error:
         return Cell(Fate.UNPARSEABLE, problem=str(error))
+    except RecursionError:
+        return Cell(Fate.UNPARSEABLE, problem="nested too deeply")
     if not ap:
         return Cell(Fate.EMPTY)
     fate = _fate(ap, min_ap)
@@ -89,7 +92,7 @@ def parse_abilities(text: str) -> dict[str, int]:
     """AP per ability. Raises ValueError saying what makes the cell no record of abilities."""
     try:
         raw = json.loads(text)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise ValueError("not a JSON object")
@@ -100,12 +103,12 @@ def parse_abilities(text: str) -> dict[str, int]:
 def _ap(ability: str, value: object) -> int:
     if ability in MAIN_ONLY:
         if not isinstance(value, bool):
-            raise ValueError(f"{ability} is {value!r}, a main-only ability is true or false")
+            raise ValueError(f"{ability} is {value!r:.40}, a main-only ability is true or false")
         return MAIN_AP if value else 0
     if ability not in STACKABLE:
-        raise ValueError(f"unknown ability {ability!r}")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ValueError(f"{ability} is {value!r}, a stackable ability has a number")
+        raise ValueError(f"unknown ability {ability!r:.40}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_GEAR_POWER:
+        raise ValueError(f"{ability} is {value!r:.40}, a stackable ability has a number from 0 to {_MOST_GEAR_POWER:,}")
     amount = round(value * _AP_PER_GEAR_POWER)
     if abs(value * _AP_PER_GEAR_POWER - amount) > 1e-6:
         raise ValueError(f"{ability} is {value!r}, which is no whole number of AP")
