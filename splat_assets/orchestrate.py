@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from sqlalchemy.exc import OperationalError
+from alembic.util import CommandError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from splat_assets.definitions import dagster_assets, dagster_checks
 from splat_assets.errors import InputError
@@ -18,6 +19,7 @@ from splat_assets.partitions import RUNS
 from splat_assets.resources import DataRootResource
 from splat_assets.runs import Run
 from splat_assets.store.disk import DiskFullError
+from splat_assets.store.files import locked, replacing_file
 from splat_assets.store.layout import DataRoot
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -25,9 +27,11 @@ _HISTORY_BYTES = 8 * 2**20
 
 
 def prepare_home(root: DataRoot) -> Path:
-    """The absolute DAGSTER_HOME: what the environment says, or `<data root>/dagster`; it exists and holds dagster.yaml.
+    """The absolute DAGSTER_HOME: what the environment says, or `<data root>/dagster`; it holds dagster.yaml and every database.
 
-    Raises DiskFullError when the disk has no room for the history of a run.
+    Processes that prepare the same home do so one after the other: Dagster's databases break for good when two make them at
+    the same moment. Raises InputError when what is there cannot be read, DiskFullError when the disk has no room for the
+    history of a run.
     """
     home = Path(os.environ["DAGSTER_HOME"]).absolute() if os.environ.get("DAGSTER_HOME") else root.dagster_home
     settings = PROJECT / "dagster.yaml"
@@ -39,10 +43,14 @@ def prepare_home(root: DataRoot) -> Path:
     free = shutil.disk_usage(home).free
     if free < _HISTORY_BYTES:
         raise _no_room_for_history(home)
-    if not (home / "dagster.yaml").exists():
-        shutil.copyfile(settings, home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+    with locked(home / ".lock"):
+        if not (home / "dagster.yaml").exists():
+            with replacing_file(home / "dagster.yaml") as aside:
+                shutil.copyfile(settings, aside)
+        with _history_in(home):
+            _read_every_database(home)
     return home
 
 
@@ -88,15 +96,36 @@ def materialize_run(run: Run, names: Sequence[str]) -> Materialized:
     )
 
 
+def _read_every_database(home: Path) -> None:
+    """Make Dagster's databases where there are none yet; InputError when one cannot be read."""
+    try:
+        with dg.DagsterInstance.get() as instance:
+            instance.get_runs_count()
+            instance.get_asset_keys(limit=1)
+            instance.all_instigator_state()
+    except (SQLAlchemyError, CommandError, dg.DagsterError) as error:
+        if _says_disk_full(error):
+            raise
+        why = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise InputError(
+            f"Dagster's history in {home} cannot be read ({why}): move that folder away and run again; "
+            "the runs and their artifacts are elsewhere and stay"
+        ) from error
+
+
 @contextmanager
 def _history_in(home: Path) -> Iterator[None]:
     """Say in words when Dagster's database cannot be written because the disk is full."""
     try:
         yield
     except OperationalError as error:
-        if not re.search(r"disk is full|disk I/O error", str(error.orig)):
+        if not _says_disk_full(error):
             raise
         raise _no_room_for_history(home) from error
+
+
+def _says_disk_full(error: Exception) -> bool:
+    return isinstance(error, OperationalError) and bool(re.search(r"disk is full|disk I/O error", str(error.orig)))
 
 
 def _no_room_for_history(home: Path) -> DiskFullError:
