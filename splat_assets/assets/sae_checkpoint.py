@@ -19,7 +19,7 @@ from splat_assets.assets.asset import (
 )
 from splat_assets.assets.opened import base_activations_of, base_model_of, hook_of, items_of, sae_of
 from splat_assets.assets.pictures import training_curves
-from splat_assets.compute.fit import SCORECARD, SampleSplits, fit_sae, write_scorecard, wrong_figures
+from splat_assets.compute.fit import NOT_COMPUTED, SCORECARD, SampleSplits, fit_sae, write_scorecard, wrong_figures
 from splat_assets.compute.provenance import hook_for, refuse_other_model
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.runs import Run
@@ -72,7 +72,8 @@ def _may_resume(run: Run) -> bool:
 
 
 def _facts(card: dict[str, Any]) -> dict[str, Fact]:
-    return {"shape": f"{card['d_in']:,} -> {card['d_sae']:,}", **{name: card[name] for name in _REPORTED}}
+    figures = {name: NOT_COMPUTED if card[name] is None else card[name] for name in _REPORTED}
+    return {"shape": f"{card['d_in']:,} -> {card['d_sae']:,}", **figures}
 
 
 def _card(run: Run) -> dict[str, Any]:
@@ -141,7 +142,9 @@ def _sparsity_is_as_asked(run: Run) -> Outcome:
 
 
 def _predictions_survive(run: Run) -> Outcome:
-    fidelity, limit = float(_card(run)["fidelity"]), run.config.limits.min_fidelity
+    fidelity, limit = _card(run)["fidelity"], run.config.limits.min_fidelity
+    if fidelity is None:
+        return Outcome(False, {"fidelity": f"{NOT_COMPUTED}: ablating the hook changes no prediction", "limit": limit})
     return Outcome(fidelity >= limit, {"fidelity": fidelity, "limit": limit})
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from splat_assets.assets import ASSETS
 from splat_assets.assets.asset import Asset, current_receipt, recorded_outcomes
+from splat_assets.compute.fit import NOT_COMPUTED
 from splat_assets.runs import Run
 from splat_assets.store.receipts import read_receipt
 
@@ -48,6 +49,8 @@ def scorecard_table(path: Path) -> Table:
     for name, value in card.items():
         if isinstance(value, int | float) and not isinstance(value, bool):
             table.add_row(name, f"{value:,.4g}" if isinstance(value, float) else f"{value:,}")
+        elif value is None:
+            table.add_row(name, NOT_COMPUTED)
         elif isinstance(value, str):
             table.add_row(name, value)
     return table

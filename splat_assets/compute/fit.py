@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from splat_assets.sae import Sae, SaeRecipe
 
 SCORECARD = "scorecard.json"
+NOT_COMPUTED = "not computed"
+"""What tables show for a figure that is null in the scorecard."""
 _FIDELITY_BUILDS = 4_096
 _MEAN_BLOCK_ROWS = 16_384
 
@@ -117,12 +119,18 @@ def wrong_figures(
 ) -> list[str]:
     """The figures of a scorecard that measuring the test split again does not confirm to a thousandth."""
     fresh = _measured_on_test(sae, items, base, hook, model, SampleSplits.of(items, hook.per_token))
-    return [name for name, value in fresh.items() if not np.isclose(card.get(name, np.nan), value, rtol=1e-3)]
+    return [name for name, value in fresh.items() if not _is_close(card.get(name, np.nan), value)]
+
+
+def _is_close(stated: float | None, fresh: float | None) -> bool:
+    if stated is None or fresh is None:
+        return stated is fresh
+    return bool(np.isclose(stated, fresh, rtol=1e-3))
 
 
 def _measured_on_test(
     sae: "Sae", items: Items, base: BaseActivations, hook: HookPoint, model: "BaseModel", splits: SampleSplits
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     from splat_assets.sae.evaluate import reconstruction_metrics
     from splat_assets.sae.fidelity import downstream_fidelity
 

@@ -35,7 +35,7 @@ def downstream_fidelity(
     hook_target: str = "masked_mean",
     layer_index: int = -1,
     ff_module_index: int = 2,
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Compare the base model's predictions for the builds `rows` as they are and with the hook's values replaced.
 
     mean: float32, shape (d,), what mean-ablation puts in place: the mean of the training activations.
@@ -44,7 +44,8 @@ def downstream_fidelity(
     tokens. kl_*: Bernoulli KL(original || replaced) per token, in nats. top1_change_*, top10_change_*: share of the original
     1 or 10 likeliest tokens that are no longer among them. fidelity: 1 - kl_sae / kl_mean, 1 for a perfect reconstruction
     and 0 for the mean; fidelity_to_zero the same against zero; bce_recovered: the share of the loss that mean-ablation adds
-    which the SAE wins back. n_fidelity_builds: how many builds these are over.
+    which the SAE wins back. n_fidelity_builds: how many builds these are over. A share of what ablation costs is None where
+    ablation costs nothing.
     """
     if rows.size == 0:
         raise InputError("there are no builds to measure downstream fidelity on")
@@ -85,12 +86,8 @@ def _add(totals: dict[str, float], name: str, per_row: torch.Tensor) -> None:
     totals[name] = totals.get(name, 0.0) + float(per_row.sum())
 
 
-def _recovered(lost: float, lost_by_ablation: float) -> float:
-    if lost == 0:
-        return 1.0
-    if lost_by_ablation == 0:
-        raise InputError("ablating the hook changes no prediction, so what an SAE there preserves cannot be measured")
-    return 1 - lost / lost_by_ablation
+def _recovered(lost: float, lost_by_ablation: float) -> float | None:
+    return 1 - lost / lost_by_ablation if lost_by_ablation > 0 else None
 
 
 def _multi_hot(tokens: torch.Tensor, pad_id: int, n_outputs: int) -> torch.Tensor:

@@ -77,6 +77,7 @@ def test_figures_that_are_not_true_are_named(run: Run, items: Items, base: BaseA
     sae, model = sae_of(run), base_model_of(run)
 
     assert wrong_figures(card, sae, items, base, hook_of(run), model) == []
+    assert wrong_figures({**card, "fidelity": None}, sae, items, base, hook_of(run), model) == ["fidelity"]
     forged = {**card, "fvu": card["fvu"] * 0.9, "bce_sae": 0.0}
     del forged["cosine"]
     assert wrong_figures(forged, sae, items, base, hook_of(run), model) == ["fvu", "cosine", "bce_sae"]

@@ -136,7 +136,7 @@ def file(name: str, change: Callable[[Path], object]) -> Plant:
     return lambda run: change(run.layout.sae / name)
 
 
-def figure(**values: float) -> Plant:
+def figure(**values: float | None) -> Plant:
     return lambda run: change_json(run.layout.sae / SCORECARD, **values)
 
 
@@ -165,5 +165,8 @@ SAE_CHECKPOINT: Faults = {
     },
     "enough_features_live": {"too many dead features": figure(dead_percent=60.0)},
     "sparsity_is_as_asked": {"another sparsity than k": figure(l0_mean=16.0)},
-    "predictions_survive": {"predictions that do not survive": figure(fidelity=0.4)},
+    "predictions_survive": {
+        "predictions that do not survive": figure(fidelity=0.4),
+        "predictions that tell nothing": figure(fidelity=None),
+    },
 }
