@@ -1,8 +1,8 @@
 """From stat.ink's battle exports (.csv or .csv.gz, as they are) to a tokenised dataset that accounts for every gear set.
 
-A battle row holds eight players, `A1` to `A4` and `B1` to `B4`, each with a weapon and an ability cell; what becomes of a
-cell is decided in `statink_cells`. Builds keep the order of files, rows and players. The vocabulary always holds all 138
-ability tokens; the weapon vocabulary holds the weapons that occur, numbered by the game's number.
+A battle row holds eight players, `A1` to `A4` and `B1` to `B4`, each with a weapon and an ability cell. Which rows can be read
+is decided in `statink_rows`, what becomes of a cell in `statink_cells`. Builds keep the order of files, rows and players. The
+vocabulary always holds all 138 ability tokens; the weapon vocabulary holds the weapons that occur, numbered by the game's number.
 """
 
 from collections import Counter
@@ -17,6 +17,7 @@ import polars as pl
 
 from splat_assets.data.builds import Builds, offsets_of
 from splat_assets.data.statink_cells import Cell, Fate, read_cell
+from splat_assets.data.statink_rows import Rows, read_rows
 from splat_assets.data.tokenised import write_tokenised
 from splat_assets.domain.abilities import FULL_AP
 from splat_assets.domain.vocabulary import standard_vocabulary, weapon_vocabulary
@@ -35,7 +36,7 @@ _N_PROBLEMS_SHOWN = 20
 
 @dataclass(frozen=True)
 class FileAccount:
-    """What one file held. fates: gear sets per Fate, which add up to eight per battle."""
+    """What one file held. fates: gear sets per Fate, which add up to eight per battle, damaged rows included."""
 
     path: Path
     sha256: str
@@ -47,7 +48,8 @@ class FileAccount:
 class IngestReport:
     """What became of every gear set of every file.
 
-    unknown_weapons: gear sets per unknown weapon key. problems: the first unparseable cells, each as file, row, player, why.
+    unknown_weapons: gear sets per unknown weapon key. problems: the first damaged rows and unparseable cells, each as
+    file, row (blank lines not counted), player if a cell, why.
     """
 
     files: tuple[FileAccount, ...]
@@ -132,7 +134,8 @@ class _ReadFile:
 
 
 def _read_file(path: Path, min_ap: int) -> _ReadFile:
-    frame = _read_csv(path)
+    rows = read_rows(path, _COLUMNS)
+    frame = pl.DataFrame(rows.cells, schema=dict.fromkeys(_COLUMNS, pl.String), orient="row")
     sets = pl.concat([_sets_of(frame, player) for player in PLAYERS])
     order = np.arange(sets.height).reshape(len(PLAYERS), frame.height).T.ravel()  # by row, then by player
     sets = sets[order]
@@ -144,37 +147,23 @@ def _read_file(path: Path, min_ap: int) -> _ReadFile:
     recorded = ~np.isin(fates, [_FATES.index(Fate.EMPTY), _FATES.index(Fate.UNPARSEABLE)])
     nameless = recorded & (numbers < 0)
     fates[nameless] = _FATES.index(Fate.UNKNOWN_WEAPON)
+    fates.reshape(-1, len(PLAYERS))[list(rows.damage)] = _FATES.index(Fate.DAMAGED_ROW)
     kept = np.flatnonzero(np.isin(fates, [at for at, fate in enumerate(_FATES) if fate.is_kept]))
     counts = np.bincount(fates, minlength=len(_FATES))
     account = FileAccount(path, sha256_of_file(path), frame.height, dict(zip(_FATES, counts.tolist(), strict=True)))
-    unparseable = np.flatnonzero(fates == _FATES.index(Fate.UNPARSEABLE))[:_N_PROBLEMS_SHOWN]
+    unparseable = np.flatnonzero(fates == _FATES.index(Fate.UNPARSEABLE))[:_N_PROBLEMS_SHOWN].tolist()
     return _ReadFile(
         account,
         _builds_of(cells, text_of[kept], numbers[kept]),
         Counter(keys[at] for at in key_of[nameless]),
-        [_problem(path, int(at), cells[text_of[at]]) for at in unparseable],
+        _problems_of(path, rows, {at: cells[text_of[at]].problem for at in unparseable}),
     )
-
-
-def _read_csv(path: Path) -> pl.DataFrame:
-    try:
-        present = pl.read_csv(path, n_rows=0, infer_schema=False, glob=False).columns
-        missing = [name for name in _COLUMNS if name not in present]
-        if missing:
-            raise InputError(
-                f"{path} is no stat.ink battle export: it lacks {len(missing)} of the columns "
-                f"{_COLUMNS[0]}, {_COLUMNS[1]} ... {_COLUMNS[-1]} (the first: {missing[0]}); it has {len(present)} columns"
-            )
-        return pl.read_csv(path, columns=_COLUMNS, infer_schema=False, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise InputError(f"cannot read the stat.ink export {path}: {reason}") from error
 
 
 def _sets_of(frame: pl.DataFrame, player: str) -> pl.DataFrame:
     return frame.select(
-        weapon=pl.col(f"{player}-weapon").fill_null("").str.strip_chars(),
-        abilities=pl.col(f"{player}-abilities").fill_null("").str.strip_chars(),
+        weapon=pl.col(f"{player}-weapon").str.strip_chars(),
+        abilities=pl.col(f"{player}-abilities").str.strip_chars(),
     )
 
 
@@ -225,9 +214,12 @@ def _report(read: list[_ReadFile], min_ap: int, n_weapons: int, n_distinct: int)
     return IngestReport(files, min_ap, n_weapons, n_distinct, dict(unknown), tuple(problems[:_N_PROBLEMS_SHOWN]))
 
 
-def _problem(path: Path, at: int, cell: Cell) -> str:
-    row, player = divmod(at, len(PLAYERS))
-    return f"{path.name}, row {row + 1}, {PLAYERS[player]}: {cell.problem}"
+def _problems_of(path: Path, rows: Rows, wrong_sets: dict[int, str]) -> list[str]:
+    """The first problems of a file by row; a set is eight times its row plus its player."""
+    found = [(row, f"damaged, {why}") for row, why in rows.damage.items()]
+    found += [(at // len(PLAYERS), f"{PLAYERS[at % len(PLAYERS)]}: {why}") for at, why in wrong_sets.items()]
+    ordered = sorted(found, key=lambda problem: problem[0])
+    return [f"{path.name}, row {row + 1}, {what}" for row, what in ordered[:_N_PROBLEMS_SHOWN]]
 
 
 def _in_words(read: list[_ReadFile]) -> str:

@@ -37,6 +37,7 @@ class Fate(StrEnum):
     DROPPED_ILLEGAL = "dropped_illegal"
     UNKNOWN_WEAPON = "unknown_weapon"
     UNPARSEABLE = "unparseable"
+    DAMAGED_ROW = "damaged_row"
     EMPTY = "empty"
 
     @property
@@ -59,6 +60,7 @@ _MEANINGS = {
     Fate.DROPPED_ILLEGAL: "at most 57 AP, but no gear gives them",
     Fate.UNKNOWN_WEAPON: "abilities on a weapon that is not among the known ones",
     Fate.UNPARSEABLE: "a cell that is no record of abilities",
+    Fate.DAMAGED_ROW: "eight for each row that is cut off or has another number of fields than the header",
     Fate.EMPTY: "no abilities recorded",
 }
 

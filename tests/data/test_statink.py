@@ -35,6 +35,7 @@ def test_every_gear_set_has_one_fate(tmp_path: Path) -> None:
         Fate.DROPPED_ILLEGAL: 1,
         Fate.UNKNOWN_WEAPON: 2,
         Fate.UNPARSEABLE: 1,
+        Fate.DAMAGED_ROW: 0,
         Fate.EMPTY: 13,
     }
     assert sum(report.fates.values()) == len(PLAYERS) * report.n_battles == 24
@@ -52,6 +53,34 @@ def test_a_player_without_a_record_is_empty_whatever_the_weapon(tmp_path: Path) 
 
     assert (report.fates[Fate.EMPTY], report.fates[Fate.UNPARSEABLE], report.fates[Fate.UNKNOWN_WEAPON]) == (6, 1, 0)
     assert report.unknown_weapons == {}
+
+
+def test_damaged_rows_are_accounted_for_and_named_in_order(tmp_path: Path) -> None:
+    whole = write_battles(tmp_path / "whole.csv", [FULL] * 8, [BROKEN] + [FULL] * 7, [FULL] * 8).read_text()
+    header, first, second, third = whole.splitlines()
+    (tmp_path / "a.csv").write_text("\n".join([header, "a,b", "", first, second, third + ",x", third[:-200]]))
+
+    report = ingest_statink([tmp_path / "a.csv"], tmp_path / "out")
+
+    assert {fate: n for fate, n in report.fates.items() if n} == {
+        Fate.KEPT_FULL: 15,
+        Fate.UNPARSEABLE: 1,
+        Fate.DAMAGED_ROW: 24,
+    }
+    assert sum(report.fates.values()) == len(PLAYERS) * report.n_battles == 40
+    assert [problem.split(" ")[:4] for problem in report.problems] == [
+        ["a.csv,", "row", "1,", "damaged,"],
+        ["a.csv,", "row", "3,", "A1:"],
+        ["a.csv,", "row", "4,", "damaged,"],
+        ["a.csv,", "row", "5,", "damaged,"],
+    ]
+
+
+def test_blank_lines_are_no_battles(tmp_path: Path) -> None:
+    file = write_battles(tmp_path / "a.csv", EIGHT, EIGHT)
+    file.write_text(file.read_text().replace("\n", "\n\n"))
+
+    assert ingest_statink([file], tmp_path / "out").n_battles == 2
 
 
 def test_the_report_on_disk_says_the_same(tmp_path: Path) -> None:
@@ -124,7 +153,7 @@ def test_what_is_no_export_is_refused_by_name(tmp_path: Path) -> None:
     for name, said in (
         ("other.csv", r"other\.csv is no stat\.ink battle export: it lacks 16 of the columns A1-weapon, A1-abilities"),
         ("cut.csv.gz", r"cannot read the stat\.ink export .*cut\.csv\.gz"),
-        ("empty.csv", r"cannot read the stat\.ink export .*empty\.csv: empty CSV"),
+        ("empty.csv", r"empty\.csv is no stat\.ink battle export: .*; it has 0 columns"),
         ("gone.csv", r"there is no file .*gone\.csv"),
     ):
         with pytest.raises(InputError, match=said):

@@ -1,0 +1,73 @@
+import gzip
+from pathlib import Path
+
+import pytest
+
+from splat_assets.data.statink_rows import read_rows
+from splat_assets.errors import InputError
+
+
+def written(path: Path, text: str) -> Path:
+    raw = text.encode()
+    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_the_asked_columns_come_back_whatever_the_dress(name: str, end: str, start: str, tmp_path: Path) -> None:
+    lines = ["id,weapon,abilities", '1,bold,"{""a"": 1, ""b"": 2}"', "2,52gal,"]
+
+    rows = read_rows(written(tmp_path / name, start + end.join(lines)), ["abilities", "weapon"])
+
+    assert rows.cells == [('{"a": 1, "b": 2}', "bold"), ("", "52gal")]
+    assert rows.damage == {}
+
+
+def test_a_blank_line_is_no_row(tmp_path: Path) -> None:
+    rows = read_rows(written(tmp_path / "a.csv", "id,weapon\n\n1,bold\n  \n\n2,52gal\n\n"), ["weapon"])
+
+    assert rows.cells == [("bold",), ("52gal",)]
+    assert rows.damage == {}
+
+
+def test_a_row_with_more_or_fewer_fields_is_damaged_and_has_no_cells(tmp_path: Path) -> None:
+    rows = read_rows(written(tmp_path / "a.csv", "id,weapon\n1\n2,bold\n3,bold,x\n"), ["weapon"])
+
+    assert rows.cells == [("",), ("bold",), ("",)]
+    assert rows.damage == {0: "1 instead of 2 fields (line 2)", 2: "3 instead of 2 fields (line 4)"}
+
+
+def test_a_cut_or_unquoted_row_is_damaged_and_reading_goes_on_behind_it(tmp_path: Path) -> None:
+    text = 'id,weapon,note\n1,"bold,a\n2,"52gal",b\n3,bold,c\n4,bold,"d'
+
+    rows = read_rows(written(tmp_path / "a.csv", text), ["weapon"])
+
+    assert rows.cells == [("",), ("bold",), ("",)]
+    assert rows.damage[0].endswith("(lines 2 to 3)")
+    assert rows.damage[2].endswith("(line 5)")
+
+
+def test_a_cell_beyond_all_bounds_damages_its_row_alone(tmp_path: Path) -> None:
+    rows = read_rows(written(tmp_path / "a.csv", f"id,weapon\n1,{'x' * 200_000}\n2,bold\n"), ["weapon"])
+
+    assert rows.cells == [("",), ("bold",)]
+    assert list(rows.damage) == [0]
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"", "it lacks 1 of the columns weapon"),
+        (b"id,gun\n1,bold\n", r"it lacks 1 of the columns weapon \(the first: weapon\); it has 2 columns"),
+        (b"weapon\nB\xfcrste\n", "cannot read the stat.ink export .*: it is not UTF-8"),
+        (gzip.compress(b"weapon\nbold\n" * 50)[:-9], "cannot read the stat.ink export"),
+        (gzip.compress(b"weapon\nbold\n")[:-8] + b"\0" * 8, "cannot read the stat.ink export"),
+    ],
+)
+def test_what_is_no_export_is_refused(raw: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(raw)
+
+    with pytest.raises(InputError, match=said):
+        read_rows(tmp_path / "a.csv", ["weapon"])
