@@ -102,14 +102,15 @@ def ingest_statink(
 ) -> IngestReport:
     """Write tokenized_data.csv, vocab.json, weapon_vocab.json and ingest_report.json to the folder out, all or nothing.
 
-    An earlier result in out is replaced. Raises InputError when a file is missing, listed twice or no stat.ink export, when
-    out holds anything else, when min_ap is not 0 to 57, or when no gear set can be kept.
+    An earlier result in out is replaced. Raises InputError when a file is missing, there twice (under two names too) or no
+    stat.ink export, when out holds anything else, when min_ap is not 0 to 57, or when no gear set can be kept.
     """
     _check_request(files, out, min_ap)
+    hashes = _distinct_hashes(files)
     with (progress or SilentProgress()).task("reading battles", len(files), "files") as task:
         read = []
-        for path in files:
-            read.append(_read_file(path, min_ap))
+        for path, sha256 in zip(files, hashes, strict=True):
+            read.append(_read_file(path, sha256, min_ap))
             task.advance(1)
     if not any(file.builds.n_builds for file in read):
         raise InputError(f"no gear set of {', '.join(map(str, files))} can be kept: {_in_words(read)}")
@@ -133,7 +134,7 @@ class _ReadFile:
     problems: list[str]
 
 
-def _read_file(path: Path, min_ap: int) -> _ReadFile:
+def _read_file(path: Path, sha256: str, min_ap: int) -> _ReadFile:
     rows = read_rows(path, _COLUMNS)
     frame = pl.DataFrame(rows.cells, schema=dict.fromkeys(_COLUMNS, pl.String), orient="row")
     sets = pl.concat([_sets_of(frame, player) for player in PLAYERS])
@@ -150,7 +151,7 @@ def _read_file(path: Path, min_ap: int) -> _ReadFile:
     fates.reshape(-1, len(PLAYERS))[list(rows.damage)] = _FATES.index(Fate.DAMAGED_ROW)
     kept = np.flatnonzero(np.isin(fates, [at for at, fate in enumerate(_FATES) if fate.is_kept]))
     counts = np.bincount(fates, minlength=len(_FATES))
-    account = FileAccount(path, sha256_of_file(path), frame.height, dict(zip(_FATES, counts.tolist(), strict=True)))
+    account = FileAccount(path, sha256, frame.height, dict(zip(_FATES, counts.tolist(), strict=True)))
     unparseable = np.flatnonzero(fates == _FATES.index(Fate.UNPARSEABLE))[:_N_PROBLEMS_SHOWN].tolist()
     return _ReadFile(
         account,
@@ -243,3 +244,13 @@ def _check_request(files: Sequence[Path], out: Path, min_ap: int) -> None:
     others = sorted(path.name for path in out.iterdir() if path.name not in OUTPUTS) if out.is_dir() else []
     if others:
         raise InputError(f"{out} holds other files ({', '.join(others[:3])}); name a new or empty folder")
+
+
+def _distinct_hashes(files: Sequence[Path]) -> list[str]:
+    """The sha256 of each file. Raises InputError when two are equal."""
+    hashes = [sha256_of_file(path) for path in files]
+    for at, (path, sha256) in enumerate(zip(files, hashes, strict=True)):
+        first = hashes.index(sha256)
+        if first < at:
+            raise InputError(f"{files[first]} and {path} hold the same bytes; their builds would count double")
+    return hashes

@@ -170,6 +170,12 @@ def test_requests_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         ingest_statink([], tmp_path / "out")
     with pytest.raises(InputError, match="is listed twice"):
         ingest_statink([good, tmp_path / "full" / ".." / "good.csv"], tmp_path / "out")
+    copy = tmp_path / "copy.csv"
+    copy.write_bytes(good.read_bytes())
+    with pytest.raises(
+        InputError, match=r"good\.csv and .*copy\.csv hold the same bytes; their builds would count double"
+    ):
+        ingest_statink([good, copy], tmp_path / "out")
     with pytest.raises(InputError, match="the least AP must be 0 to 57, not 58"):
         ingest_statink([good], tmp_path / "out", min_ap=58)
     with pytest.raises(InputError, match=r"full holds other files \(thesis\.txt\)"):
