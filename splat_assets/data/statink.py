@@ -24,7 +24,7 @@ from splat_assets.domain.vocabulary import standard_vocabulary, weapon_vocabular
 from splat_assets.domain.weapons import all_weapons, weapons_by_key
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, SilentProgress
-from splat_assets.store.files import replacing_folder, sha256_of_file, write_json
+from splat_assets.store.files import remove_leftovers, replacing_folder, sha256_of_file, write_json
 
 PLAYERS = ("A1", "A2", "A3", "A4", "B1", "B2", "B3", "B4")
 OUTPUTS = ("tokenized_data.csv", "vocab.json", "weapon_vocab.json", "ingest_report.json")
@@ -102,8 +102,9 @@ def ingest_statink(
 ) -> IngestReport:
     """Write tokenized_data.csv, vocab.json, weapon_vocab.json and ingest_report.json to the folder out, all or nothing.
 
-    An earlier result in out is replaced. Raises InputError when a file is missing, there twice (under two names too) or no
-    stat.ink export, when out holds anything else, when min_ap is not 0 to 57, or when no gear set can be kept.
+    An earlier result in out is replaced, and what a killed ingest left beside it is swept. Raises InputError when a file is
+    missing, there twice (under two names too) or no stat.ink export, when out holds anything else, when min_ap is not 0 to 57,
+    or when no gear set can be kept.
     """
     _check_request(files, out, min_ap)
     hashes = _distinct_hashes(files)
@@ -116,6 +117,7 @@ def ingest_statink(
         raise InputError(f"no gear set of {', '.join(map(str, files))} can be kept: {_in_words(read)}")
     builds, weapons = _joined([file.builds for file in read])
     report = _report(read, min_ap, len(weapons), _n_distinct(builds))
+    remove_leftovers(out.resolve().parent, f"-{out.resolve().name}")
     with replacing_folder(out) as aside:
         write_tokenised(aside / OUTPUTS[0], builds)
         write_json(aside / OUTPUTS[1], standard_vocabulary())

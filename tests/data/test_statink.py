@@ -135,6 +135,16 @@ def test_an_earlier_result_is_replaced_and_the_same_bytes_come_back(tmp_path: Pa
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
+def test_what_a_killed_ingest_left_beside_the_folder_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".staging-0-out", ".staging-1-old-out", ".staging-2-burnout", "out"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".staging-0-out" / "vocab.json").write_text("{")
+
+    ingest_statink([write_battles(tmp_path / "a.csv", EIGHT)], tmp_path / "out")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".staging-2-burnout", "a.csv", "out"]
+
+
 def test_nothing_is_written_when_nothing_can_be_kept(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no gear set of .*a\.csv can be kept: 1 dropped_over_57, 7 empty"):
         ingest_statink([write_battles(tmp_path / "a.csv", [OVER])], tmp_path / "out")
