@@ -8,11 +8,13 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from splat_assets.errors import InputError
 
 _STAGING_PREFIX = ".staging-"
 _MANY_ENTRIES = 1_000
@@ -20,7 +22,11 @@ _MANY_ENTRIES = 1_000
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of path to write to; on success it is synced and takes path's place in one step."""
+    """Yield a temporary sibling of path to write to; on success it is synced and takes path's place in one step.
+
+    A symbolic link stays: what it points to is replaced.
+    """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.parent / f"{_STAGING_PREFIX}{uuid.uuid4().hex}-{path.name}"
     try:
@@ -37,8 +43,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary sibling folder; on success every file in it is synced and it takes path's place.
 
     Between the removal of the old folder and the rename nothing is at path: readers that must never see that use a
-    version directory and a pointer instead.
+    version directory and a pointer instead. A symbolic link stays: what it points to is replaced.
     """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.parent / f"{_STAGING_PREFIX}{uuid.uuid4().hex}-{path.name}"
     aside.mkdir()
@@ -55,6 +62,30 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def replaceable_folder(folder: Path, is_ours: Callable[[str], bool]) -> Path:
+    """The folder, which a writer may replace: absent, or holding nothing but what the writer makes.
+
+    is_ours: whether a file or folder of this name is the writer's. Raises InputError for a file, for the folder one stands
+    in, for a mount point, and for a folder that holds anything else.
+    """
+    there = folder.resolve()
+    if not there.exists():
+        return folder
+    if not there.is_dir():
+        raise InputError(f"{folder} is a file; name a folder")
+    if Path.cwd().is_relative_to(there) or there.is_mount():
+        raise InputError(
+            f"{folder} cannot be replaced while it is the current folder or a mount point; name one below it"
+        )
+    foreign = sorted(path.name for path in there.iterdir() if not is_ours(path.name))
+    if foreign:
+        raise InputError(
+            f"{folder} holds {', '.join(foreign[:3])}{' and more' if len(foreign) > 3 else ''}, which would be lost; "
+            "name a new or empty folder"
+        )
+    return folder
 
 
 @contextmanager

@@ -5,6 +5,7 @@ and `conversion_metadata.json`, which is written last: a tree without it is unfi
 rows. Reading the tree is in `guide_batch_reader`, what its metadata says in `guide_batch_metadata`.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from splat_assets.store.activations import RowReader, SparseRows
 from splat_assets.store.dense_arrays import COMPRESSION, COMPRESSION_LEVEL, create_dense_array, row_geometry
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import LayoutError
-from splat_assets.store.files import files_below, remove_leftovers, replacing_folder, write_json
+from splat_assets.store.files import files_below, remove_leftovers, replaceable_folder, replacing_folder, write_json
 from splat_assets.store.guide_batch_metadata import batch_metadata, check_samples
 from splat_assets.store.row_blocks import regrouped
 from splat_assets.store.vocabulary import Vocabulary
@@ -32,6 +33,11 @@ SEAL = "conversion_metadata.json"
 VOCABULARY = "vocabulary.json"
 _FORMAT_VERSION = 1
 _MB = 2**20
+_OURS = {
+    ACTIVATIONS: re.compile(r"batch_\d{4,}\.zarr"),
+    METADATA: re.compile(r"batch_\d{4,}\.parquet"),
+    EMBEDDINGS: re.compile(r"\w+\.zarr"),
+}
 
 Embeddings = Mapping[str, Iterable[npt.NDArray[np.float32]]]
 """Name -> consecutive float32 blocks (n, width) that together have one row per sample."""
@@ -77,10 +83,13 @@ def write_batches(
 
     samples: one row per sample in `global_index` order, with the columns of raw activations. Other folders under target
     (`precomputed`) stay. The tree is whole before and after, and unsealed only while the folders change places.
-    Raises LayoutError when samples or embeddings do not match the source.
+    Raises LayoutError when samples or embeddings do not match the source, InputError when a folder to replace holds
+    anything but batches.
     """
     if batch_rows < 1:
         raise LayoutError(f"a batch of {target} cannot have {batch_rows} rows; use 1 or more")
+    for folder, ours in _OURS.items():
+        replaceable_folder(target / folder, lambda name, ours=ours: bool(ours.fullmatch(name)))  # type: ignore[misc]
     check_samples(samples, source.n_samples, len(vocabulary))
     batches = [
         _Batch(i, start, min(start + batch_rows, source.n_samples))

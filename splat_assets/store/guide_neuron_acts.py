@@ -19,7 +19,7 @@ from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader, Activations, sample_id_dtype
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, InvalidActivationsError, LayoutError
-from splat_assets.store.files import remove_leftovers, replacing_folder, write_json
+from splat_assets.store.files import remove_leftovers, replaceable_folder, replacing_folder, write_json
 
 DESCRIPTION = "neuron_acts_metadata.json"
 _FORMAT_VERSION = 1
@@ -45,7 +45,11 @@ def feature_folder_name(feature_id: int) -> str:
 def write_neuron_acts(
     source: ActivationReader, target_dir: Path, progress: Progress | None = None
 ) -> NeuronActsWritten:
-    """Write every feature (dead ones as empty files) and the description, replacing target_dir in one step."""
+    """Write every feature (dead ones as empty files) and the description, replacing target_dir in one step.
+
+    Raises InputError when target_dir holds anything but neuron_acts.
+    """
+    replaceable_folder(target_dir, lambda name: name == DESCRIPTION or bool(_FOLDER.fullmatch(name)))
     nnz = size_bytes = 0
     remove_leftovers(target_dir.parent, target_dir.name)
     with explaining_write_errors("neuron_acts", target_dir.parent), replacing_folder(target_dir) as aside:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from splat_assets.errors import InputError
 from splat_assets.store.files import (
     files_below,
     locked,
     remove_leftovers,
+    replaceable_folder,
     replacing_file,
     replacing_folder,
     sha256_of_file,
@@ -153,3 +155,63 @@ def test_a_lock_goes_with_the_process_that_held_it(tmp_path: Path) -> None:
 
     with locked(lock):
         assert os.path.exists(inside)
+
+
+def everything(name: str) -> bool:
+    return True
+
+
+def nothing(name: str) -> bool:
+    return False
+
+
+def test_a_folder_that_holds_what_a_writer_did_not_make_is_not_replaceable(tmp_path: Path) -> None:
+    for name in ("neuron_0000", "thesis"):
+        (tmp_path / name).mkdir()
+
+    with pytest.raises(InputError, match="holds thesis, which would be lost"):
+        replaceable_folder(tmp_path, lambda name: name.startswith("neuron_"))
+
+
+def test_a_folder_with_nothing_but_a_writers_own_is_replaceable(tmp_path: Path) -> None:
+    (tmp_path / "neuron_0000").mkdir()
+
+    assert replaceable_folder(tmp_path, everything) == tmp_path
+    assert replaceable_folder(tmp_path / "new", nothing) == tmp_path / "new"
+
+
+@pytest.mark.parametrize("folder", [".", "..", "../here"])
+def test_the_folder_one_stands_in_is_not_replaceable(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    with pytest.raises(InputError, match="is the current folder or a mount point"):
+        replaceable_folder(Path(folder), everything)
+
+
+def test_a_file_is_no_folder_to_replace(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(InputError, match="file is a file; name a folder"):
+        replaceable_folder(tmp_path / "file", everything)
+
+
+def test_a_symbolic_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:
+    for name in ("disk", "notes"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "disk" / "old").touch()
+    (tmp_path / "notes" / "file").touch()
+    (tmp_path / "folder").symlink_to("disk")
+    (tmp_path / "file").symlink_to("notes/file")
+
+    with replacing_folder(tmp_path / "folder") as aside:
+        (aside / "new").touch()
+    with replacing_file(tmp_path / "file") as aside:
+        aside.write_text("new")
+
+    assert (tmp_path / "folder").is_symlink() and (tmp_path / "file").is_symlink()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["new"]
+    assert (tmp_path / "notes" / "file").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "file", "folder", "notes"]
