@@ -122,6 +122,7 @@ RAW_ACTIVATIONS = Asset(
     group="activations",
     kinds=("pytorch", "numpy"),
     deps=("dataset", "base_model", "sae_checkpoint"),
+    code_version="2",
     own_inputs=_own_inputs,
     make=_make,
     checks=(

@@ -84,7 +84,7 @@ def generate_activations(
         output_dir, items, opened.vocabulary, opened.contexts, shards, base, sae_checkpoint,
         per_token=hook.per_token, embeddings=recipe.embeddings, runner=runner, progress=progress,
     )  # fmt: skip
-    raw = RawActivations(output_dir, n_samples=shards[-1].last_sample)
+    raw = RawActivations(output_dir)
     shutil.rmtree(cache)
     click.echo(
         f"{raw.n_samples:,} samples x {raw.n_features:,} features, {raw.nnz:,} activations "

@@ -4,7 +4,6 @@ Only a band of features of a block of samples is ever dense. Sample metadata and
 reconstruction and the base model's logits are written beside the rows.
 """
 
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import SampleFeatures
 from splat_assets.store.files import remove_leftovers
-from splat_assets.store.raw import RawActivations, shard_is_valid, shard_name, write_shard
+from splat_assets.store.raw import RawActivations, begin_raw_activations, shard_is_valid, shard_name, write_shard
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def encode(
         if not shard_is_valid(shard_folder(target, shard), shard.first_sample, shard.n_samples, inputs)
     ]
     remove_leftovers(target)
-    _remove_foreign_shards(target, len(shards))
+    begin_raw_activations(target, base.values.shape[0], len(shards))
     vocabulary.save(target / VOCABULARY_FILE)
     contexts.save(target / CONTEXTS_FILE)
 
@@ -178,13 +177,6 @@ def _samples_of(
     chosen = np.arange(shard.first_item, shard.last_item, dtype=np.int64)
     of_samples = np.repeat(chosen, items.n_tokens()[chosen]) if per_token else chosen
     return sample_table(items, contexts, shard.first_item, shard.last_item, per_token), of_samples
-
-
-def _remove_foreign_shards(target: Path, n_shards: int) -> None:
-    """Shards of an earlier, longer cut would be read as part of this one."""
-    for folder in target.glob("shard-*"):
-        if not folder.name[6:].isdigit() or int(folder.name[6:]) >= n_shards:
-            shutil.rmtree(folder)
 
 
 def _sae(path: Path) -> "Sae":

@@ -18,6 +18,7 @@ from splat_assets.store.guide_batch_metadata import batch_metadata
 from splat_assets.store.guide_batch_reader import BatchReader
 from splat_assets.store.guide_batches import EMBEDDINGS, Embeddings
 from splat_assets.store.sparse import SparseReader
+from splat_assets.store.tables import read_table
 from splat_assets.store.vocabulary import Vocabulary
 
 
@@ -54,7 +55,7 @@ def mismatched_batch_metadata(samples: pl.DataFrame, vocabulary: Vocabulary, fol
         expected = batch_metadata(samples.slice(start, stop - start), i, vocabulary)
         if not path.is_file():
             raise LayoutError(f"{path} is missing: samples {start} to {stop - 1} have no metadata; convert again")
-        found = pl.read_parquet(path, glob=False)
+        found = read_table(path)
         if found.schema != expected.schema or found.height != expected.height:
             raise LayoutError(
                 f"{path} does not have the columns and the {stop - start} rows of its batch; convert again"

@@ -20,7 +20,7 @@ from splat_assets.store.guide_batches import VOCABULARY
 from splat_assets.store.import_report import Finding, ImportReport
 from splat_assets.store.import_samples import imported_samples, unknown_samples
 from splat_assets.store.import_sources import ImportOptions, Source, open_source
-from splat_assets.store.raw import shard_name, write_shard
+from splat_assets.store.raw import begin_raw_activations, shard_name, write_shard
 from splat_assets.store.vocabulary import Vocabulary
 
 RAW = "raw_activations"
@@ -111,6 +111,7 @@ def _write_shards(
 ) -> tuple[int, int]:
     """Write all shards; returns the number of activations and of shards."""
     nnz = number = first = 0
+    begin_raw_activations(folder, found.rows.n_samples, -(-found.rows.n_samples // shard_rows))
     with progress.task("importing", found.rows.n_samples, "rows") as task:
         for block in found.rows.rows(shard_rows):
             own = samples.slice(first, block.n_rows).with_columns(sample_id=pl.int_range(pl.len(), dtype=pl.Int64))

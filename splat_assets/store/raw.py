@@ -1,10 +1,13 @@
 """Raw activations: the rows an encoder writes, one folder per shard (a contiguous range of samples), each with a receipt.
 
-A shard is written whole or not at all. `RawActivations` reads all shards of a folder as one run of samples. What becomes of
-them, the indexed store, is in `merge`.
+`raw_activations.json` says how many samples and shards there are to be, so that a folder whose writer was cut off is known
+for what it is. A shard is written whole or not at all. `RawActivations` reads all shards of a folder as one run of samples.
+What becomes of them, the indexed store, is in `merge`.
 """
 
 import json
+import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -28,10 +31,13 @@ from splat_assets.store.files import files_below, replacing_folder, sha256_of_fi
 from splat_assets.store.npy import NpyFile
 from splat_assets.store.row_blocks import joined
 from splat_assets.store.samples import checked_samples
+from splat_assets.store.tables import read_table
 
 FORMAT_VERSION = 1
+DESCRIPTION = "raw_activations.json"
 _RECEIPT = "receipt.json"
 _PREFIX = "shard-"
+_SHARD = re.compile(rf"{_PREFIX}(\d{{5,}})")
 
 
 def shard_name(number: int) -> str:
@@ -68,6 +74,16 @@ class ShardReceipt:
     def fingerprint(self) -> str:
         """sha256 of the receipt: of the rows, the bytes and the inputs."""
         return sha256_of_json(asdict(self))
+
+
+def begin_raw_activations(root: Path, n_samples: int, n_shards: int) -> None:
+    """Say in root how many samples are to come, in how many shards, and remove shards that are beyond them."""
+    for number, folder in _shard_folders(root):
+        if number >= n_shards:
+            shutil.rmtree(folder)
+    counts = {"n_samples": n_samples, "n_shards": n_shards}
+    with explaining_write_errors("raw activations", root):
+        write_json(root / DESCRIPTION, {"format_version": FORMAT_VERSION, **counts})
 
 
 def write_shard(
@@ -150,18 +166,19 @@ def shard_problems(folder: Path, receipt: ShardReceipt, deep: bool) -> list[str]
 class RawActivations:
     """All shards below a folder as one run of samples, read in order."""
 
-    def __init__(self, root: Path | str, n_samples: int | None = None) -> None:
-        """Read the receipts; n_samples, when given, is the number of samples that must be there.
+    def __init__(self, root: Path | str) -> None:
+        """Read the description and the receipts.
 
         Raises LayoutError when a shard is missing, CorruptStoreError when a file is gone or of another size, and
         FingerprintMismatchError when shards were made from different inputs.
         """
         self.root = Path(root)
-        self.shards = _all_shards(self.root)
+        n_samples, n_shards = _described(self.root)
+        self.shards = _all_shards(self.root, n_shards)
         self.receipts = [read_shard_receipt(folder) for folder in self.shards]
         self._check_receipts(n_samples)
 
-    def _check_receipts(self, n_samples: int | None) -> None:
+    def _check_receipts(self, n_samples: int) -> None:
         first, at = self.receipts[0], 0
         for folder, receipt in zip(self.shards, self.receipts, strict=True):
             if receipt.first_row != at:
@@ -182,7 +199,7 @@ class RawActivations:
                 raise CorruptStoreError(f"{problems[0]}; write the shard again")
             at += receipt.n_rows
         self._ends = np.cumsum([receipt.n_rows for receipt in self.receipts])
-        if n_samples is not None and at != n_samples:
+        if at != n_samples:
             raise LayoutError(
                 f"{self.root} holds samples 0 to {at - 1} in {len(self.shards)} shards; {n_samples} samples were expected"
             )
@@ -241,11 +258,16 @@ class RawActivations:
 
     def scan_samples(self) -> pl.LazyFrame:
         """The sample tables of all shards, in order, read when collected."""
-        return pl.concat([pl.scan_parquet(folder / "samples.parquet", glob=False) for folder in self.shards])
+        return pl.concat([pl.scan_parquet(self._samples_of(folder), glob=False) for folder in self.shards])
 
     def samples(self) -> pl.DataFrame:
         """The sample table: SAMPLE_SCHEMA, row number = global_index."""
-        return checked_samples(self.scan_samples().collect(), 0, str(self.root))
+        return checked_samples(
+            pl.concat([read_table(self._samples_of(folder)) for folder in self.shards]), 0, str(self.root)
+        )
+
+    def _samples_of(self, folder: Path) -> Path:
+        return folder / "samples.parquet"
 
     @property
     def embedding_names(self) -> list[str]:
@@ -288,12 +310,32 @@ def _describe(folder: Path) -> dict[str, ShardFile]:
     }
 
 
-def _all_shards(root: Path) -> list[Path]:
-    found = sorted(path for path in root.glob(f"{_PREFIX}*") if path.is_dir()) if root.is_dir() else []
-    if not found:
-        raise LayoutError(f"{root} holds no raw activations: no {shard_name(0)} is there")
-    wanted = [root / shard_name(number) for number in range(len(found))]
-    missing = [path for path in wanted if path not in found]
+def _described(root: Path) -> tuple[int, int]:
+    """The numbers of samples and shards that are to be there."""
+    path = root / DESCRIPTION
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return int(raw["n_samples"]), int(raw["n_shards"])
+    except FileNotFoundError as error:
+        raise LayoutError(f"{root} holds no raw activations: there is no {DESCRIPTION}") from error
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise CorruptStoreError(f"{path} does not describe raw activations: {error}; make them again") from error
+
+
+def _all_shards(root: Path, n_shards: int) -> list[Path]:
+    found = dict(_shard_folders(root))
+    missing = [number for number in range(n_shards) if number not in found]
     if missing:
-        raise LayoutError(f"{missing[0]} is missing: {root} has shards up to {found[-1].name}; write that shard again")
-    return found
+        raise LayoutError(
+            f"{root} is unfinished: {shard_name(missing[0])} is missing ({len(missing)} of {n_shards} shards are); "
+            "call what wrote it again, shards that are there are kept"
+        )
+    return [found[number] for number in range(n_shards)]
+
+
+def _shard_folders(root: Path) -> list[tuple[int, Path]]:
+    return [
+        (int(found[1]), path)
+        for path in root.glob(f"{_PREFIX}*")
+        if (found := _SHARD.fullmatch(path.name)) and path.is_dir()
+    ]

@@ -41,14 +41,14 @@ def write_table(path: Path, frame: pl.DataFrame, facts: dict[str, Any] | None = 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """The whole table, or some columns; LayoutError when there is none, CorruptStoreError when it cannot be read."""
     _must_exist(path)
-    with _explaining_damage(path):
+    with explaining_damage(path):
         return pl.read_parquet(path, columns=list(columns) if columns is not None else None, glob=False)
 
 
 def table_facts(path: Path, *needed: str) -> dict[str, Any]:
     """The facts that were written with a table; LayoutError when there is no table, or one without the facts needed."""
     _must_exist(path)
-    with _explaining_damage(path):
+    with explaining_damage(path):
         facts: dict[str, Any] = json.loads(pl.read_parquet_metadata(path).get(_FACTS, "{}"))
     missing = [name for name in needed if name not in facts]
     if missing:
@@ -62,7 +62,8 @@ def _must_exist(path: Path) -> None:
 
 
 @contextmanager
-def _explaining_damage(path: Path) -> Iterator[None]:
+def explaining_damage(path: Path) -> Iterator[None]:
+    """Raise CorruptStoreError, which names path, for whatever polars raises while it reads a table there."""
     # Some damage makes polars panic, which is no Exception.
     try:
         yield

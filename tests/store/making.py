@@ -8,7 +8,7 @@ import polars as pl
 
 from splat_assets.store.activations import SparseRows
 from splat_assets.store.merge import write_sparse_store
-from splat_assets.store.raw import RawActivations, shard_name, write_shard
+from splat_assets.store.raw import RawActivations, begin_raw_activations, shard_name, write_shard
 from splat_assets.store.samples import write_samples
 from splat_assets.store.sparse_layout import Chunking
 from tests.contracts.sources import DenseSource, sample_table
@@ -37,6 +37,7 @@ def write_raw(
     root: Path, dense: Dense, rows_per_shard: int, inputs: dict[str, str] = SAE, embeddings: bool = False
 ) -> RawActivations:
     samples = sample_table(dense.shape[0])
+    begin_raw_activations(root, dense.shape[0], -(-dense.shape[0] // rows_per_shard))
     for number, start in enumerate(range(0, dense.shape[0], rows_per_shard)):
         block = dense[start : start + rows_per_shard]
         own = samples.slice(start, block.shape[0]).with_columns(sample_id=pl.int_range(block.shape[0], dtype=pl.Int64))

@@ -14,7 +14,7 @@ from splat_assets.store.guide_neuron_acts import DESCRIPTION, NeuronActsReader, 
 from splat_assets.store.guide_transposed import TransposedReader, write_transposed
 from splat_assets.store.merge import write_sparse_store
 from splat_assets.store.opening import Layout, as_reader, layouts_in, open_reader
-from splat_assets.store.raw import RawActivations, write_shard
+from splat_assets.store.raw import RawActivations, begin_raw_activations, write_shard
 from splat_assets.store.sparse import SparseReader
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table, sparse_random
 
@@ -32,6 +32,7 @@ def write_everything(run: Path, dense: np.ndarray = DENSE) -> None:
 
 def write_raw(folder: Path, dense: np.ndarray) -> None:
     block = next(DenseSource(dense).rows(len(dense)))
+    begin_raw_activations(folder, len(dense), 1)
     write_shard(folder / "shard-00000", block, sample_table(len(dense)), {}, dense.shape[1], {"sae": "abc"})
 
 

@@ -12,7 +12,13 @@ from splat_assets.store.errors import (
     InvalidActivationsError,
     LayoutError,
 )
-from splat_assets.store.raw import RawActivations, read_shard_receipt, shard_is_valid, write_shard
+from splat_assets.store.raw import (
+    RawActivations,
+    begin_raw_activations,
+    read_shard_receipt,
+    shard_is_valid,
+    write_shard,
+)
 from tests.contracts.sources import sample_table, sparse_random
 from tests.store.making import DENSE, SAE, bytes_below, flip_byte, write_raw
 
@@ -83,6 +89,15 @@ def test_a_flipped_byte_in_any_file_is_found_and_the_file_named(name: str, tmp_p
     ]
 
 
+def test_a_sample_table_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    raw = write_raw(tmp_path, DENSE, 2)
+    table = tmp_path / "shard-00001" / "samples.parquet"
+    table.write_bytes(b"x" * table.stat().st_size)
+
+    with pytest.raises(CorruptStoreError, match=r"shard-00001/samples\.parquet cannot be read as a table"):
+        raw.samples()
+
+
 def test_a_damaged_receipt_means_the_shard_is_not_valid(tmp_path: Path) -> None:
     write_raw(tmp_path, DENSE, 2)
     (tmp_path / "shard-00000" / "receipt.json").write_text("{")
@@ -100,12 +115,48 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
         RawActivations(tmp_path)
 
 
-def test_a_missing_last_shard_is_noticed_by_the_number_of_samples(tmp_path: Path) -> None:
+def test_a_folder_whose_writer_was_cut_off_is_unfinished(tmp_path: Path) -> None:
     write_raw(tmp_path, DENSE, 2)
     shutil.rmtree(tmp_path / "shard-00002")
 
-    with pytest.raises(LayoutError, match="holds samples 0 to 3 in 2 shards; 5 samples were expected"):
-        RawActivations(tmp_path, n_samples=5)
+    with pytest.raises(LayoutError, match="is unfinished: shard-00002 is missing .1 of 3 shards are"):
+        RawActivations(tmp_path)
+
+
+def test_shards_that_hold_other_samples_than_were_to_come_are_refused(tmp_path: Path) -> None:
+    write_raw(tmp_path, DENSE, 2)
+    begin_raw_activations(tmp_path, n_samples=6, n_shards=3)
+
+    with pytest.raises(LayoutError, match="holds samples 0 to 4 in 3 shards; 6 samples were expected"):
+        RawActivations(tmp_path)
+
+
+def test_beginning_a_shorter_cut_removes_later_shards_and_nothing_else(tmp_path: Path) -> None:
+    write_raw(tmp_path, DENSE, 1)
+    for name in ("shard-backup", "shard-7"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "shard-notes.txt").touch()
+
+    begin_raw_activations(tmp_path, n_samples=2, n_shards=2)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "raw_activations.json",
+        "shard-00000",
+        "shard-00001",
+        "shard-7",
+        "shard-backup",
+        "shard-notes.txt",
+    ]
+    assert RawActivations(tmp_path).n_samples == 2
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"n_samples": 5}', '{"n_samples": "x", "n_shards": 1}'])
+def test_a_damaged_description_is_named(text: str, tmp_path: Path) -> None:
+    write_raw(tmp_path, DENSE, 2)
+    (tmp_path / "raw_activations.json").write_text(text)
+
+    with pytest.raises(CorruptStoreError, match=r"raw_activations\.json does not describe raw activations"):
+        RawActivations(tmp_path)
 
 
 def test_a_missing_file_of_a_shard_is_named(tmp_path: Path) -> None:
@@ -127,7 +178,7 @@ def test_shards_of_two_saes_are_not_mixed(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_holds_no_raw_activations(tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match="no shard-00000"):
+    with pytest.raises(LayoutError, match=r"holds no raw activations: there is no raw_activations\.json"):
         RawActivations(tmp_path)
 
 

@@ -17,7 +17,7 @@ from splat_assets.store.guide_batches import write_batches
 from splat_assets.store.guide_neuron_acts import NeuronActsReader, write_neuron_acts
 from splat_assets.store.guide_transposed import TransposedReader, write_transposed
 from splat_assets.store.merge import write_sparse_store
-from splat_assets.store.raw import RawActivations, write_shard
+from splat_assets.store.raw import RawActivations, begin_raw_activations, write_shard
 from splat_assets.store.sparse import SparseReader
 from splat_assets.store.sparse_layout import Chunking, accepting_pcodec
 from tests.contracts.reader import CASES, Dense, ReaderContract
@@ -34,6 +34,7 @@ def write_sparse(dense: Dense, path: Path, profile: str) -> SparseReader:
     raw = path.parent / f"raw-{profile}"
     samples = sample_table(len(dense))
     bounds = [0, len(dense) // 3, len(dense) // 3 + 1, len(dense)]
+    begin_raw_activations(raw, len(dense), 3)
     for i, (lo, hi) in enumerate(zip(bounds, bounds[1:], strict=False)):
         rows = next(DenseSource(dense[lo:hi]).rows(hi - lo))
         write_shard(raw / f"shard-{i:05d}", rows, samples.slice(lo, hi - lo), {}, dense.shape[1], {})
