@@ -15,6 +15,8 @@ from splat_assets.commands.inputs import (
 )
 from splat_assets.errors import InputError
 
+_TABLE = click.Path(path_type=Path, dir_okay=False)
+
 
 @click.command()
 @click.option("--data-dir", type=FOLDER, required=True, help="Activations in any layout: batches, raw shards, a store.")
@@ -52,7 +54,7 @@ def histograms(data_dir: Path, output_dir: Path, method: str, n_bins: int, compa
 @click.option(
     "--data-dir", type=FOLDER, required=True, help="A folder with sample metadata: batches, raw shards, a store."
 )
-@click.option("--output-path", type=FILE, required=True, help="idf.parquet; idf.json goes beside it.")
+@click.option("--output-path", type=_TABLE, required=True, help="idf.parquet; idf.json goes beside it.")
 @click.option("--vocab-path", type=FILE, help="vocab.json; the vocabulary recorded in the data if left out.")
 def idf(data_dir: Path, output_path: Path, vocab_path: Path | None) -> None:
     """Count in how many samples each token stands, and write ln(N + 1) - ln(n + 1) for each."""
@@ -61,11 +63,11 @@ def idf(data_dir: Path, output_path: Path, vocab_path: Path | None) -> None:
     from splat_assets.store.guide_precomputed import write_guide_idf
     from splat_assets.store.metadata import samples_and_vocabulary
 
+    _writable_table(output_path, ".parquet")
     samples, recorded = samples_and_vocabulary(data_dir)
     vocabulary = read_vocabulary(vocab_path) if vocab_path else recorded
     if vocabulary is None:
         raise InputError(f"{data_dir} does not say which vocabulary its tokens are of; give --vocab-path")
-    writable_folder(output_path.parent)
     with tempfile.TemporaryDirectory() as scratch:
         written = write_idf(samples, vocabulary, Path(scratch) / "idf.parquet")
         write_guide_idf(Path(scratch) / "idf.parquet", output_path)
@@ -77,7 +79,7 @@ def idf(data_dir: Path, output_path: Path, vocab_path: Path | None) -> None:
 @click.command()
 @checkpoint_options
 @click.option("--sae-checkpoint", type=FILE, required=True, help="sae_model_final.pth, or a folder with cfg.json.")
-@click.option("--output-path", type=FILE, required=True, help="The guide's wide table, .parquet.")
+@click.option("--output-path", type=_TABLE, required=True, help="The guide's wide table, .parquet or .csv.")
 @click.option("--top-k", default=30, show_default=True, help="Outputs per sign and feature.")
 def influences(
     model_checkpoint: Path,
@@ -93,6 +95,7 @@ def influences(
     from splat_assets.sae import load_sae
     from splat_assets.store.guide_precomputed import write_guide_influences
 
+    _writable_table(output_path, ".parquet", ".csv")
     opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
     sae = load_sae(sae_checkpoint)
     hook = hook_for(sae, None)
@@ -101,10 +104,18 @@ def influences(
         raise InputError(
             f"{sae_checkpoint} was trained at {hook.target}, which does not feed the output layer directly"
         )
-    writable_folder(output_path.parent)
     with tempfile.TemporaryDirectory() as scratch:
         canonical = Path(scratch) / "influences.parquet"
         weights = opened.model.output_weight.detach().numpy()
         written = write_influences(weights, sae.W_dec.numpy(), opened.vocabulary, canonical, progress_here())
         write_guide_influences(wide_influences(canonical, top_k), output_path)
     click.echo(f"{written.n_features:,} features x {written.n_tokens} tokens, top {top_k} of each sign: {output_path}")
+
+
+def _writable_table(path: Path, *suffixes: str) -> None:
+    """Raise InputError unless the table can be written there, in the format that its name says."""
+    if path.suffix not in suffixes:
+        raise InputError(
+            f"{path} must be named {' or '.join(f'*{suffix}' for suffix in suffixes)}: its name is its format"
+        )
+    writable_folder(path.parent)

@@ -60,7 +60,7 @@ def write_guide_idf(idf: Path, path: Path, n_batches: int | None = None) -> list
 
 
 def write_guide_influences(wide: pl.DataFrame, path: Path) -> Path:
-    """Write the wide table (feature_id, feature_label, `+1_tok`, `+1_val`, .., `-k_tok`, `-k_val`) to path."""
+    """Write the wide table (feature_id, feature_label, `+1_tok`, `+1_val`, .., `-k_tok`, `-k_val`) to path, .csv or Parquet."""
     top_k = (wide.width - 2) // 4
     expected = ["feature_id", "feature_label"]
     expected += [f"{sign}{rank}_{part}" for sign in "+-" for rank in range(1, top_k + 1) for part in ("tok", "val")]
@@ -69,7 +69,11 @@ def write_guide_influences(wide: pl.DataFrame, path: Path) -> Path:
             (f"{a} where {b} belongs" for a, b in zip(wide.columns, expected, strict=False) if a != b), "too few"
         )
         raise LayoutError(f"the table for {path} does not have the guide's columns: {strange}")
-    write_table(path, wide, {"top_k": top_k})
+    if path.suffix == ".csv":
+        with explaining_write_errors("the influences", path.parent), replacing_file(path) as aside:
+            aside.write_text(wide.write_csv(), encoding="utf-8")
+    else:
+        write_table(path, wide, {"top_k": top_k})
     return path
 
 

@@ -8,11 +8,12 @@ from splat_assets.store.errors import LayoutError, NotPublishedError
 from splat_assets.store.guide_batches import METADATA, VOCABULARY
 from splat_assets.store.published import open_store
 from splat_assets.store.raw import RawActivations, shard_name
+from splat_assets.store.tables import explaining_damage
 from splat_assets.store.vocabulary import Vocabulary
 
 
 def samples_and_vocabulary(folder: Path) -> tuple[pl.DataFrame, Vocabulary | None]:
-    """All samples (at least the column `tokens`, a list of ids) and the vocabulary that the folder records, if it does.
+    """All samples (`tokens`, a list of ids; `token_position` where it is known) and the vocabulary that the folder records.
 
     folder: raw activations, a batch tree, a run, a store or a version. Raises LayoutError when it is none of these.
     """
@@ -22,8 +23,7 @@ def samples_and_vocabulary(folder: Path) -> tuple[pl.DataFrame, Vocabulary | Non
         return RawActivations(folder).samples(), vocabulary
     tables = sorted((folder / METADATA).glob("*.parquet"))
     if tables:
-        columns = pl.scan_parquet(tables, glob=False).select(pl.col("ability_tokens").alias("tokens"))
-        return columns.collect(), vocabulary
+        return pl.concat([_tokens_of(table) for table in tables]), vocabulary
     try:
         store = open_store(folder)
     except NotPublishedError as error:
@@ -31,3 +31,13 @@ def samples_and_vocabulary(folder: Path) -> tuple[pl.DataFrame, Vocabulary | Non
             f"{folder} holds no samples: neither {shard_name(0)}, nor {METADATA}/batch_0000.parquet, nor a published store"
         ) from error
     return store.samples, store.vocabulary
+
+
+def _tokens_of(metadata: Path) -> pl.DataFrame:
+    """Token ids of a batch, and of which position of its build a sample is where the batch says so."""
+    with explaining_damage(metadata):
+        batch = pl.scan_parquet(metadata, glob=False)
+        wanted = (
+            ["ability_tokens", "token_position"] if "token_position" in batch.collect_schema() else ["ability_tokens"]
+        )
+        return batch.select(wanted).rename({"ability_tokens": "tokens"}).collect()

@@ -150,5 +150,7 @@ def test_influences_have_the_guides_columns_and_other_tables_are_refused(tmp_pat
         *("+1_tok", "+1_val", "+2_tok", "+2_val"),
         *("-1_tok", "-1_val", "-2_tok", "-2_val"),
     ]
+    as_text = write_guide_influences(wide, tmp_path / "influences.csv")
+    assert pl.read_csv(as_text, schema=wide.schema).equals(wide)
     with pytest.raises(LayoutError, match=r"\+2_tok where -1_tok belongs"):
         write_guide_influences(wide.drop("+2_val"), path)
