@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from splat_assets.assets.asset import Asset, Check, bring_up_to_date, current_receipt, picture_of, run_check
+from splat_assets.assets.asset import Asset, Check, bring_up_to_date, picture_of, run_check, status_of
 from splat_assets.errors import SplatError
 from splat_assets.partitions import RUNS
 from splat_assets.progress import LogProgress, watched_progress
@@ -36,7 +36,7 @@ def dagster_asset(asset: Asset) -> dg.AssetsDefinition:
     def make(context: dg.AssetExecutionContext, data: DataRootResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with _failing_in_words():
             run = data.run(context.partition_key)
-            was_current = current_receipt(asset, run) is not None
+            was_current = status_of(asset, run).is_up_to_date
             receipt = bring_up_to_date(asset, run, watched_progress() or LogProgress(context.log.info))
         return dg.MaterializeResult(
             metadata=metadata_of(receipt, run, was_current), data_version=dg.DataVersion(receipt.fingerprint)

@@ -1,7 +1,7 @@
 """What an asset of the pipeline is: a name, what it is made from, how, and the checks that guard it.
 
 Plain Python, so that the shell, the checks of `splat verify` and Dagster all run the same thing; `splat_assets.definitions`
-turns each asset into a Dagster one. An asset is up to date when its receipt says so (see `store/receipts.py`).
+turns each asset into a Dagster one. How an asset stands, its receipt and the outcomes of its checks say (`status_of`).
 """
 
 import json
@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,26 @@ class Asset:
     code_version: str = "1"
 
 
+class Status(StrEnum):
+    """How an asset stands: what has to be done before it can be relied on."""
+
+    MISSING = "not made"
+    STALE = "out of date"
+    """Made by other code, or from other inputs than there are now."""
+    DAMAGED = "damaged"
+    """An output is gone or is not what it was."""
+    FAILED = "failed"
+    """A check did not pass on it as it is now."""
+    UNCHECKED = "not checked"
+    """A check was not run on it as it is now."""
+    SETTLED = "settled"
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether there is nothing to make, checked or not."""
+        return self in (Status.FAILED, Status.UNCHECKED, Status.SETTLED)
+
+
 def recipe_hash(*parts: Any) -> str:
     """The fingerprint of slices of a recipe: dataclasses and plain values."""
     return sha256_of_json([asdict(part) if hasattr(part, "__dataclass_fields__") else part for part in parts])
@@ -95,25 +116,41 @@ def inputs_of(asset: Asset, run: Run) -> dict[str, str]:
     return inputs
 
 
-def current_receipt(asset: Asset, run: Run) -> Receipt | None:
-    """The asset's receipt when it is up to date: same code, same inputs, all outputs there. None otherwise."""
+def status_of(asset: Asset, run: Run) -> Status:
+    """How the asset stands, without reading its outputs; CorruptStoreError when a receipt cannot be read."""
     receipt = read_receipt(run.layout.receipts, asset.name)
-    if receipt is None or any(read_receipt(run.layout.receipts, dep) is None for dep in asset.deps):
-        return None
-    if not receipt.is_for(asset.code_version, inputs_of(asset, run)) or receipt.missing_outputs(run.layout.root):
-        return None
-    return receipt
+    if receipt is None:
+        return Status.MISSING
+    if not _is_from_what_is_there(asset, receipt, run):
+        return Status.STALE
+    if receipt.missing_outputs(run.layout.root):
+        return Status.DAMAGED
+    outcomes = recorded_outcomes(asset, run)
+    if not all(outcome.passed for outcome in outcomes.values()):
+        return Status.FAILED
+    return Status.SETTLED if all(check.name in outcomes for check in asset.checks) else Status.UNCHECKED
+
+
+def _is_from_what_is_there(asset: Asset, receipt: Receipt, run: Run) -> bool:
+    """Whether today's code would make the asset from the same inputs."""
+    if any(read_receipt(run.layout.receipts, dep) is None for dep in asset.deps):
+        return False
+    return receipt.is_for(asset.code_version, inputs_of(asset, run))
 
 
 def bring_up_to_date(asset: Asset, run: Run, progress: Progress) -> Receipt:
     """Make the asset unless it is up to date, and return its receipt; one process at a time is at work on a run."""
-    receipt = current_receipt(asset, run)
+    receipt = _current_receipt(asset, run)
     if receipt is not None:
         logger.info("%s is up to date", asset.name)
         return receipt
     with explaining_write_errors(asset.name, run.layout.root), locked(run.layout.root / ".lock"):
         # While this process waited, another may have made it.
-        return current_receipt(asset, run) or _made(asset, run, progress)
+        return _current_receipt(asset, run) or _made(asset, run, progress)
+
+
+def _current_receipt(asset: Asset, run: Run) -> Receipt | None:
+    return read_receipt(run.layout.receipts, asset.name) if status_of(asset, run).is_up_to_date else None
 
 
 def _made(asset: Asset, run: Run, progress: Progress) -> Receipt:
@@ -171,14 +208,6 @@ def recorded_outcomes(asset: Asset, run: Run) -> dict[str, Outcome]:
     if recorded["fingerprint"] != receipt.fingerprint:
         return {}
     return {name: Outcome(**outcome) for name, outcome in recorded["checks"].items()}
-
-
-def is_settled(asset: Asset, run: Run) -> bool:
-    """Whether the asset is up to date and every check of it has passed on it as it is now."""
-    if current_receipt(asset, run) is None:
-        return False
-    outcomes = recorded_outcomes(asset, run)
-    return all(check.name in outcomes and outcomes[check.name].passed for check in asset.checks)
 
 
 def _outcomes_file(asset: Asset, run: Run) -> Path:

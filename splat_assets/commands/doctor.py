@@ -96,7 +96,7 @@ def port(number: int) -> Finding:
 def runs(root: DataRoot) -> Iterator[Finding]:
     """Every run: whether it opens, its inputs are unchanged, its artifacts up to date and its store sound on the surface."""
     from splat_assets.assets import ASSETS
-    from splat_assets.assets.asset import current_receipt
+    from splat_assets.assets.asset import status_of
     from splat_assets.runs import open_run
     from splat_assets.store.published import open_store
 
@@ -107,7 +107,7 @@ def runs(root: DataRoot) -> Iterator[Finding]:
                 recorded = getattr(run.config.inputs, field.name)
                 if recorded is not None:
                     recorded.checked(field.name.replace("_", " "))
-            old = [asset.name for asset in ASSETS if current_receipt(asset, run) is None]
+            old = [asset.name for asset in ASSETS if not status_of(asset, run).is_up_to_date]
             store = open_store(run.layout.store)
         except SplatError as error:
             yield Finding(f"run {name}", "not sound", str(error))

@@ -5,7 +5,7 @@ import sys
 import click
 
 from splat_assets.assets import ASSETS, asset_named
-from splat_assets.assets.asset import Asset, is_settled
+from splat_assets.assets.asset import Asset, Status, status_of
 from splat_assets.commands.inputs import progress_here
 from splat_assets.commands.report import artifact_table, console, failed_checks
 from splat_assets.errors import SplatError
@@ -43,7 +43,7 @@ def make_settled(run: Run, selected: list[Asset]) -> bool:
     Raises UnfinishedRunError when an artifact cannot be made for a reason that a sentence explains; the traceback of any
     other failure is printed.
     """
-    if all(is_settled(asset, run) for asset in selected):
+    if all(status_of(asset, run) is Status.SETTLED for asset in selected):
         click.echo(f"run {run.name}: everything is up to date", err=True)
         return True
     from splat_assets.orchestrate import materialize_run

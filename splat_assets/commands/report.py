@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from splat_assets.assets import ASSETS
-from splat_assets.assets.asset import Asset, current_receipt, recorded_outcomes
+from splat_assets.assets.asset import Asset, recorded_outcomes, status_of
 from splat_assets.compute.fit import NOT_COMPUTED
 from splat_assets.runs import Run
 from splat_assets.store.receipts import read_receipt
@@ -72,9 +72,9 @@ def _artifact_row(asset: Asset, run: Run) -> tuple[str, ...]:
         return asset.name, "", "not made", "", "", ""
     outcomes = recorded_outcomes(asset, run)
     passed = sum(outcomes[check.name].passed for check in asset.checks if check.name in outcomes)
-    state = f"{passed}/{len(asset.checks)} passed"
-    if current_receipt(asset, run) is None:
-        state = f"out of date; {state}"
+    status, state = status_of(asset, run), f"{passed}/{len(asset.checks)} passed"
+    if not status.is_up_to_date:
+        state = f"{status}; {state}"
     shape = str(receipt.facts.get("shape", ""))
     where = receipt.outputs[0].path if receipt.outputs else ""
     return asset.name, where, shape, size(receipt.size_bytes), f"{receipt.seconds:.1f}", state

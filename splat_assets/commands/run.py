@@ -8,7 +8,7 @@ import click
 from rich.table import Table
 
 from splat_assets.assets import ASSETS
-from splat_assets.assets.asset import current_receipt
+from splat_assets.assets.asset import status_of
 from splat_assets.commands.inputs import hook_options, model_options, take_hook, try_inputs
 from splat_assets.commands.recipe_options import sae_options, take_recipe
 from splat_assets.commands.report import artifact_table, console, scorecard_table
@@ -93,7 +93,7 @@ def list_() -> None:
     table = Table("run", "SAE", "artifacts up to date", "store")
     for name in root.run_names():
         found = open_run(root, name)
-        n_current = sum(current_receipt(asset, found) is not None for asset in ASSETS)
+        n_current = sum(status_of(asset, found).is_up_to_date for asset in ASSETS)
         current = found.layout.store / "CURRENT"
         version = current.read_text(encoding="utf-8").strip() if current.is_file() else "not published"
         sae = "ready-made" if found.config.inputs.sae_checkpoint else found.config.sae.architecture

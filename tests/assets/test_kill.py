@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from splat_assets.assets import ASSETS
-from splat_assets.assets.asset import current_receipt
+from splat_assets.assets.asset import status_of
 from splat_assets.runs import Run, open_run
 from splat_assets.store import open_store
 from splat_assets.store.errors import NotPublishedError
@@ -65,7 +65,7 @@ def described(root: Path) -> Run:
 def n_up_to_date(run: Run) -> int:
     """How far a run has come."""
     run = open_run(run.root, run.name)
-    return sum(current_receipt(asset, run) is not None for asset in ASSETS)
+    return sum(status_of(asset, run).is_up_to_date for asset in ASSETS)
 
 
 class Reader(threading.Thread):

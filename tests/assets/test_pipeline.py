@@ -1,9 +1,11 @@
 from splat_assets.assets import ASSETS, asset_named
-from splat_assets.assets.asset import bring_up_to_date, current_receipt, is_settled, run_check
+from splat_assets.assets.asset import Status, bring_up_to_date, run_check, status_of
 from splat_assets.progress import SilentProgress
 from splat_assets.runs import open_run
 from splat_assets.store import open_store
 from splat_assets.store.layout import DataRoot
+from splat_assets.store.receipts import read_receipt
+from tests.assets.faults.planting import as_if_written, flip_a_byte
 
 
 def test_every_check_of_every_artifact_passes_on_a_finished_run(own_root: DataRoot) -> None:
@@ -12,7 +14,7 @@ def test_every_check_of_every_artifact_passes_on_a_finished_run(own_root: DataRo
     outcomes = {check.name: run_check(asset, check, run) for asset in ASSETS for check in asset.checks}
 
     assert {name: dict(outcome.facts) for name, outcome in outcomes.items() if not outcome.passed} == {}
-    assert all(is_settled(asset, run) for asset in ASSETS)
+    assert {status_of(asset, run) for asset in ASSETS} == {Status.SETTLED}
 
 
 def test_a_finished_run_is_not_made_again(own_root: DataRoot) -> None:
@@ -25,19 +27,39 @@ def test_a_finished_run_is_not_made_again(own_root: DataRoot) -> None:
     assert {path: path.stat().st_mtime_ns for path in run.layout.root.rglob("*") if path.is_file()} == before
 
 
-def test_a_lost_file_makes_only_its_artifact_stale(own_root: DataRoot) -> None:
+def test_an_artifact_stands_as_its_receipt_and_its_checks_say(own_root: DataRoot) -> None:
+    run, idf = open_run(own_root, "small"), asset_named("idf")
+    table, receipt = run.layout.staged / "idf.parquet", run.layout.receipts / "idf.json"
+    content = table.read_bytes()
+
+    assert status_of(idf, run) is Status.UNCHECKED
+    for check in idf.checks:
+        run_check(idf, check, run)
+    assert status_of(idf, run) is Status.SETTLED
+    flip_a_byte(table)
+    run_check(idf, idf.checks[0], run)
+    assert status_of(idf, run) is Status.FAILED
+    table.write_bytes(content[:-1])
+    assert status_of(idf, run) is Status.DAMAGED
+    as_if_written(run, "idf", code_version="0")
+    assert status_of(idf, run) is Status.STALE
+    receipt.unlink()
+    assert status_of(idf, run) is Status.MISSING
+
+
+def test_a_lost_file_damages_only_its_artifact(own_root: DataRoot) -> None:
     run = open_run(own_root, "small")
     (run.layout.staged / "idf.parquet").unlink()
 
-    stale = [asset.name for asset in ASSETS if current_receipt(asset, run) is None]
+    damaged = [asset.name for asset in ASSETS if status_of(asset, run) is Status.DAMAGED]
 
-    assert stale == ["idf"]
+    assert damaged == ["idf"]
 
 
 def test_what_is_made_again_from_the_same_inputs_has_the_same_fingerprint(own_root: DataRoot) -> None:
     run = open_run(own_root, "small")
     histograms = asset_named("histograms")
-    before = current_receipt(histograms, run)
+    before = read_receipt(run.layout.receipts, "histograms")
     (run.layout.staged / "histograms.parquet").unlink()
 
     again = bring_up_to_date(histograms, run, SilentProgress())

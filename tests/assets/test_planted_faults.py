@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from splat_assets.assets import ASSETS, asset_named
-from splat_assets.assets.asset import is_settled, run_check
+from splat_assets.assets.asset import Status, run_check, status_of
 from splat_assets.runs import Run, open_run
 from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.layout import DataRoot
@@ -104,7 +104,7 @@ def test_a_lost_file_of_any_output_is_found(asset: str, own_run: Run) -> None:
         path.unlink()
 
         assert is_red(own_run, asset, f"{asset}_is_intact"), path
-        assert not is_settled(asset_named(asset), own_run)
+        assert status_of(asset_named(asset), own_run) is Status.DAMAGED
         path.write_bytes(before)
 
 

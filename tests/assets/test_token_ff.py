@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from splat_assets.assets import ASSETS
-from splat_assets.assets.asset import is_settled, run_check
+from splat_assets.assets.asset import Status, run_check, status_of
 from splat_assets.assets.opened import builds_of
 from splat_assets.runs import HookRecipe, Limits, Run
 from splat_assets.store import open_store
@@ -34,7 +34,7 @@ def test_every_check_passes(run: Run) -> None:
     outcomes = {check.name: run_check(asset, check, run) for asset in ASSETS for check in asset.checks}
 
     assert {name: dict(outcome.facts) for name, outcome in outcomes.items() if not outcome.passed} == {}
-    assert all(is_settled(asset, run) for asset in ASSETS)
+    assert {status_of(asset, run) for asset in ASSETS} == {Status.SETTLED}
 
 
 def test_there_is_a_sample_for_every_token(run: Run) -> None:
