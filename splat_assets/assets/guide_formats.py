@@ -22,7 +22,9 @@ def _make_batches(run: Run, progress: Progress) -> Made:
     raw, target = raw_of(run), run.layout.efficient
     embeddings = {name: raw.embeddings(name) for name in raw.embedding_names}
     batch_rows = run.config.store.batch_rows
-    written = write_batches(sparse_of(run), raw.samples(), embeddings, vocabulary_of(run), target, batch_rows, progress)
+    written = write_batches(
+        sparse_of(run), raw.samples(), embeddings, vocabulary_of(run), target, batch_rows, progress, raw.fingerprint
+    )
     outputs = [target / name for name in (ACTIVATIONS, METADATA, EMBEDDINGS, VOCABULARY, SEAL)]
     return Made(outputs, {**_shape(raw.n_samples, raw.n_features), "n_batches": written.n_batches})
 
@@ -78,6 +80,7 @@ BATCH_ZARR = Asset(
     group="guide_formats",
     kinds=("zarr", "parquet"),
     deps=("raw_activations", "sparse_activations"),
+    code_version="2",
     own_inputs=lambda run: {"batch_rows": str(run.config.store.batch_rows)},
     make=_make_batches,
     checks=(

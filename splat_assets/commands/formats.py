@@ -17,7 +17,7 @@ def convert(input_dir: Path, output_dir: Path, batch_size: int) -> None:
     Memory stays within a few blocks whatever the batch size. Called again, the tree is replaced, never appended to.
     """
     from splat_assets.compute.encode import VOCABULARY_FILE
-    from splat_assets.store.guide_batches import write_batches
+    from splat_assets.store.guide_batches import recorded_source, write_batches
     from splat_assets.store.raw import RawActivations
     from splat_assets.store.vocabulary import Vocabulary
 
@@ -25,10 +25,15 @@ def convert(input_dir: Path, output_dir: Path, batch_size: int) -> None:
     vocabulary = Vocabulary.load(input_dir / VOCABULARY_FILE)
     embeddings = {name: raw.embeddings(name) for name in raw.embedding_names}
     target = writable_folder(output_dir)
-    written = write_batches(raw, raw.samples(), embeddings, vocabulary, target, batch_size, progress_here())
+    before = recorded_source(target)
+    written = write_batches(
+        raw, raw.samples(), embeddings, vocabulary, target, batch_size, progress_here(), raw.fingerprint
+    )
     click.echo(
         f"{written.n_samples:,} samples x {written.n_features:,} features in {written.n_batches} batches: {target}"
     )
+    if before != raw.fingerprint and (target / "precomputed").is_dir():
+        click.echo(f"{target}/precomputed is of other activations: make idf, histograms and influences again", err=True)
 
 
 @click.command()

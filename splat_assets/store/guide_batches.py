@@ -5,6 +5,7 @@ and `conversion_metadata.json`, which is written last: a tree without it is unfi
 rows. Reading the tree is in `guide_batch_reader`, what its metadata says in `guide_batch_metadata`.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -78,11 +79,13 @@ def write_batches(
     target: Path,
     batch_rows: int = 500_000,
     progress: Progress | None = None,
+    source_fingerprint: str | None = None,
 ) -> BatchesWritten:
     """Write the whole tree under target, replacing the activations, metadata and embeddings that are there.
 
     samples: one row per sample in `global_index` order, with the columns of raw activations. Other folders under target
-    (`precomputed`) stay. The tree is whole before and after, and unsealed only while the folders change places.
+    (`precomputed`) stay. source_fingerprint: of what the rows come from; the seal records it. The tree is whole before and
+    after, and unsealed only while the folders change places.
     Raises LayoutError when samples or embeddings do not match the source, InputError when a folder to replace holds
     anything but batches.
     """
@@ -110,9 +113,18 @@ def write_batches(
         stats = [_stats(batch, source.n_features, activations, metadata) for batch in batches]
         vocabulary.save(target / VOCABULARY)
         (target / SEAL).unlink(missing_ok=True)
-    write_json(target / SEAL, _seal(source, batch_rows, stats))
+    write_json(target / SEAL, _seal(source, batch_rows, stats, source_fingerprint))
     sizes = [_size(target / folder) for folder in (ACTIVATIONS, METADATA, EMBEDDINGS)]
     return BatchesWritten(len(batches), source.n_samples, source.n_features, sum(sizes))
+
+
+def recorded_source(target: Path) -> str | None:
+    """The fingerprint of what the tree at target was made from; None where there is no tree, or it does not say."""
+    try:
+        recorded: str | None = json.loads((target / SEAL).read_text(encoding="utf-8")).get("source_fingerprint")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return recorded
 
 
 def _write_activations(source: RowReader, batches: list[_Batch], folder: Path, progress: Progress) -> None:
@@ -219,11 +231,14 @@ def _stats(batch: _Batch, n_features: int, activations: Path, metadata: Path) ->
     }
 
 
-def _seal(source: RowReader, batch_rows: int, stats: list[dict[str, float]]) -> dict[str, Any]:
+def _seal(
+    source: RowReader, batch_rows: int, stats: list[dict[str, float]], source_fingerprint: str | None
+) -> dict[str, Any]:
     dense = sum(batch["input_size_mb"] for batch in stats)
     written = sum(batch["zarr_activations_size_mb"] + batch["parquet_size_mb"] for batch in stats)
     return {
         "format_version": _FORMAT_VERSION,
+        "source_fingerprint": source_fingerprint,
         "n_batches": len(stats),
         "total_samples": source.n_samples,
         "n_features": source.n_features,
