@@ -30,6 +30,14 @@ class Progressed:
     since: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a training ended in: the fingerprint of its SAE, and its figures."""
+
+    sae: str
+    summary: dict[str, Any]
+
+
 class Checkpoints:
     """The training state below a save_dir, sealed with the fingerprint of recipe, data and provenance."""
 
@@ -66,23 +74,25 @@ class Checkpoints:
         state = TrainingState.of_tensors({n: t.clone() for n, t in tensors.items()}, facts["step"])
         return Progressed(state, facts["metrics"], facts["since"])
 
-    def finish(self, summary: dict[str, Any]) -> None:
+    def finish(self, sae_fingerprint: str, summary: dict[str, Any]) -> None:
         """Record that training is over, then drop the checkpoint, which is three times the size of the SAE."""
-        write_json(self._folder / _FINISHED, {"fingerprint": self._fingerprint, "summary": summary})
+        write_json(
+            self._folder / _FINISHED, {"fingerprint": self._fingerprint, "sae": sae_fingerprint, "summary": summary}
+        )
         (self._folder / _CHECKPOINT).unlink(missing_ok=True)
 
-    def finished(self) -> dict[str, Any] | None:
-        """The summary of a training that is over, or None; raises as `restore`."""
+    def finished(self) -> Finished | None:
+        """What a training that is over ended in, or None; raises as `restore`."""
         path = self._folder / _FINISHED
         if not path.is_file():
             return None
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
-            found, summary = held["fingerprint"], held["summary"]
+            found, finished = held["fingerprint"], Finished(held["sae"], dict(held["summary"]))
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptStoreError(f"{path} is not a record of a finished training: {error}") from error
         self._refuse_other(found, path)
-        return dict(summary)
+        return finished
 
     def discard(self) -> None:
         """Forget everything: the next training starts at step 0."""

@@ -18,6 +18,7 @@ from safetensors.torch import save as safetensors_bytes
 from splat_assets.errors import InputError
 from splat_assets.model.tensors import read_tensors
 from splat_assets.sae.autoencoder import Sae
+from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file, write_json
 
 Tensors = dict[str, torch.Tensor]
@@ -52,7 +53,9 @@ def load_sae(path: Path | str) -> Sae:
 
 
 def save_sae(sae: Sae, folder: Path) -> None:
-    """Write cfg.json, sae_weights.safetensors and sae_model_final.pth into folder, each atomically, the config last.
+    """Write cfg.json, sae_weights.safetensors and sae_model_final.pth into folder, each atomically.
+
+    Over another SAE, a kill leaves the one before, or weights that its cfg.json disowns, or the new one: never two that load.
 
     An SAE with a ceiling is written with architecture `clamped_relu`, which SAELens refuses: it cannot express one, and
     must not load it as if it were a plain ReLU.
@@ -66,11 +69,12 @@ def save_sae(sae: Sae, folder: Path) -> None:
     }
     if sae.architecture == "jumprelu":
         tensors["threshold"] = sae.threshold
+    (folder / GUIDE_NAME).unlink(missing_ok=True)
     with replacing_file(folder / WEIGHTS_NAME) as aside:
         aside.write_bytes(safetensors_bytes({name: value.cpu() for name, value in tensors.items()}))
+    write_json(folder / CONFIG_NAME, _config(sae))
     with replacing_file(folder / GUIDE_NAME) as aside:
         aside.write_bytes(_guide_bytes(sae))
-    write_json(folder / CONFIG_NAME, _config(sae))
 
 
 def _config(sae: Sae) -> dict[str, Any]:
@@ -131,17 +135,29 @@ def _load_saelens(folder: Path, weights: Path | None = None) -> Sae:
     tensors = _checked(read_tensors(weights), shapes, weights)
     tensors["encoder"] = tensors.pop("W_enc").t().contiguous()
     tensors.setdefault("threshold", torch.zeros(d_sae))
-    return _configured(config, _unit_norm(tensors, config.get("clamp_max"), weights))
+    if "sae_fingerprint" not in (config.get("metadata") or {}):
+        tensors = _unit_norm(tensors, config.get("clamp_max"), weights)
+    return _configured(config, tensors, weights)
 
 
-def _configured(config: dict[str, Any], tensors: Tensors) -> Sae:
-    return Sae(
+def _configured(config: dict[str, Any], tensors: Tensors, path: Path) -> Sae:
+    """The SAE of a configuration and tensors; FingerprintMismatchError when it records another than they make."""
+    sae = Sae(
         **tensors,
         architecture=_FROM_SAELENS[config["architecture"]],
         clamp_max=config.get("clamp_max"),
         apply_b_dec_to_input=bool(config.get("apply_b_dec_to_input", True)),
         metadata=dict(config.get("metadata") or {}),
     )
+    recorded = sae.metadata.get("sae_fingerprint", sae.fingerprint)
+    if recorded != sae.fingerprint:
+        raise FingerprintMismatchError(
+            f"{path} holds other weights than its configuration was written for",
+            recorded,
+            sae.fingerprint,
+            "copy all files of the SAE again, or make it again",
+        )
+    return sae
 
 
 def _read_config(written: bytes, path: Path) -> dict[str, Any]:
@@ -167,12 +183,11 @@ def _read_config(written: bytes, path: Path) -> dict[str, Any]:
 def _unit_norm(tensors: Tensors, clamp_max: float | None, path: Path) -> Tensors:
     """The same function with unit-norm decoder rows: what a row loses in length, the encoder and threshold gain."""
     norms = tensors["W_dec"].norm(dim=1)
+    norms = norms.where(norms > 0, torch.ones(()))  # a row of zeros adds nothing, whatever its feature is
     if (norms - 1).abs().max() < 1e-5:
         return tensors
     if clamp_max is not None:
         raise InputError(f"{path}: decoder rows are not unit norm, and with a ceiling the norms cannot be folded")
-    if (norms == 0).any():
-        raise InputError(f"{path}: {int((norms == 0).sum()):,} decoder rows are all zero; they cannot be normalised")
     logger.info("%s: decoder rows have norms %.3g to %.3g; folded to 1", path, float(norms.min()), float(norms.max()))
     return {
         "encoder": tensors["encoder"] * norms[:, None],
@@ -209,7 +224,7 @@ def _load_guide(path: Path) -> Sae:
     }
     if ours:
         config = _read_config(tensors[_CONFIG_TENSOR].numpy().tobytes(), path)
-        return _configured(config, named | {"threshold": used["threshold"]})
+        return _configured(config, named | {"threshold": used["threshold"]}, path)
     logger.info("%s is an upstream checkpoint: h is clamped to [0, %g], columns are normalised", path, UPSTREAM_CLAMP)
     return Sae(
         encoder=named["encoder"],

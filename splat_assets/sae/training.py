@@ -19,7 +19,7 @@ from splat_assets.errors import InputError
 from splat_assets.progress import Progress, SilentProgress, Task
 from splat_assets.sae.autoencoder import Sae
 from splat_assets.sae.calibration import calibrated_threshold, with_threshold
-from splat_assets.sae.checkpoints import Checkpoints, Progressed
+from splat_assets.sae.checkpoints import Checkpoints, Finished, Progressed
 from splat_assets.sae.dense_step import DenseStep
 from splat_assets.sae.evaluate import reconstruction_metrics
 from splat_assets.sae.formats import load_sae, save_sae
@@ -31,6 +31,7 @@ from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.sae.schedule import Batches, Schedule
 from splat_assets.sae.state import TrainingState, initial_state
 from splat_assets.sae.step import AutogradStep, Step, StepSettings, batch_topk_loss, relu_l1_loss
+from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file, sha256_of_json
 
 METRICS_NAME = "metrics.parquet"
@@ -77,9 +78,9 @@ def train_sae(
     checkpoints = Checkpoints(save_dir, _fingerprint(recipe, statistics, held_out_rows, provenance))
     if not resume:
         checkpoints.discard()
-    summary = checkpoints.finished()
-    if summary is not None:
-        return TrainedSae(load_sae(save_dir), save_dir / METRICS_NAME, summary)
+    finished = checkpoints.finished()
+    if finished is not None:
+        return TrainedSae(_sae_of(finished, save_dir), save_dir / METRICS_NAME, finished.summary)
     training = _Training(activations, train_rows, held_out_rows, recipe, statistics, device, step)
     progressed = checkpoints.restore() or Progressed(training.initial_state())
     progressed.state = progressed.state.to(device)
@@ -89,8 +90,20 @@ def train_sae(
     save_sae(sae, save_dir)
     with replacing_file(save_dir / METRICS_NAME) as aside:
         pl.DataFrame(progressed.metrics, schema=METRICS_SCHEMA).write_parquet(aside)
-    checkpoints.finish(summary)
+    checkpoints.finish(sae.fingerprint, summary)
     return TrainedSae(sae, save_dir / METRICS_NAME, summary)
+
+
+def _sae_of(finished: Finished, save_dir: Path) -> Sae:
+    sae = load_sae(save_dir)
+    if sae.fingerprint != finished.sae:
+        raise FingerprintMismatchError(
+            f"{save_dir} holds another SAE than the training that finished there made",
+            finished.sae,
+            sae.fingerprint,
+            "put its files back, or start over without resuming",
+        )
+    return sae
 
 
 def _fingerprint(

@@ -1,6 +1,9 @@
 import io
 import json
 import pickle
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from splat_assets.errors import InputError
+from splat_assets.errors import InputError, SplatError
 from splat_assets.sae import Sae, load_sae, save_sae
+from splat_assets.store.errors import FingerprintMismatchError
 from tests.sae.test_autoencoder import an_sae, rows_of, vars_of
 
 
@@ -125,12 +129,107 @@ def test_prefixes_and_wrappers_are_looked_through(tmp_path: Path, wrap: str | No
     assert load_sae(tmp_path / "sae.pth").d_sae == 10
 
 
+def change_config(folder: Path, **change: object) -> None:
+    config = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps(config | change))
+
+
+def with_bias(value: float) -> Sae:
+    return Sae(**{**vars_of(an_sae()), "b_enc": torch.full((150,), value)})
+
+
+def test_weights_of_another_sae_are_refused_with_both_fingerprints(tmp_path: Path) -> None:
+    one, two = with_bias(0.1), with_bias(0.2)
+    save_sae(one, tmp_path / "one")
+    save_sae(two, tmp_path / "two")
+    shutil.copyfile(tmp_path / "two" / "sae_weights.safetensors", tmp_path / "one" / "sae_weights.safetensors")
+    tensors = torch.load(tmp_path / "two" / "sae_model_final.pth", weights_only=True)
+    torch.save(tensors | {"encoder.bias": one.b_enc}, tmp_path / "changed.pth")
+
+    for path, expected, found in (
+        ("one", one, two),
+        ("one/sae_weights.safetensors", one, two),
+        ("changed.pth", two, one),
+    ):
+        with pytest.raises(FingerprintMismatchError, match="other weights than its configuration") as caught:
+            load_sae(tmp_path / path)
+        assert (caught.value.expected, caught.value.found) == (expected.fingerprint, found.fingerprint)
+
+
+KILLED_WHILE_SAVING = """
+import os, sys
+from pathlib import Path
+from splat_assets.sae import save_sae
+from tests.sae.test_formats import with_bias
+left = int(sys.argv[2])
+def count(event, _):
+    global left
+    left -= event in ("os.rename", "os.remove")
+    if left < 0:
+        os._exit(9)
+with_bias(0.2).fingerprint
+sys.addaudithook(count)
+save_sae(with_bias(0.2), Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_while_an_sae_is_saved_over_another_never_mixes_them(tmp_path: Path) -> None:
+    one, two = with_bias(0.1).fingerprint, with_bias(0.2).fingerprint
+    outcomes = []
+    for n_done in range(20):
+        folder = tmp_path / str(n_done)
+        save_sae(with_bias(0.1), folder)
+        killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, str(folder), str(n_done)], check=False)
+        found = []
+        for path in (folder, folder / "sae_model_final.pth"):
+            try:
+                found.append({one: 1, two: 2}[load_sae(path).fingerprint])
+            except SplatError:
+                found.append(0)
+        outcomes.append(found)
+        if killed.returncode == 0:
+            break
+
+    assert outcomes[0] in ([1, 1], [1, 0])
+    assert outcomes[-1] == [2, 2]
+    assert [1, 2] not in outcomes and [2, 1] not in outcomes, outcomes
+
+
+def test_upstream_columns_that_are_zero_or_tiny_survive_being_saved(tmp_path: Path) -> None:
+    tensors = upstream_tensors()
+    tensors["decoder.weight"][:, 3] = 0
+    tensors["decoder.weight"][:, 4] *= 1e-14
+    torch.save(tensors, tmp_path / "upstream.pth")
+    loaded = load_sae(tmp_path / "upstream.pth")
+
+    save_sae(loaded, tmp_path)
+
+    assert (
+        load_sae(tmp_path).fingerprint == load_sae(tmp_path / "sae_model_final.pth").fingerprint == loaded.fingerprint
+    )
+
+
+def test_a_decoder_row_of_zeros_is_left_as_it_is_when_norms_are_folded(tmp_path: Path) -> None:
+    save_sae(an_sae(), tmp_path)
+    change_config(tmp_path, metadata={})
+    tensors = load_file(tmp_path / "sae_weights.safetensors")
+    tensors["W_dec"][7] = 0
+    save_file(tensors, tmp_path / "sae_weights.safetensors")
+
+    sae = load_sae(tmp_path)
+
+    assert sae.W_dec[7].norm() == 0
+    torch.testing.assert_close(sae.encode(rows_of(20)), an_sae().encode(rows_of(20)), atol=1e-6, rtol=1e-6)
+
+
 def test_a_decoder_that_is_not_unit_norm_is_folded(tmp_path: Path) -> None:
     save_sae(an_sae(), tmp_path)
     tensors = load_file(tmp_path / "sae_weights.safetensors")
     scaled = tensors | {"W_dec": tensors["W_dec"] * 3, "W_enc": tensors["W_enc"] / 3, "b_enc": tensors["b_enc"] / 3,
                         "threshold": tensors["threshold"] / 3}  # fmt: skip
     save_file({name: value.contiguous() for name, value in scaled.items()}, tmp_path / "sae_weights.safetensors")
+    change_config(tmp_path, metadata={})
 
     sae = load_sae(tmp_path)
 

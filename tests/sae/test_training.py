@@ -183,6 +183,21 @@ def test_a_finished_training_is_returned_and_not_repeated(tmp_path: Path) -> Non
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+def test_a_finished_training_whose_sae_was_replaced_is_not_returned(tmp_path: Path) -> None:
+    ours = train(tmp_path / "ours").sae
+    other = train(tmp_path / "other", SaeRecipe(**{**RECIPE.as_json(), "seed": 1})).sae
+    for name in ("cfg.json", "sae_weights.safetensors"):
+        (tmp_path / "ours" / name).write_bytes((tmp_path / "other" / name).read_bytes())
+
+    with pytest.raises(
+        FingerprintMismatchError, match="holds another SAE than the training that finished there"
+    ) as caught:
+        train(tmp_path / "ours")
+
+    assert (caught.value.expected, caught.value.found) == (ours.fingerprint, other.fingerprint)
+    assert train(tmp_path / "ours", resume=False).sae.fingerprint == ours.fingerprint
+
+
 @pytest.mark.parametrize("finished", [True, False])
 @pytest.mark.parametrize(
     "other",
