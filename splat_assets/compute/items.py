@@ -2,6 +2,10 @@
 
 An item is one token set in one context. A sample is one row of the store: the item itself for a pooled hook, or one of its
 token positions for `token_ff`. No model and no files here.
+
+Equal sets of a weapon are in one split, so that nothing that trains also judges. A masked variant that equals a build is in that
+build's split; one that only other variants equal is in the first of train, validation and test that one of their builds is in;
+and what equals a `<NULL>` row trains, as that does.
 """
 
 from dataclasses import dataclass
@@ -11,15 +15,17 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from splat_assets.data.builds import Builds
+from splat_assets.data.builds import SPLITS, Builds
+from splat_assets.data.splits import group_hashes
 from splat_assets.domain.tokens import NULL
 from splat_assets.errors import InputError
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 BUILD, NULL_ROW, MASKED = 0, 1, 2
 KIND_NAMES = ("build", "null", "masked")
-SPLIT_NAMES = ("train", "validation", "test", "none")
+SPLIT_NAMES = (*SPLITS, "none")
 _MASKING_BLOCK = 65_536
+_PLACE_OF_KIND = np.array([1, 0, 2], dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,9 @@ def make_items(builds: Builds, vocabulary: Vocabulary, contexts: Contexts, maske
     parts += [_masked(builds, vocabulary.null_id, seed, variant) for variant in range(masked_variants)]
     kinds = [BUILD, NULL_ROW] + [MASKED] * masked_variants
     kind = np.concatenate([np.full(part.n_builds, k, dtype=np.uint8) for part, k in zip(parts, kinds, strict=True)])
-    return Items(_concatenated(parts), kind)
+    joined = _concatenated(parts)
+    sets = np.concatenate([group_hashes(part, seed=0) for part in parts])
+    return Items(joined.with_split(_one_split_per_set(sets, kind, joined.split)), kind)
 
 
 def sample_table(items: Items, contexts: Contexts, first_item: int, last_item: int, per_token: bool) -> pl.DataFrame:
@@ -117,6 +125,18 @@ def _null_rows(n_contexts: int, null_id: int) -> Builds:
         split=np.zeros(n_contexts, dtype=np.uint8),
         source_row=np.full(n_contexts, -1, dtype=np.int64),
     )
+
+
+def _one_split_per_set(
+    sets: npt.NDArray[np.uint64], kind: npt.NDArray[np.uint8], split: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """The split of each item: that of the foremost item with the same set, by kind (`<NULL>`, build, masked), then by split."""
+    distinct, set_of = np.unique(sets, return_inverse=True)
+    place = _PLACE_OF_KIND[kind] * len(SPLITS) + split
+    foremost = np.full(distinct.size, place.max(), dtype=np.uint8)
+    np.minimum.at(foremost, set_of, place)
+    found: npt.NDArray[np.uint8] = foremost[set_of] % len(SPLITS)
+    return found
 
 
 def _masked(builds: Builds, null_id: int, seed: int, variant: int) -> Builds:

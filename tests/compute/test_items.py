@@ -1,3 +1,5 @@
+from collections import defaultdict
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 
 from splat_assets.compute.items import BUILD, MASKED, NULL_ROW, SAMPLE_COLUMNS, Items, make_items, sample_table
 from splat_assets.data.builds import Builds
+from splat_assets.data.splits import split_builds
 from splat_assets.errors import InputError
 from splat_assets.store.samples import SAMPLE_SCHEMA, checked_samples
 from splat_assets.store.vocabulary import Vocabulary
@@ -44,11 +47,52 @@ def test_masked_variants_are_parts_of_their_builds() -> None:
         whole, masked = set(sets(items)[build]), sets(items)[i]
         assert items.kind[i] == MASKED
         assert items.builds.source_row[i] == build
-        assert items.split_names()[i] == THREE.split[build]
         if len(whole) == 1:
             assert masked == [NULL]
+            assert items.split_names()[i] == 0, "equal to the <NULL> of the weapon, which trains"
         else:
             assert 1 <= len(masked) < len(whole) and set(masked) < whole
+            assert items.split_names()[i] == THREE.split[build]
+
+
+def splits_of_sets(items: Items) -> dict[tuple[int, frozenset[int]], set[int]]:
+    """In which splits each (weapon, token set) is; `<NULL>` rows, which train, count as train."""
+    found: dict[tuple[int, frozenset[int]], set[int]] = defaultdict(set)
+    for weapon, tokens, split in zip(items.builds.weapons.tolist(), sets(items), items.split_names() % 3, strict=True):
+        found[weapon, frozenset(tokens)].add(int(split))
+    return found
+
+
+@given(
+    st.lists(st.tuples(st.sets(st.integers(0, 5), min_size=1), st.integers(0, 1)), min_size=1, max_size=40),
+    st.integers(0, 3),
+    st.integers(0, 9),
+)
+def test_equal_sets_of_a_weapon_are_in_one_split_masked_or_not(
+    builds: list[tuple[set[int], int]], masked_variants: int, seed: int
+) -> None:
+    whole = split_builds(builds_of(*[(sorted(tokens), weapon) for tokens, weapon in builds]), seed, 0.3, 0.3)
+
+    items = items_of(whole, masked_variants, seed)
+
+    assert all(len(splits) == 1 for splits in splits_of_sets(items).values())
+    assert items.n_items == len(builds) * (1 + masked_variants) + 2
+    assert items.builds.split[: len(builds)].tolist() == whole.split.tolist()
+
+
+def test_a_variant_that_is_no_build_trains_if_a_training_build_has_it_too() -> None:
+    builds = builds_of(([0, 1], 0), ([0, 2], 0), ([0, 2], 1)).with_split(np.array([2, 0, 2], dtype=np.uint8))
+
+    found = splits_of_sets(items_of(builds, masked_variants=20))
+
+    assert found[0, frozenset([0])] == {0}
+    assert found[0, frozenset([1])] == found[1, frozenset([0])] == {2}
+
+
+def test_an_empty_build_trains_as_the_null_of_its_weapon_does() -> None:
+    builds = builds_of(([NULL], 0), ([0], 0)).with_split(np.array([2, 2], dtype=np.uint8))
+
+    assert items_of(builds).split_names().tolist() == [0, 2, 3, 3]
 
 
 def test_masking_is_drawn_from_its_seed_alone() -> None:
