@@ -8,6 +8,8 @@ never used.
 import io
 import json
 import logging
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,7 +134,14 @@ def _load_saelens(folder: Path, weights: Path | None = None) -> Sae:
     }
     if config["architecture"] == "jumprelu":
         shapes["threshold"] = (d_sae,)
-    tensors = _checked(read_tensors(weights), shapes, weights)
+    found = read_tensors(weights)
+    unexpected = sorted(found.keys() - shapes.keys())
+    if unexpected:
+        raise InputError(
+            f"{weights} holds {', '.join(unexpected)}, which a {config['architecture']} SAE does not have; "
+            "it would compute something else without"
+        )
+    tensors = _checked(found, shapes, weights)
     tensors["encoder"] = tensors.pop("W_enc").t().contiguous()
     tensors.setdefault("threshold", torch.zeros(d_sae))
     if "sae_fingerprint" not in (config.get("metadata") or {}):
@@ -168,16 +177,44 @@ def _read_config(written: bytes, path: Path) -> dict[str, Any]:
     missing = [key for key in ("architecture", "d_in", "d_sae") if not isinstance(config, dict) or key not in config]
     if missing:
         raise InputError(f"{path} is not an SAE configuration: it has no {', '.join(missing)}")
-    if config["architecture"] not in _FROM_SAELENS:
-        raise InputError(
-            f"{path}: architecture {config['architecture']!r} is not supported; it can be {', '.join(_FROM_SAELENS)}"
-        )
-    for key in ("normalize_activations", "reshape_activations"):
-        if config.get(key, "none") not in ("none", None):
-            raise InputError(f"{path}: {key} is {config[key]!r}; fold it into the weights first, so that it is 'none'")
-    if not all(isinstance(config[key], int) and config[key] > 0 for key in ("d_in", "d_sae")):
-        raise InputError(f"{path}: d_in and d_sae must be whole numbers above 0")
+    for broken, problem in _config_problems(config):
+        if broken:
+            raise InputError(f"{path}: {problem}")
     return config
+
+
+def _config_problems(config: dict[str, Any]) -> Iterator[tuple[bool, str]]:
+    """Whether each rule is broken, with the words for it. What an older SAELens leaves out or writes as false changes nothing."""
+    architecture, clamp_max = config["architecture"], config.get("clamp_max")
+    supported = ", ".join(_FROM_SAELENS)
+    yield (
+        not isinstance(architecture, str) or architecture not in _FROM_SAELENS,
+        f"architecture {architecture!r} is not supported; it can be {supported}",
+    )
+    for key in ("activation_fn", "activation_fn_str"):
+        yield config.get(key) not in ("relu", None), f"{key} is {config.get(key)!r}; only relu is supported"
+    for key in ("normalize_activations", "reshape_activations", "finetuning_scaling_factor"):
+        yield (
+            config.get(key) not in ("none", None, False),
+            f"{key} is {config.get(key)!r}; fold it into the weights first, so that it is 'none'",
+        )
+    sizes = config["d_in"], config["d_sae"]
+    yield any(type(n) is not int or n < 1 for n in sizes), "d_in and d_sae must be whole numbers above 0"
+    yield (
+        (clamp_max is not None and not _is_above_0(clamp_max)),
+        f"clamp_max must be a number above 0, not {clamp_max!r}",
+    )
+    subtracted = config.get("apply_b_dec_to_input", True)
+    yield not isinstance(subtracted, bool), f"apply_b_dec_to_input must be true or false, not {subtracted!r}"
+    metadata = config.get("metadata")
+    yield (
+        metadata is not None and not isinstance(metadata, dict),
+        f"metadata must be a table of names and values, not {type(metadata).__name__}",
+    )
+
+
+def _is_above_0(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _unit_norm(tensors: Tensors, clamp_max: float | None, path: Path) -> Tensors:
@@ -206,6 +243,8 @@ def _load_guide(path: Path) -> Sae:
             f"{path} is not an SAE: it has no 2-D encoder.weight (there are: {', '.join(sorted(tensors)[:8])})"
         )
     d_sae, d_in = weight.shape
+    if not weight.numel():
+        raise InputError(f"{path} is not an SAE: its encoder.weight has shape {tuple(weight.shape)}")
     shapes: dict[str, tuple[int, ...]] = {
         "encoder.weight": (d_sae, d_in),
         "encoder.bias": (d_sae,),
@@ -240,17 +279,23 @@ def _load_guide(path: Path) -> Sae:
 
 def _checked(tensors: Tensors, shapes: dict[str, tuple[int, ...]], path: Path) -> Tensors:
     """The named tensors as float32; raises InputError naming every one that is missing, mis-shaped or not finite."""
-    wrong = []
+    wrong, usable = [], {}
     for name, shape in shapes.items():
-        if name not in tensors:
+        found = tensors.get(name)
+        if found is None:
             wrong.append(f"{name} is missing (there are: {', '.join(sorted(tensors))})")
-        elif tuple(tensors[name].shape) != shape:
-            wrong.append(f"{name} has shape {tuple(tensors[name].shape)} where {shape} is needed")
-        elif not tensors[name].is_floating_point():
-            wrong.append(f"{name} holds {tensors[name].dtype}, not floating point numbers")
-        elif not torch.isfinite(tensors[name]).all():
-            n_bad = int((~torch.isfinite(tensors[name])).sum())
-            wrong.append(f"{name} holds {n_bad:,} values that are NaN or infinite")
+        elif tuple(found.shape) != shape:
+            wrong.append(f"{name} has shape {tuple(found.shape)} where {shape} is needed")
+        elif found.layout != torch.strided or found.is_meta or found.is_quantized:
+            kind = "on the meta device" if found.is_meta else "quantized" if found.is_quantized else str(found.layout)
+            wrong.append(f"{name} is {kind}, not an ordinary array of numbers")
+        elif not found.is_floating_point():
+            wrong.append(f"{name} holds {found.dtype}, not floating point numbers")
+        else:
+            usable[name] = found.to(torch.float32)
+            n_bad = int((~torch.isfinite(usable[name])).sum())
+            if n_bad:
+                wrong.append(f"{name} holds {n_bad:,} values that are NaN or infinite as float32")
     if wrong:
         raise InputError(f"{path} is not a usable SAE: {'; '.join(wrong)}")
-    return {name: tensors[name].to(torch.float32) for name in shapes}
+    return usable

@@ -290,6 +290,18 @@ def test_every_missing_and_misshaped_tensor_is_named(tmp_path: Path) -> None:
     [
         ({"architecture": "topk"}, "architecture 'topk' is not supported; it can be standard, jumprelu"),
         ({"normalize_activations": "layer_norm"}, "normalize_activations is 'layer_norm'; fold it"),
+        ({"activation_fn_str": "topk"}, "activation_fn_str is 'topk'"),
+        ({"activation_fn": "tanh-relu"}, "activation_fn is 'tanh-relu'"),
+        ({"finetuning_scaling_factor": True}, "finetuning_scaling_factor is True; fold it"),
+        ({"normalize_activations": True}, "normalize_activations is True; fold it"),
+        ({"architecture": "standard"}, "holds threshold, which a standard SAE does not have"),
+        ({"architecture": ["x"]}, r"architecture \['x'\] is not supported"),
+        ({"clamp_max": "6"}, "clamp_max must be a number above 0, not '6'"),
+        ({"clamp_max": -1.0}, "clamp_max must be a number above 0, not -1.0"),
+        ({"clamp_max": float("nan")}, "clamp_max must be a number above 0, not nan"),
+        ({"metadata": [1]}, "metadata must be a table of names and values, not list"),
+        ({"apply_b_dec_to_input": "no"}, "apply_b_dec_to_input must be true or false, not 'no'"),
+        ({"d_in": True}, "d_in and d_sae must be whole numbers above 0"),
         ({"d_in": 25}, r"W_enc has shape \(24, 150\) where \(25, 150\) is needed"),
         ({"d_sae": "many"}, "d_in and d_sae must be whole numbers above 0"),
     ],
@@ -300,6 +312,50 @@ def test_a_configuration_that_cannot_be_honoured_is_refused(tmp_path: Path, chan
     (tmp_path / "cfg.json").write_text(json.dumps(config | change))
 
     with pytest.raises(InputError, match=message):
+        load_sae(tmp_path)
+
+
+def test_what_older_saelens_writes_for_no_normalisation_is_accepted(tmp_path: Path) -> None:
+    save_sae(an_sae(), tmp_path)
+    change_config(tmp_path, normalize_activations=False, activation_fn_str="relu", finetuning_scaling_factor=False)
+
+    assert load_sae(tmp_path).fingerprint == an_sae().fingerprint
+
+
+def spoilt(**change: torch.Tensor) -> dict[str, torch.Tensor]:
+    return upstream_tensors() | {name.replace("__", "."): value for name, value in change.items()}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        (spoilt(encoder__bias=torch.zeros(10).to_sparse()), "encoder.bias is torch.sparse_coo, not an ordinary"),
+        (spoilt(encoder__bias=torch.zeros(10, device="meta")), "encoder.bias is on the meta device, not an ordinary"),
+        (spoilt(encoder__bias=torch.full((10,), float("inf"))), "encoder.bias holds 10 values that are NaN"),
+        (spoilt(encoder__bias=torch.full((10,), 1e300, dtype=torch.float64)), "encoder.bias holds 10 values .*float32"),
+        (spoilt(encoder__weight=torch.zeros(0, 6)), r"is not an SAE: its encoder.weight has shape \(0, 6\)"),
+    ],
+    ids=["sparse", "meta", "infinite", "overflowing", "no features"],
+)
+def test_tensors_that_no_sae_has_are_named(tmp_path: Path, tensors: dict[str, torch.Tensor], message: str) -> None:
+    torch.save(tensors, tmp_path / "sae.pth")
+
+    with pytest.raises(InputError, match=message):
+        load_sae(tmp_path / "sae.pth")
+
+
+def test_eight_bit_floats_are_read_as_the_numbers_they_are(tmp_path: Path) -> None:
+    tensors = upstream_tensors()
+    small = tensors["encoder.bias"].to(torch.float8_e4m3fn)
+    torch.save(tensors | {"encoder.bias": small}, tmp_path / "sae.pth")
+
+    torch.testing.assert_close(load_sae(tmp_path / "sae.pth").b_enc, small.float())
+
+
+def test_a_configuration_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cfg.json").write_bytes(b"\xff\xfe{}")
+
+    with pytest.raises(InputError, match="cfg.json is not JSON"):
         load_sae(tmp_path)
 
 
