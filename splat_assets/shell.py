@@ -8,7 +8,16 @@ from typing import Any
 
 import dagster as dg
 
-from splat_assets.assets.asset import Asset, Check, bring_up_to_date, picture_of, run_check, status_of
+from splat_assets.assets import sources_of
+from splat_assets.assets.asset import (
+    Asset,
+    Check,
+    bring_up_to_date,
+    picture_of,
+    refuse_unless_sound,
+    run_check,
+    status_of,
+)
 from splat_assets.errors import SplatError
 from splat_assets.partitions import RUNS
 from splat_assets.progress import LogProgress, watched_progress
@@ -21,7 +30,11 @@ _NOTHING: Any = dg.Nothing
 
 
 def dagster_asset(asset: Asset) -> dg.AssetsDefinition:
-    """A Dagster asset, partitioned by run, that brings the plain one up to date and reports its receipt."""
+    """A Dagster asset, partitioned by run, that brings the plain one up to date and reports its receipt.
+
+    It fails, in words, where something that it is made from has not passed its checks: then nothing is published from that,
+    whatever was asked for.
+    """
 
     @dg.asset(
         name=asset.name,
@@ -36,6 +49,8 @@ def dagster_asset(asset: Asset) -> dg.AssetsDefinition:
     def make(context: dg.AssetExecutionContext, data: DataRootResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with _failing_in_words():
             run = data.run(context.partition_key)
+            for source in sources_of(asset):
+                refuse_unless_sound(source, run)
             was_current = status_of(asset, run).is_up_to_date
             receipt = bring_up_to_date(asset, run, watched_progress() or LogProgress(context.log.info))
         return dg.MaterializeResult(

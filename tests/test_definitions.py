@@ -23,7 +23,7 @@ from splat_assets.partitions import RUNS
 from splat_assets.resources import DataRootResource
 from splat_assets.runs import open_run
 from splat_assets.store.layout import DataRoot
-from tests.assets.faults.planting import change_json
+from tests.assets.faults.planting import change_json, change_recipe
 from tests.small_run import new_small_run
 
 N_CHECKS = sum(len(asset.checks) for asset in ASSETS)
@@ -155,6 +155,55 @@ def test_a_failing_check_blocks_what_depends_on_it(own_root: DataRoot, instance:
     assert metadata_of(result).keys() == {"dataset", "base_model", "sae_checkpoint"}
     recorded = recorded_outcomes(next(a for a in ASSETS if a.name == "sae_checkpoint"), run)
     assert not recorded["fvu_is_within_limits"].passed
+
+
+def refusals(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """The sentence with which each step failed."""
+    failures = [(event.step_key, event.step_failure_data) for event in result.get_step_failure_events()]
+    return {
+        str(step): failure.user_failure_data.description or ""
+        for step, failure in failures
+        if failure.user_failure_data
+    }
+
+
+def test_nothing_is_made_from_an_artifact_whose_check_failed(own_root: DataRoot, instance: dg.DagsterInstance) -> None:
+    """Not even where only what comes after it is asked for."""
+    run = open_run(own_root, "small")
+    change_recipe(run, "max_fvu = 0.5", "max_fvu = 0.0")
+    materialized(own_root, instance, dg.AssetSelection.assets("dataset", "base_model", "sae_checkpoint"))
+    (run.layout.store / "CURRENT").unlink()
+
+    for name in ("raw_activations", "published_store"):
+        result = materialized(own_root, instance, dg.AssetSelection.assets(name))
+
+        assert not result.success
+        assert refusals(result)[name] == (
+            "not made, because fvu_is_within_limits of sae_checkpoint did not pass: mend that, then "
+            "`splat materialize small --select sae_checkpoint`"
+        )
+    assert not (run.layout.store / "CURRENT").exists()
+
+
+def test_nothing_is_made_from_an_artifact_that_was_not_checked(
+    own_root: DataRoot, instance: dg.DagsterInstance
+) -> None:
+    materialized(own_root, instance, dg.AssetSelection.assets("dataset", "base_model"))
+
+    result = materialized(own_root, instance, dg.AssetSelection.assets("influences"))
+
+    sentence = refusals(result)["influences"]
+    assert "not made, because sae_checkpoint_is_intact of sae_checkpoint was not run" in sentence
+    assert "`splat materialize small --select sae_checkpoint`" in sentence
+
+
+def test_nothing_is_made_from_an_artifact_that_is_out_of_date(own_root: DataRoot, instance: dg.DagsterInstance) -> None:
+    materialized(own_root, instance, dg.AssetSelection.assets("dataset", "base_model", "sae_checkpoint"))
+    change_recipe(open_run(own_root, "small"), "lr = 0.01", "lr = 0.02")
+
+    result = materialized(own_root, instance, dg.AssetSelection.assets("influences"))
+
+    assert "not made, because sae_checkpoint is out of date" in refusals(result)["influences"]
 
 
 def test_a_fault_that_a_sentence_explains_fails_the_step_with_that_sentence(

@@ -32,6 +32,15 @@ ASSETS: tuple[Asset, ...] = (
 )
 
 
+def sources_of(asset: Asset) -> list[Asset]:
+    """Everything the asset is made from, near or far, sources first."""
+    needed = set(asset.deps)
+    for source in reversed(ASSETS):
+        if source.name in needed:
+            needed |= set(source.deps)
+    return [source for source in ASSETS if source.name in needed]
+
+
 def asset_named(name: str) -> Asset:
     """The asset called name; InputError lists those there are."""
     for asset in ASSETS:

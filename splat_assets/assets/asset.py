@@ -138,6 +138,20 @@ def _is_from_what_is_there(asset: Asset, receipt: Receipt, run: Run) -> bool:
     return receipt.is_for(asset.code_version, inputs_of(asset, run))
 
 
+def refuse_unless_sound(source: Asset, run: Run) -> None:
+    """InputError unless others may be made from the asset: it is up to date and passed its blocking checks as it is now."""
+    again = f"`splat materialize {run.name} --select {source.name}`"
+    status = status_of(source, run)
+    if not status.is_up_to_date:
+        raise InputError(f"not made, because {source.name} is {status}: {again}, or the whole run without --select")
+    outcomes = recorded_outcomes(source, run)
+    for check in source.checks:
+        if check.blocking and check.name not in outcomes:
+            raise InputError(f"not made, because {check.name} of {source.name} was not run on it as it is now: {again}")
+        if check.blocking and not outcomes[check.name].passed:
+            raise InputError(f"not made, because {check.name} of {source.name} did not pass: mend that, then {again}")
+
+
 def bring_up_to_date(asset: Asset, run: Run, progress: Progress) -> Receipt:
     """Make the asset unless it is up to date, and return its receipt; one process at a time is at work on a run."""
     receipt = _current_receipt(asset, run)
