@@ -20,6 +20,8 @@ from splat_assets.compute.shards import ShardRunner
 from splat_assets.data.splits import split_builds
 from splat_assets.runs import SHARD_ITEMS, ActivationsRecipe, SplitRecipe
 
+_CACHE = ".base_activations"
+
 
 @click.command("generate-activations")
 @model_options
@@ -59,13 +61,15 @@ def generate_activations(
 ) -> None:
     """Run base model and SAE over every build, one <NULL> row per weapon, and masked variants if asked for.
 
-    Writes sparse rows shard by shard; cut off, it goes on with the first shard that is missing when called again.
+    Writes sparse rows shard by shard; cut off, it goes on with the first shard that is missing when called again. When all
+    are there, and made from the same inputs, nothing is done.
     """
-    from splat_assets.compute.encode import encode
-    from splat_assets.compute.harvest import harvest, shards_of
+    from splat_assets.compute.encode import encode, shard_inputs, shards_to_encode
+    from splat_assets.compute.harvest import harvest, harvest_identity, shards_of
     from splat_assets.compute.items import make_items
     from splat_assets.compute.provenance import hook_for, refuse_other_model
     from splat_assets.sae import load_sae
+    from splat_assets.store.files import locked
     from splat_assets.store.raw import RawActivations
 
     recipe = ActivationsRecipe(masked_variants, seed, shard_items, batch_size, embeddings)
@@ -77,15 +81,21 @@ def generate_activations(
     writable_folder(output_dir)
     builds = split_builds(opened.read_builds(data_csv), split.seed, split.validation, split.test)
     items = make_items(builds, opened.vocabulary, opened.contexts, recipe.masked_variants, recipe.seed)
-    progress, cache = progress_here(), output_dir / "base_activations"
-    base = harvest(cache, items, opened.model_files, hook, recipe.shard_items, recipe.batch_size, runner, progress)
     shards = shards_of(items, recipe.shard_items, hook.per_token)
-    encode(
-        output_dir, items, opened.vocabulary, opened.contexts, shards, base, sae_checkpoint,
-        per_token=hook.per_token, embeddings=recipe.embeddings, runner=runner, progress=progress,
-    )  # fmt: skip
-    raw = RawActivations(output_dir)
-    shutil.rmtree(cache)
+    identity = harvest_identity(opened.model.fingerprint, items, hook, recipe.shard_items, recipe.batch_size)
+    inputs = shard_inputs(identity, sae, opened.contexts, recipe.embeddings)
+    progress, cache = progress_here(), output_dir / _CACHE
+    with locked(output_dir / ".lock"):
+        if shards_to_encode(output_dir, shards, inputs):
+            base = harvest(
+                cache, items, opened.model_files, hook, recipe.shard_items, recipe.batch_size, runner, progress
+            )
+            encode(
+                output_dir, items, opened.vocabulary, opened.contexts, shards, base, sae_checkpoint,
+                per_token=hook.per_token, embeddings=recipe.embeddings, runner=runner, progress=progress,
+            )  # fmt: skip
+        raw = RawActivations(output_dir)
+        shutil.rmtree(cache, ignore_errors=True)
     click.echo(
         f"{raw.n_samples:,} samples x {raw.n_features:,} features, {raw.nnz:,} activations "
         f"({raw.nnz / raw.n_samples:.1f} a sample) in {raw.n_shards} shards: {output_dir}"

@@ -84,17 +84,8 @@ def encode(
 ) -> EncodedShards:
     """Write the shards of `target` that are not there yet; those made from the same inputs are left alone."""
     began = time.monotonic()
-    inputs = {
-        "base_activations": base.fingerprint,
-        "sae": _sae(sae).fingerprint,
-        "contexts": contexts.fingerprint,
-        "embeddings": "kept" if embeddings else "left out",
-    }
-    todo = [
-        shard
-        for shard in shards
-        if not shard_is_valid(shard_folder(target, shard), shard.first_sample, shard.n_samples, inputs)
-    ]
+    inputs = shard_inputs(base.fingerprint, _sae(sae), contexts, embeddings)
+    todo = shards_to_encode(target, shards, inputs)
     remove_leftovers(target)
     begin_raw_activations(target, base.values.shape[0], len(shards))
     vocabulary.save(target / VOCABULARY_FILE)
@@ -106,6 +97,25 @@ def encode(
         task.advance(sum(shard.n_samples for shard in shards if shard not in todo))
         (runner or ShardRunner()).run(encode_shard, specs, task.advance)
     return EncodedShards(len(todo), len(shards) - len(todo), time.monotonic() - began)
+
+
+def shard_inputs(base_activations: str, sae: "Sae", contexts: Contexts, embeddings: bool) -> dict[str, str]:
+    """What the receipt of a shard says it was made from."""
+    return {
+        "base_activations": base_activations,
+        "sae": sae.fingerprint,
+        "contexts": contexts.fingerprint,
+        "embeddings": "kept" if embeddings else "left out",
+    }
+
+
+def shards_to_encode(target: Path, shards: Sequence[Shard], inputs: dict[str, str]) -> list[Shard]:
+    """The shards that are not below target, whole and made from these inputs."""
+    return [
+        shard
+        for shard in shards
+        if not shard_is_valid(shard_folder(target, shard), shard.first_sample, shard.n_samples, inputs)
+    ]
 
 
 def encode_shard(spec: EncodeSpec) -> int:
