@@ -11,8 +11,9 @@ from splat_assets.commands.inputs import progress_here
 from splat_assets.commands.materialize import make_settled
 from splat_assets.commands.report import artifact_table, console, failed_checks, scorecard_table
 from splat_assets.compute.fit import SCORECARD
+from splat_assets.errors import InputError
 from splat_assets.progress import Progress
-from splat_assets.runs import ActivationsRecipe, Run, RunConfig, create_run, hash_inputs
+from splat_assets.runs import ActivationsRecipe, Run, RunConfig, SplitRecipe, create_run, hash_inputs
 from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.store.layout import DataRoot
 
@@ -26,6 +27,7 @@ def demo(n_builds: int, seed: int) -> None:
     """Make demo builds, train a small base model and an SAE on them, and publish a verified store.
 
     Takes a few minutes on two cores and needs no network. Called again, it finds everything up to date.
+    Another number of builds or another seed needs another SPLAT_DATA.
     """
     began = time.monotonic()
     root = DataRoot.from_environment().checked_writable()
@@ -43,18 +45,28 @@ def demo(n_builds: int, seed: int) -> None:
 
 
 def demo_run(root: DataRoot, n_builds: int, seed: int, progress: Progress) -> Run:
-    """The demo's run; its dataset and base model are made unless they are there already."""
+    """The demo's run; its dataset and base model are made unless they are there already.
+
+    Raises InputError when the dataset that is there was drawn otherwise.
+    """
+    from splat_assets.data.demo import how_drawn, make_demo_inputs
+
     dataset = root.datasets / DEMO
     model = root.models / DEMO
     if not (dataset / "planted_concepts.json").is_file():
-        from splat_assets.data.demo import make_demo_inputs
-
         make_demo_inputs(dataset, n_builds=n_builds, seed=seed)
+    there = how_drawn(dataset)
+    if there != (n_builds, seed):
+        raise InputError(
+            f"{dataset} holds {there[0]:,} builds drawn with seed {there[1]}, not {n_builds:,} with seed {seed}: "
+            f"ask for --builds {there[0]} --seed {there[1]}, or set SPLAT_DATA to another folder"
+        )
     if not (model / "training_metrics.json").is_file():
         _train_base(dataset, model, seed, progress)
     config = RunConfig(
         inputs=hash_inputs(model, None, None, dataset / "tokenized_data.csv"),
         sae=SaeRecipe(d_sae=512, k=16, epochs=40, batch_size=512, seed=seed),
+        split=SplitRecipe(seed=seed),
         activations=ActivationsRecipe(shard_items=8_192),
     )
     return create_run(root, DEMO, config)

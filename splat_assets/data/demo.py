@@ -6,6 +6,7 @@ coin asked for it but there was no room, where the coin left the build alone, an
 independent of all else, so the first two groups together against the third show what the concept causes.
 """
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,15 @@ def make_demo_inputs(folder: Path, n_builds: int = 40_000, seed: int = 0) -> Dem
     truth = [_truth(concept, coins[:, :, at], builds, vocabulary, contexts) for at, concept in enumerate(PLANTED)]
     write_json(paths.planted_concepts, {"n_builds": n_builds, "seed": seed, "concepts": truth})
     return paths
+
+
+def how_drawn(folder: Path) -> tuple[int, int]:
+    """The n_builds and seed with which the demo dataset in folder was made. Raises InputError when it does not say."""
+    try:
+        made = json.loads((folder / "planted_concepts.json").read_text(encoding="utf-8"))
+        return int(made["n_builds"]), int(made["seed"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"the demo in {folder} does not say how its builds were drawn; delete {folder}") from error
 
 
 def draw_builds(n: int, seed: int, vocabulary: Vocabulary, contexts: Contexts) -> tuple[Builds, npt.NDArray[np.bool_]]:
