@@ -32,7 +32,7 @@ def _make(run: Run, progress: Progress) -> Made:
     table: list[Row] = [
         {"file": file.path, "bytes": file.bytes, "sha256": file.sha256[:16]} for file in store.manifest.files
     ]
-    return Made([run.layout.store / "versions" / version], facts, table[:200])
+    return Made([run.layout.store / "versions" / version, run.layout.store / "CURRENT"], facts, table[:200])
 
 
 def _parts(staged: Path) -> Iterator[tuple[str, Path]]:
@@ -132,4 +132,5 @@ PUBLISHED_STORE = Asset(
         ),
         Check("fingerprints_agree", "The version was made from this run's model, SAE and data.", _fingerprints_agree),
     ),
+    code_version="2",
 )

@@ -14,6 +14,8 @@ from typing import Any
 from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.files import files_below, sha256_of_file, sha256_of_json, write_json
 
+_SMALL_BYTES = 1_024
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -61,8 +63,11 @@ class Receipt:
         return self.code_version == code_version and self.inputs == dict(inputs)
 
     def missing_outputs(self, root: Path) -> list[str]:
-        """Outputs that are gone or have another size or number of files than when they were written."""
-        return [o.path for o in self.outputs if _measure(root / o.path) != (o.n_files, o.size_bytes)]
+        """Outputs that are gone or have another size or number of files than when they were written.
+
+        Only the smallest files are read: a pointer to something else has the same size.
+        """
+        return [o.path for o in self.outputs if not _looks_as_written(root / o.path, o)]
 
     def changed_outputs(self, root: Path) -> list[str]:
         """Outputs whose bytes are not those that were written: reads everything."""
@@ -113,6 +118,12 @@ def sha256_of_tree(files: Iterable[tuple[str, str]]) -> str:
 def _measure(path: Path) -> tuple[int, int]:
     files = files_below(path) if path.is_dir() else [path] if path.is_file() else []
     return len(files), sum(file.stat().st_size for file in files)
+
+
+def _looks_as_written(path: Path, output: Output) -> bool:
+    if _measure(path) != (output.n_files, output.size_bytes):
+        return False
+    return path.is_dir() or output.size_bytes > _SMALL_BYTES or _content_hash(path) == output.sha256
 
 
 def _described(root: Path, path: Path) -> Output:

@@ -1,3 +1,8 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
 from splat_assets.assets import ASSETS, asset_named
 from splat_assets.assets.asset import Status, bring_up_to_date, run_check, status_of
 from splat_assets.progress import SilentProgress
@@ -54,6 +59,18 @@ def test_a_lost_file_damages_only_its_artifact(own_root: DataRoot) -> None:
     damaged = [asset.name for asset in ASSETS if status_of(asset, run) is Status.DAMAGED]
 
     assert damaged == ["idf"]
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, flip_a_byte], ids=["lost", "of another version"])
+def test_a_store_whose_pointer_is_wrong_is_published_again(spoil: Callable[[Path], object], own_root: DataRoot) -> None:
+    run, published = open_run(own_root, "small"), asset_named("published_store")
+    version = open_store(run.layout.root).version
+
+    spoil(run.layout.store / "CURRENT")
+
+    assert status_of(published, run) is Status.DAMAGED
+    bring_up_to_date(published, run, SilentProgress())
+    assert open_store(run.layout.root).version == version
 
 
 def test_what_is_made_again_from_the_same_inputs_has_the_same_fingerprint(own_root: DataRoot) -> None:

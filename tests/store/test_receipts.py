@@ -80,12 +80,22 @@ def test_what_is_gone_or_of_another_size_is_missing_without_reading_it(tmp_path:
 
 
 def test_other_bytes_of_the_same_size_are_found_by_reading(tmp_path: Path) -> None:
-    receipt = write(tmp_path, a_file_and_a_folder(tmp_path))
+    (tmp_path / "table").write_bytes(bytes(2_000))
+    receipt = write(tmp_path, [tmp_path / "table"])
 
-    (tmp_path / "table").write_bytes(b"abd")
+    (tmp_path / "table").write_bytes(bytes(1_999) + b"1")
 
     assert receipt.missing_outputs(tmp_path) == []
     assert receipt.changed_outputs(tmp_path) == ["table"]
+
+
+def test_a_pointer_to_something_else_is_missing_though_its_size_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / "CURRENT").write_bytes(b"0123\n")
+    receipt = write(tmp_path, [tmp_path / "CURRENT"])
+
+    (tmp_path / "CURRENT").write_bytes(b"0124\n")
+
+    assert receipt.missing_outputs(tmp_path) == ["CURRENT"]
 
 
 def test_a_file_that_changed_its_name_changes_a_folder(tmp_path: Path) -> None:
