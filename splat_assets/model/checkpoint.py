@@ -187,11 +187,11 @@ def _refuse_non_finite(tensors: Mapping[str, Tensor], weights: Path) -> None:
     wrong = [
         f"{name} ({n_bad} of {tensor.numel()})"
         for name, tensor in tensors.items()
-        if (n_bad := int((~torch.isfinite(tensor)).sum()))
+        if (n_bad := int((~torch.isfinite(tensor.to(torch.float32))).sum()))
     ]
     if wrong:
         raise InputError(
-            f"{weights} holds NaN or infinite weights, as a training that diverged leaves: {_listed(wrong)}"
+            f"{weights} holds NaN or infinite weights (as float32), as a training that diverged leaves: {_listed(wrong)}"
         )
 
 

@@ -63,7 +63,7 @@ def _read_torch(path: Path) -> object:
             f"{path} was not loaded: it is no plain dictionary of tensors, and unpickling it could run code "
             f"({_first_line(error)}); save model.state_dict() with torch.save, or use safetensors"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except Exception as error:  # damaged bytes make torch's reader fail in every way there is, AssertionError included
         raise InputError(
             f"{path} cannot be read as a torch checkpoint ({_first_line(error)}); it is truncated or something else, "
             "copy it again"
@@ -84,7 +84,19 @@ def _named_tensors(found: object, path: Path) -> dict[str, Tensor]:
                 f"{path} holds {type(tensor).__name__} under {name!r}; a checkpoint is a dictionary of named tensors, "
                 f"bare or under {' or '.join(_WRAPPERS)}"
             )
+        kind = _unusual_kind(tensor)
+        if kind:
+            raise InputError(f"{path}: {name} is {kind}, not an ordinary array of numbers")
     return {str(name): tensor for name, tensor in found.items()}
+
+
+def _unusual_kind(tensor: Tensor) -> str:
+    """What makes a tensor no plain array in memory; empty for one that is."""
+    if tensor.is_meta:
+        return "on the meta device"
+    if tensor.is_quantized:
+        return "quantized"
+    return "" if tensor.layout == torch.strided else str(tensor.layout)
 
 
 def _without_distributed_prefix(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

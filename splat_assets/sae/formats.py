@@ -286,9 +286,6 @@ def _checked(tensors: Tensors, shapes: dict[str, tuple[int, ...]], path: Path) -
             wrong.append(f"{name} is missing (there are: {', '.join(sorted(tensors))})")
         elif tuple(found.shape) != shape:
             wrong.append(f"{name} has shape {tuple(found.shape)} where {shape} is needed")
-        elif found.layout != torch.strided or found.is_meta or found.is_quantized:
-            kind = "on the meta device" if found.is_meta else "quantized" if found.is_quantized else str(found.layout)
-            wrong.append(f"{name} is {kind}, not an ordinary array of numbers")
         elif not found.is_floating_point():
             wrong.append(f"{name} holds {found.dtype}, not floating point numbers")
         else:

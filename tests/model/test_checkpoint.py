@@ -13,6 +13,7 @@ from torch import Tensor
 
 from splat_assets.errors import InputError
 from splat_assets.model import load_base_model, save_base_model
+from splat_assets.model.tensors import read_tensors
 from tests.model.conftest import PAD, tiny_model
 
 Tensors = dict[str, Tensor]
@@ -270,3 +271,34 @@ def test_the_package_is_imported_without_torch() -> None:
     code = "import sys, splat_assets.model; assert 'torch' not in sys.modules; splat_assets.model.load_base_model"
 
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda t: t.to_sparse(), "output_layer.bias is torch.sparse_coo, not an ordinary array"),
+        (lambda t: t.to("meta"), "output_layer.bias is on the meta device"),
+        (lambda t: t.double() + 1e300, r"NaN or infinite weights.*output_layer.bias \(6 of 6\)"),
+    ],
+    ids=["sparse", "meta", "overflowing"],
+)
+def test_a_tensor_that_no_model_computes_with_is_named(
+    tmp_path: Path, spoil: Callable[[torch.Tensor], torch.Tensor], message: str
+) -> None:
+    weights = save_base_model(tiny_model(), tmp_path)
+    tensors = torch.load(weights, weights_only=True)
+    torch.save(tensors | {"output_layer.bias": spoil(tensors["output_layer.bias"])}, weights)
+
+    with pytest.raises(InputError, match=message):
+        load_base_model(weights)
+
+
+def test_a_damaged_file_of_the_old_torch_format_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "old.pth"
+    torch.save({"weight": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    key = whole.rindex(b"FloatStorage") + whole[whole.rindex(b"FloatStorage") :].index(b"X") + 5
+    path.write_bytes(whole[:key] + bytes([whole[key] ^ 1]) + whole[key + 1 :])
+
+    with pytest.raises(InputError, match="old.pth cannot be read as a torch checkpoint"):
+        read_tensors(path)
