@@ -24,6 +24,7 @@ from splat_assets.runs import (
     hash_inputs,
     open_run,
 )
+from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.store.layout import DataRoot
 
 
@@ -63,6 +64,8 @@ def new(name: str, **options: Any) -> None:
     """
     root = DataRoot.from_environment()
     root.run(name)
+    if options["sae_checkpoint"] is not None:
+        _refuse_training_options(options)
     recipe = take_recipe(options)
     hook = take_hook(options)
     config = RunConfig(
@@ -119,3 +122,15 @@ def show(name: str) -> None:
 def _picked(kind: type, options: dict[str, Any]) -> Any:
     names = {field.name for field in dataclasses.fields(kind)}
     return kind(**{name: value for name, value in options.items() if name in names})
+
+
+def _refuse_training_options(options: dict[str, Any]) -> None:
+    """Raise InputError when a ready-made SAE comes with options that train one."""
+    names = {f"sae_{field.name}" for field in dataclasses.fields(SaeRecipe)}
+    flags = {param.name: param.opts[0] for param in click.get_current_context().command.params}
+    given = [flag for name, flag in flags.items() if name in names and options[name] is not None]
+    if given:
+        raise InputError(
+            f"{' and '.join(given)} {'say' if len(given) > 1 else 'says'} how to train an SAE, but --sae-checkpoint names one "
+            "that is ready; give one or the other"
+        )
