@@ -165,6 +165,17 @@ def test_verify_names_what_was_never_made_and_goes_on(own_root: DataRoot) -> Non
     assert ("published_store", "version_is_sound", "passed") in rows
 
 
+def test_verify_goes_on_after_a_table_that_cannot_be_read(own_root: DataRoot) -> None:
+    table = own_root.run("small").efficient / "metadata" / "batch_0000.parquet"
+    table.write_bytes(table.read_bytes()[:100])
+
+    shown = splat(own_root, "verify", "small")
+
+    assert shown.exit_code == 1
+    assert "checks of run small failed" in shown.stderr
+    assert "neuron_acts" in shown.stdout and "Traceback" not in shown.output
+
+
 def test_run_list_shows_how_far_each_run_is(own_root: DataRoot) -> None:
     (own_root.run("small").staged / "idf.parquet").unlink()
 

@@ -6,6 +6,7 @@ turns each asset into a Dagster one. How an asset stands, its receipt and the ou
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -191,7 +192,7 @@ def was_made(asset: Asset, run: Run) -> bool:
 
 
 def run_check(asset: Asset, check: Check, run: Run) -> Outcome:
-    """Test a promise, record the outcome beside the receipt it speaks of, and return it. A SplatError means it is broken.
+    """Test a promise, record the outcome beside the receipt it speaks of, and return it; whatever it raises, it did not pass.
 
     Raises DiskFullError when the outcome cannot be recorded.
     """
@@ -201,15 +202,26 @@ def run_check(asset: Asset, check: Check, run: Run) -> Outcome:
         return Outcome(False, {"error": str(error)})
     if receipt is None:
         return Outcome(False, {"error": f"{asset.name} was never made"})
-    try:
-        outcome = check.test(run)
-    except SplatError as error:
-        outcome = Outcome(False, {"error": str(error)})
+    outcome = _tested(check, run)
     recorded = {**recorded_outcomes(asset, run), check.name: outcome}
     checks = {name: {"passed": o.passed, "facts": dict(o.facts)} for name, o in recorded.items()}
     with explaining_write_errors(f"the outcome of {check.name}", run.layout.receipts):
         write_json(_outcomes_file(asset, run), {"fingerprint": receipt.fingerprint, "checks": checks})
     return outcome
+
+
+def _tested(check: Check, run: Run) -> Outcome:
+    """The outcome of a check: damaged bytes may raise anything in the libraries that read them."""
+    try:
+        outcome = check.test(run)
+    except SplatError as error:
+        return Outcome(False, {"error": str(error)})
+    except Exception as error:
+        logger.info("%s broke", check.name, exc_info=True)
+        return Outcome(False, {"broken": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"})
+    # JSON has no NaN and no infinity.
+    facts = {name: str(v) if isinstance(v, float) and not math.isfinite(v) else v for name, v in outcome.facts.items()}
+    return Outcome(outcome.passed, facts)
 
 
 def recorded_outcomes(asset: Asset, run: Run) -> dict[str, Outcome]:
