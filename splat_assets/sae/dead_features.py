@@ -14,7 +14,7 @@ from splat_assets.sae.gradients import Entries
 from splat_assets.sae.kernels import blocks, in_parallel
 from splat_assets.sae.products import FeatureLists, Floats, collect_above, subtract_decoded, sum_of_squares
 from splat_assets.sae.state import TrainingState
-from splat_assets.sae.step import TINY, StepSettings
+from splat_assets.sae.step import StepSettings, residual_variance
 
 _BLOCK_ROWS = 64
 
@@ -34,9 +34,8 @@ def model_residual(
 
     centred, residual: (n, d_in). dead: bool, shape (d_sae,), at least one.
     """
-    centre = residual.numpy().mean(axis=0, dtype=np.float64)
-    variance = sum_of_squares(residual.numpy()) - residual.shape[0] * float(centre @ centre)
-    if variance < TINY * residual.numel():
+    variance = residual_variance(residual)
+    if variance == 0:
         return DeadFeatures(None, 0.0)
     ids = np.flatnonzero(dead.numpy())
     encoder, bias = (torch.from_numpy(held.numpy()[ids]) for held in (state.encoder, state.b_enc))

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from splat_assets.sae.state import PARAMETERS, TrainingState
 
 ADAM_EPSILON = 6.25e-10
 TINY = 1e-12
+_ROUNDING = 1e-10
 Decode = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -106,10 +108,18 @@ def _aux_loss(
     if ids.numel() > aux_k:
         kept = torch.zeros_like(among_dead)
         among_dead = among_dead * kept.scatter(1, among_dead.topk(aux_k, dim=1).indices, 1.0)
-    variance = (residual - residual.mean(dim=0)).square().sum()
-    if float(variance) < TINY * residual.numel():
+    variance = residual_variance(residual)
+    if variance == 0:
         return torch.zeros((), device=pre.device)
     return (residual - decode(among_dead, decoder[ids])).square().sum() / variance
+
+
+def residual_variance(residual: torch.Tensor) -> float:
+    """Sum of ||r - mean||^2 over the rows; 0 where rounding is all there is of it: for one row, or rows that are equal."""
+    exact = residual.cpu().numpy().astype(np.float64)  # numpy: the same bytes whatever the number of threads
+    deviations = exact - exact.mean(axis=0)
+    variance = float(np.square(deviations).sum())
+    return variance if variance > _ROUNDING * float(np.square(exact).sum()) else 0.0
 
 
 def largest_positive(pre: torch.Tensor, n: int) -> torch.Tensor:

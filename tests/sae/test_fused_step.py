@@ -64,6 +64,22 @@ def test_the_fused_step_equals_the_plain_one(dead_after: int, aux_k: int, clip_n
     assert max(worst.values()) < 1e-5, worst
 
 
+@pytest.mark.parametrize("n_rows", [1, 5, 64])
+def test_rows_whose_residual_does_not_vary_have_no_share_for_dead_features_to_model(n_rows: int) -> None:
+    chosen = settings(dead_after=1, clip_norm=None)
+    for row in range(BATCH):
+        x = a_batch(0)[row : row + 1].repeat(n_rows, 1)
+        expected, found = a_state(), a_state()
+        for state in (expected, found):
+            state.silent_for[10:] = NEVER_DEAD
+
+        one, two = AutogradStep(batch_topk_loss)(expected, x, chosen), FusedStep()(found, x, chosen)
+
+        assert one.aux_loss == two.aux_loss == 0
+        assert two.loss == pytest.approx(one.loss, rel=1e-5)
+        assert two.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-5)
+
+
 def without_gradient(hidden: torch.Tensor, decoder: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         directions = decoder / decoder.norm(dim=1, keepdim=True)
