@@ -1,5 +1,6 @@
 """What several commands ask for: a base model, a dataset, a hook; and opening all of it with one call."""
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,8 +100,11 @@ class OpenedModel:
         return read_tokenised(data, self.vocabulary, self.contexts)
 
 
-def try_inputs(config: "RunConfig") -> None:
-    """Open everything a run of this description will open and see that it goes together; raises what the run would raise."""
+def try_inputs(config: "RunConfig") -> "Builds":
+    """Open everything a run of this description will open and see that it goes together; raises what the run would raise.
+
+    Returns the builds in their splits.
+    """
     from splat_assets.compute.fit import SampleSplits
     from splat_assets.compute.items import make_items
     from splat_assets.compute.provenance import hook_for, refuse_other_model
@@ -121,6 +125,19 @@ def try_inputs(config: "RunConfig") -> None:
         refuse_other_model(sae, where, opened.model, hook_for(sae, hook))
     builds = split_builds(opened.read_builds(Path(inputs.data.path)), split.seed, split.validation, split.test)
     SampleSplits.of(make_items(builds, opened.vocabulary, opened.contexts, 0, 0), hook.per_token)
+    return builds
+
+
+def trained_on_others(checkpoint: Path, builds: "Builds") -> bool:
+    """Whether a base model was trained on other builds than these, or on these in other splits.
+
+    By what `splat train-base` recorded beside the checkpoint; False where there is no such record.
+    """
+    try:
+        record = json.loads((checkpoint.parent / "training_metrics.json").read_text(encoding="utf-8"))
+        return bool(record["inputs"]["builds"] != builds.fingerprint)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def open_model(model_checkpoint: Path, vocab_path: Path | None, weapon_vocab_path: Path | None) -> OpenedModel:

@@ -36,7 +36,12 @@ def _recipe_options(command: Command) -> Command:
 @click.option(
     "--save-dir", type=FOLDER, required=True, help="Where the model goes; new, empty or of an earlier training."
 )
-@click.option("--split-seed", default=0, show_default=True, help="Seed of the split into train, validation and test.")
+@click.option(
+    "--split-seed",
+    default=0,
+    show_default=True,
+    help="Seed of the split into train, validation and test; a run on these builds takes the same.",
+)
 @click.option("--device", default="cpu", show_default=True, help="Where torch computes: cpu, cuda, cuda:1.")
 @_recipe_options
 def train_base(

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 from click.testing import CliRunner, Result
 
@@ -32,3 +34,42 @@ def test_a_ready_made_sae_alone_makes_a_run(own_root: DataRoot) -> None:
 
     assert shown.exit_code == 0, shown.output
     assert open_run(own_root, "made").config.inputs.sae_checkpoint is not None
+
+
+TRAINING = "--embedding-dim 8 --hidden-dim 16 --num-layers 1 --num-inducing-points 2 --epochs 1".split()
+
+
+def train_base(root: DataRoot, *more: str) -> None:
+    """Replace the base model by one that is trained on the dataset."""
+    dataset, model = root.datasets / "small", root.models / "small"
+    shutil.rmtree(model)
+    files = {
+        "--data-csv": "tokenized_data.csv",
+        "--vocab-path": "vocab.json",
+        "--weapon-vocab-path": "weapon_vocab.json",
+    }
+    options = [part for flag, file in files.items() for part in (flag, str(dataset / file))]
+    shown = CliRunner().invoke(main, ["train-base", *options, "--save-dir", str(model), *TRAINING, *more])
+    assert shown.exit_code == 0, shown.output
+
+
+def test_builds_that_trained_the_base_model_do_not_judge_without_a_word(own_root: DataRoot) -> None:
+    train_base(own_root, "--split-seed", "1")
+
+    other = run_new(own_root)
+    own_root.run("made").config.unlink()
+    same = run_new(own_root, "--split-seed", "1")
+
+    assert (other.exit_code, same.exit_code) == (0, 0)
+    assert "builds that trained it may be among those that judge" in other.stderr
+    assert "give the --split-seed of `splat train-base`" in other.stderr
+    assert same.stderr == ""
+
+
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"inputs": {}}'])
+def test_a_model_without_a_record_of_its_training_is_taken_as_it_is(record: str, own_root: DataRoot) -> None:
+    (own_root.models / "small" / "training_metrics.json").write_text(record)
+
+    shown = run_new(own_root)
+
+    assert (shown.exit_code, shown.stderr) == (0, "")
