@@ -7,7 +7,7 @@ import importlib.metadata
 import math
 import platform
 import tomllib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,6 +69,13 @@ class RunInputs:
     """A ready-made SAE to use instead of training one."""
     sae_config: InputFile | None = None
     """The cfg.json beside it, which says how its weights are to be used."""
+
+    def refuse_changed(self) -> None:
+        """Hash every file again; FingerprintMismatchError for the first that is not what it was, InputError if it is gone."""
+        for name in (each.name for each in fields(self)):
+            recorded: InputFile | None = getattr(self, name)
+            if recorded is not None:
+                recorded.checked(name.replace("_", " "))
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,6 +229,17 @@ def test_doctor_finds_the_model_params_that_changed(own_root: DataRoot) -> None:
     assert "model params" in said and "not the file this run was made from" in said
 
 
+def test_materialize_refuses_inputs_that_changed_though_all_was_made(own_root: DataRoot) -> None:
+    path = own_root.datasets / "small" / "tokenized_data.csv"
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:500]), encoding="utf-8")
+
+    shown = splat(own_root, "materialize", "small")
+
+    assert shown.exit_code == 2
+    (sentence,) = shown.stderr.strip().splitlines()
+    assert f"{path} is not the file this run was made from" in sentence
+
+
 @pytest.mark.slow
 def test_materialize_tells_a_failed_check_from_a_fault(own_root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_HOME", "")

@@ -71,6 +71,16 @@ def test_a_file_that_was_changed_is_refused_with_both_fingerprints(model: Path, 
     assert caught.value.found == sha256_of_file(model / "data.csv")
 
 
+def test_every_input_of_a_run_is_compared_with_what_it_was(model: Path, inputs: RunInputs) -> None:
+    inputs.refuse_changed()
+
+    for name, expected in {"data.csv": "data", "model_params.json": "model params"}.items():
+        (model / name).write_text("other")
+        with pytest.raises(FingerprintMismatchError, match=f"^{expected} .*{name} is not the file"):
+            inputs.refuse_changed()
+        (model / name).write_text(name)
+
+
 def test_a_run_is_frozen_and_opens_as_it_was_made(root: DataRoot, inputs: RunInputs) -> None:
     config = RunConfig(
         inputs,

@@ -206,7 +206,7 @@ def run_check(asset: Asset, check: Check, run: Run) -> Outcome:
     recorded = {**recorded_outcomes(asset, run), check.name: outcome}
     checks = {name: {"passed": o.passed, "facts": dict(o.facts)} for name, o in recorded.items()}
     with explaining_write_errors(f"the outcome of {check.name}", run.layout.receipts):
-        write_json(_outcomes_file(asset, run), {"fingerprint": receipt.fingerprint, "checks": checks})
+        write_json(_outcomes_file(asset, run), {**_checked(receipt, run), "checks": checks})
     return outcome
 
 
@@ -225,15 +225,20 @@ def _tested(check: Check, run: Run) -> Outcome:
 
 
 def recorded_outcomes(asset: Asset, run: Run) -> dict[str, Outcome]:
-    """The outcomes of the checks that were run on the asset as it is now; those of an earlier make do not count."""
+    """The outcomes of the checks of the asset as it is now; those of an earlier make, or held to other limits, do not count."""
     path = _outcomes_file(asset, run)
     receipt = read_receipt(run.layout.receipts, asset.name)
     if receipt is None or not path.is_file():
         return {}
     recorded = json.loads(path.read_text(encoding="utf-8"))
-    if recorded["fingerprint"] != receipt.fingerprint:
+    if any(recorded.get(name) != value for name, value in _checked(receipt, run).items()):
         return {}
     return {name: Outcome(**outcome) for name, outcome in recorded["checks"].items()}
+
+
+def _checked(receipt: Receipt, run: Run) -> dict[str, str]:
+    """What an outcome speaks of: these bytes, held to these limits."""
+    return {"fingerprint": receipt.fingerprint, "limits": recipe_hash(run.config.limits)}
 
 
 def _outcomes_file(asset: Asset, run: Run) -> Path:

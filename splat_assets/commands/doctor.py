@@ -6,7 +6,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import click
 from rich.table import Table
@@ -103,10 +103,7 @@ def runs(root: DataRoot) -> Iterator[Finding]:
     for name in root.run_names():
         try:
             run = open_run(root, name)
-            for field in fields(run.config.inputs):
-                recorded = getattr(run.config.inputs, field.name)
-                if recorded is not None:
-                    recorded.checked(field.name.replace("_", " "))
+            run.config.inputs.refuse_changed()
             old = [asset.name for asset in ASSETS if not status_of(asset, run).is_up_to_date]
             store = open_store(run.layout.store)
         except SplatError as error:

@@ -40,9 +40,11 @@ def materialize(run_name: str, select: str | None) -> None:
 def make_settled(run: Run, selected: list[Asset]) -> bool:
     """Bring the selected assets up to date through Dagster, unless they already are; whether all of it succeeded.
 
-    Raises UnfinishedRunError when an artifact cannot be made for a reason that a sentence explains; the traceback of any
+    Raises FingerprintMismatchError when an input of the run is not what it was, even if nothing is to be made;
+    UnfinishedRunError when an artifact cannot be made for a reason that a sentence explains; the traceback of any
     other failure is printed.
     """
+    run.config.inputs.refuse_changed()
     if all(status_of(asset, run) is Status.SETTLED for asset in selected):
         click.echo(f"run {run.name}: everything is up to date", err=True)
         return True

@@ -7,6 +7,7 @@ from splat_assets.assets.asset import Check, Outcome, recorded_outcomes, run_che
 from splat_assets.errors import SplatError
 from splat_assets.runs import Run, open_run
 from splat_assets.store.layout import DataRoot
+from tests.assets.faults.planting import change_recipe
 
 IDF = asset_named("idf")
 INTACT = IDF.checks[0]
@@ -41,6 +42,16 @@ def test_a_check_that_breaks_is_recorded_as_broken_and_the_others_stay(own_run: 
     recorded = recorded_outcomes(IDF, own_run)
     assert recorded["idf_is_exact"] == outcome
     assert recorded[INTACT.name].passed
+
+
+def test_what_was_checked_against_other_limits_does_not_count(own_run: Run) -> None:
+    run_check(IDF, INTACT, own_run)
+
+    change_recipe(own_run, "max_fvu = 0.5", "max_fvu = 0.0001")
+    assert recorded_outcomes(IDF, open_run(own_run.root, "small")) == {}
+
+    change_recipe(own_run, "max_fvu = 0.0001", "max_fvu = 0.5")
+    assert recorded_outcomes(IDF, open_run(own_run.root, "small"))[INTACT.name].passed
 
 
 def test_a_figure_that_is_not_a_number_is_recorded_as_a_word(own_run: Run) -> None:
