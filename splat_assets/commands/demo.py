@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from splat_assets.assets import ASSETS
-from splat_assets.commands.inputs import progress_here
+from splat_assets.commands.inputs import progress_here, trained_on_others
 from splat_assets.commands.materialize import make_settled
 from splat_assets.commands.report import artifact_table, console, failed_checks, scorecard_table
 from splat_assets.compute.fit import SCORECARD
@@ -47,7 +47,7 @@ def demo(n_builds: int, seed: int) -> None:
 def demo_run(root: DataRoot, n_builds: int, seed: int, progress: Progress) -> Run:
     """The demo's run; its dataset and base model are made unless they are there already.
 
-    Raises InputError when the dataset that is there was drawn otherwise.
+    Raises InputError when the dataset that is there was drawn otherwise, or the model was trained on another.
     """
     from splat_assets.data.demo import how_drawn, make_demo_inputs
 
@@ -61,8 +61,7 @@ def demo_run(root: DataRoot, n_builds: int, seed: int, progress: Progress) -> Ru
             f"{dataset} holds {there[0]:,} builds drawn with seed {there[1]}, not {n_builds:,} with seed {seed}: "
             f"ask for --builds {there[0]} --seed {there[1]}, or set SPLAT_DATA to another folder"
         )
-    if not (model / "training_metrics.json").is_file():
-        _train_base(dataset, model, seed, progress)
+    _make_base_model(dataset, model, seed, progress)
     config = RunConfig(
         inputs=hash_inputs(model, None, None, dataset / "tokenized_data.csv"),
         sae=SaeRecipe(d_sae=512, k=16, epochs=40, batch_size=512, seed=seed),
@@ -72,7 +71,8 @@ def demo_run(root: DataRoot, n_builds: int, seed: int, progress: Progress) -> Ru
     return create_run(root, DEMO, config)
 
 
-def _train_base(dataset: Path, model: Path, seed: int, progress: Progress) -> None:
+def _make_base_model(dataset: Path, model: Path, seed: int, progress: Progress) -> None:
+    """Train the base model unless it is there; raises InputError when that one was trained on other builds."""
     from splat_assets.data.splits import split_builds
     from splat_assets.data.tokenised import read_tokenised
     from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
@@ -80,9 +80,11 @@ def _train_base(dataset: Path, model: Path, seed: int, progress: Progress) -> No
     from splat_assets.model.train import train_base_model
 
     vocabulary, contexts = read_vocabulary(dataset / "vocab.json"), read_contexts(dataset / "weapon_vocab.json")
-    builds = read_tokenised(dataset / "tokenized_data.csv", vocabulary, contexts)
-    recipe = BaseTrainingRecipe(seed=seed)
-    train_base_model(split_builds(builds, seed), vocabulary, contexts, recipe, model, progress=progress)
+    builds = split_builds(read_tokenised(dataset / "tokenized_data.csv", vocabulary, contexts), seed)
+    if not (model / "training_metrics.json").is_file():
+        train_base_model(builds, vocabulary, contexts, BaseTrainingRecipe(seed=seed), model, progress=progress)
+    if trained_on_others(model / "model.pth", builds):
+        raise InputError(f"the base model {model} was trained on other builds than those of this demo; delete {model}")
 
 
 _NEXT = """

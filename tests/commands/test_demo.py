@@ -63,3 +63,12 @@ def test_a_demo_dataset_that_is_not_whole_is_refused(written: str, root: DataRoo
 
     with pytest.raises(InputError, match="does not say how its builds were drawn; delete .*demo"):
         demo_run(root, 300, 4, SilentProgress())
+
+
+def test_a_base_model_of_another_demo_is_refused(root: DataRoot) -> None:
+    (root.models / "demo" / "training_metrics.json").write_text('{"inputs": {"builds": "of another demo"}}')
+
+    with pytest.raises(InputError, match="demo was trained on other builds than those of this demo; delete .*demo"):
+        demo_run(root, 300, 4, SilentProgress())
+
+    assert not root.run("demo").config.exists()
