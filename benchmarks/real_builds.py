@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from splat_assets.commands.inputs import trained_on_others
 from splat_assets.compute.fit import fit_sae
 from splat_assets.compute.harvest import BaseActivations, BaseModelFiles, harvest
 from splat_assets.compute.items import Items, make_items
@@ -87,6 +88,10 @@ def _prepared(
     builds = split_builds(read_tokenised(dataset / "tokenized_data.csv", vocabulary, contexts), recipe.seed)
     if not (model_folder / "training_metrics.json").is_file():
         train_base_model(builds, vocabulary, contexts, recipe, model_folder, progress)
+    if trained_on_others(model_folder / "model.pth", builds):
+        raise click.ClickException(
+            f"{model_folder} was trained on other builds or another split: give its --seed, or another FOLDER"
+        )
     click.echo((model_folder / "training_metrics.json").read_text())
     vocab, weapon_vocab = model_folder / "vocab.json", model_folder / "weapon_vocab.json"
     model = load_base_model(model_folder, vocab_path=vocab, weapon_vocab_path=weapon_vocab)
