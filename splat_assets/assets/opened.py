@@ -3,9 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from splat_assets.compute.harvest import BaseActivations, BaseModelFiles, Shard, harvest, harvest_identity, shards_of
 from splat_assets.compute.items import Items, make_items
 from splat_assets.data.builds import Builds
@@ -79,12 +76,6 @@ def base_activations_of(run: Run, items: Items, progress: Progress) -> BaseActiv
     identity = harvest_identity(base_model_of(run).fingerprint, items, hook, recipe.shard_items, recipe.batch_size)
     folder = run.root.cache / "base_activations" / identity[:16]
     return harvest(folder, items, files, hook, recipe.shard_items, recipe.batch_size, progress=progress)
-
-
-def split_of_samples(items: Items, per_token: bool) -> npt.NDArray[np.uint8]:
-    """Index into SPLIT_NAMES per sample."""
-    per_item = items.split_names()
-    return np.repeat(per_item, items.n_tokens()) if per_token else per_item
 
 
 def sae_path_of(run: Run) -> Path:
