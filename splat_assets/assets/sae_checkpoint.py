@@ -163,7 +163,7 @@ SAE_CHECKPOINT = Asset(
             "Finite, and those that were measured.",
             _weights_are_those_of_the_scorecard,
         ),
-        Check("scorecard_is_exact", "Measured again, the test split gives the same figures.", _scorecard_is_exact),
+        Check("scorecard_is_exact", "Measured again, every split gives the same figures.", _scorecard_is_exact),
         Check("sae_formats_agree", "Both saved forms encode alike.", _both_formats_agree),
         Check("decoder_was_trained", "The decoder has turned away from its beginning.", _decoder_was_trained),
         Check("fvu_is_within_limits", "Held-out error is at most the run's limit.", _error_is_within_limits),

@@ -13,6 +13,7 @@ from splat_assets.compute.items import NULL_ROW, SPLIT_NAMES, Items
 from splat_assets.errors import InputError
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress
+from splat_assets.sae.schedule import spread
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.files import write_json
 
@@ -91,23 +92,16 @@ def write_scorecard(
 ) -> dict[str, Any]:
     """Measure the SAE and write `scorecard.json`.
 
-    Reconstruction and fidelity are measured on the test split, dead features over the training samples; each figure stands
-    beside the number of samples it was measured on.
+    Reconstruction is measured on the test split, fidelity on at most 4,096 of its builds and masked variants, evenly spread;
+    dead features, dense features and gamma over the training samples. n_train_samples, n_test_samples and n_fidelity_builds
+    say on how many.
     """
-    from splat_assets.sae.evaluate import reconstruction_metrics
-
-    on_train = reconstruction_metrics(sae, base.values, splits.train)
     card = {
         "architecture": sae.architecture,
         "d_in": sae.d_in,
         "d_sae": sae.d_sae,
         "sae_sha256": sae.fingerprint,
-        "n_train_samples": int(splits.train.size),
-        "n_test_samples": int(splits.test.size),
-        "dead_percent": on_train["dead_percent"],
-        "dense_percent": on_train["dense_percent"],
-        "gamma": on_train["gamma"],
-        **_measured_on_test(sae, items, base, hook, model, splits),
+        **_measured(sae, items, base, hook, model, splits),
         "training": training,
     }
     write_json(save_dir / SCORECARD, card)
@@ -117,9 +111,19 @@ def write_scorecard(
 def wrong_figures(
     card: Mapping[str, Any], sae: "Sae", items: Items, base: BaseActivations, hook: HookPoint, model: "BaseModel"
 ) -> list[str]:
-    """The figures of a scorecard that measuring the test split again does not confirm to a thousandth."""
-    fresh = _measured_on_test(sae, items, base, hook, model, SampleSplits.of(items, hook.per_token))
-    return [name for name, value in fresh.items() if not _is_close(card.get(name, np.nan), value)]
+    """The figures of a scorecard that measuring again does not confirm to a thousandth; of those of the training, L0."""
+    from splat_assets.sae.evaluate import reconstruction_metrics
+    from splat_assets.sae.training import calibration_rows
+
+    splits = SampleSplits.of(items, hook.per_token)
+    fresh = _measured(sae, items, base, hook, model, splits)
+    wrong = [name for name, value in fresh.items() if not _is_close(card.get(name, np.nan), value)]
+    held_out = card.get("training", {}).get("held_out")
+    if held_out is not None:
+        on_validation = reconstruction_metrics(sae, base.values, calibration_rows(splits.validation, sae))
+        if not _is_close(held_out.get("l0_mean", np.nan), on_validation["l0_mean"]):
+            wrong.append("training.held_out.l0_mean")
+    return wrong
 
 
 def _is_close(stated: float | None, fresh: float | None) -> bool:
@@ -128,19 +132,31 @@ def _is_close(stated: float | None, fresh: float | None) -> bool:
     return bool(np.isclose(stated, fresh, rtol=1e-3))
 
 
-def _measured_on_test(
+def _measured(
     sae: "Sae", items: Items, base: BaseActivations, hook: HookPoint, model: "BaseModel", splits: SampleSplits
 ) -> dict[str, float | None]:
     from splat_assets.sae.evaluate import reconstruction_metrics
     from splat_assets.sae.fidelity import downstream_fidelity
 
+    on_train = reconstruction_metrics(sae, base.values, splits.train)
     on_test = reconstruction_metrics(sae, base.values, splits.test)
-    test_items = np.flatnonzero((items.builds.split == SPLIT_NAMES.index("test")) & (items.kind != NULL_ROW))
     fidelity = downstream_fidelity(
-        model, sae, items.builds, test_items[:_FIDELITY_BUILDS], mean=_mean_of_rows(base.values, splits.train),
+        model, sae, items.builds, fidelity_items(items), mean=_mean_of_rows(base.values, splits.train),
         hook_target=hook.target, layer_index=hook.layer_index, ff_module_index=hook.ff_module_index,
     )  # fmt: skip
-    return {**{name: on_test[name] for name in _SHOWN}, **fidelity}
+    return {
+        "n_train_samples": int(splits.train.size),
+        "n_test_samples": int(splits.test.size),
+        **{name: on_train[name] for name in _SHOWN_OF_TRAIN},
+        **{name: on_test[name] for name in _SHOWN_OF_TEST},
+        **fidelity,
+    }
+
+
+def fidelity_items(items: Items) -> npt.NDArray[np.int64]:
+    """The items that fidelity is measured on: builds and masked variants of the test split, at most 4,096, evenly spread."""
+    test = np.flatnonzero((items.builds.split == SPLIT_NAMES.index("test")) & (items.kind != NULL_ROW))
+    return spread(test, _FIDELITY_BUILDS)
 
 
 def _mean_of_rows(values: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -152,4 +168,15 @@ def _mean_of_rows(values: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) 
     return mean
 
 
-_SHOWN = ("fvu", "explained_variance", "l0_mean", "l0_q05", "l0_q50", "l0_q95", "cosine", "l2_ratio", "relative_bias")
+_SHOWN_OF_TRAIN = ("dead_percent", "dense_percent", "gamma")
+_SHOWN_OF_TEST = (
+    "fvu",
+    "explained_variance",
+    "l0_mean",
+    "l0_q05",
+    "l0_q50",
+    "l0_q95",
+    "cosine",
+    "l2_ratio",
+    "relative_bias",
+)

@@ -28,7 +28,7 @@ from splat_assets.sae.inputs import InputStatistics, measure_inputs
 from splat_assets.sae.monitoring import METRICS_SCHEMA, Monitor, dead_percent
 from splat_assets.sae.movement import decoder_movement
 from splat_assets.sae.recipe import SaeRecipe
-from splat_assets.sae.schedule import Batches, Schedule
+from splat_assets.sae.schedule import Batches, Schedule, spread
 from splat_assets.sae.state import TrainingState, initial_state
 from splat_assets.sae.step import AutogradStep, Step, StepSettings, batch_topk_loss, relu_l1_loss
 from splat_assets.store.errors import FingerprintMismatchError
@@ -137,13 +137,13 @@ class _Training:
         self._dead_after = recipe.dead_after(train_rows.size)
         self._batches = Batches(activations, train_rows, self.schedule)
         self._scale = float(np.float32(statistics.scale))
-        self._calibration_rows = _spread(held_out_rows, recipe.calibration_rows)
-        watched = activations[_spread(held_out_rows, recipe.evaluation_rows)]
+        self._calibration_rows = spread(held_out_rows, recipe.calibration_rows)
+        watched = activations[spread(held_out_rows, recipe.evaluation_rows)]
         self._monitor = Monitor(recipe, np.asarray(watched, dtype=np.float32) * np.float32(self._scale))
 
     def initial_state(self) -> TrainingState:
         """The state before the first step."""
-        sample = self._activations[_spread(self._train_rows, _INITIAL_ROWS)]
+        sample = self._activations[spread(self._train_rows, _INITIAL_ROWS)]
         return initial_state(self._recipe, self._statistics, np.asarray(sample, dtype=np.float32))
 
     def run(self, progressed: Progressed, checkpoints: Checkpoints, task: Task) -> None:
@@ -240,10 +240,12 @@ def default_step(recipe: SaeRecipe, device: str) -> Step:
     return FusedStep() if device == "cpu" else AutogradStep(batch_topk_loss)
 
 
-def _spread(rows: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
-    """At most n of rows, evenly spread over them, rising."""
-    ordered = np.sort(rows)
-    return ordered if rows.size <= n else ordered[np.arange(n) * rows.size // n]
+def calibration_rows(held_out_rows: npt.NDArray[np.int64], sae: Sae) -> npt.NDArray[np.int64]:
+    """The held-out rows that the SAE's threshold was calibrated on; InputError for one that records no recipe."""
+    recipe = sae.metadata.get("recipe")
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("calibration_rows"), int):
+        raise InputError("this SAE does not record on how many rows its threshold was calibrated")
+    return spread(held_out_rows, recipe["calibration_rows"])
 
 
 def _note(metrics: list[dict[str, Any]]) -> str:

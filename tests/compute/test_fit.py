@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from splat_assets.assets.opened import base_activations_of, base_model_of, hook_of, items_of, sae_of
-from splat_assets.compute.fit import SCORECARD, SampleSplits, write_scorecard, wrong_figures
+from splat_assets.compute.fit import SCORECARD, SampleSplits, fidelity_items, write_scorecard, wrong_figures
 from splat_assets.compute.harvest import BaseActivations
-from splat_assets.compute.items import Items, make_items
+from splat_assets.compute.items import BUILD, MASKED, Items, make_items
 from splat_assets.errors import InputError
 from splat_assets.progress import SilentProgress
 from splat_assets.runs import Run, open_run
@@ -38,6 +38,19 @@ def test_all_tokens_of_a_build_are_in_its_split() -> None:
 def test_without_builds_to_judge_by_there_is_no_sae(splits: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="give more builds or larger shares"):
         SampleSplits.of(split_items(*splits), per_token=False)
+
+
+def test_fidelity_is_measured_on_builds_spread_over_the_whole_test_split() -> None:
+    split = np.tile(np.array([0, 1, 2], dtype=np.uint8), 8000)
+    kind = np.repeat(np.array([BUILD, MASKED], dtype=np.uint8), 12_000)
+    items = Items(builds_of(*[([3, 4], 0)] * split.size).with_split(split), kind)
+
+    measured = fidelity_items(items)
+
+    assert measured.size == np.unique(measured).size == 4096
+    assert items.builds.split[measured].tolist() == [2] * 4096
+    assert measured.max() > 0.99 * split.size
+    assert np.count_nonzero(items.kind[measured] == MASKED) == 2048
 
 
 @pytest.fixture(scope="module")
@@ -80,4 +93,9 @@ def test_figures_that_are_not_true_are_named(run: Run, items: Items, base: BaseA
     assert wrong_figures({**card, "fidelity": None}, sae, items, base, hook_of(run), model) == ["fidelity"]
     forged = {**card, "fvu": card["fvu"] * 0.9, "bce_sae": 0.0}
     del forged["cosine"]
+    for name in ("dead_percent", "dense_percent", "gamma", "n_train_samples", "n_test_samples"):
+        assert wrong_figures({**card, name: card[name] + 1}, sae, items, base, hook_of(run), model) == [name]
+    training = {**card["training"], "held_out": {**card["training"]["held_out"], "l0_mean": 8.5}}
+    wrong = wrong_figures({**card, "training": training}, sae, items, base, hook_of(run), model)
+    assert wrong == ["training.held_out.l0_mean"]
     assert wrong_figures(forged, sae, items, base, hook_of(run), model) == ["fvu", "cosine", "bce_sae"]

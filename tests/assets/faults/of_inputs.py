@@ -152,6 +152,7 @@ SAE_CHECKPOINT: Faults = {
         "swapped decoder rows": tensor("W_dec", lambda w: w.flip(0)),
         "a better FVU than is true": figure(fvu=0.001),
         "a better fidelity than is true": figure(fidelity=0.9999),
+        "fewer dead features than is true": figure(dead_percent=-1.0),
         "an empty scorecard": file(SCORECARD, lambda path: path.write_text("{}")),
     },
     "sae_formats_agree": {
