@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -170,8 +171,9 @@ def _current_receipt(asset: Asset, run: Run) -> Receipt | None:
 
 def _made(asset: Asset, run: Run, progress: Progress) -> Receipt:
     inputs = inputs_of(asset, run)
-    for folder in run.layout.written:
-        remove_leftovers(folder)
+    with _recording_outcomes(run):
+        for folder in run.layout.written:
+            remove_leftovers(folder)
     began = time.monotonic()
     made = asset.make(run, progress)
     facts = {**made.facts, "table": [dict(row) for row in made.table]} if made.table else dict(made.facts)
@@ -203,10 +205,11 @@ def run_check(asset: Asset, check: Check, run: Run) -> Outcome:
     if receipt is None:
         return Outcome(False, {"error": f"{asset.name} was never made"})
     outcome = _tested(check, run)
-    recorded = {**recorded_outcomes(asset, run), check.name: outcome}
-    checks = {name: {"passed": o.passed, "facts": dict(o.facts)} for name, o in recorded.items()}
-    with explaining_write_errors(f"the outcome of {check.name}", run.layout.receipts):
-        write_json(_outcomes_file(asset, run), {**_checked(receipt, run), "checks": checks})
+    with explaining_write_errors(f"the outcome of {check.name}", run.layout.receipts), _recording_outcomes(run):
+        if read_receipt(run.layout.receipts, asset.name) == receipt:  # otherwise made anew meanwhile
+            recorded = {**recorded_outcomes(asset, run), check.name: outcome}
+            checks = {name: {"passed": o.passed, "facts": dict(o.facts)} for name, o in recorded.items()}
+            write_json(_outcomes_file(asset, run), {**_checked(receipt, run), "checks": checks})
     return outcome
 
 
@@ -230,10 +233,19 @@ def recorded_outcomes(asset: Asset, run: Run) -> dict[str, Outcome]:
     receipt = read_receipt(run.layout.receipts, asset.name)
     if receipt is None or not path.is_file():
         return {}
-    recorded = json.loads(path.read_text(encoding="utf-8"))
-    if any(recorded.get(name) != value for name, value in _checked(receipt, run).items()):
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        if any(recorded[name] != value for name, value in _checked(receipt, run).items()):
+            return {}
+        return {name: Outcome(**outcome) for name, outcome in recorded["checks"].items()}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        logger.info("%s cannot be read (%s): the checks count as not run", path, error)
         return {}
-    return {name: Outcome(**outcome) for name, outcome in recorded["checks"].items()}
+
+
+def _recording_outcomes(run: Run) -> AbstractContextManager[None]:
+    """Wait until nobody else records an outcome or sweeps; not the lock of the run, which is held while something is made."""
+    return locked(run.layout.receipts / ".lock")
 
 
 def _checked(receipt: Receipt, run: Run) -> dict[str, str]:
