@@ -235,7 +235,7 @@ def create_run(root: DataRoot, name: str, config: RunConfig) -> Run:
 def open_run(root: DataRoot, name: str) -> Run:
     """The run called name; InputError lists the runs there are when it does not exist or cannot be read."""
     layout = root.run(name)
-    if not layout.config.is_file():
+    if not layout.config.exists():
         there = ", ".join(root.run_names()) or "none"
         raise InputError(
             f"there is no run {name!r} under {root.runs}; runs there: {there}; make one with `splat run new`"
@@ -243,7 +243,7 @@ def open_run(root: DataRoot, name: str) -> Run:
     try:
         raw = tomllib.loads(layout.config.read_text(encoding="utf-8"))
         return Run(root, layout, _CONFIG.validate_python(raw))
-    except (tomllib.TOMLDecodeError, ValidationError, InputError) as error:
+    except (OSError, ValueError, InputError) as error:
         raise InputError(f"{layout.config} does not describe a run: {_first_line(error)}") from error
 
 
@@ -297,4 +297,4 @@ def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-    return str(error)
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -1,8 +1,11 @@
 """The root command: quick, complete, and clear about what went wrong."""
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
@@ -11,6 +14,7 @@ from click.testing import CliRunner
 from splat_assets.cli import COMMANDS, main
 from splat_assets.errors import InputError
 from splat_assets.store.layout import DataRoot
+from tests.small_run import new_small_run
 
 
 def modules_after(*arguments: str) -> set[str]:
@@ -183,6 +187,76 @@ def test_run_list_shows_how_far_each_run_is(own_root: DataRoot) -> None:
 
     assert shown.exit_code == 0
     assert "13 of 14" in shown.stdout and "batch_topk" in shown.stdout
+
+
+def spoil_the_description(runs: Path) -> None:
+    (runs / "bad").mkdir()
+    (runs / "bad" / "run.toml").write_text("x = [", encoding="utf-8")
+
+
+def spoil_its_letters(runs: Path) -> None:
+    (runs / "bad").mkdir()
+    (runs / "bad" / "run.toml").write_bytes(b"\xff\xfe")
+
+
+def name_oddly(runs: Path) -> None:
+    shutil.copytree(runs / "small", runs / "small copy")
+
+
+def spoil_a_receipt(runs: Path) -> None:
+    shutil.copytree(runs / "small", runs / "other")
+    (runs / "other" / "receipts").mkdir()
+    (runs / "other" / "receipts" / "idf.json").write_text("spoilt", encoding="utf-8")
+
+
+def make_a_folder_of_the_description(runs: Path) -> None:
+    (runs / "bad" / "run.toml").mkdir(parents=True)
+
+
+ODD_RUNS = {
+    "that cannot be read": (spoil_the_description, "bad", "does not describe a run"),
+    "of other bytes": (spoil_its_letters, "bad", "does not describe a run: 'utf-8' codec"),
+    "with an odd name": (name_oddly, "small copy", "cannot be the name of a run"),
+    "with a spoilt receipt": (spoil_a_receipt, "other", "idf.json is not a receipt"),
+    "that is no file": (make_a_folder_of_the_description, "bad", "does not describe a run: Is a directory"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "name", "expected"), ODD_RUNS.values(), ids=ODD_RUNS.keys())
+@pytest.mark.parametrize("command", [["run", "list"], ["doctor", "--dagster-port", "1"]], ids=["list", "doctor"])
+def test_a_run_does_not_hide_the_others(
+    command: list[str], spoil: Callable[[Path], None], name: str, expected: str, tmp_path: Path
+) -> None:
+    root = DataRoot(tmp_path)
+    new_small_run(root)
+    spoil(root.runs)
+
+    shown = splat(root, *command)
+
+    assert isinstance(shown.exception, SystemExit | None), shown.exception
+    rows = [[cell.strip() for cell in row.split("│")[1:-1]] for row in shown.stdout.splitlines() if "│" in row]
+    assert {"small", "run small"} & {row[0] for row in rows}
+    assert {name, f"run {name}"} & {row[0] for row in rows}
+    said = " ".join(row[-1] for row in rows) + shown.stderr
+    assert expected.replace(" ", "") in "".join(said.split())
+
+
+def test_a_run_list_of_nothing_but_unreadable_runs_is_still_shown(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    spoil_the_description(tmp_path / "runs")
+
+    shown = splat(DataRoot(tmp_path), "run", "list")
+
+    assert shown.exit_code == 0
+    assert "bad" in shown.stdout and "does not describe a run" in shown.stderr
+
+
+@pytest.mark.parametrize("selected", ["", " ", "idf,", ","])
+def test_a_selection_that_names_nothing_is_refused(selected: str, finished_root: DataRoot) -> None:
+    shown = splat(finished_root, "materialize", "small", "--select", selected)
+
+    assert shown.exit_code == 2
+    assert "there is no artifact ''; there are dataset, " in shown.stderr
 
 
 def test_run_show_prints_recipe_artifacts_and_scorecard(finished_root: DataRoot) -> None:

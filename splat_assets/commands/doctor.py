@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 
 from splat_assets.commands.report import console, size
 from splat_assets.errors import SplatError
@@ -45,7 +45,7 @@ def doctor(dagster_port: int) -> None:
     """Look at versions, the data root, ports and every run; exit code 1 when something needs mending."""
     root = DataRoot.from_environment()
     findings = [*installation(), *data_root(root), port(dagster_port), *runs(root)]
-    table = Table("what", "found", "what to do")
+    table = Table("what", "found", Column("what to do", overflow="fold"))
     for finding in findings:
         table.add_row(finding.what, finding.found, finding.what_to_do or "nothing")
     console().print(table)
@@ -106,7 +106,7 @@ def runs(root: DataRoot) -> Iterator[Finding]:
             run.config.inputs.refuse_changed()
             old = [asset.name for asset in ASSETS if not status_of(asset, run).is_up_to_date]
             store = open_store(run.layout.store)
-        except SplatError as error:
+        except (SplatError, OSError) as error:
             yield Finding(f"run {name}", "not sound", str(error))
             continue
         what_to_do = f"splat materialize {name}" if old else ""

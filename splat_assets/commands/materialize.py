@@ -27,7 +27,7 @@ def materialize(run_name: str, select: str | None) -> None:
     Work that was cut off goes on where it was. What is made is recorded in Dagster's history, so `splat up` shows it.
     """
     run = open_run(DataRoot.from_environment().checked_writable(), run_name)
-    selected = [asset_named(name.strip()) for name in select.split(",")] if select else list(ASSETS)
+    selected = [asset_named(name.strip()) for name in select.split(",")] if select is not None else list(ASSETS)
     out = console()
     succeeded = make_settled(run, selected)
     out.print(artifact_table(run))

@@ -12,11 +12,12 @@ from splat_assets.assets.asset import status_of
 from splat_assets.commands.inputs import hook_options, model_options, take_hook, trained_on_others, try_inputs
 from splat_assets.commands.recipe_options import sae_options, take_recipe
 from splat_assets.commands.report import artifact_table, console, scorecard_table
-from splat_assets.errors import InputError
+from splat_assets.errors import InputError, SplatError
 from splat_assets.runs import (
     ActivationsRecipe,
     HookRecipe,
     Limits,
+    Run,
     RunConfig,
     SplitRecipe,
     StoreRecipe,
@@ -103,15 +104,23 @@ def list_() -> None:
     root = DataRoot.from_environment()
     table = Table("run", "SAE", "artifacts up to date", "store")
     for name in root.run_names():
-        found = open_run(root, name)
-        n_current = sum(status_of(asset, found).is_up_to_date for asset in ASSETS)
-        current = found.layout.store / "CURRENT"
-        version = current.read_text(encoding="utf-8").strip() if current.is_file() else "not published"
-        sae = "ready-made" if found.config.inputs.sae_checkpoint else found.config.sae.architecture
-        table.add_row(name, sae, f"{n_current} of {len(ASSETS)}", version)
+        try:
+            table.add_row(*_row(open_run(root, name)))
+        except (SplatError, OSError) as error:
+            table.add_row(name, "", "cannot be read", "")
+            click.echo(f"run {name}: {error}", err=True)
     if not table.row_count:
         raise InputError(f"there are no runs under {root.runs}; make one with `splat run new` or `splat demo`")
     console().print(table)
+
+
+def _row(found: Run) -> tuple[str, ...]:
+    """One line about a run: its SAE, how far it is, what readers of it get."""
+    n_current = sum(status_of(asset, found).is_up_to_date for asset in ASSETS)
+    current = found.layout.store / "CURRENT"
+    version = current.read_text(encoding="utf-8").strip() if current.is_file() else "not published"
+    sae = "ready-made" if found.config.inputs.sae_checkpoint else found.config.sae.architecture
+    return found.name, sae, f"{n_current} of {len(ASSETS)}", version
 
 
 @run.command()
