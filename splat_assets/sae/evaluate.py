@@ -16,6 +16,7 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 class _Sums:
     x: npt.NDArray[np.float64]
     fired: npt.NDArray[np.int64]
+    n_not_zero: int = 0
     square: float = 0.0
     error: float = 0.0
     cosine: float = 0.0
@@ -33,7 +34,8 @@ def reconstruction_metrics(
     fvu: E||x - x_hat||^2 / E||x - mean||^2, mean over these rows; explained_variance: 1 - fvu. l0_mean and l0_qNN: active
     features per row. dead_percent: features that fire on none of these rows. dense_percent, dense_1_percent: features that
     fire on more than 10 % and 1 % of them. cosine, l2_ratio: means of cos(x, x_hat) and ||x_hat|| / ||x|| over rows that are
-    not 0. relative_bias: E||x_hat||^2 / E[x . x_hat], below 1 where activations shrink. gamma: ||mean|| / sqrt(E||x - mean||^2).
+    not 0 (0.0 where all are). relative_bias: E||x_hat||^2 / E[x . x_hat], below 1 where activations shrink.
+    gamma: ||mean|| / sqrt(E||x - mean||^2).
     """
     if rows.size == 0:
         raise InputError("there are no rows to measure an SAE on")
@@ -53,9 +55,11 @@ def _add(sums: _Sums, sae: Sae, x: npt.NDArray[np.float32]) -> None:
     sums.error += float(np.square(given - rebuilt).sum())
     inner = np.einsum("nd,nd->n", given, rebuilt)
     norms, rebuilt_norms = np.linalg.norm(given, axis=1), np.linalg.norm(rebuilt, axis=1)
-    safe, rebuilt_safe = np.maximum(norms, 1e-30), np.maximum(rebuilt_norms, 1e-30)
-    sums.cosine += float((inner / (safe * rebuilt_safe)).sum())
-    sums.ratio += float((rebuilt_norms / safe).sum())
+    some = norms > 0
+    safe, rebuilt_safe = norms[some], np.maximum(rebuilt_norms[some], 1e-30)
+    sums.n_not_zero += int(some.sum())
+    sums.cosine += float((inner[some] / (safe * rebuilt_safe)).sum())
+    sums.ratio += float((rebuilt_norms[some] / safe).sum())
     sums.inner += float(inner.sum())
     sums.rebuilt_square += float(np.square(rebuilt_norms).sum())
     sums.fired += np.bincount(encoded.feature_ids, minlength=sae.d_sae)
@@ -78,8 +82,8 @@ def _figures(sums: _Sums, sae: Sae, n_rows: int) -> dict[str, float]:
         "dead_percent": float(100 * (sums.fired == 0).mean()),
         "dense_percent": float(100 * (share > 0.1).mean()),
         "dense_1_percent": float(100 * (share > 0.01).mean()),
-        "cosine": sums.cosine / n_rows,
-        "l2_ratio": sums.ratio / n_rows,
+        "cosine": sums.cosine / max(1, sums.n_not_zero),
+        "l2_ratio": sums.ratio / max(1, sums.n_not_zero),
         "relative_bias": sums.rebuilt_square / sums.inner if sums.inner > 0 else 0.0,
         "gamma": float(np.linalg.norm(mean) / np.sqrt(variance)) if variance > 0 else 0.0,
     }

@@ -61,6 +61,22 @@ def test_features_that_never_fire_are_dead_and_explain_nothing() -> None:
     assert found["fvu"] > 1
 
 
+def test_cosine_and_length_are_means_over_the_rows_that_are_not_zero() -> None:
+    sae, x = an_sae(), rows_of(100)
+    x[:10] = 0
+
+    whole, rest = (reconstruction_metrics(sae, x, rows) for rows in (np.arange(100), np.arange(10, 100)))
+
+    assert whole["cosine"] == pytest.approx(rest["cosine"])
+    assert whole["l2_ratio"] == pytest.approx(rest["l2_ratio"])
+
+
+def test_rows_that_are_all_zero_have_neither_cosine_nor_length() -> None:
+    found = reconstruction_metrics(an_sae(), np.zeros((5, 24), dtype=np.float32), np.arange(5))
+
+    assert (found["cosine"], found["l2_ratio"]) == (0, 0)
+
+
 def test_no_rows_cannot_be_measured() -> None:
     with pytest.raises(InputError, match="no rows to measure"):
         reconstruction_metrics(an_sae(), rows_of(5), np.arange(0))
