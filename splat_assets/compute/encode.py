@@ -153,8 +153,7 @@ def rows_unlike_a_fresh_pass(
 ) -> list[int]:
     """Samples of n_sampled seeded items whose stored row is not what base model and SAE give for the item today.
 
-    Other batch sizes round differently, so values may differ by 1e-3 of their size, and a feature may be in one and not in
-    the other if it is that near its threshold.
+    Other batch sizes round differently: see `is_same_row`.
     """
     rng = np.random.default_rng(seed)
     first_samples = items.first_samples(hook.per_token)
@@ -165,17 +164,23 @@ def rows_unlike_a_fresh_pass(
         fresh = sae.encode_rows(values)
         stored = next(raw.rows(shard.n_samples, start=shard.first_sample))
         for offset in range(shard.n_samples):
-            if not _same_row(stored.row(offset), fresh.row(offset), sae):
+            if not is_same_row(stored.row(offset), fresh.row(offset), sae, values[offset]):
                 wrong.append(shard.first_sample + offset)
     return wrong
 
 
-def _same_row(stored: SampleFeatures, fresh: SampleFeatures, sae: "Sae") -> bool:
+def is_same_row(stored: SampleFeatures, fresh: SampleFeatures, sae: "Sae", x: npt.NDArray[np.float32]) -> bool:
+    """Whether two rows of features of x, shape (d_in,), differ by rounding only.
+
+    A value may differ by 1e-3 of itself, or by 1e-5 of the lengths that were multiplied for it, which may be far larger; a
+    feature may be in one and not in the other if it is that near its threshold.
+    """
     dense = np.zeros((2, sae.d_sae), dtype=np.float32)
     dense[0, stored.feature_ids] = stored.values
     dense[1, fresh.feature_ids] = fresh.values
     largest = dense.max(axis=0)
-    allowed = 1e-3 * np.maximum(largest, 1e-2)
+    lengths = sae.encoder.norm(dim=1).numpy() * float(np.linalg.norm(x) + sae.b_dec.norm())
+    allowed = np.maximum(1e-3 * largest, 1e-5 * lengths)
     in_one_only = (dense > 0).any(axis=0) & ~(dense > 0).all(axis=0)
     near_threshold = largest - sae.threshold.numpy() <= allowed
     return bool(np.where(in_one_only, near_threshold, np.abs(dense[0] - dense[1]) <= allowed).all())

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from splat_assets.assets.opened import contexts_of, items_of, model_files_of, sae_of, sae_path_of, vocabulary_of
-from splat_assets.compute.encode import EncodedShards, encode, rows_unlike_a_fresh_pass
+from splat_assets.compute.encode import EncodedShards, encode, is_same_row, rows_unlike_a_fresh_pass
 from splat_assets.compute.harvest import BaseActivations, harvest, shards_of
 from splat_assets.compute.items import Items
 from splat_assets.compute.shards import ShardRunner
@@ -19,6 +20,22 @@ from splat_assets.store.vocabulary import Contexts
 from tests.store.making import bytes_below
 
 POOLED, TOKENS = HookPoint("masked_mean"), HookPoint("token_ff")
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
+def test_rows_that_differ_by_rounding_are_the_same_at_any_scale_of_activations(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    decoder = rng.standard_normal((300, 16)).astype(np.float32)
+    weights = torch.from_numpy(decoder / np.linalg.norm(decoder, axis=1, keepdims=True))
+    x = (rng.standard_normal((200, 16)) * scale).astype(np.float32)
+    rounded = x * (1 + np.float32(3e-7) * rng.choice([-1, 1], x.shape).astype(np.float32))
+    sae = Sae(weights, torch.zeros(300), weights, torch.zeros(16), torch.zeros(300), "relu")
+
+    stored, fresh = sae.encode_rows(x), sae.encode_rows(rounded)
+
+    assert all(is_same_row(stored.row(i), fresh.row(i), sae, x[i]) for i in range(200))
+    other = sae.encode_rows(x + np.float32(0.01 * scale))
+    assert not any(is_same_row(stored.row(i), other.row(i), sae, x[i]) for i in range(200))
 
 
 @pytest.fixture(scope="module")
