@@ -77,14 +77,17 @@ class Sae:
         names = ("encoder", "b_enc", "W_dec", "b_dec", "threshold")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
-    def centred(self, x: torch.Tensor | Floats) -> torch.Tensor:
-        """What the encoder multiplies: a fresh float32 copy of x, shape (n, d_in), less b_dec where that applies."""
+    def centred(self, x: torch.Tensor | Floats, first_row: int = 0) -> torch.Tensor:
+        """What the encoder multiplies: a fresh float32 copy of x, shape (n, d_in), less b_dec where that applies.
+
+        first_row: the number of x's first row in the words of an error.
+        """
         given = x if isinstance(x, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
         if given.ndim != 2 or given.shape[1] != self.d_in:
             raise InputError(f"the SAE encodes rows of width {self.d_in}, not an array of shape {tuple(given.shape)}")
         given = given.detach().to(self.b_dec.device, torch.float32)
         if not torch.isfinite(given).all():
-            row = int((~torch.isfinite(given).all(dim=1)).nonzero()[0, 0])
+            row = first_row + int((~torch.isfinite(given).all(dim=1)).nonzero()[0, 0])
             raise InputError(f"row {row} of the activations to encode holds a NaN or an infinity")
         return given - self.b_dec if self.apply_b_dec_to_input else given.clone()
 
@@ -101,10 +104,10 @@ class Sae:
         if x.shape[0] <= _BLOCK_ROWS:
             return self._encode_block(x)
         starts = range(0, x.shape[0], _BLOCK_ROWS)
-        return _stacked([self._encode_block(x[start : start + _BLOCK_ROWS]) for start in starts])
+        return _stacked([self._encode_block(x[start : start + _BLOCK_ROWS], start) for start in starts])
 
-    def _encode_block(self, x: torch.Tensor | Floats) -> SparseRows:
-        centred = self.centred(x)
+    def _encode_block(self, x: torch.Tensor | Floats, first_row: int = 0) -> SparseRows:
+        centred = self.centred(x, first_row)
         if centred.device.type != "cpu":
             return SparseRows.from_dense(self.encode(x).cpu().numpy())
         lower = self.threshold.clamp(min=0).numpy()

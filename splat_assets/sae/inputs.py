@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,16 +33,13 @@ def measure_inputs(activations: npt.NDArray[np.float32], rows: npt.NDArray[np.in
         raise InputError(f"activations must be an array (n_rows, d_in), not of shape {activations.shape}")
     if rows.size == 0:
         raise InputError("there are no training rows")
-    if rows.min() < 0 or rows.max() >= activations.shape[0]:
-        raise InputError(f"training rows {rows.min()} to {rows.max()} are not all in 0 to {activations.shape[0] - 1}")
+    _refuse_outside(activations, rows, "training")
     mean = np.zeros(activations.shape[1], dtype=np.float64)
     ordered = np.sort(rows)
     for start in range(0, rows.size, _BLOCK_ROWS):
         chosen = ordered[start : start + _BLOCK_ROWS]
         block = np.asarray(activations[chosen], dtype=np.float64)
-        if not np.isfinite(block).all():
-            bad = int(chosen[np.flatnonzero(~np.isfinite(block).all(axis=1))[0]])
-            raise InputError(f"row {bad} of the activations holds a NaN or an infinity; an SAE cannot be trained on it")
+        _refuse_non_finite(block, chosen)
         mean += block.sum(axis=0)
     mean /= rows.size
     variance = np.zeros_like(mean)
@@ -50,8 +48,31 @@ def measure_inputs(activations: npt.NDArray[np.float32], rows: npt.NDArray[np.in
         variance += np.square(block - mean).sum(axis=0)
     variance /= rows.size
     total = float(variance.sum())
-    if total <= 1e-12 * max(1.0, float(mean @ mean)):
+    if total <= 1e-12 * float(mean @ mean):
         raise InputError(f"all {rows.size:,} training rows are equal: there is nothing for an SAE to explain")
     fingerprint = hashlib.sha256(mean.tobytes() + variance.tobytes() + rows.astype(np.int64).tobytes()).hexdigest()
     scale = float(np.sqrt(mean.size / total))
     return InputStatistics(mean, scale, float(np.linalg.norm(mean) / np.sqrt(total)), fingerprint)
+
+
+def check_held_out(activations: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> None:
+    """Raise InputError unless there are held-out rows, all in the activations, without a NaN or an infinity."""
+    if rows.size == 0:
+        raise InputError("an SAE needs held-out rows to be measured and calibrated on; there are none")
+    _refuse_outside(activations, rows, "held-out")
+    ordered = np.sort(rows)
+    for start in range(0, rows.size, _BLOCK_ROWS):
+        chosen = ordered[start : start + _BLOCK_ROWS]
+        _refuse_non_finite(activations[chosen], chosen)
+
+
+def _refuse_outside(activations: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], which: str) -> None:
+    if rows.min() < 0 or rows.max() >= activations.shape[0]:
+        raise InputError(f"{which} rows {rows.min()} to {rows.max()} are not all in 0 to {activations.shape[0] - 1}")
+
+
+def _refuse_non_finite(block: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> None:
+    finite = np.isfinite(block).all(axis=1)
+    if not finite.all():
+        bad = int(rows[np.flatnonzero(~finite)[0]])
+        raise InputError(f"row {bad} of the activations holds a NaN or an infinity; an SAE cannot be trained on it")

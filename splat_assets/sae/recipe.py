@@ -9,6 +9,7 @@ from splat_assets.errors import InputError
 
 TRAINED_ARCHITECTURES = ("batch_topk", "relu_l1")
 _LONGEST_SILENCE_ROWS = 250_000
+_MOST_FEATURES = 10_000_000
 
 
 def _knob(default: Any, help_text: str) -> Any:
@@ -85,6 +86,10 @@ class SaeRecipe:
     def checked_for(self, d_in: int) -> "SaeRecipe":
         """This recipe with d_sae, lr and aux_k filled in; raises InputError when k is larger than the dictionary."""
         d_sae = self.width(d_in)
+        _refuse_unless(
+            d_sae <= _MOST_FEATURES,
+            f"{d_sae:,} features are more than the {_MOST_FEATURES:,} an SAE may have; lower the expansion factor or d_sae",
+        )
         _refuse_unless(
             self.architecture != "batch_topk" or self.k <= d_sae,
             f"k = {self.k} is larger than the dictionary of {d_sae:,} features (inputs of width {d_in}); "

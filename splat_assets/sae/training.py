@@ -24,7 +24,7 @@ from splat_assets.sae.dense_step import DenseStep
 from splat_assets.sae.evaluate import reconstruction_metrics
 from splat_assets.sae.formats import load_sae, save_sae
 from splat_assets.sae.fused_step import FusedStep
-from splat_assets.sae.inputs import InputStatistics, measure_inputs
+from splat_assets.sae.inputs import InputStatistics, check_held_out, measure_inputs
 from splat_assets.sae.monitoring import METRICS_SCHEMA, Monitor, dead_percent
 from splat_assets.sae.movement import decoder_movement
 from splat_assets.sae.recipe import SaeRecipe
@@ -72,9 +72,8 @@ def train_sae(
     Raises InputError for rows or recipes that cannot be trained on, FingerprintMismatchError for another training's state.
     """
     recipe = recipe.checked_for(activations.shape[1] if activations.ndim == 2 else 0)
-    if held_out_rows.size == 0:
-        raise InputError("an SAE needs held-out rows to be measured and calibrated on; there are none")
     statistics = measure_inputs(activations, train_rows)
+    check_held_out(activations, held_out_rows)
     checkpoints = Checkpoints(save_dir, _fingerprint(recipe, statistics, held_out_rows, provenance))
     if not resume:
         checkpoints.discard()
@@ -155,21 +154,22 @@ class _Training:
         for step in range(state.step, self.schedule.n_steps):
             x = torch.from_numpy(self._batches.of_step(step) * np.float32(self._scale)).to(self._device)
             outcome = self._step(state, x, self._settings(step))
-            if not math.isfinite(outcome.loss):
-                raise InputError(
-                    f"the loss is {outcome.loss} at step {step}: lower the learning rate ({self._recipe.lr})"
-                )
+            self._refuse_divergence(outcome.loss, step)
             self._monitor.add(progressed.since, outcome, x.shape[0])
             last = state.step == self.schedule.n_steps
             if last or state.step % self.schedule.evaluate_every == 0:
-                progressed.metrics.append(
-                    self._monitor.row(state, progressed.since, self._facts(step), self._dead_after)
-                )
+                row = self._monitor.row(state, progressed.since, self._facts(step), self._dead_after)
+                self._refuse_divergence(row["fvu_held_out"], step)
+                progressed.metrics.append(row)
                 progressed.since.clear()
             if last or clock.due():
                 with clock.writing():
                     checkpoints.save(progressed)
             task.advance(x.shape[0], _note(progressed.metrics))
+
+    def _refuse_divergence(self, error: float, step: int) -> None:
+        if not math.isfinite(error):
+            raise InputError(f"the error is {error} at step {step}: lower the learning rate ({self._recipe.lr})")
 
     def _settings(self, step: int) -> StepSettings:
         recipe = self._recipe

@@ -123,6 +123,14 @@ def test_the_fingerprint_follows_what_is_computed_and_nothing_else() -> None:
     assert Sae(**{**vars_of(sae), "metadata": {"name": "other"}}).fingerprint == sae.fingerprint
 
 
+def test_a_bad_row_far_down_is_named_by_its_own_number() -> None:
+    x = rows_of(5000)
+    x[4500, 0] = np.nan
+
+    with pytest.raises(InputError, match="row 4500 of the activations to encode holds a NaN"):
+        an_sae().encode_rows(x)
+
+
 def vars_of(sae: Sae) -> dict:
     names = ("encoder", "b_enc", "W_dec", "b_dec", "threshold", "architecture", "clamp_max", "apply_b_dec_to_input")
     return {name: getattr(sae, name) for name in names}

@@ -38,3 +38,11 @@ def test_rows_that_cannot_be_trained_on_are_refused() -> None:
     x[2, 1] = np.nan
     with pytest.raises(InputError, match="row 2 of the activations holds a NaN"):
         measure_inputs(x, np.arange(5))
+
+
+@pytest.mark.parametrize("size", [1e-12, 3e-7, 1e12])
+def test_rows_may_be_of_any_size_as_long_as_they_differ(size: float) -> None:
+    x = (np.random.default_rng(0).standard_normal((1000, 8)) * size).astype(np.float32)
+
+    assert measure_inputs(x, np.arange(1000)).scale == pytest.approx(1 / size, rel=0.1)
+    assert measure_inputs(x, np.arange(1000)).gamma < 0.1

@@ -19,6 +19,11 @@ def test_k_larger_than_the_dictionary_is_refused_with_both_numbers() -> None:
         SaeRecipe(k=65, expansion_factor=4).checked_for(16)
 
 
+def test_a_dictionary_that_no_machine_holds_is_refused() -> None:
+    with pytest.raises(InputError, match="16,000,000,000,000 features are more than the 10,000,000"):
+        SaeRecipe(expansion_factor=1e12).checked_for(16)
+
+
 def test_k_does_not_matter_to_relu_l1() -> None:
     assert SaeRecipe(architecture="relu_l1", d_sae=8).checked_for(16).d_sae == 8
 

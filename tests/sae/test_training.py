@@ -293,6 +293,24 @@ def test_what_cannot_be_trained_on_is_refused_and_nothing_written(
     assert not (tmp_path / "sae").exists()
 
 
+def test_held_out_rows_that_cannot_be_measured_are_refused_before_the_first_step(tmp_path: Path) -> None:
+    spoilt = ROWS.values.copy()
+    spoilt[1400, 3] = np.nan
+
+    with pytest.raises(InputError, match="row 1400 of the activations holds a NaN or an infinity"):
+        train(tmp_path / "sae", activations=spoilt)
+    with pytest.raises(InputError, match="held-out rows 1350 to 1500 are not all in 0 to 1499"):
+        train_sae(ROWS.values, np.arange(9), np.arange(1350, 1501), RECIPE, tmp_path / "sae", provenance={})
+    assert not (tmp_path / "sae").exists()
+
+
+def test_a_learning_rate_that_breaks_the_last_step_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lower the learning rate"):
+        train(tmp_path / "sae", SaeRecipe(d_sae=64, k=2, lr=1e30, epochs=1))
+
+    assert not (tmp_path / "sae").exists()
+
+
 def test_without_held_out_rows_there_is_no_training(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="needs held-out rows"):
         train_sae(ROWS.values, np.arange(100), np.arange(0), RECIPE, tmp_path, provenance={})
