@@ -12,11 +12,13 @@ import scipy.sparse as sp
 
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader, SparseRows, feature_id_dtype
+from splat_assets.store.errors import CorruptStoreError, LayoutError
 from splat_assets.store.row_blocks import regrouped
 
 _ENTRY = np.dtype([("row", "<i4"), ("feature", "<i4"), ("value", "<f4")])
 _BUCKET_ROWS = 4_096
 _BLOCK_NNZ = 4_000_000
+_MAX_IDS = 2**31
 
 
 class FeatureRows:
@@ -30,10 +32,19 @@ class FeatureRows:
         bucket_rows: int = _BUCKET_ROWS,
         block_nnz: int = _BLOCK_NNZ,
     ) -> None:
-        """Read every feature once, into one file per bucket_rows samples in scratch (an empty folder of the caller's)."""
+        """Read every feature once, into one file per bucket_rows samples in scratch (an empty folder of the caller's).
+
+        Raises LayoutError from 2**31 samples or features on, which an entry cannot hold.
+        """
         self._scratch = scratch
         self._bucket_rows = bucket_rows
         self._n_samples, self._n_features = reader.n_samples, reader.n_features
+        if max(self._n_samples, self._n_features) >= _MAX_IDS:
+            raise LayoutError(
+                f"{self._n_samples} samples x {self._n_features} features are too many to be read by feature: "
+                f"there must be fewer than {_MAX_IDS} of either"
+            )
+        self._n_entries = np.zeros(-(-self._n_samples // bucket_rows), dtype=np.int64)
         pending: list[npt.NDArray[np.void]] = []
         n_pending = 0
         with (progress or SilentProgress()).task("reading features", reader.n_features, "features") as task:
@@ -67,7 +78,9 @@ class FeatureRows:
         bucket = entries["row"] // self._bucket_rows
         entries["row"] -= bucket * self._bucket_rows
         order = np.argsort(bucket, kind="stable")
-        ends = np.cumsum(np.bincount(bucket))
+        counts = np.bincount(bucket, minlength=self._n_entries.size)
+        self._n_entries += counts
+        ends = np.cumsum(counts)
         for number, (lo, hi) in enumerate(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)):
             if hi > lo:
                 with self._file(number).open("ab") as handle:
@@ -76,9 +89,19 @@ class FeatureRows:
     def _buckets(self) -> Iterator[SparseRows]:
         for number, first in enumerate(range(0, self._n_samples, self._bucket_rows)):
             n_rows = min(self._bucket_rows, self._n_samples - first)
-            path = self._file(number)
-            entries = np.fromfile(path, dtype=_ENTRY) if path.exists() else np.empty(0, dtype=_ENTRY)
-            yield _by_row(entries, n_rows, self._n_features)
+            yield _by_row(self._entries_of(number), n_rows, self._n_features)
+
+    def _entries_of(self, bucket: int) -> npt.NDArray[np.void]:
+        path, expected = self._file(bucket), int(self._n_entries[bucket])
+        if not expected:
+            return np.empty(0, dtype=_ENTRY)
+        size = path.stat().st_size if path.exists() else 0
+        if size != expected * _ENTRY.itemsize:
+            raise CorruptStoreError(
+                f"{path} has {size} bytes where {expected * _ENTRY.itemsize} were written: something else changed this "
+                "scratch file; import again"
+            )
+        return np.fromfile(path, dtype=_ENTRY)
 
     def _file(self, bucket: int) -> Path:
         return self._scratch / f"bucket-{bucket:06d}"

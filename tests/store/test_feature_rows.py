@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from splat_assets.store.errors import CorruptStoreError, LayoutError
 from splat_assets.store.feature_rows import FeatureRows
 from tests.contracts.reader import CASES
 from tests.contracts.sources import DenseSource
@@ -30,3 +31,27 @@ def test_rows_can_be_read_twice(tmp_path: Path) -> None:
 
     for _ in range(2):
         np.testing.assert_array_equal(next(rows.rows(1_000)).to_dense(dense.shape[1]), dense)
+
+
+@pytest.mark.parametrize("fault", ["gone", "cut", "grown"])
+def test_a_scratch_file_that_changed_is_refused_and_never_read_as_no_activations(fault: str, tmp_path: Path) -> None:
+    rows = FeatureRows(DenseSource(np.ones((20, 3), np.float32)), tmp_path, bucket_rows=8)
+    bucket = tmp_path / "bucket-000001"
+    content = bucket.read_bytes()
+    bucket.unlink()
+    if fault != "gone":
+        bucket.write_bytes(content[:67] if fault == "cut" else content + content)
+
+    with pytest.raises(CorruptStoreError, match="bucket-000001 has .* bytes where 288 were written"):
+        list(rows.rows(20))
+
+
+class _ManySamples(DenseSource):
+    @property
+    def n_samples(self) -> int:
+        return 2**31
+
+
+def test_more_samples_than_an_entry_can_number_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(LayoutError, match="2147483648 samples x 3 features are too many"):
+        FeatureRows(_ManySamples(np.ones((1, 3), np.float32)), tmp_path)
