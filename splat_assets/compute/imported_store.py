@@ -14,7 +14,7 @@ from splat_assets.progress import Progress
 from splat_assets.store.guide_batches import VOCABULARY
 from splat_assets.store.import_report import ImportReport
 from splat_assets.store.import_sources import ImportOptions
-from splat_assets.store.importing import CONTEXTS, REPORT, import_folder
+from splat_assets.store.importing import CONTEXTS, REPORT, imported_folder
 from splat_assets.store.layout import RunLayout
 from splat_assets.store.merge import write_sparse_store
 from splat_assets.store.published import publish
@@ -39,17 +39,17 @@ def import_store(
     source: Path, target: Path, options: ImportOptions, profile: str = "raw", progress: Progress | None = None
 ) -> StoreImported:
     """Import the folder into target as raw activations and publish `<target>/store` from them; errors as `import_folder`."""
-    report = import_folder(source, target, options, progress)
-    layout = RunLayout(target)
-    raw = RawActivations(layout.raw_activations)
-    write_sparse_store(raw, layout.activations_zarr, profile, progress=progress)
-    parts = dict(_parts(layout, raw, progress))
-    facts = {
-        "imported_layout": report.layout,
-        "imported_listing": report.source_fingerprint,
-        "raw_activations": raw.fingerprint,
-    }
-    version = publish(layout.store, parts, facts, progress)
+    with imported_folder(source, target, options, progress) as report:
+        layout = RunLayout(target)
+        raw = RawActivations(layout.raw_activations)
+        write_sparse_store(raw, layout.activations_zarr, profile, progress=progress)
+        parts = dict(_parts(layout, raw, progress))
+        facts = {
+            "imported_layout": report.layout,
+            "imported_listing": report.source_fingerprint,
+            "raw_activations": raw.fingerprint,
+        }
+        version = publish(layout.store, parts, facts, progress)
     return StoreImported(report, version, layout.store)
 
 

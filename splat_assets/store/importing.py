@@ -3,11 +3,11 @@
 Whatever is wrong with it is mended or refused, and reported beside the rows; nothing is taken on trust that can be checked.
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import polars as pl
 
@@ -15,7 +15,7 @@ from splat_assets.errors import InputError
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import LayoutError
-from splat_assets.store.files import files_below, remove_leftovers, replacing_folder, sha256_of_json
+from splat_assets.store.files import files_below, locked, remove_leftovers, replacing_folder, sha256_of_json
 from splat_assets.store.guide_batches import VOCABULARY
 from splat_assets.store.import_report import Finding, ImportReport
 from splat_assets.store.import_samples import imported_samples, unknown_samples
@@ -26,6 +26,8 @@ from splat_assets.store.vocabulary import Vocabulary
 RAW = "raw_activations"
 CONTEXTS = "contexts.json"
 REPORT = "import_report.json"
+_LOCK = ".lock"
+_SCRATCH = ".import-scratch"
 
 
 def import_folder(
@@ -36,48 +38,74 @@ def import_folder(
     Raises LayoutError, InvalidActivationsError or CorruptStoreError naming batch and row for what cannot be mended: batches
     missing or of different width, negative or non-finite values, ids that repeat, metadata of another number of rows.
     """
-    options, shown = _with_recorded_vocabulary(source, options or ImportOptions()), progress or SilentProgress()
-    raw = target / RAW
-    if raw.exists() and not (raw / REPORT).is_file():
-        raise InputError(f"{raw} was not made by an import; name another folder to import into")
+    with imported_folder(source, target, options, progress) as report:
+        return report
+
+
+@contextmanager
+def imported_folder(
+    source: Path, target: Path, options: ImportOptions | None = None, progress: Progress | None = None
+) -> Iterator[ImportReport]:
+    """`import_folder`, and no other import into target before the context ends."""
     if target.resolve() == source.resolve():
         raise InputError(f"{source} cannot be imported into itself; name another folder")
-    with explaining_write_errors("the import", target), _scratch_in(target) as scratch:
-        found = open_source(source, options, scratch, shown)
-        samples, findings = _samples_of(found, source, options)
-        fingerprint = _listing_hash(source, found.files)
-        with replacing_folder(raw) as aside:
-            nnz, n_shards = _write_shards(found, samples, fingerprint, options.shard_rows, aside, shown)
-            report = ImportReport(
-                source=str(source),
-                layout=found.layout,
-                source_fingerprint=fingerprint,
-                n_samples=found.rows.n_samples,
-                n_features=found.rows.n_features,
-                nnz=nnz,
-                n_shards=n_shards,
-                findings=(*found.findings, *findings),
-            )
-            report.save(aside / REPORT)
-            if options.vocabulary is not None:
-                options.vocabulary.save(aside / VOCABULARY)
-            if options.contexts is not None:
-                options.contexts.save(aside / CONTEXTS)
+    options = _with_recorded_vocabulary(source, options or ImportOptions())
+    with explaining_write_errors("the import", target), _alone_in(target):
+        with _scratch_in(target) as scratch:
+            report = _import_folder(source, target / RAW, scratch, options, progress or SilentProgress())
+        yield report
+
+
+def _import_folder(source: Path, raw: Path, scratch: Path, options: ImportOptions, progress: Progress) -> ImportReport:
+    if raw.exists() and not (raw / REPORT).is_file():
+        raise InputError(f"{raw} was not made by an import; name another folder to import into")
+    found = open_source(source, options, scratch, progress)
+    samples, findings = _samples_of(found, source, options)
+    fingerprint = _listing_hash(source, found.files)
+    with replacing_folder(raw) as aside:
+        nnz, n_shards = _write_shards(found, samples, fingerprint, options.shard_rows, aside, progress)
+        report = ImportReport(
+            source=str(source),
+            layout=found.layout,
+            source_fingerprint=fingerprint,
+            n_samples=found.rows.n_samples,
+            n_features=found.rows.n_features,
+            nnz=nnz,
+            n_shards=n_shards,
+            findings=(*found.findings, *findings),
+        )
+        report.save(aside / REPORT)
+        if options.vocabulary is not None:
+            options.vocabulary.save(aside / VOCABULARY)
+        if options.contexts is not None:
+            options.contexts.save(aside / CONTEXTS)
     return report
 
 
 @contextmanager
-def _scratch_in(target: Path) -> Iterator[Path]:
-    """A temporary folder below target; a target that did not exist is gone again when nothing was put there."""
+def _alone_in(target: Path) -> Iterator[None]:
+    """Nobody else imports into target; a target that did not exist is gone again when nothing was put there."""
     existed = target.exists()
-    target.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(target)
+    with locked(target / _LOCK):
+        try:
+            yield
+        finally:
+            if not existed and [path.name for path in target.iterdir()] == [_LOCK]:
+                (target / _LOCK).unlink()
+                target.rmdir()
+
+
+@contextmanager
+def _scratch_in(target: Path) -> Iterator[Path]:
+    """An empty folder in target for as long as the context lasts; what a killed import left there is deleted."""
+    scratch = target / _SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    remove_leftovers(target, RAW)
+    scratch.mkdir()
     try:
-        with TemporaryDirectory(prefix=".staging-", dir=target) as scratch:
-            yield Path(scratch)
+        yield scratch
     finally:
-        if not existed and not any(target.iterdir()):
-            target.rmdir()
+        shutil.rmtree(scratch)
 
 
 def _with_recorded_vocabulary(source: Path, options: ImportOptions) -> ImportOptions:

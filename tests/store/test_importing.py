@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import zarr
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError
-from splat_assets.store.files import files_below, sha256_of_file
+from splat_assets.store.files import files_below, locked, sha256_of_file
 from splat_assets.store.guide_batches import write_batches
 from splat_assets.store.guide_neuron_acts import write_neuron_acts
 from splat_assets.store.guide_transposed import write_transposed
@@ -438,3 +439,29 @@ def test_what_cannot_be_imported_says_what_is_there(made: str, tmp_path: Path) -
         LayoutError, match={"nothing": "nothing", "a file": r"activations\.h5", "a store": "already"}[made]
     ):
         import_folder(folder, tmp_path / "out")
+
+
+def test_an_import_waits_for_another_one_into_the_same_folder(tmp_path: Path) -> None:
+    write_neuron_acts(DenseSource(DENSE), tmp_path / "neuron_acts")
+    out = tmp_path / "out"
+    second = threading.Thread(target=import_folder, args=(tmp_path / "neuron_acts", out), daemon=True)
+
+    with locked(out / ".lock"):
+        second.start()
+        second.join(timeout=0.5)
+        assert not (out / "raw_activations").exists()
+    second.join(timeout=60)
+
+    assert_imported(out)
+
+
+def test_what_a_killed_import_left_is_gone_after_the_next_one(tmp_path: Path) -> None:
+    write_neuron_acts(DenseSource(DENSE), tmp_path / "neuron_acts")
+    left = tmp_path / "out/.import-scratch/bucket-000000"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(bytes(12))
+
+    import_folder(tmp_path / "neuron_acts", tmp_path / "out")
+
+    assert_imported(tmp_path / "out")
+    assert not left.parent.exists()
