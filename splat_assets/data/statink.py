@@ -117,7 +117,7 @@ def ingest_statink(
         raise InputError(f"no gear set of {', '.join(map(str, files))} can be kept: {_in_words(read)}")
     builds, weapons = _joined([file.builds for file in read])
     report = _report(read, min_ap, len(weapons), _n_distinct(builds))
-    remove_leftovers(out.resolve().parent, f"-{out.resolve().name}")
+    remove_leftovers(out.resolve().parent, out.resolve().name)
     with replacing_folder(out) as aside:
         write_tokenised(aside / OUTPUTS[0], builds)
         write_json(aside / OUTPUTS[1], standard_vocabulary())

@@ -1,11 +1,12 @@
 """Files that appear whole or not at all: write aside, flush to disk, rename. And the hashes that seal them."""
 
 import ctypes
+import errno
 import fcntl
-import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,6 +18,10 @@ from typing import Any
 from splat_assets.errors import InputError
 
 _STAGING_PREFIX = ".staging-"
+_STAGING = re.compile(r"\.staging-[0-9a-f]{32}(-(?P<name>.*))?")
+_OLD = "old-"
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 _MANY_ENTRIES = 1_000
 
 
@@ -28,40 +33,85 @@ def replacing_file(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.parent / f"{_STAGING_PREFIX}{uuid.uuid4().hex}-{path.name}"
-    try:
-        yield aside
-        sync_file(aside)
-        os.replace(aside, path)
-        sync_folder(path.parent)
-    finally:
-        aside.unlink(missing_ok=True)
+    with _staged(path, lambda aside: aside.touch(exist_ok=False)) as aside:
+        try:
+            yield aside
+            sync_file(aside)
+            os.replace(aside, path)
+            sync_folder(path.parent)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary sibling folder; on success every file in it is synced and it takes path's place.
 
-    Between the removal of the old folder and the rename nothing is at path: readers that must never see that use a
-    version directory and a pointer instead. A symbolic link stays: what it points to is replaced.
+    Where the operating system can exchange two folders (Linux can) that is one step; elsewhere there is a moment at which
+    nothing is at path, and readers that must never see that use a version directory and a pointer instead. A symbolic link
+    stays: what it points to is replaced.
     """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.parent / f"{_STAGING_PREFIX}{uuid.uuid4().hex}-{path.name}"
-    aside.mkdir()
+    with _staged(path, lambda aside: aside.mkdir()) as aside:
+        try:
+            yield aside
+            sync_tree(aside)
+            if not path.exists():
+                os.rename(aside, path)
+            elif not _exchanged(aside, path):
+                _swap_by_renaming(aside, path)
+            sync_folder(path.parent)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def staging_path(path: Path) -> Path:
+    """A sibling of path that nobody else uses, named so that `remove_leftovers` knows whose it was."""
+    return path.parent / f"{_STAGING_PREFIX}{uuid.uuid4().hex}-{path.name}"
+
+
+@contextmanager
+def _staged(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """A staging sibling of path, made and held: as long as this process lives, it is no leftover."""
+    while True:
+        aside = staging_path(path)
+        make(aside)
+        try:
+            held = os.open(aside, os.O_RDONLY)
+        except FileNotFoundError:  # taken for a leftover before it was held
+            continue
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if aside.exists():
+                yield aside
+                return
+        finally:
+            os.close(held)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step; False where there is no such call or the file system has none."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        return False
+    raise OSError(number, os.strerror(number), str(other))
+
+
+def _swap_by_renaming(aside: Path, path: Path) -> None:
+    old = staging_path(path.with_name(f"{_OLD}{path.name}"))
+    os.rename(path, old)
     try:
-        yield aside
-        sync_tree(aside)
-        if path.exists():
-            old = path.parent / f"{_STAGING_PREFIX}{uuid.uuid4().hex}-old-{path.name}"
-            os.rename(path, old)
-            os.rename(aside, path)
-            shutil.rmtree(old)
-        else:
-            os.rename(aside, path)
-        sync_folder(path.parent)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        os.rename(aside, path)
+    except OSError:
+        os.rename(old, path)
+        raise
+    shutil.rmtree(old)
 
 
 def replaceable_folder(folder: Path, is_ours: Callable[[str], bool]) -> Path:
@@ -100,12 +150,38 @@ def locked(path: Path) -> Iterator[None]:
 def remove_leftovers(folder: Path, name: str = "") -> list[Path]:
     """Delete what a killed writer left in folder (only names that this module makes) and return what was deleted.
 
-    name: only what was to become this file or folder; other writers may be at work in the same place.
+    name: only what was to become this file or folder. What a living writer is at work on stays, and a folder that was moved
+    aside when its writer was killed, before the new one took its place, is put back.
     """
-    leftovers = sorted(folder.glob(f"{_STAGING_PREFIX}*{glob.escape(name)}")) if folder.is_dir() else []
-    for left in leftovers:
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
-    return leftovers
+    if not folder.is_dir():
+        return []
+    removed = []
+    for left in sorted(folder.glob(f"{_STAGING_PREFIX}*")):
+        found = _STAGING.fullmatch(left.name)
+        if not found or name not in ("", found["name"], (found["name"] or "").removeprefix(_OLD)) or _is_held(left):
+            continue
+        replaced = folder / (found["name"] or "").removeprefix(_OLD)
+        if (found["name"] or "").startswith(_OLD) and not replaced.exists():
+            os.rename(left, replaced)
+            continue
+        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        removed.append(left)
+    return removed
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a living process is writing there."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -4,10 +4,11 @@ The version's id is the hash of this content, so it holds no times: the same con
 """
 
 import json
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from splat_assets.progress import Progress
@@ -18,6 +19,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 _FORMAT = "splat-store"
 _ID_LENGTH = 16
+VERSION_ID = re.compile(r"[0-9a-f]{16}")
 _HASHERS = 4
 
 
@@ -69,11 +71,17 @@ class Manifest:
                 raise LayoutError(
                     f"{path} is of format {form[0]} {form[1]}; this program reads {_FORMAT} {FORMAT_VERSION}"
                 )
-            return cls(**{**raw, "files": tuple(ManifestFile(**file) for file in raw["files"])})
+            found = cls(**{**raw, "files": tuple(ManifestFile(**file) for file in raw["files"])})
+            _refuse_strange_content(found)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise LayoutError(f"{folder} is not a version of a store: it has no {MANIFEST}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptStoreError(f"{path} is not a store's manifest: {error}") from error
+        if VERSION_ID.fullmatch(folder.name) and folder.name != found.version:
+            raise CorruptStoreError(
+                f"{path} was changed: the version's id is the hash of its content, which is {found.version}, not {folder.name}"
+            )
+        return found
 
     def problems(self, folder: Path, deep: bool) -> list[str]:
         """What is wrong with the files below folder, one sentence each; deep compares every file's sha256."""
@@ -89,6 +97,18 @@ class Manifest:
                 if sha256 != file.sha256
             ]
         return found
+
+
+def _refuse_strange_content(manifest: Manifest) -> None:
+    """Raise ValueError or TypeError for what no manifest of ours holds: paths that leave the folder, numbers that are none."""
+    counts = [manifest.n_samples, manifest.n_features, manifest.nnz, *(file.bytes for file in manifest.files)]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError("its counts must be whole numbers of 0 or more")
+    for file in manifest.files:
+        parts = PurePosixPath(file.path).parts
+        if not parts or file.path.startswith("/") or ".." in parts:
+            raise ValueError(f"{file.path!r} is not a file of the version")
+    sha256_of_json(asdict(manifest))
 
 
 def described_files(folder: Path, progress: Progress) -> tuple[ManifestFile, ...]:

@@ -8,12 +8,9 @@ Whoever opened a version before goes on reading it.
 """
 
 import errno
-import fcntl
 import os
 import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,14 +19,23 @@ from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import feature_id_dtype, sample_id_dtype
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import CorruptStoreError, LayoutError, NotPublishedError, StoreError
-from splat_assets.store.files import files_below, remove_leftovers, replacing_file, sync_folder, sync_tree
-from splat_assets.store.manifest import MANIFEST, Manifest, described_files
+from splat_assets.store.files import (
+    files_below,
+    locked,
+    remove_leftovers,
+    replacing_file,
+    staging_path,
+    sync_folder,
+    sync_tree,
+)
+from splat_assets.store.manifest import MANIFEST, VERSION_ID, Manifest, described_files
 from splat_assets.store.sparse import SparseReader
 from splat_assets.store.version import ACTIVATIONS, Store, content_problems
 
 _CURRENT = "CURRENT"
 _VERSIONS = "versions"
 _LOCK = ".lock"
+_LONGEST_POINTER = 64
 _NO_HARD_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK)
 
 
@@ -51,9 +57,9 @@ def publish(
     store, progress = Path(store), progress or SilentProgress()
     _check_staged(staged)
     versions = store / _VERSIONS
-    with explaining_write_errors("a version of the store", store), _only_publisher(store):
+    with explaining_write_errors("a version of the store", store), locked(store / _LOCK):
         remove_leftovers(versions)
-        aside = versions / f".staging-{uuid.uuid4().hex}"
+        aside = staging_path(versions / "version")
         try:
             aside.mkdir(parents=True)
             manifest = _put_together(aside, staged, facts, progress)
@@ -85,11 +91,16 @@ def open_store(path: Path | str) -> Store:
 
 
 def current_version(store: Path | str) -> str:
-    """The id of the current version of the store folder; NotPublishedError when there is none."""
+    """The id of the current version of the store folder; NotPublishedError when there is none, CorruptStoreError for no id."""
     try:
-        return (Path(store) / _CURRENT).read_text(encoding="ascii").strip()
+        version = (Path(store) / _CURRENT).read_bytes()[:_LONGEST_POINTER].decode("ascii", errors="replace").strip()
     except FileNotFoundError as error:
         raise NotPublishedError(f"{store} has no published version yet; publish the run first") from error
+    if not VERSION_ID.fullmatch(version):
+        raise CorruptStoreError(
+            f"{Path(store) / _CURRENT} says {version!r}, which is no id of a version; publish again"
+        )
+    return version
 
 
 def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
@@ -101,13 +112,13 @@ def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
     store = Path(store)
     if keep_last < 1:
         raise InputError(f"keep_last is {keep_last}: at least the current version is kept")
-    with _only_publisher(store):
+    with locked(store / _LOCK):
         current = current_version(store)
         others = [folder for folder in (store / _VERSIONS).iterdir() if folder.name != current and _is_version(folder)]
         others.sort(key=lambda folder: ((folder / MANIFEST).stat().st_mtime_ns, folder.name), reverse=True)
         old = others[keep_last - 1 :]
         for folder in old:
-            doomed = folder.with_name(f".staging-{folder.name}")
+            doomed = staging_path(folder)
             os.rename(folder, doomed)
             shutil.rmtree(doomed)
     return sorted(folder.name for folder in old)
@@ -127,15 +138,6 @@ def _check_staged(staged: Mapping[str, Path]) -> None:
             raise InputError(f"{name!r} cannot be the name of a part of a version")
         if not path.exists():
             raise LayoutError(f"{path}, to be published as {name}, is not there: run the step that writes it")
-
-
-@contextmanager
-def _only_publisher(store: Path) -> Iterator[None]:
-    """Wait until no other process publishes here; the lock goes with the process that holds it."""
-    store.mkdir(parents=True, exist_ok=True)
-    with (store / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _put_together(aside: Path, staged: Mapping[str, Path], facts: Mapping[str, Any], progress: Progress) -> Manifest:
@@ -193,7 +195,7 @@ def _is_sound_copy(version: Path, manifest: Manifest, aside: Path) -> bool:
 def _move_into_place(aside: Path, version: Path) -> None:
     if version.exists():
         # The same id with other bytes: a version that was damaged. Readers that have it open keep their files.
-        damaged = version.with_name(f".staging-{uuid.uuid4().hex}-damaged")
+        damaged = staging_path(version)
         os.rename(version, damaged)
         os.rename(aside, version)
         shutil.rmtree(damaged)

@@ -28,7 +28,7 @@ def sparse_problems(reader: SparseReader) -> list[str]:
     from_features = np.zeros(reader.n_samples, dtype=np.uint64)
     for first, indptr, ids, values in by_feature.blocks():
         feature_ids = np.repeat(np.arange(first, first + indptr.size - 1), np.diff(indptr))
-        inside = ids < reader.n_samples
+        inside = (ids >= 0) & (ids < reader.n_samples)
         np.add.at(from_features, ids[inside], _mixed(feature_ids[inside], values[inside]))
     try:
         by_sample = _Checked(reader.by_sample, reader.n_features)

@@ -9,6 +9,7 @@ from splat_assets.data.tokenised import read_tokenised
 from splat_assets.domain.tokens import tokens_of_ap
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.errors import InputError
+from splat_assets.store.files import staging_path
 from tests.data.statink_files import gear, write_battles
 
 SMALL = gear("sshooter", swim_speed_up=1.3, comeback=True)
@@ -136,13 +137,14 @@ def test_an_earlier_result_is_replaced_and_the_same_bytes_come_back(tmp_path: Pa
 
 
 def test_what_a_killed_ingest_left_beside_the_folder_is_swept_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".staging-0-out", ".staging-1-old-out", ".staging-2-burnout", "out"):
-        (tmp_path / name).mkdir()
-    (tmp_path / ".staging-0-out" / "vocab.json").write_text("{")
+    left, others = staging_path(tmp_path / "out"), staging_path(tmp_path / "burnout")
+    for folder in (left, others, tmp_path / "out"):
+        folder.mkdir()
+    (left / "vocab.json").write_text("{")
 
     ingest_statink([write_battles(tmp_path / "a.csv", EIGHT)], tmp_path / "out")
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".staging-2-burnout", "a.csv", "out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [others.name, "a.csv", "out"]
 
 
 def test_nothing_is_written_when_nothing_can_be_kept(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from splat_assets.errors import InputError
 from splat_assets.store.files import (
+    _swap_by_renaming,
     files_below,
     locked,
     remove_leftovers,
@@ -17,6 +18,7 @@ from splat_assets.store.files import (
     replacing_folder,
     sha256_of_file,
     sha256_of_json,
+    staging_path,
     sync_tree,
     write_json,
 )
@@ -70,16 +72,76 @@ def test_a_folder_whose_writer_fails_stays_what_it_was(tmp_path: Path) -> None:
 
 
 def test_leftovers_are_only_what_this_module_makes(tmp_path: Path) -> None:
-    (tmp_path / ".staging-1-a").touch()
-    (tmp_path / ".staging-2-b").mkdir()
-    (tmp_path / ".staging-2-b" / "deep").touch()
+    file, folder, nameless = (staging_path(tmp_path / name) for name in ("a", "b", "my-b"))
+    file.touch()
+    for made in (folder, nameless, tmp_path / ".staging-site", tmp_path / ".staging-segments-b"):
+        made.mkdir()
+    (folder / "deep").touch()
     (tmp_path / "kept").touch()
-    (tmp_path / ".hidden").touch()
 
-    assert remove_leftovers(tmp_path, "b") == [tmp_path / ".staging-2-b"]
-    assert remove_leftovers(tmp_path) == [tmp_path / ".staging-1-a"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "kept"]
+    assert remove_leftovers(tmp_path, "b") == [folder]
+    assert sorted(remove_leftovers(tmp_path)) == sorted([file, nameless])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".staging-segments-b", ".staging-site", "kept"]
     assert remove_leftovers(tmp_path / "not there") == []
+
+
+def test_what_a_living_writer_is_at_work_on_is_no_leftover(tmp_path: Path) -> None:
+    with replacing_folder(tmp_path / "folder") as folder, replacing_file(tmp_path / "file") as file:
+        (folder / "half").touch()
+        file.write_text("half")
+
+        assert remove_leftovers(tmp_path) == []
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("target", ["file", "folder"])
+def test_what_a_killed_writer_was_at_work_on_is_a_leftover(target: str, tmp_path: Path) -> None:
+    writer = multiprocessing.get_context("spawn").Process(target=die_while_writing, args=(tmp_path / target,))
+    writer.start()
+    writer.join()
+    assert writer.exitcode == 9 and len(list(tmp_path.iterdir())) == 1
+
+    assert len(remove_leftovers(tmp_path, target)) == 1
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def die_while_writing(target: Path) -> None:
+    with replacing_folder(target) if target.name == "folder" else replacing_file(target):
+        os._exit(9)
+
+
+def test_a_folder_moved_aside_by_a_killed_writer_is_put_back(tmp_path: Path) -> None:
+    old = staging_path(tmp_path / "old-tree")
+    old.mkdir()
+    (old / "before").touch()
+
+    assert remove_leftovers(tmp_path, "tree") == []
+
+    assert [path.name for path in files_below(tmp_path / "tree")] == ["before"]
+
+
+def test_where_folders_cannot_be_exchanged_the_old_one_stays_until_the_new_one_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("splat_assets.store.files._exchanged", lambda one, other: False)
+    (tmp_path / "tree").mkdir()
+
+    with replacing_folder(tmp_path / "tree") as aside:
+        (aside / "new").touch()
+
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["tree", "tree/new"]
+
+
+def test_a_swap_that_fails_half_way_puts_the_old_folder_back(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "before").touch()
+
+    with pytest.raises(FileNotFoundError):
+        _swap_by_renaming(tmp_path / "not there", tmp_path / "tree")
+
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["tree", "tree/before"]
 
 
 def test_files_below_are_sorted_and_without_leftovers(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import zarr
 
 from splat_assets.store.activations import ActivationReader, SparseRows
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError, SampleNotFoundError
-from splat_assets.store.files import files_below, sha256_of_file
+from splat_assets.store.files import files_below, sha256_of_file, staging_path
 from splat_assets.store.guide_batch_reader import BatchReader
 from splat_assets.store.guide_batches import write_batches
 from tests.contracts.reader import CASES, Dense, ReaderContract
@@ -113,7 +113,7 @@ def test_writing_again_gives_the_same_bytes_and_keeps_what_others_put_beside(tmp
 
 
 def test_what_a_killed_writer_left_is_gone_after_the_next_one(tmp_path: Path) -> None:
-    left = tmp_path / "activations_efficient/.staging-0123-activations"
+    left = staging_path(tmp_path / "activations_efficient" / "activations")
     left.mkdir(parents=True)
     (left / "half").touch()
 

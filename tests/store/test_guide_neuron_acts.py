@@ -8,7 +8,7 @@ import pytest
 
 from splat_assets.store.activations import ActivationReader
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError
-from splat_assets.store.files import files_below, sha256_of_file
+from splat_assets.store.files import files_below, sha256_of_file, staging_path
 from splat_assets.store.guide_neuron_acts import DESCRIPTION, NeuronActsReader, feature_folder_name, write_neuron_acts
 from tests.contracts.reader import Dense, ReaderContract
 from tests.contracts.sources import DenseSource, sparse_random
@@ -71,7 +71,7 @@ def test_writing_again_replaces_and_gives_the_same_bytes(tmp_path: Path) -> None
 
 
 def test_what_a_killed_writer_left_is_gone_and_what_others_are_writing_stays(tmp_path: Path) -> None:
-    left, others = tmp_path / ".staging-0123-neuron_acts", tmp_path / ".staging-0456-activations_transposed"
+    left, others = staging_path(tmp_path / "neuron_acts"), staging_path(tmp_path / "of_a_run_neuron_acts")
     left.mkdir()
     others.mkdir()
 

@@ -12,6 +12,7 @@ import pytest
 from splat_assets.errors import InputError
 from splat_assets.store import open_store
 from splat_assets.store.errors import CorruptStoreError, LayoutError, NotPublishedError
+from splat_assets.store.files import staging_path
 from splat_assets.store.published import current_version, publish, remove_old_versions
 from splat_assets.store.sparse import SparseReader
 from splat_assets.store.version import Store
@@ -255,7 +256,7 @@ def test_a_version_that_was_damaged_is_replaced_by_publishing_again(tmp_path: Pa
 
 def test_leftovers_of_a_killed_publisher_are_removed_and_never_opened(tmp_path: Path) -> None:
     version = _published(tmp_path)
-    left = tmp_path / "store" / "versions" / ".staging-0000"
+    left = staging_path(tmp_path / "store" / "versions" / "version")
     left.mkdir()
     (left / "part").write_text("half of something")
 
@@ -314,3 +315,47 @@ def test_the_compact_profile_publishes_too(tmp_path: Path) -> None:
     assert store.manifest.profile == "compact"
     assert store.feature(3).values.tolist() == [0.25, 4.0]
     assert store.verify() == []
+
+
+@pytest.mark.parametrize("content", ["../../other/versions/0123456789abcdef", "/etc", "", "ÄÖ", "f" * 5_000, "F" * 16])
+def test_a_pointer_that_is_no_id_of_a_version_is_refused(content: str, tmp_path: Path) -> None:
+    _published(tmp_path)
+    (tmp_path / "store" / "CURRENT").write_text(content, encoding="utf-8")
+
+    with pytest.raises(CorruptStoreError, match="which is no id of a version"):
+        open_store(tmp_path)
+
+
+def _changed_manifest(root: Path, **values: object) -> None:
+    path = open_store(root).folder / "manifest.json"
+    held = json.loads(path.read_text(encoding="utf-8"))
+    path.unlink()
+    path.write_text(json.dumps({**held, **values}), encoding="utf-8")
+
+
+def test_a_manifest_that_was_changed_does_not_open(tmp_path: Path) -> None:
+    _published(tmp_path)
+    _changed_manifest(tmp_path, provenance={"sae": "c" * 64})
+
+    with pytest.raises(CorruptStoreError, match="was changed: the version's id is the hash of its content"):
+        open_store(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("files", [{"path": "../../CURRENT", "bytes": 1, "sha256": "0"}]),
+        ("files", [{"path": "/etc/hostname", "bytes": 1, "sha256": "0"}]),
+        ("files", [{"path": 7, "bytes": 1, "sha256": "0"}]),
+        ("files", [7]),
+        ("n_samples", "5"),
+        ("nnz", -1),
+        ("provenance", {"share": float("nan")}),
+    ],
+)
+def test_a_manifest_with_strange_content_is_refused(key: str, value: object, tmp_path: Path) -> None:
+    _published(tmp_path)
+    _changed_manifest(tmp_path, **{key: value})
+
+    with pytest.raises(CorruptStoreError, match=r"manifest\.json"):
+        open_store(tmp_path)

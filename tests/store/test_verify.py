@@ -98,7 +98,7 @@ def test_a_value_that_is_not_above_zero_is_found_even_with_its_checksum_right(ba
     assert f"feature 2 of {path}/X holds id 0 with value {bad}" in problem
 
 
-@pytest.mark.parametrize("sample_id", [-1, 0, 5, 99])
+@pytest.mark.parametrize("sample_id", [-(2**31), -1, 0, 5, 99])
 def test_an_id_out_of_order_or_range_is_found_even_with_its_checksum_right(sample_id: int, tmp_path: Path) -> None:
     path = write_sparse(tmp_path / "a.zarr", DENSE)
     _change(path, "X/indices", 3, sample_id)
