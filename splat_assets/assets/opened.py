@@ -72,8 +72,10 @@ def shards_of_run(run: Run, items: Items) -> list[Shard]:
 
 def base_activations_of(run: Run, items: Items, progress: Progress) -> BaseActivations:
     """The base activations of all items, from the cache that runs share, or made now."""
-    files, hook, recipe = model_files_of(run), hook_of(run), run.config.activations
-    identity = harvest_identity(base_model_of(run).fingerprint, items, hook, recipe.shard_items, recipe.batch_size)
+    files, recipe = model_files_of(run), run.config.activations
+    model = base_model_of(run)
+    hook = hook_of(run).in_model(model.dimensions.num_layers)
+    identity = harvest_identity(model.fingerprint, items, hook, recipe.shard_items, recipe.batch_size)
     folder = run.root.cache / "base_activations" / identity[:16]
     return harvest(folder, items, files, hook, recipe.shard_items, recipe.batch_size, progress=progress)
 

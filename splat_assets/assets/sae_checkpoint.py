@@ -41,7 +41,8 @@ def _own_inputs(run: Run) -> dict[str, str]:
 def _make(run: Run, progress: Progress) -> Made:
     from splat_assets.sae import load_sae, save_sae
 
-    items, model, hook, folder = items_of(run), base_model_of(run), hook_of(run), run.layout.sae
+    items, model, folder = items_of(run), base_model_of(run), run.layout.sae
+    hook = hook_of(run).in_model(model.dimensions.num_layers)
     base = base_activations_of(run, items, progress)
     outputs = [folder / name for name in ("cfg.json", "sae_weights.safetensors", "sae_model_final.pth", SCORECARD)]
     if run.config.inputs.sae_checkpoint is not None:
@@ -49,7 +50,7 @@ def _make(run: Run, progress: Progress) -> Made:
         if run.config.inputs.sae_config is not None:
             run.config.inputs.sae_config.checked("SAE configuration")
         sae = load_sae(brought)
-        refuse_other_model(sae, brought, model, hook_for(sae, hook))
+        refuse_other_model(sae, brought, model, hook_for(sae, hook, model.dimensions.num_layers))
         save_sae(sae, folder)
         splits = SampleSplits.of(items, hook.per_token)
         card = write_scorecard(sae, items, base, hook, model, splits, folder, training={})

@@ -72,11 +72,12 @@ def generate_activations(
     from splat_assets.store.files import locked
     from splat_assets.store.raw import RawActivations
 
+    asked = take_hook(options)
     recipe = ActivationsRecipe(masked_variants, seed, shard_items, batch_size, embeddings)
     split, runner = SplitRecipe(seed=split_seed), ShardRunner(backend, workers)
     opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
     sae = load_sae(sae_checkpoint)
-    hook = hook_for(sae, take_hook(options) if options["hook_target"] else None)
+    hook = hook_for(sae, asked, opened.model.dimensions.num_layers)
     refuse_other_model(sae, sae_checkpoint, opened.model, hook)
     writable_folder(output_dir)
     builds = split_builds(opened.read_builds(data_csv), split.seed, split.validation, split.test)

@@ -61,12 +61,18 @@ def hook_options(command: Command) -> Command:
     return command
 
 
-def take_hook(options: dict[str, Any]) -> "HookPoint":
-    """Remove the hook's values from options; what was not given has its default."""
-    from splat_assets.model.hooks import MASKED_MEAN, HookPoint
+def take_hook(options: dict[str, Any]) -> "HookPoint | None":
+    """Remove the hook's values from options: the hook, or None when none is named; layer and module have defaults."""
+    from splat_assets.model.hooks import HookPoint
 
     target, layer, module = (options.pop(f"hook_{name}") for name in ("target", "layer_index", "ff_module_index"))
-    return HookPoint(target or MASKED_MEAN, -1 if layer is None else layer, 2 if module is None else module)
+    if target is None:
+        if layer is not None or module is not None:
+            raise InputError(
+                "--hook-layer-index and --hook-ff-module-index say where in token_ff: give --hook-target too"
+            )
+        return None
+    return HookPoint(target, -1 if layer is None else layer, 2 if module is None else module)
 
 
 def progress_here() -> Progress:
@@ -122,7 +128,7 @@ def try_inputs(config: "RunConfig") -> "Builds":
 
         where = Path(inputs.sae_checkpoint.path)
         sae = load_sae(where)
-        refuse_other_model(sae, where, opened.model, hook_for(sae, hook))
+        refuse_other_model(sae, where, opened.model, hook_for(sae, hook, opened.model.dimensions.num_layers))
     builds = split_builds(opened.read_builds(Path(inputs.data.path)), split.seed, split.validation, split.test)
     SampleSplits.of(make_items(builds, opened.vocabulary, opened.contexts, 0, 0), hook.per_token)
     return builds

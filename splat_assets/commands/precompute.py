@@ -98,7 +98,7 @@ def influences(
     _writable_table(output_path, ".parquet", ".csv")
     opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
     sae = load_sae(sae_checkpoint)
-    hook = hook_for(sae, None)
+    hook = hook_for(sae, None, opened.model.dimensions.num_layers)
     refuse_other_model(sae, sae_checkpoint, opened.model, hook)
     if hook.per_token:
         raise InputError(

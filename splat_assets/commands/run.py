@@ -13,6 +13,7 @@ from splat_assets.commands.inputs import hook_options, model_options, take_hook,
 from splat_assets.commands.recipe_options import sae_options, take_recipe
 from splat_assets.commands.report import artifact_table, console, scorecard_table
 from splat_assets.errors import InputError, SplatError
+from splat_assets.model.hooks import MASKED_MEAN, HookPoint
 from splat_assets.runs import (
     ActivationsRecipe,
     HookRecipe,
@@ -68,7 +69,7 @@ def new(name: str, **options: Any) -> None:
     if options["sae_checkpoint"] is not None:
         _refuse_training_options(options)
     recipe = take_recipe(options)
-    hook = take_hook(options)
+    hook = take_hook(options) or HookPoint(MASKED_MEAN)
     config = RunConfig(
         inputs=hash_inputs(
             options["model_checkpoint"],

@@ -51,12 +51,13 @@ def train_sae(
     from splat_assets.compute.fit import SampleSplits, fit_sae
     from splat_assets.compute.harvest import harvest
     from splat_assets.compute.items import make_items
+    from splat_assets.model.hooks import MASKED_MEAN, HookPoint
 
-    recipe, hook = take_recipe(options), take_hook(options)
+    recipe, hook = take_recipe(options), take_hook(options) or HookPoint(MASKED_MEAN)
     settings = ActivationsRecipe(masked_variants, recipe.seed, batch_size=batch_size)
     split = SplitRecipe(seed=split_seed)
     opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
-    hook.layer_of(opened.model.dimensions.num_layers)
+    hook = hook.in_model(opened.model.dimensions.num_layers)
     recipe.checked_for(opened.model.hook_width(hook.target, hook.ff_module_index))
     writable_folder(save_dir)
     builds = split_builds(opened.read_builds(data_csv), split.seed, split.validation, split.test)

@@ -12,21 +12,24 @@ if TYPE_CHECKING:
     from splat_assets.sae import Sae
 
 
-def hook_for(sae: "Sae", given: HookPoint | None) -> HookPoint:
-    """The hook the SAE records, or the given one, or `masked_mean`; InputError when record and given differ.
+def hook_for(sae: "Sae", given: HookPoint | None, num_layers: int) -> HookPoint:
+    """The hook the SAE records, or the given one, or `masked_mean`, in a model of so many layers.
 
-    Layer and module tell hooks apart where there are several: at `token_ff`.
+    Raises InputError when record and given differ, or when either is no place in the model.
     """
     recorded = sae.metadata.get("provenance", {})
-    if "hook_target" not in recorded:
-        return given or HookPoint("masked_mean")
-    trained_at = HookPoint(recorded["hook_target"], recorded["layer_index"], recorded["ff_module_index"])
-    same = given is None or given.target == trained_at.target and (given == trained_at or not given.per_token)
-    if given is not None and not same:
+    asked = given.in_model(num_layers) if given is not None else None
+    if not isinstance(recorded, dict) or "hook_target" not in recorded:
+        return asked or HookPoint("masked_mean")
+    layer, module = recorded.get("layer_index", -1), recorded.get("ff_module_index", 2)
+    if type(layer) is not int or type(module) is not int:
+        raise InputError(f"the SAE records no place for its hook: layer {layer!r}, module {module!r}")
+    trained_at = HookPoint(recorded["hook_target"], layer, module).in_model(num_layers)
+    if asked is not None and asked != trained_at:
         raise InputError(
-            f"the SAE was trained at {_in_words(trained_at)}, not at {_in_words(given)}; take activations where it was trained"
+            f"the SAE was trained at {_in_words(trained_at)}, not at {_in_words(asked)}; take activations where it was trained"
         )
-    return given or trained_at
+    return trained_at
 
 
 def refuse_other_model(sae: "Sae", where: Path, model: "BaseModel", hook: HookPoint) -> None:

@@ -63,6 +63,12 @@ class HookPoint:
             )
         return self.layer_index % num_layers
 
+    def in_model(self, num_layers: int) -> "HookPoint":
+        """The same place by its one name: the layer counted from 0; the pooled vector belongs to no layer and no module."""
+        if not self.per_token:
+            return HookPoint(self.target)
+        return HookPoint(self.target, self.layer_of(num_layers), self.ff_module_index)
+
     def width(self, hidden_dim: int) -> int:
         """The number of values at this point, for a model of this hidden dimension."""
         return hidden_dim if self.target == MASKED_MEAN or self.ff_module_index == 2 else 4 * hidden_dim

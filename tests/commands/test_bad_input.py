@@ -433,7 +433,7 @@ def test_an_sae_of_another_width_is_refused(
     tensors = load_file(sae / "sae_weights.safetensors")
     narrow = {**tensors, "W_enc": tensors["W_enc"][:12].contiguous(), "b_dec": tensors["b_dec"][:12].contiguous()}
     save_file({**narrow, "W_dec": tensors["W_dec"][:, :12].contiguous()}, sae / "sae_weights.safetensors")
-    (sae / "cfg.json").write_text(json.dumps({**config, "d_in": 12}), encoding="utf-8")
+    (sae / "cfg.json").write_text(json.dumps({**config, "d_in": 12, "metadata": {}}), encoding="utf-8")
 
     result = splat("run", "new", "mine", *inputs.options(), "--sae-checkpoint", sae)
 
@@ -472,6 +472,14 @@ def test_an_sae_of_another_hook_is_refused(sae_of_the_finished_run: Path, inputs
     )
 
     refused(result, "trained at masked_mean", "not at token_ff")
+    assert files_below(data_root) == []
+
+
+@pytest.mark.parametrize("command", [["run", "new", "mine"], ["train-sae", "--save-dir", "out"]])
+def test_a_layer_of_no_named_hook_is_refused(command: list[str], inputs: Inputs, data_root: Path) -> None:
+    result = splat(*command, *inputs.options(), "--hook-layer-index", "0")
+
+    refused(result, "give --hook-target too")
     assert files_below(data_root) == []
 
 
