@@ -80,24 +80,36 @@ def write_samples(samples: pl.DataFrame, folder: Path) -> tuple[Path, Path]:
 
 
 def _write_one_batch(samples: pl.DataFrame, path: Path) -> None:
-    table = samples.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
+    table = _as_arrow(samples)
     with pa.ipc.new_file(str(path), table.schema) as writer:
         for batch in table.to_batches():
             writer.write_batch(batch)
+
+
+def _as_arrow(samples: pl.DataFrame) -> pa.Table:
+    return samples.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
 
 
 class SampleTable:
     """Rows of a `samples.arrow` by sample id. The file is mapped: it must not change while it is open."""
 
     def __init__(self, path: Path) -> None:
-        """Map the file; raises LayoutError when it is not there, CorruptStoreError when it is no Arrow file."""
+        """Map the file; raises LayoutError when it is not there, CorruptStoreError when it is no Arrow file or a broken one.
+
+        Offsets that point outside the file would end the process when a row is taken, so every one is checked here.
+        """
         if not path.is_file():
             raise LayoutError(f"{path} is not there: the samples were not written with this store")
         self.path = path
         try:
-            self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        except pa.ArrowException as error:
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            table.validate(full=True)
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise CorruptStoreError(f"{path} cannot be read as an Arrow file: {error}") from error
+        schema = _as_arrow(SAMPLE_SCHEMA.to_frame()).schema
+        if not table.schema.equals(schema):
+            raise CorruptStoreError(f"{path} cannot be read as an Arrow file of samples: it has other columns")
+        self._table = table.cast(schema)
 
     @property
     def n_samples(self) -> int:

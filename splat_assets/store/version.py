@@ -9,9 +9,11 @@ import polars as pl
 
 from splat_assets.store.activations import Activations, SampleFeatures, SparseRows
 from splat_assets.store.errors import CorruptStoreError, LayoutError, StoreError
+from splat_assets.store.files import sha256_of_file
 from splat_assets.store.manifest import MANIFEST, Manifest
 from splat_assets.store.samples import SampleTable
 from splat_assets.store.sparse import SparseReader
+from splat_assets.store.tables import read_table
 from splat_assets.store.verify import sample_problems, sparse_problems, table_problems
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
@@ -24,6 +26,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         """Open the version in folder: read its manifest and see that every file is there with its size.
 
+        Activations are checked on every read; any other file is compared with its sha256 once, when it is first used.
         Raises LayoutError when folder is no version, CorruptStoreError when a file is missing or of another size.
         """
         self.folder = folder
@@ -32,6 +35,8 @@ class Store:
         if problems:
             raise CorruptStoreError(f"{problems[0]}: the version is damaged; go back to another or publish again")
         self.reader = SparseReader(folder / ACTIVATIONS)
+        self._sha256 = {file.path: file.sha256 for file in self.manifest.files}
+        self._compared: set[str] = set()
 
     @property
     def version(self) -> str:
@@ -114,19 +119,29 @@ class Store:
         return Contexts.load(self._path("contexts.json"))
 
     def table(self, name: str) -> pl.DataFrame:
-        """`<name>.parquet` of this version; LayoutError when it was not computed."""
-        return pl.read_parquet(self._path(f"{name}.parquet"), glob=False)
+        """`<name>.parquet` of this version; LayoutError when it was not computed, CorruptStoreError when it was damaged."""
+        return read_table(self._path(f"{name}.parquet"))
 
     def has(self, name: str) -> bool:
         """Whether the file or folder called name is part of this version."""
-        return (self.folder / name).exists()
+        return any(path == name or path.startswith(f"{name}/") for path in self._sha256)
 
     def _path(self, name: str) -> Path:
+        """The file called name, its bytes compared with the manifest's sha256 when it is first used."""
         if not self.has(name):
             raise LayoutError(
                 f"{name} was not computed for version {self.version} in {self.folder}: publish one that has it"
             )
-        return self.folder / name
+        path = self.folder / name
+        if name not in self._compared:
+            found = sha256_of_file(path)
+            if found != self._sha256[name]:
+                raise CorruptStoreError(
+                    f"{path} holds other bytes than were published: sha256 {found} instead of {self._sha256[name]}; "
+                    "go back to another version or publish again"
+                )
+            self._compared.add(name)
+        return path
 
     def verify(self, deep: bool = True) -> list[str]:
         """What is wrong with the bytes of this version, one sentence each naming file, feature or sample; empty when sound.

@@ -68,3 +68,22 @@ def test_a_missing_table_and_a_damaged_one_are_told_apart(tmp_path: Path) -> Non
     (tmp_path / "samples.arrow").write_bytes(b"ARROW1 but not really")
     with pytest.raises(CorruptStoreError, match="cannot be read as an Arrow file"):
         SampleTable(tmp_path / "samples.arrow")
+
+
+def test_whichever_byte_is_changed_the_process_goes_on(tmp_path: Path) -> None:
+    _, arrow = write_samples(sample_table(9), tmp_path)
+    whole = arrow.read_bytes()
+    n_refused = 0
+
+    for at in range(0, len(whole), 3):
+        changed = tmp_path / f"changed-{at}.arrow"
+        changed.write_bytes(whole[:at] + bytes([whole[at] ^ 0x80]) + whole[at + 1 :])
+        try:
+            table = SampleTable(changed)
+            table.take(range(table.n_samples))
+            table.all()
+        except CorruptStoreError as error:
+            assert f"{changed} cannot be read as an Arrow file" in str(error)
+            n_refused += 1
+
+    assert n_refused > 50

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from splat_assets.store.errors import CorruptStoreError
+from splat_assets.store.published import publish
+from splat_assets.store.version import Store
+from tests.contracts.sources import VOCABULARY
+from tests.store.making import DENSE, SAE, flip_byte, staged_parts
+
+
+def _version(root: Path) -> Path:
+    """The folder of a published version with a table and a vocabulary."""
+    parts = staged_parts(root / "staged", DENSE)
+    parts["features.parquet"] = root / "staged" / "features.parquet"
+    pl.DataFrame({"feature_id": range(4), "mean": [0.5, 0.0, 1.0, 2.0]}).write_parquet(parts["features.parquet"])
+    parts["vocabulary.json"] = root / "staged" / "vocabulary.json"
+    VOCABULARY.save(parts["vocabulary.json"])
+    return root / "store" / "versions" / publish(root / "store", parts, SAE)
+
+
+@pytest.mark.parametrize("at", [0, 0.3, 0.6, 0.95])
+@pytest.mark.parametrize("name", ["samples.arrow", "features.parquet", "vocabulary.json"])
+def test_a_file_whose_bytes_were_changed_is_refused_and_named(name: str, at: float, tmp_path: Path) -> None:
+    version = _version(tmp_path)
+    flip_byte(version / name, int(at * (version / name).stat().st_size))
+    store = Store(version)
+
+    with pytest.raises(CorruptStoreError, match=rf"{name} holds other bytes than were published"):
+        _ = (store.take_samples([0]), store.features, store.vocabulary)
+    assert store.feature(3).values.tolist() == [0.25, 4.0]
+
+
+def test_a_file_is_compared_with_the_manifest_when_it_is_first_used(tmp_path: Path) -> None:
+    version = _version(tmp_path)
+    store = Store(version)
+    before = store.table("features")
+    flip_byte(version / "vocabulary.json", 0)
+
+    assert store.table("features").equals(before)
+    with pytest.raises(CorruptStoreError, match=r"vocabulary\.json"):
+        store.vocabulary  # noqa: B018
