@@ -4,7 +4,6 @@ Sample ids are positions (batch after batch); the `global_index` column of the m
 """
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from splat_assets.store.dense_arrays import DenseArray, active_rows, active_samp
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, LayoutError, SampleNotFoundError
 from splat_assets.store.guide_batches import ACTIVATIONS, METADATA, SEAL
 from splat_assets.store.row_blocks import regrouped
-
-_BATCH = re.compile(r"batch_(\d{4,})\.zarr")
 
 
 class BatchReader:
@@ -29,7 +26,7 @@ class BatchReader:
         the batches. Raises LayoutError when a batch is missing, or batches have different numbers of features.
         """
         self.folder = Path(folder)
-        self.batches = [DenseArray(path) for path in _batch_paths(self.folder)]
+        self.batches = [DenseArray(path) for path in _arrays_of(self.folder)]
         heights = [batch.shape[0] for batch in self.batches]
         self.starts = np.cumsum([0, *heights])
         self.seal = _read_seal(self.folder, sealed)
@@ -98,18 +95,36 @@ class BatchReader:
                 )
 
 
-def _batch_paths(folder: Path) -> list[Path]:
-    activations = folder / ACTIVATIONS
-    if not activations.is_dir():
-        raise LayoutError(f"{folder} is not a batch tree: it has no folder {ACTIVATIONS}")
-    numbered = {int(found[1]): path for path in activations.iterdir() if (found := _BATCH.fullmatch(path.name))}
-    missing = sorted(set(range(max(numbered, default=-1) + 1)) - set(numbered))
-    if missing:
+def batch_paths(folder: Path, suffix: str) -> list[Path]:
+    """`batch_0000<suffix>`, `batch_0001<suffix>`, .. of folder in order.
+
+    Raises LayoutError for one that is missing between others, and for a number that is not written as a converter does.
+    """
+    numbered = {_number(path, suffix): path for path in sorted(folder.glob(f"batch_*{suffix}"))}
+    paths = [numbered[number] for number in sorted(numbered)]
+    for i, number in enumerate(sorted(numbered)):
+        if i != number:
+            raise LayoutError(
+                f"{folder} has batches up to {max(numbered):04d} but not batch_{i:04d}{suffix} "
+                f"({max(numbered) + 1 - len(numbered)} missing): samples are found by position; bring the missing ones, or "
+                "convert again"
+            )
+    return paths
+
+
+def _number(path: Path, suffix: str) -> int:
+    digits = path.name.removeprefix("batch_").removesuffix(suffix)
+    if not digits.isdecimal() or path.name != f"batch_{int(digits):04d}{suffix}":
         raise LayoutError(
-            f"{activations} has batches up to {max(numbered):04d} but not batch_{missing[0]:04d}.zarr "
-            f"({len(missing)} missing): samples are found by position; bring the missing ones, or convert again"
+            f"{path} is not numbered as batch_0000{suffix} is: rename it, or move it elsewhere if it does not belong here"
         )
-    return [numbered[i] for i in sorted(numbered)]
+    return int(digits)
+
+
+def _arrays_of(folder: Path) -> list[Path]:
+    if not (folder / ACTIVATIONS).is_dir():
+        raise LayoutError(f"{folder} is not a batch tree: it has no folder {ACTIVATIONS}")
+    return batch_paths(folder / ACTIVATIONS, ".zarr")
 
 
 def _read_seal(folder: Path, required: bool) -> dict[str, int]:

@@ -75,10 +75,13 @@ class NeuronActsReader:
     """
 
     def __init__(self, folder: Path | str, n_features: int | None = None, n_samples: int | None = None) -> None:
-        """Look at the folders; LayoutError when there are none, or a feature that must be there is not."""
+        """Look at the folders; LayoutError when there are none, a feature that must be there is not, or numbers disagree."""
         self.folder = Path(folder)
         present = _feature_ids(self.folder)
         described = _description(self.folder)
+        for key, given in (("n_features", n_features), ("n_samples", n_samples)):
+            if given is not None and described.get(key, given) != given:
+                raise LayoutError(f"{self.folder / DESCRIPTION} says {key} = {described[key]}, but {given} was given")
         self.assumptions: tuple[str, ...] = ()
         known_features = n_features if n_features is not None else described.get("n_features")
         known_samples = n_samples if n_samples is not None else described.get("n_samples")

@@ -3,6 +3,7 @@
 Rows are found by position. A `global_index` that does not run from 0 on is renumbered and reported.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from splat_assets.store.errors import CorruptStoreError, LayoutError
+from splat_assets.store.errors import LayoutError
+from splat_assets.store.guide_batch_reader import batch_paths
 from splat_assets.store.import_report import Finding
 from splat_assets.store.samples import SAMPLE_SCHEMA
+from splat_assets.store.tables import explaining_damage
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 _TOKENS = ("ability_tokens", "ability_input_tokens", "tokens")
@@ -33,22 +36,23 @@ def read_metadata(path: Path) -> pl.DataFrame:
     """A table in a `.parquet` file or an Arrow file (`.ipc`, `.arrow`, `.feather`); LayoutError when it is neither."""
     if not path.is_file():
         raise LayoutError(f"there is no metadata table {path}")
-    try:
+    with explaining_damage(path):
         if path.suffix == ".parquet":
             return pl.read_parquet(path, glob=False)
         if path.suffix in (".ipc", ".arrow", ".feather"):
             return pl.read_ipc(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise CorruptStoreError(f"{path} cannot be read as a table: {error}") from error
     raise LayoutError(f"{path} is no metadata table: use .parquet, .ipc, .arrow or .feather")
 
 
 def metadata_tables(path: Path) -> list[Path]:
-    """The table or tables at path: a file, a folder of `batch_*.parquet`, or a batch tree with a folder `metadata`."""
+    """The table or tables at path: a file, a folder of `batch_0000.parquet` .., or a batch tree with a folder `metadata`.
+
+    Raises LayoutError when there are none, or one is missing between others.
+    """
     if path.is_file():
         return [path]
     for folder in (path / "metadata", path):
-        found = sorted(folder.glob("batch_*.parquet"))
+        found = batch_paths(folder, ".parquet")
         if found:
             return found
     raise LayoutError(f"{path} holds no metadata: neither metadata/batch_0000.parquet nor batch_0000.parquet")
@@ -60,16 +64,19 @@ def imported_samples(
     vocabulary: Vocabulary | None,
     contexts: Contexts | None,
 ) -> ImportedSamples:
-    """The sample table of consecutive tables called `names`. Raises LayoutError when one has no usable tokens column.
+    """The sample table of consecutive tables called `names`.
+
+    Raises LayoutError when one has no usable tokens column, ids that are no whole numbers, or another batch's `batch_id`.
 
     Without a column that says so, a sample is a null row where a vocabulary shows its tokens to be just the null token. What a
     row is otherwise (`kind`) is `unknown` unless the table says it.
     """
     findings: list[Finding] = []
     parts, first = [], 0
-    for batch, (table, name) in enumerate(zip(tables, names, strict=True)):
+    for table, name in zip(tables, names, strict=True):
+        _refuse_other_batch(table, name)
         ordered = _in_row_order(table, name, findings)
-        _report_numbering(ordered, name, batch, first, findings)
+        _report_numbering(ordered, name, first, findings)
         parts.append(_converted(ordered, name, vocabulary, contexts, first, findings))
         first += table.height
     whole = pl.concat(parts) if parts else pl.DataFrame(schema=SAMPLE_SCHEMA)
@@ -95,11 +102,22 @@ def unknown_samples(n_samples: int) -> pl.DataFrame:
     )
 
 
+def _refuse_other_batch(table: pl.DataFrame, name: str) -> None:
+    """Raise LayoutError when `batch_id` names another batch than the file does."""
+    named = re.fullmatch(r"batch_(\d+)\.\w+", name)
+    if named is None or "batch_id" not in table.columns:
+        return
+    ids = _ids(table, "batch_id", name)
+    others = ids.filter(ids != int(named[1]))
+    if others.len():
+        raise LayoutError(f"{name} has rows of batch {others[0]} (batch_id): bring the table that belongs to the batch")
+
+
 def _in_row_order(table: pl.DataFrame, name: str, findings: list[Finding]) -> pl.DataFrame:
     """The table sorted by `sample_id` (the row in the batch) where that is a permutation of the rows."""
     if "sample_id" not in table.columns:
         return table
-    ids = table["sample_id"].cast(pl.Int64, strict=False).to_numpy()
+    ids = _ids(table, "sample_id", name).fill_null(-1).to_numpy()
     if np.array_equal(ids, np.arange(table.height)):
         return table
     if not np.array_equal(np.sort(ids), np.arange(table.height)):
@@ -111,18 +129,16 @@ def _in_row_order(table: pl.DataFrame, name: str, findings: list[Finding]) -> pl
     return table.sort("sample_id")
 
 
-def _report_numbering(table: pl.DataFrame, name: str, batch: int, first: int, findings: list[Finding]) -> None:
+def _report_numbering(table: pl.DataFrame, name: str, first: int, findings: list[Finding]) -> None:
     if "global_index" not in table.columns:
         findings.append(Finding(name, "there is no global_index", "rows are numbered by position"))
     elif table.height:
-        index = table["global_index"].cast(pl.Int64, strict=False).fill_null(-1).to_numpy()
+        index = _ids(table, "global_index", name).fill_null(-1).to_numpy()
         if not np.array_equal(index, np.arange(first, first + table.height)):
             wrong = (
                 f"global_index runs {index.min()} to {index.max()} where {first} to {first + table.height - 1} belongs"
             )
             findings.append(Finding(name, wrong, "renumbered by position"))
-    if "batch_id" in table.columns and table.height and not (table["batch_id"] == batch).all():
-        findings.append(Finding(name, f"batch_id is not {batch} on every row", "the file's own number is used"))
 
 
 def _converted(
@@ -138,7 +154,7 @@ def _converted(
     is_null, known = _is_null(table, name, tokens, vocabulary, findings)
     rows = np.arange(table.height)
     if "kind" in table.columns:
-        kind = table["kind"].cast(pl.String).fill_null("unknown")
+        kind = _cast(table, "kind", pl.String, name).fill_null("unknown")
     else:
         kind = pl.Series(np.where(is_null.to_numpy() & known, "null", "unknown"))
         findings.append(
@@ -152,14 +168,14 @@ def _converted(
         {
             "global_index": first + rows,
             "sample_id": rows,
-            "source_row": _or_else(table, "source_row", -1, pl.Int64),
+            "source_row": _or_else(table, "source_row", -1, pl.Int64, name),
             "kind": kind,
             "is_null": is_null,
-            "split": _or_else(table, "split", "none", pl.String),
+            "split": _or_else(table, "split", "none", pl.String, name),
             "weapon_id_token": weapons,
             "weapon_name": _weapon_names(table, name, weapons, contexts, findings),
             "tokens": tokens,
-            "token_position": _or_else(table, "token_position", -1, pl.Int32),
+            "token_position": _or_else(table, "token_position", -1, pl.Int32, name),
         },
         schema=SAMPLE_SCHEMA,
     )
@@ -169,18 +185,18 @@ def _tokens(table: pl.DataFrame, name: str, vocabulary: Vocabulary | None, findi
     column = next((column for column in _TOKENS if column in table.columns), None)
     if column is None:
         raise LayoutError(f"{name} has none of the columns {', '.join(_TOKENS)}; it has {', '.join(table.columns)}")
-    try:
-        tokens = table[column].cast(pl.List(pl.Int32))
-    except pl.exceptions.PolarsError as error:
-        raise LayoutError(f"{name}: {column} is {table[column].dtype}, not lists of token ids: {error}") from error
+    tokens = _cast(table, column, pl.List(pl.Int32), name)
+    _refuse_fractions(table[column].explode(), tokens.explode(), column, name)
     missing = tokens.is_null() | tokens.list.eval(pl.element().is_null().any()).list.first().fill_null(False)
     if missing.any():
         raise LayoutError(
             f"{name}: row {missing.arg_max()} has no tokens in {column}; every sample needs a list of ids"
         )
     flat = tokens.explode().drop_nulls().to_numpy()
-    if vocabulary is not None and flat.size and not (0 <= flat.min() and flat.max() < len(vocabulary)):
-        strange = flat[(flat < 0) | (flat >= len(vocabulary))][0]
+    if flat.size and flat.min() < 0:
+        raise LayoutError(f"{name}: {column} holds token {flat.min()}; ids of tokens count from 0")
+    if vocabulary is not None and flat.size and flat.max() >= len(vocabulary):
+        strange = flat[flat >= len(vocabulary)][0]
         raise LayoutError(
             f"{name} names token {strange}; the vocabulary has tokens 0 to {len(vocabulary) - 1}: use the one it was made with"
         )
@@ -197,10 +213,7 @@ def _weapons(table: pl.DataFrame, name: str, findings: list[Finding]) -> pl.Seri
     if column is None:
         findings.append(Finding(name, "there is no weapon_id_token", "weapons are -1, unknown"))
         return pl.Series(np.full(table.height, -1), dtype=pl.Int32)
-    try:
-        return table[column].cast(pl.Int32).fill_null(-1)
-    except pl.exceptions.PolarsError as error:
-        raise LayoutError(f"{name}: {column} is {table[column].dtype}, not ids of weapons: {error}") from error
+    return _ids(table, column, name, pl.Int32).fill_null(-1)
 
 
 def _is_null(
@@ -209,7 +222,7 @@ def _is_null(
     """Which rows are null rows, and whether that is known."""
     column = next((column for column in _IS_NULL if column in table.columns), None)
     if column is not None:
-        return table[column].cast(pl.Boolean).fill_null(False), True
+        return _cast(table, column, pl.Boolean, name).fill_null(False), True
     if vocabulary is not None and vocabulary.null_id is not None:
         alone = (tokens.list.len() == 1) & (tokens.list.first() == vocabulary.null_id).fill_null(False)
         findings.append(
@@ -238,13 +251,37 @@ def _weapon_names(
             Finding(name, "there is no weapon_name, and no weapon vocabulary was given", "names are left empty")
         )
         return pl.Series([""] * table.height, dtype=pl.String)
-    return table["weapon_name"].cast(pl.String).fill_null("")
+    return _cast(table, "weapon_name", pl.String, name).fill_null("")
 
 
-def _or_else(table: pl.DataFrame, column: str, value: int | str, dtype: type[pl.DataType]) -> pl.Series:
-    if column in table.columns:
-        return table[column].cast(dtype).fill_null(value)
-    return pl.Series([value] * table.height, dtype=dtype)
+def _or_else(table: pl.DataFrame, column: str, value: int | str, dtype: type[pl.DataType], name: str) -> pl.Series:
+    if column not in table.columns:
+        return pl.Series([value] * table.height, dtype=dtype)
+    found = _cast(table, column, dtype, name) if dtype == pl.String else _ids(table, column, name, dtype)
+    return found.fill_null(value)
+
+
+def _ids(table: pl.DataFrame, column: str, name: str, dtype: type[pl.DataType] = pl.Int64) -> pl.Series:
+    """The column as whole numbers; LayoutError when it holds anything else."""
+    ids = _cast(table, column, dtype, name)
+    _refuse_fractions(table[column], ids, column, name)
+    return ids
+
+
+def _refuse_fractions(found: pl.Series, ids: pl.Series, column: str, name: str) -> None:
+    if found.dtype.is_float() and (found != ids).any():
+        fraction = found.filter(found != ids)[0]
+        raise LayoutError(f"{name}: {column} holds {fraction}; ids are whole numbers")
+
+
+def _cast(table: pl.DataFrame, column: str, dtype: type[pl.DataType] | pl.DataType, name: str) -> pl.Series:
+    try:
+        return table[column].cast(dtype)
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise LayoutError(
+            f"{name}: {column} is {table[column].dtype} and cannot be read as {dtype}: {reason}"
+        ) from error
 
 
 def _merged(findings: list[Finding]) -> list[Finding]:

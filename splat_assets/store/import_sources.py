@@ -20,6 +20,7 @@ from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError
 from splat_assets.store.feature_rows import FeatureRows
 from splat_assets.store.guide_batch_reader import BatchReader
 from splat_assets.store.guide_batches import ACTIVATIONS, EMBEDDINGS, METADATA, SEAL
+from splat_assets.store.guide_neuron_acts import DESCRIPTION as NEURON_ACTS_DESCRIPTION
 from splat_assets.store.guide_neuron_acts import NeuronActsReader, feature_folder_name
 from splat_assets.store.guide_transposed import DESCRIPTION, TransposedReader
 from splat_assets.store.import_joblib import joblib_files, read_joblib
@@ -106,6 +107,7 @@ def _batch_source(folder: Path, options: ImportOptions) -> Source:
         tables, used = _given_tables(options.metadata)
     else:
         used = [reader.metadata_path(i) for i in range(len(reader.batches))]
+        _refuse_tables_without_batch(folder / METADATA, used)
         tables = tuple((path.name, read_metadata(path)) for path in used)
         for (name, table), batch in zip(tables, reader.batches, strict=True):
             if table.height != batch.shape[0]:
@@ -114,6 +116,14 @@ def _batch_source(folder: Path, options: ImportOptions) -> Source:
                     "rows and metadata are matched by position; bring the table that belongs to the batch"
                 )
     return Source("", reader, tables, tuple(findings), (*files, *used))
+
+
+def _refuse_tables_without_batch(metadata: Path, used: list[Path]) -> None:
+    alone = sorted(set(metadata.glob("batch_*.parquet")) - set(used))
+    if alone:
+        raise LayoutError(
+            f"{alone[0]} has no batch of activations ({len(alone)} such tables): bring the missing batches, or move it elsewhere"
+        )
 
 
 def _transposed_source(folder: Path, options: ImportOptions, scratch: Path, progress: Progress) -> Source:
@@ -136,7 +146,7 @@ def _transposed_source(folder: Path, options: ImportOptions, scratch: Path, prog
 def _neuron_acts_source(folder: Path, options: ImportOptions, scratch: Path, progress: Progress) -> Source:
     tables, used = _given_tables(options.metadata)
     n_samples = options.n_samples
-    if n_samples is None and tables:
+    if n_samples is None and tables and not (folder / NEURON_ACTS_DESCRIPTION).is_file():
         n_samples = sum(table.height for _, table in tables)
     reader = NeuronActsReader(folder, options.n_features, n_samples)
     mended = _MendedNeuronActs(reader)

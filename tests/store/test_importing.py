@@ -239,6 +239,40 @@ class TestAnUpstreamBatchTree:
         with pytest.raises(InputError, match="was not made by an import"):
             import_folder(tree, tmp_path / "out")
 
+    def test_a_table_of_another_batch_is_refused(self, tree: Path, tmp_path: Path) -> None:
+        upstream_metadata(5, 7).write_parquet(tree / "metadata/batch_0001.parquet")
+
+        with pytest.raises(LayoutError, match=r"batch_0001\.parquet has rows of batch 7 \(batch_id\)"):
+            import_folder(tree, tmp_path / "out")
+
+    def test_a_table_without_a_batch_is_refused(self, tree: Path, tmp_path: Path) -> None:
+        upstream_metadata(5, 3).write_parquet(tree / "metadata/batch_0003.parquet")
+
+        with pytest.raises(LayoutError, match=r"batch_0003\.parquet has no batch of activations"):
+            import_folder(tree, tmp_path / "out")
+
+    @pytest.mark.parametrize(
+        ("column", "value", "said"),
+        [
+            ("weapon_id_token", pl.lit(1.7), "weapon_id_token holds 1.7; ids are whole numbers"),
+            ("ability_tokens", pl.lit([1.0, 2.2]), "ability_tokens holds 2.2; ids are whole numbers"),
+            ("ability_tokens", pl.lit([-5]), "ability_tokens holds token -5; ids of tokens count from 0"),
+            ("sample_id", pl.lit(0.5), "sample_id holds 0.5"),
+            ("source_row", pl.lit("row 1"), "source_row is String and cannot be read as Int64"),
+            ("token_position", pl.lit(2**40), "token_position is Int64 and cannot be read as Int32"),
+            ("is_null_token", pl.lit("no"), "is_null_token is String and cannot be read as Boolean"),
+            ("weapon_name", pl.lit(["a"]), r"weapon_name is List\(String\) and cannot be read as String"),
+        ],
+    )
+    def test_a_column_that_holds_something_else_is_refused_by_name(
+        self, column: str, value: pl.Expr, said: str, tree: Path, tmp_path: Path
+    ) -> None:
+        path = tree / "metadata/batch_0001.parquet"
+        pl.read_parquet(path).with_columns(value.alias(column)).write_parquet(path)
+
+        with pytest.raises(LayoutError, match=rf"batch_0001\.parquet: {said}"):
+            import_folder(tree, tmp_path / "out")
+
 
 class TestATransposedArray:
     def test_upstreams_array_comes_in_with_metadata_given(self, tmp_path: Path) -> None:
@@ -327,6 +361,41 @@ class TestFilesPerFeature:
         import_folder(folder, tmp_path / "out", ImportOptions(metadata=tmp_path / "batch_0000.parquet"))
 
         assert_imported(tmp_path / "out", np.array([[1], [0], [0], [0]], np.float32))
+
+    @pytest.mark.parametrize(
+        ("numbers", "said"),
+        [
+            ([0, 2], r"has batches up to 0002 but not batch_0001\.parquet"),
+            ([9_998, 9_999, 10_000], r"has batches up to 10000 but not batch_0000\.parquet"),
+        ],
+    )
+    def test_metadata_with_a_gap_is_refused(self, numbers: list[int], said: str, tmp_path: Path) -> None:
+        write_neuron_files(tmp_path / "neuron_acts", 0, [0], np.array([1], np.float32))
+        (tmp_path / "metadata").mkdir()
+        for number in numbers:
+            upstream_metadata(2, number).write_parquet(tmp_path / f"metadata/batch_{number:04d}.parquet")
+
+        with pytest.raises(LayoutError, match=said):
+            import_folder(tmp_path / "neuron_acts", tmp_path / "out", ImportOptions(metadata=tmp_path / "metadata"))
+
+    @pytest.mark.parametrize("name", ["batch_0.parquet", "batch_00001.parquet", "batch_0001_new.parquet"])
+    def test_metadata_whose_number_is_written_otherwise_is_refused(self, name: str, tmp_path: Path) -> None:
+        write_neuron_files(tmp_path / "neuron_acts", 0, [0], np.array([1], np.float32))
+        upstream_metadata(2, 0).write_parquet(tmp_path / name)
+
+        with pytest.raises(LayoutError, match=rf"{name} is not numbered as batch_0000\.parquet is"):
+            import_folder(tmp_path / "neuron_acts", tmp_path / "out", ImportOptions(metadata=tmp_path))
+
+    def test_a_number_of_samples_other_than_the_folder_says_is_refused(self, tmp_path: Path) -> None:
+        write_neuron_acts(DenseSource(DENSE), tmp_path / "neuron_acts")
+        upstream_metadata(15, 0).write_parquet(tmp_path / "batch_0000.parquet")
+
+        with pytest.raises(LayoutError, match="has 15 rows for 13 samples"):
+            import_folder(
+                tmp_path / "neuron_acts", tmp_path / "out", ImportOptions(metadata=tmp_path / "batch_0000.parquet")
+            )
+        with pytest.raises(LayoutError, match="says n_samples = 13, but 1000 was given"):
+            import_folder(tmp_path / "neuron_acts", tmp_path / "out", ImportOptions(n_samples=1_000))
 
     def test_zeros_disorder_and_doubles_precision_are_mended_and_counted(self, tmp_path: Path) -> None:
         folder = tmp_path / "neuron_acts"
