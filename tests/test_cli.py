@@ -11,8 +11,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from splat_assets.assets import asset_named
+from splat_assets.assets.asset import Check, Outcome, run_check
 from splat_assets.cli import COMMANDS, main
 from splat_assets.errors import InputError
+from splat_assets.runs import open_run
 from splat_assets.store.layout import DataRoot
 from tests.small_run import new_small_run
 
@@ -275,6 +278,19 @@ def test_doctor_says_what_is_wrong_with_a_run(own_root: DataRoot) -> None:
     assert shown.exit_code == 1
     said = " ".join(" ".join(row.split("│")[-2] for row in shown.stdout.splitlines() if "│" in row).split())
     assert "not the file this run was made from" in said
+
+
+def test_doctor_names_what_has_to_be_made_again_and_what_failed_its_checks(own_root: DataRoot) -> None:
+    run, idf = open_run(own_root, "small"), asset_named("idf")
+    (run.layout.staged / "examples.parquet").unlink()
+    run_check(idf, Check("idf_is_exact", "A promise.", lambda run: Outcome(False)), run)
+
+    shown = splat(own_root, "doctor", "--dagster-port", "1")
+
+    assert shown.exit_code == 1
+    found = " ".join(" ".join(row.split("│")[2] for row in shown.stdout.splitlines() if "│" in row).split())
+    assert "idf: failed a check, examples: damaged; store" in found
+    assert "splat materialize small" in shown.stdout
 
 
 def test_doctor_is_content_with_a_finished_run(finished_root: DataRoot) -> None:

@@ -87,7 +87,7 @@ class Status(StrEnum):
     """Made by other code, or from other inputs than there are now."""
     DAMAGED = "damaged"
     """An output is gone or is not what it was."""
-    FAILED = "failed"
+    FAILED = "failed a check"
     """A check did not pass on it as it is now."""
     UNCHECKED = "not checked"
     """A check was not run on it as it is now."""

@@ -94,9 +94,9 @@ def port(number: int) -> Finding:
 
 
 def runs(root: DataRoot) -> Iterator[Finding]:
-    """Every run: whether it opens, its inputs are unchanged, its artifacts up to date and its store sound on the surface."""
+    """Every run: whether it opens, its inputs are unchanged, its artifacts sound as their receipts say, its store on the surface."""
     from splat_assets.assets import ASSETS
-    from splat_assets.assets.asset import status_of
+    from splat_assets.assets.asset import Status, status_of
     from splat_assets.runs import open_run
     from splat_assets.store.published import open_store
 
@@ -104,11 +104,16 @@ def runs(root: DataRoot) -> Iterator[Finding]:
         try:
             run = open_run(root, name)
             run.config.inputs.refuse_changed()
-            old = [asset.name for asset in ASSETS if not status_of(asset, run).is_up_to_date]
+            statuses = {asset.name: status_of(asset, run) for asset in ASSETS}
             store = open_store(run.layout.store)
         except (SplatError, OSError) as error:
             yield Finding(f"run {name}", "not sound", str(error))
             continue
-        what_to_do = f"splat materialize {name}" if old else ""
-        state = f"missing or out of date: {', '.join(old)}" if old else "up to date"
+        # What is up to date but was not checked is no fault.
+        due = [
+            f"{asset}: {status}"
+            for asset, status in statuses.items()
+            if status not in (Status.SETTLED, Status.UNCHECKED)
+        ]
+        what_to_do, state = (f"splat materialize {name}", ", ".join(due)) if due else ("", "up to date")
         yield Finding(f"run {name}", f"{state}; store {store.version}, {store.n_samples:,} samples", what_to_do)
