@@ -6,6 +6,8 @@ this holds, shard by shard; from then on a range is one read per shard it touche
 
 import logging
 import os
+import weakref
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +24,7 @@ from splat_assets.store.errors import CorruptStoreError
 
 logger = logging.getLogger(__name__)
 
-_MOST_DESCRIPTORS = 128
+_MOST_OPEN_FILES = 128
 _FREED_BYTES = 16 * 2**20
 
 
@@ -80,19 +82,35 @@ class _Geometry:
         return -(-self.n_elements // self.shard)
 
 
-class ShardRanges:
-    """An array whose shards are the raw array followed by an index. Safe to use from threads.
+class _OpenFile:
+    """A file that is open until nobody holds it any more. Copied or sent to another process, it is opened there anew."""
 
-    The first descriptors are kept open, so a version that is removed meanwhile stays readable; shards beyond those are opened
-    for each read.
+    def __init__(self, path: Path) -> None:
+        """Open the file; CorruptStoreError when it is missing."""
+        self._path = path
+        try:
+            self.descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise CorruptStoreError(f"{path} is missing") from error
+        self.close = weakref.finalize(self, os.close, self.descriptor)
+
+    def __reduce__(self) -> tuple[type["_OpenFile"], tuple[Path]]:
+        return _OpenFile, (self._path,)
+
+
+class ShardRanges:
+    """An array whose shards are the raw array followed by an index. Safe to use from threads and to send to other processes.
+
+    The first files are kept open, so a version that is removed meanwhile stays readable; shards beyond those are opened for
+    each read.
     """
 
-    def __init__(self, folder: Path, dtype: np.dtype[Any], geometry: _Geometry, descriptors: list[int]) -> None:
-        """Take over the descriptors of the first shards."""
+    def __init__(self, folder: Path, dtype: np.dtype[Any], geometry: _Geometry, files: list[_OpenFile]) -> None:
+        """files: the first shards."""
         self._folder = folder
         self._dtype = dtype
         self._geometry = geometry
-        self._descriptors = descriptors
+        self._files = files
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Elements start..stop - 1."""
@@ -107,22 +125,15 @@ class ShardRanges:
 
     def _read_shard(self, shard: int, into: npt.NDArray[Any], offset: int) -> None:
         path = self._folder / "c" / str(shard)
-        if shard < len(self._descriptors):
-            read_exactly(self._descriptors[shard], into, offset, path)
+        if shard < len(self._files):
+            read_exactly(self._files[shard].descriptor, into, offset, path)
             return
-        descriptor = _open(path)
-        try:
-            read_exactly(descriptor, into, offset, path)
-        finally:
-            os.close(descriptor)
+        with closing(_OpenFile(path)) as file:
+            read_exactly(file.descriptor, into, offset, path)
 
     def file_of(self, element: int) -> Path:
         """The file that holds the element."""
         return self._folder / "c" / str(element // self._geometry.shard)
-
-    def __del__(self) -> None:
-        for descriptor in self._descriptors:
-            os.close(descriptor)
 
 
 @cache
@@ -142,31 +153,21 @@ def open_ranges(array: zarr.Array[Any], folder: Path) -> RangeReader:
     if geometry is None:
         return ZarrRanges(array, folder)
     dtype = np.dtype(array.dtype)
-    descriptors: list[int] = []
-    for shard in range(geometry.n_shards):
-        path = folder / "c" / str(shard)
-        descriptor = _open(path)
-        keep = shard < _MOST_DESCRIPTORS
-        if keep:
-            descriptors.append(descriptor)
-        try:
-            sequential = _is_sequential(descriptor, path, geometry, shard, dtype.itemsize)
-        finally:
-            if not keep:
-                os.close(descriptor)
-        if not sequential:
-            logger.warning("%s is laid out in another order than expected: reading through zarr, slower", path)
-            for opened in descriptors:
-                os.close(opened)
-            return ZarrRanges(array, folder)
-    return ShardRanges(folder, dtype, geometry, descriptors)
-
-
-def _open(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDONLY)
-    except FileNotFoundError as error:
-        raise CorruptStoreError(f"{path} is missing") from error
+    files: list[_OpenFile] = []
+    with ExitStack() as on_failure:
+        for shard in range(geometry.n_shards):
+            path = folder / "c" / str(shard)
+            file = _OpenFile(path)
+            on_failure.callback(file.close)
+            if not _is_sequential(file.descriptor, path, geometry, shard, dtype.itemsize):
+                logger.warning("%s is laid out in another order than expected: reading through zarr, slower", path)
+                return ZarrRanges(array, folder)
+            if shard < _MOST_OPEN_FILES:
+                files.append(file)
+            else:
+                file.close()
+        on_failure.pop_all()
+    return ShardRanges(folder, dtype, geometry, files)
 
 
 def _contiguous_geometry(array: zarr.Array[Any]) -> _Geometry | None:

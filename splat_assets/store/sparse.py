@@ -59,7 +59,10 @@ class Orientation:
 
 
 class SparseReader:
-    """An `activations.zarr`, by feature and by sample. Keeps no cache but the range borders; safe to use from threads."""
+    """An `activations.zarr`, by feature and by sample. Keeps no cache but the range borders; safe to use from threads.
+
+    A copy, or what arrives in another process, is the store at the same path opened anew.
+    """
 
     def __init__(self, path: Path | str) -> None:
         """Open the store and check what is cheap: form, files of the by-feature half, borders.
@@ -74,6 +77,9 @@ class SparseReader:
         self.profile = str(facts["profile"])
         self.source = facts.get("source")
         self.by_feature = self._orientation("feature", BY_FEATURE, "var", self._n_features)
+
+    def __reduce__(self) -> tuple[type["SparseReader"], tuple[Path]]:
+        return SparseReader, (self.path,)
 
     def _facts(self) -> Mapping[str, Any]:
         facts = self._root.attrs.asdict().get(ATTRIBUTES)

@@ -38,6 +38,9 @@ class Store:
         self._sha256 = {file.path: file.sha256 for file in self.manifest.files}
         self._compared: set[str] = set()
 
+    def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
+        return Store, (self.folder,)
+
     @property
     def version(self) -> str:
         """The id of the version."""

@@ -1,6 +1,11 @@
+import copy
 import json
+import multiprocessing
 import os
+import pickle
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +85,45 @@ def test_more_shards_than_descriptors_are_kept_open(tmp_path: Path) -> None:
         np.testing.assert_array_equal(reader.read(feature_id).values, dense[dense[:, feature_id] > 0, feature_id])
 
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def _n_open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda reader: pickle.loads(pickle.dumps(reader))])
+@pytest.mark.parametrize("profile", ["raw", "compact"])
+def test_a_copy_of_a_reader_has_files_of_its_own(
+    profile: str, copied: Callable[[SparseReader], SparseReader], tmp_path: Path
+) -> None:
+    reader = SparseReader(write_sparse(tmp_path / "a.zarr", DENSE, profile))
+    before = _n_open_files()
+
+    other = copied(reader)
+    assert other.read(3).values.tolist() == [0.25, 4.0]
+    del other
+
+    assert _n_open_files() == before
+    assert reader.read(3).values.tolist() == [0.25, 4.0]
+
+
+def test_a_reader_works_in_other_processes(tmp_path: Path) -> None:
+    reader = SparseReader(write_sparse(tmp_path / "a.zarr", DENSE))
+
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(reader.read, 3).result().values.tolist() == [0.25, 4.0]
+
+
+def test_a_store_that_is_refused_leaves_no_file_open(tmp_path: Path) -> None:
+    path = write_sparse(tmp_path / "a.zarr", sparse_random(60, 9, 0.5), chunking=Chunking(4, 8))
+    (path / "X" / "data" / "c" / "5").unlink()
+    before = _n_open_files()
+
+    with pytest.raises(CorruptStoreError, match=r"X/data/c/5 is missing") as refused:
+        SparseReader(path)
+    del refused
+
+    assert _n_open_files() == before
 
 
 def test_more_than_65536_features_are_kept_as_int32(tmp_path: Path) -> None:

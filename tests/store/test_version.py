@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import polars as pl
@@ -41,3 +42,14 @@ def test_a_file_is_compared_with_the_manifest_when_it_is_first_used(tmp_path: Pa
     assert store.table("features").equals(before)
     with pytest.raises(CorruptStoreError, match=r"vocabulary\.json"):
         store.vocabulary  # noqa: B018
+
+
+def test_a_store_that_was_sent_elsewhere_is_opened_there_anew(tmp_path: Path) -> None:
+    store = Store(_version(tmp_path))
+    store.take_samples([0])
+
+    arrived = pickle.loads(pickle.dumps(store))
+
+    assert arrived.feature(3).values.tolist() == [0.25, 4.0]
+    assert arrived.take_samples([4]).equals(store.take_samples([4]))
+    assert len(pickle.dumps(store)) < 1000
