@@ -6,7 +6,6 @@ Two files a feature say nothing of a dead last feature or of samples after the l
 
 import json
 import logging
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,7 +189,16 @@ def _check(
 def _feature_ids(folder: Path) -> set[int]:
     if not folder.is_dir():
         raise LayoutError(f"there is no folder {folder}")
-    return {int(found[1]) for entry in os.scandir(folder) if (found := _FOLDER.fullmatch(entry.name))}
+    return {_feature_id(path) for path in sorted(folder.glob("neuron_[0-9]*"))}
+
+
+def _feature_id(folder: Path) -> int:
+    found = _FOLDER.fullmatch(folder.name)
+    if found is None or folder.name != feature_folder_name(int(found[1])):
+        raise LayoutError(
+            f"{folder} is not numbered as {feature_folder_name(0)} is: rename it, or move it elsewhere if it does not belong here"
+        )
+    return int(found[1])
 
 
 def _description(folder: Path) -> dict[str, int]:

@@ -191,6 +191,24 @@ def test_a_missing_batch_is_named(tmp_path: Path) -> None:
         BatchReader(target)
 
 
+@pytest.mark.parametrize("name", ["batch_1.zarr", "batch_00001.zarr", "batch_0001_old.zarr"])
+def test_a_batch_whose_number_is_written_otherwise_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    target = written(sparse_random(13, 6, 0.4), tmp_path, batch_rows=5)
+    (target / "conversion_metadata.json").unlink()
+    (target / "activations/batch_0002.zarr").rename(target / "activations" / name)
+
+    with pytest.raises(LayoutError, match=rf"{name} is not numbered as batch_0000\.zarr is"):
+        BatchReader(target, sealed=False)
+
+
+def test_a_stray_batch_with_a_huge_number_is_refused_at_once(tmp_path: Path) -> None:
+    target = written(sparse_random(13, 6, 0.4), tmp_path, batch_rows=5)
+    (target / "activations/batch_0002.zarr").rename(target / "activations/batch_1700000000.zarr")
+
+    with pytest.raises(LayoutError, match=r"batches up to 1700000000 but not batch_0002\.zarr"):
+        BatchReader(target)
+
+
 def test_a_missing_last_batch_is_noticed_by_the_conversion_metadata(tmp_path: Path) -> None:
     target = written(sparse_random(13, 6, 0.4), tmp_path, batch_rows=5)
     (target / "activations/batch_0002.zarr").rename(tmp_path / "elsewhere")

@@ -128,6 +128,15 @@ def test_with_metadata_nothing_is_assumed_and_a_lost_folder_is_an_error(tmp_path
         NeuronActsReader(target)
 
 
+@pytest.mark.parametrize("name", ["neuron_0", "neuron_00001", "neuron_0001_old"])
+def test_a_folder_whose_number_is_written_otherwise_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    target = written(sparse_random(13, 6, 0.9), tmp_path)
+    (target / "neuron_0002").rename(target / name)
+
+    with pytest.raises(LayoutError, match=f"{name} is not numbered as neuron_0000 is"):
+        NeuronActsReader(target)
+
+
 @pytest.mark.parametrize(
     ("ids", "values", "said"),
     [
