@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from splat_assets.assets import ASSETS
+from splat_assets.assets import ASSETS, asset_named
 from splat_assets.assets.asset import picture_of, recorded_outcomes
 from splat_assets.definitions import build_defs, dagster_assets, dagster_checks, defs
 from splat_assets.partitions import RUNS
@@ -153,7 +153,7 @@ def test_a_failing_check_blocks_what_depends_on_it(own_root: DataRoot, instance:
     failed = [found.check_name for found in result.get_asset_check_evaluations() if not found.passed]
     assert failed == ["fvu_is_within_limits"]
     assert metadata_of(result).keys() == {"dataset", "base_model", "sae_checkpoint"}
-    recorded = recorded_outcomes(next(a for a in ASSETS if a.name == "sae_checkpoint"), run)
+    recorded = recorded_outcomes(asset_named("sae_checkpoint"), open_run(own_root, "small"))
     assert not recorded["fvu_is_within_limits"].passed
 
 

@@ -94,7 +94,7 @@ def port(number: int) -> Finding:
 
 
 def runs(root: DataRoot) -> Iterator[Finding]:
-    """Every run: whether it opens, its inputs are unchanged, its artifacts sound as their receipts say, its store on the surface."""
+    """Every run: whether it opens, its inputs are unchanged, its artifacts stand, and its store is sound on the surface."""
     from splat_assets.assets import ASSETS
     from splat_assets.assets.asset import Status, status_of
     from splat_assets.runs import open_run
