@@ -146,6 +146,16 @@ def trained_on_others(checkpoint: Path, builds: "Builds") -> bool:
         return False
 
 
+def warn_of_other_builds(checkpoint: Path, builds: "Builds") -> None:
+    """Say on standard error that builds which trained the base model may judge its SAE, where that is known."""
+    if trained_on_others(checkpoint, builds):
+        click.echo(
+            "warning: the base model was trained on other builds or another split of them, so builds that trained it may be "
+            "among those that judge; if it was trained on this dataset, give the --split-seed of `splat train-base`",
+            err=True,
+        )
+
+
 def open_model(model_checkpoint: Path, vocab_path: Path | None, weapon_vocab_path: Path | None) -> OpenedModel:
     """Load a base model; vocabularies default to those beside the checkpoint."""
     from splat_assets.compute.harvest import BaseModelFiles

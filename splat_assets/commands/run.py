@@ -9,7 +9,7 @@ from rich.table import Table
 
 from splat_assets.assets import ASSETS
 from splat_assets.assets.asset import status_of
-from splat_assets.commands.inputs import hook_options, model_options, take_hook, trained_on_others, try_inputs
+from splat_assets.commands.inputs import hook_options, model_options, take_hook, try_inputs, warn_of_other_builds
 from splat_assets.commands.recipe_options import sae_options, take_recipe
 from splat_assets.commands.report import artifact_table, console, scorecard_table
 from splat_assets.errors import InputError, SplatError
@@ -87,16 +87,9 @@ def new(name: str, **options: Any) -> None:
     )
     builds = try_inputs(config)
     made = create_run(root, name, config)
-    if trained_on_others(Path(config.inputs.model_checkpoint.path), builds):
-        click.echo(_OTHER_BUILDS, err=True)
+    warn_of_other_builds(Path(config.inputs.model_checkpoint.path), builds)
     click.echo(f"run {made.name}: {made.layout.config}")
     click.echo(f"next: splat materialize {made.name}")
-
-
-_OTHER_BUILDS = (
-    "warning: the base model was trained on other builds or another split of them, so builds that trained it may be among those "
-    "that judge; if it was trained on this dataset, give the --split-seed of `splat train-base`"
-)
 
 
 @run.command("list")

@@ -60,10 +60,11 @@ def train_base(
     from splat_assets.data.splits import split_builds
     from splat_assets.data.tokenised import read_tokenised
     from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
-    from splat_assets.model.train import refuse_foreign_files, train_base_model
+    from splat_assets.model.train import FILES, train_base_model
+    from splat_assets.store.files import replaceable_folder
 
     recipe = BaseTrainingRecipe(**settings)
-    refuse_foreign_files(writable_folder(save_dir))
+    replaceable_folder(writable_folder(save_dir), FILES.__contains__)
     vocabulary, contexts = read_vocabulary(vocab_path), read_contexts(weapon_vocab_path)
     builds = split_builds(read_tokenised(data_csv, vocabulary, contexts), split_seed)
     trained = train_base_model(builds, vocabulary, contexts, recipe, save_dir, progress_here(), device)

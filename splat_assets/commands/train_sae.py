@@ -12,6 +12,7 @@ from splat_assets.commands.inputs import (
     open_model,
     progress_here,
     take_hook,
+    warn_of_other_builds,
     writable_folder,
 )
 from splat_assets.commands.recipe_options import sae_options, take_recipe
@@ -52,6 +53,7 @@ def train_sae(
     from splat_assets.compute.harvest import harvest
     from splat_assets.compute.items import make_items
     from splat_assets.model.hooks import MASKED_MEAN, HookPoint
+    from splat_assets.store.files import locked
 
     recipe, hook = take_recipe(options), take_hook(options) or HookPoint(MASKED_MEAN)
     settings = ActivationsRecipe(masked_variants, recipe.seed, batch_size=batch_size)
@@ -61,10 +63,14 @@ def train_sae(
     recipe.checked_for(opened.model.hook_width(hook.target, hook.ff_module_index))
     writable_folder(save_dir)
     builds = split_builds(opened.read_builds(data_csv), split.seed, split.validation, split.test)
+    warn_of_other_builds(opened.model_files.checkpoint, builds)
     items = make_items(builds, opened.vocabulary, opened.contexts, settings.masked_variants, settings.seed)
     SampleSplits.of(items, hook.per_token)
     progress, cache = progress_here(), save_dir / "base_activations"
-    base = harvest(cache, items, opened.model_files, hook, settings.shard_items, settings.batch_size, progress=progress)
-    card = fit_sae(items, base, recipe, hook, opened.model, save_dir, progress, resume=not restart)
+    with locked(save_dir / ".lock"):
+        base = harvest(
+            cache, items, opened.model_files, hook, settings.shard_items, settings.batch_size, progress=progress
+        )
+        card = fit_sae(items, base, recipe, hook, opened.model, save_dir, progress, resume=not restart)
     console().print(scorecard_table(save_dir / "scorecard.json"))
     click.echo(f"SAE of {card['d_sae']:,} features: {save_dir / 'sae_model_final.pth'}", err=True)

@@ -24,7 +24,7 @@ from splat_assets.domain.vocabulary import standard_vocabulary, weapon_vocabular
 from splat_assets.domain.weapons import all_weapons, weapons_by_key
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, SilentProgress
-from splat_assets.store.files import remove_leftovers, replacing_folder, sha256_of_file, write_json
+from splat_assets.store.files import remove_leftovers, replaceable_folder, replacing_folder, sha256_of_file, write_json
 
 PLAYERS = ("A1", "A2", "A3", "A4", "B1", "B2", "B3", "B4")
 OUTPUTS = ("tokenized_data.csv", "vocab.json", "weapon_vocab.json", "ingest_report.json")
@@ -241,11 +241,7 @@ def _check_request(files: Sequence[Path], out: Path, min_ap: int) -> None:
         raise InputError(f"{twice[0]} is listed twice; its builds would count double")
     if not 0 <= min_ap <= FULL_AP:
         raise InputError(f"the least AP must be 0 to {FULL_AP}, not {min_ap}")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; name a folder")
-    others = sorted(path.name for path in out.iterdir() if path.name not in OUTPUTS) if out.is_dir() else []
-    if others:
-        raise InputError(f"{out} holds other files ({', '.join(others[:3])}); name a new or empty folder")
+    replaceable_folder(out, OUTPUTS.__contains__)
 
 
 def _distinct_hashes(files: Sequence[Path]) -> list[str]:

@@ -23,7 +23,7 @@ from splat_assets.model.prediction import PredictionMetrics, prediction_metrics,
 from splat_assets.model.recipe import BaseTrainingRecipe
 from splat_assets.model.splatgpt import SplatGPT
 from splat_assets.progress import Progress, SilentProgress
-from splat_assets.store.files import replacing_folder, write_json
+from splat_assets.store.files import replaceable_folder, replacing_folder, write_json
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 METRICS_FILE = "training_metrics.json"
@@ -59,7 +59,7 @@ def train_base_model(
     Raises InputError when builds have no train or validation split, when save_dir holds something this does not write, or
     when the loss stops being finite.
     """
-    refuse_foreign_files(save_dir)
+    replaceable_folder(save_dir, FILES.__contains__)
     for split in ("train", "validation"):
         if not builds.rows_of(split).size:
             raise InputError(
@@ -87,18 +87,6 @@ def usable_device(name: torch.device | str) -> torch.device:
         raise InputError(
             f"torch cannot compute on the device {str(name)!r} here: {str(error).splitlines()[0]}"
         ) from error
-
-
-def refuse_foreign_files(save_dir: Path) -> None:
-    """Raise InputError unless save_dir can be replaced: absent, or holding nothing but what a training writes."""
-    if save_dir.exists() and not save_dir.is_dir():
-        raise InputError(f"{save_dir} is a file; name a folder to save the model in")
-    foreign = sorted(path.name for path in save_dir.iterdir() if path.name not in FILES) if save_dir.is_dir() else []
-    if foreign:
-        raise InputError(
-            f"{save_dir} already holds {', '.join(foreign[:3])}, which a training does not write and would remove; "
-            "name a new folder"
-        )
 
 
 def _dimensions(vocabulary: Vocabulary, contexts: Contexts, recipe: BaseTrainingRecipe) -> SplatGPTDimensions:

@@ -190,7 +190,7 @@ def test_requests_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         ingest_statink([good, copy], tmp_path / "out")
     with pytest.raises(InputError, match="the least AP must be 0 to 57, not 58"):
         ingest_statink([good], tmp_path / "out", min_ap=58)
-    with pytest.raises(InputError, match=r"full holds other files \(thesis\.txt\)"):
+    with pytest.raises(InputError, match=r"full holds thesis\.txt, which would be lost"):
         ingest_statink([good], tmp_path / "full")
     with pytest.raises(InputError, match="is a file; name a folder"):
         ingest_statink([good], good)

@@ -114,7 +114,7 @@ class TestTraining:
     def test_a_folder_with_other_files_is_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / "thesis.tex").write_text("")
 
-        with pytest.raises(InputError, match="already holds thesis.tex"):
+        with pytest.raises(InputError, match="holds thesis.tex, which would be lost"):
             train_base_model(BUILDS, VOCABULARY, CONTEXTS, RECIPE, tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
