@@ -24,13 +24,16 @@ class SaeRecipe:
     expansion_factor: float = _knob(48.0, "features per input dimension; ignored when d_sae is given")
     d_sae: int | None = _knob(None, "number of features, instead of expansion_factor")
     k: int = _knob(64, "batch_topk: active features per row, on average over a batch")
-    l1_coeff: float = _knob(3e-4, "relu_l1: weight of the sum of activations beside the mean squared error")
+    l1_coeff: float = _knob(
+        3e-4,
+        "relu_l1: weight of the sum of activations beside the mean squared error, both of inputs scaled to unit variance",
+    )
     l1_warmup_fraction: float = _knob(0.05, "relu_l1: share of the steps over which the weight rises from 0")
     epochs: int = _knob(5, "passes over the training rows, each in a new order")
     batch_size: int = _knob(4096, "rows per step, at most; an epoch is cut into nearly equal batches")
     lr: float | None = _knob(
         None,
-        "learning rate of Adam after the warm-up: None is 0.125 / sqrt(number of features * k) for batch_topk, "
+        "learning rate of Adam after the warm-up: None is 0.024 / k, at most 0.008, for batch_topk and "
         "0.18 / sqrt(number of features) for relu_l1",
     )
     lr_warmup_fraction: float = _knob(0.05, "share of the steps over which the learning rate rises from 0")
@@ -96,8 +99,9 @@ class SaeRecipe:
             "lower k, or raise the expansion factor or d_sae",
         )
         aux_k = self.aux_k if self.aux_k is not None else min(256, max(1, d_in // 2), 2 * self.k)
-        # Found on pooled activations of width 64 (docs/results.md): at twice the rate of batch_topk, features die by the half.
-        usual_lr = 0.18 / math.sqrt(d_sae) if self.architecture == "relu_l1" else 0.125 / math.sqrt(d_sae * self.k)
+        # Found on pooled activations of width 64 with 512 and 2,048 features (docs/results.md): at twice the rate, and at half of
+        # it where k is small, many more features die.
+        usual_lr = 0.18 / math.sqrt(d_sae) if self.architecture == "relu_l1" else min(0.008, 0.024 / self.k)
         lr = self.lr if self.lr is not None else usual_lr
         return dataclasses.replace(self, d_sae=d_sae, lr=lr, aux_k=min(aux_k, d_sae))
 

@@ -35,9 +35,10 @@ def test_dead_features_get_half_the_input_width_up_to_256_and_twice_k() -> None:
     assert SaeRecipe(aux_k=0).checked_for(64).aux_k == 0
 
 
-def test_the_learning_rate_falls_with_the_root_of_width_and_k_unless_given() -> None:
-    assert SaeRecipe(d_sae=500, k=5).checked_for(64).lr == pytest.approx(0.0025)
-    assert SaeRecipe(d_sae=500, k=20).checked_for(64).lr == pytest.approx(0.00125)
+def test_the_learning_rate_falls_with_k_unless_given() -> None:
+    assert SaeRecipe(d_sae=500, k=2).checked_for(64).lr == 0.008
+    assert SaeRecipe(d_sae=500, k=8).checked_for(64).lr == pytest.approx(0.003)
+    assert SaeRecipe(d_sae=24_576, k=64).checked_for(512).lr == pytest.approx(3.75e-4)
     assert SaeRecipe(d_sae=900, architecture="relu_l1").checked_for(64).lr == pytest.approx(0.006)
     assert SaeRecipe(lr=1e-5).checked_for(64).lr == 1e-5
 
