@@ -3,7 +3,7 @@
 A problem names the file, feature or sample. What files a version must have, and their hashes, is in `manifest`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,17 @@ from splat_assets.store.errors import StoreError
 from splat_assets.store.samples import SampleTable, checked_samples
 from splat_assets.store.sparse import Orientation, SparseReader
 from splat_assets.store.sparse_layout import blocks_of
+from splat_assets.store.tables import read_table
 
 _BLOCK_NNZ = 2**20
 _MOST_NAMED = 20
+
+_ONE_ROW_PER_FEATURE = ("features", "histograms", "influences")
+_IDS = {
+    "examples": {"feature_id": "feature", "sample_id": "sample"},
+    "neighbours": {"feature_id": "feature", "other_id": "feature"},
+}
+"""Columns of a table that hold ids, and whose."""
 
 
 def sparse_problems(reader: SparseReader) -> list[str]:
@@ -118,11 +126,9 @@ def rows_that_differ(reader: SparseReader, source: RowReader, block_rows: int = 
 def sample_problems(folder: Path, n_samples: int) -> list[str]:
     """What is wrong with `samples.parquet` and `samples.arrow` below folder: rows, order, and whether both agree."""
     try:
-        frame = checked_samples(
-            pl.read_parquet(folder / "samples.parquet", glob=False), 0, str(folder / "samples.parquet")
-        )
+        frame = checked_samples(read_table(folder / "samples.parquet"), 0, str(folder / "samples.parquet"))
         fast = SampleTable(folder / "samples.arrow").all()
-    except (StoreError, OSError, pl.exceptions.PolarsError) as error:
+    except StoreError as error:
         return [f"{folder}: {error}"]
     if frame.height != n_samples:
         return [f"{folder / 'samples.parquet'} has {frame.height} rows for {n_samples} samples"]
@@ -132,34 +138,64 @@ def sample_problems(folder: Path, n_samples: int) -> list[str]:
 
 
 def table_problems(folder: Path, reader: SparseReader) -> list[str]:
-    """Where tables of a version contradict the activations beside them: another number of features, stale statistics."""
+    """Where tables of a version cannot be read or contradict the activations beside them: ids outside, stale statistics."""
     found: list[str] = []
-    for name in ("features", "histograms", "influences"):
-        path = folder / f"{name}.parquet"
-        if not path.exists():
+    for path in sorted(folder.glob("*.parquet")):
+        if path.stem == "samples":
             continue
         try:
-            table = pl.read_parquet(path, glob=False)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            found.append(f"{path} cannot be read: {error}")
+            table = read_table(path)
+        except StoreError as error:
+            found.append(str(error))
             continue
-        found += [f"{path}: {problem}" for problem in _table_problems(table, reader)]
+        if path.stem in _ONE_ROW_PER_FEATURE:
+            problems = _statistics_problems(table, reader)
+        else:
+            problems = _id_problems(table, _IDS.get(path.stem, {}), reader)
+        found += [f"{path}: {problem}" for problem in problems]
     return found
 
 
-def _table_problems(table: pl.DataFrame, reader: SparseReader) -> list[str]:
+def _statistics_problems(table: pl.DataFrame, reader: SparseReader) -> list[str]:
     if "feature_id" not in table.columns or table["feature_id"].to_list() != list(range(reader.n_features)):
         return [f"its rows are not features 0 to {reader.n_features - 1}"]
     found = []
-    n_active, crc32c = reader.feature_n_active, reader.feature_crc32c
-    for column, actual in (("n_active", n_active), ("crc32c", crc32c)):
-        if column in table.columns:
-            stated = table[column].to_numpy().astype(np.int64)
-            found += _stale(column, np.flatnonzero(stated != actual.astype(np.int64)))
-    if "counts" in table.columns:
-        sums = table["counts"].list.sum().to_numpy().astype(np.int64)
-        found += _stale("counts", np.flatnonzero(sums != n_active))
+    n_active, crc32c = reader.feature_n_active, reader.feature_crc32c.astype(np.int64)
+    for column, actual in (("n_active", n_active), ("crc32c", crc32c), ("counts", n_active)):
+        if column not in table.columns:
+            continue
+        stated = table[column]
+        if isinstance(stated.dtype, pl.List) and stated.explode().dtype.is_integer():
+            stated = stated.list.sum()
+        if _is_whole(stated):
+            found += _stale(column, np.flatnonzero(stated.to_numpy().astype(np.int64) != actual))
+        else:
+            found.append(_not_whole(stated))
     return found
+
+
+def _id_problems(table: pl.DataFrame, columns: Mapping[str, str], reader: SparseReader) -> list[str]:
+    found = []
+    for column, what in columns.items():
+        n_ids = reader.n_features if what == "feature" else reader.n_samples
+        if column not in table.columns:
+            found.append(f"it has no column {column}")
+            continue
+        ids = table[column]
+        if not _is_whole(ids):
+            found.append(_not_whole(ids))
+        elif outside := ids.filter((ids < 0) | (ids >= n_ids)).to_list():
+            found.append(f"{column} {outside[0]} is none of the {n_ids} {what}s beside it; compute the table again")
+    return found
+
+
+def _is_whole(column: pl.Series) -> bool:
+    return column.dtype.is_integer() and column.null_count() == 0
+
+
+def _not_whole(column: pl.Series) -> str:
+    found = "missing values" if column.null_count() else f"{column.dtype} values"
+    return f"{column.name} holds {found} where whole numbers belong; compute the table again"
 
 
 def _stale(column: str, wrong: npt.NDArray[np.intp]) -> list[str]:

@@ -173,3 +173,57 @@ def test_samples_that_were_swapped_are_found(tmp_path: Path) -> None:
 
     with pytest.raises(CorruptStoreError, match="row 1 has global_index 2 instead of 1"):
         publish(tmp_path / "store", parts, SAE)
+
+
+_EXAMPLES = pl.DataFrame({"feature_id": [0, 3], "sample_id": [3, 4]})
+_NEIGHBOURS = pl.DataFrame({"feature_id": [0, 3], "other_id": [2, 0]})
+_FEATURES = pl.DataFrame({"feature_id": range(4), "n_active": [2, 0, 5, 2]})
+_HISTOGRAMS = pl.DataFrame({"feature_id": range(4), "counts": [[1, 1], [0, 0], [5, 0], [2, 0]]})
+
+
+def _published_with(root: Path, name: str, table: pl.DataFrame | bytes) -> Path:
+    """The folder of a version with this table among its parts."""
+    parts = {**staged_parts(root / "staged", DENSE), f"{name}.parquet": root / f"{name}.parquet"}
+    if isinstance(table, bytes):
+        parts[f"{name}.parquet"].write_bytes(table)
+    else:
+        table.write_parquet(parts[f"{name}.parquet"])
+    return root / "store" / "versions" / publish(root / "store", parts, SAE)
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [("examples", _EXAMPLES), ("neighbours", _NEIGHBOURS), ("features", _FEATURES), ("histograms", _HISTOGRAMS)],
+)
+def test_tables_that_fit_the_activations_are_published(name: str, table: pl.DataFrame, tmp_path: Path) -> None:
+    assert version_problems(_published_with(tmp_path, name, table)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "complaint"),
+    [
+        ("examples", _EXAMPLES.with_columns(sample_id=5), "sample_id 5 is none of the 5 samples"),
+        ("examples", _EXAMPLES.with_columns(sample_id=-1), "sample_id -1 is none of the 5 samples"),
+        ("examples", _EXAMPLES.with_columns(feature_id=4), "feature_id 4 is none of the 4 features"),
+        (
+            "examples",
+            _EXAMPLES.with_columns(sample_id=pl.lit("a")),
+            "sample_id holds String values where whole numbers",
+        ),
+        ("examples", _EXAMPLES.drop("sample_id"), "it has no column sample_id"),
+        ("neighbours", _NEIGHBOURS.with_columns(other_id=4), "other_id 4 is none of the 4 features"),
+        ("neighbours", _NEIGHBOURS.with_columns(other_id=pl.lit(None, pl.UInt32)), "other_id holds missing values"),
+        ("idf", b"not a table at all", "cannot be read as a table"),
+        ("features", b"PAR1" + b"\xff" * 60 + b"PAR1", "cannot be read as a table"),
+        ("features", _FEATURES.with_columns(n_active=pl.lit("a")), "n_active holds String values where whole numbers"),
+        ("features", _FEATURES.with_columns(n_active=pl.lit(None, pl.Int64)), "n_active holds missing values"),
+        ("features", _FEATURES.with_columns(feature_id=pl.lit("a")), "its rows are not features 0 to 3"),
+        ("histograms", _HISTOGRAMS.with_columns(counts=pl.lit("a")), "counts holds String values"),
+        ("histograms", _HISTOGRAMS.with_columns(counts=pl.lit(["a"])), "counts holds List.String. values"),
+    ],
+)
+def test_tables_that_contradict_the_activations_are_refused(
+    name: str, table: pl.DataFrame | bytes, complaint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CorruptStoreError, match=rf"{name}\.parquet.*{complaint}"):
+        _published_with(tmp_path, name, table)
