@@ -112,11 +112,13 @@ class DenseArray:
             for name in self._file_names(rows, columns):
                 if _is_absent(self.path / name):
                     raise CorruptStoreError(f"{self.path} has lost its file {name}; make the array again")
+        span = f"rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}"
         try:
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused by name later
                 return np.asarray(self._array[rows, columns], dtype=np.float32)
+        except MemoryError as error:
+            raise CorruptStoreError(f"{self.path}: {span} do not fit into memory; use smaller chunks") from error
         except (ValueError, RuntimeError, OSError) as error:
-            span = f"rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}"
             raise CorruptStoreError(f"{self.path}: {span} cannot be decoded: {_first_line(error)}") from error
 
     def row_blocks(self, block_bytes: int = 2**26) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
@@ -127,11 +129,11 @@ class DenseArray:
         for start in range(0, n_rows, step):
             yield start, self.read(slice(start, min(start + step, n_rows)), slice(0, n_columns))
 
-    def absent_files(self) -> list[str]:
+    def absent_files(self) -> Iterator[str]:
         """Names (relative to the array) of chunk or shard files that are not on disk or empty, in grid order."""
         n_rows, n_columns = self.shape
         names = self._file_names(slice(0, n_rows), slice(0, n_columns))
-        return [name for name in names if _is_absent(self.path / name)]
+        return (name for name in names if _is_absent(self.path / name))
 
     def _file_names(self, rows: slice, columns: slice) -> Iterator[str]:
         height, width = self._array.shards or self._array.chunks

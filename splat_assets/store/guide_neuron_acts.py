@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from splat_assets.store.files import remove_leftovers, replaceable_folder, repla
 DESCRIPTION = "neuron_acts_metadata.json"
 _FORMAT_VERSION = 1
 _FOLDER = re.compile(r"neuron_(\d{4,})")
+_MANY_FEATURES = 2**20
+_MANY_SAMPLES = 10_000_000
 _log = logging.getLogger(__name__)
 
 
@@ -74,7 +77,10 @@ class NeuronActsReader:
     """
 
     def __init__(self, folder: Path | str, n_features: int | None = None, n_samples: int | None = None) -> None:
-        """Look at the folders; LayoutError when there are none, a feature that must be there is not, or numbers disagree."""
+        """Look at the folders; LayoutError when there are none, a feature that must be there is not, or numbers disagree.
+
+        Numbers far above what is there are taken only from the description or from the caller.
+        """
         self.folder = Path(folder)
         present = _feature_ids(self.folder)
         described = _description(self.folder)
@@ -86,16 +92,18 @@ class NeuronActsReader:
         known_samples = n_samples if n_samples is not None else described.get("n_samples")
         if not present and known_features is None:
             raise LayoutError(f"{self.folder} holds no folder {feature_folder_name(0)} or other")
-        self._n_features = known_features if known_features is not None else max(present) + 1
-        self._absent = set(range(self._n_features)) - present
-        self._n_samples = known_samples if known_samples is not None else self._least_samples()
+        self._present = present
+        self._n_features = known_features if known_features is not None else self._least_features()
         if present and max(present) >= self._n_features:
             raise LayoutError(
                 f"{self.folder} has {feature_folder_name(max(present))}; there should be {self._n_features} features"
             )
-        if self._absent and "n_features" in described:
-            lost = feature_folder_name(min(self._absent))
-            raise LayoutError(f"{self.folder} has lost {lost} ({len(self._absent)} missing); extract it again")
+        self._n_absent = self._n_features - len(present)
+        if self._n_absent and "n_features" in described:
+            raise LayoutError(
+                f"{self.folder} has lost {self._first_absent()} ({self._n_absent} missing); extract it again"
+            )
+        self._n_samples = known_samples if known_samples is not None else self._least_samples()
         self._say_what_is_assumed(known_features is None, known_samples is None)
 
     @property
@@ -121,7 +129,7 @@ class NeuronActsReader:
 
     def has_files(self, feature_id: int) -> bool:
         """Whether the feature has a folder; one without is taken as dead (see assumptions)."""
-        return feature_id not in self._absent
+        return feature_id in self._present
 
     def read_files(self, feature_id: int) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.floating[Any]]]:
         """What the two files of a feature hold, unchecked but for being integers and numbers of one length."""
@@ -134,11 +142,32 @@ class NeuronActsReader:
             )
         return sample_ids.reshape(-1), values.reshape(-1)
 
+    def _least_features(self) -> int:
+        """One more than the number of the last folder."""
+        last, n_present = max(self._present), len(self._present)
+        if last >= max(_MANY_FEATURES, 2 * n_present):
+            raise LayoutError(
+                f"{self.folder / feature_folder_name(last)} would make {last + 1} features of {n_present} folders: move it "
+                "elsewhere, or say --n-features"
+            )
+        return last + 1
+
     def _least_samples(self) -> int:
         """One more than the largest sample id in any file."""
-        present = sorted(set(range(self._n_features)) - self._absent)
-        largest = (int(ids.max()) for f in present if (ids := self.read_files(f)[0]).size)
-        return max(largest, default=-1) + 1
+        least = nnz = 0
+        for feature_id in sorted(self._present):
+            ids, _ = self.read_files(feature_id)
+            nnz += ids.size
+            least = max(least, int(ids.max()) + 1 if ids.size else 0)
+        if least >= max(_MANY_SAMPLES, nnz):
+            raise LayoutError(
+                f"{self.folder} would have {least} samples for {nnz} activations: mend the sample id that is too large, or "
+                "say --n-samples"
+            )
+        return least
+
+    def _first_absent(self) -> str:
+        return feature_folder_name(next(i for i in count() if i not in self._present))
 
     def _say_what_is_assumed(self, features_unknown: bool, samples_unknown: bool) -> None:
         said = []
@@ -146,9 +175,8 @@ class NeuronActsReader:
             said.append(
                 f"n_features is taken as {self._n_features}: dead features after the last folder cannot be seen"
             )
-        if self._absent:
-            first = feature_folder_name(min(self._absent))
-            said.append(f"{len(self._absent)} features without a folder ({first} first) are taken as dead")
+        if self._n_absent:
+            said.append(f"{self._n_absent} features without a folder ({self._first_absent()} first) are taken as dead")
         if samples_unknown:
             said.append(f"n_samples is taken as {self._n_samples}: samples after the last active one cannot be seen")
         self.assumptions = tuple(f"{self.folder} has no {DESCRIPTION}; {sentence}" for sentence in said)

@@ -85,20 +85,21 @@ def imported_samples(
 
 def unknown_samples(n_samples: int) -> pl.DataFrame:
     """The table of samples of which nothing is known: no tokens, weapon -1, kind `unknown`."""
-    return pl.DataFrame(
-        {
-            "global_index": np.arange(n_samples),
-            "sample_id": np.arange(n_samples),
-            "source_row": np.full(n_samples, -1),
-            "kind": ["unknown"] * n_samples,
-            "is_null": np.zeros(n_samples, dtype=bool),
-            "split": ["none"] * n_samples,
-            "weapon_id_token": np.full(n_samples, -1),
-            "weapon_name": [""] * n_samples,
-            "tokens": pl.Series([[]] * n_samples, dtype=pl.List(pl.Int32)),
-            "token_position": np.full(n_samples, -1),
-        },
-        schema=SAMPLE_SCHEMA,
+    return (
+        pl.select(global_index=pl.int_range(n_samples, dtype=pl.Int64))
+        .select(
+            "global_index",
+            sample_id="global_index",
+            source_row=-1,
+            kind=pl.lit("unknown"),
+            is_null=False,
+            split=pl.lit("none"),
+            weapon_id_token=-1,
+            weapon_name=pl.lit(""),
+            tokens=pl.lit([], dtype=SAMPLE_SCHEMA["tokens"]),
+            token_position=-1,
+        )
+        .cast(dict(SAMPLE_SCHEMA))
     )
 
 

@@ -129,7 +129,7 @@ def _refuse_tables_without_batch(metadata: Path, used: list[Path]) -> None:
 def _transposed_source(folder: Path, options: ImportOptions, scratch: Path, progress: Progress) -> Source:
     reader = TransposedReader(folder)
     findings = _dtype_findings([reader.array])
-    n_absent = 0 if reader.array.every_chunk_written else len(reader.array.absent_files())
+    n_absent = 0 if reader.array.every_chunk_written else sum(1 for _ in reader.array.absent_files())
     if n_absent:
         wrong = f"{n_absent} chunk files are not on disk, which zarr reads as zeros: lost ones cannot be told from silent ones"
         findings.append(Finding(str(reader.path), wrong, "taken as zeros"))
@@ -195,15 +195,17 @@ def _dtype_findings(arrays: list[DenseArray]) -> list[Finding]:
 
 
 def _absent_chunk_findings(array: DenseArray, accepted: bool) -> list[Finding]:
-    absent = [] if array.every_chunk_written else array.absent_files()
-    if not absent:
+    absent = iter(()) if array.every_chunk_written else array.absent_files()
+    first = next(absent, None)
+    if first is None:
         return []
     if not accepted:
         raise CorruptStoreError(
-            f"{array.path} has no file {absent[0]} ({len(absent)} missing): zarr would read its rows as zeros. Copy the folder "
-            "again, or say --missing-chunks-are-zero if these rows are truly silent"
+            f"{array.path} has no file {first}: zarr would read its rows as zeros. Copy the folder again, or say "
+            "--missing-chunks-are-zero if these rows are truly silent"
         )
-    return [Finding(array.path.name, f"{len(absent)} chunk files are not on disk", "taken as zeros, as was asked for")]
+    n_absent = 1 + sum(1 for _ in absent)
+    return [Finding(array.path.name, f"{n_absent} chunk files are not on disk", "taken as zeros, as was asked for")]
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -128,6 +128,36 @@ def test_with_metadata_nothing_is_assumed_and_a_lost_folder_is_an_error(tmp_path
         NeuronActsReader(target)
 
 
+def test_a_stray_folder_with_a_huge_number_makes_no_feature_count_unless_it_is_given(tmp_path: Path) -> None:
+    target = written(sparse_random(13, 3, 0.9), tmp_path)
+    (target / DESCRIPTION).unlink()
+    (target / "neuron_0002").rename(target / "neuron_1700000000")
+
+    with pytest.raises(LayoutError, match="neuron_1700000000 would make 1700000001 features of 3 folders"):
+        NeuronActsReader(target)
+    assert NeuronActsReader(target, n_features=1_700_000_001).read(1_000_000_000).n_active == 0
+
+
+def test_a_description_of_far_more_features_than_there_are_is_refused_at_once(tmp_path: Path) -> None:
+    target = written(sparse_random(13, 3, 0.9), tmp_path)
+    (target / DESCRIPTION).write_text(json.dumps({"n_features": 10**9, "n_samples": 13}))
+
+    with pytest.raises(LayoutError, match=r"lost neuron_0003 \(999999997 missing\)"):
+        NeuronActsReader(target)
+
+
+@pytest.mark.parametrize("n_samples", [2_000_000_000, 2**63])
+def test_one_strange_sample_id_makes_no_sample_count_unless_it_is_given(n_samples: int, tmp_path: Path) -> None:
+    target = written(sparse_random(13, 3, 0.9), tmp_path)
+    (target / DESCRIPTION).unlink()
+    np.save(target / "neuron_0001/idxs.npy", np.array([0, n_samples - 1], np.uint64))
+    np.save(target / "neuron_0001/acts.npy", np.ones(2, np.float32))
+
+    with pytest.raises(LayoutError, match=f"{n_samples} samples for .* activations"):
+        NeuronActsReader(target)
+    assert NeuronActsReader(target, n_samples=n_samples).read(1).sample_ids.tolist() == [0, n_samples - 1]
+
+
 @pytest.mark.parametrize("name", ["neuron_0", "neuron_00001", "neuron_0001_old"])
 def test_a_folder_whose_number_is_written_otherwise_is_refused_by_name(name: str, tmp_path: Path) -> None:
     target = written(sparse_random(13, 6, 0.9), tmp_path)

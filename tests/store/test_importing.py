@@ -11,6 +11,7 @@ import pytest
 import zarr
 
 from splat_assets.errors import InputError
+from splat_assets.store.dense_arrays import DenseArray
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError
 from splat_assets.store.files import files_below, locked, sha256_of_file
 from splat_assets.store.guide_batches import write_batches
@@ -184,7 +185,7 @@ class TestAnUpstreamBatchTree:
         tree = write_upstream_tree(dense, [2_500], tmp_path / "tree")
         (tree / "activations/batch_0000.zarr/c/1/0").unlink()
 
-        with pytest.raises(CorruptStoreError, match=r"has no file c/1/0 .*--missing-chunks-are-zero"):
+        with pytest.raises(CorruptStoreError, match=r"has no file c/1/0: .*--missing-chunks-are-zero"):
             import_folder(tree, tmp_path / "out")
         report = import_folder(tree, tmp_path / "out", ImportOptions(missing_chunks_are_zero=True))
 
@@ -193,6 +194,25 @@ class TestAnUpstreamBatchTree:
             next(RawActivations(tmp_path / "out/raw_activations").rows(2_500)).to_dense(3), dense
         )
         assert "1 chunk files are not on disk; taken as zeros, as was asked for" in said(report)
+
+    def test_chunks_that_are_declared_and_absent_are_refused_at_the_first(self, tree: Path, tmp_path: Path) -> None:
+        described = tree / "activations/batch_0000.zarr/zarr.json"
+        content = json.loads(described.read_text())
+        content["shape"] = [10**12, 6]
+        described.write_text(json.dumps(content))
+        (tree / "conversion_metadata.json").unlink()
+
+        with pytest.raises(CorruptStoreError, match="has no file c/1/0: zarr would read its rows as zeros"):
+            import_folder(tree, tmp_path / "out")
+
+    def test_a_chunk_that_does_not_fit_into_memory_is_refused(self, tree: Path) -> None:
+        described = tree / "activations/batch_0000.zarr/zarr.json"
+        content = json.loads(described.read_text())
+        content["shape"] = content["chunk_grid"]["configuration"]["chunk_shape"] = [2**31 - 1, 2**31 - 1]
+        described.write_text(json.dumps(content))
+
+        with pytest.raises(CorruptStoreError, match="columns 0 to 2147483646 do not fit into memory"):
+            next(DenseArray(tree / "activations/batch_0000.zarr").row_blocks())
 
     def test_a_damaged_chunk_is_refused(self, tree: Path, tmp_path: Path) -> None:
         chunk = tree / "activations/batch_0001.zarr/c/0/0"
