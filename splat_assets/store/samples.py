@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 
+from splat_assets.errors import InputError
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError, SampleNotFoundError
 from splat_assets.store.files import remove_leftovers, replacing_file
@@ -121,12 +122,20 @@ class SampleTable:
         return _as_polars(self._table)
 
     def take(self, sample_ids: npt.ArrayLike) -> pl.DataFrame:
-        """The rows of these samples, in this order; raises SampleNotFoundError for an id outside 0..n_samples - 1."""
-        ids = np.asarray(sample_ids, dtype=np.int64).reshape(-1)
+        """The rows of these samples, in this order.
+
+        Raises SampleNotFoundError for an id outside 0..n_samples - 1, InputError for anything but whole numbers.
+        """
+        ids = np.asarray(sample_ids).reshape(-1)
+        if ids.size and ids.dtype.kind not in "iu":
+            raise InputError(
+                f"samples are taken by their ids, whole numbers, and {ids.dtype} was given; "
+                "np.flatnonzero makes ids of a mask"
+            )
         outside = ids[(ids < 0) | (ids >= self.n_samples)]
         if outside.size:
             raise SampleNotFoundError(int(outside[0]), self.n_samples, self.path)
-        return _as_polars(self._table.take(pa.array(ids)))
+        return _as_polars(self._table.take(pa.array(ids.astype(np.int64))))
 
 
 def _as_polars(table: pa.Table) -> pl.DataFrame:

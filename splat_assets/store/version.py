@@ -74,7 +74,7 @@ class Store:
         return self._sample_table.all()
 
     def take_samples(self, sample_ids: npt.ArrayLike) -> pl.DataFrame:
-        """The rows of these samples, in this order, without reading the others; SampleNotFoundError."""
+        """The rows of these samples, in this order, without reading the others; SampleNotFoundError, InputError for a mask."""
         return self._sample_table.take(sample_ids)
 
     @cached_property

@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pytest
 
+from splat_assets.errors import InputError
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError, SampleNotFoundError
 from splat_assets.store.samples import SAMPLE_SCHEMA, SampleTable, write_samples
 from tests.contracts.sources import sample_table
@@ -29,12 +31,27 @@ def test_rows_are_taken_in_the_order_asked_for(tmp_path: Path) -> None:
     assert SampleTable(arrow).take([]).schema == SAMPLE_SCHEMA
 
 
-@pytest.mark.parametrize("sample_id", [-1, 20])
+@pytest.mark.parametrize("given", [np.arange(20) % 2 == 0, [1.9, 2.2], [float("nan")], ["3"], [None], [2**70]])
+def test_only_whole_numbers_are_ids_of_samples(given: npt.ArrayLike, tmp_path: Path) -> None:
+    _, arrow = write_samples(sample_table(20), tmp_path)
+
+    with pytest.raises(InputError, match="whole numbers, and .* was given; np.flatnonzero makes ids of a mask"):
+        SampleTable(arrow).take(given)
+
+
+@pytest.mark.parametrize("ids", [np.array([3, 0], np.uint16), np.array([3, 0], np.uint64), pl.Series([3, 0]), (3, 0)])
+def test_whole_numbers_of_any_kind_are_ids(ids: npt.ArrayLike, tmp_path: Path) -> None:
+    _, arrow = write_samples(sample_table(20), tmp_path)
+
+    assert SampleTable(arrow).take(ids)["global_index"].to_list() == [3, 0]
+
+
+@pytest.mark.parametrize("sample_id", [-1, 20, 2**64 - 1])
 def test_a_sample_outside_the_table_names_the_valid_range(sample_id: int, tmp_path: Path) -> None:
     _, arrow = write_samples(sample_table(20), tmp_path)
 
     with pytest.raises(SampleNotFoundError, match=f"sample {sample_id} .*samples 0 to 19"):
-        SampleTable(arrow).take([3, sample_id])
+        SampleTable(arrow).take([sample_id])
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:

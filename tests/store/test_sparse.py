@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 
+from splat_assets.errors import InputError
 from splat_assets.store.activations import ActivationReader
 from splat_assets.store.checksums import crc32c_of_bytes
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, LayoutError, SampleNotFoundError
@@ -154,6 +156,17 @@ def test_an_unknown_sample_names_the_valid_range(tmp_path: Path) -> None:
         reader.sample(5)
     with pytest.raises(FeatureNotFoundError, match=r"a\.zarr"):
         reader.read(4)
+
+
+@pytest.mark.parametrize("given", [1.5, 3.0, "3", None, np.float64(3)])
+def test_what_is_no_whole_number_is_no_feature_and_no_sample(given: Any, tmp_path: Path) -> None:
+    reader = SparseReader(write_sparse(tmp_path / "a.zarr", DENSE))
+
+    with pytest.raises(InputError, match="is no feature: a feature is named by a whole number"):
+        reader.read(given)
+    with pytest.raises(InputError, match="is no sample: a sample is named by a whole number"):
+        reader.sample(given)
+    assert reader.read(np.uint16(3)).sample_ids.tolist() == [3, 4]  # type: ignore[arg-type]
 
 
 def test_counts_per_feature_and_sample_are_known_without_reading(tmp_path: Path) -> None:
