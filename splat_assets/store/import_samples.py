@@ -99,7 +99,7 @@ def unknown_samples(n_samples: int) -> pl.DataFrame:
             tokens=pl.lit([], dtype=SAMPLE_SCHEMA["tokens"]),
             token_position=-1,
         )
-        .cast(dict(SAMPLE_SCHEMA))
+        .cast(SAMPLE_SCHEMA)
     )
 
 
