@@ -28,6 +28,7 @@ from splat_assets.model.recipe import BaseTrainingRecipe
 from splat_assets.model.train import train_base_model
 from splat_assets.progress import Progress, progress_for
 from splat_assets.sae import SaeRecipe
+from splat_assets.store.files import sha256_of_json
 
 _HOOK = HookPoint("masked_mean")
 _COLUMNS = ("l0_mean", "fvu", "dead_percent", "dense_percent", "fidelity", "cosine")
@@ -66,7 +67,9 @@ def main(
     rows = []
     for recipe in recipes:
         name = f"k{recipe.k}" if recipe.architecture == "batch_topk" else f"l1_{recipe.l1_coeff:g}"
-        card = fit_sae(items, base, recipe, _HOOK, model, folder / "saes" / name, progress)
+        used = recipe.checked_for(base.values.shape[1]).as_json()
+        saved = folder / "saes" / f"{name}-{sha256_of_json(used)[:8]}"
+        card = fit_sae(items, base, recipe, _HOOK, model, saved, progress)
         rows.append({"sae": name, "architecture": recipe.architecture, **{column: card[column] for column in _COLUMNS}})
     click.echo("| SAE | " + " | ".join(_COLUMNS) + " |\n|" + "---|" * (1 + len(_COLUMNS)))
     for row in rows:

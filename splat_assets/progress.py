@@ -3,7 +3,6 @@
 Work functions take a `Progress` and call `advance`; who shows it is decided once, at the top (a command or an asset).
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -143,8 +142,3 @@ def progress_for(console: Console) -> Progress:
     if console.is_terminal:
         return TerminalProgress(console)
     return LogProgress(lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
-
-
-def logged_progress(logger: logging.Logger) -> Progress:
-    """Sparse lines into a logger."""
-    return LogProgress(logger.info)

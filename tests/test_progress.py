@@ -1,5 +1,4 @@
 import io
-import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,7 +9,6 @@ from splat_assets.progress import (
     Progress,
     SilentProgress,
     TerminalProgress,
-    logged_progress,
     progress_for,
     watched_progress,
     watching,
@@ -86,13 +84,6 @@ def test_brackets_in_names_are_not_taken_for_markup() -> None:
         pass
 
     assert file.file.getvalue().startswith("[features, samples]: ")  # type: ignore[attr-defined]
-
-
-def test_lines_go_into_a_logger(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "some.module"):
-        work(logged_progress(logging.getLogger("some.module")))
-
-    assert [record.message.split(" in ")[0] for record in caplog.records] == ["count: 10 rows"]
 
 
 def test_who_watches_is_known_only_inside() -> None:

@@ -98,17 +98,6 @@ def write_guide_pickles(histograms: Path, features: Path, folder: Path) -> Pickl
     return PicklesWritten(len(contents[HISTOGRAMS]), tuple(files))
 
 
-def wrong_guide_pickles(histograms: Path, features: Path, folder: Path) -> list[str]:
-    """Names of the four files whose bytes are not what the tables give today; nothing is unpickled."""
-    wrong = []
-    for name, entries in ((HISTOGRAMS, _histogram_entries(histograms)), (STATISTICS, _statistics_entries(features))):
-        expected = {f"{name}.pkl": pickled(entries), f"{name}.json": "".join(_json_lines(entries)).encode()}
-        for file, data in expected.items():
-            if not (folder / file).is_file() or (folder / file).read_bytes() != data:
-                wrong.append(file)
-    return wrong
-
-
 def pickled(entries: Entries) -> bytes:
     """Entries as a pickle of protocol 4; the same entries give the same bytes."""
     buffer = io.BytesIO()

@@ -256,10 +256,6 @@ class RawActivations:
             raise CorruptStoreError(f"{folder / 'indptr.npy'} points outside the shard's activations; write it again")
         return SparseRows(indptr - lo, ids.read(lo, hi), values.read(lo, hi))
 
-    def scan_samples(self) -> pl.LazyFrame:
-        """The sample tables of all shards, in order, read when collected."""
-        return pl.concat([pl.scan_parquet(self._samples_of(folder), glob=False) for folder in self.shards])
-
     def samples(self) -> pl.DataFrame:
         """The sample table: SAMPLE_SCHEMA, row number = global_index."""
         return checked_samples(

@@ -19,7 +19,6 @@ from splat_assets.store.guide_precomputed import (
     write_guide_idf,
     write_guide_influences,
     write_guide_pickles,
-    wrong_guide_pickles,
 )
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table, sparse_random
 
@@ -104,19 +103,6 @@ def test_the_pickles_use_protocol_4_and_repeat_to_the_byte(tmp_path: Path) -> No
 
     assert {path: sha256_of_file(path) for path in files_below(tmp_path / "precomputed")} == before
     assert (tmp_path / "precomputed/histograms.pkl").read_bytes()[:2] == b"\x80\x04"
-
-
-def test_an_export_that_no_longer_fits_the_tables_is_named(tmp_path: Path) -> None:
-    paths = tables(dense_with_a_dead_feature(), tmp_path)
-    folder = tmp_path / "precomputed"
-    write_guide_pickles(*paths, folder)
-    assert wrong_guide_pickles(*paths, folder) == []
-    data = bytearray((folder / "histograms.pkl").read_bytes())
-    data[40] ^= 1
-    (folder / "histograms.pkl").write_bytes(data)
-    (folder / "feature_stats.json").unlink()
-
-    assert wrong_guide_pickles(*paths, folder) == ["histograms.pkl", "feature_stats.json"]
 
 
 def test_idf_has_upstreams_columns_and_a_summary(tmp_path: Path) -> None:
