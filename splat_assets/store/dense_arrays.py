@@ -68,11 +68,13 @@ def create_dense_array(
 class DenseArray:
     """A dense 2-D Zarr array on disk, ours or anybody's, read with every fault turned into a StoreError.
 
-    Raises LayoutError when path holds no 2-D Zarr array of numbers.
+    n_below_float32: how many values above 0 were read so far that are 0 as float32. Raises LayoutError when path holds no
+    2-D Zarr array of numbers.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.n_below_float32 = 0
         try:
             array = zarr.open_array(str(path), mode="r")
         except (OSError, ValueError, KeyError) as error:
@@ -115,11 +117,15 @@ class DenseArray:
         span = f"rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}"
         try:
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused by name later
-                return np.asarray(self._array[rows, columns], dtype=np.float32)
+                found = np.asarray(self._array[rows, columns])
+                block = found.astype(np.float32, copy=False)
         except MemoryError as error:
             raise CorruptStoreError(f"{self.path}: {span} do not fit into memory; use smaller chunks") from error
         except (ValueError, RuntimeError, OSError) as error:
             raise CorruptStoreError(f"{self.path}: {span} cannot be decoded: {_first_line(error)}") from error
+        if found.dtype != np.float32:
+            self.n_below_float32 += int(np.count_nonzero((block == 0) & (found > 0)))
+        return block
 
     def row_blocks(self, block_bytes: int = 2**26) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         """All rows in order, as (first row, block); blocks are whole chunks and at most block_bytes, or one chunk."""

@@ -124,8 +124,10 @@ class NeuronActsReader:
         if not self.has_files(feature_id):
             return Activations(np.empty(0, dtype), np.empty(0, np.float32))
         sample_ids, values = self.read_files(feature_id)
-        _check(sample_ids, values, self._n_samples, self.folder / feature_folder_name(feature_id))
-        return Activations(sample_ids.astype(dtype), values.astype(np.float32, copy=False))
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite or 0, and is refused
+            single = values.astype(np.float32, copy=False)
+        _check(sample_ids, single, self._n_samples, self.folder / feature_folder_name(feature_id))
+        return Activations(sample_ids.astype(dtype), single)
 
     def has_files(self, feature_id: int) -> bool:
         """Whether the feature has a folder; one without is taken as dead (see assumptions)."""
@@ -209,7 +211,7 @@ def _check(
     if bad.any():
         i = int(np.flatnonzero(bad)[0])
         raise InvalidActivationsError(
-            f"{folder}: entry {i} is {float(values[i])} on sample {int(ids[i])}; values must be finite and > 0, "
+            f"{folder}: entry {i} is {float(values[i])} on sample {int(ids[i])}; values must be finite and > 0 as float32, "
             f"and sample ids strictly increasing within 0 to {n_samples - 1}"
         )
 

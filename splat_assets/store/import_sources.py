@@ -29,6 +29,7 @@ from splat_assets.store.import_samples import metadata_tables, read_metadata
 from splat_assets.store.opening import Layout, layouts_at
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
+_BELOW_FLOAT32 = "values are above 0 but below the range of float32"
 _IMPORTABLE = (Layout.BATCHES, Layout.TRANSPOSED, Layout.NEURON_ACTS, Layout.NEURON_ACTS_UNDESCRIBED)
 
 
@@ -54,13 +55,26 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A folder to import. tables: by name, in sample order; none when nothing is known of the samples. files: what is read."""
+    """A folder to import.
+
+    tables: by name, in sample order; none when nothing is known of the samples. files: what is read. arrays: the dense ones
+    among them, which know more when all rows were read.
+    """
 
     layout: str
     rows: RowReader
     tables: tuple[tuple[str, pl.DataFrame], ...]
     findings: tuple[Finding, ...]
     files: tuple[Path, ...]
+    arrays: tuple[DenseArray, ...] = ()
+
+    def findings_of_values(self) -> list[Finding]:
+        """What was wrong with single values, once all rows were read."""
+        return [
+            Finding(array.path.name, f"{array.n_below_float32} {_BELOW_FLOAT32}", "dropped")
+            for array in self.arrays
+            if array.n_below_float32
+        ]
 
 
 def open_source(folder: Path, options: ImportOptions, scratch: Path, progress: Progress) -> Source:
@@ -115,7 +129,7 @@ def _batch_source(folder: Path, options: ImportOptions) -> Source:
                     f"{folder / METADATA / name} has {table.height} rows, {batch.path.name} has {batch.shape[0]}: "
                     "rows and metadata are matched by position; bring the table that belongs to the batch"
                 )
-    return Source("", reader, tables, tuple(findings), (*files, *used))
+    return Source("", reader, tables, tuple(findings), (*files, *used), tuple(reader.batches))
 
 
 def _refuse_tables_without_batch(metadata: Path, used: list[Path]) -> None:
@@ -140,7 +154,7 @@ def _transposed_source(folder: Path, options: ImportOptions, scratch: Path, prog
             findings.append(Finding(str(reader.path.parent / DESCRIPTION), wrong, "the array's number is used"))
     tables, used = _given_tables(options.metadata)
     rows = FeatureRows(reader, scratch, progress)
-    return Source("", rows, tables, tuple(findings), (reader.path, *used))
+    return Source("", rows, tables, tuple(findings), (reader.path, *used), (reader.array,))
 
 
 def _neuron_acts_source(folder: Path, options: ImportOptions, scratch: Path, progress: Progress) -> Source:
@@ -242,8 +256,11 @@ class _MendedNeuronActs:
         self._refuse(feature_id, ids, single)
         if (single != values).any():
             self._note(f"values are {values.dtype}", "rounded to float32", feature_id)
-        if (single == 0).any():
+        if ((single == 0) & (values > 0)).any():
+            self._note(_BELOW_FLOAT32, "dropped", feature_id)
+        if (values == 0).any():
             self._note("values of 0 are among the activations", "dropped", feature_id)
+        if (single == 0).any():
             ids, single = ids[single > 0], single[single > 0]
         if (ids[1:] < ids[:-1]).any():
             self._note("sample ids are not in order", "put in order", feature_id)

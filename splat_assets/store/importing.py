@@ -72,7 +72,7 @@ def _import_folder(source: Path, raw: Path, scratch: Path, options: ImportOption
             n_features=found.rows.n_features,
             nnz=nnz,
             n_shards=n_shards,
-            findings=(*found.findings, *findings),
+            findings=(*found.findings, *found.findings_of_values(), *findings),
         )
         report.save(aside / REPORT)
         if options.vocabulary is not None:

@@ -188,6 +188,16 @@ def test_files_that_break_a_promise_are_refused(ids: list[int], values: list[flo
         NeuronActsReader(target).read(3)
 
 
+@pytest.mark.parametrize(("value", "said"), [(1e300, "entry 1 is inf"), (1e-60, "entry 1 is 0.0")])
+def test_values_that_float32_cannot_hold_are_refused(value: float, said: str, tmp_path: Path) -> None:
+    target = written(sparse_random(13, 6, 0.9), tmp_path)
+    np.save(target / "neuron_0003/idxs.npy", np.array([0, 1]))
+    np.save(target / "neuron_0003/acts.npy", np.array([1.0, value]))
+
+    with pytest.raises(InvalidActivationsError, match=f"neuron_0003: {said}"):
+        NeuronActsReader(target).read(3)
+
+
 def test_a_missing_a_cut_and_a_pickled_file_are_refused(tmp_path: Path) -> None:
     target = written(sparse_random(13, 6, 0.9), tmp_path)
     (target / "neuron_0000/acts.npy").unlink()

@@ -36,7 +36,7 @@ def upstream_array(dense: Dense, path: Path) -> Path:
         str(path / "transposed_activations.zarr"),
         shape=(n_features, n_samples),
         chunks=(1, 10_000),
-        dtype="float32",
+        dtype=dense.dtype,
         compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=4),
         zarr_format=3,
     )

@@ -230,6 +230,16 @@ class TestAnUpstreamBatchTree:
         assert_imported(tmp_path / "out")
         assert "batch_0000.zarr: values are float64; rounded to float32" in said(report)
 
+    def test_values_below_the_range_of_float32_are_dropped_and_counted(self, tmp_path: Path) -> None:
+        dense = np.array([[1e-60, 1.0], [2.0, 0.0], [1e-50, 1e-46]])
+        (tmp_path / "tree").mkdir()
+        write_upstream_batch(dense, 0, tmp_path / "tree")
+
+        report = import_folder(tmp_path / "tree", tmp_path / "out")
+
+        assert_imported(tmp_path / "out", dense.astype(np.float32))
+        assert "batch_0000.zarr: 3 values are above 0 but below the range of float32; dropped" in said(report)
+
     def test_tokens_outside_the_vocabulary_are_refused(self, tree: Path, tmp_path: Path) -> None:
         path = tree / "metadata/batch_0000.parquet"
         pl.read_parquet(path).with_columns(pl.lit([99]).alias("ability_tokens")).write_parquet(path)
@@ -315,6 +325,17 @@ class TestATransposedArray:
 
         assert_imported(tmp_path / "out", dense)
         assert "2 chunk files are not on disk" in said(report)
+
+    def test_values_below_the_range_of_float32_are_dropped_and_counted(self, tmp_path: Path) -> None:
+        (tmp_path / "transposed").mkdir()
+        dense = DENSE.astype(np.float64)
+        dense[dense == 0] = 1e-60
+        folder = upstream_array(dense, tmp_path / "transposed")
+
+        report = import_folder(folder, tmp_path / "out")
+
+        assert_imported(tmp_path / "out")
+        assert f"{(DENSE == 0).sum()} values are above 0 but below the range of float32; dropped" in said(report)
 
     def test_metadata_that_says_other_numbers_is_reported(self, tmp_path: Path) -> None:
         (tmp_path / "transposed").mkdir()
@@ -428,6 +449,16 @@ class TestFilesPerFeature:
         assert "1 features, neuron_0000 first: values of 0 are among the activations; dropped" in said(report)
         assert "1 features, neuron_0000 first: sample ids are not in order; put in order" in said(report)
         assert "1 features, neuron_0001 first: values are float64; rounded to float32" in said(report)
+
+    def test_values_below_the_range_of_float32_are_told_from_zeros(self, tmp_path: Path) -> None:
+        folder = tmp_path / "neuron_acts"
+        write_neuron_files(folder, 0, [0, 1], np.array([1e-60, 1.0]))
+
+        report = said(import_folder(folder, tmp_path / "out"))
+
+        assert_imported(tmp_path / "out", np.array([[0], [1]], np.float32))
+        assert "1 features, neuron_0000 first: values are above 0 but below the range of float32; dropped" in report
+        assert "values of 0 are among" not in report
 
     @pytest.mark.parametrize(
         ("ids", "values", "error"),
