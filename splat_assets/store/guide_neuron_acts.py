@@ -20,6 +20,7 @@ from splat_assets.store.activations import ActivationReader, Activations, sample
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, InvalidActivationsError, LayoutError
 from splat_assets.store.files import remove_leftovers, replaceable_folder, replacing_folder, write_json
+from splat_assets.store.npy import NpyFile
 
 DESCRIPTION = "neuron_acts_metadata.json"
 _FORMAT_VERSION = 1
@@ -136,7 +137,7 @@ class NeuronActsReader:
     def read_files(self, feature_id: int) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.floating[Any]]]:
         """What the two files of a feature hold, unchecked but for being integers and numbers of one length."""
         folder = self.folder / feature_folder_name(feature_id)
-        sample_ids, values = _load(folder / "idxs.npy"), _load(folder / "acts.npy")
+        sample_ids, values = NpyFile(folder / "idxs.npy").read_all(), NpyFile(folder / "acts.npy").read_all()
         if sample_ids.dtype.kind not in "iu" or values.dtype.kind != "f" or sample_ids.shape != values.shape:
             raise CorruptStoreError(
                 f"{folder}: idxs.npy holds {sample_ids.dtype} {sample_ids.shape} and acts.npy {values.dtype} {values.shape}; "
@@ -190,16 +191,6 @@ def _save(path: Path, array: npt.NDArray[Any]) -> int:
     with path.open("wb") as handle:
         np.save(handle, array, allow_pickle=False)
         return handle.tell()
-
-
-def _load(path: Path) -> npt.NDArray[Any]:
-    try:
-        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise CorruptStoreError(f"{path} is missing; extract the feature again") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise CorruptStoreError(f"{path} is not a whole .npy file of numbers: {error}") from error
-    return array
 
 
 def _check(

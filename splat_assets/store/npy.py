@@ -3,8 +3,10 @@
 A file that was cut short, or a disk that is full, is an error; with a memory map either would be the end of the process.
 """
 
+import math
 import os
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -30,11 +32,11 @@ class NpyFile:
                 self.shape, fortran_order, self.dtype = read_header(handle)
                 self._offset = handle.tell()
                 size = os.fstat(handle.fileno()).st_size
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TokenError) as error:
             raise CorruptStoreError(f"{path} cannot be read as a .npy file: {error}") from error
-        if fortran_order or self.dtype.hasobject or len(self.shape) not in (1, 2):
+        if fortran_order or self.dtype.hasobject or len(self.shape) not in (1, 2) or min(self.shape) < 0:
             raise CorruptStoreError(f"{path} is not a plain one- or two-dimensional array in C order")
-        self._row_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        self._row_bytes = self.dtype.itemsize * math.prod(self.shape[1:])
         if size != self._offset + self.shape[0] * self._row_bytes:
             raise CorruptStoreError(
                 f"{path} has {size} bytes where its header says {self._offset + self.shape[0] * self._row_bytes}"

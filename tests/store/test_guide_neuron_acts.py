@@ -207,6 +207,15 @@ def test_a_missing_a_cut_and_a_pickled_file_are_refused(tmp_path: Path) -> None:
     np.save(target / "neuron_0003/acts.npy", np.zeros(1, np.float32))
     reader = NeuronActsReader(target)
 
-    for feature_id, said in ((0, "is missing"), (1, "not a whole"), (2, "not a whole"), (3, "of one length")):
+    for feature_id, said in ((0, "No such file"), (1, "has .* bytes where"), (2, "not a plain"), (3, "of one length")):
         with pytest.raises(CorruptStoreError, match=said):
             reader.read(feature_id)
+
+
+def test_a_zip_under_the_name_of_an_array_is_refused(tmp_path: Path) -> None:
+    target = written(sparse_random(13, 6, 0.9), tmp_path)
+    np.savez(tmp_path / "a.npz", np.ones(2))
+    (tmp_path / "a.npz").replace(target / "neuron_0000/acts.npy")
+
+    with pytest.raises(CorruptStoreError, match=r"acts\.npy cannot be read as a \.npy file"):
+        NeuronActsReader(target).read(0)

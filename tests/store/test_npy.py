@@ -50,3 +50,24 @@ def test_what_is_no_npy_file_is_named(content: bytes, tmp_path: Path) -> None:
 
     with pytest.raises(CorruptStoreError, match=r"a\.npy cannot be read as a \.npy file"):
         NpyFile(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("shape", [(10**13,), (10**30,), (2, 10**30), (-1,), (-1, -1)])
+def test_a_shape_that_the_bytes_cannot_fill_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    with (tmp_path / "a.npy").open("wb") as handle:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(handle, header)
+        handle.write(bytes(4))
+
+    with pytest.raises(CorruptStoreError, match="a.npy"):
+        NpyFile(tmp_path / "a.npy")
+
+
+def test_a_header_that_is_no_header_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones(10, np.int32))
+    content = bytearray((tmp_path / "a.npy").read_bytes())
+    content[10:40] = b"(" * 30
+    (tmp_path / "a.npy").write_bytes(content)
+
+    with pytest.raises(CorruptStoreError, match=r"a\.npy cannot be read as a \.npy file"):
+        NpyFile(tmp_path / "a.npy")
