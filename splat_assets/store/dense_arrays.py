@@ -77,12 +77,14 @@ class DenseArray:
         self.n_below_float32 = 0
         try:
             array = zarr.open_array(str(path), mode="r")
-        except (OSError, ValueError, KeyError) as error:
+            mark = dict(array.attrs).get(_MARK)
+            if min(array.chunks, default=1) < 1:
+                raise ValueError(f"its chunks have the shape {array.chunks}")
+        except Exception as error:  # zarr trusts a description; a damaged one makes it raise anything
             raise LayoutError(f"{path} is not a Zarr array that can be opened: {_first_line(error)}") from error
         if array.ndim != 2 or array.dtype.kind not in "fiu":
             raise LayoutError(f"{path} holds {array.ndim}-D {array.dtype} values; a 2-D array of numbers was expected")
         self._array: Any = array
-        mark = array.attrs.get(_MARK)
         self.every_chunk_written: bool = isinstance(mark, dict) and mark.get("every_chunk_written") is True
 
     @property
@@ -121,7 +123,7 @@ class DenseArray:
                 block = found.astype(np.float32, copy=False)
         except MemoryError as error:
             raise CorruptStoreError(f"{self.path}: {span} do not fit into memory; use smaller chunks") from error
-        except (ValueError, RuntimeError, OSError) as error:
+        except Exception as error:
             raise CorruptStoreError(f"{self.path}: {span} cannot be decoded: {_first_line(error)}") from error
         if found.dtype != np.float32:
             self.n_below_float32 += int(np.count_nonzero((block == 0) & (found > 0)))

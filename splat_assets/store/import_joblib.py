@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from splat_assets.errors import InputError
 from splat_assets.store.activations import SparseRows
 from splat_assets.store.dense_arrays import active_rows
-from splat_assets.store.errors import LayoutError
+from splat_assets.store.errors import CorruptStoreError, LayoutError
 from splat_assets.store.row_blocks import regrouped
 
 _VALUES = "all_sae_hidden_activations"
@@ -58,15 +59,15 @@ class SpilledRows:
 def read_joblib(files: Sequence[Path], scratch: Path) -> tuple[SpilledRows, tuple[tuple[str, pl.DataFrame], ...]]:
     """Rows (sparse, in scratch) and sample tables of the files, in order. Only call this for files that are trusted.
 
-    Raises InputError when joblib or pandas is needed and not installed, LayoutError when a file holds something else.
+    Raises InputError when joblib or pandas is needed and not installed, LayoutError when a file holds something else,
+    CorruptStoreError when it cannot be loaded.
     """
     tables, folders, widths, n_samples = [], [], set(), 0
     for i, path in enumerate(files):
         content = _load(path)
         if not isinstance(content, dict) or not {_VALUES, _RECORDS} <= content.keys():
             raise LayoutError(f"{path} is not a dictionary with {_VALUES} and {_RECORDS}; leave it out of the folder")
-        values = np.asarray(content[_VALUES], dtype=np.float32)
-        table = _table(content[_RECORDS])
+        values, table = _values(content[_VALUES], path), _table(content[_RECORDS], path)
         if values.ndim != 2 or table.height != len(values):
             raise LayoutError(f"{path} has {table.height} records for activations of shape {values.shape}")
         folders.append(_spilled(active_rows(values, str(path), 0), scratch / f"joblib-{i:04d}"))
@@ -88,9 +89,26 @@ def _load(path: Path) -> Any:
             f"{path} can only be read with {error.name}, which is not installed: `pip install joblib pandas`, or convert it "
             "where it was made"
         ) from error
+    except Exception as error:  # a pickle may raise anything
+        raise CorruptStoreError(f"{path} cannot be loaded: {error}; copy it again") from error
 
 
-def _table(records: Any) -> pl.DataFrame:
+def _values(found: Any, path: Path) -> npt.NDArray[np.float32]:
+    try:
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
+            return np.asarray(found, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise LayoutError(f"{path} holds activations that are no numbers: {error}") from error
+
+
+def _table(records: Any, path: Path) -> pl.DataFrame:
+    try:
+        return _described(records)
+    except (TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+        raise LayoutError(f"{path}: its records cannot be read as a table: {error}") from error
+
+
+def _described(records: Any) -> pl.DataFrame:
     """The columns of a pandas table, or of a list of dicts, that describe samples."""
     names = records[0].keys() if isinstance(records, list) and records else getattr(records, "columns", ())
     columns = {}

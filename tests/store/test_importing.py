@@ -2,8 +2,10 @@
 
 import json
 import pickle
+import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import polars as pl
@@ -12,7 +14,7 @@ import zarr
 
 from splat_assets.errors import InputError
 from splat_assets.store.dense_arrays import DenseArray
-from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError
+from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError, StoreError
 from splat_assets.store.files import files_below, locked, sha256_of_file
 from splat_assets.store.guide_batches import write_batches
 from splat_assets.store.guide_neuron_acts import write_neuron_acts
@@ -213,6 +215,27 @@ class TestAnUpstreamBatchTree:
 
         with pytest.raises(CorruptStoreError, match="columns 0 to 999999 do not fit into memory"):
             next(DenseArray(tree / "activations/batch_0000.zarr").row_blocks())
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("shape", None),
+            ("shape", [None, 6]),
+            ("shape", ["x", {}]),
+            ("attributes", "x"),
+            ("codecs", [1]),
+            ("data_type", {}),
+            ("chunk_grid", {"name": "regular", "configuration": {"chunk_shape": [0, 6]}}),
+        ],
+    )
+    def test_a_damaged_description_of_an_array_is_refused(
+        self, key: str, value: object, tree: Path, tmp_path: Path
+    ) -> None:
+        described = tree / "activations/batch_0001.zarr/zarr.json"
+        described.write_text(json.dumps({**json.loads(described.read_text()), key: value}))
+
+        with pytest.raises(LayoutError, match=r"batch_0001\.zarr is not a Zarr array that can be opened"):
+            import_folder(tree, tmp_path / "out")
 
     def test_a_damaged_chunk_is_refused(self, tree: Path, tmp_path: Path) -> None:
         chunk = tree / "activations/batch_0001.zarr/c/0/0"
@@ -507,13 +530,42 @@ class TestJoblibFiles:
     def test_without_joblib_the_refusal_says_what_to_install(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(__import__("sys").modules, "joblib", None)
+        monkeypatch.setitem(sys.modules, "joblib", None)
         folder = tmp_path / "raw"
         folder.mkdir()
         (folder / "batch_0000.joblib").write_bytes(b"")
 
         with pytest.raises(InputError, match="joblib, which is not installed: `pip install joblib pandas`"):
             import_folder(folder, tmp_path / "out", ImportOptions(allow_pickle=True))
+
+    @pytest.mark.parametrize(
+        ("content", "error"),
+        [
+            (b"", "batch_0000.joblib cannot be loaded: Ran out of input"),
+            (pickle.dumps({"analysis_df_records": [], "all_sae_hidden_activations": []})[:20], "cannot be loaded"),
+            (
+                pickle.dumps({"analysis_df_records": [{}], "all_sae_hidden_activations": [["a"]]}),
+                "holds activations that are no numbers",
+            ),
+            (
+                pickle.dumps(
+                    {"analysis_df_records": [{"ability_input_tokens": ["a"]}], "all_sae_hidden_activations": [[1]]}
+                ),
+                "records cannot be read as a table",
+            ),
+        ],
+    )
+    def test_a_damaged_file_is_refused_by_name(
+        self, content: bytes, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plain_pickles = ModuleType("joblib")
+        plain_pickles.load = lambda path: pickle.loads(path.read_bytes())  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "joblib", plain_pickles)
+        (tmp_path / "raw").mkdir()
+        (tmp_path / "raw/batch_0000.joblib").write_bytes(content)
+
+        with pytest.raises(StoreError, match=error):
+            import_folder(tmp_path / "raw", tmp_path / "out", ImportOptions(allow_pickle=True))
 
     def test_trusted_files_come_in_with_their_records(self, tmp_path: Path) -> None:
         joblib = pytest.importorskip("joblib", reason="joblib is not installed")
