@@ -152,14 +152,14 @@ _OPENERS: dict[Layout, Callable[[Path], ActivationReader]] = {
 
 def _refuse_other_shapes(best: Found, reader: ActivationReader, others: list[Found]) -> None:
     for other in others:
+        if other.layout is Layout.NEURON_ACTS_UNDESCRIBED:  # it would be read whole, and says no shape for certain
+            continue
         try:
             beside = _OPENERS[other.layout](other.path)
         except StoreError as error:
             _log.warning("the %s at %s cannot be used: %s", other.layout.title, other.path, error)
             continue
         if (beside.n_samples, beside.n_features) == (reader.n_samples, reader.n_features):
-            continue
-        if isinstance(beside, NeuronActsReader) and beside.assumptions:
             continue
         raise LayoutError(
             f"{other.path} holds {beside.n_samples} samples x {beside.n_features} features, {best.path} holds "

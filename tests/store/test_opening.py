@@ -87,6 +87,17 @@ def test_neuron_acts_without_a_description_come_after_the_transposed_array(tmp_p
     assert isinstance(open_reader(tmp_path / "neuron_acts", tmp_path / "activations_transposed"), TransposedReader)
 
 
+def test_neuron_acts_without_a_description_are_not_read_when_something_faster_is_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_everything(tmp_path)
+    (tmp_path / "neuron_acts" / DESCRIPTION).unlink()
+    (tmp_path / "neuron_acts/neuron_0000/idxs.npy").unlink()
+
+    assert_reads(open_reader(tmp_path))
+    assert "cannot be used" not in caplog.text
+
+
 def test_folders_of_different_runs_are_refused(tmp_path: Path) -> None:
     write_transposed(DenseSource(DENSE), tmp_path / "a")
     write_neuron_acts(DenseSource(DENSE[:, :5]), tmp_path / "b")
