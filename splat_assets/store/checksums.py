@@ -6,6 +6,9 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
+# Borders as Python's integers take more than a hundred bytes a range.
+_RANGES_AT_ONCE = 2**16
+
 
 def crc32c_of(ids: npt.NDArray[Any], values: npt.NDArray[np.float32]) -> int:
     """The crc32c over the bytes of ids followed by the bytes of values (both C-contiguous, little-endian)."""
@@ -18,14 +21,17 @@ def crc32c_of_ranges(
     """The crc32c of each range indptr[i]..indptr[i + 1] of ids and values: uint32, shape (indptr.size - 1,)."""
     id_bytes = np.ascontiguousarray(ids).view(np.uint8)
     value_bytes = np.ascontiguousarray(values).view(np.uint8)
-    id_ends = (indptr * ids.dtype.itemsize).tolist()
-    value_ends = (indptr * values.dtype.itemsize).tolist()
     start, extend = google_crc32c.value, google_crc32c.extend
-    found = [
-        extend(start(id_bytes[i0:i1]), value_bytes[v0:v1])
-        for i0, i1, v0, v1 in zip(id_ends, id_ends[1:], value_ends, value_ends[1:], strict=False)
-    ]
-    return np.array(found, dtype=np.uint32)
+    found = np.empty(indptr.size - 1, dtype=np.uint32)
+    for first in range(0, found.size, _RANGES_AT_ONCE):
+        borders = indptr[first : first + _RANGES_AT_ONCE + 1]
+        id_ends = (borders * ids.dtype.itemsize).tolist()
+        value_ends = (borders * values.dtype.itemsize).tolist()
+        found[first : first + _RANGES_AT_ONCE] = [
+            extend(start(id_bytes[i0:i1]), value_bytes[v0:v1])
+            for i0, i1, v0, v1 in zip(id_ends, id_ends[1:], value_ends, value_ends[1:], strict=False)
+        ]
+    return found
 
 
 def crc32c_of_bytes(*parts: npt.NDArray[Any]) -> int:

@@ -33,7 +33,8 @@ MEMORY_LIMIT_BYTES = 512 * 2**20
 
 _SEGMENTS_PREFIX = ".staging-segments-"
 
-# Bytes per activation alive at the peak of a phase. A segment: rows read (6), joined (6), ids widened (4), transposed (8).
+# Bytes per activation alive at the peak of a phase. A segment: rows read (6), joined (6), ids widened (4), transposed (8); a
+# row of it takes as much for its borders: read (8), joined (24).
 # A block of features: parts (8), concatenated (8), joined (8), and as much again while the next ones are read.
 _SEGMENT_BYTES = 32
 _BLOCK_BYTES = 64
@@ -125,22 +126,23 @@ def _write_by_sample(
 ) -> None:
     ids = layout.array(f"{BY_SAMPLE}/indices", nnz, feature_id_dtype(source.n_features), "nnz", packed=True)
     values = layout.array(f"{BY_SAMPLE}/data", nnz, np.float32, "nnz", packed=True)
-    lengths, crcs = [np.zeros(0, np.int64)], [np.zeros(0, np.uint32)]
+    n_active = np.zeros(source.n_samples, dtype=np.int32)
+    crcs = np.zeros(source.n_samples, dtype=np.uint32)
     with progress.task("write by sample", nnz, "activations") as task:
         for segment in segments:
             rows = segment.rows()
             feature_ids = rows.feature_ids.astype(feature_id_dtype(source.n_features), copy=False)
             ids.append(feature_ids)
             values.append(rows.values)
-            lengths.append(np.diff(rows.indptr))
-            crcs.append(crc32c_of_ranges(rows.indptr, feature_ids, rows.values))
+            own = slice(segment.first_row, segment.first_row + segment.n_rows)
+            n_active[own] = np.diff(rows.indptr)
+            crcs[own] = crc32c_of_ranges(rows.indptr, feature_ids, rows.values)
             task.advance(segment.nnz)
     ids.close()
     values.close()
-    n_active = np.concatenate(lengths)
     layout.whole(f"{BY_SAMPLE}/indptr", _offsets(n_active), "indptr")
-    layout.whole("obs/n_active", n_active.astype(np.int32), "sample")
-    layout.whole("obs/crc32c", np.concatenate(crcs), "sample")
+    layout.whole("obs/n_active", n_active, "sample")
+    layout.whole("obs/crc32c", crcs, "sample")
 
 
 def _write_by_feature(
@@ -177,5 +179,7 @@ def _joined(parts: list[sp.csr_array]) -> tuple[npt.NDArray[Any], npt.NDArray[np
     return whole.indices, whole.data
 
 
-def _offsets(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+def _offsets(lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
+    offsets = np.zeros(lengths.size + 1, dtype=np.int64)
+    np.cumsum(lengths, dtype=np.int64, out=offsets[1:])
+    return offsets

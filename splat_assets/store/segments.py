@@ -74,6 +74,8 @@ class Segment:
 def build_segments(source: RowReader, folder: Path, nnz_per_segment: int, progress: Progress) -> list[Segment]:
     """Read the source once and write its segments below folder; those of an interrupted run on the same rows are kept.
 
+    nnz_per_segment: how many activations fill one; a row counts as one more, for its borders take as much memory.
+
     Raises InvalidActivationsError when a row breaks a promise of the store or the source ends early or late.
     """
     block_rows = max(1, min(_MOST_BLOCK_ROWS, nnz_per_segment // max(1, source.n_features)))
@@ -99,16 +101,16 @@ def _blocks(source: RowReader, block_rows: int, start: int) -> Iterator[SparseRo
         at += block.n_rows
 
 
-def _runs(blocks: Iterator[SparseRows], most_nnz: int) -> Iterator[list[SparseRows]]:
-    """Blocks in runs of at most most_nnz activations, at least one block each."""
+def _runs(blocks: Iterator[SparseRows], most: int) -> Iterator[list[SparseRows]]:
+    """Blocks in runs of at most so many activations and rows together, at least one block each."""
     run: list[SparseRows] = []
-    nnz = 0
+    size = 0
     for block in blocks:
-        if run and nnz + block.nnz > most_nnz:
+        if run and size + block.nnz + block.n_rows > most:
             yield run
-            run, nnz = [], 0
+            run, size = [], 0
         run.append(block)
-        nnz += block.nnz
+        size += block.nnz + block.n_rows
     if run:
         yield run
 

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import google_crc32c
 import numpy as np
 
@@ -21,3 +23,16 @@ def test_every_range_has_its_own_checksum_and_an_empty_one_is_zero() -> None:
 
 def test_parts_are_checked_as_one() -> None:
     assert crc32c_of_bytes(np.frombuffer(b"ab", np.uint8), np.frombuffer(b"c", np.uint8)) == google_crc32c.value(b"abc")
+
+
+def test_checksums_of_many_ranges_take_little_memory() -> None:
+    n = 300_000
+    ids, values, indptr = np.zeros(n, np.uint16), np.ones(n, np.float32), np.arange(n + 1)
+
+    tracemalloc.start()
+    found = crc32c_of_ranges(indptr, ids, values)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert (found == crc32c_of(ids[:1], values[:1])).all()
+    assert peak_bytes < 60 * n

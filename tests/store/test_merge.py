@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from splat_assets.errors import InputError
+from splat_assets.progress import SilentProgress
 from splat_assets.store.activations import SparseRows
 from splat_assets.store.disk import DiskFullError, explaining_write_errors
 from splat_assets.store.errors import InvalidActivationsError, StoreError
 from splat_assets.store.merge import write_sparse_store
 from splat_assets.store.raw import RawActivations
+from splat_assets.store.segments import build_segments
 from splat_assets.store.sparse import SparseReader
 from splat_assets.store.sparse_layout import Chunking, accepting_pcodec, blocks_of
 from tests.contracts.reader import CASES
@@ -110,6 +112,14 @@ def test_no_more_is_held_than_the_limit_allows(tmp_path: Path) -> None:
     write_sparse_store(Watched(dense), tmp_path / "a.zarr", memory_limit_bytes=32 * 120, chunking=SMALL)
 
     assert asked == [3]
+
+
+def test_rows_fill_a_segment_as_activations_do(tmp_path: Path) -> None:
+    one_activation_each = DenseSource(np.repeat(np.eye(4, dtype=np.float32)[:1], 20, axis=0))
+
+    segments = build_segments(one_activation_each, tmp_path / "segments", 16, SilentProgress())
+
+    assert [segment.n_rows for segment in segments] == [8, 8, 4]
 
 
 def test_a_store_says_which_raw_activations_it_was_made_from(tmp_path: Path) -> None:
