@@ -26,11 +26,11 @@ class BatchReader:
         the batches. Raises LayoutError when a batch is missing, or batches have different numbers of features.
         """
         self.folder = Path(folder)
-        self.batches = [DenseArray(path) for path in _arrays_of(self.folder)]
+        self.batches = [_opened(path) for path in _arrays_of(self.folder)]
         heights = [batch.shape[0] for batch in self.batches]
         self.starts = np.cumsum([0, *heights])
         self.seal = _read_seal(self.folder, sealed)
-        widths = [batch.shape[1] for batch in self.batches] or [int(self.seal.get("n_features", 0))]
+        widths = [batch.shape[1] for batch in self.batches] or [self.seal.get("n_features", 0)]
         self._n_features = widths[0]
         for batch, width in zip(self.batches, widths, strict=False):
             if width != self._n_features:
@@ -127,6 +127,15 @@ def _arrays_of(folder: Path) -> list[Path]:
     return batch_paths(folder / ACTIVATIONS, ".zarr")
 
 
+def _opened(path: Path) -> DenseArray:
+    array = DenseArray(path)
+    for key, found in zip(("n_samples", "n_features"), array.shape, strict=True):
+        said = array.attributes.get(key, found)
+        if said != found:
+            raise CorruptStoreError(f"{path} says {key} = {said}, its shape says {found}; bring the batch again")
+    return array
+
+
 def _read_seal(folder: Path, required: bool) -> dict[str, int]:
     path = folder / SEAL
     if not path.is_file():
@@ -137,4 +146,9 @@ def _read_seal(folder: Path, required: bool) -> dict[str, int]:
         seal = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CorruptStoreError(f"{path} is not JSON: {error}") from error
-    return seal if isinstance(seal, dict) else {}
+    if not isinstance(seal, dict):
+        return {}
+    for key in ("n_batches", "total_samples", "n_features"):
+        if not isinstance(seal.get(key, 0), int):
+            raise CorruptStoreError(f"{path} says {key} = {seal[key]}, which is no count; convert again")
+    return seal

@@ -217,6 +217,25 @@ def test_a_missing_last_batch_is_noticed_by_the_conversion_metadata(tmp_path: Pa
         BatchReader(target)
 
 
+@pytest.mark.parametrize("key", ["n_batches", "total_samples", "n_features"])
+def test_conversion_metadata_whose_counts_are_no_numbers_is_refused(key: str, tmp_path: Path) -> None:
+    target = written(np.zeros((0, 6), np.float32), tmp_path)
+    seal = target / "conversion_metadata.json"
+    seal.write_text(json.dumps({**json.loads(seal.read_text()), key: "many"}))
+
+    with pytest.raises(CorruptStoreError, match=f"says {key} = many, which is no count"):
+        BatchReader(target)
+
+
+def test_an_array_of_another_shape_than_it_says_is_refused(tmp_path: Path) -> None:
+    target = written(sparse_random(13, 6, 0.4), tmp_path, batch_rows=13)
+    described = target / "activations/batch_0000.zarr/zarr.json"
+    described.write_text(json.dumps({**json.loads(described.read_text()), "shape": [13, 0]}))
+
+    with pytest.raises(CorruptStoreError, match=r"batch_0000\.zarr says n_features = 6, its shape says 0"):
+        BatchReader(target)
+
+
 def test_an_unsealed_tree_is_refused(tmp_path: Path) -> None:
     target = written(sparse_random(13, 6, 0.4), tmp_path)
     (target / "conversion_metadata.json").unlink()

@@ -200,7 +200,7 @@ class TestAnUpstreamBatchTree:
     def test_chunks_that_are_declared_and_absent_are_refused_at_the_first(self, tree: Path, tmp_path: Path) -> None:
         described = tree / "activations/batch_0000.zarr/zarr.json"
         content = json.loads(described.read_text())
-        content["shape"] = [10**12, 6]
+        content["shape"], content["attributes"] = [10**12, 6], {}
         described.write_text(json.dumps(content))
         (tree / "conversion_metadata.json").unlink()
 
