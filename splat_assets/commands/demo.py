@@ -9,7 +9,8 @@ import click
 from splat_assets.assets import ASSETS
 from splat_assets.commands.inputs import progress_here, trained_on_others
 from splat_assets.commands.materialize import make_settled
-from splat_assets.commands.report import artifact_table, console, failed_checks, scorecard_table
+from splat_assets.commands.report import artifact_table, console, failed_checks
+from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.compute.fit import SCORECARD
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress
@@ -35,7 +36,7 @@ def demo(n_builds: int, seed: int) -> None:
     succeeded = make_settled(run, list(ASSETS))
     out = console()
     out.print(artifact_table(run))
-    out.print(scorecard_table(run.layout.sae / SCORECARD))
+    out.print(scorecard_view(run.layout.sae / SCORECARD))
     for line in failed_checks(run):
         click.echo(line, err=True)
     out.print(f"data: {root.path}, {time.monotonic() - began:.1f} s", markup=False)

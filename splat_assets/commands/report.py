@@ -1,14 +1,10 @@
-"""What commands print about a run: the table of artifacts and the SAE's scorecard."""
-
-import json
-from pathlib import Path
+"""What commands print about a run: the table of artifacts, and what failed."""
 
 from rich.console import Console
 from rich.table import Table
 
 from splat_assets.assets import ASSETS
 from splat_assets.assets.asset import Asset, recorded_outcomes, status_of
-from splat_assets.compute.fit import NOT_COMPUTED
 from splat_assets.runs import Run
 from splat_assets.store.receipts import read_receipt
 
@@ -40,20 +36,6 @@ def failed_checks(run: Run) -> list[str]:
                 facts = "; ".join(f"{key}: {value}" for key, value in outcome.facts.items())
                 lines.append(f"{asset.name}: {name} failed ({facts})")
     return lines
-
-
-def scorecard_table(path: Path) -> Table:
-    """The SAE's scorecard as two columns."""
-    card = json.loads(path.read_text(encoding="utf-8"))
-    table = Table(title="SAE scorecard", title_justify="left", title_style="bold", show_header=False)
-    for name, value in card.items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            table.add_row(name, f"{value:,.4g}" if isinstance(value, float) else f"{value:,}")
-        elif value is None:
-            table.add_row(name, NOT_COMPUTED)
-        elif isinstance(value, str):
-            table.add_row(name, value)
-    return table
 
 
 def size(n_bytes: int) -> str:

@@ -11,7 +11,8 @@ from splat_assets.assets import ASSETS
 from splat_assets.assets.asset import status_of
 from splat_assets.commands.inputs import hook_options, model_options, take_hook, try_inputs, warn_of_other_builds
 from splat_assets.commands.recipe_options import sae_options, take_recipe
-from splat_assets.commands.report import artifact_table, console, scorecard_table
+from splat_assets.commands.report import artifact_table, console
+from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.errors import InputError, SplatError
 from splat_assets.model.hooks import MASKED_MEAN, HookPoint
 from splat_assets.runs import (
@@ -127,7 +128,7 @@ def show(name: str) -> None:
     out.print(artifact_table(found))
     card = found.layout.sae / "scorecard.json"
     if card.is_file():
-        out.print(scorecard_table(card))
+        out.print(scorecard_view(card))
 
 
 def _picked(kind: type, options: dict[str, Any]) -> Any:

@@ -16,7 +16,8 @@ from splat_assets.commands.inputs import (
     writable_folder,
 )
 from splat_assets.commands.recipe_options import sae_options, take_recipe
-from splat_assets.commands.report import console, scorecard_table
+from splat_assets.commands.report import console
+from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.data.splits import split_builds
 from splat_assets.runs import ActivationsRecipe, SplitRecipe
 
@@ -72,5 +73,5 @@ def train_sae(
             cache, items, opened.model_files, hook, settings.shard_items, settings.batch_size, progress=progress
         )
         card = fit_sae(items, base, recipe, hook, opened.model, save_dir, progress, resume=not restart)
-    console().print(scorecard_table(save_dir / "scorecard.json"))
+    console().print(scorecard_view(save_dir / "scorecard.json"))
     click.echo(f"SAE of {card['d_sae']:,} features: {save_dir / 'sae_model_final.pth'}", err=True)

@@ -1,0 +1,72 @@
+"""The SAE's scorecard for people: every figure of `scorecard.json` with what it means."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from splat_assets.compute.fit import NOT_COMPUTED
+
+_HEAD = ("architecture", "d_in", "d_sae", "sae_sha256", "n_train_samples", "n_test_samples", "n_fidelity_builds")
+_MEANINGS = {
+    "fvu": "share of the variance of the test samples that the SAE leaves unexplained; 0 is perfect",
+    "explained_variance": "1 - fvu",
+    "cosine": "mean cosine of a sample and its reconstruction",
+    "l2_ratio": "mean length of a reconstruction relative to its sample; below 1 is shrinkage",
+    "relative_bias": "E||x_hat||^2 / E(x . x_hat); below 1 where activations shrink",
+    "l0_mean": "features active on a test sample, on average",
+    "l0_q05": "5 % of the test samples have at most so many",
+    "l0_q50": "half of them",
+    "l0_q95": "95 % of them",
+    "dead_percent": "features that fire on no training sample",
+    "dense_percent": "features that fire on more than 10 % of the training samples",
+    "gamma": "how far the activations lie from the origin, in standard deviations",
+    "fidelity": "1 - KL with the SAE in place / KL with the mean: 1 changes no prediction, 0 is no better than the mean",
+    "fidelity_to_zero": "the same against zero in place",
+    "bce_recovered": "share of the loss that the mean in place adds which the SAE wins back",
+}
+_PLACES = {"original": "nothing", "sae": "its reconstruction by the SAE", "mean": "the mean", "zero": "zero"}
+_PREDICTIONS = {
+    "bce": "loss (BCE)",
+    "kl": "KL per token",
+    "top1_change": "top token changed",
+    "top10_change": "top 10 changed",
+}
+
+
+def scorecard_view(path: Path) -> RenderableType:
+    """The scorecard at path as tables: figures with their meaning, and the base model's predictions with and without the SAE."""
+    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    figures = Table(title=_title(card), title_justify="left", title_style="bold", show_header=False)
+    for name, meaning in _MEANINGS.items():
+        figures.add_row(name, _shown(card[name]), meaning)
+    predictions = Table(title="the base model's predictions", title_justify="left", title_style="bold")
+    predictions.add_column("in place of the activations")
+    for title in _PREDICTIONS.values():
+        predictions.add_column(title, justify="right")
+    for place, words in _PLACES.items():
+        cells = [f"{name}_{place}" for name in _PREDICTIONS]
+        predictions.add_row(words, *(_shown(card[cell]) if cell in card else "" for cell in cells))
+    return Group(figures, predictions)
+
+
+def figures_shown() -> set[str]:
+    """The names of all figures that the view shows."""
+    return {*_HEAD, *_MEANINGS, *(f"{name}_{place}" for name in _PREDICTIONS for place in _PLACES)}
+
+
+def _title(card: dict[str, Any]) -> str:
+    return (
+        f"SAE scorecard: {card['architecture']}, {card['d_sae']:,} features of {card['d_in']:,} inputs, "
+        f"sha256 {card['sae_sha256'][:12]}\n"
+        f"{card['n_train_samples']:,} training samples, {card['n_test_samples']:,} test samples, "
+        f"predictions of {card['n_fidelity_builds']:,} builds"
+    )
+
+
+def _shown(value: float | int | None) -> str:
+    if value is None:
+        return NOT_COMPUTED
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
