@@ -192,5 +192,5 @@ def _open_group(path: Path) -> zarr.Group:
             return zarr.open_group(path, mode="r", zarr_format=3)
     except (FileNotFoundError, GroupNotFoundError, ContainsArrayError, NodeTypeValidationError) as error:
         raise LayoutError(f"{path} is not a sparse store: there is no Zarr group") from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptStoreError(f"{path / 'zarr.json'} cannot be read: {error}") from error

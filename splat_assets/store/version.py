@@ -136,6 +136,11 @@ class Store:
                 f"{name} was not computed for version {self.version} in {self.folder}: publish one that has it"
             )
         path = self.folder / name
+        if not path.exists():
+            raise CorruptStoreError(
+                f"{path} is not there any more: version {self.version} was removed or damaged while it was open; "
+                "open the store again"
+            )
         if name not in self._compared:
             found = sha256_of_file(path)
             if found != self._sha256[name]:

@@ -270,6 +270,17 @@ def test_what_is_no_sparse_store_is_refused(tmp_path: Path) -> None:
         SparseReader(tmp_path / "other.zarr")
 
 
+@pytest.mark.parametrize(
+    "text", ["[]", "null", "1", '"x"', "{", '{"zarr_format": 3, "node_type": "group", "attributes": []}']
+)
+def test_a_root_that_is_no_description_of_a_group_is_refused(text: str, tmp_path: Path) -> None:
+    path = write_sparse(tmp_path / "a.zarr", DENSE)
+    (path / "zarr.json").write_text(text)
+
+    with pytest.raises(CorruptStoreError, match=r"a\.zarr/zarr\.json cannot be read"):
+        SparseReader(path)
+
+
 def test_a_store_of_another_format_version_is_refused(tmp_path: Path) -> None:
     path = write_sparse(tmp_path / "a.zarr", DENSE)
     metadata = json.loads((path / "zarr.json").read_text())

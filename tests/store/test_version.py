@@ -1,10 +1,11 @@
 import pickle
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from splat_assets.store.errors import CorruptStoreError
+from splat_assets.store.errors import CorruptStoreError, LayoutError
 from splat_assets.store.published import publish
 from splat_assets.store.version import Store
 from tests.contracts.sources import VOCABULARY
@@ -53,3 +54,15 @@ def test_a_store_that_was_sent_elsewhere_is_opened_there_anew(tmp_path: Path) ->
     assert arrived.feature(3).values.tolist() == [0.25, 4.0]
     assert arrived.take_samples([4]).equals(store.take_samples([4]))
     assert len(pickle.dumps(store)) < 1000
+
+
+def test_what_was_removed_while_it_was_open_is_told_from_what_was_never_there(tmp_path: Path) -> None:
+    version = _version(tmp_path)
+    store = Store(version)
+    shutil.rmtree(version)
+
+    for name in ("samples", "features", "vocabulary"):
+        with pytest.raises(CorruptStoreError, match="was removed or damaged while it was open; open the store again"):
+            getattr(store, name)
+    with pytest.raises(LayoutError, match=r"idf\.parquet was not computed"):
+        store.idf  # noqa: B018
