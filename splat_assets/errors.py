@@ -4,10 +4,25 @@ A `SplatError` carries one clear sentence: what was asked, where, what is there,
 and exit with code 2; everything else is a bug and keeps its traceback.
 """
 
+from typing import Any
+
 
 class SplatError(Exception):
-    """A mistake or a fault that one sentence explains; commands print it and exit with 2."""
+    """A mistake or a fault that one sentence explains; commands print it and exit with 2.
+
+    It can be sent from one process to another whatever its class is made from.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _as_it_was, (type(self), self.args, self.__dict__)
 
 
 class InputError(SplatError):
     """Something handed in (a file, an option, a build) breaks a rule; the text says which and where."""
+
+
+def _as_it_was(kind: type[SplatError], args: tuple[Any, ...], held: dict[str, Any]) -> SplatError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(held)
+    return error

@@ -17,7 +17,7 @@ from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import RowReader, feature_id_dtype, sample_id_dtype
 from splat_assets.store.checksums import crc32c_of_ranges
 from splat_assets.store.disk import explaining_write_errors
-from splat_assets.store.files import files_below, replacing_folder
+from splat_assets.store.files import files_below, remove_leftovers, replacing_folder
 from splat_assets.store.segments import ResumableRows, Segment, build_segments
 from splat_assets.store.sparse_layout import (
     BY_FEATURE,
@@ -73,7 +73,7 @@ def write_sparse_store(
     progress = progress or SilentProgress()
     checked = checked_profile(profile)
     segments_folder = (scratch or target.parent) / f"{_SEGMENTS_PREFIX}{target.name}"
-    _remove_unfinished(target)
+    remove_leftovers(target.parent, target.name)
     resumable = isinstance(source, ResumableRows)
     finished = False
     try:
@@ -112,13 +112,6 @@ def _write_from_segments(
         layout.finish(facts)
         size_bytes = sum(path.stat().st_size for path in files_below(aside))
     return SparseWritten(source.n_samples, source.n_features, nnz, size_bytes)
-
-
-def _remove_unfinished(target: Path) -> None:
-    """A killed writer of this very target leaves a folder that nobody will finish."""
-    for left in target.parent.glob(f".staging-*-{target.name}"):
-        if not left.name.startswith(_SEGMENTS_PREFIX):
-            shutil.rmtree(left)
 
 
 def _write_by_sample(
