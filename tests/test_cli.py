@@ -344,6 +344,20 @@ def test_materialize_tells_a_failed_check_from_a_fault(own_root: DataRoot, monke
 
 
 @pytest.mark.slow
+def test_a_selection_brings_what_it_needs_and_nothing_else(own_root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    layout = own_root.run("small")
+    for name in ("raw_activations", "idf", "neuron_acts"):
+        (layout.receipts / f"{name}.json").unlink()
+
+    shown = splat(own_root, "materialize", "small", "--select", "idf")
+
+    assert shown.exit_code == 0, shown.output
+    made = {path.name for path in layout.receipts.glob("*.json")}
+    assert {"raw_activations.json", "idf.json"} <= made and "neuron_acts.json" not in made
+
+
+@pytest.mark.slow
 def test_materialize_prints_the_traceback_of_what_nobody_foresaw(
     own_root: DataRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,8 +179,8 @@ def test_nothing_is_made_from_an_artifact_whose_check_failed(own_root: DataRoot,
 
         assert not result.success
         assert refusals(result)[name] == (
-            "not made, because fvu_is_within_limits of sae_checkpoint did not pass: mend that, then "
-            "`splat materialize small --select sae_checkpoint`"
+            "not made, because fvu_is_within_limits of sae_checkpoint did not pass: `splat verify small` has its figures; "
+            "mend the cause, or make a new run with another recipe"
         )
     assert not (run.layout.store / "CURRENT").exists()
 

@@ -151,7 +151,10 @@ def refuse_unless_sound(source: Asset, run: Run) -> None:
         if check.blocking and check.name not in outcomes:
             raise InputError(f"not made, because {check.name} of {source.name} was not run on it as it is now: {again}")
         if check.blocking and not outcomes[check.name].passed:
-            raise InputError(f"not made, because {check.name} of {source.name} did not pass: mend that, then {again}")
+            raise InputError(
+                f"not made, because {check.name} of {source.name} did not pass: `splat verify {run.name}` has its figures; "
+                "mend the cause, or make a new run with another recipe"
+            )
 
 
 def bring_up_to_date(asset: Asset, run: Run, progress: Progress) -> Receipt:

@@ -111,7 +111,13 @@ def _decoder_was_trained(run: Run) -> Outcome:
     if run.config.inputs.sae_checkpoint is not None:
         return Outcome(True, {"not_known": "the SAE was brought ready-made, so where its decoder began is not known"})
     moved = decoder_movement(sae_of(run))
-    return Outcome(moved.trained, {"median_cosine_to_its_beginning": moved.median, "limit": MOVED_COSINE})
+    facts: Facts = {"median_cosine_to_its_beginning": moved.median, "limit": MOVED_COSINE}
+    if not moved.trained:
+        n_steps = int(_card(run)["training"]["n_steps"])
+        facts["what_to_do"] = (
+            f"{n_steps:,} steps were too few: a new run with more --epochs or a smaller --sae-batch-size"
+        )
+    return Outcome(moved.trained, facts)
 
 
 def _scorecard_is_exact(run: Run) -> Outcome:

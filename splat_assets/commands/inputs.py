@@ -106,11 +106,16 @@ class OpenedModel:
         return read_tokenised(data, self.vocabulary, self.contexts)
 
 
-def try_inputs(config: "RunConfig") -> "Builds":
-    """Open everything a run of this description will open and see that it goes together; raises what the run would raise.
+@dataclass(frozen=True, slots=True)
+class TriedInputs:
+    """What a run will be made from: its builds in their splits, and how many samples will train the SAE."""
 
-    Returns the builds in their splits.
-    """
+    builds: "Builds"
+    n_train_samples: int
+
+
+def try_inputs(config: "RunConfig") -> TriedInputs:
+    """Open everything a run of this description will open and see that it goes together; raises what the run would raise."""
     from splat_assets.compute.fit import SampleSplits
     from splat_assets.compute.items import make_items
     from splat_assets.compute.provenance import hook_for, refuse_other_model
@@ -130,8 +135,9 @@ def try_inputs(config: "RunConfig") -> "Builds":
         sae = load_sae(where)
         refuse_other_model(sae, where, opened.model, hook_for(sae, hook, opened.model.dimensions.num_layers))
     builds = split_builds(opened.read_builds(Path(inputs.data.path)), split.seed, split.validation, split.test)
-    SampleSplits.of(make_items(builds, opened.vocabulary, opened.contexts, 0, 0), hook.per_token)
-    return builds
+    recipe = config.activations
+    items = make_items(builds, opened.vocabulary, opened.contexts, recipe.masked_variants, recipe.seed)
+    return TriedInputs(builds, SampleSplits.of(items, hook.per_token).train.size)
 
 
 def trained_on_others(checkpoint: Path, builds: "Builds") -> bool:

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from splat_assets.assets import ASSETS, asset_named
+from splat_assets.assets import ASSETS, asset_named, sources_of
 from splat_assets.assets.asset import Asset, Status, status_of
 from splat_assets.commands.inputs import progress_here
 from splat_assets.commands.report import artifact_table, console, failed_checks
@@ -20,7 +20,11 @@ class UnfinishedRunError(SplatError):
 
 @click.command()
 @click.argument("run_name", metavar="RUN")
-@click.option("--select", metavar="NAMES", help="Only these artifacts, separated by commas; all of them if left out.")
+@click.option(
+    "--select",
+    metavar="NAMES",
+    help="Only these artifacts, separated by commas, and what they need that is not there yet; all if left out.",
+)
 def materialize(run_name: str, select: str | None) -> None:
     """Make the artifacts of RUN that are not up to date, and check each.
 
@@ -29,12 +33,21 @@ def materialize(run_name: str, select: str | None) -> None:
     run = open_run(DataRoot.from_environment().checked_writable(), run_name)
     selected = [asset_named(name.strip()) for name in select.split(",")] if select is not None else list(ASSETS)
     out = console()
-    succeeded = make_settled(run, selected)
+    succeeded = make_settled(run, _with_what_they_need(selected, run))
     out.print(artifact_table(run))
     for line in failed_checks(run):
         click.echo(line, err=True)
     if not succeeded:
         sys.exit(1)
+
+
+def _with_what_they_need(selected: list[Asset], run: Run) -> list[Asset]:
+    """The selected assets, and all that come before them unless those are settled; in the order in which they are made."""
+    sources = {source.name: source for asset in selected for source in sources_of(asset)}
+    needed = {asset.name for asset in selected}
+    if any(status_of(source, run) is not Status.SETTLED for source in sources.values()):
+        needed |= sources.keys()
+    return [asset for asset in ASSETS if asset.name in needed]
 
 
 def make_settled(run: Run, selected: list[Asset]) -> bool:

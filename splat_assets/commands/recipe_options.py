@@ -14,6 +14,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 # The guide's name where it differs from the field's.
 _FLAGS = {"batch_size": "--sae-batch-size"}
 _ONLY_FOR = {"k": "batch_topk", "l1_coeff": "relu_l1"}
+_FEW_STEPS = 500
 
 
 def sae_options(command: Command) -> Command:
@@ -49,6 +50,18 @@ def take_recipe(options: dict[str, Any], defaults: SaeRecipe | None = None) -> S
     if implied and not architecture:
         given["architecture"] = implied.pop()
     return dataclasses.replace(defaults or SaeRecipe(), **given)
+
+
+def warn_of_few_steps(recipe: SaeRecipe, n_train_rows: int) -> None:
+    """Say on standard error that an SAE of so few steps will hardly have left its random beginning."""
+    n_steps = recipe.n_steps(n_train_rows)
+    if n_steps < _FEW_STEPS:
+        click.echo(
+            f"warning: the SAE will be trained for {n_steps:,} steps only ({n_train_rows:,} rows in batches of "
+            f"{recipe.batch_size:,}, {recipe.epochs} epochs); {_FEW_STEPS:,} and more are usual: more --epochs, or a smaller "
+            "--sae-batch-size",
+            err=True,
+        )
 
 
 def _type_of(field: "dataclasses.Field[Any]") -> "click.ParamType[Any]":

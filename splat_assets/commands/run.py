@@ -1,6 +1,8 @@
-"""`splat run`: make, list and show runs."""
+"""`splat run`: make, list, show and remove runs."""
 
 import dataclasses
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,8 @@ from rich.table import Table
 from splat_assets.assets import ASSETS
 from splat_assets.assets.asset import status_of
 from splat_assets.commands.inputs import hook_options, model_options, take_hook, try_inputs, warn_of_other_builds
-from splat_assets.commands.recipe_options import sae_options, take_recipe
-from splat_assets.commands.report import artifact_table, console
+from splat_assets.commands.recipe_options import sae_options, take_recipe, warn_of_few_steps
+from splat_assets.commands.report import artifact_table, console, size
 from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.errors import InputError, SplatError
 from splat_assets.model.hooks import MASKED_MEAN, HookPoint
@@ -28,6 +30,7 @@ from splat_assets.runs import (
     open_run,
 )
 from splat_assets.sae.recipe import SaeRecipe
+from splat_assets.store.files import files_below, locked, staging_path
 from splat_assets.store.layout import DataRoot
 
 
@@ -86,9 +89,11 @@ def new(name: str, **options: Any) -> None:
         store=_picked(StoreRecipe, options),
         limits=_picked(Limits, options),
     )
-    builds = try_inputs(config)
+    tried = try_inputs(config)
     made = create_run(root, name, config)
-    warn_of_other_builds(Path(config.inputs.model_checkpoint.path), builds)
+    warn_of_other_builds(Path(config.inputs.model_checkpoint.path), tried.builds)
+    if config.inputs.sae_checkpoint is None:
+        warn_of_few_steps(config.sae, tried.n_train_samples)
     click.echo(f"run {made.name}: {made.layout.config}")
     click.echo(f"next: splat materialize {made.name}")
 
@@ -129,6 +134,28 @@ def show(name: str) -> None:
     card = found.layout.sae / "scorecard.json"
     if card.is_file():
         out.print(scorecard_view(card))
+
+
+@run.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Without it, only what would be deleted is said.")
+def remove(name: str, yes: bool) -> None:
+    """Delete run NAME: its SAE, its activations, its store and every published version of it.
+
+    Inputs, labels, other runs, and base activations, which runs share, stay.
+    """
+    root = DataRoot.from_environment()
+    found = open_run(root, name)
+    n_bytes = sum(path.stat().st_size for path in files_below(found.layout.root))
+    if not yes:
+        raise InputError(
+            f"{found.layout.root} holds {size(n_bytes)}; to delete it, say `splat run remove {name} --yes`"
+        )
+    with locked(found.layout.root / ".lock"):
+        doomed = staging_path(found.layout.root)
+        os.rename(found.layout.root, doomed)
+        shutil.rmtree(doomed)
+    click.echo(f"deleted {found.layout.root} ({size(n_bytes)})")
 
 
 def _picked(kind: type, options: dict[str, Any]) -> Any:

@@ -9,7 +9,16 @@ from rich.table import Table
 
 from splat_assets.compute.fit import NOT_COMPUTED
 
-_HEAD = ("architecture", "d_in", "d_sae", "sae_sha256", "n_train_samples", "n_test_samples", "n_fidelity_builds")
+_HEAD = (
+    "architecture",
+    "trained_as",
+    "d_in",
+    "d_sae",
+    "sae_sha256",
+    "n_train_samples",
+    "n_test_samples",
+    "n_fidelity_builds",
+)
 _MEANINGS = {
     "fvu": "share of the variance of the test samples that the SAE leaves unexplained; 0 is perfect",
     "explained_variance": "1 - fvu",
@@ -59,7 +68,8 @@ def figures_shown() -> set[str]:
 
 def _title(card: dict[str, Any]) -> str:
     return (
-        f"SAE scorecard: {card['architecture']}, {card['d_sae']:,} features of {card['d_in']:,} inputs, "
+        f"SAE scorecard: trained as {card['trained_as']}, saved as {card['architecture']}, "
+        f"{card['d_sae']:,} features of {card['d_in']:,} inputs, "
         f"sha256 {card['sae_sha256'][:12]}\n"
         f"{card['n_train_samples']:,} training samples, {card['n_test_samples']:,} test samples, "
         f"predictions of {card['n_fidelity_builds']:,} builds"

@@ -15,7 +15,7 @@ from splat_assets.commands.inputs import (
     warn_of_other_builds,
     writable_folder,
 )
-from splat_assets.commands.recipe_options import sae_options, take_recipe
+from splat_assets.commands.recipe_options import sae_options, take_recipe, warn_of_few_steps
 from splat_assets.commands.report import console
 from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.data.splits import split_builds
@@ -66,7 +66,7 @@ def train_sae(
     builds = split_builds(opened.read_builds(data_csv), split.seed, split.validation, split.test)
     warn_of_other_builds(opened.model_files.checkpoint, builds)
     items = make_items(builds, opened.vocabulary, opened.contexts, settings.masked_variants, settings.seed)
-    SampleSplits.of(items, hook.per_token)
+    warn_of_few_steps(recipe, SampleSplits.of(items, hook.per_token).train.size)
     progress, cache = progress_here(), save_dir / "base_activations"
     with locked(save_dir / ".lock"):
         base = harvest(
@@ -74,4 +74,6 @@ def train_sae(
         )
         card = fit_sae(items, base, recipe, hook, opened.model, save_dir, progress, resume=not restart)
     console().print(scorecard_view(save_dir / "scorecard.json"))
+    if not card["training"]["decoder_trained"]:
+        click.echo("warning: the decoder has hardly left its random beginning: more --epochs, a higher --lr", err=True)
     click.echo(f"SAE of {card['d_sae']:,} features: {save_dir / 'sae_model_final.pth'}", err=True)

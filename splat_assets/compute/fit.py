@@ -98,6 +98,7 @@ def write_scorecard(
     """
     card = {
         "architecture": sae.architecture,
+        "trained_as": str(sae.metadata.get("trained_as", "not recorded")),
         "d_in": sae.d_in,
         "d_sae": sae.d_sae,
         "sae_sha256": sae.fingerprint,

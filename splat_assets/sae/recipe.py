@@ -105,6 +105,10 @@ class SaeRecipe:
         lr = self.lr if self.lr is not None else usual_lr
         return dataclasses.replace(self, d_sae=d_sae, lr=lr, aux_k=min(aux_k, d_sae))
 
+    def n_steps(self, n_train_rows: int) -> int:
+        """The steps of a training on so many rows."""
+        return self.epochs * -(-n_train_rows // self.batch_size)
+
     def dead_after(self, n_train_rows: int) -> int:
         """The rows without firing after which a feature counts as dead."""
         if self.dead_after_samples is not None:

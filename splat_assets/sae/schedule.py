@@ -26,7 +26,7 @@ class Schedule:
     @property
     def n_steps(self) -> int:
         """All steps of the training."""
-        return self.batches_per_epoch * self.recipe.epochs
+        return self.recipe.n_steps(self.n_rows)
 
     @property
     def n_samples(self) -> int:

@@ -38,6 +38,9 @@ class Store:
         self._sha256 = {file.path: file.sha256 for file in self.manifest.files}
         self._compared: set[str] = set()
 
+    def __repr__(self) -> str:
+        return f"<Store {self.version}: {self.n_samples:,} samples x {self.n_features:,} features at {self.folder}>"
+
     def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
         return Store, (self.folder,)
 

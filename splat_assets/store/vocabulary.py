@@ -5,6 +5,7 @@ become these tables is in `splat_assets.domain`.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,10 @@ class Vocabulary:
     tokens: tuple[Token, ...]
     pad_id: int
     null_id: int | None
+
+    def names(self, token_ids: Iterable[int]) -> list[str]:
+        """What the tokens of these ids are called, in their order."""
+        return [self.tokens[token_id].name for token_id in token_ids]
 
     @cached_property
     def by_name(self) -> dict[str, Token]:

@@ -36,6 +36,7 @@ def test_a_ready_made_sae_alone_makes_a_run(own_root: DataRoot) -> None:
     assert open_run(own_root, "made").config.inputs.sae_checkpoint is not None
 
 
+MANY_STEPS = ("--epochs", "100", "--sae-batch-size", "64")
 TRAINING = "--embedding-dim 8 --hidden-dim 16 --num-layers 1 --num-inducing-points 2 --epochs 1".split()
 
 
@@ -56,9 +57,9 @@ def train_base(root: DataRoot, *more: str) -> None:
 def test_builds_that_trained_the_base_model_do_not_judge_without_a_word(own_root: DataRoot) -> None:
     train_base(own_root, "--split-seed", "1")
 
-    other = run_new(own_root)
+    other = run_new(own_root, *MANY_STEPS)
     own_root.run("made").config.unlink()
-    same = run_new(own_root, "--split-seed", "1")
+    same = run_new(own_root, "--split-seed", "1", *MANY_STEPS)
 
     assert (other.exit_code, same.exit_code) == (0, 0)
     assert "builds that trained it may be among those that judge" in other.stderr
@@ -70,6 +71,15 @@ def test_builds_that_trained_the_base_model_do_not_judge_without_a_word(own_root
 def test_a_model_without_a_record_of_its_training_is_taken_as_it_is(record: str, own_root: DataRoot) -> None:
     (own_root.models / "small" / "training_metrics.json").write_text(record)
 
-    shown = run_new(own_root)
+    shown = run_new(own_root, *MANY_STEPS)
 
     assert (shown.exit_code, shown.stderr) == (0, "")
+
+
+def test_a_recipe_of_few_steps_is_pointed_out(own_root: DataRoot) -> None:
+    few = run_new(own_root, "--epochs", "5", "--sae-batch-size", "4096")
+    shutil.rmtree(own_root.run("made").root)
+    enough = run_new(own_root, *MANY_STEPS)
+
+    assert "trained for 5 steps only" in few.stderr
+    assert enough.exit_code == 0 and "steps only" not in enough.stderr

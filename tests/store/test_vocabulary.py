@@ -70,3 +70,11 @@ def test_what_is_no_table_is_refused_with_its_path(text: str, tmp_path: Path) ->
 def test_a_table_that_is_not_there_is_refused_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match=r"nowhere\.json"):
         Vocabulary.load(tmp_path / "nowhere.json")
+
+
+def test_tokens_have_names_in_the_order_asked_for() -> None:
+    assert Vocabulary(TOKENS, pad_id=3, null_id=None).names([2, 0, 2]) == [
+        "swim_speed_up_3",
+        "swim_speed_up_12",
+        "swim_speed_up_3",
+    ]

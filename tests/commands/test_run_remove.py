@@ -1,0 +1,36 @@
+from click.testing import CliRunner, Result
+
+from splat_assets.cli import main
+from splat_assets.store.layout import DataRoot
+from tests.store.making import bytes_below
+
+
+def remove(root: DataRoot, *more: str) -> Result:
+    return CliRunner().invoke(main, ["run", "remove", *more], env={"SPLAT_DATA": str(root.path)})
+
+
+def test_without_yes_a_run_stays_and_the_command_says_what_it_would_delete(own_root: DataRoot) -> None:
+    before = bytes_below(own_root.path)
+
+    shown = remove(own_root, "small")
+
+    assert shown.exit_code == 2
+    assert "MB; to delete it, say `splat run remove small --yes`" in shown.stderr
+    assert bytes_below(own_root.path) == before
+
+
+def test_a_removed_run_is_gone_and_its_inputs_stay(own_root: DataRoot) -> None:
+    inputs = {**bytes_below(own_root.datasets), **bytes_below(own_root.models)}
+
+    shown = remove(own_root, "small", "--yes")
+
+    assert shown.exit_code == 0, shown.output
+    assert list(own_root.runs.iterdir()) == []
+    assert {**bytes_below(own_root.datasets), **bytes_below(own_root.models)} == inputs
+
+
+def test_a_run_that_is_not_there_is_not_removed(own_root: DataRoot) -> None:
+    shown = remove(own_root, "other", "--yes")
+
+    assert shown.exit_code == 2
+    assert "there is no run 'other'" in shown.stderr
