@@ -1,4 +1,5 @@
 import io
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,6 +11,7 @@ from splat_assets.progress import (
     SilentProgress,
     TerminalProgress,
     progress_for,
+    step,
     watched_progress,
     watching,
 )
@@ -27,15 +29,83 @@ def test_silent_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr() == ("", "")
 
 
+def paced(said: list[str], seconds: list[float], n_each: int, total: int, unit: str = "rows", before: int = 0) -> None:
+    """A task that advances by n_each after each of the given seconds, and says all of it."""
+    now = 0.0
+    progress = LogProgress(said.append, every_seconds=10.0, clock=lambda: now)
+    with progress.task("count", total, unit, before) as task:
+        for taken in seconds:
+            now += taken
+            task.advance(n_each, f"at {now:.0f} s")
+
+
 def test_lines_hold_how_far_how_fast_how_long_and_what_stands_out() -> None:
     said: list[str] = []
 
-    work(LogProgress(said.append, every_seconds=0.0), 4)
+    paced(said, [10, 10, 10], 1_000, 3_000)
 
-    assert len(said) == 5
-    assert said[1].startswith("count: 2 of 4 rows, ") and said[1].endswith(" s left, at 1")
-    assert "rows/s" in said[1]
-    assert said[-1].startswith("count: 4 rows in ")
+    assert said[1] == "count: 2,000 of 3,000 rows, 100 rows/s, 10 s left, at 20 s"
+    assert said[-1] == "count: 3,000 rows in 30.0 s, 100 rows/s"
+
+
+def test_the_time_left_is_said_once_two_intervals_agree_and_goes_by_the_last() -> None:
+    said: list[str] = []
+
+    paced(said, [100, 10, 10], 1_000, 11_000)
+
+    assert said[:3] == [
+        "count: 1,000 of 11,000 rows, 10 rows/s, at 100 s",
+        "count: 2,000 of 11,000 rows, 100 rows/s, at 110 s",
+        "count: 3,000 of 11,000 rows, 100 rows/s, 80 s left, at 120 s",
+    ]
+
+
+def test_what_an_earlier_call_did_counts_for_neither_rate_nor_time() -> None:
+    said: list[str] = []
+
+    paced(said, [2], 1_000, 1_000_000, before=999_000)
+
+    assert said == ["count: resumed at row 999,000 of 1,000,000", "count: 1,000 rows in 2.0 s, 500 rows/s"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "n", "unit", "said_of_it"),
+    [
+        (0.01, 512, "features", "count: 512 features"),
+        (1.8, 1, "files", "count: 1 file in 1.8 s"),
+        (0.5, 512, "features", "count: 512 features in 0.5 s"),
+        (20, 50, "checks", "count: 50 checks in 20.0 s"),
+    ],
+)
+def test_a_rate_that_says_nothing_is_left_out(seconds: float, n: int, unit: str, said_of_it: str) -> None:
+    said: list[str] = []
+
+    paced(said, [seconds], n, n, unit)
+
+    assert said[-1] == said_of_it
+
+
+def test_a_step_is_said_when_it_is_not_quick_and_again_when_it_is_long() -> None:
+    said: list[str] = []
+    progress = LogProgress(said.append, every_seconds=0.2)
+
+    with progress.step("making quick"):
+        pass
+    with progress.step("making slow"):
+        time.sleep(1.0)
+
+    assert said[0] == "making slow"
+    assert said[1:] and set(said[1:]) <= {"making slow: 0 s so far", "making slow: 1 s so far"}
+
+
+def test_a_step_that_breaks_says_no_more() -> None:
+    said: list[str] = []
+
+    with pytest.raises(RuntimeError), LogProgress(said.append, every_seconds=0.1).step("making"):
+        raise RuntimeError
+    time.sleep(0.3)
+
+    assert said == []
 
 
 def test_lines_are_sparse() -> None:
@@ -61,7 +131,7 @@ def test_nothing_to_do_is_no_division_by_zero() -> None:
 
     work(LogProgress(said.append, every_seconds=0.0), 0)
 
-    assert said[-1].startswith("count: 0 rows in ")
+    assert said[-1] == "count: 0 rows"
 
 
 def test_a_terminal_gets_a_bar_and_a_file_gets_lines() -> None:
@@ -74,7 +144,7 @@ def test_a_terminal_gets_a_bar_and_a_file_gets_lines() -> None:
     assert isinstance(progress_for(terminal), TerminalProgress)
     drawn, written = (console.file.getvalue() for console in (terminal, file))  # type: ignore[attr-defined]
     assert "10/10" in drawn and "\x1b" in drawn
-    assert written.startswith("count: 10 rows in ") and "\x1b" not in written
+    assert written.startswith("count: 10 rows\n") and "\x1b" not in written
 
 
 def test_brackets_in_names_are_not_taken_for_markup() -> None:
@@ -96,3 +166,24 @@ def test_who_watches_is_known_only_inside() -> None:
             assert pool.submit(watched_progress).result() is None
 
     assert watched_progress() is None
+
+
+def test_a_step_is_said_by_who_watches() -> None:
+    said: list[str] = []
+
+    with step("nobody is there"):
+        pass
+    with watching(LogProgress(said.append, every_seconds=0.2)), step("making slow"):
+        time.sleep(0.3)
+
+    assert said[0] == "making slow"
+
+
+def test_a_bar_goes_on_where_the_earlier_call_stopped() -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+
+    with TerminalProgress(terminal).task("count", 10, "rows", done_before=9) as task:
+        task.advance(1)
+
+    drawn = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert "count: resumed at row 9 of 10" in drawn and "10/10" in drawn

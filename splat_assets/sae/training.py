@@ -83,7 +83,8 @@ def train_sae(
     training = _Training(activations, train_rows, held_out_rows, recipe, statistics, device, step)
     progressed = checkpoints.restore() or Progressed(training.initial_state())
     progressed.state = progressed.state.to(device)
-    with (progress or SilentProgress()).task("train SAE", training.schedule.n_samples, "rows") as task:
+    n_samples, done_before = training.schedule.n_samples, training.n_seen(progressed.state)
+    with (progress or SilentProgress()).task("train SAE", n_samples, "rows", done_before) as task:
         training.run(progressed, checkpoints, task)
     sae, summary = training.result(progressed.state, provenance)
     save_sae(sae, save_dir)
@@ -145,11 +146,13 @@ class _Training:
         sample = self._activations[spread(self._train_rows, _INITIAL_ROWS)]
         return initial_state(self._recipe, self._statistics, np.asarray(sample, dtype=np.float32))
 
+    def n_seen(self, state: TrainingState) -> int:
+        """Rows up to the state's step, repeats among them."""
+        return self.schedule.samples_after(state.step - 1) if state.step else 0
+
     def run(self, progressed: Progressed, checkpoints: Checkpoints, task: Task) -> None:
         """Take every step that is left, with metrics and checkpoints on the way."""
         state = progressed.state
-        if state.step:
-            task.advance(self.schedule.samples_after(state.step - 1), "resumed")
         clock = _CheckpointClock(self._recipe.checkpoint_every_seconds)
         for step in range(state.step, self.schedule.n_steps):
             x = torch.from_numpy(self._batches.of_step(step) * np.float32(self._scale)).to(self._device)

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from splat_assets.errors import InputError
+from splat_assets.progress import LogProgress
 from splat_assets.sae import Sae, SaeRecipe, TrainedSae, load_sae, train_sae
 from splat_assets.sae.fused_step import FusedStep
 from splat_assets.sae.movement import decoder_movement
@@ -196,6 +198,19 @@ def test_a_finished_training_whose_sae_was_replaced_is_not_returned(tmp_path: Pa
 
     assert (caught.value.expected, caught.value.found) == (ours.fingerprint, other.fingerprint)
     assert train(tmp_path / "ours", resume=False).sae.fingerprint == ours.fingerprint
+
+
+def test_a_resumed_training_counts_only_its_own_rows(tmp_path: Path) -> None:
+    often, said = SaeRecipe(**{**RECIPE.as_json(), "checkpoint_every_seconds": 0}), list[str]()
+    with pytest.raises(Interrupted):
+        train(tmp_path, often, step=StopsAt(N_STEPS - 1))
+
+    train(tmp_path, often, progress=LogProgress(said.append, every_seconds=3600))
+
+    first, last = said[0], said[-1]
+    resumed, total = (int(number.replace(",", "")) for number in re.findall(r"[\d,]+", first))
+    assert first.startswith("train SAE: resumed at row ") and 0 < resumed < total
+    assert last.split(" in ")[0] == f"train SAE: {total - resumed:,} rows"
 
 
 @pytest.mark.parametrize("finished", [True, False])
