@@ -101,7 +101,7 @@ def open_source(folder: Path, options: ImportOptions, scratch: Path, progress: P
 
 def _what_is_there(folder: Path, layouts: list[Layout]) -> str:
     if layouts:
-        return f"a {layouts[0].title} already"
+        return f"{layouts[0].title} already"
     names = sorted(entry.name for entry in folder.iterdir())
     listed = ", ".join(names[:6]) + (", .." if len(names) > 6 else "") if names else "nothing"
     return f"no batch tree, transposed array or neuron_acts; it holds {listed}"
@@ -116,6 +116,9 @@ def _batch_source(folder: Path, options: ImportOptions) -> Source:
         findings.append(
             Finding(EMBEDDINGS, "a store holds activations, no embeddings", "not imported; they stay there")
         )
+    if (folder / "precomputed").is_dir():
+        done = "not read: statistics and IDF are computed anew, influences need the model (`splat influences`)"
+        findings.append(Finding("precomputed", "tables of another program are there", done))
     files = [folder / ACTIVATIONS, folder / SEAL]
     if options.metadata is not None or not (folder / METADATA).is_dir():
         tables, used = _given_tables(options.metadata)

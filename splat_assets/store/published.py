@@ -86,7 +86,8 @@ def open_store(path: Path | str) -> Store:
         if (folder / _CURRENT).is_file():
             return _open_current(folder)
     raise NotPublishedError(
-        f"{path} holds no published store: neither {_CURRENT} nor store/{_CURRENT} is there; publish the run first"
+        f"{path} holds no published store: neither {_CURRENT} nor store/{_CURRENT} is there; `splat materialize RUN` publishes "
+        "a run, and `splat import FOLDER --out DIR` makes a store of a folder in the guide's formats"
     )
 
 
@@ -95,7 +96,7 @@ def current_version(store: Path | str) -> str:
     try:
         version = (Path(store) / _CURRENT).read_bytes()[:_LONGEST_POINTER].decode("ascii", errors="replace").strip()
     except FileNotFoundError as error:
-        raise NotPublishedError(f"{store} has no published version yet; publish the run first") from error
+        raise NotPublishedError(f"{store} has no published version yet; `splat materialize RUN` publishes it") from error
     if not VERSION_ID.fullmatch(version):
         raise CorruptStoreError(
             f"{Path(store) / _CURRENT} says {version!r}, which is no id of a version; publish again"
