@@ -5,9 +5,13 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from splat_assets.commands.inputs import progress_here, writable_folder
+from splat_assets.commands.inputs import FILE, progress_here, writable_folder
 from splat_assets.commands.report import console
+from splat_assets.data.model_vocabularies import ModelVocabularies, read_model_vocabularies
 from splat_assets.data.statink import PLAYERS, IngestReport, ingest_statink
+from splat_assets.errors import InputError
+
+_MOST_NAMES = 5
 
 
 @click.group()
@@ -23,18 +27,50 @@ def ingest() -> None:
 @click.option(
     "--min-ap", default=0, show_default=True, help="Leave out gear sets with less AP; 57 keeps full builds only."
 )
-def statink(files: tuple[Path, ...], out: Path, min_ap: int) -> None:
+@click.option("--vocab-path", type=FILE, help="vocab.json of a model that you have; builds get its token ids.")
+@click.option("--weapon-vocab-path", type=FILE, help="weapon_vocab.json of that model; builds get its weapon ids.")
+def statink(
+    files: tuple[Path, ...], out: Path, min_ap: int, vocab_path: Path | None, weapon_vocab_path: Path | None
+) -> None:
     """Read stat.ink battle FILES (.csv or .csv.gz) into OUT: tokenised builds, both vocabularies, and a report.
 
     Every gear set is accounted for in OUT/ingest_report.json. More than 57 AP is kept only where ability_doubler explains it.
+
+    With both vocabularies of a model, its ids are found by name (`swim_speed_up_21`, `weapon_id_40`), the two files go to OUT as
+    they are, and gear sets whose weapon or token the model lacks are left out and counted.
     """
-    report = ingest_statink(files, writable_folder(out), min_ap=min_ap, progress=progress_here())
+    vocabularies = _model_vocabularies(vocab_path, weapon_vocab_path)
+    report = ingest_statink(
+        files, writable_folder(out), min_ap=min_ap, vocabularies=vocabularies, progress=progress_here()
+    )
     console().print(_table(report))
     click.echo(f"{report.n_kept:,} builds ({report.n_distinct:,} distinct) on {report.n_weapons} weapons in {out}")
     for key, n in sorted(report.unknown_weapons.items()):
         click.echo(f"unknown weapon {key!r}: {n:,} gear sets", err=True)
+    if report.vocabularies:
+        _say_missing("weapons that weapon_vocab.json", report.vocabularies.missing_weapons)
+        _say_missing("tokens that vocab.json", report.vocabularies.missing_tokens)
     for problem in report.problems:
         click.echo(problem, err=True)
+
+
+def _model_vocabularies(vocab_path: Path | None, weapon_vocab_path: Path | None) -> ModelVocabularies | None:
+    if vocab_path is not None and weapon_vocab_path is not None:
+        return read_model_vocabularies(vocab_path, weapon_vocab_path)
+    if vocab_path is None and weapon_vocab_path is None:
+        return None
+    raise InputError(
+        "--vocab-path and --weapon-vocab-path name the two vocabularies of one model: give both, or neither"
+    )
+
+
+def _say_missing(what: str, missing: dict[str, int]) -> None:
+    """Name the most frequent on standard error, with their gear sets; the report has them all."""
+    if missing:
+        most = sorted(missing, key=lambda name: (-missing[name], name))[:_MOST_NAMES]
+        more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
+        listed = ", ".join(f"{name} ({missing[name]:,} gear sets)" for name in most)
+        click.echo(f"{what} lacks: {listed}{more}", err=True)
 
 
 def _table(report: IngestReport) -> Table:

@@ -3,19 +3,22 @@
 A battle row holds eight players, `A1` to `A4` and `B1` to `B4`, each with a weapon and an ability cell. Which rows can be read
 is decided in `statink_rows`, what becomes of a cell in `statink_cells`. Builds keep the order of files, rows and players. The
 vocabulary always holds all 138 ability tokens; the weapon vocabulary holds the weapons that occur, numbered by the game's number.
+Builds for a model that somebody has follow its own vocabularies instead.
 """
 
+import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from splat_assets.data.builds import Builds, offsets_of
+from splat_assets.data.model_vocabularies import ModelVocabularies
 from splat_assets.data.statink_cells import Cell, Fate, read_cell
 from splat_assets.data.statink_rows import Rows, read_rows
 from splat_assets.data.tokenised import write_tokenised
@@ -32,6 +35,7 @@ OUTPUTS = ("tokenized_data.csv", "vocab.json", "weapon_vocab.json", "ingest_repo
 _COLUMNS = [f"{player}-{what}" for player in PLAYERS for what in ("weapon", "abilities")]
 _FATES = tuple(Fate)
 _N_PROBLEMS_SHOWN = 20
+_Key = TypeVar("_Key", bound=str)
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,28 @@ class FileAccount:
 
 
 @dataclass(frozen=True)
+class VocabularyAccount:
+    """Which files of a model the builds follow (sha256 per name), and gear sets per weapon and token that these lack.
+
+    A set that lacks several tokens counts for each; one on a missing weapon counts for its weapon alone.
+    """
+
+    sha256: dict[str, str]
+    missing_weapons: dict[str, int]
+    missing_tokens: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """The account as `ingest_report.json` holds it."""
+        return {**self.sha256, "missing_weapons": self.missing_weapons, "missing_tokens": self.missing_tokens}
+
+
+@dataclass(frozen=True)
 class IngestReport:
     """What became of every gear set of every file.
 
-    unknown_weapons: gear sets per unknown weapon key. problems: the first damaged rows and unparseable cells, each as
-    file, row (blank lines not counted), player if a cell, why.
+    n_weapons: weapons that the builds are on. unknown_weapons: gear sets per unknown weapon key. problems: the first damaged
+    rows and unparseable cells, each as file, row (blank lines not counted), player if a cell, why. vocabularies: None where
+    the builds follow no model's.
     """
 
     files: tuple[FileAccount, ...]
@@ -58,6 +79,7 @@ class IngestReport:
     n_distinct: int
     unknown_weapons: dict[str, int]
     problems: tuple[str, ...]
+    vocabularies: VocabularyAccount | None = None
 
     @property
     def n_battles(self) -> int:
@@ -67,7 +89,7 @@ class IngestReport:
     @property
     def fates(self) -> dict[Fate, int]:
         """Gear sets per fate over all files; they add up to eight per battle."""
-        return {fate: sum(file.fates[fate] for file in self.files) for fate in _FATES}
+        return _sums([file.fates for file in self.files])
 
     @property
     def n_kept(self) -> int:
@@ -85,11 +107,12 @@ class IngestReport:
             "n_weapons": self.n_weapons,
             "min_ap": self.min_ap,
             "fates": dict(self.fates),
-            "meanings": {fate: fate.meaning for fate in _FATES},
+            "meanings": {fate: fate.meaning for fate in self.fates},
             "over_57": "Kept where ability_doubler accounts for it (it counts its piece's subs twice), else dropped: no gear "
             "has more than nine subs, and which of them are wrong cannot be told.",
             "unknown_weapons": self.unknown_weapons,
             "problems": list(self.problems),
+            **({"vocabularies": self.vocabularies.as_json()} if self.vocabularies else {}),
             "files": [
                 {"name": f.path.name, "sha256": f.sha256, "n_battles": f.n_battles, "fates": dict(f.fates)}
                 for f in self.files
@@ -98,30 +121,41 @@ class IngestReport:
 
 
 def ingest_statink(
-    files: Sequence[Path], out: Path, *, min_ap: int = 0, progress: Progress | None = None
+    files: Sequence[Path],
+    out: Path,
+    *,
+    min_ap: int = 0,
+    vocabularies: ModelVocabularies | None = None,
+    progress: Progress | None = None,
 ) -> IngestReport:
     """Write tokenized_data.csv, vocab.json, weapon_vocab.json and ingest_report.json to the folder out, all or nothing.
 
-    An earlier result in out is replaced, and what a killed ingest left beside it is swept. Raises InputError when a file is
-    missing, there twice (under two names too) or no stat.ink export, when out holds anything else, when min_ap is not 0 to 57,
-    or when no gear set can be kept.
+    With the vocabularies of a model, builds have its ids, both files are written as they are, and a set whose weapon or token
+    the model lacks is dropped. An earlier result in out is replaced, and what a killed ingest left beside it is swept.
+
+    Raises InputError when a file is missing, there twice (under two names too) or no stat.ink export, when out holds anything
+    else, when min_ap is not 0 to 57, or when no gear set can be kept.
     """
     _check_request(files, out, min_ap)
     hashes = _distinct_hashes(files)
     with (progress or SilentProgress()).task("reading battles", len(files), "files") as task:
         read = []
         for path, sha256 in zip(files, hashes, strict=True):
-            read.append(_read_file(path, sha256, min_ap))
+            read.append(_read_file(path, sha256, min_ap, vocabularies))
             task.advance(1)
     if not any(file.builds.n_builds for file in read):
         raise InputError(f"no gear set of {', '.join(map(str, files))} can be kept: {_in_words(read)}")
-    builds, weapons = _joined([file.builds for file in read])
-    report = _report(read, min_ap, len(weapons), _n_distinct(builds))
+    builds, own_weapons = _joined([file.builds for file in read], vocabularies)
+    report = _report(read, min_ap, builds, vocabularies)
     remove_leftovers(out.resolve().parent, out.resolve().name)
     with replacing_folder(out) as aside:
         write_tokenised(aside / OUTPUTS[0], builds)
-        write_json(aside / OUTPUTS[1], standard_vocabulary())
-        write_json(aside / OUTPUTS[2], weapons)
+        if vocabularies is None:
+            write_json(aside / OUTPUTS[1], standard_vocabulary())
+            write_json(aside / OUTPUTS[2], own_weapons)
+        else:
+            (aside / OUTPUTS[1]).write_bytes(vocabularies.vocab)
+            (aside / OUTPUTS[2]).write_bytes(vocabularies.weapon_vocab)
         write_json(aside / OUTPUTS[3], report.as_json())
     return report
 
@@ -134,9 +168,11 @@ class _ReadFile:
     builds: Builds
     unknown_weapons: Counter[str]
     problems: list[str]
+    missing_weapons: Counter[str]
+    missing_tokens: Counter[str]
 
 
-def _read_file(path: Path, sha256: str, min_ap: int) -> _ReadFile:
+def _read_file(path: Path, sha256: str, min_ap: int, vocabularies: ModelVocabularies | None) -> _ReadFile:
     rows = read_rows(path, _COLUMNS)
     frame = pl.DataFrame(rows.cells, schema=dict.fromkeys(_COLUMNS, pl.String), orient="row")
     sets = pl.concat([_sets_of(frame, player) for player in PLAYERS])
@@ -151,16 +187,47 @@ def _read_file(path: Path, sha256: str, min_ap: int) -> _ReadFile:
     nameless = recorded & (numbers < 0)
     fates[nameless] = _FATES.index(Fate.UNKNOWN_WEAPON)
     fates.reshape(-1, len(PLAYERS))[list(rows.damage)] = _FATES.index(Fate.DAMAGED_ROW)
-    kept = np.flatnonzero(np.isin(fates, [at for at, fate in enumerate(_FATES) if fate.is_kept]))
-    counts = np.bincount(fates, minlength=len(_FATES))
-    account = FileAccount(path, sha256, frame.height, dict(zip(_FATES, counts.tolist(), strict=True)))
+    missing_weapons, missing_tokens = Counter[str](), Counter[str]()
+    if vocabularies is not None:
+        lacking_weapon, lacking_token = _lacking(_are_kept(fates), numbers, cells, text_of, vocabularies)
+        fates[lacking_weapon] = _FATES.index(Fate.DROPPED_WEAPON_NOT_IN_VOCABULARY)
+        fates[lacking_token] = _FATES.index(Fate.DROPPED_TOKEN_NOT_IN_VOCABULARY)
+        missing_weapons.update(weapons_by_key()[keys[at]].vocabulary_key for at in key_of[lacking_weapon])
+        missing_tokens.update(
+            name for at in text_of[lacking_token] for name in cells[at].tokens if name not in vocabularies.token_ids
+        )
+    kept = np.flatnonzero(_are_kept(fates))
+    counts = np.bincount(fates, minlength=len(_FATES)).tolist()
+    possible = {
+        fate: n for fate, n in zip(_FATES, counts, strict=True) if vocabularies is not None or not fate.is_for_a_model
+    }
     unparseable = np.flatnonzero(fates == _FATES.index(Fate.UNPARSEABLE))[:_N_PROBLEMS_SHOWN].tolist()
+    token_ids = standard_vocabulary() if vocabularies is None else vocabularies.token_ids
     return _ReadFile(
-        account,
-        _builds_of(cells, text_of[kept], numbers[kept]),
+        FileAccount(path, sha256, frame.height, possible),
+        _builds_of(cells, text_of[kept], numbers[kept], token_ids),
         Counter(keys[at] for at in key_of[nameless]),
         _problems_of(path, rows, {at: cells[text_of[at]].problem for at in unparseable}),
+        missing_weapons,
+        missing_tokens,
     )
+
+
+def _are_kept(fates: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
+    return np.isin(fates, [at for at, fate in enumerate(_FATES) if fate.is_kept])
+
+
+def _lacking(
+    kept: npt.NDArray[np.bool_],
+    numbers: npt.NDArray[np.int32],
+    cells: list[Cell],
+    cell_of: npt.NDArray[np.int64],
+    vocabularies: ModelVocabularies,
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which kept sets are on a weapon that the vocabularies lack, and which of the others have a token that they lack."""
+    said = np.array([vocabularies.token_ids.keys() >= set(cell.tokens) for cell in cells], dtype=bool)[cell_of]
+    weapon_known = np.isin(numbers, list(vocabularies.weapon_ids))
+    return kept & ~weapon_known, kept & weapon_known & ~said
 
 
 def _sets_of(frame: pl.DataFrame, player: str) -> pl.DataFrame:
@@ -182,8 +249,9 @@ def _number_of(weapon_key: str) -> int:
     return weapon.splatnet_id if weapon else -1
 
 
-def _builds_of(cells: list[Cell], cell_of: npt.NDArray[np.int64], numbers: npt.NDArray[np.int32]) -> Builds:
-    ids = standard_vocabulary()
+def _builds_of(
+    cells: list[Cell], cell_of: npt.NDArray[np.int64], numbers: npt.NDArray[np.int32], ids: dict[str, int]
+) -> Builds:
     used, place = np.unique(cell_of, return_inverse=True)
     tokens = [[ids[name] for name in cells[at].tokens] for at in used]
     lengths = np.array([len(names) for names in tokens], dtype=np.int64)
@@ -194,27 +262,56 @@ def _builds_of(cells: list[Cell], cell_of: npt.NDArray[np.int64], numbers: npt.N
     return Builds(found.tokens, found.offsets, numbers, found.split, np.arange(numbers.size, dtype=np.int64))
 
 
-def _joined(parts: list[Builds]) -> tuple[Builds, dict[str, int]]:
-    """All builds with weapon ids in place of the game's numbers, and the weapon vocabulary that they follow."""
+def _joined(parts: list[Builds], vocabularies: ModelVocabularies | None) -> tuple[Builds, dict[str, int]]:
+    """All builds with weapon ids in place of the game's numbers, and the vocabulary of just their weapons.
+
+    The ids are the model's where it has vocabularies, else those of the returned one.
+    """
     numbers = np.concatenate([part.weapons for part in parts])
-    found = np.unique(numbers)
+    found, place = np.unique(numbers, return_inverse=True)
+    own = weapon_vocabulary(weapon for weapon in all_weapons() if weapon.splatnet_id in found)
+    ids = range(found.size) if vocabularies is None else [vocabularies.weapon_ids[number] for number in found.tolist()]
     tokens = np.concatenate([part.tokens for part in parts])
     lengths = np.concatenate([part.lengths for part in parts])
     n = numbers.size
-    weapons = np.searchsorted(found, numbers).astype(np.int32)
+    weapons = np.array(ids, dtype=np.int32)[place]
     builds = Builds(tokens, offsets_of(lengths), weapons, np.zeros(n, dtype=np.uint8), np.arange(n, dtype=np.int64))
-    return builds, weapon_vocabulary(weapon for weapon in all_weapons() if weapon.splatnet_id in found)
+    return builds, own
 
 
 def _n_distinct(builds: Builds) -> int:
     return pl.DataFrame({"t": builds.to_frame()["tokens"], "w": builds.weapons}).n_unique()
 
 
-def _report(read: list[_ReadFile], min_ap: int, n_weapons: int, n_distinct: int) -> IngestReport:
-    unknown: Counter[str] = sum((file.unknown_weapons for file in read), Counter())
+def _report(read: list[_ReadFile], min_ap: int, builds: Builds, vocabularies: ModelVocabularies | None) -> IngestReport:
     problems = [problem for file in read for problem in file.problems]
-    files = tuple(file.account for file in read)
-    return IngestReport(files, min_ap, n_weapons, n_distinct, dict(unknown), tuple(problems[:_N_PROBLEMS_SHOWN]))
+    account = None
+    if vocabularies is not None:
+        account = VocabularyAccount(
+            {
+                name: hashlib.sha256(raw).hexdigest()
+                for name, raw in zip(OUTPUTS[1:3], (vocabularies.vocab, vocabularies.weapon_vocab), strict=True)
+            },
+            _sums([file.missing_weapons for file in read]),
+            _sums([file.missing_tokens for file in read]),
+        )
+    return IngestReport(
+        files=tuple(file.account for file in read),
+        min_ap=min_ap,
+        n_weapons=np.unique(builds.weapons).size,
+        n_distinct=_n_distinct(builds),
+        unknown_weapons=_sums([file.unknown_weapons for file in read]),
+        problems=tuple(problems[:_N_PROBLEMS_SHOWN]),
+        vocabularies=account,
+    )
+
+
+def _sums(parts: Sequence[Mapping[_Key, int]]) -> dict[_Key, int]:
+    total: dict[_Key, int] = {}
+    for part in parts:
+        for key, n in part.items():
+            total[key] = total.get(key, 0) + n
+    return total
 
 
 def _problems_of(path: Path, rows: Rows, wrong_sets: dict[int, str]) -> list[str]:
@@ -226,7 +323,7 @@ def _problems_of(path: Path, rows: Rows, wrong_sets: dict[int, str]) -> list[str
 
 
 def _in_words(read: list[_ReadFile]) -> str:
-    counts = {fate: sum(file.account.fates[fate] for file in read) for fate in _FATES}
+    counts = _sums([file.account.fates for file in read])
     return ", ".join(f"{n:,} {fate}" for fate, n in counts.items() if n) or "there are no battles"
 
 

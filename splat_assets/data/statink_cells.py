@@ -35,6 +35,8 @@ class Fate(StrEnum):
     DROPPED_UNDER_57 = "dropped_under_57"
     DROPPED_OVER_57 = "dropped_over_57"
     DROPPED_ILLEGAL = "dropped_illegal"
+    DROPPED_WEAPON_NOT_IN_VOCABULARY = "dropped_weapon_not_in_vocabulary"
+    DROPPED_TOKEN_NOT_IN_VOCABULARY = "dropped_token_not_in_vocabulary"
     UNKNOWN_WEAPON = "unknown_weapon"
     UNPARSEABLE = "unparseable"
     DAMAGED_ROW = "damaged_row"
@@ -44,6 +46,11 @@ class Fate(StrEnum):
     def is_kept(self) -> bool:
         """Whether the set becomes a build."""
         return self in (Fate.KEPT_FULL, Fate.KEPT_UNDER_57, Fate.KEPT_OVER_57)
+
+    @property
+    def is_for_a_model(self) -> bool:
+        """Whether the set has this fate only because of the vocabularies of a model; it would be kept otherwise."""
+        return self in (Fate.DROPPED_WEAPON_NOT_IN_VOCABULARY, Fate.DROPPED_TOKEN_NOT_IN_VOCABULARY)
 
     @property
     def meaning(self) -> str:
@@ -58,6 +65,8 @@ _MEANINGS = {
     Fate.DROPPED_UNDER_57: "less AP than --min-ap",
     Fate.DROPPED_OVER_57: "more than 57 AP that no gear can hold",
     Fate.DROPPED_ILLEGAL: "at most 57 AP, but no gear gives them",
+    Fate.DROPPED_WEAPON_NOT_IN_VOCABULARY: "kept, but for a weapon that the model's weapon vocabulary lacks",
+    Fate.DROPPED_TOKEN_NOT_IN_VOCABULARY: "kept, but for a token that the model's vocabulary lacks",
     Fate.UNKNOWN_WEAPON: "abilities on a weapon that is not among the known ones",
     Fate.UNPARSEABLE: "a cell that is no record of abilities",
     Fate.DAMAGED_ROW: "eight for each row that is cut off or has another number of fields than the header",

@@ -4,6 +4,9 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from splat_assets.cli import main
+from splat_assets.runs import open_run
+from splat_assets.store.files import sha256_of_file
+from splat_assets.store.layout import DataRoot
 from tests.data.statink_files import gear, write_battles
 
 BATTLE = [gear("52gal", swim_speed_up=5.7), gear("bold", swim_speed_up=1.3), gear("52gal", swim_speed_up=6.0)]
@@ -41,3 +44,38 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
     assert gone.stderr == f"Error: there is no file {tmp_path / 'gone.csv'}\n"
     assert over.stderr == "Error: the least AP must be 0 to 57, not 58\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_one_vocabulary_without_the_other_is_refused(tmp_path: Path) -> None:
+    file = write_battles(tmp_path / "a.csv", BATTLE)
+    arguments = ["ingest", "statink", str(file), "--out", str(tmp_path / "out")]
+
+    for option in ("--vocab-path", "--weapon-vocab-path"):
+        shown = CliRunner().invoke(main, [*arguments, option, str(tmp_path / "v.json")])
+
+        assert shown.exit_code == 2
+        assert shown.stderr == (
+            "Error: --vocab-path and --weapon-vocab-path name the two vocabularies of one model: give both, or neither\n"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_real_day_is_ingested_for_a_checkpoint_and_makes_a_run_of_it(shared_dir: Path, tmp_path: Path) -> None:
+    day, model = shared_dir / "data" / "statink" / "2022-11-09.csv.gz", shared_dir / "fixtures" / "upstream_checkpoint"
+    vocabularies = ["--vocab-path", model / "vocab.json", "--weapon-vocab-path", model / "weapon_vocab.json"]
+
+    ingested = CliRunner().invoke(
+        main, ["ingest", "statink", *map(str, [day, "--out", tmp_path / "out", *vocabularies])]
+    )
+    checkpoint = ["--model-checkpoint", model / "model.pth", "--data-csv", tmp_path / "out" / "tokenized_data.csv"]
+    made = CliRunner().invoke(
+        main, ["run", "new", "made", *map(str, checkpoint)], env={"SPLAT_DATA": str(tmp_path / "data")}
+    )
+
+    assert ingested.exit_code == 0, ingested.output
+    assert "dropped_weapon_not_in_vocabulary" in ingested.output
+    assert "weapons that weapon_vocab.json lacks" in ingested.stderr
+    assert made.exit_code == 0, made.output
+    inputs = open_run(DataRoot(tmp_path / "data"), "made").config.inputs
+    assert inputs.vocab.sha256 == sha256_of_file(tmp_path / "out" / "vocab.json")
+    assert inputs.weapon_vocab.sha256 == sha256_of_file(tmp_path / "out" / "weapon_vocab.json")

@@ -1,15 +1,17 @@
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
+from splat_assets.data.model_vocabularies import ModelVocabularies, read_model_vocabularies
 from splat_assets.data.statink import OUTPUTS, PLAYERS, ingest_statink
 from splat_assets.data.statink_cells import Fate
 from splat_assets.data.tokenised import read_tokenised
 from splat_assets.domain.tokens import tokens_of_ap
-from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
+from splat_assets.domain.vocabulary import read_contexts, read_vocabulary, standard_vocabulary
 from splat_assets.errors import InputError
-from splat_assets.store.files import staging_path
+from splat_assets.store.files import sha256_of_file, staging_path
 from tests.data.statink_files import gear, write_battles
 
 SMALL = gear("sshooter", swim_speed_up=1.3, comeback=True)
@@ -197,12 +199,143 @@ def test_requests_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     assert (tmp_path / "full" / "thesis.txt").read_text() == "mine"
 
 
+def vocabularies_in(folder: Path, tokens: list[str], weapons: list[str]) -> ModelVocabularies:
+    """A model's own vocabularies, whose ids are the places in these lists, written as no code here would write them."""
+    folder.mkdir()
+    files = {"vocab.json": tokens, "weapon_vocab.json": weapons}
+    for name, listed in files.items():
+        ids = {entry: at for at, entry in reversed(list(enumerate(listed)))}
+        (folder / name).write_text(json.dumps(ids, indent=3) + "\n\n")
+    return read_model_vocabularies(*(folder / name for name in files))
+
+
+REVERSED = list(reversed(standard_vocabulary()))
+
+
+def names_in(folder: Path) -> list[tuple[str, list[str]]]:
+    """Weapon key and token names of each build that an ingest wrote."""
+    vocabulary, contexts = read_vocabulary(folder / "vocab.json"), read_contexts(folder / "weapon_vocab.json")
+    builds = read_tokenised(folder / "tokenized_data.csv", vocabulary, contexts)
+    return [
+        (contexts.items[weapon].key, sorted(vocabulary.tokens[token].name for token in builds.tokens_of(i)))
+        for i, weapon in enumerate(builds.weapons)
+    ]
+
+
+def test_builds_for_a_model_have_its_ids_and_the_same_names(tmp_path: Path) -> None:
+    file = write_battles(tmp_path / "a.csv", EIGHT)
+    given = vocabularies_in(
+        tmp_path / "model", REVERSED, ["weapon_id_50", "weapon_id_9", "weapon_id_40", "weapon_id_0"]
+    )
+
+    plain = ingest_statink([file], tmp_path / "plain")
+    report = ingest_statink([file], tmp_path / "out", vocabularies=given)
+
+    assert names_in(tmp_path / "out") == names_in(tmp_path / "plain")
+    first = (tmp_path / "out" / "tokenized_data.csv").read_text().splitlines()[1]
+    ids = [REVERSED.index(name) for name in tokens_of_ap({"swim_speed_up": 13, "comeback": 10})]
+    assert first == f"{json.dumps(ids)}\t2"
+    assert (report.n_kept, report.n_distinct, report.n_weapons) == (plain.n_kept, plain.n_distinct, 3)
+
+
+def test_the_vocabularies_of_a_model_are_written_as_they_are(tmp_path: Path) -> None:
+    given = vocabularies_in(tmp_path / "model", REVERSED, ["weapon_id_50", "weapon_id_40", "elsewhere"])
+
+    ingest_statink([write_battles(tmp_path / "a.csv", EIGHT)], tmp_path / "out", vocabularies=given)
+
+    written = json.loads((tmp_path / "out" / "ingest_report.json").read_text())
+    for name in ("vocab.json", "weapon_vocab.json"):
+        raw = (tmp_path / "model" / name).read_bytes()
+        assert (tmp_path / "out" / name).read_bytes() == raw
+        assert written["vocabularies"][name] == hashlib.sha256(raw).hexdigest()
+
+
+def test_what_the_vocabularies_of_a_model_lack_is_dropped_and_named(tmp_path: Path) -> None:
+    """bold and two tokens are missing; only sets that are kept otherwise can be dropped for that."""
+    no_token, no_weapon, both = (
+        gear("52gal", comeback=True),
+        gear("bold", swim_speed_up=0.3),
+        gear("bold", comeback=True),
+    )
+    file = write_battles(
+        tmp_path / "a.csv",
+        [SMALL, FULL, no_token, both, DOUBLED, OVER, BROKEN, BLANK_WEAPON],
+        [NO_WEAPON, no_weapon, gear("sshooter", swim_speed_up=0.3)],
+    )
+    tokens = [name for name in REVERSED if name not in ("comeback", "swim_speed_up_57")]
+    given = vocabularies_in(tmp_path / "model", tokens, ["weapon_id_50", "weapon_id_40"])
+
+    plain = ingest_statink([file], tmp_path / "plain")
+    report = ingest_statink([file], tmp_path / "out", vocabularies=given)
+
+    same = {Fate.DROPPED_OVER_57: 1, Fate.UNKNOWN_WEAPON: 2, Fate.UNPARSEABLE: 1, Fate.EMPTY: 5}
+    kept = {Fate.KEPT_FULL: 1, Fate.KEPT_UNDER_57: 5, Fate.KEPT_OVER_57: 1}
+    dropped = {Fate.DROPPED_WEAPON_NOT_IN_VOCABULARY: 3, Fate.DROPPED_TOKEN_NOT_IN_VOCABULARY: 3}
+    assert {fate: n for fate, n in plain.fates.items() if n} == same | kept
+    assert {fate: n for fate, n in report.fates.items() if n} == same | dropped | {Fate.KEPT_UNDER_57: 1}
+    assert names_in(tmp_path / "out") == [("weapon_id_40", ["swim_speed_up_3"])]
+    assert report.vocabularies is not None
+    assert report.vocabularies.missing_weapons == {"weapon_id_0": 3}
+    assert report.vocabularies.missing_tokens == {"comeback": 2, "swim_speed_up_57": 1}
+    written = json.loads((tmp_path / "out" / "ingest_report.json").read_text())
+    assert written["fates"]["dropped_weapon_not_in_vocabulary"] == 3
+    assert written["vocabularies"]["missing_weapons"] == {"weapon_id_0": 3}
+
+
+def test_damaged_rows_are_damaged_for_a_model_too(tmp_path: Path) -> None:
+    file = write_battles(tmp_path / "a.csv", [FULL], [DOUBLED] * 8)
+    file.write_text(file.read_text()[:-20])
+
+    given = vocabularies_in(tmp_path / "model", REVERSED, ["weapon_id_50"])
+    report = ingest_statink([file], tmp_path / "out", vocabularies=given)
+
+    assert {fate: n for fate, n in report.fates.items() if n} == {
+        Fate.KEPT_FULL: 1,
+        Fate.DAMAGED_ROW: 8,
+        Fate.EMPTY: 7,
+    }
+
+
+def test_a_model_that_knows_no_weapon_of_the_battles_gets_nothing(tmp_path: Path) -> None:
+    given = vocabularies_in(tmp_path / "model", REVERSED, ["weapon_id_40"])
+
+    with pytest.raises(InputError, match="can be kept: 1 dropped_weapon_not_in_vocabulary, 7 empty"):
+        ingest_statink([write_battles(tmp_path / "a.csv", [FULL])], tmp_path / "out", vocabularies=given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_vocabularies_of_a_model_the_report_does_not_speak_of_them(tmp_path: Path) -> None:
+    ingest_statink([write_battles(tmp_path / "a.csv", EIGHT)], tmp_path / "out")
+
+    assert "vocabular" not in (tmp_path / "out" / "ingest_report.json").read_text()
+
+
+def test_a_real_day_fits_a_model_with_eighteen_weapons(shared_dir: Path, tmp_path: Path) -> None:
+    day, model = shared_dir / "data" / "statink" / "2022-11-09.csv.gz", shared_dir / "fixtures" / "upstream_checkpoint"
+    given = read_model_vocabularies(model / "vocab.json", model / "weapon_vocab.json")
+
+    plain = ingest_statink([day], tmp_path / "plain")
+    report = ingest_statink([day], tmp_path / "out", vocabularies=given)
+
+    known = set(json.loads((model / "weapon_vocab.json").read_text()))
+    assert names_in(tmp_path / "out") == [build for build in names_in(tmp_path / "plain") if build[0] in known]
+    lost = report.fates[Fate.DROPPED_WEAPON_NOT_IN_VOCABULARY]
+    assert report.n_kept + lost == plain.n_kept and min(report.n_kept, lost) > 0
+    assert sum(report.fates.values()) == 8 * report.n_battles
+
+
 @pytest.mark.slow
 def test_nine_real_days_are_accounted_for(shared_dir: Path, tmp_path: Path) -> None:
     files = sorted((shared_dir / "data" / "statink").glob("*.csv.gz"))
 
     report = ingest_statink(files, tmp_path / "out")
 
+    assert {name: sha256_of_file(tmp_path / "out" / name)[:16] for name in OUTPUTS} == {
+        "tokenized_data.csv": "d02940b9913db53c",
+        "vocab.json": "e50b607f2bccdead",
+        "weapon_vocab.json": "878230b6d978ccf2",
+        "ingest_report.json": "92ee5c767c4a1791",
+    }
     assert report.n_battles == 32_658
     assert {fate: n for fate, n in report.fates.items() if n} == {
         Fate.KEPT_FULL: 41_420,
