@@ -96,7 +96,9 @@ def current_version(store: Path | str) -> str:
     try:
         version = (Path(store) / _CURRENT).read_bytes()[:_LONGEST_POINTER].decode("ascii", errors="replace").strip()
     except FileNotFoundError as error:
-        raise NotPublishedError(f"{store} has no published version yet; `splat materialize RUN` publishes it") from error
+        raise NotPublishedError(
+            f"{store} has no published version yet; `splat materialize RUN` publishes it"
+        ) from error
     if not VERSION_ID.fullmatch(version):
         raise CorruptStoreError(
             f"{Path(store) / _CURRENT} says {version!r}, which is no id of a version; publish again"
