@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from splat_assets.definitions import dagster_assets, dagster_checks
 from splat_assets.errors import InputError
 from splat_assets.partitions import RUNS
+from splat_assets.progress import step
 from splat_assets.resources import DataRootResource
 from splat_assets.runs import Run
 from splat_assets.store.disk import DiskFullError
@@ -72,7 +73,8 @@ def materialize_run(run: Run, names: Sequence[str]) -> Materialized:
 
     Raises DiskFullError when there is no room for the history; what the assets lack room for is among the faults.
     """
-    home = prepare_home(run.root)
+    with step("opening Dagster's history"):
+        home = prepare_home(run.root)
     with _history_in(home), dg.DagsterInstance.get() as instance:
         if run.name not in instance.get_dynamic_partitions(RUNS.name or ""):
             instance.add_dynamic_partitions(RUNS.name or "", [run.name])

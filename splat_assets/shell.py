@@ -20,7 +20,7 @@ from splat_assets.assets.asset import (
 )
 from splat_assets.errors import SplatError
 from splat_assets.partitions import RUNS
-from splat_assets.progress import LogProgress, watched_progress
+from splat_assets.progress import LogProgress, step, watched_progress
 from splat_assets.resources import DataRootResource
 from splat_assets.runs import Run
 from splat_assets.store.receipts import Receipt
@@ -52,7 +52,8 @@ def dagster_asset(asset: Asset) -> dg.AssetsDefinition:
             for source in sources_of(asset):
                 refuse_unless_sound(source, run)
             was_current = status_of(asset, run).is_up_to_date
-            receipt = bring_up_to_date(asset, run, watched_progress() or LogProgress(context.log.info))
+            with step(f"making {asset.name}"):
+                receipt = bring_up_to_date(asset, run, watched_progress() or LogProgress(context.log.info))
         return dg.MaterializeResult(
             metadata=metadata_of(receipt, run, was_current), data_version=dg.DataVersion(receipt.fingerprint)
         )
@@ -74,7 +75,7 @@ def dagster_check(asset: Asset, check: Check) -> dg.AssetChecksDefinition:
             partitions_def=RUNS,
         )
         def test(context: dg.AssetCheckExecutionContext, data: DataRootResource) -> dg.AssetCheckResult:
-            with _failing_in_words():
+            with _failing_in_words(), step(f"checking {asset.name}: {check.name}"):
                 outcome = run_check(asset, check, data.run(context.partition_key))
             severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
             return dg.AssetCheckResult(passed=outcome.passed, severity=severity, metadata=dict(outcome.facts))
@@ -88,7 +89,7 @@ def metadata_of(receipt: Receipt, run: Run, was_current: bool) -> dict[str, Any]
     table = facts.pop("table", None)
     metadata: dict[str, Any] = {
         **facts,
-        **({"path": dg.MetadataValue.path(str(run.layout.root / receipt.outputs[0].path))} if receipt.outputs else {}),
+        **({"path": dg.MetadataValue.path(str(run.layout.root / receipt.path))} if receipt.outputs else {}),
         "size_bytes": receipt.size_bytes,
         "seconds": receipt.seconds,
         "was_up_to_date": was_current,

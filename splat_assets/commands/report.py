@@ -1,12 +1,17 @@
 """What commands print about a run: the table of artifacts, and what failed."""
 
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from splat_assets.assets import ASSETS
-from splat_assets.assets.asset import Asset, recorded_outcomes, status_of
+from splat_assets.assets.asset import Asset, Fact, recorded_outcomes, status_of
 from splat_assets.runs import Run
-from splat_assets.store.receipts import read_receipt
+from splat_assets.store.receipts import Receipt, read_receipt
 
 
 def console() -> Console:
@@ -17,11 +22,15 @@ def console() -> Console:
 
 def artifact_table(run: Run) -> Table:
     """One row per artifact: where, what shape, how large, how long it took, how its checks stand."""
-    table = Table(title=f"run {run.name}", title_justify="left", title_style="bold")
-    for column, justify in (("artifact", "left"), ("path", "left"), ("shape", "left"), ("size", "right")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    table.add_column("seconds", justify="right")
-    table.add_column("checks")
+    # Without lines between the columns there is room for all of it in 80 columns.
+    title = f"run {run.name}: paths are below {run.layout.root}"
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("artifact", no_wrap=True)
+    table.add_column("path", overflow="fold", min_width=16)
+    table.add_column("shape", overflow="fold")
+    for column in ("size", "seconds"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("checks passed", overflow="fold", min_width=6)
     for asset in ASSETS:
         table.add_row(*_artifact_row(asset, run))
     return table
@@ -33,9 +42,13 @@ def failed_checks(run: Run) -> list[str]:
     for asset in ASSETS:
         for name, outcome in recorded_outcomes(asset, run).items():
             if not outcome.passed:
-                facts = "; ".join(f"{key}: {value}" for key, value in outcome.facts.items())
-                lines.append(f"{asset.name}: {name} failed ({facts})")
+                lines.append(f"{asset.name}: {name} failed ({shown_facts(outcome.facts)})")
     return lines
+
+
+def shown_facts(facts: Mapping[str, Fact]) -> str:
+    """Figures and offenders in short: no empty ones, four digits of a fraction, the first twelve of a sha256."""
+    return "; ".join(f"{name}: {_shown(value)}" for name, value in facts.items() if value != "")
 
 
 def size(n_bytes: int) -> str:
@@ -48,15 +61,29 @@ def size(n_bytes: int) -> str:
     return f"{amount:.1f} TB"
 
 
+def _where(receipt: Receipt) -> str:
+    """The output, or the folder that holds all of them; their folders where only the run holds all."""
+    if receipt.path != ".":
+        return receipt.path
+    return ", ".join(dict.fromkeys(str(PurePosixPath(output.path).parent) for output in receipt.outputs))
+
+
+def _shown(value: Fact) -> str:
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
+        return value[:12]
+    return str(value)
+
+
 def _artifact_row(asset: Asset, run: Run) -> tuple[str, ...]:
     receipt = read_receipt(run.layout.receipts, asset.name)
     if receipt is None:
         return asset.name, "", "not made", "", "", ""
     outcomes = recorded_outcomes(asset, run)
     passed = sum(outcomes[check.name].passed for check in asset.checks if check.name in outcomes)
-    status, state = status_of(asset, run), f"{passed}/{len(asset.checks)} passed"
+    status, state = status_of(asset, run), f"{passed} of {len(asset.checks)}"
     if not status.is_up_to_date:
         state = f"{status}; {state}"
     shape = str(receipt.facts.get("shape", ""))
-    where = receipt.outputs[0].path if receipt.outputs else ""
-    return asset.name, where, shape, size(receipt.size_bytes), f"{receipt.seconds:.1f}", state
+    return asset.name, _where(receipt), shape, size(receipt.size_bytes), f"{receipt.seconds:.1f}", state

@@ -7,7 +7,9 @@ from rich.table import Table
 
 from splat_assets.assets import ASSETS
 from splat_assets.assets.asset import run_check, was_made
-from splat_assets.commands.report import console
+from splat_assets.commands.inputs import progress_here
+from splat_assets.commands.report import console, shown_facts
+from splat_assets.progress import counted
 from splat_assets.runs import open_run
 from splat_assets.store.layout import DataRoot
 
@@ -15,21 +17,34 @@ from splat_assets.store.layout import DataRoot
 @click.command()
 @click.argument("run_name", metavar="RUN")
 def verify(run_name: str) -> None:
-    """Run every check of RUN against the bytes on disk; exit code 1 when one fails."""
+    """Run every check of RUN against the bytes on disk; exit code 1 when one fails or an artifact is not made."""
     run = open_run(DataRoot.from_environment(), run_name)
-    table = Table("artifact", "check", "result", "facts")
-    n_failed = 0
-    for asset in ASSETS:
-        if not was_made(asset, run):
-            table.add_row(asset.name, "", "not made", "")
-            n_failed += 1
-            continue
-        for check in asset.checks:
-            outcome = run_check(asset, check, run)
-            n_failed += not outcome.passed
-            facts = ", ".join(f"{key} {value}" for key, value in outcome.facts.items())
-            table.add_row(asset.name, check.name, "passed" if outcome.passed else "FAILED", facts)
+    # An artifact has a line of its own: beside the names of its checks there would be no room for facts in 80 columns.
+    table = Table()
+    for column in ("artifact and check", "result"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("facts", overflow="fold")
+    failed = []
+    not_made = [asset.name for asset in ASSETS if not was_made(asset, run)]
+    n_checks = sum(len(asset.checks) for asset in ASSETS if asset.name not in not_made)
+    progress = progress_here()
+    with progress.task("verify", n_checks, "checks") as task:
+        for asset in ASSETS:
+            table.add_section()
+            table.add_row(asset.name, "not made" if asset.name in not_made else "", "")
+            for check in asset.checks if asset.name not in not_made else ():
+                task.advance(0, check.name)
+                with progress.step(f"checking {asset.name}: {check.name}"):
+                    outcome = run_check(asset, check, run)
+                task.advance(1)
+                table.add_row(f"  {check.name}", "passed" if outcome.passed else "FAILED", shown_facts(outcome.facts))
+                if not outcome.passed:
+                    failed.append(f"{asset.name}: {check.name}")
     console().print(table)
-    if n_failed:
-        click.echo(f"{n_failed} checks of run {run_name} failed", err=True)
+    if failed:
+        click.echo(f"{counted(len(failed), 'checks')} of run {run_name} failed: {', '.join(failed)}", err=True)
+    if not_made:
+        there = f"not made yet: {', '.join(not_made)}; splat materialize {run_name}"
+        click.echo(f"{counted(len(not_made), 'artifacts')} of run {run_name} {there}", err=True)
+    if failed or not_made:
         sys.exit(1)

@@ -6,6 +6,7 @@ full. The fingerprint of a receipt covers code version, inputs and the sha256 of
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,6 +58,11 @@ class Receipt:
     def size_bytes(self) -> int:
         """All outputs together."""
         return sum(output.size_bytes for output in self.outputs)
+
+    @property
+    def path(self) -> str:
+        """Where the outputs are, relative to the run: the only one, or the folder that holds them all."""
+        return (os.path.commonpath([output.path for output in self.outputs]) or ".") if self.outputs else ""
 
     def is_for(self, code_version: str, inputs: Mapping[str, str]) -> bool:
         """Whether the step was done by this code version from these inputs."""

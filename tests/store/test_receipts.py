@@ -35,6 +35,15 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert [output.n_files for output in found.outputs] == [1, 2]
 
 
+def test_the_path_of_a_receipt_is_the_folder_that_holds_all_outputs(tmp_path: Path) -> None:
+    table, tree = a_file_and_a_folder(tmp_path)
+
+    assert write(tmp_path, [tree / "deep"]).path == "tree/deep"
+    assert write(tmp_path, [tree / "a", tree / "deep" / "b"]).path == "tree"
+    assert write(tmp_path, [table, tree]).path == "."
+    assert write(tmp_path, []).path == ""
+
+
 def test_a_step_without_a_receipt_has_none(tmp_path: Path) -> None:
     assert read_receipt(tmp_path, "step") is None
 
