@@ -289,8 +289,31 @@ def test_doctor_names_what_has_to_be_made_again_and_what_failed_its_checks(own_r
 
     assert shown.exit_code == 1
     found = " ".join(" ".join(row.split("│")[2] for row in shown.stdout.splitlines() if "│" in row).split())
-    assert "idf: failed a check, examples: damaged; store" in found
+    assert "idf: failed idf_is_exact, examples: damaged; store" in found
     assert "splat materialize small" in shown.stdout
+
+
+def test_doctor_says_of_a_new_run_that_it_is_not_made_yet(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    new_small_run(root)
+
+    shown = splat(root, "doctor", "--dagster-port", "1")
+
+    row = next(row for row in shown.stdout.splitlines() if "run small" in row)
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["run small", "not made yet", "splat materialize small"]
+    assert "1 thing needs mending" in shown.stderr and "publish" not in shown.stdout
+
+
+def test_doctor_names_the_failed_check_and_counts_what_waits_for_it(own_root: DataRoot) -> None:
+    run, idf = open_run(own_root, "small"), asset_named("idf")
+    run_check(idf, Check("idf_is_exact", "A promise.", lambda run: Outcome(False)), run)
+    (run.layout.receipts / "published_store.json").unlink()
+    (run.layout.store / "CURRENT").unlink()
+
+    shown = splat(own_root, "doctor", "--dagster-port", "1")
+
+    found = " ".join(" ".join(row.split("│")[2] for row in shown.stdout.splitlines() if "│" in row).split())
+    assert "idf: failed idf_is_exact, 1 artifact not made yet; no store yet" in found
 
 
 def test_doctor_is_content_with_a_finished_run(finished_root: DataRoot) -> None:

@@ -7,13 +7,19 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Column, Table
 
 from splat_assets.commands.report import console, size
 from splat_assets.errors import SplatError
+from splat_assets.progress import counted
 from splat_assets.store.layout import DataRoot
+
+if TYPE_CHECKING:
+    from splat_assets.assets.asset import Asset, Status
+    from splat_assets.runs import Run
 
 _PACKAGES = (
     "dagster",
@@ -45,13 +51,13 @@ def doctor(dagster_port: int) -> None:
     """Look at versions, the data root, ports and every run; exit code 1 when something needs mending."""
     root = DataRoot.from_environment()
     findings = [*installation(), *data_root(root), port(dagster_port), *runs(root)]
-    table = Table("what", "found", Column("what to do", overflow="fold"))
+    table = Table(Column("what", no_wrap=True), Column("found", overflow="fold"), Column("what to do", overflow="fold"))
     for finding in findings:
         table.add_row(finding.what, finding.found, finding.what_to_do or "nothing")
     console().print(table)
     n_wrong = sum(bool(finding.what_to_do) for finding in findings)
     if n_wrong:
-        click.echo(f"{n_wrong} things need mending", err=True)
+        click.echo(f"{counted(n_wrong, 'things')} need{'s' if n_wrong == 1 else ''} mending", err=True)
         sys.exit(1)
 
 
@@ -98,22 +104,45 @@ def runs(root: DataRoot) -> Iterator[Finding]:
     from splat_assets.assets import ASSETS
     from splat_assets.assets.asset import Status, status_of
     from splat_assets.runs import open_run
-    from splat_assets.store.published import open_store
 
     for name in root.run_names():
         try:
             run = open_run(root, name)
             run.config.inputs.refuse_changed()
-            statuses = {asset.name: status_of(asset, run) for asset in ASSETS}
-            store = open_store(run.layout.store)
+            statuses = {asset: status_of(asset, run) for asset in ASSETS}
+            if set(statuses.values()) == {Status.MISSING}:
+                yield Finding(f"run {name}", "not made yet", f"splat materialize {name}")
+                continue
+            store = _store_of(run)
         except (SplatError, OSError) as error:
             yield Finding(f"run {name}", "not sound", str(error))
             continue
-        # What is up to date but was not checked is no fault.
-        due = [
-            f"{asset}: {status}"
-            for asset, status in statuses.items()
-            if status not in (Status.SETTLED, Status.UNCHECKED)
-        ]
+        due = [line for asset, status in statuses.items() if (line := _what_is_due(asset, status, run))]
+        n_missing = list(statuses.values()).count(Status.MISSING)
+        if n_missing:
+            due.append(f"{counted(n_missing, 'artifacts')} not made yet")
         what_to_do, state = (f"splat materialize {name}", ", ".join(due)) if due else ("", "up to date")
-        yield Finding(f"run {name}", f"{state}; store {store.version}, {store.n_samples:,} samples", what_to_do)
+        yield Finding(f"run {name}", f"{state}; {store}", what_to_do)
+
+
+def _what_is_due(asset: "Asset", status: "Status", run: "Run") -> str:
+    """What is wrong with an artifact that was made, with the checks that failed; what was not checked is no fault."""
+    from splat_assets.assets.asset import Status, recorded_outcomes
+
+    if status is Status.FAILED:
+        failed = [name for name, outcome in recorded_outcomes(asset, run).items() if not outcome.passed]
+        return f"{asset.name}: failed {' and '.join(failed)}"
+    return "" if status in (Status.MISSING, Status.SETTLED, Status.UNCHECKED) else f"{asset.name}: {status}"
+
+
+def _store_of(run: "Run") -> str:
+    """The published version; raises StoreError for one that is not sound."""
+    from splat_assets.store.errors import NotPublishedError
+    from splat_assets.store.published import current_version, open_store
+
+    try:
+        current_version(run.layout.store)
+    except NotPublishedError:
+        return "no store yet"
+    store = open_store(run.layout.store)
+    return f"store {store.version}, {store.n_samples:,} samples"
