@@ -12,8 +12,10 @@ from click.testing import CliRunner
 
 from splat_assets.cli import main
 from splat_assets.errors import InputError
-from splat_assets.orchestrate import prepare_home
+from splat_assets.orchestrate import materialize_run, prepare_home
+from splat_assets.progress import LogProgress, watching
 from splat_assets.store.layout import DataRoot
+from tests.small_run import new_small_run
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["splat_assets.orchestrate"])
@@ -86,3 +88,14 @@ def test_bytes_that_are_no_database_are_explained_by_the_command(finished_root: 
     assert shown.exit_code == 2
     (sentence,) = shown.stderr.strip().splitlines()
     assert f"Dagster's history in {home} cannot be read" in sentence and "not a database" in sentence
+
+
+@pytest.mark.slow
+def test_who_watches_a_materialisation_hears_what_is_made_and_checked(tmp_path: Path) -> None:
+    run, said = new_small_run(DataRoot(tmp_path)), list[str]()
+
+    with watching(LogProgress(said.append, every_seconds=0.01)):
+        made = materialize_run(run, ["dataset"])
+
+    assert made.succeeded
+    assert {"opening Dagster's history", "making dataset", "checking dataset"} <= {line.split(":")[0] for line in said}

@@ -55,7 +55,8 @@ def demo_run(root: DataRoot, n_builds: int, seed: int, progress: Progress) -> Ru
     dataset = root.datasets / DEMO
     model = root.models / DEMO
     if not (dataset / "planted_concepts.json").is_file():
-        make_demo_inputs(dataset, n_builds=n_builds, seed=seed)
+        with progress.step("making up builds"):
+            make_demo_inputs(dataset, n_builds=n_builds, seed=seed)
     there = how_drawn(dataset)
     if there != (n_builds, seed):
         raise InputError(
@@ -81,7 +82,8 @@ def _make_base_model(dataset: Path, model: Path, seed: int, progress: Progress) 
     from splat_assets.model.train import train_base_model
 
     vocabulary, contexts = read_vocabulary(dataset / "vocab.json"), read_contexts(dataset / "weapon_vocab.json")
-    builds = split_builds(read_tokenised(dataset / "tokenized_data.csv", vocabulary, contexts), seed)
+    with progress.step("reading the builds"):
+        builds = split_builds(read_tokenised(dataset / "tokenized_data.csv", vocabulary, contexts), seed)
     if not (model / "training_metrics.json").is_file():
         train_base_model(builds, vocabulary, contexts, BaseTrainingRecipe(seed=seed), model, progress=progress)
     if trained_on_others(model / "model.pth", builds):
