@@ -93,8 +93,9 @@ def encode(
 
     settings = EncodeSettings(target, sae, base.folder, embeddings, inputs)
     specs = (EncodeSpec(settings, shard, *_samples_of(items, contexts, shard, per_token)) for shard in todo)
-    with (progress or SilentProgress()).task("SAE activations", base.values.shape[0], "samples") as task:
-        task.advance(sum(shard.n_samples for shard in shards if shard not in todo))
+    n_samples = base.values.shape[0]
+    there = n_samples - sum(shard.n_samples for shard in todo)
+    with (progress or SilentProgress()).task("SAE activations", n_samples, "samples", there) as task:
         (runner or ShardRunner()).run(encode_shard, specs, task.advance)
     return EncodedShards(len(todo), len(shards) - len(todo), time.monotonic() - began)
 

@@ -110,12 +110,13 @@ def harvest(
         remove_leftovers(folder)
         _prepare(folder, identity, shards, items, width, n_outputs)
         todo = [shard for shard in shards if not _is_whole(folder, shard)]
+        if not todo:
+            return open_base_activations(folder, identity)
         items_file = folder / "items.parquet"
-        if todo:
-            items.builds.save(items_file)
+        items.builds.save(items_file)
         specs = [_HarvestSpec(folder, items_file, model_files, hook, shard, batch_size) for shard in todo]
-        with (progress or SilentProgress()).task("base activations", items.n_items, "builds") as task:
-            task.advance(sum(shard.last_item - shard.first_item for shard in shards if shard not in todo))
+        there = items.n_items - sum(shard.last_item - shard.first_item for shard in todo)
+        with (progress or SilentProgress()).task("base activations", items.n_items, "builds", there) as task:
             if runner is None or runner.backend == "local":
                 for spec in specs:
                     _harvest_shard(spec, items.builds, advance=task.advance)
