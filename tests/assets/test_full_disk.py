@@ -99,7 +99,7 @@ def test_what_the_system_refuses_to_write_is_one_sentence(tmp_path: Path) -> Non
     data, model = make_inputs(DataRoot(tmp_path), n_builds=300)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "splat_assets.cli", "train-sae", "--model-checkpoint", str(model)]
-    options = ["--data-csv", str(data), "--save-dir", str(out), "--d-sae", "32", "--k", "4"]
+    options = ["--data-csv", str(data), "--save-dir", str(out), "--d-sae", "32", "--k", "4", "--sae-batch-size", "2"]
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (64 * _KIB, 64 * _KIB))
