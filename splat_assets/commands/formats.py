@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from splat_assets.commands.inputs import FOLDER, progress_here, writable_folder
+from splat_assets.commands.inputs import FOLDER, progress_here, target_apart_from
 
 
 @click.command()
@@ -24,7 +24,7 @@ def convert(input_dir: Path, output_dir: Path, batch_size: int) -> None:
     raw = RawActivations(input_dir)
     vocabulary = Vocabulary.load(input_dir / VOCABULARY_FILE)
     embeddings = {name: raw.embeddings(name) for name in raw.embedding_names}
-    target = writable_folder(output_dir)
+    target = target_apart_from(input_dir, output_dir)
     before = recorded_source(target)
     written = write_batches(
         raw, raw.samples(), embeddings, vocabulary, target, batch_size, progress_here(), raw.fingerprint
@@ -46,7 +46,7 @@ def transpose(source_dir: Path, target_dir: Path) -> None:
     from splat_assets.store.guide_transposed import write_transposed
     from splat_assets.store.opening import as_reader
 
-    progress, target = progress_here(), writable_folder(target_dir)
+    progress, target = progress_here(), target_apart_from(source_dir, target_dir)
     with as_reader(source_dir, progress=progress) as reader:
         written = write_transposed(reader, target, progress)
     click.echo(f"{written.n_features:,} features x {written.n_samples:,} samples: {target}/transposed_activations.zarr")
@@ -62,7 +62,7 @@ def sparse_extract(source_dir: Path, output_dir: Path) -> None:
     from splat_assets.store.guide_neuron_acts import write_neuron_acts
     from splat_assets.store.opening import as_reader
 
-    progress, target = progress_here(), writable_folder(output_dir)
+    progress, target = progress_here(), target_apart_from(source_dir, output_dir)
     with as_reader(source_dir, progress=progress) as reader:
         written = write_neuron_acts(reader, target, progress)
     click.echo(f"{written.n_features:,} features, {written.nnz:,} activations: {target}")

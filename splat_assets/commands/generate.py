@@ -18,7 +18,9 @@ from splat_assets.commands.inputs import (
 )
 from splat_assets.compute.shards import ShardRunner
 from splat_assets.data.splits import split_builds
+from splat_assets.errors import InputError
 from splat_assets.runs import SHARD_ITEMS, ActivationsRecipe, SplitRecipe
+from splat_assets.store.errors import StoreError
 
 _CACHE = ".base_activations"
 
@@ -87,6 +89,7 @@ def generate_activations(
     inputs = shard_inputs(identity, sae, opened.contexts, recipe.embeddings)
     progress, cache = progress_here(), output_dir / _CACHE
     with locked(output_dir / ".lock"):
+        _refuse_other_activations(output_dir, inputs, len(shards))
         if shards_to_encode(output_dir, shards, inputs):
             base = harvest(
                 cache, items, opened.model_files, hook, recipe.shard_items, recipe.batch_size, runner, progress
@@ -101,3 +104,15 @@ def generate_activations(
         f"{raw.n_samples:,} samples x {raw.n_features:,} features, {raw.nnz:,} activations "
         f"({raw.nnz / raw.n_samples:.1f} a sample) in {raw.n_shards} shards: {output_dir}"
     )
+
+
+def _refuse_other_activations(output_dir: Path, inputs: dict[str, str], n_shards: int) -> None:
+    """Raise InputError where finished shards of another recipe lie: they would be replaced."""
+    from splat_assets.store.raw import RawActivations
+
+    try:
+        there = RawActivations(output_dir)
+    except StoreError:
+        return  # nothing is there, or something unfinished or damaged, which is made again
+    if there.inputs != inputs or there.n_shards != n_shards:
+        raise InputError(f"{output_dir} holds activations of another recipe; name another folder, or delete that one")

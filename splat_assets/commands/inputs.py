@@ -80,8 +80,22 @@ def progress_here() -> Progress:
     return progress_for(Console(stderr=True))
 
 
+def target_apart_from(source: Path, target: Path) -> Path:
+    """The writable target folder; InputError when it is the source or lies in it."""
+    if target.resolve().is_relative_to(source.resolve()):
+        raise InputError(f"{target} lies in {source}, which is read; name a folder outside it")
+    return writable_folder(target)
+
+
 def writable_folder(folder: Path) -> Path:
-    """The folder, or InputError when neither it nor the nearest folder above it that exists can be written."""
+    """The folder, or InputError when it lies in a run, or neither it nor the nearest folder above that exists can be written."""
+    owner = next(
+        (place for place in (folder.resolve(), *folder.resolve().parents) if (place / "run.toml").is_file()), None
+    )
+    if owner is not None:
+        raise InputError(
+            f"{folder} belongs to the run {owner.name}, which makes what it holds itself; name a folder outside {owner}"
+        )
     there = folder.absolute()
     while not there.exists():
         there = there.parent

@@ -30,7 +30,7 @@ from splat_assets.runs import (
     open_run,
 )
 from splat_assets.sae.recipe import SaeRecipe
-from splat_assets.store.files import files_below, locked, staging_path
+from splat_assets.store.files import files_below, locked, remove_leftovers, staging_path
 from splat_assets.store.layout import DataRoot
 
 
@@ -151,6 +151,11 @@ def remove(name: str, yes: bool) -> None:
         raise InputError(
             f"{found.layout.root} holds {size(n_bytes)}; to delete it, say `splat run remove {name} --yes`"
         )
+    if found.layout.root.is_symlink():
+        raise InputError(
+            f"{found.layout.root} is a symbolic link to {found.layout.root.resolve()}; remove both by hand"
+        )
+    remove_leftovers(root.runs)
     with locked(found.layout.root / ".lock"):
         doomed = staging_path(found.layout.root)
         os.rename(found.layout.root, doomed)

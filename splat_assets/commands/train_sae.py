@@ -19,6 +19,7 @@ from splat_assets.commands.recipe_options import sae_options, take_recipe, warn_
 from splat_assets.commands.report import console
 from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.data.splits import split_builds
+from splat_assets.errors import InputError
 from splat_assets.runs import ActivationsRecipe, SplitRecipe
 
 
@@ -62,7 +63,7 @@ def train_sae(
     opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
     hook = hook.in_model(opened.model.dimensions.num_layers)
     recipe.checked_for(opened.model.hook_width(hook.target, hook.ff_module_index))
-    writable_folder(save_dir)
+    _refuse_anothers_sae(writable_folder(save_dir))
     builds = split_builds(opened.read_builds(data_csv), split.seed, split.validation, split.test)
     warn_of_other_builds(opened.model_files.checkpoint, builds)
     items = make_items(builds, opened.vocabulary, opened.contexts, settings.masked_variants, settings.seed)
@@ -77,3 +78,12 @@ def train_sae(
     if not card["training"]["decoder_trained"]:
         click.echo("warning: the decoder has hardly left its random beginning: more --epochs, a higher --lr", err=True)
     click.echo(f"SAE of {card['d_sae']:,} features: {save_dir / 'sae_model_final.pth'}", err=True)
+
+
+def _refuse_anothers_sae(save_dir: Path) -> None:
+    """Raise InputError where an SAE lies that no training in this folder made: it would be replaced."""
+    there = [
+        name for name in ("cfg.json", "sae_weights.safetensors", "sae_model_final.pth") if (save_dir / name).exists()
+    ]
+    if there and not (save_dir / "training_state").is_dir():
+        raise InputError(f"{save_dir} holds an SAE that was not trained here ({', '.join(there)}); name another folder")

@@ -157,7 +157,7 @@ class DataRoot:
 
     def run_names(self) -> list[str]:
         """The names of all runs, sorted."""
-        return sorted(path.parent.name for path in self.runs.glob("*/run.toml"))
+        return sorted(path.parent.name for path in self.runs.glob("*/run.toml") if not path.parent.name.startswith("."))
 
     def checked_writable(self) -> "DataRoot":
         """The root itself, created if need be; InputError when it cannot be written."""

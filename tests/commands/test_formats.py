@@ -68,8 +68,25 @@ def test_a_folder_is_not_extracted_over_its_own_source(raw: Path) -> None:
     result = splat("sparse-extract", "--source-dir", raw, "--output-dir", raw)
 
     assert result.exit_code == 2
-    assert "would be lost" in result.stderr
+    assert "lies in" in result.stderr
     assert bytes_below(raw) == before
+
+
+def test_nothing_is_written_into_a_run_by_hand(raw: Path) -> None:
+    (raw.parent / "my_run").mkdir()
+    (raw.parent / "my_run" / "run.toml").touch()
+    inside = raw.parent / "my_run" / "activations_efficient"
+
+    shown = [
+        splat("convert", "--input-dir", raw, "--output-dir", inside),
+        splat("transpose", "--source-dir", raw, "--target-dir", inside),
+        splat("histograms", "--data-dir", raw, "--output-dir", inside / "precomputed"),
+        splat("idf", "--data-dir", raw, "--output-path", inside / "idf.parquet"),
+    ]
+
+    assert [result.exit_code for result in shown] == [2, 2, 2, 2]
+    assert all("belongs to the run my_run" in result.stderr for result in shown)
+    assert not inside.exists()
 
 
 def test_a_dataset_that_is_cut_off_is_not_converted_as_a_smaller_one(raw: Path) -> None:

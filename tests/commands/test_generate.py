@@ -76,3 +76,26 @@ def test_two_calls_at_once_make_one_result(words: list[str], tmp_path: Path) -> 
 
     assert [process.returncode for process in both] == [0, 0], said
     assert RawActivations(tmp_path / "out").n_shards == 4
+
+
+def test_activations_of_another_recipe_are_never_replaced(words: list[str], tmp_path: Path) -> None:
+    generate(words, tmp_path / "out")
+    before = bytes_below(tmp_path / "out")
+
+    result = CliRunner().invoke(main, [*words, "--output-dir", str(tmp_path / "out"), "--masked-variants", "1"])
+
+    assert result.exit_code == 2
+    assert "holds activations of another recipe" in result.stderr
+    assert bytes_below(tmp_path / "out") == before
+
+
+def test_an_sae_that_was_trained_elsewhere_is_never_replaced(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "brought").mkdir()
+    (tmp_path / "brought" / "sae_model_final.pth").write_bytes(b"precious")
+    inputs = words[1 : words.index("--sae-checkpoint")]
+
+    result = CliRunner().invoke(main, ["train-sae", *inputs, "--save-dir", str(tmp_path / "brought"), "--k", "4"])
+
+    assert result.exit_code == 2
+    assert "holds an SAE that was not trained here (sae_model_final.pth)" in result.stderr
+    assert bytes_below(tmp_path / "brought") == {"sae_model_final.pth": b"precious"}

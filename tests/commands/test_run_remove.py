@@ -1,6 +1,9 @@
+import shutil
+
 from click.testing import CliRunner, Result
 
 from splat_assets.cli import main
+from splat_assets.store.files import staging_path
 from splat_assets.store.layout import DataRoot
 from tests.store.making import bytes_below
 
@@ -34,3 +37,23 @@ def test_a_run_that_is_not_there_is_not_removed(own_root: DataRoot) -> None:
 
     assert shown.exit_code == 2
     assert "there is no run 'other'" in shown.stderr
+
+
+def test_a_run_that_is_a_symbolic_link_stays(own_root: DataRoot) -> None:
+    own_root.run("small").root.rename(own_root.path / "elsewhere")
+    own_root.run("small").root.symlink_to(own_root.path / "elsewhere")
+
+    shown = remove(own_root, "small", "--yes")
+
+    assert shown.exit_code == 2
+    assert "is a symbolic link to" in shown.stderr
+    assert own_root.run_names() == ["small"]
+
+
+def test_what_a_killed_removal_left_is_no_run_and_goes_with_the_next(own_root: DataRoot) -> None:
+    shutil.copytree(own_root.run("small").root, staging_path(own_root.run("small").root))
+
+    assert own_root.run_names() == ["small"]
+    assert remove(own_root, "small", "--yes").exit_code == 0
+
+    assert list(own_root.runs.iterdir()) == []
