@@ -89,7 +89,7 @@ def generate_activations(
     inputs = shard_inputs(identity, sae, opened.contexts, recipe.embeddings)
     progress, cache = progress_here(), output_dir / _CACHE
     with locked(output_dir / ".lock"):
-        _refuse_other_activations(output_dir, inputs, len(shards))
+        _refuse_other_activations(output_dir, inputs)
         if shards_to_encode(output_dir, shards, inputs):
             base = harvest(
                 cache, items, opened.model_files, hook, recipe.shard_items, recipe.batch_size, runner, progress
@@ -106,7 +106,7 @@ def generate_activations(
     )
 
 
-def _refuse_other_activations(output_dir: Path, inputs: dict[str, str], n_shards: int) -> None:
+def _refuse_other_activations(output_dir: Path, inputs: dict[str, str]) -> None:
     """Raise InputError where finished shards of another recipe lie: they would be replaced."""
     from splat_assets.store.raw import RawActivations
 
@@ -114,5 +114,5 @@ def _refuse_other_activations(output_dir: Path, inputs: dict[str, str], n_shards
         there = RawActivations(output_dir)
     except StoreError:
         return  # nothing is there, or something unfinished or damaged, which is made again
-    if there.inputs != inputs or there.n_shards != n_shards:
+    if there.inputs != inputs:
         raise InputError(f"{output_dir} holds activations of another recipe; name another folder, or delete that one")
