@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Idle threads of torch sleep instead of spinning, so that other work on the machine does not slow it down tenfold.
 export OMP_WAIT_POLICY ?= PASSIVE
+# Tests run in this many processes: they wait as much as they compute.
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check docs bench format clean
@@ -26,11 +29,11 @@ demo: $(INSTALLED)  ## from nothing to a trained SAE and a verified store (SPLAT
 
 test: $(INSTALLED)  ## format, lint, types, import contracts, all tests
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: $(INSTALLED)  ## the same without the slow tests
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 .PHONY: lint
 lint: $(INSTALLED)

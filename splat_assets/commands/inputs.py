@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,8 +100,14 @@ def writable_folder(folder: Path) -> Path:
     there = folder.absolute()
     while not there.exists():
         there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise InputError(f"{folder} cannot be written: {there} is not a folder that this user may write to")
+    if not there.is_dir():
+        raise InputError(f"{folder} cannot be written: {there} is not a folder; name another")
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".writable-", dir=there))
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written: {there} takes no new folders ({error.strerror}); name another folder"
+        ) from error
     return folder
 
 

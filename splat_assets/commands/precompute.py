@@ -90,6 +90,7 @@ def influences(
     top_k: int,
 ) -> None:
     """Multiply the output layer with the decoder: what each feature adds to each output token, the strongest of each sign."""
+    from splat_assets.analysis.influence import influenced_tokens
     from splat_assets.compute.influences import wide_influences, write_influences
     from splat_assets.compute.provenance import hook_for, refuse_other_model
     from splat_assets.sae import load_sae
@@ -97,6 +98,11 @@ def influences(
 
     _writable_table(output_path, ".parquet", ".csv")
     opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
+    n_tokens = len(influenced_tokens(opened.vocabulary))
+    if not 1 <= top_k <= n_tokens:
+        raise InputError(
+            f"--top-k must be between 1 and the {n_tokens} tokens that features can influence, not {top_k}"
+        )
     sae = load_sae(sae_checkpoint)
     hook = hook_for(sae, None, opened.model.dimensions.num_layers)
     refuse_other_model(sae, sae_checkpoint, opened.model, hook)

@@ -551,3 +551,23 @@ def test_a_parquet_dataset_of_other_columns_is_refused(inputs: Inputs, data_root
 
     refused(result, "builds.parquet", "ability_tags")
     assert files_below(data_root) == []
+
+
+def test_a_folder_that_takes_nothing_is_refused_before_any_work(inputs: Inputs) -> None:
+    model = ["--model-checkpoint", inputs.model / "model.pth", "--data-csv", inputs.data]
+
+    result = splat("train-sae", *model, "--save-dir", "/proc/sae", "--d-sae", "32", "--k", "4", "--epochs", "1")
+
+    refused(result, "/proc/sae cannot be written", "name another folder")
+
+
+def test_more_outputs_than_there_are_are_refused_before_any_work(inputs: Inputs, tmp_path: Path) -> None:
+    target = tmp_path / "influences.parquet"
+    sae = ["--sae-checkpoint", tmp_path / "not-read-yet"]
+
+    result = splat(
+        "influences", "--model-checkpoint", inputs.model / "model.pth", *sae, "--output-path", target, "--top-k", "139"
+    )
+
+    refused(result, "--top-k must be between 1 and the 138 tokens", "not 139")
+    assert not target.exists()
