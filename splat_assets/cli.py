@@ -54,6 +54,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "splat_assets.commands.precompute:influences",
         "Guide step 5c: what each feature does to each output.",
     ),
+    "serve": ("splat_serving.commands.serve:serve", "Serve activations over HTTP: any feature in milliseconds."),
     "import": ("splat_assets.commands.import_:import_", "Turn a folder of the guide's formats into a store."),
 }
 

@@ -92,7 +92,12 @@ def layouts_at(place: Path) -> Iterator[Layout]:
 
 
 def open_reader(*folders: Path | str) -> ActivationReader:
-    """The fastest reader that the folders offer; the log says which and why.
+    """The fastest reader that the folders offer; the log says which and why. Errors as `open_fastest`."""
+    return open_fastest(*folders)[1]
+
+
+def open_fastest(*folders: Path | str) -> tuple[Found, ActivationReader]:
+    """The fastest layout that the folders offer, and a reader of it; the log says which and why.
 
     Raises LayoutError when there is none, or when the folders hold activations of different shapes.
     """
@@ -107,7 +112,7 @@ def open_reader(*folders: Path | str) -> ActivationReader:
     _refuse_other_shapes(best, reader, others)
     beside = "; also there: " + ", ".join(one.layout.title for one in others) if others else ""
     _log.info("reading features from the %s at %s, the fastest layout there%s", best.layout.title, best.path, beside)
-    return reader
+    return best, reader
 
 
 @contextmanager

@@ -92,16 +92,27 @@ def _as_arrow(samples: pl.DataFrame) -> pa.Table:
 
 
 class SampleTable:
-    """Rows of a `samples.arrow` by sample id. The file is mapped: it must not change while it is open."""
+    """Rows of SAMPLE_SCHEMA by sample id."""
 
-    def __init__(self, path: Path) -> None:
-        """Map the file; raises LayoutError when it is not there, CorruptStoreError when it is no Arrow file or a broken one.
+    def __init__(self, arrow: pa.Table, path: Path) -> None:
+        """arrow: one row per sample, without missing values. path: where it came from, for messages."""
+        self.arrow = arrow
+        self.path = path
 
-        Offsets that point outside the file would end the process when a row is taken, so every one is checked here.
+    @classmethod
+    def of(cls, samples: pl.DataFrame, path: Path) -> "SampleTable":
+        """The rows of a table that is in memory already, which came from path."""
+        return cls(_as_arrow(checked_samples(samples, 0, str(path)).rechunk()), path)
+
+    @classmethod
+    def open(cls, path: Path) -> "SampleTable":
+        """Map a `samples.arrow`, which must not change while it is open.
+
+        Raises LayoutError when it is not there, CorruptStoreError when it is no Arrow file or a broken one. Offsets that point
+        outside the file would end the process when a row is taken, so every one is checked here.
         """
         if not path.is_file():
             raise LayoutError(f"{path} is not there: the samples were not written with this store")
-        self.path = path
         try:
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
             table.validate(full=True)
@@ -110,16 +121,16 @@ class SampleTable:
         schema = _as_arrow(SAMPLE_SCHEMA.to_frame()).schema
         if not table.schema.equals(schema):
             raise CorruptStoreError(f"{path} cannot be read as an Arrow file of samples: it has other columns")
-        self._table = table.cast(schema)
+        return cls(table.cast(schema), path)
 
     @property
     def n_samples(self) -> int:
         """The number of rows."""
-        return int(self._table.num_rows)
+        return int(self.arrow.num_rows)
 
     def all(self) -> pl.DataFrame:
         """Every row, in sample order."""
-        return _as_polars(self._table)
+        return _as_polars(self.arrow)
 
     def take(self, sample_ids: npt.ArrayLike) -> pl.DataFrame:
         """The rows of these samples, in this order.
@@ -135,7 +146,7 @@ class SampleTable:
         outside = ids[(ids < 0) | (ids >= self.n_samples)]
         if outside.size:
             raise SampleNotFoundError(int(outside[0]), self.n_samples, self.path)
-        return _as_polars(self._table.take(pa.array(ids.astype(np.int64))))
+        return _as_polars(self.arrow.take(pa.array(ids.astype(np.int64))))
 
 
 def _as_polars(table: pa.Table) -> pl.DataFrame:

@@ -138,9 +138,10 @@ class SparseReader:
     def rows(self, block_rows: int, start: int = 0) -> Iterator[SparseRows]:
         """All samples from `start` on, in blocks of block_rows (the last one may be shorter), each row checked."""
         for lo in range(start, self._n_samples, block_rows):
-            yield self._checked_rows(lo, min(lo + block_rows, self._n_samples))
+            yield self.block(lo, min(lo + block_rows, self._n_samples))
 
-    def _checked_rows(self, first: int, last: int) -> SparseRows:
+    def block(self, first: int, last: int) -> SparseRows:
+        """The samples first..last - 1 in one read, each row checked; CorruptStoreError as in `sample`."""
         half = self.by_sample
         ids, values = half.read(first, last)
         wrong = half.wrong(first, last, ids, values)

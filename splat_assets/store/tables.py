@@ -45,6 +45,13 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame
         return pl.read_parquet(path, columns=list(columns) if columns is not None else None, glob=False)
 
 
+def read_rows(path: Path, column: str, value: int) -> pl.DataFrame:
+    """The rows with this value in the column; row groups that cannot hold it are not read. Errors as `read_table`."""
+    _must_exist(path)
+    with explaining_damage(path):
+        return pl.scan_parquet(path, glob=False).filter(pl.col(column) == value).collect()
+
+
 def table_facts(path: Path, *needed: str) -> dict[str, Any]:
     """The facts that were written with a table; LayoutError when there is no table, or one without the facts needed."""
     _must_exist(path)

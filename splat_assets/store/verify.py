@@ -127,7 +127,7 @@ def sample_problems(folder: Path, n_samples: int) -> list[str]:
     """What is wrong with `samples.parquet` and `samples.arrow` below folder: rows, order, and whether both agree."""
     try:
         frame = checked_samples(read_table(folder / "samples.parquet"), 0, str(folder / "samples.parquet"))
-        fast = SampleTable(folder / "samples.arrow").all()
+        fast = SampleTable.open(folder / "samples.arrow").all()
     except StoreError as error:
         return [f"{folder}: {error}"]
     if frame.height != n_samples:

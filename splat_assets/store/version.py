@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy.typing as npt
 import polars as pl
@@ -13,7 +14,7 @@ from splat_assets.store.files import sha256_of_file
 from splat_assets.store.manifest import MANIFEST, Manifest
 from splat_assets.store.samples import SampleTable
 from splat_assets.store.sparse import SparseReader
-from splat_assets.store.tables import read_table
+from splat_assets.store.tables import read_rows, read_table, table_facts
 from splat_assets.store.verify import sample_problems, sparse_problems, table_problems
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
@@ -74,15 +75,21 @@ class Store:
     @cached_property
     def samples(self) -> pl.DataFrame:
         """The sample table (`SAMPLE_SCHEMA`), row number = sample id."""
-        return self._sample_table.all()
+        return self.sample_table.all()
 
     def take_samples(self, sample_ids: npt.ArrayLike) -> pl.DataFrame:
         """The rows of these samples, in this order, without reading the others; SampleNotFoundError, InputError for a mask."""
-        return self._sample_table.take(sample_ids)
+        return self.sample_table.take(sample_ids)
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether the version has a table of samples."""
+        return self.has("samples.arrow")
 
     @cached_property
-    def _sample_table(self) -> SampleTable:
-        return SampleTable(self._path("samples.arrow"))
+    def sample_table(self) -> SampleTable:
+        """The samples as Arrow, mapped from disk: for taking single columns and rows."""
+        return SampleTable.open(self._path("samples.arrow"))
 
     @cached_property
     def features(self) -> pl.DataFrame:
@@ -127,6 +134,14 @@ class Store:
     def table(self, name: str) -> pl.DataFrame:
         """`<name>.parquet` of this version; LayoutError when it was not computed, CorruptStoreError when it was damaged."""
         return read_table(self._path(f"{name}.parquet"))
+
+    def rows_of(self, name: str, feature_id: int) -> pl.DataFrame:
+        """The rows of one feature in `<name>.parquet`, of which only the row groups that can hold it are read; as `table`."""
+        return read_rows(self._path(f"{name}.parquet"), "feature_id", feature_id)
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """The facts that were written with `<name>.parquet`; as `table`."""
+        return table_facts(self._path(f"{name}.parquet"))
 
     def has(self, name: str) -> bool:
         """Whether the file or folder called name is part of this version."""

@@ -17,18 +17,18 @@ def test_both_files_hold_the_table_as_it_was(tmp_path: Path) -> None:
     parquet, arrow = write_samples(samples, tmp_path)
 
     assert pl.read_parquet(parquet).equals(samples)
-    assert SampleTable(arrow).all().equals(samples)
-    assert SampleTable(arrow).all().schema == SAMPLE_SCHEMA
+    assert SampleTable.open(arrow).all().equals(samples)
+    assert SampleTable.open(arrow).all().schema == SAMPLE_SCHEMA
 
 
 def test_rows_are_taken_in_the_order_asked_for(tmp_path: Path) -> None:
     samples = sample_table(20)
     _, arrow = write_samples(samples, tmp_path)
 
-    found = SampleTable(arrow).take(np.array([17, 0, 17]))
+    found = SampleTable.open(arrow).take(np.array([17, 0, 17]))
 
     assert found.equals(samples[[17, 0, 17]])
-    assert SampleTable(arrow).take([]).schema == SAMPLE_SCHEMA
+    assert SampleTable.open(arrow).take([]).schema == SAMPLE_SCHEMA
 
 
 @pytest.mark.parametrize("given", [np.arange(20) % 2 == 0, [1.9, 2.2], [float("nan")], ["3"], [None], [2**70]])
@@ -36,14 +36,14 @@ def test_only_whole_numbers_are_ids_of_samples(given: npt.ArrayLike, tmp_path: P
     _, arrow = write_samples(sample_table(20), tmp_path)
 
     with pytest.raises(InputError, match="whole numbers, and .* was given; np.flatnonzero makes ids of a mask"):
-        SampleTable(arrow).take(given)
+        SampleTable.open(arrow).take(given)
 
 
 @pytest.mark.parametrize("ids", [np.array([3, 0], np.uint16), np.array([3, 0], np.uint64), pl.Series([3, 0]), (3, 0)])
 def test_whole_numbers_of_any_kind_are_ids(ids: npt.ArrayLike, tmp_path: Path) -> None:
     _, arrow = write_samples(sample_table(20), tmp_path)
 
-    assert SampleTable(arrow).take(ids)["global_index"].to_list() == [3, 0]
+    assert SampleTable.open(arrow).take(ids)["global_index"].to_list() == [3, 0]
 
 
 @pytest.mark.parametrize("sample_id", [-1, 20, 2**64 - 1])
@@ -51,7 +51,7 @@ def test_a_sample_outside_the_table_names_the_valid_range(sample_id: int, tmp_pa
     _, arrow = write_samples(sample_table(20), tmp_path)
 
     with pytest.raises(SampleNotFoundError, match=f"sample {sample_id} .*samples 0 to 19"):
-        SampleTable(arrow).take([sample_id])
+        SampleTable.open(arrow).take([sample_id])
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -80,11 +80,11 @@ def test_a_table_that_breaks_a_rule_is_refused(change: pl.Expr, complaint: str, 
 
 def test_a_missing_table_and_a_damaged_one_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="is not there"):
-        SampleTable(tmp_path / "samples.arrow")
+        SampleTable.open(tmp_path / "samples.arrow")
 
     (tmp_path / "samples.arrow").write_bytes(b"ARROW1 but not really")
     with pytest.raises(CorruptStoreError, match="cannot be read as an Arrow file"):
-        SampleTable(tmp_path / "samples.arrow")
+        SampleTable.open(tmp_path / "samples.arrow")
 
 
 def test_whichever_byte_is_changed_the_process_goes_on(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_whichever_byte_is_changed_the_process_goes_on(tmp_path: Path) -> None:
         changed = tmp_path / f"changed-{at}.arrow"
         changed.write_bytes(whole[:at] + bytes([whole[at] ^ 0x80]) + whole[at + 1 :])
         try:
-            table = SampleTable(changed)
+            table = SampleTable.open(changed)
             table.take(range(table.n_samples))
             table.all()
         except CorruptStoreError as error:

@@ -1,0 +1,150 @@
+"""Record batches as the bytes of an Arrow IPC stream, or of a file, without copying the columns.
+
+The body of the guide's own route is both at once: a stream, which every Arrow library reads by its media type, followed by the
+footer of a file, from which programs written for the guide's first server read it as a file.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.ipc
+
+STREAM = "application/vnd.apache.arrow.stream"
+FILE = "application/vnd.apache.arrow.file"
+_MAGIC = b"ARROW1\x00\x00"
+_SMALL = 4_096
+
+
+class _Pieces:
+    """A file to write to that keeps what it is given, uncopied, until it is asked for."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.taken: list[memoryview] = []
+        self.position = 0
+
+    def write(self, piece: object) -> int:
+        view = memoryview(piece).cast("B")  # type: ignore[arg-type]
+        self.taken.append(view)
+        self.position += view.nbytes
+        return view.nbytes
+
+    def tell(self) -> int:
+        return self.position
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """The pieces stay."""
+
+    def drain(self) -> list[memoryview]:
+        """What was written since the last call; small pieces that follow each other as one."""
+        taken, self.taken = self.taken, []
+        return _joined(taken)
+
+
+def stream_of(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], compression: str | None = None
+) -> Iterator[list[memoryview]]:
+    """The bytes of an IPC stream: a list of pieces per batch, the first one beginning with the schema.
+
+    compression: of the buffers inside, `zstd` or `lz4`.
+    """
+    yield from _written(schema, batches, compression, pa.ipc.new_stream)
+
+
+def file_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[list[memoryview]]:
+    """The bytes of an IPC file: a list of pieces per batch, the last one with the footer."""
+    yield from _written(schema, batches, None, pa.ipc.new_file)
+
+
+def stream_and_file_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[list[memoryview]]:
+    """The bytes of an IPC stream, then a footer by which they can be read as an IPC file too.
+
+    An IPC file is an 8-byte mark, a stream, and a footer of absolute places. Without the mark the stream begins at 0, so every
+    place in the footer is 8 less; readers of files look for the footer at the end and follow it.
+    """
+    pieces: list[memoryview] = []
+    first = True
+    for taken in file_of(schema, batches):
+        if pieces:
+            yield pieces
+        pieces = _without_mark(taken) if first else taken
+        first = False
+    whole = b"".join(pieces)
+    yield [memoryview(_with_places_moved(whole, -len(_MAGIC)))]
+
+
+def _written(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], compression: str | None, new_writer: object
+) -> Iterator[list[memoryview]]:
+    sink = _Pieces()
+    options = pa.ipc.IpcWriteOptions(compression=compression, unify_dictionaries=False)
+    writer = new_writer(pa.PythonFile(sink, mode="w"), schema, options=options)  # type: ignore[operator]
+    held: list[memoryview] = []
+    for batch in batches:
+        if held:
+            yield held
+        writer.write_batch(batch)
+        held = sink.drain()
+    writer.close()
+    yield _joined([*held, *sink.drain()])
+
+
+def _joined(pieces: list[memoryview]) -> list[memoryview]:
+    found: list[memoryview] = []
+    small: list[memoryview] = []
+    for piece in pieces:
+        if piece.nbytes > _SMALL:
+            if small:
+                found.append(memoryview(b"".join(small)))
+                small = []
+            found.append(piece)
+        else:
+            small.append(piece)
+    if small:
+        found.append(memoryview(b"".join(small)))
+    return found
+
+
+def _without_mark(pieces: list[memoryview]) -> list[memoryview]:
+    assert bytes(pieces[0][: len(_MAGIC)]) == _MAGIC
+    return [pieces[0][len(_MAGIC) :], *pieces[1:]]
+
+
+def _with_places_moved(ending: bytes, by: int) -> bytes:
+    """The last bytes of an IPC file with every block's place in the footer moved.
+
+    The footer is a FlatBuffers table (Arrow's `File.fbs`) whose fields 2 and 3 are vectors of blocks, structures of 24 bytes
+    that begin with the place: int64.
+    """
+    (size,) = struct.unpack_from("<i", ending, len(ending) - 10)
+    start = len(ending) - 10 - size
+    changed = bytearray(ending)
+    table = start + struct.unpack_from("<I", ending, start)[0]
+    vtable = table - struct.unpack_from("<i", ending, table)[0]
+    (vtable_size,) = struct.unpack_from("<H", ending, vtable)
+    for field in (2, 3):
+        entry = 4 + 2 * field
+        offset = struct.unpack_from("<H", ending, vtable + entry)[0] if entry < vtable_size else 0
+        if not offset:
+            continue
+        vector = table + offset + struct.unpack_from("<I", ending, table + offset)[0]
+        (length,) = struct.unpack_from("<I", ending, vector)
+        for block in range(length):
+            at = vector + 4 + 24 * block
+            (place,) = struct.unpack_from("<q", ending, at)
+            struct.pack_into("<q", changed, at, place + by)
+    return bytes(changed)

@@ -1,0 +1,231 @@
+"""Which runs are served, and the version of each that is open: `CURRENT` is looked at on every request, nothing is restarted.
+
+A request holds the database it was given until it ends; a version that was replaced is closed when its last request has ended.
+"""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from splat_assets.errors import InputError
+from splat_assets.store.errors import LayoutError, NotPublishedError
+from splat_assets.store.layout import DataRoot, checked_name
+from splat_assets.store.manifest import VERSION_ID
+from splat_assets.store.published import current_version, open_store
+from splat_serving.errors import UnknownNameError
+from splat_serving.folder import Folder
+from splat_serving.local import LocalDatabase
+
+_log = logging.getLogger(__name__)
+_MOST_OPEN_RUNS = 16
+_MOST_OLD_VERSIONS = 2
+_Mark = tuple[int, int, int]
+
+
+class PublishedRun:
+    """The store of a run (or a store somewhere else), always at its current version."""
+
+    def __init__(self, name: str, store: Path) -> None:
+        """store: the folder of CURRENT."""
+        self.name = name
+        self.store = store
+        self._lock = threading.Lock()
+        self._open: tuple[_Mark, LocalDatabase] | None = None
+        self._old: OrderedDict[str, LocalDatabase] = OrderedDict()
+
+    @property
+    def ready(self) -> LocalDatabase | None:
+        """The current version if it is open already, None if `current` would have to open one."""
+        opened = self._open
+        return opened[1] if opened and opened[0] == self._mark() else None
+
+    def current(self) -> LocalDatabase:
+        """The current version, opened if need be; NotPublishedError, CorruptStoreError."""
+        with self._lock:
+            if (found := self.ready) is not None:
+                return found
+            mark = self._mark()
+            database = LocalDatabase(open_store(self.store), self.name)
+            if mark is not None:
+                self._open = (mark, database)
+            _log.info("run %s: version %s is served", self.name, database.version)
+            return database
+
+    def current_id(self) -> str:
+        """The id of the current version, which need not be open; NotPublishedError, CorruptStoreError."""
+        return current_version(self.store)
+
+    def version(self, version: str) -> LocalDatabase:
+        """That version, current or not; UnknownNameError when it is not there."""
+        if not VERSION_ID.fullmatch(version):
+            raise UnknownNameError(f"{version[:40]!r} is no id of a version: those are 16 hexadecimal digits")
+        with self._lock:
+            if self._open is not None and self._open[1].version == version:
+                return self._open[1]
+            if version in self._old:
+                self._old.move_to_end(version)
+                return self._old[version]
+            try:
+                found = LocalDatabase(open_store(self.store / "versions" / version), self.name)
+            except (NotPublishedError, LayoutError) as error:
+                current = current_version(self.store)
+                raise UnknownNameError(f"version {version} is not there; the current one is {current}") from error
+            self._old[version] = found
+            while len(self._old) > _MOST_OLD_VERSIONS:
+                self._old.popitem(last=False)
+            return found
+
+    def _mark(self) -> _Mark | None:
+        try:
+            facts = (self.store / "CURRENT").stat()
+        except FileNotFoundError:
+            return None
+        return facts.st_mtime_ns, facts.st_ino, facts.st_size
+
+
+class OpenFolder:
+    """A folder of guide formats, opened once: nothing in it says that it changed."""
+
+    def __init__(self, name: str, folder: Folder) -> None:
+        self.name = name
+        self._database = LocalDatabase(folder, name)
+
+    @property
+    def ready(self) -> LocalDatabase:
+        """The database."""
+        return self._database
+
+    def current(self) -> LocalDatabase:
+        """The database."""
+        return self._database
+
+    def current_id(self) -> str:
+        """The fingerprint of the folder."""
+        return self._database.version
+
+    def version(self, version: str) -> LocalDatabase:
+        """The database, if that is its fingerprint; UnknownNameError."""
+        if version != self.ready.version:
+            raise UnknownNameError(f"this folder has one state, {self.ready.version}, and not {version[:40]!r}")
+        return self.ready
+
+
+Run = PublishedRun | OpenFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to serve: one thing, and beside it the runs of a data root."""
+
+    default: Run | None
+    root: DataRoot | None
+
+    @classmethod
+    def of(cls, given: str | None, root: DataRoot) -> "Target":
+        """A run of the root by name, a folder by path, or all runs of the root; InputError, LayoutError."""
+        if given is None:
+            return cls(None, root)
+        path = Path(given)
+        if path.is_dir():
+            return cls(_at(path), None)
+        try:
+            layout = root.run(given)
+        except InputError:
+            raise InputError(f"{given} is neither a run of {root.path} nor a folder") from None
+        if not layout.root.is_dir():
+            known = ", ".join(root.run_names()[:8]) or "none"
+            raise InputError(f"{given} is neither a run of {root.path} (it has {known}) nor a folder")
+        return cls(PublishedRun(given, layout.store), root)
+
+
+def _at(path: Path) -> Run:
+    name = path.resolve().name
+    for folder in (path, path / "store"):
+        if (folder / "CURRENT").is_file() or (folder / "versions").is_dir():
+            return PublishedRun(name if folder == path / "store" else path.resolve().parent.name, folder)
+    if (path / "manifest.json").is_file():
+        return PublishedVersion(name, path)
+    return OpenFolder(name, Folder.open(path))
+
+
+class PublishedVersion(PublishedRun):
+    """One version's folder, served as it is."""
+
+    def _mark(self) -> _Mark | None:
+        facts = (self.store / "manifest.json").stat()
+        return facts.st_mtime_ns, facts.st_ino, facts.st_size
+
+    def current_id(self) -> str:
+        """The id of the version."""
+        return self.current().version
+
+    def version(self, version: str) -> LocalDatabase:
+        """The database, if that is its id; UnknownNameError."""
+        found = self.current()
+        if version != found.version:
+            raise UnknownNameError(f"only version {found.version} is served here, and not {version[:40]!r}")
+        return found
+
+
+class Catalogue:
+    """The runs that are served, by name; the one without a name is the default."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._lock = threading.Lock()
+        self._runs: OrderedDict[str, Run] = OrderedDict()
+
+    def names(self) -> list[str]:
+        """The runs that can be asked for by name, the default included."""
+        named = self._target.root.run_names() if self._target.root else []
+        own = [self._target.default.name] if self._target.default else []
+        return sorted({*named, *own})
+
+    def run(self, name: str | None = None) -> Run:
+        """The run of that name, or the default one. UnknownNameError says which there are; NotPublishedError: none at all."""
+        if name is None:
+            return self._target.default or self._latest()
+        default = self._target.default
+        if default is not None and name == default.name:
+            return default
+        with self._lock:
+            if name in self._runs:
+                self._runs.move_to_end(name)
+                return self._runs[name]
+            found = self._found(name)
+            self._runs[name] = found
+            while len(self._runs) > _MOST_OPEN_RUNS:
+                self._runs.popitem(last=False)
+            return found
+
+    def _found(self, name: str) -> Run:
+        if self._target.root is not None:
+            try:
+                checked_name(name, "run")
+            except InputError as error:
+                raise UnknownNameError(str(error)) from None
+            layout = self._target.root.run(name)
+            if layout.config.is_file() or (layout.store / "CURRENT").is_file():
+                return PublishedRun(name, layout.store)
+        there = ", ".join(self.names()[:20]) or "none"
+        raise UnknownNameError(f"there is no run {name[:60]!r}; served are: {there}")
+
+    def _latest(self) -> Run:
+        """Of the root's runs the one that was published last."""
+        assert self._target.root is not None
+        root = self._target.root
+        published = [name for name in root.run_names() if _published_at(root, name) is not None]
+        if not published:
+            raise NotPublishedError(f"{root.path} has no published run yet: `splat materialize RUN` publishes one")
+        when: Callable[[str], int] = lambda name: _published_at(root, name) or 0  # noqa: E731
+        return self.run(max(published, key=when))
+
+
+def _published_at(root: DataRoot, name: str) -> int | None:
+    try:
+        return (root.run(name).store / "CURRENT").stat().st_mtime_ns
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,150 @@
+"""A folder that holds only the guide's formats, opened like a store: activations, sample metadata, and precomputed tables.
+
+Nothing in it is sealed, so its `version` is a fingerprint of the names, sizes and times of its files when it was opened.
+"""
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
+from splat_assets.store.activations import ActivationReader
+from splat_assets.store.errors import LayoutError
+from splat_assets.store.files import files_below
+from splat_assets.store.guide_batch_reader import BatchReader
+from splat_assets.store.import_samples import imported_samples, metadata_tables, read_metadata
+from splat_assets.store.opening import Layout, layouts_in, open_fastest
+from splat_assets.store.samples import SampleTable
+from splat_assets.store.tables import read_rows, read_table, table_facts
+from splat_assets.store.vocabulary import Contexts, Vocabulary
+from splat_serving.errors import NotComputedError
+
+PRECOMPUTED = "precomputed"
+
+
+class Folder:
+    """One or more folders of one run's guide formats. Activations and metadata are matched by position, never by an index."""
+
+    def __init__(
+        self,
+        folders: tuple[Path, ...],
+        layout: str,
+        reader: ActivationReader,
+        vocabulary: Vocabulary | None,
+        contexts: Contexts | None,
+    ) -> None:
+        """reader: of the fastest layout; the others, of which it is not certain that they agree, are not read."""
+        self.folders = folders
+        self.layout = layout
+        self.reader = reader
+        self.vocabulary = vocabulary
+        self.contexts = contexts
+        self.version = _fingerprint(folders)
+
+    @classmethod
+    def open(cls, *folders: Path | str, vocab: Path | None = None, weapon_vocab: Path | None = None) -> "Folder":
+        """The fastest layout that the folders offer, with the vocabularies beside it or the ones given.
+
+        vocab, weapon_vocab: the user's JSON files. Raises LayoutError when a folder or every layout is missing, InputError for a
+        vocabulary that is none.
+        """
+        paths = tuple(Path(folder) for folder in folders)
+        for path in paths:
+            if not path.is_dir():
+                raise LayoutError(f"there is no folder {path}")
+        found, reader = open_fastest(*paths)
+        return cls(
+            paths,
+            found.layout.title,
+            reader,
+            read_vocabulary(vocab) if vocab else _recorded(paths, "vocabulary.json", Vocabulary),
+            read_contexts(weapon_vocab) if weapon_vocab else _recorded(paths, "contexts.json", Contexts),
+        )
+
+    @staticmethod
+    def is_published(folder: Path) -> bool:
+        """Whether a published store is what the folder offers."""
+        return any(found.layout is Layout.STORE for found in layouts_in(folder))
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether there is sample metadata."""
+        return bool(self._metadata)
+
+    @cached_property
+    def sample_table(self) -> SampleTable:
+        """The samples; NotComputedError where there is no metadata, LayoutError where it is of another number of samples."""
+        if not self._metadata:
+            raise NotComputedError(
+                f"{self._where} has no sample metadata (metadata/batch_0000.parquet): only global_index and activation are known"
+            )
+        tables = [read_metadata(path) for path in self._metadata]
+        found = imported_samples(tables, [path.name for path in self._metadata], self.vocabulary, self.contexts).table
+        if found.height != self.reader.n_samples:
+            raise LayoutError(
+                f"the metadata of {self._where} has {found.height} rows for {self.reader.n_samples} samples: they are matched by "
+                "position; bring the metadata that belongs to these activations"
+            )
+        return SampleTable.of(found, self._metadata[0].parent)
+
+    @cached_property
+    def by_sample(self) -> BatchReader | None:
+        """The batch tree, which alone of the guide's formats is read by sample; None where there is none."""
+        for found in (found for folder in self.folders for found in layouts_in(folder)):
+            if found.layout is Layout.BATCHES:
+                return BatchReader(found.path)
+        return None
+
+    def has(self, name: str) -> bool:
+        """Whether the folder's `precomputed` has the file."""
+        return self._table(name) is not None
+
+    def table(self, name: str) -> pl.DataFrame:
+        """`precomputed/<name>.parquet`; LayoutError when it is not there."""
+        return read_table(self._path(name))
+
+    def rows_of(self, name: str, feature_id: int) -> pl.DataFrame:
+        """The rows of one feature in `precomputed/<name>.parquet`."""
+        return read_rows(self._path(name), "feature_id", feature_id)
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """What was written with the table."""
+        return table_facts(self._path(name))
+
+    def _path(self, name: str) -> Path:
+        path = self._table(f"{name}.parquet")
+        if path is None:
+            raise NotComputedError(f"{name} was not computed: {self._where} has no {PRECOMPUTED}/{name}.parquet")
+        return path
+
+    def _table(self, name: str) -> Path | None:
+        return next((path for folder in self.folders if (path := folder / PRECOMPUTED / name).is_file()), None)
+
+    @cached_property
+    def _metadata(self) -> list[Path]:
+        for folder in self.folders:
+            if (folder / "metadata").is_dir():
+                return metadata_tables(folder)
+        return []
+
+    @property
+    def _where(self) -> str:
+        return " and ".join(str(folder) for folder in self.folders)
+
+
+def _recorded(folders: tuple[Path, ...], name: str, kind: type[Any]) -> Any:
+    path = next((path for folder in folders if (path := folder / name).is_file()), None)
+    return kind.load(path) if path else None
+
+
+def _fingerprint(folders: tuple[Path, ...]) -> str:
+    """16 hex digits of the sha256 over name, size and time of every file below."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in files_below(folder):
+            facts = path.stat()
+            digest.update(f"{path.relative_to(folder)} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]

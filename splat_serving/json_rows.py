@@ -1,0 +1,172 @@
+"""Record batches as JSON rows: `{"activation":1.5,"weapon_id":3},{...}`, the bytes of half a million rows in a tenth of a second.
+
+Every column becomes text in one call (orjson, shortest digits that give the float32 back), and a compiled loop puts the cells of
+each row together. No Python object is made per row or per cell.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+
+_NULL = b"null"
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """The texts of one column: cell i is text[starts[i] : ends[i]], between two marks that all cells share."""
+
+    text: npt.NDArray[np.uint8]
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    opening: bytes = b""
+    closing: bytes = b""
+
+
+def document(head: dict[str, Any], batches: Iterable[pa.RecordBatch], key: str = "data") -> Iterator[list[memoryview]]:
+    """A JSON object: the members of head, and under `key` the rows of all batches. A list of pieces per batch."""
+    opening = orjson.dumps(head)[:-1] + (b"," if head else b"") + orjson.dumps(key) + b":["
+    before: bytes = opening
+    held: list[memoryview] = []
+    for batch in batches:
+        if batch.num_rows:
+            if held:
+                yield held
+            held = [memoryview(before), rows(batch).data]
+            before = b","
+    yield [*(held or [memoryview(opening)]), memoryview(b"]}")]
+
+
+def rows(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
+    """The rows of a batch as JSON objects with commas between them: uint8."""
+    from splat_serving.kernels import join_cells, joined_length
+
+    if batch.num_rows == 0:
+        return np.empty(0, dtype=np.uint8)
+    if batch.num_columns == 0:
+        return np.frombuffer(b",".join([b"{}"] * batch.num_rows), dtype=np.uint8)
+    columns = [_cells(column) for column in batch.columns]
+    starts, ends = np.empty((2, len(columns), batch.num_rows), dtype=np.int64)
+    base = 0
+    for c, column in enumerate(columns):
+        np.add(column.starts, base, out=starts[c])
+        np.add(column.ends, base, out=ends[c])
+        base += column.text.size
+    marks = _marks(batch.schema.names, columns)
+    prefix_ends = np.cumsum([0, *(len(mark) for mark in marks)], dtype=np.int64)
+    prefix = np.frombuffer(b"".join(marks), dtype=np.uint8)
+    out = np.empty(joined_length(starts, ends, prefix.size), dtype=np.uint8)
+    text = columns[0].text if len(columns) == 1 else np.concatenate([column.text for column in columns])
+    written = join_cells(text, starts, ends, prefix, prefix_ends, out)
+    return out[: written - 1]  # without the comma after the last row
+
+
+def columns_document(head: dict[str, Any], table: pa.Table) -> bytes:
+    """A JSON object with the members of head and, under `columns`, one array per column: half the bytes of rows."""
+    columns = {name: _plain(table[name].combine_chunks()) for name in table.column_names}
+    return orjson.dumps({**head, "columns": columns}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _plain(column: Any) -> Any:
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    if _is_number(column.type) and not column.null_count:
+        return np.ascontiguousarray(column.to_numpy(zero_copy_only=False))
+    return column.to_pylist()
+
+
+def _marks(names: list[str], columns: list[_Cells]) -> list[bytes]:
+    """What stands before each cell, and after the last one."""
+    found, before = [], b"{"
+    for name, column in zip(names, columns, strict=True):
+        found.append(before + orjson.dumps(name) + b":" + column.opening)
+        before = column.closing + b","
+    return [*found, columns[-1].closing + b"},"]
+
+
+def _is_number(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(dtype) or pa.types.is_floating(dtype))
+
+
+def _cells(column: pa.Array) -> _Cells:
+    kind = column.type
+    if column.null_count:
+        return _of_objects(column)
+    if _is_number(kind):
+        return _of_numbers(column.to_numpy(zero_copy_only=False))
+    if pa.types.is_boolean(kind):
+        return _of_codes(column.cast(pa.int8()).to_numpy(zero_copy_only=False), [b"false", b"true"])
+    if pa.types.is_dictionary(kind):
+        return _of_codes(_codes(column), _texts(column.dictionary))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _of_lists(column)
+    return _of_objects(column)
+
+
+def _of_numbers(values: npt.NDArray[Any]) -> _Cells:
+    """A NaN or infinite number becomes null, as JSON has no other word for it."""
+    from splat_serving.kernels import comma_positions
+
+    text = np.frombuffer(orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY), dtype=np.uint8)
+    borders = np.empty(values.size + 1, dtype=np.int64)
+    comma_positions(text, values.size, borders)
+    return _Cells(text, borders[:-1] + 1, borders[1:])
+
+
+def _of_codes(codes: npt.NDArray[np.integer[Any]], texts: list[bytes]) -> _Cells:
+    lengths = np.fromiter((len(text) for text in texts), dtype=np.int64, count=len(texts))
+    stops = np.cumsum(lengths)
+    found = stops[codes]
+    return _Cells(np.frombuffer(b"".join(texts), dtype=np.uint8), found - lengths[codes], found)
+
+
+def _of_lists(column: Any) -> _Cells:
+    """A list's text is one stretch of the text of all values, commas included."""
+    offsets = np.asarray(column.offsets, dtype=np.int64)
+    values = column.values.slice(offsets[0], offsets[-1] - offsets[0])
+    offsets = offsets - offsets[0]
+    if not len(values):
+        nowhere = np.zeros(len(column), dtype=np.int64)
+        return _Cells(np.empty(0, dtype=np.uint8), nowhere, nowhere, b"[", b"]")
+    inner = _strung_together(_cells(values))
+    empty = offsets[:-1] == offsets[1:]
+    starts = inner.starts[np.where(empty, 0, offsets[:-1])]
+    ends = np.where(empty, starts, inner.ends[offsets[1:] - 1])
+    return _Cells(inner.text, starts, ends, b"[", b"]")
+
+
+def _strung_together(cells: _Cells) -> _Cells:
+    """The same cells with their texts one after the other, a comma between each two."""
+    if cells.starts.size > 1 and not (cells.starts[1:] == cells.ends[:-1] + 1).all():
+        return _joined(cells)
+    return cells
+
+
+def _joined(cells: _Cells) -> _Cells:
+    from splat_serving.kernels import join_cells
+
+    lengths = cells.ends - cells.starts
+    stops = np.cumsum(lengths + 1) - 1
+    out = np.empty(int(stops[-1]) + 1, dtype=np.uint8)
+    marks, borders = np.frombuffer(b",", dtype=np.uint8), np.array([0, 0, 1], dtype=np.int64)
+    join_cells(cells.text, cells.starts[None, :], cells.ends[None, :], marks, borders, out)
+    return _Cells(out, stops - lengths, stops)
+
+
+def _of_objects(column: pa.Array) -> _Cells:
+    """Any other column, value by value: texts, and columns with missing values."""
+    texts = [orjson.dumps(value) for value in column.to_pylist()]
+    return _of_codes(np.arange(len(texts)), texts)
+
+
+def _codes(column: Any) -> npt.NDArray[np.integer[Any]]:
+    found: npt.NDArray[np.integer[Any]] = column.indices.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _texts(dictionary: pa.Array) -> list[bytes]:
+    return [orjson.dumps(value) for value in dictionary.to_pylist()]

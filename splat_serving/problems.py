@@ -1,0 +1,115 @@
+"""Errors as `application/problem+json` (RFC 9457): one table says which error is which status."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from splat_assets.errors import InputError, SplatError
+from splat_assets.store.errors import (
+    CorruptStoreError,
+    FeatureNotFoundError,
+    FingerprintMismatchError,
+    LayoutError,
+    NotPublishedError,
+    SampleNotFoundError,
+)
+from splat_serving.errors import NotComputedError, ParameterError, UnknownNameError
+from splat_serving.negotiation import NotAcceptableError
+
+PROBLEM = "application/problem+json"
+
+_STATUS: tuple[tuple[type[Exception], int, str], ...] = (
+    (FeatureNotFoundError, 404, "no such feature"),
+    (SampleNotFoundError, 404, "no such sample"),
+    (UnknownNameError, 404, "no such name"),
+    (NotComputedError, 404, "not computed"),
+    (NotPublishedError, 503, "no version is published"),
+    (CorruptStoreError, 500, "the store is damaged"),
+    (FingerprintMismatchError, 500, "made from something else"),
+    (LayoutError, 404, "not there"),
+    (ParameterError, 422, "a parameter means nothing"),
+    (InputError, 422, "the input breaks a rule"),
+    (NotAcceptableError, 406, "no acceptable form"),
+)
+
+
+class Problem(BaseModel):
+    """What went wrong."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    parameter: str | None = None
+
+
+def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
+    """A problem as a response; `more` are further members."""
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
+    kept = {"Cache-Control": "no-store", **(headers or {})}
+    return Response(orjson.dumps(body), status, kept, media_type=PROBLEM)
+
+
+def of_error(error: Exception) -> Response:
+    """The response to an error of the table; any other error is raised again."""
+    for kind, status, title in _STATUS:
+        if isinstance(error, kind):
+            more: dict[str, Any] = {}
+            if isinstance(error, ParameterError):
+                more["parameter"] = error.parameter
+            if isinstance(error, NotAcceptableError):
+                more["types"] = list(error.forms)
+            headers = {"Retry-After": "5"} if status == 503 else None
+            return problem(status, title, str(error), headers, **more)
+    raise error
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """These statuses for the OpenAPI document, and those that every route can answer."""
+    every = {401, 406, 413, 421, 422, 429, 500, 503, *statuses}
+    schema = {"$ref": "#/components/schemas/Problem"}
+    texts = {
+        401: "a token is needed",
+        404: "not there",
+        406: "no acceptable form",
+        413: "too large",
+        421: "another host",
+    }
+    texts |= {422: "a parameter means nothing", 429: "too many requests", 500: "the store is damaged", 503: "not ready"}
+    return {
+        status: {"description": texts[status], "content": {PROBLEM: {"schema": schema}}} for status in sorted(every)
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of this project and of the framework as a problem."""
+
+    async def of_project(_: Request, error: Exception) -> Response:
+        return of_error(error)
+
+    async def of_validation(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        parameter = ".".join(str(part) for part in first["loc"][1:]) or "body"
+        return problem(422, "a parameter means nothing", f"{parameter}: {first['msg']}", parameter=parameter)
+
+    async def of_http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        details = {404: "there is no such path; /docs lists them", 405: "this path takes another method"}
+        return problem(error.status_code, "not there", details.get(error.status_code, str(error.detail)), error.headers)
+
+    async def of_fault(request: Request, error: Exception) -> Response:
+        detail = f"this is a fault of the server: {type(error).__name__}; its log has the rest"
+        return problem(500, "a fault of the server", detail)
+
+    app.add_exception_handler(Exception, of_fault)
+    app.add_exception_handler(SplatError, of_project)
+    app.add_exception_handler(NotAcceptableError, of_project)
+    app.add_exception_handler(RequestValidationError, of_validation)
+    app.add_exception_handler(HTTPException, of_http)

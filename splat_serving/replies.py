@@ -1,0 +1,197 @@
+"""Answers of the server: the form the client can take, 304 before anything is read, blocks encoded as the client takes them."""
+
+import asyncio
+import hashlib
+import io
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import orjson
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fastapi import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from splat_serving import arrow_stream, json_rows
+from splat_serving.negotiation import CSV, JSON, PARQUET, Form
+from splat_serving.state import Served, state_of
+
+Pieces = Iterator[list[memoryview]]
+_JSON_ROWS = 32_768
+"""Rows encoded at a time: some megabytes of text, some milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows to be sent. batches: made one by one while they are sent. head: what is said once: members of a JSON object, metadata
+    of an Arrow schema, headers (`X-…`)."""
+
+    schema: pa.Schema
+    batches: Iterable[pa.RecordBatch]
+    head: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_table(cls, table: pa.Table, head: Mapping[str, Any]) -> "Rows":
+        """The rows of a table that is in memory."""
+        whole = table.combine_chunks()
+        return cls(whole.schema, whole.to_batches(), head)
+
+
+def encoded(rows: Rows, form: Form, orient: str = "rows", also_a_file: bool = False) -> Pieces:
+    """The bytes of rows in the form. orient: rows or columns, of JSON. also_a_file: an Arrow stream that ends like a file."""
+    facts = {f"splat.{name}": str(value) for name, value in rows.head.items() if value is not None}
+    schema = rows.schema.with_metadata({**(rows.schema.metadata or {}), **facts})
+    match form.media_type:
+        case arrow_stream.STREAM if also_a_file:
+            return arrow_stream.stream_and_file_of(schema, rows.batches)
+        case arrow_stream.STREAM:
+            return arrow_stream.stream_of(schema, rows.batches, form.codec)
+        case arrow_stream.FILE:
+            return arrow_stream.file_of(schema, rows.batches)
+        case _ if form.media_type == PARQUET:
+            return _parquet(schema, rows.batches)
+        case _ if form.media_type == CSV:
+            return _csv(schema, rows.batches)
+        case _ if orient == "columns":
+            return _columns(rows)
+        case _:
+            return json_rows.document(dict(rows.head), _cut(rows.batches, _JSON_ROWS))
+
+
+def _cut(batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        for start in range(0, batch.num_rows, n_rows):
+            yield batch.slice(start, n_rows)
+
+
+def _columns(rows: Rows) -> Pieces:
+    table = pa.Table.from_batches(list(rows.batches), rows.schema)
+    yield [memoryview(json_rows.columns_document(dict(rows.head), table))]
+
+
+def _parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    yield [sink.getbuffer()]
+
+
+def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
+    """Lists become texts with a space between each two members."""
+    first = True
+    for batch in [*batches] or [schema.empty_table().combine_chunks()]:
+        frame = pl.from_arrow(batch if isinstance(batch, pa.RecordBatch) else pa.table(batch))
+        assert isinstance(frame, pl.DataFrame)
+        lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
+        flat = frame.with_columns(pl.col(name).cast(pl.List(pl.String)).list.join(" ") for name in lists)
+        yield [memoryview(flat.write_csv(include_header=first).encode())]
+        first = False
+
+
+class BlockResponse(Response):
+    """A body that is made block by block, each one when the client has taken the one before.
+
+    A body of one block has a Content-Length. A client that takes longer than write_timeout_seconds for a block is left.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        first: list[memoryview],
+        rest: Pieces | None,
+        status: int,
+        headers: Mapping[str, str],
+        media_type: str,
+    ) -> None:
+        """first: the first block. rest: the further ones, or None when there are none."""
+        self._request = request
+        self._first = first
+        self._rest = rest
+        self.status_code = status
+        self.background = None
+        self.body = b""
+        self.media_type = media_type
+        length = {} if rest is not None else {"Content-Length": str(sum(piece.nbytes for piece in first))}
+        self.init_headers({**headers, **length, "Content-Type": media_type})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send everything."""
+        state = state_of(self._request)
+        timeout = state.settings.write_timeout_seconds
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        block: list[memoryview] | None = self._first
+        while block is not None:
+            async with asyncio.timeout(timeout):
+                for piece in block:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if self._rest is None or await self._request.is_disconnected():
+                break
+            block = await state.workers.run(partial(next, self._rest, None))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+Make = Callable[[], tuple[Pieces, Mapping[str, str]]]
+
+
+async def reply(request: Request, served: Served, form: Form, make: Make) -> Response:
+    """The answer to a question about a version: 304 when the client has it, before `make` reads anything.
+
+    make: runs in a worker; gives the pieces of the body and further headers.
+    """
+    headers = {
+        "ETag": _etag(request, served, form),
+        "Cache-Control": "public, max-age=31536000, immutable" if served.pinned else "no-cache",
+        "Vary": "Accept",
+        "X-Store-Version": served.database.version,
+    }
+    if _is_known(request.headers.get("if-none-match"), headers["ETag"]):
+        return Response(None, 304, headers)
+    state = state_of(request)
+    waited = time.perf_counter()
+
+    def begin() -> tuple[list[memoryview], Pieces | None, Mapping[str, str]]:
+        began = time.perf_counter()
+        state.timings(request).add("wait", began - waited)
+        pieces, more = make()
+        first = next(pieces, [])
+        second = next(pieces, None)
+        state.timings(request).add("make", time.perf_counter() - began)
+        return first, None if second is None else _and_then(second, pieces), more
+
+    first, rest, more = await state.workers.run(begin)
+    return BlockResponse(request, first, rest, 200, {**headers, **more}, form.content_type)
+
+
+async def json_reply(request: Request, served: Served, make: Callable[[], Any]) -> Response:
+    """As `reply`, for an answer that is one JSON document of Python values and numpy arrays."""
+
+    def encode() -> tuple[Pieces, Mapping[str, str]]:
+        body = orjson.dumps(make(), option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+        return iter([[memoryview(body)]]), {}
+
+    return await reply(request, served, Form(JSON), encode)
+
+
+def _and_then(second: list[memoryview], rest: Pieces) -> Pieces:
+    yield second
+    yield from rest
+
+
+def _etag(request: Request, served: Served, form: Form) -> str:
+    """A strong tag: the same version, question and form are the same bytes."""
+    question = f"{request.url.path}?{request.url.query}|{form.content_type}|{form.named}"
+    return f'"{served.database.version}-{hashlib.sha256(question.encode()).hexdigest()[:16]}"'
+
+
+def _is_known(if_none_match: str | None, etag: str) -> bool:
+    if if_none_match is None:
+        return False
+    given = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in given or given == ["*"]

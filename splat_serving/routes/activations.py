@@ -1,0 +1,233 @@
+"""The guide's two routes, `/activations/{feature_id}` and `…/arrow`, and many features in one answer."""
+
+import time
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from splat_assets.store.activations import Activations
+from splat_serving.arrow_stream import FILE, STREAM
+from splat_serving.local import LocalDatabase
+from splat_serving.negotiation import CSV, JSON, PARQUET, Form, chosen_form
+from splat_serving.problems import documented, problem
+from splat_serving.replies import Rows, encoded, reply
+from splat_serving.routes.parameters import Accept, Columns, Orient, Selected, TableForm
+from splat_serving.sample_columns import OF_ACTIVATIONS, checked_columns
+from splat_serving.selection import Order, Selection
+from splat_serving.state import FromServed, Served, state_of
+
+_BLOCK_ROWS = 65_536
+"""Rows with columns of samples: some megabytes."""
+_BLOCK_PAIRS = 1_048_576
+_MOST_FEATURES = 1_024
+
+router = APIRouter(tags=["activations"])
+FeatureId = int
+
+
+class FeatureActivationsBody(BaseModel):
+    """Activations of one feature as rows (the guide's shape, and more)."""
+
+    feature_id: int
+    version: str
+    n_active: int = Field(description="All activations of the feature.")
+    n_matching: int = Field(description="Those that the filters leave.")
+    n_rows: int = Field(description="Those in this answer.")
+    columns: list[str]
+    load_time_ms: float = Field(description="Reading and selecting.")
+    data: list[dict[str, Any]]
+
+
+_FORMS: dict[str, Any] = {JSON: {}, STREAM: {}, FILE: {}, PARQUET: {}, CSV: {}}
+
+
+def table_answers(model: type[BaseModel] | None = None) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI description of an answer that comes in every form."""
+    ok: dict[str, Any] = {"description": "The rows.", "content": dict(_FORMS)}
+    return {**documented(404), 200: {**ok, "model": model} if model else ok, 304: {"description": "Not changed."}}
+
+
+@router.get("/activations/{feature_id}", responses=table_answers(FeatureActivationsBody), response_class=Response)
+async def activations(
+    request: Request,
+    served: FromServed,
+    feature_id: FeatureId,
+    chosen: Selected,
+    columns: Columns,
+    form: TableForm,
+    orient: Orient = "rows",
+) -> Response:
+    """Activations of one feature, as JSON rows unless `Accept` or `format` asks for Arrow, Parquet or CSV."""
+    return await _of_feature(request, served, feature_id, chosen, columns, form, orient)
+
+
+@router.get(
+    "/activations/{feature_id}/arrow",
+    responses={
+        **documented(404),
+        200: {"description": "An Arrow IPC stream.", "content": {STREAM: {}, FILE: {}}},
+        304: {"description": "Not changed."},
+    },
+    response_class=Response,
+)
+async def activations_as_arrow(
+    request: Request,
+    served: FromServed,
+    feature_id: FeatureId,
+    chosen: Selected,
+    columns: Columns,
+    accept: Accept = None,
+) -> Response:
+    """Activations of one feature as an Arrow IPC stream; feature, version and totals are in the metadata of its schema.
+
+    To a client that names no type, the stream ends with the footer of an Arrow file: readers of files can read it as well.
+    """
+    form = chosen_form(accept, (STREAM, FILE))
+    return await _of_feature(request, served, feature_id, chosen, columns, form, "rows", also_a_file=not form.named)
+
+
+async def _of_feature(
+    request: Request,
+    served: Served,
+    feature_id: int,
+    chosen: Selection,
+    columns: tuple[str, ...],
+    form: Form,
+    orient: str,
+    also_a_file: bool = False,
+) -> Response:
+    database = served.database
+    database.checked_feature(feature_id)
+    state = state_of(request)
+
+    def make() -> Any:
+        began = time.perf_counter()
+        found, n_active, n_matching = database.select(feature_id, chosen)
+        seconds = time.perf_counter() - began
+        state.timings(request).add("read", seconds)
+        head: dict[str, Any] = {
+            "feature_id": feature_id,
+            "version": database.version,
+            "n_active": n_active,
+            "n_matching": n_matching,
+            "n_rows": found.n_active,
+            "columns": list(columns),
+            "load_time_ms": round(seconds * 1000, 3),
+        }
+        rows = _rows(database, [(None, found)], columns, head)
+        headers = {
+            "X-Feature-Id": str(feature_id),
+            "X-Num-Rows": str(found.n_active),
+            "X-Total-Count": str(n_matching),
+            "X-Load-Time-Ms": f"{seconds * 1000:.3f}",
+        }
+        state.metrics.rows.labels(request.scope["route"].path).inc(found.n_active)
+        return encoded(rows, form, orient, also_a_file), headers
+
+    return await reply(request, served, form, make)
+
+
+class ManyFeatures(BaseModel):
+    """Which features, and which of their activations. Fields as the parameters of `/activations/{feature_id}`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    feature_ids: Annotated[list[int], Field(min_length=1, max_length=_MOST_FEATURES)]
+    order: Order = "index"
+    min_activation: float | None = None
+    max_activation: float | None = None
+    weapon: Annotated[list[str], Field(max_length=200)] = []
+    token: Annotated[list[str], Field(max_length=50)] = []
+    sample_frac: float | None = None
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    offset: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int | None, Field(ge=0)] = None
+    columns: list[str] | None = Field(None, max_length=20)
+
+    def selection(self) -> Selection:
+        """The part that says which activations."""
+        return Selection(
+            order=self.order,
+            min_activation=self.min_activation,
+            max_activation=self.max_activation,
+            weapon=tuple(self.weapon),
+            token=tuple(self.token),
+            sample_frac=self.sample_frac,
+            seed=self.seed,
+            offset=self.offset,
+            limit=self.limit,
+        )
+
+
+@router.post("/activations", responses=table_answers(), response_class=Response)
+async def activations_of_many(
+    request: Request, served: FromServed, asked: ManyFeatures, form: TableForm, orient: Orient = "rows"
+) -> Response:
+    """Activations of many features in one table with a column `feature_id`, feature after feature in the order given."""
+    database, state = served.database, state_of(request)
+    columns = checked_columns(asked.columns)
+    chosen = asked.selection()
+    feature_ids = [database.checked_feature(feature_id) for feature_id in dict.fromkeys(asked.feature_ids)]
+    most = sum(min(database.n_active(i), chosen.limit or 2**62) for i in feature_ids)
+    if most > state.settings.max_rows:
+        return problem(
+            413,
+            "too large",
+            f"{most:,} rows are asked for, at most {state.settings.max_rows:,} are given at once; ask for fewer, or set limit",
+        )
+
+    def make() -> Any:
+        parts: list[tuple[int | None, Activations]] = []
+        facts = []
+        for feature_id in feature_ids:
+            found, n_active, n_matching = database.select(feature_id, chosen)
+            parts.append((feature_id, found))
+            counts = {"n_active": n_active, "n_matching": n_matching, "n_rows": found.n_active}
+            facts.append({"feature_id": feature_id, **counts})
+        n_rows = sum(found.n_active for _, found in parts)
+        head = {
+            "version": database.version,
+            "n_rows": n_rows,
+            "columns": ["feature_id", *columns],
+            "features": facts,
+        }
+        state.metrics.rows.labels(request.scope["route"].path).inc(n_rows)
+        return encoded(_rows(database, parts, columns, head), form, orient), {"X-Num-Rows": str(n_rows)}
+
+    return await reply(request, unpinned(served), form, make)
+
+
+def unpinned(served: Served) -> Served:
+    """An answer to a POST is not to be kept by caches, whatever its URL."""
+    return Served(served.database, pinned=False)
+
+
+def _rows(
+    database: LocalDatabase, parts: list[tuple[int | None, Activations]], columns: tuple[str, ...], head: dict[str, Any]
+) -> Rows:
+    """Rows of activations, block by block; with a leading column of the feature where parts name one."""
+    block = _BLOCK_PAIRS if set(columns) <= set(OF_ACTIVATIONS) else _BLOCK_ROWS
+    first = parts[0][1]
+    empty = _batch(database, parts[0][0], Activations(first.sample_ids[:0], first.values[:0]), columns)
+    batches = (
+        _batch(
+            database, feature_id, Activations(found.sample_ids[at : at + block], found.values[at : at + block]), columns
+        )
+        for feature_id, found in parts
+        for at in range(0, found.n_active, block)
+    )
+    return Rows(empty.schema, batches, head)
+
+
+def _batch(
+    database: LocalDatabase, feature_id: int | None, found: Activations, columns: tuple[str, ...]
+) -> pa.RecordBatch:
+    batch = database.batch(found, columns)
+    if feature_id is None:
+        return batch
+    ids = pa.array(np.full(batch.num_rows, feature_id, dtype=np.uint32))
+    return pa.RecordBatch.from_arrays([ids, *batch.columns], names=["feature_id", *batch.schema.names])

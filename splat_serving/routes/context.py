@@ -1,0 +1,74 @@
+"""What the numbers mean: vocabularies, and which version they come from."""
+
+import importlib.metadata
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from splat_serving.errors import NotComputedError
+from splat_serving.problems import documented
+from splat_serving.replies import json_reply
+from splat_serving.state import FromServed, Served
+
+router = APIRouter(tags=["context"])
+_ANSWERS: Any = {**documented(404), 304: {"description": "Not changed."}}
+
+
+@router.get("/context/vocab", responses=_ANSWERS, response_class=Response)
+async def vocab(request: Request, served: FromServed) -> Response:
+    """`{vocab: {token: id}, weapon_vocab: {key: id}}`."""
+
+    def make() -> Any:
+        tokens, weapons = _names(served)
+        return {
+            "vocab": {name: at for at, name in enumerate(tokens)},
+            "weapon_vocab": {key: at for at, key in enumerate(weapons)},
+        }
+
+    return await json_reply(request, served, make)
+
+
+@router.get("/context/inv_vocab", responses=_ANSWERS, response_class=Response)
+async def inv_vocab(request: Request, served: FromServed) -> Response:
+    """`{inv_vocab: {id: token}, inv_weapon_vocab: {id: key}}`, with ids as text, as JSON has it."""
+
+    def make() -> Any:
+        tokens, weapons = _names(served)
+        return {
+            "inv_vocab": {str(at): name for at, name in enumerate(tokens)},
+            "inv_weapon_vocab": {str(at): key for at, key in enumerate(weapons)},
+        }
+
+    return await json_reply(request, served, make)
+
+
+def _names(served: Served) -> tuple[list[str], list[str]]:
+    vocabulary, contexts = served.database.vocabulary, served.database.contexts
+    if vocabulary is None or contexts is None:
+        missing = "vocabulary" if vocabulary is None else "weapons"
+        raise NotComputedError(
+            f"this folder records no {missing}: start the server with --vocab-path and --weapon-vocab-path"
+        )
+    return [token.name for token in vocabulary.tokens], [item.key for item in contexts.items]
+
+
+@router.get("/version", responses=_ANSWERS, response_class=Response)
+async def version(request: Request, served: FromServed) -> Response:
+    """Run, version and shape, and the fingerprints of what the version was made from."""
+
+    def make() -> Any:
+        found = served.database.about()
+        return {
+            "run": found.name,
+            "version": found.version,
+            "layout": found.layout,
+            "n_samples": found.n_samples,
+            "n_features": found.n_features,
+            "n_activations": found.n_activations,
+            "provenance": found.provenance,
+            "computed": found.computed,
+            "software": importlib.metadata.version("splat"),
+        }
+
+    return await json_reply(request, served, make)

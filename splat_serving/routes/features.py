@@ -1,0 +1,184 @@
+"""Features: the table of all, everything about one, and what goes together with one."""
+
+import operator
+import re
+from typing import Annotated, Any
+
+import orjson
+import polars as pl
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from splat_serving.database import Associations, FeatureSummary
+from splat_serving.errors import ParameterError
+from splat_serving.local import LocalDatabase
+from splat_serving.negotiation import JSON
+from splat_serving.problems import documented
+from splat_serving.replies import Rows, encoded, json_reply, reply
+from splat_serving.routes.activations import FeatureId, table_answers
+from splat_serving.routes.parameters import Limit, Offset, Orient, TableForm
+from splat_serving.state import FromServed, Served, ServerState, state_of
+
+router = APIRouter(tags=["features"])
+
+_CONDITION = re.compile(r"([a-z0-9_]{1,40})\s*(>=|<=|!=|==|=|>|<)\s*(-?[0-9.eE+-]{1,40})")
+_COMPARE = {">=": operator.ge, "<=": operator.le, "!=": operator.ne, "==": operator.eq, "=": operator.eq}
+_COMPARE |= {">": operator.gt, "<": operator.lt}
+Sort = Annotated[str, Query(max_length=60, description="A column; with - before it, largest first.")]
+Filters = Annotated[
+    list[str] | None,
+    Query(max_length=20, description="Conditions that must all hold, such as n_active>=100 (may be repeated)."),
+]
+
+
+@router.get("/features", responses=table_answers(), response_class=Response)
+async def features(
+    request: Request,
+    served: FromServed,
+    form: TableForm,
+    sort: Sort = "feature_id",
+    filter: Filters = None,
+    columns: Annotated[str | None, Query(max_length=1000, description="Comma-separated columns of the table.")] = None,
+    offset: Offset = 0,
+    limit: Limit = None,
+    orient: Orient = "rows",
+) -> Response:
+    """The table of all features, filtered and sorted here. JSON without `limit` lists only their ids (the guide's shape)."""
+    database = served.database
+
+    def make() -> Any:
+        ids_only = form.media_type == JSON and limit is None and columns is None
+        if ids_only and sort == "feature_id" and not filter:
+            table, total = pl.DataFrame({"feature_id": range(database.reader.n_features)}), database.reader.n_features
+        else:
+            table, total = _selected(database.features(), sort, filter or [], columns, offset, limit)
+        head: dict[str, Any] = {"version": database.version, "total": total, "offset": offset, "n_rows": table.height}
+        if "feature_id" in table.columns:
+            head["feature_ids"] = table["feature_id"].to_list()
+        if ids_only:
+            return iter([[memoryview(orjson.dumps(head))]]), {"X-Total-Count": str(total)}
+        if form.media_type != JSON:
+            head.pop("feature_ids", None)
+        rows = Rows.of_table(table.to_arrow(compat_level=pl.CompatLevel.oldest()), head)
+        return encoded(rows, form, orient), {"X-Total-Count": str(total)}
+
+    return await reply(request, served, form, make)
+
+
+def _selected(
+    table: pl.DataFrame, sort: str, conditions: list[str], columns: str | None, offset: int, limit: int | None
+) -> tuple[pl.DataFrame, int]:
+    """The page of the table that is asked for, and how many rows the conditions leave."""
+    for text in conditions:
+        table = table.filter(_condition(text, table.columns))
+    name = sort.removeprefix("-")
+    _known("sort", name, table.columns)
+    table = table.sort(name, descending=sort.startswith("-"), nulls_last=True, maintain_order=True)
+    total = table.height
+    if columns is not None:
+        wanted = [one.strip() for one in columns.split(",") if one.strip()]
+        for one in wanted:
+            _known("columns", one, table.columns)
+        table = table.select(list(dict.fromkeys(wanted)) or table.columns)
+    return table.slice(offset, limit), total
+
+
+def _condition(text: str, names: list[str]) -> pl.Expr:
+    found = _CONDITION.fullmatch(text.strip())
+    if found is None:
+        raise ParameterError(
+            "filter", f"{text[:60]!r} is no condition; write a column, >= <= > < = or !=, and a number"
+        )
+    name, sign, number = found.groups()
+    _known("filter", name, names)
+    try:
+        value = float(number)
+    except ValueError:
+        raise ParameterError("filter", f"{number!r} is no number") from None
+    expression: pl.Expr = _COMPARE[sign](pl.col(name), value)
+    return expression
+
+
+def _known(parameter: str, name: str, names: list[str]) -> None:
+    if name not in names:
+        raise ParameterError(parameter, f"there is no column {name[:40]!r}; there are {', '.join(names)}")
+
+
+@router.get(
+    "/features/{feature_id}",
+    responses={
+        **documented(404),
+        200: {"model": None, "description": "What is known."},
+        304: {"description": "Not changed."},
+    },
+    response_model=None,
+)
+async def feature(request: Request, served: FromServed, feature_id: FeatureId) -> Response:
+    """Statistics, histogram, influences, neighbours, examples and label of one feature; null is "not computed"."""
+    served.database.checked_feature(feature_id)
+    return await json_reply(request, served, lambda: _as_json(served.database.feature(feature_id)))
+
+
+def _as_json(found: FeatureSummary) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in FeatureSummary.__slots__}
+
+
+Support = Annotated[int, Query(ge=1, description="Only features that fire on at least so many samples of the set.")]
+
+
+@router.get("/coactivation/{feature_id}", responses=table_answers(), response_class=Response)
+async def coactivation(
+    request: Request,
+    served: FromServed,
+    feature_id: FeatureId,
+    form: TableForm,
+    sort: Sort = "-phi",
+    min_both: Support = 1,
+    offset: Offset = 0,
+    limit: Limit = 100,
+    orient: Orient = "rows",
+) -> Response:
+    """How every other feature goes together with this one: samples on which both fire, lift, correlation."""
+    database = served.database
+    database.checked_feature(feature_id)
+    found = ("coactivation", feature_id, database.coactivation)
+    return await association_reply(request, served, found, form, (sort, min_both, offset, limit), orient)
+
+
+async def association_reply(
+    request: Request,
+    served: Served,
+    asked: tuple[str, Any, Any],
+    form: Any,
+    page: tuple[str, int, int, int | None],
+    orient: str,
+) -> Response:
+    """A page of an association table, which is kept in the server's cache. asked: kind, of what, and how it is computed."""
+    state, database = state_of(request), served.database
+    sort, min_both, offset, limit = page
+
+    def make() -> Any:
+        found = _cached(state, database, asked)
+        frame = pl.from_arrow(found.table)
+        assert isinstance(frame, pl.DataFrame)
+        conditions = [f"n_both>={min_both}"] if min_both > 1 else []
+        table, total = _selected(frame, sort, conditions, None, offset, limit)
+        head = {
+            "version": found.version,
+            "of": found.what,
+            "n_set": found.n_set,
+            "n_samples": found.n_samples,
+            "total": total,
+            "n_rows": table.height,
+        }
+        rows = Rows.of_table(table.to_arrow(compat_level=pl.CompatLevel.oldest()), head)
+        return encoded(rows, form, orient), {"X-Total-Count": str(total)}
+
+    return await reply(request, served, form, make)
+
+
+def _cached(state: ServerState, database: LocalDatabase, asked: tuple[str, Any, Any]) -> Associations:
+    kind, of_what, compute = asked
+    key = (database.version, database.about().name, kind, of_what)
+    found: Associations = state.cache.get_or_make(key, lambda: compute(of_what), lambda one: int(one.table.nbytes))
+    return found

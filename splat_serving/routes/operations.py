@@ -1,0 +1,124 @@
+"""The server itself: whether it lives, whether it can answer, which runs it has, what it counted."""
+
+import time
+
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from splat_assets.errors import SplatError
+from splat_assets.store.errors import NotPublishedError
+from splat_serving.local import LocalDatabase
+from splat_serving.problems import documented
+from splat_serving.state import ServerState, state_of
+
+router = APIRouter(tags=["operations"])
+
+
+class Health(BaseModel):
+    """The server lives. The last three are null until a version is open."""
+
+    status: str
+    uptime_seconds: float
+    model_type: str | None
+    version: str | None
+    n_features: int | None
+
+
+class Ready(BaseModel):
+    """A version is open, and one of its features was read and its checksum held."""
+
+    status: str
+    version: str
+    feature_verified: int | None
+
+
+class RunEntry(BaseModel):
+    """A run that is served. version: the current one, null while none is published or it cannot be told."""
+
+    name: str
+    default: bool
+    version: str | None
+
+
+class Runs(BaseModel):
+    """The runs that are served."""
+
+    runs: list[RunEntry]
+
+
+@router.get("/health", responses=documented())
+async def health(request: Request) -> Health:
+    """Whether the server lives; reads nothing."""
+    state = state_of(request)
+    opened = _default_if_open(state)
+    return Health(
+        status="healthy",
+        uptime_seconds=round(time.monotonic() - state.began, 3),
+        model_type=opened.about().name if opened else None,
+        version=opened.version if opened else None,
+        n_features=opened.reader.n_features if opened else None,
+    )
+
+
+def _default_if_open(state: ServerState) -> LocalDatabase | None:
+    try:
+        return state.catalogue.run().ready
+    except SplatError:
+        return None
+
+
+@router.get("/ready", responses=documented())
+async def ready(request: Request) -> Ready:
+    """Whether the default run can be asked: its version is opened and one feature read and verified; 503 or 500 otherwise."""
+    state = state_of(request)
+
+    def look() -> Ready:
+        database = state.catalogue.run().current()
+        return Ready(status="ready", version=database.version, feature_verified=_verified(database))
+
+    return await state.workers.run(look)
+
+
+def _verified(database: LocalDatabase) -> int | None:
+    """The first feature that fires, after reading it; None when none does."""
+    for feature_id in range(database.reader.n_features):
+        if database.n_active(feature_id):
+            database.reader.read(feature_id)
+            return feature_id
+    return None
+
+
+@router.get("/runs", responses=documented())
+async def runs(request: Request) -> Runs:
+    """The runs that are served, and which one the plain paths mean."""
+    state = state_of(request)
+
+    def look() -> Runs:
+        catalogue = state.catalogue
+        try:
+            default = catalogue.run().name
+        except NotPublishedError:
+            default = None
+        entries = [
+            RunEntry(name=name, default=name == default, version=_current(state, name)) for name in catalogue.names()
+        ]
+        return Runs(runs=entries)
+
+    return await state.workers.run(look)
+
+
+def _current(state: ServerState, name: str) -> str | None:
+    try:
+        return state.catalogue.run(name).current_id()
+    except SplatError:
+        return None
+
+
+@router.get("/metrics", responses={**documented(), 200: {"content": {"text/plain": {}}}}, response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Counts for Prometheus, by route template."""
+    counted = state_of(request).metrics
+    counted.update()
+    return Response(generate_latest(counted.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,78 @@
+"""Query parameters that several routes take, each described once."""
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Query
+
+from splat_serving.negotiation import SHORT_NAMES, TABLE_FORMS, Form, chosen_form
+from splat_serving.sample_columns import checked_columns
+from splat_serving.selection import Order, Selection
+
+Accept = Annotated[str | None, Header(description="application/json, an Arrow stream or file, Parquet, or CSV.")]
+Limit = Annotated[int | None, Query(ge=0, description="At most so many rows.")]
+Offset = Annotated[int, Query(ge=0, description="Leave out so many rows at the beginning.")]
+Orient = Annotated[str, Query(pattern="^(rows|columns)$", description="JSON: one object a row, or one array a column.")]
+
+
+def selection(
+    order: Annotated[Order, Query(description="index: by sample id. activation: strongest first.")] = "index",
+    min_activation: Annotated[float | None, Query(description="Only values of at least this.")] = None,
+    max_activation: Annotated[float | None, Query(description="Only values of at most this.")] = None,
+    weapon: Annotated[
+        list[str] | None,
+        Query(max_length=200, description="Only samples with this weapon (id, key or name; may be repeated)."),
+    ] = None,
+    token: Annotated[
+        list[str] | None,
+        Query(max_length=50, description="Only samples with this token (id or name; repeated, with all of them)."),
+    ] = None,
+    sample_frac: Annotated[
+        float | None, Query(description="A random share of the rows, above 0 and at most 1.")
+    ] = None,
+    seed: Annotated[int, Query(ge=0, le=2**63 - 1, description="Seed of the random share.")] = 0,
+    offset: Offset = 0,
+    limit: Limit = None,
+) -> Selection:
+    """Which activations, and in which order."""
+    return Selection(
+        order=order,
+        min_activation=min_activation,
+        max_activation=max_activation,
+        weapon=tuple(weapon or ()),
+        token=tuple(token or ()),
+        sample_frac=sample_frac,
+        seed=seed,
+        offset=offset,
+        limit=limit,
+    )
+
+
+def column_names(
+    columns: Annotated[
+        str | None,
+        Query(
+            max_length=500,
+            description="Comma-separated: global_index, activation, weapon_id, weapon_name, ability_input_tokens, abilities, "
+            "split, kind, is_null, source_row, token_position.",
+        ),
+    ] = None,
+    include_abilities: Annotated[bool, Query(description="false leaves the tokens out.")] = True,
+) -> tuple[str, ...]:
+    """Which columns."""
+    named = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
+    return checked_columns(named, include_abilities)
+
+
+def table_form(
+    accept: Accept = None,
+    format: Annotated[
+        str | None, Query(pattern=f"^({'|'.join(SHORT_NAMES)})$", description="The form by name; stronger than Accept.")
+    ] = None,
+) -> Form:
+    """In which form a table is given."""
+    return Form(SHORT_NAMES[format], named=True) if format else chosen_form(accept, TABLE_FORMS)
+
+
+Selected = Annotated[Selection, Depends(selection)]
+Columns = Annotated[tuple[str, ...], Depends(column_names)]
+TableForm = Annotated[Form, Depends(table_form)]

@@ -1,0 +1,164 @@
+"""Samples, tokens and weapons: one build and its features, look-ups the other way round, and conditions on several features."""
+
+from typing import Annotated, Any
+
+import numpy as np
+import polars as pl
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from splat_serving import database as db
+from splat_serving.problems import documented
+from splat_serving.replies import Rows, encoded, json_reply, reply
+from splat_serving.routes.activations import table_answers, unpinned
+from splat_serving.routes.features import Sort, Support, association_reply
+from splat_serving.routes.parameters import Limit, Offset, Orient, TableForm
+from splat_serving.state import FromServed
+
+router = APIRouter(tags=["samples"])
+Name = str
+
+
+@router.get(
+    "/samples/{sample_id}",
+    responses={**documented(404), 304: {"description": "Not changed."}},
+    response_class=Response,
+)
+async def sample(
+    request: Request,
+    served: FromServed,
+    sample_id: int,
+    order: Annotated[str, Query(pattern="^(feature|activation)$", description="Of the features.")] = "activation",
+    limit: Limit = None,
+) -> Response:
+    """One build as the model saw it, and the features that fire on it."""
+    database = served.database
+
+    def make() -> Any:
+        found = database.sample(sample_id)
+        ids, values = found.features.feature_ids, found.features.values
+        at = np.argsort(-values, kind="stable") if order == "activation" else np.arange(values.size)
+        at = at[:limit]
+        return {
+            "sample_id": sample_id,
+            "version": found.version,
+            **found.columns,
+            "n_active": int(values.size),
+            "features": {"feature_id": ids[at].astype(np.int64), "activation": values[at]},
+        }
+
+    return await json_reply(request, served, make)
+
+
+@router.get("/tokens", responses=table_answers(), response_class=Response)
+async def tokens(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
+    """The vocabulary, with how many builds hold each token."""
+    return await _frame_reply(request, served, form, orient, served.database.tokens)
+
+
+@router.get("/weapons", responses=table_answers(), response_class=Response)
+async def weapons(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
+    """The weapons, with class, sub and special."""
+    return await _frame_reply(request, served, form, orient, served.database.weapons)
+
+
+async def _frame_reply(request: Request, served: FromServed, form: Any, orient: str, frame: Any) -> Response:
+    def make() -> Any:
+        table = frame()
+        head = {"version": served.database.version, "n_rows": table.height}
+        return encoded(Rows.of_table(table.to_arrow(compat_level=pl.CompatLevel.oldest()), head), form, orient), {}
+
+    return await reply(request, served, form, make)
+
+
+@router.get("/tokens/{token}/features", responses=table_answers(), response_class=Response)
+async def features_of_token(
+    request: Request,
+    served: FromServed,
+    token: Name,
+    form: TableForm,
+    sort: Sort = "-phi",
+    min_both: Support = 1,
+    offset: Offset = 0,
+    limit: Limit = 100,
+    orient: Orient = "rows",
+) -> Response:
+    """How every feature goes together with a token (by id or name): most correlated first."""
+    asked = ("token", token, served.database.features_of_token)
+    return await association_reply(request, served, asked, form, (sort, min_both, offset, limit), orient)
+
+
+@router.get("/weapons/{weapon}/features", responses=table_answers(), response_class=Response)
+async def features_of_weapon(
+    request: Request,
+    served: FromServed,
+    weapon: Name,
+    form: TableForm,
+    sort: Sort = "-phi",
+    min_both: Support = 1,
+    offset: Offset = 0,
+    limit: Limit = 100,
+    orient: Orient = "rows",
+) -> Response:
+    """How every feature goes together with a weapon (by id, key or name): most correlated first."""
+    asked = ("weapon", weapon, served.database.features_of_weapon)
+    return await association_reply(request, served, asked, form, (sort, min_both, offset, limit), orient)
+
+
+class ConditionBody(BaseModel):
+    """A feature that fires with a value from min (above 0 if left out) to max."""
+
+    model_config = ConfigDict(extra="forbid")
+    feature: int
+    min: float | None = None
+    max: float | None = None
+
+
+Conditions = Annotated[list[ConditionBody], Field(max_length=64)]
+
+
+class QueryBody(BaseModel):
+    """Samples on which all of `all`, at least one of `any` and none of `none` hold."""
+
+    model_config = ConfigDict(extra="forbid")
+    all: Conditions = []
+    any: Conditions = []
+    none: Conditions = []
+    weapon: Annotated[list[str], Field(max_length=200)] = []
+    token: Annotated[list[str], Field(max_length=50)] = []
+    offset: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=0, le=1_000_000)] = 100
+
+    def query(self) -> db.Query:
+        """The question."""
+        return db.Query(
+            all=_conditions(self.all),
+            any=_conditions(self.any),
+            none=_conditions(self.none),
+            weapon=tuple(self.weapon),
+            token=tuple(self.token),
+            offset=self.offset,
+            limit=self.limit,
+        )
+
+
+def _conditions(given: list[ConditionBody]) -> tuple[db.Condition, ...]:
+    return tuple(db.Condition(one.feature, one.min, one.max) for one in given)
+
+
+@router.post("/query", responses=table_answers(), response_class=Response)
+async def query(
+    request: Request, served: FromServed, asked: QueryBody, form: TableForm, orient: Orient = "rows"
+) -> Response:
+    """Samples by what fires on them: `{"all": [{"feature": 1, "min": 0.5}, {"feature": 2}], "none": [{"feature": 3}]}`."""
+    database, question = served.database, asked.query()
+    for feature_id in question.features:
+        database.checked_feature(feature_id)
+
+    def make() -> Any:
+        found = database.query(question)
+        head = {"version": found.version, "n_matching": found.n_matching, "n_rows": found.table.num_rows}
+        return encoded(Rows.of_table(found.table, head), form, orient), {"X-Total-Count": str(found.n_matching)}
+
+    return await reply(request, unpinned(served), form, make)

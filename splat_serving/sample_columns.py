@@ -1,0 +1,174 @@
+"""Columns of samples, gathered for the rows of an answer without touching the other rows."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from splat_assets.store.samples import SampleTable
+from splat_assets.store.vocabulary import Contexts, Vocabulary
+from splat_serving.errors import NotComputedError, ParameterError, UnknownNameError
+
+Ids = npt.NDArray[np.integer[Any]]
+
+DEFAULT = ("activation", "weapon_id", "ability_input_tokens", "global_index")
+"""The guide's columns in the guide's order, and which sample each row is."""
+OF_ACTIVATIONS = ("global_index", "activation")
+OF_SAMPLES = (
+    "weapon_id",
+    "weapon_name",
+    "ability_input_tokens",
+    "abilities",
+    "split",
+    "kind",
+    "is_null",
+    "source_row",
+    "token_position",
+)
+COLUMNS = (*OF_ACTIVATIONS, *OF_SAMPLES)
+_AS_STORED = {"is_null": pa.bool_(), "source_row": pa.int64(), "token_position": pa.int32()}
+
+
+def checked_columns(columns: Sequence[str] | None, include_abilities: bool = True) -> tuple[str, ...]:
+    """The columns of an answer, each once, in the order given; the guide's where none are named. ParameterError otherwise."""
+    named = tuple(dict.fromkeys(columns)) if columns is not None else DEFAULT
+    for name in named:
+        if name not in COLUMNS:
+            raise ParameterError("columns", f"there is no column {name!r}; there are {', '.join(COLUMNS)}")
+    if not named:
+        raise ParameterError("columns", f"name at least one of {', '.join(COLUMNS)}")
+    without = ("ability_input_tokens", "abilities")
+    return named if include_abilities else tuple(name for name in named if name not in without)
+
+
+class SampleColumns:
+    """The samples of one store by column. Safe to use from threads."""
+
+    def __init__(self, samples: SampleTable, vocabulary: Vocabulary | None, contexts: Contexts | None) -> None:
+        """vocabulary, contexts: None where the folder does not record them; names are refused then, never invented."""
+        self.samples = samples
+        self._vocabulary = vocabulary
+        self._contexts = contexts
+
+    @cached_property
+    def weapons(self) -> npt.NDArray[np.int32]:
+        """The weapon of each sample, as the model's vocabulary numbers it, -1 where it is unknown."""
+        return self._numpy("weapon_id_token")
+
+    @cached_property
+    def token_offsets(self) -> npt.NDArray[np.int64]:
+        """Where each sample's tokens lie in token_values: int64, shape (n_samples + 1,)."""
+        return np.asarray(self._lists.offsets, dtype=np.int64)
+
+    @cached_property
+    def token_values(self) -> npt.NDArray[np.int32]:
+        """The tokens of all samples, one after the other."""
+        return np.asarray(self._lists.values)
+
+    @property
+    def _lists(self) -> pa.LargeListArray:
+        return _one_chunk(self.samples.arrow["tokens"])
+
+    def _numpy(self, name: str) -> npt.NDArray[Any]:
+        return np.asarray(_one_chunk(self.samples.arrow[name]))
+
+    def take(self, name: str, sample_ids: Ids) -> pa.Array:
+        """One column (a name of OF_SAMPLES) for these samples, in their order; NotComputedError where names are unknown."""
+        match name:
+            case "weapon_id":
+                return pa.array(self.weapons[sample_ids].astype(np.int64))
+            case "weapon_name":
+                return self._weapon_names(sample_ids)
+            case "ability_input_tokens":
+                offsets, values = self.take_tokens(sample_ids)
+                return _list_array(offsets, pa.array(values))
+            case "abilities":
+                offsets, values = self.take_tokens(sample_ids)
+                return _list_array(offsets, pa.DictionaryArray.from_arrays(values, self._token_names))
+            case "split" | "kind":
+                codes, names = self._coded[name]
+                return pa.DictionaryArray.from_arrays(codes[sample_ids], names)
+            case _:
+                return self.samples.arrow[name].take(pa.array(sample_ids)).combine_chunks().cast(_AS_STORED[name])
+
+    def take_tokens(self, sample_ids: Ids) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """The tokens of these samples, one list after the other: borders, shape (n + 1,), and values."""
+        from splat_serving.kernels import list_lengths, take_lists
+
+        offsets = np.empty(sample_ids.size + 1, dtype=np.int64)
+        list_lengths(sample_ids, self.token_offsets, offsets)
+        values = np.empty(int(offsets[-1]), dtype=np.int32)
+        take_lists(sample_ids, self.token_offsets, self.token_values, offsets, values)
+        return offsets, values
+
+    def with_token(self, token_id: int) -> npt.NDArray[np.bool_]:
+        """Which samples hold the token: bool, shape (n_samples,)."""
+        from splat_serving.kernels import mask_of_rows_with
+
+        found = np.zeros(self.samples.n_samples, dtype=np.bool_)
+        mask_of_rows_with(token_id, self.token_offsets, self.token_values, found)
+        return found
+
+    def token_id(self, given: str) -> int:
+        """The id of a token named by id or name; UnknownNameError says what there is."""
+        if given.isascii() and given.isdigit():
+            n_tokens = len(self._vocabulary) if self._vocabulary else None
+            if len(given) < 10 and (n_tokens is None or int(given) < n_tokens):
+                return int(given)
+            raise UnknownNameError(f"there is no token {given[:20]}: ids run from 0 to {(n_tokens or 1) - 1}")
+        if self._vocabulary is None:
+            raise NotComputedError("this folder records no vocabulary: name tokens by their ids")
+        found = self._vocabulary.by_name.get(given)
+        if found is None:
+            raise UnknownNameError(f"there is no token {given[:60]!r} in the vocabulary; /tokens lists all")
+        return found.id
+
+    def weapon_id(self, given: str) -> int:
+        """The id of a weapon named by id, key or name; UnknownNameError says what there is."""
+        known = self._contexts.items if self._contexts else ()
+        if given.isascii() and given.isdigit():
+            if len(given) < 10 and (not known or int(given) < len(known)):
+                return int(given)
+            raise UnknownNameError(f"there is no weapon {given[:20]}: ids run from 0 to {len(known) - 1}")
+        if self._contexts is None:
+            raise NotComputedError("this folder records no weapons: name weapons by their ids")
+        for item in known:
+            if given in (item.key, item.name):
+                return item.id
+        raise UnknownNameError(f"there is no weapon {given[:60]!r}; /weapons lists all")
+
+    def _weapon_names(self, sample_ids: Ids) -> pa.Array:
+        if self._contexts is None:
+            return self.samples.arrow["weapon_name"].take(pa.array(sample_ids)).combine_chunks().cast(pa.string())
+        ids = self.weapons[sample_ids]
+        names = pa.array([item.name for item in self._contexts.items], pa.string())
+        return pa.DictionaryArray.from_arrays(pa.array(ids, mask=ids < 0), names)
+
+    @cached_property
+    def _token_names(self) -> pa.Array:
+        if self._vocabulary is None:
+            raise NotComputedError("this folder records no vocabulary: ask for ability_input_tokens, the ids")
+        return pa.array([token.name for token in self._vocabulary.tokens], pa.string())
+
+    @cached_property
+    def _coded(self) -> dict[str, tuple[npt.NDArray[np.int8], pa.Array]]:
+        """split and kind as small codes, so that a million texts are not searched for every answer."""
+        found = {}
+        for name in ("split", "kind"):
+            coded = _one_chunk(self.samples.arrow[name]).dictionary_encode()
+            found[name] = (np.asarray(coded.indices).astype(np.int8), coded.dictionary.cast(pa.string()))
+        return found
+
+
+def _list_array(offsets: npt.NDArray[np.int64], values: pa.Array) -> pa.Array:
+    """Lists with 32-bit borders where those are enough, as every reader of Arrow takes them."""
+    if offsets[-1] < 2**31:
+        return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), values)
+
+
+def _one_chunk(column: pa.ChunkedArray) -> Any:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

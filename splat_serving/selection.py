@@ -1,0 +1,101 @@
+"""Which activations of a feature are asked for, and in which order: a frozen question and its answer as row numbers.
+
+Steps, in this order: filter (value, weapon, tokens), draw a sample, order, cut to a page. No I/O here.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from splat_serving.errors import ParameterError
+
+Order = Literal["index", "activation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A question about the activations of one feature. The default asks for all of them, in sample order."""
+
+    order: Order = "index"
+    """index: by rising sample id. activation: strongest first, equal ones by sample id."""
+    min_activation: float | None = None
+    """Only values of at least this."""
+    max_activation: float | None = None
+    """Only values of at most this."""
+    weapon: tuple[str, ...] = ()
+    """Only samples with one of these weapons, named by id, key or name."""
+    token: tuple[str, ...] = ()
+    """Only samples that hold every one of these tokens, named by id or name."""
+    sample_frac: float | None = None
+    """Draw this share of what is left, without replacement."""
+    seed: int = 0
+    """Seed of that draw."""
+    offset: int = 0
+    """Leave out so many rows at the beginning."""
+    limit: int | None = None
+    """At most so many rows."""
+
+    def __post_init__(self) -> None:
+        for name in ("min_activation", "max_activation"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ParameterError(name, f"must be a finite number, not {value}")
+        if self.sample_frac is not None and not 0 < self.sample_frac <= 1:
+            raise ParameterError("sample_frac", f"must be above 0 and at most 1, not {self.sample_frac}")
+        for name in ("seed", "offset", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ParameterError(name, f"must be 0 or more, not {value}")
+        if self.order not in ("index", "activation"):
+            raise ParameterError("order", f"must be index or activation, not {self.order!r}")
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether no activation is filtered out, before any drawing or cutting."""
+        return self.min_activation is None and self.max_activation is None and not self.weapon and not self.token
+
+
+def matching_values(selection: Selection, values: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_] | None:
+    """Which values lie within the bounds: shape of values; None when there are no bounds."""
+    kept: npt.NDArray[np.bool_] | None = None
+    if selection.min_activation is not None:
+        kept = values >= selection.min_activation
+    if selection.max_activation is not None:
+        below = values <= selection.max_activation
+        kept = below if kept is None else kept & below
+    return kept
+
+
+def page(selection: Selection, values: npt.NDArray[np.float32], feature_id: int) -> slice | npt.NDArray[np.intp]:
+    """Which of the matching values are returned, in the order asked for: a slice where that is enough.
+
+    values: float32, shape (n_matching,), in sample order. feature_id: makes the draw of each feature its own.
+    """
+    drawn = _drawn(selection, values.size, feature_id)
+    stop = None if selection.limit is None else selection.offset + selection.limit
+    if selection.order == "index":
+        return slice(selection.offset, stop) if drawn is None else drawn[selection.offset : stop]
+    return _strongest(values, drawn, stop)[selection.offset : stop]
+
+
+def _drawn(selection: Selection, n: int, feature_id: int) -> npt.NDArray[np.intp] | None:
+    if selection.sample_frac is None or selection.sample_frac == 1:
+        return None
+    generator = np.random.default_rng((selection.seed, feature_id))
+    return np.sort(generator.choice(n, round(selection.sample_frac * n), replace=False)).astype(np.intp)
+
+
+def _strongest(
+    values: npt.NDArray[np.float32], among: npt.NDArray[np.intp] | None, n: int | None
+) -> npt.NDArray[np.intp]:
+    """Positions of the n largest of values[among], largest first, equal ones in order."""
+    given: npt.NDArray[Any] = values if among is None else values[among]
+    candidates = np.arange(given.size)
+    if n is not None and n < given.size // 4:
+        border = np.partition(given, given.size - n)[given.size - n] if n else np.inf
+        candidates = np.flatnonzero(given >= border)
+    order = candidates[np.argsort(-given[candidates], kind="stable")]
+    return order if among is None else among[order]

@@ -1,0 +1,41 @@
+"""The application as the guide starts it: `uvicorn splat_serving.server:app`, configured by ACTIVATION_* variables.
+
+Importing this module reads and opens nothing; `app` is made when it is first asked for.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from splat_assets.errors import SplatError
+from splat_assets.store.layout import DataRoot
+from splat_serving.app import ActivationServer, create_app
+from splat_serving.catalogue import Catalogue, OpenFolder, Target
+from splat_serving.folder import Folder
+from splat_serving.settings import ServerSettings, settings_from_environment
+
+
+def app_of(settings: ServerSettings, target: str | None = None) -> ActivationServer:
+    """The application for a run or path (or, if None, what the settings name, or else the data root).
+
+    Raises InputError, LayoutError, CorruptStoreError when there is nothing to serve there.
+    """
+    folders = [path for path in (settings.data_dir, settings.transposed_dir, settings.neuron_acts_dir) if path]
+    if target is None and folders and not (len(folders) == 1 and Folder.is_published(folders[0])):
+        opened = Folder.open(*folders, vocab=settings.vocab_path, weapon_vocab=settings.weapon_vocab_path)
+        return create_app(Catalogue(Target(OpenFolder(folders[0].resolve().name, opened), None)), settings)
+    given = target if target is not None else str(folders[0]) if folders else None
+    if given is not None and Path(given).is_dir() and not Folder.is_published(Path(given)):
+        return app_of(settings.model_copy(update={"data_dir": Path(given)}))
+    return create_app(Catalogue(Target.of(given, DataRoot.from_environment())), settings)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        made = app_of(settings_from_environment())
+    except SplatError as error:
+        sys.exit(f"Error: {error}")
+    globals()["app"] = made
+    return made

@@ -1,0 +1,135 @@
+"""What the routes of one server share, and what one request is served from."""
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from splat_serving.catalogue import Catalogue, Run
+from splat_serving.local import LocalDatabase
+from splat_serving.settings import ServerSettings
+from splat_serving.workers import Cache, Timings, Workers
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+class ServerState:
+    """One server: its settings, its runs, its threads, its counts. No global is shared with another one."""
+
+    def __init__(self, catalogue: Catalogue, settings: ServerSettings) -> None:
+        self.catalogue = catalogue
+        self.settings = settings
+        self.workers = Workers(settings.workers)
+        self.cache = Cache(settings.cache_bytes)
+        self.began = time.monotonic()
+
+    @cached_property
+    def metrics(self) -> "Metrics":
+        """The counts of this server."""
+        return Metrics(self.cache)
+
+    @staticmethod
+    def timings(request: Request) -> Timings:
+        """The timings of a request."""
+        found: Timings = request.state.timings
+        return found
+
+
+class Metrics:
+    """Prometheus counts, by route template and never by feature."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "splat_requests", "Requests answered.", ["method", "route", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "splat_request_seconds",
+            "From the first byte of a request to the last of its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.bytes = Counter("splat_sent_bytes", "Bytes of bodies sent.", ["route"], registry=self.registry)
+        self.rows = Counter(
+            "splat_sent_rows", "Activations and table rows in answers.", ["route"], registry=self.registry
+        )
+        hits = Counter("splat_cache", "Look-ups of computed answers.", ["outcome"], registry=self.registry)
+        hits.labels("hit")
+        hits.labels("miss")
+        self._cache, self._hits = cache, hits
+        self._counted = [0, 0]
+
+    def update(self) -> None:
+        """Bring the counts of the cache up to date."""
+        for i, (outcome, now) in enumerate((("hit", self._cache.hits), ("miss", self._cache.misses))):
+            self._hits.labels(outcome).inc(now - self._counted[i])
+            self._counted[i] = now
+
+
+def state_of(request: Request) -> ServerState:
+    """The state of the server that got the request."""
+    found: ServerState = request.app.state.server
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The version that a request is answered from, from its first byte to its last. pinned: the URL names the version."""
+
+    database: LocalDatabase
+    pinned: bool
+
+
+RunName = Annotated[str, Path(description="Name of a run, as /runs lists them.", max_length=100)]
+VersionId = Annotated[str, Path(description="Id of a version: 16 hexadecimal digits.", max_length=40)]
+
+
+async def of_default(request: Request) -> None:
+    """Serve from the current version of the default run."""
+    await _serve(request, None, None)
+
+
+async def of_run(request: Request, run: RunName) -> None:
+    """Serve from the current version of a run."""
+    await _serve(request, run, None)
+
+
+async def of_version(request: Request, version: VersionId) -> None:
+    """Serve from one version of the default run."""
+    await _serve(request, None, version)
+
+
+async def of_run_version(request: Request, run: RunName, version: VersionId) -> None:
+    """Serve from one version of a run."""
+    await _serve(request, run, version)
+
+
+async def _serve(request: Request, name: str | None, version: str | None) -> None:
+    state = state_of(request)
+    run: Run = state.catalogue.run(name)
+    database: LocalDatabase | None
+    if version is None:
+        database = run.ready
+        if database is None:
+            database = await state.workers.run(run.current)
+    else:
+        wanted = version
+        database = await state.workers.run(lambda: run.version(wanted))
+    request.state.served = Served(database, version is not None)
+
+
+def served_by(request: Request) -> Served:
+    """What this request is answered from."""
+    found: Served = request.state.served
+    return found
+
+
+async def _served(request: Request) -> Served:
+    return served_by(request)
+
+
+FromServed = Annotated[Served, Depends(_served)]

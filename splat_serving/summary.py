@@ -1,0 +1,88 @@
+"""What a version's tables say of one feature (influences, neighbours, examples), as JSON values; None where there is no table."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+
+from splat_assets.analysis.influence import most_lowered, most_raised
+
+Described = Callable[[Sequence[int]], list[dict[str, Any]]]
+
+
+class Tables(Protocol):
+    """Where tables are: a version of a store, or a folder's `precomputed`."""
+
+    def has(self, name: str) -> bool:
+        """Whether the file is there."""
+        ...
+
+    def rows_of(self, name: str, feature_id: int) -> pl.DataFrame:
+        """The rows of one feature in `<name>.parquet`."""
+        ...
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """What was written with `<name>.parquet`."""
+        ...
+
+
+def influences_of(tables: Tables, feature_id: int) -> dict[str, Any] | None:
+    """`{raised: [{token_id, token, value}], lowered: […]}`: outputs by their change per unit of activation, strongest first.
+
+    Values are entries of `W_dec @ W_out^T`.
+    """
+    if not tables.has("influences.parquet"):
+        return None
+    row = tables.rows_of("influences", feature_id)
+    if "influence" not in row.columns:
+        return _of_wide_row(row.row(0, named=True))
+    facts = tables.facts("influences")
+    values = row["influence"].to_numpy().reshape(1, -1)
+    found = {}
+    for key, strongest in (
+        ("raised", most_raised(values, values.shape[1])),
+        ("lowered", most_lowered(values, values.shape[1])),
+    ):
+        found[key] = [
+            {"token_id": facts["token_ids"][at], "token": facts["token_names"][at], "value": float(value)}
+            for at, value in zip(strongest.columns[0], strongest.values[0], strict=True)
+            if at >= 0
+        ]
+    return found
+
+
+def _of_wide_row(row: dict[str, Any]) -> dict[str, Any]:
+    """The guide's table: `+1_tok, +1_val, …`. It names tokens and has no ids."""
+    found: dict[str, Any] = {}
+    for key, sign in (("raised", "+"), ("lowered", "-")):
+        ranks = sorted(int(name[1:-4]) for name in row if name.startswith(sign) and name.endswith("_tok"))
+        pairs = [(row[f"{sign}{rank}_tok"], row[f"{sign}{rank}_val"]) for rank in ranks]
+        found[key] = [{"token": token, "value": value} for token, value in pairs if token is not None]
+    return found
+
+
+def neighbours_of(tables: Tables, feature_id: int) -> dict[str, Any] | None:
+    """`{kind: [{feature_id, score, n_both}]}`, nearest first; kinds are decoder_cosine, jaccard and pearson."""
+    if not tables.has("neighbours.parquet"):
+        return None
+    rows = tables.rows_of("neighbours", feature_id).sort("kind", "rank")
+    return {
+        str(kind): part.select(pl.col("other_id").alias("feature_id"), "score", "n_both").to_dicts()
+        for (kind,), part in rows.partition_by("kind", as_dict=True, maintain_order=True).items()
+    }
+
+
+def examples_of(tables: Tables, feature_id: int, described: Described) -> dict[str, Any] | None:
+    """`{group: [{rank, activation, …the sample's columns}]}`: the strongest, some of each band, some at random.
+
+    described: gives the columns of samples by their ids.
+    """
+    if not tables.has("examples.parquet"):
+        return None
+    rows = tables.rows_of("examples", feature_id)
+    samples = described(np.asarray(rows["sample_id"]).tolist())
+    found: dict[str, Any] = {}
+    for row, sample in zip(rows.iter_rows(named=True), samples, strict=True):
+        found.setdefault(row["group"], []).append({"rank": row["rank"], "activation": row["activation"], **sample})
+    return found

@@ -1,0 +1,76 @@
+"""A few threads in which reading and encoding happen, so that the event loop always answers; a bounded cache of slow answers."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+
+Result = TypeVar("Result")
+
+
+class Workers:
+    """At most n_threads pieces of work at the same time; others wait in turn."""
+
+    def __init__(self, n_threads: int) -> None:
+        self._n_threads = n_threads
+        self._limiter: CapacityLimiter | None = None
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """What work returns, computed in a thread."""
+        if self._limiter is None:  # belongs to the event loop, which is running only now
+            self._limiter = CapacityLimiter(self._n_threads)
+        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+
+
+class Timings:
+    """How long the phases of one answer took, for the Server-Timing header."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self._phases: list[tuple[str, float]] = []
+
+    def add(self, phase: str, seconds: float) -> None:
+        """Say how long a phase took."""
+        self._phases.append((phase, seconds))
+
+    def header(self) -> str:
+        """The phases and the time since the request began, in milliseconds."""
+        total = ("total", time.perf_counter() - self.began)
+        return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in [*self._phases, total])
+
+
+class Cache:
+    """Values by key, the least recently used dropped first when they grow beyond max_bytes."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._held: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self.size_bytes = self.hits = self.misses = 0
+
+    def get_or_make(self, key: Hashable, make: Callable[[], Result], size_of: Callable[[Result], int]) -> Result:
+        """The value of the key, made (perhaps twice, by two threads) when it is not there."""
+        with self._lock:
+            if key in self._held:
+                self.hits += 1
+                self._held.move_to_end(key)
+                found: Result = self._held[key][0]
+                return found
+            self.misses += 1
+        made = make()
+        self._keep(key, made, size_of(made))
+        return made
+
+    def _keep(self, key: Hashable, value: Any, size: int) -> None:
+        with self._lock:
+            if size > self._max_bytes or key in self._held:
+                return
+            self._held[key] = (value, size)
+            self.size_bytes += size
+            while self.size_bytes > self._max_bytes:
+                _, (_, dropped) = self._held.popitem(last=False)
+                self.size_bytes -= dropped
