@@ -45,7 +45,7 @@ class Rows:
 
 def encoded(rows: Rows, form: Form, orient: str = "rows", also_a_file: bool = False) -> Pieces:
     """The bytes of rows in the form. orient: rows or columns, of JSON. also_a_file: an Arrow stream that ends like a file."""
-    facts = {f"splat.{name}": str(value) for name, value in rows.head.items() if value is not None}
+    facts = {f"splat.{name}": _as_text(value) for name, value in rows.head.items() if value is not None}
     schema = rows.schema.with_metadata({**(rows.schema.metadata or {}), **facts})
     match form.media_type:
         case arrow_stream.STREAM if also_a_file:
@@ -62,6 +62,11 @@ def encoded(rows: Rows, form: Form, orient: str = "rows", also_a_file: bool = Fa
             return _columns(rows)
         case _:
             return json_rows.document(dict(rows.head), _cut(rows.batches, _JSON_ROWS))
+
+
+def _as_text(value: Any) -> str:
+    """A fact as text, which is JSON where it is more than one text or number."""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def _cut(batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.RecordBatch]:
