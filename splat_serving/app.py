@@ -14,7 +14,7 @@ from splat_assets.errors import SplatError
 from splat_serving import problems
 from splat_serving.catalogue import Catalogue
 from splat_serving.guard import Guard, Observed
-from splat_serving.routes import activations, context, features, operations, samples
+from splat_serving.routes import activations, context, features, live, operations, samples
 from splat_serving.settings import ServerSettings, settings_from_environment
 from splat_serving.state import ServerState, of_default, of_run, of_run_version, of_version
 from splat_serving.warm_up import warm_up
@@ -62,7 +62,7 @@ def create_app(catalogue: Catalogue, settings: ServerSettings | None = None) -> 
     problems.install(api)
     api.include_router(operations.router)
     for prefix, dependency in _PREFIXES:
-        for module in (activations, features, samples, context):
+        for module in (activations, features, samples, context, live):
             api.include_router(module.router, prefix=prefix, dependencies=[Depends(dependency)])
     api.openapi = lambda: _document(api)  # type: ignore[method-assign]
     guarded = Observed(Guard(api, settings, settings.token), state)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import LayoutError, NotPublishedError
-from splat_assets.store.layout import DataRoot, checked_name
+from splat_assets.store.layout import DataRoot, RunLayout, checked_name
 from splat_assets.store.manifest import VERSION_ID
 from splat_assets.store.published import current_version, open_store
 from splat_serving.errors import UnknownNameError
@@ -35,6 +35,12 @@ class PublishedRun:
         self._lock = threading.Lock()
         self._open: tuple[_Mark, LocalDatabase] | None = None
         self._old: OrderedDict[str, LocalDatabase] = OrderedDict()
+
+    @property
+    def layout(self) -> RunLayout | None:
+        """The folders of the run that the store belongs to; None for a store by itself."""
+        found = RunLayout(self.store.absolute().parent)
+        return found if found.store == self.store.absolute() and found.config.is_file() else None
 
     @property
     def ready(self) -> LocalDatabase | None:
@@ -88,6 +94,9 @@ class PublishedRun:
 
 class OpenFolder:
     """A folder of guide formats, opened once: nothing in it says that it changed."""
+
+    layout = None
+    """It belongs to no run."""
 
     def __init__(self, name: str, folder: Folder) -> None:
         self.name = name
@@ -153,6 +162,11 @@ def _at(path: Path) -> Run:
 
 class PublishedVersion(PublishedRun):
     """One version's folder, served as it is."""
+
+    @property
+    def layout(self) -> RunLayout | None:
+        """The folders of the run that the version belongs to; None for a version by itself."""
+        return PublishedRun(self.name, self.store.absolute().parent.parent).layout
 
     def _mark(self) -> _Mark | None:
         facts = (self.store / "manifest.json").stat()

@@ -9,6 +9,7 @@ from fastapi import Depends, Path, Request
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from splat_serving.catalogue import Catalogue, Run
+from splat_serving.live_models import LiveModels
 from splat_serving.local import LocalDatabase
 from splat_serving.settings import ServerSettings
 from splat_serving.workers import Cache, Timings, Workers
@@ -24,6 +25,7 @@ class ServerState:
         self.settings = settings
         self.workers = Workers(settings.workers)
         self.cache = Cache(settings.cache_bytes)
+        self.live = LiveModels()
         self.began = time.monotonic()
 
     @cached_property
@@ -78,10 +80,14 @@ def state_of(request: Request) -> ServerState:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The version that a request is answered from, from its first byte to its last. pinned: the URL names the version."""
+    """The version that a request is answered from, from its first byte to its last.
+
+    pinned: the URL names the version. run: what it is a version of, None where that no longer matters.
+    """
 
     database: LocalDatabase
     pinned: bool
+    run: Run | None = None
 
 
 RunName = Annotated[str, Path(description="Name of a run, as /runs lists them.", max_length=100)]
@@ -119,7 +125,7 @@ async def _serve(request: Request, name: str | None, version: str | None) -> Non
     else:
         wanted = version
         database = await state.workers.run(lambda: run.version(wanted))
-    request.state.served = Served(database, version is not None)
+    request.state.served = Served(database, version is not None, run)
 
 
 def served_by(request: Request) -> Served:

@@ -1,0 +1,308 @@
+"""Base model and SAE of a run, run on builds that somebody just typed. The one module of the server that imports torch.
+
+It is imported when the first such question comes. A base model is trained with binary cross entropy on each token by itself
+(`splat_assets.model.epochs`), so the probability of a token is the sigmoid of its logit, and they do not add up to 1.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import torch
+
+from splat_assets.compute.provenance import hook_for, refuse_other_model
+from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
+from splat_assets.errors import InputError
+from splat_assets.model import SplatGPT, load_base_model
+from splat_assets.model.hooks import HookPoint
+from splat_assets.runs import Run, open_run
+from splat_assets.sae import Sae, load_sae
+from splat_assets.store.activations import SparseRows
+from splat_assets.store.errors import FeatureNotFoundError, FingerprintMismatchError
+from splat_assets.store.layout import DataRoot, RunLayout
+from splat_assets.store.vocabulary import Contexts, Vocabulary
+from splat_serving.errors import NotComputedError, ParameterError
+from splat_serving.live_answers import (
+    BuildFeatures,
+    BuildIntervention,
+    ChangedPrediction,
+    Edit,
+    EditedFeature,
+    Prediction,
+    TopFeatures,
+)
+from splat_serving.live_builds import SeenBuild, TypedBuild, seen_builds
+
+Floats = npt.NDArray[np.float32]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """One forward pass. values: float32, (n, d), at the hook. logits: float32, (B, O). borders: where each build's values lie."""
+
+    tokens: torch.Tensor
+    weapons: torch.Tensor
+    values: Floats
+    logits: Floats
+    borders: npt.NDArray[np.int64]
+
+
+class LiveModel:
+    """A base model with its SAE. The same builds give the same answer; one call at a time uses all threads of torch."""
+
+    def __init__(self, model: SplatGPT, sae: Sae, hook: HookPoint, vocabulary: Vocabulary, contexts: Contexts) -> None:
+        """hook: where the SAE was trained."""
+        self._model = model
+        self._sae = sae
+        self.hook = hook
+        self.vocabulary = vocabulary
+        self.contexts = contexts
+        self._hook_names: dict[str, Any] = {
+            "hook_target": hook.target,
+            "layer_index": hook.layer_index,
+            "ff_module_index": hook.ff_module_index,
+        }
+        self._ordinary = np.ones(len(vocabulary), dtype=np.bool_)
+        self._ordinary[[i for i in (vocabulary.pad_id, vocabulary.null_id) if i is not None]] = False
+
+    @classmethod
+    def of_run(cls, layout: RunLayout, provenance: Mapping[str, Any] | None = None) -> "LiveModel":
+        """The base model and SAE of a run. provenance: what a published version says that it was made from.
+
+        Raises NotComputedError where there is no run or a file of it is gone, FingerprintMismatchError when a file is not the
+        one that the run was made from, or model, SAE and vocabularies are not those of the version.
+        """
+        began = time.perf_counter()
+        try:
+            found = cls._loaded(_run_of(layout))
+        except InputError as error:
+            raise NotComputedError(f"the model of run {layout.name} cannot be run: {error}") from error
+        if provenance is not None:
+            found._refuse_other_version(layout, provenance)
+        _log.info("run %s: base model and SAE loaded in %.2f s", layout.name, time.perf_counter() - began)
+        return found
+
+    @classmethod
+    def _loaded(cls, run: Run) -> "LiveModel":
+        inputs, hook = run.config.inputs, run.config.hook
+        checkpoint = inputs.model_checkpoint.checked("base model checkpoint")
+        vocab, weapon_vocab = inputs.vocab.checked("vocabulary"), inputs.weapon_vocab.checked("weapon vocabulary")
+        if inputs.model_params is not None:
+            inputs.model_params.checked("model parameters")
+        model = load_base_model(checkpoint, vocab_path=vocab, weapon_vocab_path=weapon_vocab)
+        sae = load_sae(run.layout.sae)
+        asked = HookPoint(hook.hook_target, hook.layer_index, hook.ff_module_index)
+        place = hook_for(sae, asked, model.dimensions.num_layers)
+        refuse_other_model(sae, run.layout.sae, model, place)
+        vocabulary = read_vocabulary(vocab)
+        if model.dimensions.output_dim != len(vocabulary):
+            raise InputError(f"it predicts {model.dimensions.output_dim} tokens, {vocab} holds {len(vocabulary)}")
+        return cls(model, sae, place, vocabulary, read_contexts(weapon_vocab))
+
+    def _refuse_other_version(self, layout: RunLayout, provenance: Mapping[str, Any]) -> None:
+        found = {
+            "base_model": self._model.fingerprint,
+            "sae": self._sae.fingerprint,
+            "vocabulary": self.vocabulary.fingerprint,
+            "contexts": self.contexts.fingerprint,
+        }
+        for name, fingerprint in found.items():
+            stated = provenance.get(name)
+            if not isinstance(stated, str):
+                raise NotComputedError(
+                    f"the served version of run {layout.name} does not say which {name} it was made from"
+                )
+            if stated != fingerprint:
+                raise FingerprintMismatchError(
+                    f"the {name} of run {layout.name} is not what the served version was made from",
+                    stated,
+                    fingerprint,
+                    "publish the run again, or put back what was there",
+                )
+
+    def features(
+        self, builds: Sequence[TypedBuild], top_k: int | None = 20, predictions: int = 10
+    ) -> tuple[BuildFeatures, ...]:
+        """For each build its strongest features (all if top_k is None) and its most probable further tokens.
+
+        Raises UnknownNameError, ParameterError as `seen_builds`.
+        """
+        seen = seen_builds(builds, self.vocabulary, self.contexts)
+        if not seen:
+            return ()
+        passed = self._pass(seen)
+        encoded = self._sae.encode_rows(passed.values)
+        rebuilt = self._sae.decode_rows(encoded)
+        found = []
+        for at, build in enumerate(seen):
+            rows = slice(int(passed.borders[at]), int(passed.borders[at + 1]))
+            likeliest, own = self._predictions(build, passed.logits[at], predictions)
+            found.append(
+                BuildFeatures(
+                    build=build,
+                    n_active=int(encoded.indptr[rows.stop] - encoded.indptr[rows.start]),
+                    features=self._strongest(encoded, rows, top_k),
+                    reconstruction=_relative_error(passed.values[rows], rebuilt[rows]),
+                    predictions=likeliest,
+                    of_build=own,
+                )
+            )
+        return tuple(found)
+
+    def intervene(
+        self, builds: Sequence[TypedBuild], edits: Sequence[Edit], keep_error: bool = True, predictions: int = 20
+    ) -> tuple[BuildIntervention, ...]:
+        """For each build what the predictions become with features edited, at each of its tokens for a hook per token.
+
+        keep_error: what the SAE does not rebuild stays in place; without it, its reconstruction takes the place of the hook's
+        values, edited or not. Raises FeatureNotFoundError, UnknownNameError, ParameterError.
+        """
+        features = self._checked(edits)
+        seen = seen_builds(builds, self.vocabulary, self.contexts)
+        if not seen:
+            return ()
+        passed = self._pass(seen)
+        encoded = self._sae.encode_rows(passed.values)
+        before = _columns(encoded, features, self._sae.d_sae)
+        after = np.empty_like(before)
+        for column, edit in enumerate(edits):
+            after[:, column] = [edit.of(value) for value in before[:, column].tolist()]
+        # Decoding is linear: adding the change alone keeps the error term, and no change is then exactly none.
+        base = passed.values if keep_error else self._sae.decode_rows(encoded)
+        edited = base + (after - before) @ self._sae.W_dec[features].numpy()
+        logits = self._logits_with(passed, edited)
+        return tuple(
+            BuildIntervention(
+                build=build,
+                edited=self._edited(features, before, after, passed.borders[at : at + 2].tolist()),
+                predictions=self._changed(build, passed.logits[at], logits[at], predictions),
+                mean_abs_logit_change=float(np.abs(logits[at].astype(np.float64) - passed.logits[at]).mean()),
+                kl_nats=_kl_nats(passed.logits[at], logits[at]),
+            )
+            for at, build in enumerate(seen)
+        )
+
+    def _pass(self, seen: Sequence[SeenBuild]) -> _Pass:
+        lengths = np.array([len(build.ability_input_tokens) for build in seen], dtype=np.int64)
+        ids = np.full((len(seen), int(lengths.max())), self.vocabulary.pad_id, dtype=np.int64)
+        for row, build in zip(ids, seen, strict=True):
+            row[: len(build.ability_input_tokens)] = build.ability_input_tokens
+        tokens = torch.from_numpy(ids)
+        weapons = torch.tensor([[build.weapon_id] for build in seen], dtype=torch.int64)
+        captured: list[torch.Tensor] = []
+
+        def capture(values: torch.Tensor) -> torch.Tensor:
+            captured.append(values)
+            return values
+
+        with torch.inference_mode():
+            logits = self._model.logits_with(tokens, weapons, capture, **self._hook_names)
+        per_build = lengths if self.hook.per_token else np.ones_like(lengths)
+        borders = np.concatenate([[0], np.cumsum(per_build)]).astype(np.int64)
+        return _Pass(tokens, weapons, captured[0].numpy(), logits.numpy(), borders)
+
+    def _logits_with(self, passed: _Pass, values: Floats) -> Floats:
+        with torch.inference_mode():
+            found: Floats = self._model.logits_with(
+                passed.tokens, passed.weapons, lambda _: torch.from_numpy(values), **self._hook_names
+            ).numpy()
+        return found
+
+    def _checked(self, edits: Sequence[Edit]) -> list[int]:
+        """The features that are edited, each once."""
+        features = [edit.feature for edit in edits]
+        for at, feature in enumerate(features):
+            if not 0 <= feature < self._sae.d_sae:
+                raise FeatureNotFoundError(feature, self._sae.d_sae, "this SAE")
+            if feature in features[:at]:
+                raise ParameterError("edits", f"feature {feature} is edited twice; say once what becomes of it")
+        return features
+
+    def _strongest(self, encoded: SparseRows, rows: slice, top_k: int | None) -> TopFeatures:
+        borders = encoded.indptr[rows.start : rows.stop + 1]
+        ids, values = encoded.feature_ids[borders[0] : borders[-1]], encoded.values[borders[0] : borders[-1]]
+        order = np.argsort(-values, kind="stable")[:top_k]
+        positions = np.repeat(np.arange(borders.size - 1), np.diff(borders))
+        return TopFeatures(
+            tuple(ids[order].tolist()),
+            tuple(values[order].tolist()),
+            tuple(positions[order].tolist()) if self.hook.per_token else None,
+        )
+
+    def _predictions(
+        self, build: SeenBuild, logits: Floats, n: int
+    ) -> tuple[tuple[Prediction, ...], tuple[Prediction, ...]]:
+        """The n likeliest tokens that the build does not have, and those it has."""
+        probabilities = _sigmoid(logits)
+
+        def told(ids: Sequence[int]) -> Iterator[Prediction]:
+            for token_id in ids:
+                name = self.vocabulary.tokens[token_id].name
+                yield Prediction(token_id, name, float(logits[token_id]), float(probabilities[token_id]))
+
+        missing = self._ordinary.copy()
+        missing[list(build.ability_input_tokens)] = False
+        likeliest = [i for i in np.argsort(-logits, kind="stable").tolist() if missing[i]]
+        own = [i for i in build.ability_input_tokens if self._ordinary[i]]
+        return tuple(told(likeliest[:n])), tuple(told(own))
+
+    def _edited(
+        self, features: Sequence[int], before: Floats, after: Floats, borders: Sequence[int]
+    ) -> tuple[EditedFeature, ...]:
+        first, last = borders
+        return tuple(
+            EditedFeature(
+                feature, row - first if self.hook.per_token else None, float(before[row, at]), float(after[row, at])
+            )
+            for at, feature in enumerate(features)
+            for row in range(first, last)
+        )
+
+    def _changed(self, build: SeenBuild, before: Floats, after: Floats, n: int) -> tuple[ChangedPrediction, ...]:
+        change = after.astype(np.float64) - before
+        order = [i for i in np.argsort(-np.abs(change), kind="stable").tolist() if self._ordinary[i]]
+        was, is_now, own = _sigmoid(before), _sigmoid(after), set(build.ability_input_tokens)
+        return tuple(
+            ChangedPrediction(
+                i, self.vocabulary.tokens[i].name, i in own, float(was[i]), float(is_now[i]), float(change[i])
+            )
+            for i in order[:n]
+        )
+
+
+def _run_of(layout: RunLayout) -> Run:
+    root = DataRoot(layout.root.absolute().parent.parent)
+    if root.run(layout.name).root != layout.root.absolute():
+        raise InputError(f"a run is a folder of DATA_ROOT/runs, and {layout.root} is not")
+    return open_run(root, layout.name)
+
+
+def _columns(rows: SparseRows, features: list[int], n_features: int) -> Floats:
+    """The values of these features on all rows: float32, shape (n_rows, len(features))."""
+    whole = sp.csr_array((rows.values, rows.feature_ids.astype(np.int64), rows.indptr), shape=(rows.n_rows, n_features))
+    found: Floats = whole[:, features].toarray()
+    return found
+
+
+def _relative_error(x: Floats, rebuilt: Floats) -> float | None:
+    """||x - x_hat||^2 / ||x||^2 over all rows together."""
+    square = float(np.square(x.astype(np.float64)).sum())
+    return float(np.square(x.astype(np.float64) - rebuilt).sum()) / square if square > 0 else None
+
+
+def _sigmoid(logits: Floats) -> npt.NDArray[np.float64]:
+    found: npt.NDArray[np.float64] = torch.from_numpy(logits.astype(np.float64)).sigmoid().numpy()
+    return found
+
+
+def _kl_nats(before: Floats, after: Floats) -> float:
+    """Mean KL of Bernoullis given by logits: p (l - l') + softplus(l') - softplus(l)."""
+    old, new = before.astype(np.float64), after.astype(np.float64)
+    gap = _sigmoid(before) * (old - new) + np.logaddexp(0, new) - np.logaddexp(0, old)
+    return float(np.maximum(gap, 0).mean())

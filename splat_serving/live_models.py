@@ -1,0 +1,61 @@
+"""The models that a server has loaded: made on first use, a few of them kept, run in one thread. Importing this loads nothing."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from splat_assets.store.layout import RunLayout
+from splat_serving.errors import NotComputedError
+from splat_serving.workers import Workers
+
+if TYPE_CHECKING:
+    from splat_serving.live import LiveModel
+
+Result = TypeVar("Result")
+_MOST_LOADED = 2
+
+
+class LiveModels:
+    """Loads and runs models one after the other: a forward pass uses every core, and readers of stores keep their threads."""
+
+    def __init__(self) -> None:
+        self._worker = Workers(1)
+        self._loaded: OrderedDict[tuple[Path, str], LiveModel] = OrderedDict()
+
+    async def run(
+        self,
+        layout: RunLayout | None,
+        version: str,
+        provenance: Mapping[str, Any],
+        work: "Callable[[LiveModel], Result]",
+    ) -> Result:
+        """What work makes of the model of a run's version.
+
+        Raises NotComputedError where what is served is no run or torch is not installed, and what `LiveModel.of_run` raises.
+        """
+        if layout is None:
+            raise NotComputedError(
+                "running the model needs the run's folder (run.toml, sae/), and this is a store or a folder of guide formats "
+                "by itself: serve the run, `splat serve RUN`"
+            )
+        return await self._worker.run(lambda: work(self._model(layout, version, provenance)))
+
+    def _model(self, layout: RunLayout, version: str, provenance: Mapping[str, Any]) -> "LiveModel":
+        key = (layout.root, version)
+        if key not in self._loaded:
+            while len(self._loaded) >= _MOST_LOADED:
+                self._loaded.popitem(last=False)
+            self._loaded[key] = _live_model_class().of_run(layout, provenance)
+        self._loaded.move_to_end(key)
+        return self._loaded[key]
+
+
+def _live_model_class() -> "type[LiveModel]":
+    try:
+        from splat_serving.live import LiveModel
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise NotComputedError("running the model needs torch: pip install 'splat[live]'") from error
+    return LiveModel

@@ -1,0 +1,128 @@
+"""The model run on builds somebody just typed: their features and predictions, and what editing features does to those."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from starlette.responses import Response
+
+from splat_serving.live_answers import BuildFeatures, BuildIntervention, Edit, Operation
+from splat_serving.live_builds import TypedBuild
+from splat_serving.negotiation import JSON
+from splat_serving.problems import documented
+from splat_serving.state import FromServed, Served, state_of
+
+if TYPE_CHECKING:
+    from splat_serving.live import LiveModel
+
+router = APIRouter(tags=["live"])
+_MOST_BUILDS = 256
+_Name = Annotated[str, Field(max_length=200)]
+_Id = Annotated[StrictInt, Field(ge=0, lt=2**31)]
+_NPredictions = Annotated[int, Field(ge=0, le=1_000)]
+
+
+class BuildBody(BaseModel):
+    """A weapon, and either `tokens` or `abilities`; an empty list or object is the empty build."""
+
+    model_config = ConfigDict(extra="forbid")
+    weapon: _Id | _Name = Field(description="Id, key or name.")
+    tokens: Annotated[list[_Id | _Name], Field(max_length=1_000)] | None = Field(None, description="Ids or names.")
+    abilities: Annotated[dict[_Name, StrictInt], Field(max_length=100)] | None = Field(
+        None, description="AP per ability, 10 for a main-only one. Some gear must give exactly these."
+    )
+
+    def typed(self) -> TypedBuild:
+        """The build."""
+        return TypedBuild(self.weapon, None if self.tokens is None else tuple(self.tokens), self.abilities)
+
+
+Builds = Annotated[list[BuildBody], Field(min_length=1, max_length=_MOST_BUILDS)]
+
+
+class FeaturesBody(BaseModel):
+    """Builds to be run through base model and SAE."""
+
+    model_config = ConfigDict(extra="forbid")
+    builds: Builds
+    top_k: Annotated[int, Field(ge=0)] | None = Field(20, description="So many features of each; null for all.")
+    predictions: _NPredictions = 10
+
+
+class EditBody(BaseModel):
+    """`set` a feature to a value, `scale` it by one, or `ablate` it."""
+
+    model_config = ConfigDict(extra="forbid")
+    feature: int
+    op: Operation
+    value: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+
+class InterveneBody(BaseModel):
+    """Builds, and what is done to their features. Without edits and without error: what the SAE's reconstruction does."""
+
+    model_config = ConfigDict(extra="forbid")
+    builds: Builds
+    edits: Annotated[list[EditBody], Field(max_length=1_000)] = []
+    keep_error: bool = Field(True, description="What the SAE does not rebuild stays in place.")
+    predictions: _NPredictions = 20
+
+    def checked_edits(self) -> tuple[Edit, ...]:
+        """The edits; ParameterError."""
+        return tuple(Edit(one.feature, one.op, one.value) for one in self.edits)
+
+
+class FeaturesAnswer(BaseModel):
+    """One entry per build, in their order."""
+
+    version: str
+    hook_target: str = Field(description="masked_mean: of the whole build. token_ff: of each of its tokens.")
+    builds: list[BuildFeatures]
+
+
+class InterveneAnswer(BaseModel):
+    """One entry per build, in their order."""
+
+    version: str
+    hook_target: str
+    builds: list[BuildIntervention]
+
+
+def _answers(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    return {**documented(404), 200: {"description": "One entry per build.", "model": model}}
+
+
+@router.post("/live/features", responses=_answers(FeaturesAnswer), response_class=Response)
+async def features(request: Request, served: FromServed, asked: FeaturesBody) -> Response:
+    """What fires on builds, strongest first, and which tokens the base model would add: the sigmoid of each token's logit."""
+    builds = [build.typed() for build in asked.builds]
+    return await _answer(request, served, lambda model: model.features(builds, asked.top_k, asked.predictions))
+
+
+@router.post("/live/intervene", responses=_answers(InterveneAnswer), response_class=Response)
+async def intervene(request: Request, served: FromServed, asked: InterveneBody) -> Response:
+    """What the base model predicts for builds when features are set, scaled or ablated, beside what it predicts otherwise."""
+    builds, edits = [build.typed() for build in asked.builds], asked.checked_edits()
+    return await _answer(
+        request, served, lambda model: model.intervene(builds, edits, asked.keep_error, asked.predictions)
+    )
+
+
+async def _answer(request: Request, served: Served, ask: "Callable[[LiveModel], Any]") -> Response:
+    database, state = served.database, state_of(request)
+    waited = time.perf_counter()
+
+    def work(model: "LiveModel") -> bytes:
+        began = time.perf_counter()
+        state.timings(request).add("wait", began - waited)
+        body = orjson.dumps({"version": database.version, "hook_target": model.hook.target, "builds": ask(model)})
+        state.timings(request).add("make", time.perf_counter() - began)
+        return body
+
+    layout = served.run.layout if served.run else None
+    body = await state.live.run(layout, database.version, database.about().provenance, work)
+    headers = {"Cache-Control": "no-store", "X-Store-Version": database.version}
+    return Response(body, 200, headers, media_type=JSON)
