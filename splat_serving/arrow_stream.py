@@ -58,7 +58,7 @@ class _Pieces:
 def stream_of(
     schema: pa.Schema, batches: Iterable[pa.RecordBatch], compression: str | None = None
 ) -> Iterator[list[memoryview]]:
-    """The bytes of an IPC stream: a list of pieces per batch, the first one beginning with the schema.
+    """The bytes of an IPC stream: a list of pieces per batch, the first one beginning with the schema, and one with the end.
 
     compression: of the buffers inside, `zstd` or `lz4`.
     """
@@ -66,7 +66,7 @@ def stream_of(
 
 
 def file_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[list[memoryview]]:
-    """The bytes of an IPC file: a list of pieces per batch, the last one with the footer."""
+    """The bytes of an IPC file: a list of pieces per batch, and one with the footer."""
     yield from _written(schema, batches, None, pa.ipc.new_file)
 
 
@@ -76,15 +76,16 @@ def stream_and_file_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> 
     An IPC file is an 8-byte mark, a stream, and a footer of absolute places. Without the mark the stream begins at 0, so every
     place in the footer is 8 less; readers of files look for the footer at the end and follow it.
     """
-    pieces: list[memoryview] = []
-    first = True
-    for taken in file_of(schema, batches):
-        if pieces:
-            yield pieces
-        pieces = _without_mark(taken) if first else taken
-        first = False
-    whole = b"".join(pieces)
-    yield [memoryview(_with_places_moved(whole, -len(_MAGIC)))]
+    n_mark = len(_MAGIC)
+    held: list[memoryview] | None = None
+    for pieces in file_of(schema, batches):
+        if held is not None:
+            yield held
+        else:
+            assert bytes(pieces[0][:n_mark]) == _MAGIC
+            pieces = [pieces[0][n_mark:], *pieces[1:]]
+        held = pieces
+    yield [memoryview(_with_places_moved(b"".join(held or []), -n_mark))]
 
 
 def _written(
@@ -93,14 +94,11 @@ def _written(
     sink = _Pieces()
     options = pa.ipc.IpcWriteOptions(compression=compression, unify_dictionaries=False)
     writer = new_writer(pa.PythonFile(sink, mode="w"), schema, options=options)  # type: ignore[operator]
-    held: list[memoryview] = []
     for batch in batches:
-        if held:
-            yield held
         writer.write_batch(batch)
-        held = sink.drain()
+        yield sink.drain()
     writer.close()
-    yield _joined([*held, *sink.drain()])
+    yield sink.drain()
 
 
 def _joined(pieces: list[memoryview]) -> list[memoryview]:
@@ -117,11 +115,6 @@ def _joined(pieces: list[memoryview]) -> list[memoryview]:
     if small:
         found.append(memoryview(b"".join(small)))
     return found
-
-
-def _without_mark(pieces: list[memoryview]) -> list[memoryview]:
-    assert bytes(pieces[0][: len(_MAGIC)]) == _MAGIC
-    return [pieces[0][len(_MAGIC) :], *pieces[1:]]
 
 
 def _with_places_moved(ending: bytes, by: int) -> bytes:

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from splat_assets.store.activations import SampleFeatures
+from splat_serving.arrow_arrays import numpy_of
 from splat_serving.selection import Selection
 
 
@@ -76,7 +77,7 @@ class FeatureActivations:
 
     def _numpy(self, name: str) -> npt.NDArray[Any]:
         column = self.table[name]
-        return np.asarray(column.chunk(0) if column.num_chunks == 1 else column.combine_chunks())
+        return numpy_of(column.chunk(0) if column.num_chunks == 1 else column.combine_chunks())
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
+from splat_serving.arrow_arrays import numpy_of
+
 _NULL = b"null"
 
 
@@ -30,15 +32,12 @@ class _Cells:
 def document(head: dict[str, Any], batches: Iterable[pa.RecordBatch], key: str = "data") -> Iterator[list[memoryview]]:
     """A JSON object: the members of head, and under `key` the rows of all batches. A list of pieces per batch."""
     opening = orjson.dumps(head)[:-1] + (b"," if head else b"") + orjson.dumps(key) + b":["
-    before: bytes = opening
-    held: list[memoryview] = []
+    before = opening
     for batch in batches:
         if batch.num_rows:
-            if held:
-                yield held
-            held = [memoryview(before), rows(batch).data]
+            yield [memoryview(before), rows(batch).data]
             before = b","
-    yield [*(held or [memoryview(opening)]), memoryview(b"]}")]
+    yield [memoryview(opening + b"]}" if before is opening else b"]}")]
 
 
 def rows(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
@@ -75,7 +74,7 @@ def _plain(column: Any) -> Any:
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
     if _is_number(column.type) and not column.null_count:
-        return np.ascontiguousarray(column.to_numpy(zero_copy_only=False))
+        return numpy_of(column)
     return column.to_pylist()
 
 
@@ -97,9 +96,9 @@ def _cells(column: pa.Array) -> _Cells:
     if column.null_count:
         return _of_objects(column)
     if _is_number(kind):
-        return _of_numbers(column.to_numpy(zero_copy_only=False))
+        return _of_numbers(numpy_of(column))
     if pa.types.is_boolean(kind):
-        return _of_codes(column.cast(pa.int8()).to_numpy(zero_copy_only=False), [b"false", b"true"])
+        return _of_codes(numpy_of(column.cast(pa.int8())), [b"false", b"true"])
     if pa.types.is_dictionary(kind):
         return _of_codes(_codes(column), _texts(column.dictionary))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -126,7 +125,7 @@ def _of_codes(codes: npt.NDArray[np.integer[Any]], texts: list[bytes]) -> _Cells
 
 def _of_lists(column: Any) -> _Cells:
     """A list's text is one stretch of the text of all values, commas included."""
-    offsets = np.asarray(column.offsets, dtype=np.int64)
+    offsets = numpy_of(column.offsets).astype(np.int64)
     values = column.values.slice(offsets[0], offsets[-1] - offsets[0])
     offsets = offsets - offsets[0]
     if not len(values):
@@ -164,8 +163,7 @@ def _of_objects(column: pa.Array) -> _Cells:
 
 
 def _codes(column: Any) -> npt.NDArray[np.integer[Any]]:
-    found: npt.NDArray[np.integer[Any]] = column.indices.to_numpy(zero_copy_only=False)
-    return found
+    return numpy_of(column.indices)
 
 
 def _texts(dictionary: pa.Array) -> list[bytes]:

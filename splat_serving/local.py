@@ -23,6 +23,7 @@ from splat_assets.store.published import open_store
 from splat_assets.store.sparse import SparseReader
 from splat_assets.store.version import Store
 from splat_assets.store.vocabulary import Contexts, Vocabulary
+from splat_serving.arrow_arrays import arrow_of
 from splat_serving.database import (
     About,
     Associations,
@@ -132,9 +133,9 @@ class LocalDatabase:
         arrays = []
         for name in columns:
             if name == "global_index":
-                arrays.append(pa.array(found.sample_ids))
+                arrays.append(arrow_of(found.sample_ids))
             elif name == "activation":
-                arrays.append(pa.array(found.values))
+                arrays.append(arrow_of(found.values))
             else:
                 arrays.append(self.columns.take(name, found.sample_ids))
         return pa.RecordBatch.from_arrays(arrays, names=list(columns))
@@ -224,11 +225,11 @@ class LocalDatabase:
         ids = np.flatnonzero(fits)
         stop = None if query.limit is None else query.offset + query.limit
         shown = ids[query.offset : stop]
-        arrays = {"global_index": pa.array(shown)}
+        arrays = {"global_index": arrow_of(shown)}
         if self._source.has_samples:
             arrays |= {name: self.columns.take(name, shown) for name in OF_SAMPLES}
         for feature_id in query.features:
-            arrays[f"feature_{feature_id}"] = pa.array(self._values_on(feature_id, shown))
+            arrays[f"feature_{feature_id}"] = arrow_of(self._values_on(feature_id, shown))
         return QueryResult(self.version, int(ids.size), pa.table(arrays))
 
     def _fitting(self, query: Query) -> npt.NDArray[np.bool_]:
@@ -329,7 +330,7 @@ class LocalDatabase:
         """The columns of samples as JSON values, names included where they are known."""
         ids = np.asarray(sample_ids, dtype=np.int64)
         names = [name for name in OF_SAMPLES if name != "abilities" or self.vocabulary is not None]
-        arrays = [pa.array(ids), *(self.columns.take(name, ids) for name in names)]
+        arrays = [arrow_of(ids), *(self.columns.take(name, ids) for name in names)]
         rows: list[dict[str, Any]] = pa.RecordBatch.from_arrays(arrays, names=["global_index", *names]).to_pylist()
         return rows
 

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import io
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,11 +19,14 @@ from starlette.types import Receive, Scope, Send
 
 from splat_serving import arrow_stream, json_rows
 from splat_serving.negotiation import CSV, JSON, PARQUET, Form
-from splat_serving.state import Served, state_of
+from splat_serving.state import Served, ServerState, state_of
 
 Pieces = Iterator[list[memoryview]]
 _JSON_ROWS = 32_768
 """Rows encoded at a time: some megabytes of text, some milliseconds."""
+_EAGER_BYTES = 2**23
+_EAGER_JSON_BYTES = 2**16
+"""A body up to this size is made whole and has a Content-Length; a larger one is sent from its first block on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
 
 
 class BlockResponse(Response):
-    """A body that is made block by block, each one when the client has taken the one before.
+    """A body that is made block by block, one block ahead of what the client has taken.
 
     A body of one block has a Content-Length. A client that takes longer than write_timeout_seconds for a block is left.
     """
@@ -121,7 +124,6 @@ class BlockResponse(Response):
         self._rest = rest
         self.status_code = status
         self.background = None
-        self.body = b""
         self.media_type = media_type
         length = {} if rest is not None else {"Content-Length": str(sum(piece.nbytes for piece in first))}
         self.init_headers({**headers, **length, "Content-Type": media_type})
@@ -131,15 +133,26 @@ class BlockResponse(Response):
         state = state_of(self._request)
         timeout = state.settings.write_timeout_seconds
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        block: list[memoryview] | None = self._first
-        while block is not None:
+        async for block in self._blocks(state):
             async with asyncio.timeout(timeout):
                 for piece in block:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
-            if self._rest is None or await self._request.is_disconnected():
-                break
-            block = await state.workers.run(partial(next, self._rest, None))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _blocks(self, state: ServerState) -> AsyncIterator[list[memoryview]]:
+        """The blocks; each further one is made while the one before is sent, and none for a client that is gone."""
+        block: list[memoryview] | None = self._first
+        while block is not None:
+            if self._rest is None:
+                yield block
+                return
+            further = asyncio.ensure_future(state.workers.run(partial(next, self._rest, None)))
+            try:
+                yield block
+            finally:
+                block = await further
+            if await self._request.is_disconnected():
+                return
 
 
 Make = Callable[[], tuple[Pieces, Mapping[str, str]]]
@@ -165,10 +178,9 @@ async def reply(request: Request, served: Served, form: Form, make: Make) -> Res
         began = time.perf_counter()
         state.timings(request).add("wait", began - waited)
         pieces, more = make()
-        first = next(pieces, [])
-        second = next(pieces, None)
+        first, rest = _beginning(pieces, _EAGER_JSON_BYTES if form.media_type == JSON else _EAGER_BYTES)
         state.timings(request).add("make", time.perf_counter() - began)
-        return first, None if second is None else _and_then(second, pieces), more
+        return first, rest, more
 
     first, rest, more = await state.workers.run(begin)
     return BlockResponse(request, first, rest, 200, {**headers, **more}, form.content_type)
@@ -184,9 +196,16 @@ async def json_reply(request: Request, served: Served, make: Callable[[], Any]) 
     return await reply(request, served, Form(JSON), encode)
 
 
-def _and_then(second: list[memoryview], rest: Pieces) -> Pieces:
-    yield second
-    yield from rest
+def _beginning(pieces: Pieces, n_bytes: int) -> tuple[list[memoryview], Pieces | None]:
+    """The first blocks, up to n_bytes or a little more, as one; and the further ones, None when that is all."""
+    first: list[memoryview] = []
+    size = 0
+    for block in pieces:
+        first += block
+        size += sum(piece.nbytes for piece in block)
+        if size >= n_bytes:
+            return first, pieces
+    return first, None
 
 
 def _etag(request: Request, served: Served, form: Form) -> str:

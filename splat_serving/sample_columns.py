@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from splat_assets.store.samples import SampleTable
 from splat_assets.store.vocabulary import Contexts, Vocabulary
+from splat_serving.arrow_arrays import arrow_of, coded, numpy_of
 from splat_serving.errors import NotComputedError, ParameterError, UnknownNameError
 
 Ids = npt.NDArray[np.integer[Any]]
@@ -61,38 +62,38 @@ class SampleColumns:
     @cached_property
     def token_offsets(self) -> npt.NDArray[np.int64]:
         """Where each sample's tokens lie in token_values: int64, shape (n_samples + 1,)."""
-        return np.asarray(self._lists.offsets, dtype=np.int64)
+        return numpy_of(self._lists.offsets).astype(np.int64, copy=False)
 
     @cached_property
     def token_values(self) -> npt.NDArray[np.int32]:
         """The tokens of all samples, one after the other."""
-        return np.asarray(self._lists.values)
+        return numpy_of(self._lists.values)
 
     @property
     def _lists(self) -> pa.LargeListArray:
         return _one_chunk(self.samples.arrow["tokens"])
 
     def _numpy(self, name: str) -> npt.NDArray[Any]:
-        return np.asarray(_one_chunk(self.samples.arrow[name]))
+        return numpy_of(_one_chunk(self.samples.arrow[name]))
 
     def take(self, name: str, sample_ids: Ids) -> pa.Array:
         """One column (a name of OF_SAMPLES) for these samples, in their order; NotComputedError where names are unknown."""
         match name:
             case "weapon_id":
-                return pa.array(self.weapons[sample_ids].astype(np.int64))
+                return arrow_of(self.weapons[sample_ids].astype(np.int64))
             case "weapon_name":
                 return self._weapon_names(sample_ids)
             case "ability_input_tokens":
                 offsets, values = self.take_tokens(sample_ids)
-                return _list_array(offsets, pa.array(values))
+                return _list_array(offsets, arrow_of(values))
             case "abilities":
                 offsets, values = self.take_tokens(sample_ids)
-                return _list_array(offsets, pa.DictionaryArray.from_arrays(values, self._token_names))
+                return _list_array(offsets, coded(values, self._token_names))
             case "split" | "kind":
                 codes, names = self._coded[name]
-                return pa.DictionaryArray.from_arrays(codes[sample_ids], names)
+                return coded(codes[sample_ids], names)
             case _:
-                return self.samples.arrow[name].take(pa.array(sample_ids)).combine_chunks().cast(_AS_STORED[name])
+                return self.samples.arrow[name].take(arrow_of(sample_ids)).combine_chunks().cast(_AS_STORED[name])
 
     def take_tokens(self, sample_ids: Ids) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
         """The tokens of these samples, one list after the other: borders, shape (n + 1,), and values."""
@@ -142,10 +143,10 @@ class SampleColumns:
 
     def _weapon_names(self, sample_ids: Ids) -> pa.Array:
         if self._contexts is None:
-            return self.samples.arrow["weapon_name"].take(pa.array(sample_ids)).combine_chunks().cast(pa.string())
+            return self.samples.arrow["weapon_name"].take(arrow_of(sample_ids)).combine_chunks().cast(pa.string())
         ids = self.weapons[sample_ids]
         names = pa.array([item.name for item in self._contexts.items], pa.string())
-        return pa.DictionaryArray.from_arrays(pa.array(ids, mask=ids < 0), names)
+        return coded(ids, names, ids >= 0)
 
     @cached_property
     def _token_names(self) -> pa.Array:
@@ -158,16 +159,16 @@ class SampleColumns:
         """split and kind as small codes, so that a million texts are not searched for every answer."""
         found = {}
         for name in ("split", "kind"):
-            coded = _one_chunk(self.samples.arrow[name]).dictionary_encode()
-            found[name] = (np.asarray(coded.indices).astype(np.int8), coded.dictionary.cast(pa.string()))
+            codes = _one_chunk(self.samples.arrow[name]).dictionary_encode()
+            found[name] = (numpy_of(codes.indices).astype(np.int8), codes.dictionary.cast(pa.string()))
         return found
 
 
 def _list_array(offsets: npt.NDArray[np.int64], values: pa.Array) -> pa.Array:
     """Lists with 32-bit borders where those are enough, as every reader of Arrow takes them."""
     if offsets[-1] < 2**31:
-        return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values)
-    return pa.LargeListArray.from_arrays(pa.array(offsets), values)
+        return pa.ListArray.from_arrays(arrow_of(offsets.astype(np.int32)), values)
+    return pa.LargeListArray.from_arrays(arrow_of(offsets), values)
 
 
 def _one_chunk(column: pa.ChunkedArray) -> Any:

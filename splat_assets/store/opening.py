@@ -20,7 +20,6 @@ from splat_assets.store.guide_batches import ACTIVATIONS as BATCHES
 from splat_assets.store.guide_neuron_acts import DESCRIPTION, NeuronActsReader
 from splat_assets.store.guide_transposed import ARRAY, TransposedReader
 from splat_assets.store.layout import RunLayout
-from splat_assets.store.merge import write_sparse_store
 from splat_assets.store.published import open_store
 from splat_assets.store.raw import RawActivations, shard_name
 from splat_assets.store.sparse import SparseReader
@@ -124,6 +123,9 @@ def as_reader(
     A batch tree and raw activations are turned into a temporary sparse store first (8 bytes an activation, twice), in a
     folder below scratch, or below the system's temporary folder.
     """
+    # Here, because scipy's sparse matrices load with it: a tenth of a second that reading alone does not need.
+    from splat_assets.store.merge import write_sparse_store
+
     found = layouts_in(folder)
     if not found or found[0].layout not in (Layout.BATCHES, Layout.RAW):
         yield open_reader(folder)

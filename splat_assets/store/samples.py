@@ -114,8 +114,9 @@ class SampleTable:
         if not path.is_file():
             raise LayoutError(f"{path} is not there: the samples were not written with this store")
         try:
-            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-            table.validate(full=True)
+            # A mapping of its own for the check, which touches every page: those are given back with it.
+            _mapped(path).validate(full=True)
+            table = _mapped(path)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise CorruptStoreError(f"{path} cannot be read as an Arrow file: {error}") from error
         schema = _as_arrow(SAMPLE_SCHEMA.to_frame()).schema
@@ -147,6 +148,10 @@ class SampleTable:
         if outside.size:
             raise SampleNotFoundError(int(outside[0]), self.n_samples, self.path)
         return _as_polars(self.arrow.take(pa.array(ids.astype(np.int64))))
+
+
+def _mapped(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def _as_polars(table: pa.Table) -> pl.DataFrame:
