@@ -11,6 +11,7 @@ from splat_assets.commands.inputs import progress_here, trained_on_others
 from splat_assets.commands.materialize import make_settled
 from splat_assets.commands.report import artifact_table, console, failed_checks
 from splat_assets.commands.scorecard import scorecard_view
+from splat_assets.commands.server_check import ask_server
 from splat_assets.compute.fit import SCORECARD
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress
@@ -25,7 +26,7 @@ DEMO = "demo"
 @click.option("--builds", "n_builds", default=30_000, show_default=True, help="Builds to make up.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn.")
 def demo(n_builds: int, seed: int) -> None:
-    """Make demo builds, train a small base model and an SAE on them, and publish a verified store.
+    """Make demo builds, train a small base model and an SAE on them, publish a verified store, and ask it over HTTP.
 
     Takes a few minutes on two cores and needs no network. Called again, it finds everything up to date.
     Another number of builds or another seed needs another SPLAT_DATA.
@@ -39,6 +40,10 @@ def demo(n_builds: int, seed: int) -> None:
     out.print(scorecard_view(run.layout.sae / SCORECARD))
     for line in failed_checks(run):
         click.echo(line, err=True)
+    if succeeded:
+        with progress_here().step("asking the activation server"):
+            asked = ask_server(run.layout.root)
+        out.print(f"served over HTTP: {asked.url}, {asked.n_rows:,} rows as in the store; stopped again", markup=False)
     out.print(f"data: {root.path}, {time.monotonic() - began:.1f} s", markup=False)
     out.print(_NEXT.format(name=run.name, store=run.layout.store), markup=False)
     if not succeeded:
@@ -93,6 +98,7 @@ def _make_base_model(dataset: Path, model: Path, seed: int, progress: Progress) 
 _NEXT = """
 next:
   splat up                       the Dagster UI of these artifacts, on http://127.0.0.1:3000
+  splat serve {name}               any feature over HTTP, on http://127.0.0.1:8765 (/docs lists the paths)
   splat verify {name}              every check again, against the bytes
   splat run show {name}            recipe, artifacts and scorecard
   python -c "from splat_assets.store import open_store; print(open_store('{store}').feature(0))"
