@@ -61,6 +61,7 @@ def _served(run: Path) -> Iterator[str]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     said: list[str] = []
+    rest: threading.Thread | None = None
     impatient = threading.Timer(_SECONDS, process.kill)
     impatient.start()
     try:
@@ -72,12 +73,16 @@ def _served(run: Path) -> Iterator[str]:
             raise ServerCheckError(
                 f"the activation server of {run} did not come up: {said[-1] if said else 'it said nothing'}"
             )
-        threading.Thread(target=process.stderr.read, daemon=True).start()
+        rest = threading.Thread(target=process.stderr.read)
+        rest.start()
         yield found[0]
     finally:
         impatient.cancel()
         process.terminate()
         process.wait()
+        if rest is not None:
+            rest.join()
+        process.stderr.close()
 
 
 def _get(url: str) -> bytes:
