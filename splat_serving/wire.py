@@ -1,0 +1,502 @@
+"""The activation server's protocol from the asking side: questions as requests, answers as values and errors. No I/O here.
+
+A question is a generator. It yields what is to be done next, a `Request` to send or a `Pause` to wait, is sent what came back,
+and returns the answer's value. A client drives it with its own kind of I/O, so every client asks, retries and fails alike.
+"""
+
+import random
+import re
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx2
+import numpy as np
+import orjson
+import polars as pl
+import pyarrow as pa
+import pyarrow.ipc
+
+from splat_assets.errors import InputError
+from splat_assets.store.activations import SampleFeatures, feature_id_dtype
+from splat_assets.store.errors import (
+    CorruptStoreError,
+    FeatureNotFoundError,
+    FingerprintMismatchError,
+    LayoutError,
+    NotPublishedError,
+    SampleNotFoundError,
+)
+from splat_serving.database import About, Associations, FeatureActivations, FeatureSummary, Query, QueryResult, Sample
+from splat_serving.errors import NotComputedError, ParameterError, ServerError, UnknownNameError
+from splat_serving.sample_columns import checked_columns
+from splat_serving.selection import Selection
+
+JSON = "application/json"
+STREAM = "application/vnd.apache.arrow.stream"
+_PROBLEM = "application/problem+json"
+_VERSION_HEADER = "x-store-version"
+_QUERY_ROWS = 1_000_000  # the most that the server gives of one query
+_MANY_FEATURES = 1_024  # the most that the server takes in one question
+_ALL_ROWS = 2**31 - 1
+_OF_THE_ANSWER = ("sample_id", "version", "n_active", "features")
+_FIRST_BACKOFF_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 10.0
+
+Value = TypeVar("Value")
+Params = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to send. streamed: the body of a good answer is left to be read piece by piece."""
+
+    path: str
+    method: str = "GET"
+    params: Params = ()
+    body: Mapping[str, Any] | None = None
+    accept: str = JSON
+    streamed: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `build_request` of a client of httpx2."""
+        headers = {"Accept": self.accept}
+        if self.body is not None:
+            headers["Content-Type"] = JSON
+        return {
+            "method": self.method,
+            "url": self.path,
+            "params": list(self.params) or None,
+            "content": None if self.body is None else orjson.dumps(self.body, option=orjson.OPT_SERIALIZE_NUMPY),
+            "headers": headers,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """How long to wait before going on."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. headers: names in lower case. open_response: of a streamed request, the response whose body is unread."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    open_response: Any = field(default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Nothing came back. error: why, as a caller is to see it. again: whether asking again may help."""
+
+    error: ServerError
+    again: bool
+
+
+Steps = Generator[Request | Pause, Answer | Failure | None, Value]
+
+
+def connection(url: str, token: str | None, timeout: float) -> dict[str, Any]:
+    """The arguments of a client of httpx2. InputError for an URL that is none.
+
+    Proxies of the environment are for other machines: a server on this one is asked directly.
+    """
+    parsed = httpx2.URL(url)
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise InputError(
+            f"{url!r} is no URL of a server; one begins with http:// or https://, as http://127.0.0.1:8765"
+        )
+    headers = {"Accept-Encoding": "identity"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token.strip()}"
+    return {"base_url": url, "headers": headers, "timeout": timeout, "trust_env": not _is_this_machine(parsed.host)}
+
+
+def answer_of(response: Any, streamed: bool) -> Answer:
+    """The answer in a response of httpx2, whose body was read unless streamed."""
+    return Answer(
+        response.status_code,
+        {name.lower(): value for name, value in response.headers.items()},
+        b"" if streamed else response.content,
+        response if streamed else None,
+    )
+
+
+def failure_of(error: httpx2.RequestError, url: str) -> Failure:
+    """What it means that a request got no answer."""
+    why = str(error) or type(error).__name__
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+        text = f"no activation server answers at {url} ({why}): start one with `splat serve`, or name the URL of one"
+        return Failure(ServerError(text), again=True)
+    if isinstance(error, httpx2.TimeoutException):
+        text = f"the activation server at {url} did not answer in time ({why}): ask for less, or allow a longer timeout"
+        return Failure(ServerError(text), again=False)
+    text = f"the connection to the activation server at {url} broke ({why}): see the server's log"
+    return Failure(ServerError(text), again=isinstance(error, httpx2.TransportError))
+
+
+def broken_stream(error: Exception, url: str) -> ServerError:
+    """The error for a stream that ended before its end, or is none."""
+    return ServerError(f"the answer of {url} breaks off or is no Arrow stream ({error}): see the server's log")
+
+
+class Questions:
+    """The questions that one client asks, and what it knows of the server that answers them."""
+
+    def __init__(
+        self,
+        url: str,
+        run: str | None,
+        version: str | None,
+        expect: Mapping[str, str] | str | None,
+        retries: int,
+    ) -> None:
+        """As `ActivationClient`."""
+        self.url = url
+        self._run = "" if run is None else f"/runs/{_segment(run)}"
+        self._pinned = version
+        self._expected = {"version": expect} if isinstance(expect, str) else dict(expect or {})
+        self._retries = retries
+        self._checked: str | None = None
+        self._n_features: dict[str, int] = {}
+
+    def about(self) -> Steps[About]:
+        """See `ActivationDatabase.about`."""
+        return _about((yield from self._ask(Request("/version"))))
+
+    def activations(
+        self, feature_id: int, selection: Selection | None, columns: Sequence[str] | None
+    ) -> Steps[FeatureActivations]:
+        """See `ActivationDatabase.activations`."""
+        table, facts = self._table((yield from self._ask(_of_feature(feature_id, selection, columns))))
+        n_active, n_matching = int(facts["n_active"]), int(facts["n_matching"])
+        return FeatureActivations(int(feature_id), facts["version"], n_active, n_matching, table)
+
+    def stream(self, feature_id: int, selection: Selection | None, columns: Sequence[str] | None) -> Steps[Answer]:
+        """The answer whose body is an Arrow stream of the activations, still to be read.
+
+        With fingerprints to expect, the version is checked before and the stream pinned to it.
+        """
+        if self._expected:
+            yield from self._check(self._pinned)
+        request = replace(_of_feature(feature_id, selection, columns), streamed=True)
+        return (yield from self._sent(request, self._checked))
+
+    def activations_of_many(
+        self, feature_ids: Sequence[int], selection: Selection | None, columns: Sequence[str] | None
+    ) -> Steps[dict[int, FeatureActivations]]:
+        """The activations of each feature, all of one version, in as few requests as the server's limits allow."""
+        named = None if columns is None else list(checked_columns(columns))
+        body = {**_fields(selection or Selection()), "columns": named}
+        ids = list(dict.fromkeys(int(feature_id) for feature_id in feature_ids))
+        groups = [ids[at : at + _MANY_FEATURES] for at in range(0, len(ids), _MANY_FEATURES)][::-1]
+        found: dict[int, FeatureActivations] = {}
+        version: str | None = None
+        while groups:
+            group = groups.pop()
+            request = Request("/activations", "POST", body={**body, "feature_ids": group}, accept=STREAM)
+            try:
+                answer = yield from self._ask(request, version)
+            except ServerError as error:
+                if error.status != 413 or len(group) == 1:
+                    raise
+                groups += [group[len(group) // 2 :], group[: len(group) // 2]]
+                continue
+            table, facts = self._table(answer)
+            version = facts["version"]
+            found |= _by_feature(table, facts)
+        return found
+
+    def feature(self, feature_id: int) -> Steps[FeatureSummary]:
+        """See `ActivationDatabase.feature`."""
+        answer = yield from self._ask(Request(f"/features/{int(feature_id)}"))
+        found = orjson.loads(answer.content)
+        return FeatureSummary(**{name: found[name] for name in FeatureSummary.__slots__})
+
+    def features(self) -> Steps[pl.DataFrame]:
+        """See `ActivationDatabase.features`."""
+        return (yield from self._frame("/features"))
+
+    def sample(self, sample_id: int) -> Steps[Sample]:
+        """See `ActivationDatabase.sample`."""
+        answer = yield from self._ask(Request(f"/samples/{int(sample_id)}", params=(("order", "feature"),)))
+        found = orjson.loads(answer.content)
+        version, features = found["version"], found["features"]
+        if version not in self._n_features:
+            about = _about((yield from self._ask(Request("/version"), version)))
+            self._n_features = {version: about.n_features}
+        columns = {
+            name: value for name, value in found.items() if name not in ("sample_id", "version", "n_active", "features")
+        }
+        return Sample(
+            found["sample_id"],
+            version,
+            columns,
+            SampleFeatures(
+                np.asarray(features["feature_id"], dtype=feature_id_dtype(self._n_features[version])),
+                np.asarray(features["activation"], dtype=np.float32),
+            ),
+        )
+
+    def tokens(self) -> Steps[pl.DataFrame]:
+        """See `ActivationDatabase.tokens`."""
+        return (yield from self._frame("/tokens"))
+
+    def weapons(self) -> Steps[pl.DataFrame]:
+        """See `ActivationDatabase.weapons`."""
+        return (yield from self._frame("/weapons"))
+
+    def features_of_token(self, token: str) -> Steps[Associations]:
+        """See `ActivationDatabase.features_of_token`."""
+        return (yield from self._of_name("tokens", token))
+
+    def features_of_weapon(self, weapon: str) -> Steps[Associations]:
+        """See `ActivationDatabase.features_of_weapon`."""
+        return (yield from self._of_name("weapons", weapon))
+
+    def coactivation(self, feature_id: int) -> Steps[Associations]:
+        """See `ActivationDatabase.coactivation`."""
+        return (yield from self._associations(f"/coactivation/{int(feature_id)}"))
+
+    def query(self, query: Query) -> Steps[QueryResult]:
+        """See `ActivationDatabase.query`. Pages of one version follow each other until all rows are there."""
+        body = _query_fields(query)
+        pages: list[pa.Table] = []
+        offset, left = query.offset, query.limit
+        version: str | None = None
+        while True:
+            asked = _QUERY_ROWS if left is None else min(left, _QUERY_ROWS)
+            request = Request("/query", "POST", body={**body, "offset": offset, "limit": asked}, accept=STREAM)
+            table, facts = self._table((yield from self._ask(request, version)))
+            pages.append(table)
+            version, offset = facts["version"], offset + table.num_rows
+            left = None if left is None else left - table.num_rows
+            if table.num_rows < _QUERY_ROWS:
+                return QueryResult(version, int(facts["n_matching"]), pa.concat_tables(pages))
+
+    def _of_name(self, kind: str, name: str) -> Steps[Associations]:
+        """Of a token or weapon. A name that cannot be part of a path is looked up first."""
+        if not name or "/" in name:
+            known = yield from self._frame(f"/{kind}")
+            texts = ("token",) if kind == "tokens" else ("key", "name")
+            found = known.filter(pl.any_horizontal(pl.col(column) == name for column in texts))
+            if found.is_empty():
+                raise UnknownNameError(f"there is no {kind[:-1]} {name[:60]!r}; /{kind} lists all")
+            name = str(found[0, 0])
+        return (yield from self._associations(f"/{kind}/{_segment(name)}/features"))
+
+    def _associations(self, path: str) -> Steps[Associations]:
+        request = Request(path, params=(("limit", str(_ALL_ROWS)),), accept=STREAM)
+        table, facts = self._table((yield from self._ask(request)))
+        return Associations(facts["version"], facts["of"], int(facts["n_set"]), int(facts["n_samples"]), table)
+
+    def _frame(self, path: str) -> Steps[pl.DataFrame]:
+        table, _ = self._table((yield from self._ask(Request(path, accept=STREAM))))
+        frame = pl.from_arrow(table)
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def _table(self, answer: Answer) -> tuple[pa.Table, dict[str, str]]:
+        """The table of an Arrow stream, and the facts of its head."""
+        try:
+            table = pa.ipc.open_stream(answer.content).read_all()
+        except pa.ArrowInvalid as error:
+            raise broken_stream(error, self.url) from error
+        facts, others = facts_of(table.schema)
+        if int(facts.get("n_rows", -1)) != table.num_rows:
+            raise broken_stream(ValueError(f"{table.num_rows} rows instead of {facts.get('n_rows')}"), self.url)
+        return table.replace_schema_metadata(others), facts
+
+    def _ask(self, request: Request, version: str | None = None) -> Steps[Answer]:
+        """The answer to a request, from a version that has the expected fingerprints."""
+        if self._expected and self._checked is None:
+            yield from self._check(version or self._pinned)
+        answer = yield from self._sent(request, version)
+        served = answer.headers.get(_VERSION_HEADER)
+        if served is None:
+            raise ServerError(
+                f"what answers at {self.url} is no activation server: its answer has no X-Store-Version", answer.status
+            )
+        if self._expected and served != self._checked:
+            yield from self._check(served)
+        return answer
+
+    def _check(self, version: str | None) -> Steps[None]:
+        """Raise FingerprintMismatchError unless the version (None: the current one) is the expected one."""
+        found = _about((yield from self._sent(Request("/version"), version)))
+        made_from = {**found.provenance, "version": found.version}
+        for name, fingerprint in self._expected.items():
+            if made_from.get(name) != fingerprint:
+                there = str(made_from.get(name, "none"))
+                what = f"{self.url}, version {found.version}: {name}"
+                raise FingerprintMismatchError(what, fingerprint, there, "ask another server, run or version")
+        self._checked = found.version
+
+    def _sent(self, request: Request, version: str | None = None) -> Steps[Answer]:
+        """The answer with status 200; asked again where that is safe and may help. Any other answer is raised as an error."""
+        pinned = version or self._pinned
+        prefix = self._run + (f"/v/{_segment(pinned)}" if pinned else "")
+        whole = replace(request, path=prefix + request.path)
+        attempt = 0
+        while True:
+            got = yield whole
+            assert got is not None
+            seconds = None if attempt >= self._retries else _pause_before_next(got, attempt)
+            if seconds is None:
+                break
+            yield Pause(seconds)
+            attempt += 1
+        if isinstance(got, Failure):
+            raise got.error
+        if got.status != 200:
+            raise error_of(got, f"{self.url}{whole.path}")
+        return got
+
+
+def facts_of(schema: pa.Schema) -> tuple[dict[str, str], dict[bytes, bytes] | None]:
+    """What the server says of a whole answer in the metadata of its schema, by name; and the other metadata."""
+    held = schema.metadata or {}
+    facts = {key[6:].decode(): value.decode() for key, value in held.items() if key.startswith(b"splat.")}
+    return facts, {key: value for key, value in held.items() if not key.startswith(b"splat.")} or None
+
+
+def error_of(answer: Answer, where: str) -> Exception:
+    """The error that a problem stands for: what the local database raises, or a ServerError."""
+    problem: Mapping[str, Any] = {}
+    if answer.headers.get("content-type", "").startswith(_PROBLEM):
+        problem = orjson.loads(answer.content)
+    title, detail = str(problem.get("title", "")), str(problem.get("detail", ""))
+    if (answer.status, title) == (404, "not there") and detail.startswith("there is no such path"):
+        return ServerError(f"{where}: {detail}; the server is of another release than this client", 404)
+    make = _ERRORS.get((answer.status, title))
+    found = make(detail, problem) if make else None
+    return found or ServerError(f"{where} answered {answer.status}: {detail or 'no explanation'}", answer.status)
+
+
+def _not_in_range(kind: type[FeatureNotFoundError] | type[SampleNotFoundError], detail: str) -> Exception | None:
+    found = re.fullmatch(r"\w+ (-?\d+) is not in (.*): it holds (?:no )?\w+(?: 0 to (\d+))?", detail)
+    return found and kind(int(found[1]), int(found[3] or -1) + 1, found[2])
+
+
+def _mismatch(detail: str, _: Mapping[str, Any]) -> Exception | None:
+    found = re.fullmatch(r"(.*): expected sha256 (\S+), found (\S+); (.*)", detail)
+    return found and FingerprintMismatchError(*found.groups())
+
+
+def _parameter(detail: str, problem: Mapping[str, Any]) -> Exception:
+    name = str(problem.get("parameter", "request"))
+    return ParameterError(name, detail.removeprefix(f"{name}: "))
+
+
+_ERRORS: dict[tuple[int, str], Callable[[str, Mapping[str, Any]], Exception | None]] = {
+    (404, "no such feature"): lambda detail, _: _not_in_range(FeatureNotFoundError, detail),
+    (404, "no such sample"): lambda detail, _: _not_in_range(SampleNotFoundError, detail),
+    (404, "no such name"): lambda detail, _: UnknownNameError(detail),
+    (404, "not computed"): lambda detail, _: NotComputedError(detail),
+    (404, "not there"): lambda detail, _: LayoutError(detail),
+    (422, "a parameter means nothing"): _parameter,
+    (422, "the input breaks a rule"): lambda detail, _: InputError(detail),
+    (500, "the store is damaged"): lambda detail, _: CorruptStoreError(detail),
+    (500, "made from something else"): _mismatch,
+    (503, "no version is published"): lambda detail, _: NotPublishedError(detail),
+}
+
+
+def _pause_before_next(got: Answer | Failure, attempt: int) -> float | None:
+    """Seconds to wait before asking again; None when that would not help, or the server wants longer than is waited."""
+    backoff = _FIRST_BACKOFF_SECONDS * 2**attempt * random.uniform(0.5, 1)
+    if isinstance(got, Failure):
+        return backoff if got.again else None
+    if got.status not in (429, 503):
+        return None
+    stated = got.headers.get("retry-after", "")
+    seconds = float(stated) if stated.isascii() and stated.isdigit() else backoff
+    return seconds if seconds <= _LONGEST_PAUSE_SECONDS else None
+
+
+def _about(answer: Answer) -> About:
+    found = orjson.loads(answer.content)
+    return About(
+        name=found["run"],
+        version=found["version"],
+        layout=found["layout"],
+        n_samples=found["n_samples"],
+        n_features=found["n_features"],
+        n_activations=found["n_activations"],
+        provenance=found["provenance"],
+        computed=tuple(found["computed"]),
+    )
+
+
+def _by_feature(table: pa.Table, facts: Mapping[str, str]) -> dict[int, FeatureActivations]:
+    """The table of many features, cut into those of each without copying."""
+    found: dict[int, FeatureActivations] = {}
+    columns, at = table.drop_columns("feature_id"), 0
+    for one in orjson.loads(facts["features"]):
+        own = columns.slice(at, one["n_rows"])
+        at += one["n_rows"]
+        feature_id = one["feature_id"]
+        found[feature_id] = FeatureActivations(feature_id, facts["version"], one["n_active"], one["n_matching"], own)
+    return found
+
+
+def _of_feature(feature_id: int, selection: Selection | None, columns: Sequence[str] | None) -> Request:
+    params: list[tuple[str, str]] = []
+    for name, value in _fields(selection or Selection()).items():
+        params += [(name, one) for one in value] if isinstance(value, list) else [(name, str(value))]
+    if columns is not None:
+        params.append(("columns", ",".join(checked_columns(columns))))
+    return Request(f"/activations/{int(feature_id)}", params=tuple(params), accept=STREAM)
+
+
+def _fields(selection: Selection) -> dict[str, Any]:
+    """What a selection says beyond the default, by parameter."""
+    found: dict[str, Any] = {}
+    for name, kind in _FIELDS.items():
+        value = getattr(selection, name)
+        if value != getattr(_EVERYTHING, name):
+            found[name] = kind(value)
+    return found
+
+
+_EVERYTHING = Selection()
+_FIELDS = {
+    "order": str,
+    "min_activation": float,
+    "max_activation": float,
+    "weapon": list,
+    "token": list,
+    "sample_frac": float,
+    "seed": int,
+    "offset": int,
+    "limit": int,
+}
+
+
+def _query_fields(query: Query) -> dict[str, Any]:
+    """The body of a query, without its page. ParameterError for a threshold that JSON cannot hold."""
+    found: dict[str, Any] = {"weapon": list(query.weapon), "token": list(query.token)}
+    for name in ("all", "any", "none"):
+        conditions = getattr(query, name)
+        for one in conditions:
+            Selection(min_activation=one.min, max_activation=one.max)
+        found[name] = [{"feature": one.feature, "min": one.min, "max": one.max} for one in conditions]
+    return found
+
+
+def _segment(name: str) -> str:
+    """A text as one part of a path, dots included: a path with `..` would be another one."""
+    return quote(name, safe="").replace(".", "%2E")
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
