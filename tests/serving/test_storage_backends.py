@@ -151,6 +151,19 @@ def test_own_loaders_are_asked_first_in_their_order_and_the_built_in_last(tmp_pa
     assert db.get_all_feature_activations_for_pagerank(0)["activation"].to_list() == [1.0, 4.0]
 
 
+def test_statistics_are_those_of_the_loader_that_answers_and_not_of_a_table(finished_root: DataRoot) -> None:
+    run = finished_root.run("small").root
+    there = EfficientFSDatabase(run)
+    single = Held(np.zeros((there.n_samples, there.n_features), np.float32))
+    single.dense[7, 3] = 2
+
+    db = EfficientFSDatabase(config=StorageConfig("small", run, loaders=[single]))
+
+    assert there.get_feature_stats(3)["n_zeros"] != there.n_samples - 1
+    assert db.get_feature_stats(3)["n_zeros"] == db.n_samples - 1
+    assert db.get_feature_stats(3)["mean"] == db.get_feature_summary(3)["mean"] == 2
+
+
 def test_a_class_or_function_makes_a_loader_of_the_configuration(tmp_path: Path) -> None:
     class Own(Held):
         def __init__(self, config: StorageConfig) -> None:
