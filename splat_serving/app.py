@@ -1,6 +1,7 @@
 """The activation server as an application: `create_app` puts routes, guard and state together. Importing it opens nothing."""
 
 import logging
+import re
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,13 +9,14 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from splat_assets.errors import SplatError
 from splat_serving import problems
 from splat_serving.catalogue import Catalogue
 from splat_serving.guard import Guard, Observed
-from splat_serving.routes import activations, context, features, live, operations, samples
+from splat_serving.routes import activations, context, features, live, operations, reference, samples
 from splat_serving.settings import ServerSettings, settings_from_environment
 from splat_serving.state import ServerState, of_default, of_run, of_run_version, of_version
 from splat_serving.warm_up import warm_up
@@ -30,8 +32,8 @@ _PREFIXES = (
 _DESCRIPTION = """What every feature of a sparse autoencoder does on every build.
 
 The same paths exist four times: plain (the default run, its current version), below `/v/{version}` (one version, always the
-same bytes), below `/runs/{run}`, and below `/runs/{run}/v/{version}`. Tables come as JSON, Arrow stream or file, Parquet or
-CSV, by the `Accept` header or `?format=`. Errors are `application/problem+json`."""
+same bytes), below `/runs/{run}`, and below `/runs/{run}/v/{version}`; only the plain ones are listed. Tables come as JSON,
+Arrow stream or file, Parquet or CSV, by the `Accept` header or `?format=`. Errors are `application/problem+json`."""
 
 
 class ActivationServer:
@@ -57,13 +59,19 @@ def create_app(catalogue: Catalogue, settings: ServerSettings | None = None) -> 
         lifespan=_lifespan,
         separate_input_output_schemas=False,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
     )
     api.state.server = state
     problems.install(api)
     api.include_router(operations.router)
+    api.include_router(reference.router)
     for prefix, dependency in _PREFIXES:
         for module in (activations, features, samples, context, live):
-            api.include_router(module.router, prefix=prefix, dependencies=[Depends(dependency)])
+            api.include_router(
+                module.router, prefix=prefix, dependencies=[Depends(dependency)], include_in_schema=not prefix
+            )
     api.openapi = lambda: _document(api)  # type: ignore[method-assign]
     guarded = Observed(Guard(api, settings, settings.token), state)
     return ActivationServer(api, guarded, state)
@@ -96,6 +104,12 @@ def _document(api: FastAPI) -> dict[str, Any]:
             schemas.pop(unused, None)
         api.openapi_schema = found
     return api.openapi_schema
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The method and the path in one word, such as get_activations_feature_id_arrow."""
+    words = re.findall(r"\w+", route.path_format)
+    return "_".join([*sorted(method.lower() for method in route.methods or ()), *words])
 
 
 def _version() -> str:

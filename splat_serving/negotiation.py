@@ -1,7 +1,10 @@
 """Which form of an answer a client can take: the `Accept` header against the forms there are (RFC 9110, section 12.5.1)."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
 
 from splat_serving.arrow_stream import FILE, STREAM
 
@@ -9,8 +12,12 @@ JSON = "application/json"
 PARQUET = "application/vnd.apache.parquet"
 CSV = "text/csv"
 TABLE_FORMS = (JSON, STREAM, FILE, PARQUET, CSV)
-SHORT_NAMES = {"json": JSON, "arrow": STREAM, "arrow-file": FILE, "parquet": PARQUET, "csv": CSV}
+FormName = Literal["json", "arrow", "arrow-file", "parquet", "csv"]
+SHORT_NAMES: dict[FormName, str] = {"json": JSON, "arrow": STREAM, "arrow-file": FILE, "parquet": PARQUET, "csv": CSV}
 _CODECS = ("zstd", "lz4")
+_MOST_RANGES = 64
+_RANGE = re.compile(r'(?:[^,"]|"[^"]*"?)+')
+"""Text up to a comma that is not within quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,10 @@ class NotAcceptableError(Exception):
 
 def chosen_form(accept: str | None, forms: Sequence[str] = TABLE_FORMS) -> Form:
     """The form that the client likes best, the first of forms where it likes several alike; NotAcceptableError."""
-    ranges = [one for text in (accept or "*/*").split(",") if (one := _media_range(text))]
+    texts = (found[0] for found in islice(_RANGE.finditer(accept or ""), _MOST_RANGES))
+    ranges = [one for text in texts if (one := _media_range(text))]
+    if not (accept or "").strip():
+        ranges = [_Range("*/*", {}, 1.0)]
     best: tuple[float, int] | None = None
     found: Form | None = None
     for rank, media_type in enumerate(forms):
@@ -59,13 +69,17 @@ class _Range:
 
 
 def _media_range(text: str) -> _Range | None:
+    """One range of the header; None for what is none, such as one with a quality that is not between 0 and 1."""
     media_type, *rest = [part.strip() for part in text.split(";")]
-    parameters = dict(part.lower().replace('"', "").split("=", 1) for part in rest if "=" in part)
+    given = (part.lower().replace('"', "").split("=", 1) for part in rest if "=" in part)
+    parameters = {name.strip(): value.strip() for name, value in given}
     try:
         quality = float(parameters.pop("q", "1"))
     except ValueError:
         return None
-    return _Range(media_type.lower(), parameters, quality) if media_type else None
+    if not media_type or not 0 <= quality <= 1:  # also where it is NaN
+        return None
+    return _Range(media_type.lower(), parameters, quality)
 
 
 def _quality(media_type: str, ranges: list[_Range]) -> tuple[float, str | None, bool]:

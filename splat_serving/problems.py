@@ -49,11 +49,42 @@ class Problem(BaseModel):
     parameter: str | None = None
 
 
+_TITLES = {
+    400: "this cannot be read",
+    401: "a token is needed",
+    404: "not there",
+    405: "another method",
+    406: "no acceptable form",
+    408: "too slow",
+    413: "too large",
+    414: "the URL is too long",
+    421: "another host",
+    422: "a parameter means nothing",
+    429: "too many requests",
+    431: "the head is too large",
+    500: "the store is damaged, or the server has a fault",
+    503: "no version is published",
+}
+_ALWAYS_POSSIBLE = (400, 401, 414, 421, 429, 431, 500)
+_OF_A_BODY = (408, 413)
+_OF_A_VERSION = (422, 503)
+_MOST_DETAIL = 2_000
+
+
 def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
-    """A problem as a response; `more` are further members."""
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
+    """A problem as a response; `more` are further members. Of a detail without end only the beginning is sent."""
+    shown = detail if len(detail) <= _MOST_DETAIL else f"{detail[:_MOST_DETAIL]}…"
+    body = {"type": "about:blank", "title": title, "status": status, "detail": shown, **more}
     kept = {"Cache-Control": "no-store", **(headers or {})}
-    return Response(orjson.dumps(body), status, kept, media_type=PROBLEM)
+    return Response(_encoded(body), status, kept, media_type=PROBLEM)
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    """JSON, also of texts with halves of surrogate pairs, which JSON can write and UTF-8 cannot."""
+    whole = {
+        key: value.encode(errors="replace").decode() if isinstance(value, str) else value for key, value in body.items()
+    }
+    return orjson.dumps(whole)
 
 
 def of_error(error: Exception) -> Response:
@@ -71,20 +102,15 @@ def of_error(error: Exception) -> Response:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """These statuses for the OpenAPI document, and those that every route can answer."""
-    every = {401, 406, 413, 421, 422, 429, 500, 503, *statuses}
+    """These statuses for the OpenAPI document, and those that any question about a version can be answered with."""
+    return always_documented(*_OF_A_VERSION, 406, *statuses)
+
+
+def always_documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """These statuses for the OpenAPI document, and those that every path can answer."""
     schema = {"$ref": "#/components/schemas/Problem"}
-    texts = {
-        401: "a token is needed",
-        404: "not there",
-        406: "no acceptable form",
-        413: "too large",
-        421: "another host",
-    }
-    texts |= {422: "a parameter means nothing", 429: "too many requests", 500: "the store is damaged", 503: "not ready"}
-    return {
-        status: {"description": texts[status], "content": {PROBLEM: {"schema": schema}}} for status in sorted(every)
-    }
+    every = sorted({*_ALWAYS_POSSIBLE, *_OF_A_BODY, *statuses})
+    return {status: {"description": _TITLES[status], "content": {PROBLEM: {"schema": schema}}} for status in every}
 
 
 def install(app: FastAPI) -> None:
@@ -96,13 +122,19 @@ def install(app: FastAPI) -> None:
     async def of_validation(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        parameter = ".".join(str(part) for part in first["loc"][1:]) or "body"
-        return problem(422, "a parameter means nothing", f"{parameter}: {first['msg']}", parameter=parameter)
+        if first["type"] == "json_invalid":
+            return problem(400, _TITLES[400], f"the body is no JSON: {first['ctx']['error']}")
+        if first["loc"] == ("body",):
+            wanted = "the body must be a JSON object, sent with Content-Type: application/json"
+            return problem(422, _TITLES[422], wanted, parameter="body")
+        parameter = ".".join(str(part) for part in first["loc"][1:])[:200] or "body"
+        return problem(422, _TITLES[422], f"{parameter}: {first['msg']}", parameter=parameter)
 
     async def of_http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        details = {404: "there is no such path; /docs lists them", 405: "this path takes another method"}
-        return problem(error.status_code, "not there", details.get(error.status_code, str(error.detail)), error.headers)
+        details = {404: "there is no such path; /docs lists them", 405: "this path takes another method (see Allow)"}
+        title = _TITLES.get(error.status_code, "not possible")
+        return problem(error.status_code, title, details.get(error.status_code, str(error.detail)), error.headers)
 
     async def of_fault(request: Request, error: Exception) -> Response:
         detail = f"this is a fault of the server: {type(error).__name__}; its log has the rest"

@@ -3,6 +3,7 @@
 Importing this module reads and opens nothing; `app` is made when it is first asked for.
 """
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,30 @@ def app_of(settings: ServerSettings, target: str | None = None) -> ActivationSer
     return create_app(Catalogue(Target.of(given, DataRoot.from_environment())), settings)
 
 
+def log_to_stderr(settings: ServerSettings) -> None:
+    """Write what the server says, and if asked for one JSON line per request, to standard error."""
+    lines, requests = logging.StreamHandler(), logging.StreamHandler()
+    lines.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    for name in ("splat_serving", "splat_assets"):
+        _written(logging.getLogger(name), lines, logging.INFO)
+    level = logging.INFO if settings.log_requests else logging.WARNING
+    _written(logging.getLogger("splat_serving.access"), requests, level)
+
+
+def _written(logger: logging.Logger, handler: logging.Handler, level: int) -> None:
+    logger.handlers = [handler]
+    logger.setLevel(level)
+    logger.propagate = False
+
+
 def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        made = app_of(settings_from_environment())
-    except SplatError as error:
+        settings = settings_from_environment()
+        log_to_stderr(settings)
+        made = app_of(settings)
+    except (SplatError, OSError) as error:
         sys.exit(f"Error: {error}")
     globals()["app"] = made
     return made

@@ -1,93 +1,168 @@
 """`splat serve`: the activation server on this machine."""
 
-import logging
+import ipaddress
+import signal
 import socket
+import sys
+import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+from pydantic.fields import FieldInfo
 
 from splat_assets.errors import InputError
+from splat_serving.settings import ServerSettings, option, settings_from_environment, variable
 
-_FILE = click.Path(path_type=Path)
+_EXAMPLES = """
+  splat serve                                    all runs; the plain paths are the one published last
+  splat serve my-run --port 9000                 one run of the data root
+  splat serve /mnt/e/activations_efficient --transposed-dir /mnt/e/activations_transposed
+  curl http://127.0.0.1:8765/activations/7?limit=3
+
+Other machines may ask only with a secret:
+
+  (umask 077; openssl rand -hex 32 > token)
+  splat serve --host 0.0.0.0 --allowed-host $(hostname) --token-file token
+  curl -H "Authorization: Bearer $(cat token)" http://$(hostname):8765/version
+
+Every option from "What is served" on is also an environment variable, named in brackets; an option is stronger. They count
+for the other way to start the server, too:
+
+  ACTIVATION_DATA_DIR=... uvicorn splat_serving.server:app --port 8765 --http splat_serving.protocol:TimedProtocol
+"""
+_HELP = "Help"
+_KINDS: dict[Any, Any] = {int: int, float: float, bool: bool, Path | None: click.Path(path_type=Path)}
 
 
-@click.command()
+class _Grouped(click.Command):
+    """A command whose help shows its options by group, and its examples as they are written."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One section for each group."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)):
+                groups.setdefault(_group_of(parameter.name or ""), []).append(record)
+        groups[_HELP] = groups.pop(_HELP)  # last
+        for name, records in groups.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples."""
+        formatter.write(f"\nExamples:\n{_EXAMPLES}")
+
+
+def _group_of(name: str) -> str:
+    field = ServerSettings.model_fields.get(name)
+    extra = field.json_schema_extra if field is not None else None
+    if isinstance(extra, dict):
+        return str(extra["group"])
+    return "Where to listen" if name in ("host", "port") else _HELP
+
+
+def _options_of_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Every setting as an option, with the words of its declaration."""
+    for name, field in reversed(ServerSettings.model_fields.items()):
+        command = _option_of(name, field)(command)
+    return command
+
+
+def _option_of(name: str, field: FieldInfo) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    facts = variable(name) if field.default in (None, False, ()) else f"{variable(name)}; default {field.default:,}"
+    said: dict[str, Any] = {"help": f"{field.description}  [{facts}]", "default": None}
+    if field.annotation is bool:
+        return click.option(option(name), name, is_flag=True, **said)
+    if field.annotation == tuple[str, ...]:
+        return click.option(option(name), name, multiple=True, metavar="NAME", **said)
+    return click.option(option(name), name, type=_KINDS[field.annotation], **said)
+
+
+@click.command(cls=_Grouped)
 @click.argument("target", required=False, metavar="[RUN|PATH]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
 )
-@click.option("--transposed-dir", type=_FILE, help="PATH's activations_transposed folder.")
-@click.option("--neuron-acts-dir", type=_FILE, help="PATH's neuron_acts folder.")
-@click.option("--vocab-path", type=_FILE, help="vocab.json, where PATH does not record its vocabulary.")
-@click.option("--weapon-vocab-path", type=_FILE, help="weapon_vocab.json, where PATH records no weapons.")
-@click.option(
-    "--token-file", type=_FILE, help="File with a secret that every request must send (Authorization: Bearer)."
-)
-@click.option("--insecure", is_flag=True, default=None, help="Answer other machines without a token.")
-@click.option(
-    "--allowed-host", "allowed_hosts", multiple=True, help="A name under which the server is asked; * for any."
-)
-@click.option("--workers", type=int, help="Threads that read and encode at the same time.  [default: cores]")
-@click.option("--max-in-flight", type=int, help="Requests under way at once.  [default: 256]")
-@click.option("--log-requests", is_flag=True, help="Write one JSON line for every request to standard error.")
-def serve(target: str | None, host: str, port: int, log_requests: bool, **given: Any) -> None:
+@_options_of_settings
+def serve(target: str | None, host: str, port: int, **given: Any) -> None:
     """Serve activations over HTTP: a run by name, a store or a folder of guide formats by path, or all runs of the data root.
 
     A newly published version is served at once, without a restart. Listens on this machine only, unless --token-file (or
-    --insecure, in so many words) is given. GET /docs lists every path. Stop it with Ctrl-C.
+    --insecure, in so many words) is given. GET /docs lists every path. Ctrl-C (or SIGTERM) stops it: answers under way are
+    finished first.
     """
-    import uvicorn
-
-    from splat_serving.protocol import TimedProtocol
-    from splat_serving.server import app_of
-    from splat_serving.settings import settings_from_environment
-
     settings = settings_from_environment(**{**given, "allowed_hosts": given["allowed_hosts"] or None})
-    outside = host not in ("127.0.0.1", "localhost", "::1")
+    outside = not _is_this_machine(host)
     if outside and settings.token_file is None and not settings.insecure:
         raise InputError(
             f"--host {host} lets other machines ask: give --token-file FILE with a secret, or --insecure to answer everyone"
         )
-    if outside and host not in ("0.0.0.0", "::"):
+    if outside and not _is_any(host):
         settings = settings.model_copy(update={"allowed_hosts": (*settings.allowed_hosts, host)})
+    _run(settings, target, _listen(host, port))
+
+
+def _run(settings: ServerSettings, target: str | None, listening: socket.socket) -> None:
+    """Serve until told to stop."""
+    import uvicorn
+
+    from splat_serving.protocol import protocol_of
+    from splat_serving.server import app_of, log_to_stderr
+
+    log_to_stderr(settings)
     app = app_of(settings, target)
-    _log_to_stderr(log_requests)
-    TimedProtocol.head_seconds = settings.read_timeout_seconds
-    listening = _listen(host, port)
     address = listening.getsockname()
     shown = f"[{address[0]}]" if ":" in address[0] else address[0]
     click.echo(f"activation server: http://{shown}:{address[1]}   (/docs lists every path, Ctrl-C stops)", err=True)
     config = uvicorn.Config(
         app,
-        http=TimedProtocol,
+        http=protocol_of(settings),
+        ws="none",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # who asks is who is connected
         lifespan="on",
         timeout_keep_alive=15,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
         server_header=False,
-        h11_max_incomplete_event_size=2**16,
     )
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # uvicorn stops in order at these, and raises them again when it is done
+        signal.signal(number, _end)
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def _end(_: int, __: types.FrameType | None) -> None:
+    sys.exit(0)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket; InputError when the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))
         found.listen(1024)
-    except (OSError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:
         found.close()
-        raise InputError(f"cannot listen on {host}:{port}: {error}; name another --port") from error
+        raise InputError(f"cannot listen on {host}:{port}: {error}; name another --host or --port") from error
     return found
-
-
-def _log_to_stderr(log_requests: bool) -> None:
-    logging.getLogger("splat_serving").setLevel(logging.INFO)
-    logging.getLogger("splat_assets.store.opening").setLevel(logging.INFO)
-    logging.getLogger("splat_serving.access").setLevel(logging.INFO if log_requests else logging.WARNING)

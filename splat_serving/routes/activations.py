@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from splat_assets.store.activations import Activations
+from splat_serving.arrow_arrays import arrow_of
 from splat_serving.arrow_stream import FILE, STREAM
 from splat_serving.local import LocalDatabase
 from splat_serving.negotiation import CSV, JSON, PARQUET, Form, chosen_form
 from splat_serving.problems import documented, problem
 from splat_serving.replies import Rows, encoded, reply
-from splat_serving.routes.parameters import Accept, Columns, Orient, Selected, TableForm
+from splat_serving.routes.parameters import MOST_ROWS, Accept, Columns, FeatureId, Name, Orient, Selected, TableForm
 from splat_serving.sample_columns import OF_ACTIVATIONS, checked_columns
 from splat_serving.selection import Order, Selection
 from splat_serving.state import FromServed, Served, state_of
@@ -26,11 +27,12 @@ _BLOCK_PAIRS = 1_048_576
 _MOST_FEATURES = 1_024
 
 router = APIRouter(tags=["activations"])
-FeatureId = int
 
 
 class FeatureActivationsBody(BaseModel):
     """Activations of one feature as rows (the guide's shape, and more)."""
+
+    model_config = ConfigDict(title="FeatureActivations")
 
     feature_id: int
     version: str
@@ -42,16 +44,35 @@ class FeatureActivationsBody(BaseModel):
     data: list[dict[str, Any]]
 
 
+class FeatureColumnsBody(BaseModel):
+    """The same with `orient=columns`: one array for each column."""
+
+    model_config = ConfigDict(title="FeatureActivationsByColumn")
+
+    feature_id: int
+    version: str
+    n_active: int
+    n_matching: int
+    n_rows: int
+    load_time_ms: float
+    columns: dict[str, list[Any]]
+
+
 _FORMS: dict[str, Any] = {JSON: {}, STREAM: {}, FILE: {}, PARQUET: {}, CSV: {}}
 
 
-def table_answers(model: type[BaseModel] | None = None) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI description of an answer that comes in every form."""
+def table_answers(model: Any = None) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI description of an answer that comes in every form. model: of the JSON one."""
     ok: dict[str, Any] = {"description": "The rows.", "content": dict(_FORMS)}
     return {**documented(404), 200: {**ok, "model": model} if model else ok, 304: {"description": "Not changed."}}
 
 
-@router.get("/activations/{feature_id}", responses=table_answers(FeatureActivationsBody), response_class=Response)
+@router.get(
+    "/activations/{feature_id}",
+    summary="Activations of one feature",
+    responses=table_answers(FeatureActivationsBody | FeatureColumnsBody),
+    response_class=Response,
+)
 async def activations(
     request: Request,
     served: FromServed,
@@ -67,6 +88,7 @@ async def activations(
 
 @router.get(
     "/activations/{feature_id}/arrow",
+    summary="Activations of one feature, as an Arrow stream",
     responses={
         **documented(404),
         200: {"description": "An Arrow IPC stream.", "content": {STREAM: {}, FILE: {}}},
@@ -134,19 +156,22 @@ async def _of_feature(
 class ManyFeatures(BaseModel):
     """Which features, and which of their activations. Fields as the parameters of `/activations/{feature_id}`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"feature_ids": [1, 2], "order": "activation", "limit": 10}]},
+    )
 
     feature_ids: Annotated[list[int], Field(min_length=1, max_length=_MOST_FEATURES)]
     order: Order = "index"
     min_activation: float | None = None
     max_activation: float | None = None
-    weapon: Annotated[list[str], Field(max_length=200)] = []
-    token: Annotated[list[str], Field(max_length=50)] = []
+    weapon: Annotated[list[Name], Field(max_length=200)] = []
+    token: Annotated[list[Name], Field(max_length=50)] = []
     sample_frac: float | None = None
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
-    offset: Annotated[int, Field(ge=0)] = 0
-    limit: Annotated[int | None, Field(ge=0)] = None
-    columns: list[str] | None = Field(None, max_length=20)
+    offset: Annotated[int, Field(ge=0, le=MOST_ROWS)] = 0
+    limit: Annotated[int | None, Field(ge=0, le=MOST_ROWS)] = None
+    columns: list[Name] | None = Field(None, max_length=20)
 
     def selection(self) -> Selection:
         """The part that says which activations."""
@@ -163,7 +188,7 @@ class ManyFeatures(BaseModel):
         )
 
 
-@router.post("/activations", responses=table_answers(), response_class=Response)
+@router.post("/activations", summary="Activations of many features", responses=table_answers(), response_class=Response)
 async def activations_of_many(
     request: Request, served: FromServed, asked: ManyFeatures, form: TableForm, orient: Orient = "rows"
 ) -> Response:
@@ -229,5 +254,5 @@ def _batch(
     batch = database.batch(found, columns)
     if feature_id is None:
         return batch
-    ids = pa.array(np.full(batch.num_rows, feature_id, dtype=np.uint32))
+    ids = arrow_of(np.full(batch.num_rows, feature_id, dtype=np.uint32))
     return pa.RecordBatch.from_arrays([ids, *batch.columns], names=["feature_id", *batch.schema.names])

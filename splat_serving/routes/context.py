@@ -7,15 +7,20 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from splat_serving.errors import NotComputedError
+from splat_serving.negotiation import JSON
 from splat_serving.problems import documented
 from splat_serving.replies import json_reply
 from splat_serving.state import FromServed, Served
 
 router = APIRouter(tags=["context"])
-_ANSWERS: Any = {**documented(404), 304: {"description": "Not changed."}}
+_ANSWERS: Any = {
+    **documented(404),
+    200: {"description": "The facts.", "content": {JSON: {}}},
+    304: {"description": "Not changed."},
+}
 
 
-@router.get("/context/vocab", responses=_ANSWERS, response_class=Response)
+@router.get("/context/vocab", summary="Ids of tokens and weapons", responses=_ANSWERS, response_class=Response)
 async def vocab(request: Request, served: FromServed) -> Response:
     """`{vocab: {token: id}, weapon_vocab: {key: id}}`."""
 
@@ -29,7 +34,7 @@ async def vocab(request: Request, served: FromServed) -> Response:
     return await json_reply(request, served, make)
 
 
-@router.get("/context/inv_vocab", responses=_ANSWERS, response_class=Response)
+@router.get("/context/inv_vocab", summary="Tokens and weapons of ids", responses=_ANSWERS, response_class=Response)
 async def inv_vocab(request: Request, served: FromServed) -> Response:
     """`{inv_vocab: {id: token}, inv_weapon_vocab: {id: key}}`, with ids as text, as JSON has it."""
 
@@ -53,7 +58,7 @@ def _names(served: Served) -> tuple[list[str], list[str]]:
     return [token.name for token in vocabulary.tokens], [item.key for item in contexts.items]
 
 
-@router.get("/version", responses=_ANSWERS, response_class=Response)
+@router.get("/version", summary="What is served, and its fingerprints", responses=_ANSWERS, response_class=Response)
 async def version(request: Request, served: FromServed) -> Response:
     """Run, version and shape, and the fingerprints of what the version was made from."""
 

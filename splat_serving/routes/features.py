@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import orjson
 import polars as pl
 from fastapi import APIRouter, Query, Request
+from pydantic import Field
 from starlette.responses import Response
 
 from splat_serving.database import Associations, FeatureSummary
@@ -15,8 +16,8 @@ from splat_serving.local import LocalDatabase
 from splat_serving.negotiation import JSON
 from splat_serving.problems import documented
 from splat_serving.replies import Rows, encoded, json_reply, reply
-from splat_serving.routes.activations import FeatureId, table_answers
-from splat_serving.routes.parameters import Limit, Offset, Orient, TableForm
+from splat_serving.routes.activations import table_answers
+from splat_serving.routes.parameters import MOST_ROWS, FeatureId, Limit, Offset, Orient, TableForm
 from splat_serving.state import FromServed, Served, ServerState, state_of
 
 router = APIRouter(tags=["features"])
@@ -24,14 +25,20 @@ router = APIRouter(tags=["features"])
 _CONDITION = re.compile(r"([a-z0-9_]{1,40})\s*(>=|<=|!=|==|=|>|<)\s*(-?[0-9.eE+-]{1,40})")
 _COMPARE = {">=": operator.ge, "<=": operator.le, "!=": operator.ne, "==": operator.eq, "=": operator.eq}
 _COMPARE |= {">": operator.gt, "<": operator.lt}
-Sort = Annotated[str, Query(max_length=60, description="A column; with - before it, largest first.")]
+Sort = Annotated[
+    str, Query(max_length=60, description="A column; with - before it, largest first.", examples=["-n_active"])
+]
 Filters = Annotated[
-    list[str] | None,
-    Query(max_length=20, description="Conditions that must all hold, such as n_active>=100 (may be repeated)."),
+    list[Annotated[str, Field(max_length=120)]] | None,
+    Query(
+        max_length=20,
+        description="Conditions that must all hold, such as n_active>=100 (may be repeated).",
+        examples=["n_active>=100"],
+    ),
 ]
 
 
-@router.get("/features", responses=table_answers(), response_class=Response)
+@router.get("/features", summary="The table of all features", responses=table_answers(), response_class=Response)
 async def features(
     request: Request,
     served: FromServed,
@@ -106,12 +113,13 @@ def _known(parameter: str, name: str, names: list[str]) -> None:
 
 @router.get(
     "/features/{feature_id}",
+    summary="Everything about one feature",
     responses={
         **documented(404),
-        200: {"model": None, "description": "What is known."},
+        200: {"description": "What is known.", "content": {JSON: {}}},
         304: {"description": "Not changed."},
     },
-    response_model=None,
+    response_class=Response,
 )
 async def feature(request: Request, served: FromServed, feature_id: FeatureId) -> Response:
     """Statistics, histogram, influences, neighbours, examples and label of one feature; null is "not computed"."""
@@ -123,10 +131,17 @@ def _as_json(found: FeatureSummary) -> dict[str, Any]:
     return {name: getattr(found, name) for name in FeatureSummary.__slots__}
 
 
-Support = Annotated[int, Query(ge=1, description="Only features that fire on at least so many samples of the set.")]
+Support = Annotated[
+    int, Query(ge=1, le=MOST_ROWS, description="Only features that fire on at least so many samples of the set.")
+]
 
 
-@router.get("/coactivation/{feature_id}", responses=table_answers(), response_class=Response)
+@router.get(
+    "/coactivation/{feature_id}",
+    summary="Features that fire together with one",
+    responses=table_answers(),
+    response_class=Response,
+)
 async def coactivation(
     request: Request,
     served: FromServed,

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from splat_assets.errors import SplatError
 from splat_assets.store.errors import NotPublishedError
 from splat_serving.local import LocalDatabase
-from splat_serving.problems import documented
+from splat_serving.problems import always_documented
 from splat_serving.state import ServerState, state_of
 
 router = APIRouter(tags=["operations"])
@@ -48,7 +48,7 @@ class Runs(BaseModel):
     runs: list[RunEntry]
 
 
-@router.get("/health", responses=documented())
+@router.get("/health", summary="Whether the server lives", responses=always_documented())
 async def health(request: Request) -> Health:
     """Whether the server lives; reads nothing."""
     state = state_of(request)
@@ -69,7 +69,7 @@ def _default_if_open(state: ServerState) -> LocalDatabase | None:
         return None
 
 
-@router.get("/ready", responses=documented())
+@router.get("/ready", summary="Whether it can be asked", responses=always_documented(404, 503))
 async def ready(request: Request) -> Ready:
     """Whether the default run can be asked: its version is opened and one feature read and verified; 503 or 500 otherwise."""
     state = state_of(request)
@@ -90,7 +90,7 @@ def _verified(database: LocalDatabase) -> int | None:
     return None
 
 
-@router.get("/runs", responses=documented())
+@router.get("/runs", summary="The runs that are served", responses=always_documented())
 async def runs(request: Request) -> Runs:
     """The runs that are served, and which one the plain paths mean."""
     state = state_of(request)
@@ -116,7 +116,12 @@ def _current(state: ServerState, name: str) -> str | None:
         return None
 
 
-@router.get("/metrics", responses={**documented(), 200: {"content": {"text/plain": {}}}}, response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Counts for Prometheus",
+    responses={**always_documented(), 200: {"description": "The counts.", "content": {"text/plain": {}}}},
+    response_class=Response,
+)
 async def metrics(request: Request) -> Response:
     """Counts for Prometheus, by route template."""
     counted = state_of(request).metrics

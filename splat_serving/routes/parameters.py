@@ -1,17 +1,28 @@
 """Query parameters that several routes take, each described once."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import Depends, Header, Query
+from fastapi import Depends, Header, Path, Query
+from pydantic import Field
 
-from splat_serving.negotiation import SHORT_NAMES, TABLE_FORMS, Form, chosen_form
+from splat_serving.negotiation import SHORT_NAMES, TABLE_FORMS, Form, FormName, chosen_form
 from splat_serving.sample_columns import checked_columns
 from splat_serving.selection import Order, Selection
 
-Accept = Annotated[str | None, Header(description="application/json, an Arrow stream or file, Parquet, or CSV.")]
-Limit = Annotated[int | None, Query(ge=0, description="At most so many rows.")]
-Offset = Annotated[int, Query(ge=0, description="Leave out so many rows at the beginning.")]
-Orient = Annotated[str, Query(pattern="^(rows|columns)$", description="JSON: one object a row, or one array a column.")]
+MOST_ROWS = 2**53
+"""Beyond every store, and the largest integer that every JSON reader keeps."""
+MOST_CHARACTERS = 200
+"""Of a name of a weapon, token or column."""
+
+Accept = Annotated[str | None, Header(include_in_schema=False)]
+"""OpenAPI lists the forms with each answer and not as a parameter."""
+Limit = Annotated[int | None, Query(ge=0, le=MOST_ROWS, description="At most so many rows.")]
+Offset = Annotated[int, Query(ge=0, le=MOST_ROWS, description="Leave out so many rows at the beginning.")]
+Orient = Annotated[
+    Literal["rows", "columns"], Query(description="Of JSON: one object for each row, or one array for each column.")
+]
+FeatureId = Annotated[int, Path(description="0 to n_features - 1; /version says how many there are.", examples=[1])]
+Name = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 
 
 def selection(
@@ -19,11 +30,11 @@ def selection(
     min_activation: Annotated[float | None, Query(description="Only values of at least this.")] = None,
     max_activation: Annotated[float | None, Query(description="Only values of at most this.")] = None,
     weapon: Annotated[
-        list[str] | None,
+        list[Name] | None,
         Query(max_length=200, description="Only samples with this weapon (id, key or name; may be repeated)."),
     ] = None,
     token: Annotated[
-        list[str] | None,
+        list[Name] | None,
         Query(max_length=50, description="Only samples with this token (id or name; repeated, with all of them)."),
     ] = None,
     sample_frac: Annotated[
@@ -66,7 +77,7 @@ def column_names(
 def table_form(
     accept: Accept = None,
     format: Annotated[
-        str | None, Query(pattern=f"^({'|'.join(SHORT_NAMES)})$", description="The form by name; stronger than Accept.")
+        FormName | None, Query(description="The form by name; stronger than Accept.", examples=["arrow"])
     ] = None,
 ) -> Form:
     """In which form a table is given."""

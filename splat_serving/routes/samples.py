@@ -1,35 +1,40 @@
 """Samples, tokens and weapons: one build and its features, look-ups the other way round, and conditions on several features."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from splat_serving import database as db
+from splat_serving.negotiation import JSON
 from splat_serving.problems import documented
 from splat_serving.replies import Rows, encoded, json_reply, reply
 from splat_serving.routes.activations import table_answers, unpinned
 from splat_serving.routes.features import Sort, Support, association_reply
-from splat_serving.routes.parameters import Limit, Offset, Orient, TableForm
+from splat_serving.routes.parameters import MOST_ROWS, Limit, Name, Offset, Orient, TableForm
 from splat_serving.state import FromServed
 
 router = APIRouter(tags=["samples"])
-Name = str
 
 
 @router.get(
     "/samples/{sample_id}",
-    responses={**documented(404), 304: {"description": "Not changed."}},
+    summary="One build and its features",
+    responses={
+        **documented(404),
+        200: {"description": "The build.", "content": {JSON: {}}},
+        304: {"description": "Not changed."},
+    },
     response_class=Response,
 )
 async def sample(
     request: Request,
     served: FromServed,
-    sample_id: int,
-    order: Annotated[str, Query(pattern="^(feature|activation)$", description="Of the features.")] = "activation",
+    sample_id: Annotated[int, Path(description="0 to n_samples - 1; /version says how many there are.", examples=[1])],
+    order: Annotated[Literal["feature", "activation"], Query(description="Of the features.")] = "activation",
     limit: Limit = None,
 ) -> Response:
     """One build as the model saw it, and the features that fire on it."""
@@ -51,13 +56,13 @@ async def sample(
     return await json_reply(request, served, make)
 
 
-@router.get("/tokens", responses=table_answers(), response_class=Response)
+@router.get("/tokens", summary="The vocabulary", responses=table_answers(), response_class=Response)
 async def tokens(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
     """The vocabulary, with how many builds hold each token."""
     return await _frame_reply(request, served, form, orient, served.database.tokens)
 
 
-@router.get("/weapons", responses=table_answers(), response_class=Response)
+@router.get("/weapons", summary="The weapons", responses=table_answers(), response_class=Response)
 async def weapons(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
     """The weapons, with class, sub and special."""
     return await _frame_reply(request, served, form, orient, served.database.weapons)
@@ -72,11 +77,13 @@ async def _frame_reply(request: Request, served: FromServed, form: Any, orient: 
     return await reply(request, served, form, make)
 
 
-@router.get("/tokens/{token}/features", responses=table_answers(), response_class=Response)
+@router.get(
+    "/tokens/{token}/features", summary="Features of a token", responses=table_answers(), response_class=Response
+)
 async def features_of_token(
     request: Request,
     served: FromServed,
-    token: Name,
+    token: Annotated[Name, Path(description="Id or name, as /tokens lists them.", examples=["3"])],
     form: TableForm,
     sort: Sort = "-phi",
     min_both: Support = 1,
@@ -89,11 +96,13 @@ async def features_of_token(
     return await association_reply(request, served, asked, form, (sort, min_both, offset, limit), orient)
 
 
-@router.get("/weapons/{weapon}/features", responses=table_answers(), response_class=Response)
+@router.get(
+    "/weapons/{weapon}/features", summary="Features of a weapon", responses=table_answers(), response_class=Response
+)
 async def features_of_weapon(
     request: Request,
     served: FromServed,
-    weapon: Name,
+    weapon: Annotated[Name, Path(description="Id, key or name, as /weapons lists them.", examples=["3"])],
     form: TableForm,
     sort: Sort = "-phi",
     min_both: Support = 1,
@@ -121,13 +130,18 @@ Conditions = Annotated[list[ConditionBody], Field(max_length=64)]
 class QueryBody(BaseModel):
     """Samples on which all of `all`, at least one of `any` and none of `none` hold."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"all": [{"feature": 1, "min": 0.5}, {"feature": 2}], "none": [{"feature": 3}], "limit": 10}]
+        },
+    )
     all: Conditions = []
     any: Conditions = []
     none: Conditions = []
-    weapon: Annotated[list[str], Field(max_length=200)] = []
-    token: Annotated[list[str], Field(max_length=50)] = []
-    offset: Annotated[int, Field(ge=0)] = 0
+    weapon: Annotated[list[Name], Field(max_length=200)] = []
+    token: Annotated[list[Name], Field(max_length=50)] = []
+    offset: Annotated[int, Field(ge=0, le=MOST_ROWS)] = 0
     limit: Annotated[int, Field(ge=0, le=1_000_000)] = 100
 
     def query(self) -> db.Query:
@@ -147,7 +161,7 @@ def _conditions(given: list[ConditionBody]) -> tuple[db.Condition, ...]:
     return tuple(db.Condition(one.feature, one.min, one.max) for one in given)
 
 
-@router.post("/query", responses=table_answers(), response_class=Response)
+@router.post("/query", summary="Samples by what fires on them", responses=table_answers(), response_class=Response)
 async def query(
     request: Request, served: FromServed, asked: QueryBody, form: TableForm, orient: Orient = "rows"
 ) -> Response:

@@ -17,7 +17,7 @@ from splat_serving.settings import ServerSettings, settings_from_environment
 def client_of(target: str | None, root: DataRoot, settings: ServerSettings | None = None) -> TestClient:
     """A client of a server for a run or path, which speaks to it without a socket."""
     app = create_app(Catalogue(Target.of(target, root)), settings or settings_from_environment())
-    return TestClient(app, base_url="http://127.0.0.1")
+    return TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50_000))
 
 
 @pytest.fixture(scope="session")
