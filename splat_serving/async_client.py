@@ -14,6 +14,7 @@ from splat_serving.client import DEFAULT_URL
 from splat_serving.database import About, Associations, FeatureActivations, FeatureSummary, Query, QueryResult, Sample
 from splat_serving.selection import Selection
 from splat_serving.wire import (
+    STREAM_FAULTS,
     Answer,
     Failure,
     Pause,
@@ -23,6 +24,7 @@ from splat_serving.wire import (
     answer_of,
     broken_stream,
     connection,
+    end_of_stream,
     failure_of,
 )
 
@@ -90,8 +92,8 @@ class AsyncActivationClient:
             async for piece in response.aiter_raw():
                 for batch in decoder.feed(piece):
                     yield batch
-            decoder.finish()
-        except (httpx2.TransportError, pa.ArrowInvalid) as error:
+            end_of_stream(decoder)
+        except STREAM_FAULTS as error:
             raise broken_stream(error, self._questions.url) from error
         finally:
             await response.aclose()

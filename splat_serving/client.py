@@ -16,6 +16,7 @@ from splat_serving.arrow_reading import BatchDecoder
 from splat_serving.database import About, Associations, FeatureActivations, FeatureSummary, Query, QueryResult, Sample
 from splat_serving.selection import Selection
 from splat_serving.wire import (
+    STREAM_FAULTS,
     Answer,
     Failure,
     Pause,
@@ -25,6 +26,7 @@ from splat_serving.wire import (
     answer_of,
     broken_stream,
     connection,
+    end_of_stream,
     failure_of,
 )
 
@@ -101,8 +103,8 @@ class ActivationClient:
         try:
             for piece in response.iter_raw():
                 yield from decoder.feed(piece)
-            decoder.finish()
-        except (httpx2.TransportError, pa.ArrowInvalid) as error:
+            end_of_stream(decoder)
+        except STREAM_FAULTS as error:
             raise broken_stream(error, self._questions.url) from error
         finally:
             response.close()

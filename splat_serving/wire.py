@@ -29,6 +29,7 @@ from splat_assets.store.errors import (
     NotPublishedError,
     SampleNotFoundError,
 )
+from splat_serving.arrow_reading import BatchDecoder
 from splat_serving.database import About, Associations, FeatureActivations, FeatureSummary, Query, QueryResult, Sample
 from splat_serving.errors import NotComputedError, ParameterError, ServerError, UnknownNameError
 from splat_serving.sample_columns import checked_columns
@@ -42,6 +43,7 @@ _QUERY_ROWS = 1_000_000  # the most that the server gives of one query
 _MANY_FEATURES = 1_024  # the most that the server takes in one question
 _ALL_ROWS = 2**31 - 1
 _OF_THE_ANSWER = ("sample_id", "version", "n_active", "features")
+STREAM_FAULTS = (httpx2.TransportError, pa.ArrowException, OSError)
 _FIRST_BACKOFF_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 10.0
 
@@ -139,6 +141,13 @@ def failure_of(error: httpx2.RequestError, url: str) -> Failure:
         return Failure(ServerError(text), again=False)
     text = f"the connection to the activation server at {url} broke ({why}): see the server's log"
     return Failure(ServerError(text), again=isinstance(error, httpx2.TransportError))
+
+
+def end_of_stream(decoder: BatchDecoder) -> None:
+    """Raise pyarrow.ArrowInvalid unless the stream came to its end with as many rows as its head says."""
+    decoder.finish()
+    assert decoder.schema is not None
+    _check_n_rows(decoder.schema, decoder.n_rows)
 
 
 def broken_stream(error: Exception, url: str) -> ServerError:
@@ -306,11 +315,10 @@ class Questions:
         """The table of an Arrow stream, and the facts of its head."""
         try:
             table = pa.ipc.open_stream(answer.content).read_all()
-        except pa.ArrowInvalid as error:
+            _check_n_rows(table.schema, table.num_rows)
+        except STREAM_FAULTS as error:
             raise broken_stream(error, self.url) from error
-        facts, others = facts_of(table.schema)
-        if int(facts.get("n_rows", -1)) != table.num_rows:
-            raise broken_stream(ValueError(f"{table.num_rows} rows instead of {facts.get('n_rows')}"), self.url)
+        facts, others = _facts_of(table.schema)
         return table.replace_schema_metadata(others), facts
 
     def _ask(self, request: Request, version: str | None = None) -> Steps[Answer]:
@@ -359,11 +367,17 @@ class Questions:
         return got
 
 
-def facts_of(schema: pa.Schema) -> tuple[dict[str, str], dict[bytes, bytes] | None]:
+def _facts_of(schema: pa.Schema) -> tuple[dict[str, str], dict[bytes, bytes] | None]:
     """What the server says of a whole answer in the metadata of its schema, by name; and the other metadata."""
     held = schema.metadata or {}
     facts = {key[6:].decode(): value.decode() for key, value in held.items() if key.startswith(b"splat.")}
     return facts, {key: value for key, value in held.items() if not key.startswith(b"splat.")} or None
+
+
+def _check_n_rows(schema: pa.Schema, n_rows: int) -> None:
+    stated = _facts_of(schema)[0].get("n_rows")
+    if stated != str(n_rows):
+        raise pa.ArrowInvalid(f"{n_rows} rows instead of {stated}")
 
 
 def error_of(answer: Answer, where: str) -> Exception:
