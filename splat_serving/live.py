@@ -208,7 +208,11 @@ class LiveModel:
         return _Pass(tokens, weapons, captured[0].numpy(), logits.numpy(), borders)
 
     def _logits_with(self, passed: _Pass, values: Floats) -> Floats:
+        """The logits with other values at the hook: float32, shape (B, O)."""
         with torch.inference_mode():
+            if not self.hook.per_token:  # nothing but a linear map comes after: the model need not be run again
+                moved: Floats = (values - passed.values) @ self._model.output_weight.numpy().T
+                return passed.logits + moved
             found: Floats = self._model.logits_with(
                 passed.tokens, passed.weapons, lambda _: torch.from_numpy(values), **self._hook_names
             ).numpy()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic.config import JsonDict
 from starlette.responses import Response
 
 from splat_serving.live_answers import BuildFeatures, BuildIntervention, Edit, Operation
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["live"])
 _MOST_BUILDS = 256
+_EXAMPLE: JsonDict = {"weapon": 0, "abilities": {"swim_speed_up": 12, "comeback": 10}}
 _Name = Annotated[str, Field(max_length=200)]
 _Id = Annotated[StrictInt, Field(ge=0, lt=2**31)]
 _NPredictions = Annotated[int, Field(ge=0, le=1_000)]
@@ -46,7 +48,7 @@ Builds = Annotated[list[BuildBody], Field(min_length=1, max_length=_MOST_BUILDS)
 class FeaturesBody(BaseModel):
     """Builds to be run through base model and SAE."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"builds": [_EXAMPLE]}]})
     builds: Builds
     top_k: Annotated[int, Field(ge=0)] | None = Field(20, description="So many features of each; null for all.")
     predictions: _NPredictions = 10
@@ -64,7 +66,10 @@ class EditBody(BaseModel):
 class InterveneBody(BaseModel):
     """Builds, and what is done to their features. Without edits and without error: what the SAE's reconstruction does."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"builds": [_EXAMPLE], "edits": [{"feature": 0, "op": "set", "value": 1.5}]}]},
+    )
     builds: Builds
     edits: Annotated[list[EditBody], Field(max_length=1_000)] = []
     keep_error: bool = Field(True, description="What the SAE does not rebuild stays in place.")

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 import torch
+from pydantic import BaseModel
 from starlette.testclient import TestClient
 
 from splat_assets.assets.opened import base_model_of, sae_of
@@ -32,6 +33,7 @@ from splat_serving.live import LiveModel
 from splat_serving.live_answers import Edit, TopFeatures
 from splat_serving.live_builds import TypedBuild
 from splat_serving.live_models import LiveModels
+from splat_serving.routes.live import FeaturesAnswer, InterveneAnswer
 from tests.contracts.sources import sparse_random
 from tests.serving.conftest import client_of
 from tests.small_run import RECIPE, make_all, make_inputs, new_small_run
@@ -269,6 +271,19 @@ def test_scaling_multiplies_what_fires_on_each_build(client: TestClient, live: L
     }
     assert body["builds"][0]["mean_abs_logit_change"] > 0
     assert [len(one["predictions"]) for one in body["builds"]] == [4, 4]
+
+
+@pytest.mark.parametrize("route, model", [("features", FeaturesAnswer), ("intervene", InterveneAnswer)])
+def test_the_example_of_the_documentation_is_answered_as_documented(
+    client: TestClient, route: str, model: type[BaseModel]
+) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    (example,) = schemas[f"{route.capitalize()}Body"]["examples"]
+
+    answer = client.post(f"/live/{route}", json=example)
+
+    assert answer.status_code == 200
+    assert model.model_validate_json(answer.content).model_dump(mode="json") == answer.json()
 
 
 def test_the_paths_of_runs_and_versions_answer_too(client: TestClient, store: Store) -> None:
