@@ -172,7 +172,7 @@ class EfficientFSDatabase:
         statistic over its active samples. Quantiles interpolate linearly; std divides by n. They come from the table
         `features.parquet` where there is one and no own backend stands before it, else from the activations.
         """
-        if not self._own and self._has_statistics:
+        if not self._own and self._source.has("features.parquet"):
             return self._tabled_stats(feature_id, with_zeros)
         return self._computed_stats(self._reader.read(feature_id), with_zeros)
 
@@ -296,13 +296,10 @@ class EfficientFSDatabase:
         rows = np.asarray(self._source.sample_table.arrow["sample_id"])
         starts = np.flatnonzero(rows == 0)
         ends = np.append(starts, rows.size)
-        if not np.array_equal(rows, np.arange(rows.size) - np.repeat(starts, np.diff(ends))):
+        begins = not rows.size or rows[0] == 0
+        if not begins or not np.array_equal(rows, np.arange(rows.size) - np.repeat(starts, np.diff(ends))):
             raise CorruptStoreError(f"{self.config.data_dir}: sample_id does not number the rows of batches from 0 on")
         return ends.astype(np.int64)
-
-    @cached_property
-    def _has_statistics(self) -> bool:
-        return self._source.has("features.parquet")
 
     def _tabled_stats(self, feature_id: int, with_zeros: bool) -> FeatureStats:
         self._by_sample.checked_feature(feature_id)

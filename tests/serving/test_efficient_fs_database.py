@@ -16,10 +16,12 @@ import zarr
 from polars.testing import assert_frame_equal
 
 from splat_assets.errors import InputError
-from splat_assets.store.errors import FeatureNotFoundError, LayoutError, SampleNotFoundError
+from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, LayoutError, SampleNotFoundError
 from splat_assets.store.guide_batches import write_batches
 from splat_assets.store.guide_transposed import write_transposed
 from splat_assets.store.layout import DataRoot, RunLayout
+from splat_assets.store.published import publish
+from splat_assets.store.samples import write_samples
 from splat_serving.efficient_fs_database import EfficientFSDatabase
 from splat_serving.errors import NotComputedError, ParameterError, UnknownNameError
 from splat_serving.local import LocalDatabase
@@ -27,7 +29,7 @@ from splat_serving.selection import Selection
 from splat_serving.storage_config import StorageConfig
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table, sparse_random
 from tests.serving.test_storage_backends import Held
-from tests.store.making import DENSE
+from tests.store.making import DENSE, staged_parts
 from tests.store.upstream_folders import write_upstream_tree
 
 
@@ -333,6 +335,16 @@ def test_a_batch_or_row_that_is_not_there_names_those_that_are(tmp_path: Path) -
         db.get_example_activations(5)
 
 
+@pytest.mark.parametrize("rows", [[1, 2, 3, 4, 5], [0, 1, 0, 2, 3]])
+def test_rows_that_number_no_batches_are_told(rows: list[int], tmp_path: Path) -> None:
+    parts = staged_parts(tmp_path / "parts", DENSE)
+    write_samples(sample_table(5).with_columns(sample_id=pl.Series(rows, dtype=pl.Int64)), tmp_path / "parts")
+    publish(tmp_path / "store", parts, {})
+
+    with pytest.raises(CorruptStoreError, match="sample_id does not number the rows of batches"):
+        EfficientFSDatabase(tmp_path / "store").get_example_activations_by_batch(0, 0)
+
+
 def test_features_of_a_weapon_are_counted_over_all_samples(db: EfficientFSDatabase, truth: Truth) -> None:
     weapons = truth.samples["weapon_id_token"].to_numpy()
     weapon = int(np.bincount(weapons).argmax())
@@ -349,6 +361,16 @@ def test_features_of_a_weapon_are_counted_over_all_samples(db: EfficientFSDataba
         assert row["phi"] == pytest.approx(indicators[0, 1])
     assert rows["phi"].is_sorted(descending=True)
     assert_frame_equal(db.search_features_by_weapon(str(weapon), limit=2), rows.head(2))
+
+
+def test_features_of_a_weapon_are_counted_over_more_samples_than_are_read_at_once(tmp_path: Path) -> None:
+    dense = sparse_random(20_000, 3, 0.1)
+    weapons = sample_table(len(dense))["weapon_id_token"].to_numpy()
+
+    rows = EfficientFSDatabase(tree(tmp_path / "efficient", dense, batch_rows=7_000)).search_features_by_weapon(2)
+
+    counted = rows.sort("feature_id").select("n_both", "n_active").to_numpy().T.tolist()
+    assert counted == [(dense[weapons == 2] > 0).sum(axis=0).tolist(), (dense > 0).sum(axis=0).tolist()]
 
 
 def test_a_weapon_has_a_name_where_the_names_are_recorded(published: EfficientFSDatabase) -> None:

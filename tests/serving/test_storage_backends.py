@@ -240,15 +240,14 @@ def test_other_integer_and_float_types_and_empty_arrays_are_taken(tmp_path: Path
     assert none.get_feature_stats(0)["n_zeros"] == 5
 
 
-def test_the_arrays_of_a_loader_are_not_changed(tmp_path: Path) -> None:
-    ids, values = np.array([3, 0]), np.array([2.0, 0.5], np.float32)
-    for array in (ids, values):
-        array.flags.writeable = False
-    db = EfficientFSDatabase(
-        config=StorageConfig("small", tree(tmp_path / "efficient"), loaders=[Answers((ids, values))])
-    )
+def test_the_arrays_that_a_loader_keeps_stay_its_own() -> None:
+    ids, values = np.array([0, 3]), np.array([0.5, 2.0], np.float32)
 
-    assert db.get_top_examples(0)["index"].to_list() == [3, 0]
+    found = LoadersReader([Answers((ids, values))], 4, 5, "memory").read(0)
+    found.values[:] = 7
+
+    assert ids.tolist() == [0, 3]
+    assert values.tolist() == [0.5, 2.0]
 
 
 def test_a_loader_that_fails_is_named_and_what_it_raised_is_kept(tmp_path: Path) -> None:
