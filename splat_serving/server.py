@@ -33,18 +33,13 @@ def app_of(settings: ServerSettings, target: str | None = None) -> ActivationSer
 
 def log_to_stderr(settings: ServerSettings) -> None:
     """Write what the server says, and if asked for one JSON line per request, to standard error."""
-    lines, requests = logging.StreamHandler(), logging.StreamHandler()
-    lines.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    for name in ("splat_serving", "splat_assets"):
-        _written(logging.getLogger(name), lines, logging.INFO)
-    level = logging.INFO if settings.log_requests else logging.WARNING
-    _written(logging.getLogger("splat_serving.access"), requests, level)
-
-
-def _written(logger: logging.Logger, handler: logging.Handler, level: int) -> None:
-    logger.handlers = [handler]
-    logger.setLevel(level)
-    logger.propagate = False
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for name in ("splat_serving", "splat_assets.store.opening"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    requests = logging.getLogger("splat_serving.access")
+    requests.handlers = [logging.StreamHandler()]
+    requests.propagate = False
+    requests.setLevel(logging.INFO if settings.log_requests else logging.WARNING)
 
 
 def __getattr__(name: str) -> Any:

@@ -102,10 +102,10 @@ def serve(target: str | None, host: str, port: int, **given: Any) -> None:
         )
     if outside and not _is_any(host):
         settings = settings.model_copy(update={"allowed_hosts": (*settings.allowed_hosts, host)})
-    _run(settings, target, _listen(host, port))
+    _run(settings, target, host, port)
 
 
-def _run(settings: ServerSettings, target: str | None, listening: socket.socket) -> None:
+def _run(settings: ServerSettings, target: str | None, host: str, port: int) -> None:
     """Serve until told to stop."""
     import uvicorn
 
@@ -114,6 +114,7 @@ def _run(settings: ServerSettings, target: str | None, listening: socket.socket)
 
     log_to_stderr(settings)
     app = app_of(settings, target)
+    listening = _listen(host, port)
     address = listening.getsockname()
     shown = f"[{address[0]}]" if ":" in address[0] else address[0]
     click.echo(f"activation server: http://{shown}:{address[1]}   (/docs lists every path, Ctrl-C stops)", err=True)
