@@ -277,7 +277,8 @@ def test_fingerprints_that_are_expected_must_be_there(connect: Kind, url: str, l
         assert connect(url, expect=right).activations(1).version == about.version
     for wrong in ({"sae": "f" * 64}, {"sae": sae, "colour": "f" * 64}):
         client = connect(url, expect=wrong)
-        for ask in (client.about, client.tokens, lambda one=client: list(one.stream_activations(1))):
+        unknown = lambda one=client: one.activations(96)  # noqa: E731
+        for ask in (unknown, client.about, client.tokens, lambda one=client: list(one.stream_activations(1))):
             with pytest.raises(FingerprintMismatchError, match="f" * 64) as caught:
                 ask()
             assert caught.value.expected == "f" * 64
