@@ -9,7 +9,7 @@ from splat_assets.errors import InputError
 
 def written(path: Path, text: str) -> Path:
     raw = text.encode()
-    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
+    path.write_bytes(gzip.compress(raw, mtime=0) if path.suffix == ".gz" else raw)
     return path
 
 
@@ -62,8 +62,8 @@ def test_a_cell_beyond_all_bounds_damages_its_row_alone(tmp_path: Path) -> None:
         (b"", "it lacks 1 of the columns weapon"),
         (b"id,gun\n1,bold\n", r"it lacks 1 of the columns weapon \(the first: weapon\); it has 2 columns"),
         (b"weapon\nB\xfcrste\n", "cannot read the stat.ink export .*: it is not UTF-8"),
-        (gzip.compress(b"weapon\nbold\n" * 50)[:-9], "cannot read the stat.ink export"),
-        (gzip.compress(b"weapon\nbold\n")[:-8] + b"\0" * 8, "cannot read the stat.ink export"),
+        (gzip.compress(b"weapon\nbold\n" * 50, mtime=0)[:-9], "cannot read the stat.ink export"),
+        (gzip.compress(b"weapon\nbold\n", mtime=0)[:-8] + b"\0" * 8, "cannot read the stat.ink export"),
     ],
 )
 def test_what_is_no_export_is_refused(raw: bytes, said: str, tmp_path: Path) -> None:
