@@ -36,17 +36,17 @@ _MEAN_TOKENS = 12.0
 class ReferenceRows:
     """The samples, made block by block: counted features first, then as many others as N_ACTIVE."""
 
-    def __init__(self, n_samples: int, n_features: int, n_active: int, counted: tuple[int, ...]) -> None:
-        self.n_samples, self.n_features = n_samples, n_features
+    def __init__(self, n_samples: int, n_features: int, n_active: int, counted: tuple[int, ...], seed: int = 0) -> None:
+        self.n_samples, self.n_features, self._seed = n_samples, n_features, seed
         self._n_active, self._first = n_active, len(counted)
-        rng = np.random.default_rng(1)
+        rng = np.random.default_rng((seed, 1))
         self._fires = np.zeros((n_samples, len(counted)), dtype=np.bool_)
         for feature_id, n in enumerate(counted):
             self._fires[rng.choice(n_samples, min(n, n_samples), replace=False), feature_id] = True
 
     def rows(self, block_rows: int) -> Iterator[SparseRows]:
         """All samples."""
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng((self._seed, 0))
         step = (self.n_features - self._first) // self._n_active
         dtype = feature_id_dtype(self.n_features)
         for start in range(0, self.n_samples, block_rows):
@@ -107,13 +107,19 @@ def make_reference_store(
     counted: tuple[int, ...] = COUNTED,
 ) -> Path:
     """Publish the store below folder unless it is there; returns the folder of CURRENT."""
-    store, staged = folder / "store", folder / "staged"
-    if (store / "CURRENT").is_file():
-        return store
+    store = folder / "store"
+    if not (store / "CURRENT").is_file():
+        parts = staged_parts(folder / "staged", ReferenceRows(n_samples, n_features, n_active, counted))
+        publish(store, parts, {"made_by": "benchmarks.reference_store"})
+    return store
+
+
+def staged_parts(staged: Path, source: ReferenceRows) -> dict[str, Path]:
+    """Everything that a version is made of, by its name in the version, written below staged."""
     staged.mkdir(parents=True, exist_ok=True)
-    write_sparse_store(ReferenceRows(n_samples, n_features, n_active, counted), staged / "activations.zarr")
+    write_sparse_store(source, staged / "activations.zarr")
     tokens, weapons = vocabulary(), contexts()
-    samples = sample_table(n_samples, len(tokens), [item.name for item in weapons.items])
+    samples = sample_table(source.n_samples, len(tokens), [item.name for item in weapons.items])
     write_samples(samples, staged)
     reader = SparseReader(staged / "activations.zarr")
     write_histograms(
@@ -123,8 +129,7 @@ def make_reference_store(
     write_idf(samples, tokens, staged / "idf.parquet")
     tokens.save(staged / "vocabulary.json")
     weapons.save(staged / "contexts.json")
-    publish(store, {path.name: path for path in staged.iterdir()}, {"made_by": "benchmarks.reference_store"})
-    return store
+    return {path.name: path for path in staged.iterdir()}
 
 
 @click.command()

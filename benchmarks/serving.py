@@ -44,10 +44,10 @@ CASES = {
 class Connection:
     """One kept connection that reads answers as cheaply as Python can: into one buffer, no parsing but of the head."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, buffer_bytes: int = 2**26) -> None:
         self._socket = socket.create_connection((host, port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._buffer = bytearray(2**26)
+        self._buffer = bytearray(buffer_bytes)
 
     def get(self, path: str) -> memoryview:
         """The body of the answer; RuntimeError when it is not 200."""
@@ -153,7 +153,7 @@ class RunningServer:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return {
             name: int(re.search(rf"{key}:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
-            for name, key in (("resident", "VmRSS"), ("of it own", "RssAnon"))
+            for name, key in (("resident", "VmRSS"), ("of its own", "RssAnon"))
         }
 
 

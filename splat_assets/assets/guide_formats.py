@@ -1,10 +1,18 @@
 """The guide's dense exchange formats, written from the sparse rows: batch Zarr, transposed Zarr, neuron_acts."""
 
 from splat_assets.assets.asset import Asset, Check, Fact, Made, Outcome, outputs_are_intact
-from splat_assets.assets.opened import raw_of, sparse_of, vocabulary_of
+from splat_assets.assets.opened import contexts_of, raw_of, sparse_of, vocabulary_of
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
-from splat_assets.store.guide_batches import ACTIVATIONS, EMBEDDINGS, METADATA, SEAL, VOCABULARY, write_batches
+from splat_assets.store.guide_batches import (
+    ACTIVATIONS,
+    CONTEXTS,
+    EMBEDDINGS,
+    METADATA,
+    SEAL,
+    VOCABULARY,
+    write_batches,
+)
 from splat_assets.store.guide_checks import (
     mismatched_batch_metadata,
     mismatched_batch_rows,
@@ -23,9 +31,17 @@ def _make_batches(run: Run, progress: Progress) -> Made:
     embeddings = {name: raw.embeddings(name) for name in raw.embedding_names}
     batch_rows = run.config.store.batch_rows
     written = write_batches(
-        sparse_of(run), raw.samples(), embeddings, vocabulary_of(run), target, batch_rows, progress, raw.fingerprint
+        sparse_of(run),
+        raw.samples(),
+        embeddings,
+        vocabulary_of(run),
+        target,
+        batch_rows,
+        progress,
+        raw.fingerprint,
+        contexts_of(run),
     )
-    outputs = [target / name for name in (ACTIVATIONS, METADATA, EMBEDDINGS, VOCABULARY, SEAL)]
+    outputs = [target / name for name in (ACTIVATIONS, METADATA, EMBEDDINGS, VOCABULARY, CONTEXTS, SEAL)]
     return Made(outputs, {**_shape(raw.n_samples, raw.n_features), "n_batches": written.n_batches})
 
 
@@ -80,8 +96,11 @@ BATCH_ZARR = Asset(
     group="guide_formats",
     kinds=("zarr", "parquet"),
     deps=("raw_activations", "sparse_activations"),
-    code_version="2",
-    own_inputs=lambda run: {"batch_rows": str(run.config.store.batch_rows)},
+    code_version="3",
+    own_inputs=lambda run: {
+        "batch_rows": str(run.config.store.batch_rows),
+        "weapon_vocab": run.config.inputs.weapon_vocab.sha256,
+    },
     make=_make_batches,
     checks=(
         outputs_are_intact("batch_zarr"),

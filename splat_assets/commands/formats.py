@@ -16,18 +16,20 @@ def convert(input_dir: Path, output_dir: Path, batch_size: int) -> None:
 
     Memory stays within a few blocks whatever the batch size. Called again, the tree is replaced, never appended to.
     """
-    from splat_assets.compute.encode import VOCABULARY_FILE
+    from splat_assets.compute.encode import CONTEXTS_FILE, VOCABULARY_FILE
     from splat_assets.store.guide_batches import recorded_source, write_batches
     from splat_assets.store.raw import RawActivations
-    from splat_assets.store.vocabulary import Vocabulary
+    from splat_assets.store.vocabulary import Contexts, Vocabulary
 
     raw = RawActivations(input_dir)
     vocabulary = Vocabulary.load(input_dir / VOCABULARY_FILE)
+    recorded = input_dir / CONTEXTS_FILE
+    contexts = Contexts.load(recorded) if recorded.is_file() else None
     embeddings = {name: raw.embeddings(name) for name in raw.embedding_names}
     target = target_apart_from(input_dir, output_dir)
     before = recorded_source(target)
     written = write_batches(
-        raw, raw.samples(), embeddings, vocabulary, target, batch_size, progress_here(), raw.fingerprint
+        raw, raw.samples(), embeddings, vocabulary, target, batch_size, progress_here(), raw.fingerprint, contexts
     )
     click.echo(
         f"{written.n_samples:,} samples x {written.n_features:,} features in {written.n_batches} batches: {target}"

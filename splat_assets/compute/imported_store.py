@@ -11,10 +11,10 @@ from splat_assets.compute.examples import write_examples
 from splat_assets.compute.histograms import write_histograms
 from splat_assets.compute.idf import write_idf
 from splat_assets.progress import Progress
-from splat_assets.store.guide_batches import VOCABULARY
+from splat_assets.store.guide_batches import CONTEXTS, VOCABULARY
 from splat_assets.store.import_report import ImportReport
 from splat_assets.store.import_sources import ImportOptions
-from splat_assets.store.importing import CONTEXTS, REPORT, imported_folder
+from splat_assets.store.importing import REPORT, imported_folder
 from splat_assets.store.layout import RunLayout
 from splat_assets.store.merge import write_sparse_store
 from splat_assets.store.published import publish

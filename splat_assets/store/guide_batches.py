@@ -25,13 +25,14 @@ from splat_assets.store.errors import LayoutError
 from splat_assets.store.files import files_below, remove_leftovers, replaceable_folder, replacing_folder, write_json
 from splat_assets.store.guide_batch_metadata import batch_metadata, check_samples
 from splat_assets.store.row_blocks import regrouped
-from splat_assets.store.vocabulary import Vocabulary
+from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 ACTIVATIONS = "activations"
 METADATA = "metadata"
 EMBEDDINGS = "embeddings"
 SEAL = "conversion_metadata.json"
 VOCABULARY = "vocabulary.json"
+CONTEXTS = "contexts.json"
 _FORMAT_VERSION = 1
 _MB = 2**20
 _OURS = {
@@ -80,12 +81,13 @@ def write_batches(
     batch_rows: int = 500_000,
     progress: Progress | None = None,
     source_fingerprint: str | None = None,
+    contexts: Contexts | None = None,
 ) -> BatchesWritten:
     """Write the whole tree under target, replacing the activations, metadata and embeddings that are there.
 
     samples: one row per sample in `global_index` order, with the columns of raw activations. Other folders under target
-    (`precomputed`) stay. source_fingerprint: of what the rows come from; the seal records it. The tree is whole before and
-    after, and unsealed only while the folders change places.
+    (`precomputed`) stay. source_fingerprint: of what the rows come from; the seal records it. contexts: recorded beside the
+    vocabulary where they are known. The tree is whole before and after, and unsealed only while the folders change places.
     Raises LayoutError when samples or embeddings do not match the source, InputError when a folder to replace holds
     anything but batches.
     """
@@ -112,6 +114,9 @@ def write_batches(
             _write_embedding(blocks, name, batches, source.n_samples, vectors, shown)
         stats = [_stats(batch, source.n_features, activations, metadata) for batch in batches]
         vocabulary.save(target / VOCABULARY)
+        (target / CONTEXTS).unlink(missing_ok=True)
+        if contexts is not None:
+            contexts.save(target / CONTEXTS)
         (target / SEAL).unlink(missing_ok=True)
     write_json(target / SEAL, _seal(source, batch_rows, stats, source_fingerprint))
     sizes = [_size(target / folder) for folder in (ACTIVATIONS, METADATA, EMBEDDINGS)]

@@ -16,15 +16,14 @@ from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import LayoutError
 from splat_assets.store.files import files_below, locked, remove_leftovers, replacing_folder, sha256_of_json
-from splat_assets.store.guide_batches import VOCABULARY
+from splat_assets.store.guide_batches import CONTEXTS, VOCABULARY
 from splat_assets.store.import_report import Finding, ImportReport
 from splat_assets.store.import_samples import imported_samples, unknown_samples
 from splat_assets.store.import_sources import ImportOptions, Source, open_source
 from splat_assets.store.raw import begin_raw_activations, shard_name, write_shard
-from splat_assets.store.vocabulary import Vocabulary
+from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 RAW = "raw_activations"
-CONTEXTS = "contexts.json"
 REPORT = "import_report.json"
 _LOCK = ".lock"
 _SCRATCH = ".import-scratch"
@@ -49,7 +48,7 @@ def imported_folder(
     """`import_folder`, and no other import into target before the context ends."""
     if target.resolve() == source.resolve():
         raise InputError(f"{source} cannot be imported into itself; name another folder")
-    options = _with_recorded_vocabulary(source, options or ImportOptions())
+    options = _with_recorded_vocabularies(source, options or ImportOptions())
     with explaining_write_errors("the import", target), _alone_in(target):
         with _scratch_in(target) as scratch:
             report = _import_folder(source, target / RAW, scratch, options, progress or SilentProgress())
@@ -108,12 +107,15 @@ def _scratch_in(target: Path) -> Iterator[Path]:
         shutil.rmtree(scratch)
 
 
-def _with_recorded_vocabulary(source: Path, options: ImportOptions) -> ImportOptions:
-    """The options with the vocabulary that a batch tree of this program carries, unless another is given."""
+def _with_recorded_vocabularies(source: Path, options: ImportOptions) -> ImportOptions:
+    """The options with the vocabularies that a batch tree of this program carries, unless others are given."""
     recorded = source / VOCABULARY
-    if options.vocabulary is not None or not recorded.is_file():
-        return options
-    return replace(options, vocabulary=Vocabulary.load(recorded))
+    if options.vocabulary is None and recorded.is_file():
+        options = replace(options, vocabulary=Vocabulary.load(recorded))
+    recorded = source / CONTEXTS
+    if options.contexts is None and recorded.is_file():
+        options = replace(options, contexts=Contexts.load(recorded))
+    return options
 
 
 def _samples_of(found: Source, source: Path, options: ImportOptions) -> tuple[pl.DataFrame, tuple[Finding, ...]]:

@@ -157,7 +157,6 @@ def served(
             variables = {
                 "ACTIVATION_DATA_DIR": run.efficient,
                 "ACTIVATION_TRANSPOSED_DIR": run.transposed,
-                "ACTIVATION_WEAPON_VOCAB_PATH": finished_root.models / "small" / "weapon_vocab.json",
             }
     with uvicorn(folder, **variables) as url, GuideClient(url) as client:
         yield client, expected
