@@ -59,14 +59,22 @@ class Selection:
 
 
 def matching_values(selection: Selection, values: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_] | None:
-    """Which values lie within the bounds: shape of values; None when there are no bounds."""
+    """Which values lie within the bounds: shape of values; None when there are no bounds.
+
+    Bounds are rounded to float32, as values are: a value that an answer shows fits a bound that is written alike.
+    """
     kept: npt.NDArray[np.bool_] | None = None
     if selection.min_activation is not None:
-        kept = values >= selection.min_activation
+        kept = values >= _as_stored(selection.min_activation)
     if selection.max_activation is not None:
-        below = values <= selection.max_activation
+        below = values <= _as_stored(selection.max_activation)
         kept = below if kept is None else kept & below
     return kept
+
+
+def _as_stored(bound: float) -> np.float32:
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, which no value reaches
+        return np.float32(bound)
 
 
 def page(selection: Selection, values: npt.NDArray[np.float32], feature_id: int) -> slice | npt.NDArray[np.intp]:
