@@ -130,10 +130,7 @@ def _run(settings: ServerSettings, target: str | None, host: str, port: int) -> 
         timeout_graceful_shutdown=settings.shutdown_seconds,
         server_header=False,
     )
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # uvicorn stops in order at these, and raises them again when it is done
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn stops in order at these, and raises them again when done
         signal.signal(number, _end)
     uvicorn.Server(config).run(sockets=[listening])
 

@@ -1,4 +1,7 @@
-"""Query parameters that several routes take, each described once."""
+"""Query parameters that several routes take, each described once.
+
+What gathers them is `async` though it awaits nothing: FastAPI runs a plain function in one of forty threads of its own.
+"""
 
 from typing import Annotated, Literal
 
@@ -25,7 +28,7 @@ FeatureId = Annotated[int, Path(description="0 to n_features - 1; /version says 
 Name = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 
 
-def selection(
+async def selection(
     order: Annotated[Order, Query(description="index: by sample id. activation: strongest first.")] = "index",
     min_activation: Annotated[float | None, Query(description="Only values of at least this.")] = None,
     max_activation: Annotated[float | None, Query(description="Only values of at most this.")] = None,
@@ -58,7 +61,7 @@ def selection(
     )
 
 
-def column_names(
+async def column_names(
     columns: Annotated[
         str | None,
         Query(
@@ -74,7 +77,7 @@ def column_names(
     return checked_columns(named, include_abilities)
 
 
-def table_form(
+async def table_form(
     accept: Accept = None,
     format: Annotated[
         FormName | None, Query(description="The form by name; stronger than Accept.", examples=["arrow"])
