@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from splat_assets.errors import InputError
 from splat_assets.store.layout import DataRoot
 from splat_serving.app import create_app
 from splat_serving.catalogue import Catalogue, Target
+from splat_serving.guard import Observed
 from splat_serving.problems import PROBLEM
 from splat_serving.settings import ServerSettings
 
@@ -204,6 +206,21 @@ def test_a_fault_is_logged_on_lines_of_its_own(
     assert answer.status_code == 500
     assert "fault of the server: AttributeError" in answer.json()["detail"]
     assert logged == [r"GET '/tokens/a\nINFO forged/features'"]
+
+
+def test_a_body_that_nobody_wants_need_not_be_made(asking: Client) -> None:
+    heard = []
+
+    async def answer(_: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        heard.append((await receive())["type"])
+        await send({"type": "http.response.body", "body": b"x"})
+
+    client = TestClient(Observed(answer, asking().app.state))  # type: ignore[attr-defined]
+    client.head("/")
+    client.get("/")
+
+    assert heard == ["http.disconnect", "http.request"]
 
 
 def test_websockets_are_refused(asking: Client) -> None:
