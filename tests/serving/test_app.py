@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -352,6 +353,50 @@ def test_damaged_bytes_are_an_error_of_that_feature_alone(own_root: DataRoot, fe
     assert f"feature {feature_id}" in broken.json()["detail"]
     assert str(data) in broken.json()["detail"]
     assert whole.status_code == 200
+
+
+def test_a_shard_that_is_cut_short_while_it_is_open_fails_what_lies_beyond(own_root: DataRoot) -> None:
+    store = open_store(own_root.run("small").root)
+    active = [i for i in range(96) if store.feature(i).n_active]
+    shard = next((store.folder / "activations.zarr" / "X" / "data" / "c").iterdir())
+    whole = store.feature(active[0]).values.tolist()
+    with client_of("small", own_root) as client:
+        assert client.get("/ready").status_code == 200
+        shard.chmod(0o644)
+        with shard.open("r+b") as file:  # the same file that the server has open
+            file.truncate(4 * int(store.reader.by_feature.indptr[active[0] + 1]))
+
+        first, last = (client.get(f"/activations/{i}?columns=activation") for i in (active[0], active[-1]))
+
+    assert [np.float32(row["activation"]) for row in first.json()["data"]] == whole
+    assert last.status_code == 500
+    assert str(shard) in last.json()["detail"]
+
+
+def test_a_store_that_is_deleted_while_it_is_served_is_503_and_the_server_goes_on(own_root: DataRoot) -> None:
+    run = own_root.run("small")
+    with client_of("small", own_root) as client:
+        before = client.get("/activations/1").status_code
+        shutil.rmtree(run.store)
+
+        after, health = client.get("/activations/1"), client.get("/health")
+
+    assert (before, after.status_code, health.status_code) == (200, 503, 200)
+    assert "holds no published store" in after.json()["detail"]
+
+
+def test_files_that_are_deleted_below_an_open_version_are_an_error_where_they_are_needed(own_root: DataRoot) -> None:
+    store = open_store(own_root.run("small").root)
+    with client_of("small", own_root) as client:
+        before = client.get("/activations/1?columns=global_index,activation").json()["data"]
+        shutil.rmtree(store.folder)
+
+        kept = client.get("/activations/1?columns=global_index,activation").json()["data"]
+        gone = client.get("/features/1")
+
+    assert kept == before
+    assert gone.status_code == 500
+    assert "is not there any more" in gone.json()["detail"]
 
 
 def test_neither_dagster_nor_torch_is_imported() -> None:
