@@ -19,7 +19,6 @@ from splat_serving.guard import Guard, Observed
 from splat_serving.routes import activations, context, features, live, operations, reference, samples
 from splat_serving.settings import ServerSettings, settings_from_environment
 from splat_serving.state import ServerState, of_default, of_run, of_run_version, of_version
-from splat_serving.warm_up import warm_up
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ def create_app(catalogue: Catalogue, settings: ServerSettings | None = None) -> 
 
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
-    """Open the default run and load what is compiled while the first request may already come in."""
+    """Open the default run while the first request may already come in."""
     state: ServerState = api.state.server
     api.openapi()  # FastAPI puts its routes together when they are first used: here, before there are threads
 
@@ -88,7 +87,6 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
             state.catalogue.run().current()
         except SplatError as error:
             _log.warning("%s", error)
-        warm_up()
 
     threading.Thread(target=prepare, name="prepare", daemon=True).start()
     yield

@@ -14,6 +14,7 @@ import orjson
 import pyarrow as pa
 
 from splat_serving.arrow_arrays import numpy_of
+from splat_serving.sample_columns import FEW_ROWS
 
 _NULL = b"null"
 
@@ -42,12 +43,10 @@ def document(head: dict[str, Any], batches: Iterable[pa.RecordBatch], key: str =
 
 def rows(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
     """The rows of a batch as JSON objects with commas between them: uint8."""
+    if batch.num_rows < FEW_ROWS or batch.num_columns == 0:
+        return _few_rows(batch)
     from splat_serving.kernels import join_cells, joined_length
 
-    if batch.num_rows == 0:
-        return np.empty(0, dtype=np.uint8)
-    if batch.num_columns == 0:
-        return np.frombuffer(b",".join([b"{}"] * batch.num_rows), dtype=np.uint8)
     columns = [_cells(column) for column in batch.columns]
     starts, ends = np.empty((2, len(columns), batch.num_rows), dtype=np.int64)
     base = 0
@@ -62,6 +61,24 @@ def rows(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
     text = columns[0].text if len(columns) == 1 else np.concatenate([column.text for column in columns])
     written = join_cells(text, starts, ends, prefix, prefix_ends, out)
     return out[: written - 1]  # without the comma after the last row
+
+
+def _few_rows(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
+    """The same bytes, made row by row."""
+    columns = [_values(column) for column in batch.columns]
+    names = batch.schema.names
+    found = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)] or [{}] * batch.num_rows
+    return np.frombuffer(orjson.dumps(found)[1:-1], dtype=np.uint8)
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """A column's values; float32 as the shortest number that gives it back, which is not what Python makes of it."""
+    if _is_number(column.type) and not column.null_count:
+        text = orjson.dumps(np.ascontiguousarray(numpy_of(column)), option=orjson.OPT_SERIALIZE_NUMPY)
+        values: list[Any] = orjson.loads(text)
+        return values
+    listed: list[Any] = column.to_pylist()
+    return listed
 
 
 def columns_document(head: dict[str, Any], table: pa.Table) -> bytes:

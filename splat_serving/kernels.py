@@ -15,34 +15,15 @@ _Bytes = npt.NDArray[np.uint8]
 
 
 @compiled
-def take_lists(rows: _Ints, offsets: _Ints, values: _Ints, out_offsets: _Ints, out_values: _Ints) -> None:
-    """Copy the lists values[offsets[r] : offsets[r + 1]] of these rows, one after the other, into out_values.
+def take_lists(starts: _Ints, values: _Ints, out_offsets: _Ints, out_values: _Ints) -> None:  # pragma: no cover
+    """Copy the lists that begin at starts in values, one after the other, into out_values.
 
-    out_offsets: int64, shape (rows.size + 1,), the borders of the copies, already filled in.
+    out_offsets: int64, shape (starts.size + 1,), the borders of the copies.
     """
-    for i in range(rows.size):
-        start, at = offsets[rows[i]], out_offsets[i]
+    for i in range(starts.size):
+        start, at = starts[i], out_offsets[i]
         for k in range(out_offsets[i + 1] - at):
             out_values[at + k] = values[start + k]
-
-
-@compiled
-def list_lengths(rows: _Ints, offsets: _Ints, out_offsets: _Ints) -> None:
-    """Fill out_offsets, int64, shape (rows.size + 1,), with the running lengths of the lists of these rows."""
-    out_offsets[0] = 0
-    for i in range(rows.size):
-        row = rows[i]
-        out_offsets[i + 1] = out_offsets[i] + offsets[row + 1] - offsets[row]
-
-
-@compiled
-def mask_of_rows_with(value: int, offsets: _Ints, values: _Ints, out: npt.NDArray[np.bool_]) -> None:
-    """Set out[r] for every list r that holds the value."""
-    for row in range(offsets.size - 1):
-        for k in range(offsets[row], offsets[row + 1]):
-            if values[k] == value:
-                out[row] = True
-                break
 
 
 @compiled

@@ -30,6 +30,8 @@ OF_SAMPLES = (
     "token_position",
 )
 COLUMNS = (*OF_ACTIVATIONS, *OF_SAMPLES)
+FEW_ROWS = 4_096
+"""Answers of fewer rows are put together without compiled loops, whose compiler takes 100 MB and half a second to load."""
 _AS_STORED = {"is_null": pa.bool_(), "source_row": pa.int64(), "token_position": pa.int32()}
 
 
@@ -97,20 +99,23 @@ class SampleColumns:
 
     def take_tokens(self, sample_ids: Ids) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
         """The tokens of these samples, one list after the other: borders, shape (n + 1,), and values."""
-        from splat_serving.kernels import list_lengths, take_lists
+        starts, ends = self.token_offsets[sample_ids], self.token_offsets[1:][sample_ids]
+        offsets = np.zeros(sample_ids.size + 1, dtype=np.int64)
+        np.cumsum(ends - starts, out=offsets[1:])
+        if sample_ids.size < FEW_ROWS:
+            at = np.repeat(starts - offsets[:-1], ends - starts) + np.arange(offsets[-1])
+            return offsets, self.token_values[at]
+        from splat_serving.kernels import take_lists
 
-        offsets = np.empty(sample_ids.size + 1, dtype=np.int64)
-        list_lengths(sample_ids, self.token_offsets, offsets)
         values = np.empty(int(offsets[-1]), dtype=np.int32)
-        take_lists(sample_ids, self.token_offsets, self.token_values, offsets, values)
+        take_lists(starts, self.token_values, offsets, values)
         return offsets, values
 
     def with_token(self, token_id: int) -> npt.NDArray[np.bool_]:
         """Which samples hold the token: bool, shape (n_samples,)."""
-        from splat_serving.kernels import mask_of_rows_with
-
         found = np.zeros(self.samples.n_samples, dtype=np.bool_)
-        mask_of_rows_with(token_id, self.token_offsets, self.token_values, found)
+        at = np.flatnonzero(self.token_values == token_id)
+        found[np.searchsorted(self.token_offsets, at, side="right") - 1] = True
         return found
 
     def token_id(self, given: str) -> int:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,9 +127,13 @@ class RunningServer:
         """The answer to a request. path, headers: sent as they are."""
         return self.send(request(path, *headers, method=method, body=body), method=method)
 
-    def n_descriptors(self) -> int:
-        """How many files and connections the server has open."""
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+    def n_sockets(self) -> int:
+        """How many sockets the server has open: that it listens on, its own, and one for each connection."""
+        found = 0
+        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed since it was listed
+                found += os.readlink(descriptor).startswith("socket:")
+        return found
 
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")

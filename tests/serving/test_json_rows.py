@@ -1,0 +1,72 @@
+"""Rows of JSON: whichever way they are put together, the bytes are the same, and they are the values."""
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pytest
+
+from splat_serving import json_rows
+from splat_serving.sample_columns import FEW_ROWS
+
+
+def batch_of(n_rows: int, seed: int = 0) -> pa.RecordBatch:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, 4, n_rows)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    values = rng.integers(-5, 1_000, int(offsets[-1])).astype(np.int32)
+    names = pa.array(['plain "quoted"', "línea\n", ""])
+    codes = rng.integers(0, 3, int(offsets[-1])).astype(np.int8)
+    return pa.record_batch(
+        {
+            "activation": rng.exponential(size=n_rows).astype(np.float32),
+            "id": rng.integers(-(2**40), 2**40, n_rows),
+            "flag": rng.random(n_rows) < 0.5,
+            "tokens": pa.ListArray.from_arrays(offsets, values),
+            "abilities": pa.ListArray.from_arrays(offsets, pa.DictionaryArray.from_arrays(codes, names)),
+            "name": pa.DictionaryArray.from_arrays(rng.integers(0, 3, n_rows).astype(np.int8), names),
+            "missing": pa.array([None if i % 3 else i for i in range(n_rows)], pa.int64()),
+        }
+    )
+
+
+def test_both_ways_give_the_same_bytes() -> None:
+    whole = batch_of(FEW_ROWS + 5)
+
+    compiled = json_rows.rows(whole).tobytes()
+    row_by_row = b",".join(json_rows.rows(whole.slice(at, 100)).tobytes() for at in range(0, whole.num_rows, 100))
+
+    assert compiled == row_by_row
+
+
+@pytest.mark.parametrize("n_rows", [1, 7, FEW_ROWS - 1, FEW_ROWS, FEW_ROWS + 1])
+def test_what_is_written_is_read_back(n_rows: int) -> None:
+    batch = batch_of(n_rows, seed=n_rows)
+
+    found = orjson.loads(b"[" + json_rows.rows(batch).tobytes() + b"]")
+
+    values = np.array([row.pop("activation") for row in found]).astype(np.float32)
+    np.testing.assert_array_equal(values, batch["activation"].to_numpy())
+    assert found == batch.drop_columns(["activation"]).to_pylist()
+
+
+@pytest.mark.parametrize("n_rows", [3, FEW_ROWS])
+def test_lists_that_are_all_empty_and_numbers_that_are_none(n_rows: int) -> None:
+    offsets = np.zeros(n_rows + 1, dtype=np.int32)
+    batch = pa.record_batch(
+        {
+            "tokens": pa.ListArray.from_arrays(offsets, pa.array([], pa.int32())),
+            "value": np.full(n_rows, np.nan, dtype=np.float32),
+        }
+    )
+
+    assert json_rows.rows(batch).tobytes() == b",".join([b'{"tokens":[],"value":null}'] * n_rows)
+
+
+def test_no_rows_are_no_bytes() -> None:
+    assert json_rows.rows(batch_of(1).slice(0, 0)).size == 0
+
+
+def test_a_document_without_rows_has_an_empty_list() -> None:
+    body = b"".join(piece for block in json_rows.document({"a": 1}, []) for piece in block)
+
+    assert orjson.loads(body) == {"a": 1, "data": []}
