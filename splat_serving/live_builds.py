@@ -4,12 +4,14 @@ AP are gear and have to obey the rules of gear. Tokens are taken as they are, as
 input: `swim_speed_up_12` without `swim_speed_up_3` is one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from splat_assets.domain.builds import why_illegal
 from splat_assets.domain.tokens import tokens_of_ap
 from splat_assets.store.vocabulary import Contexts, Vocabulary
+from splat_serving import names
 from splat_serving.errors import ParameterError, UnknownNameError
 
 
@@ -45,11 +47,11 @@ def seen_builds(builds: Sequence[TypedBuild], vocabulary: Vocabulary, contexts: 
 
 
 def _seen(build: TypedBuild, where: str, vocabulary: Vocabulary, contexts: Contexts) -> SeenBuild:
-    weapon_id = _weapon_id(build.weapon, where, contexts)
+    weapon_id = _named(partial(names.weapon_id, str(build.weapon), contexts), where)
     if (build.tokens is None) == (build.abilities is None):
         raise ParameterError(where, "a build has either tokens or abilities (AP per ability), and not both")
     given = _tokens_of(build.abilities, where) if build.abilities is not None else build.tokens or ()
-    ids = tuple(_token_id(token, where, vocabulary) for token in given)
+    ids = tuple(_named(partial(names.token_id, str(token), vocabulary), where) for token in given)
     ids = _checked_set(ids, where, vocabulary)
     return SeenBuild(weapon_id, contexts.items[weapon_id].name, ids, tuple(vocabulary.names(ids)))
 
@@ -82,32 +84,9 @@ def _checked_set(ids: tuple[int, ...], where: str, vocabulary: Vocabulary) -> tu
     return ids
 
 
-def _token_id(given: str | int, where: str, vocabulary: Vocabulary) -> int:
-    token_id = _as_id(given)
-    if token_id is not None:
-        if token_id < len(vocabulary):
-            return token_id
-        raise UnknownNameError(f"{where}: there is no token {token_id}: ids run from 0 to {len(vocabulary) - 1}")
-    found = vocabulary.by_name.get(str(given))
-    if found is None:
-        raise UnknownNameError(f"{where}: there is no token {str(given)[:60]!r} in the vocabulary; /tokens lists all")
-    return found.id
-
-
-def _weapon_id(given: str | int, where: str, contexts: Contexts) -> int:
-    weapon_id = _as_id(given)
-    if weapon_id is not None:
-        if weapon_id < len(contexts):
-            return weapon_id
-        raise UnknownNameError(f"{where}: there is no weapon {weapon_id}: ids run from 0 to {len(contexts) - 1}")
-    for item in contexts.items:
-        if given in (item.key, item.name):
-            return item.id
-    raise UnknownNameError(f"{where}: there is no weapon {str(given)[:60]!r}; /weapons lists all")
-
-
-def _as_id(given: str | int) -> int | None:
-    """The id that a number, or a text of some digits, is; None for a name."""
-    if isinstance(given, int):
-        return given if given >= 0 else None
-    return int(given) if given.isascii() and given.isdigit() and len(given) < 10 else None
+def _named(find: Callable[[], int], where: str) -> int:
+    """What find returns; an UnknownNameError of its own says which build names what is not there."""
+    try:
+        return find()
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{where}: {error}") from error

@@ -51,7 +51,7 @@ class LocalDatabase:
     def __init__(self, source: Store | Folder, name: str = "") -> None:
         """source: an opened version of a store, or an opened folder. name: what the run is called, if it is one."""
         self._source = source
-        self._name = name
+        self.name = name
         self.reader: ActivationReader = source.reader
         self.version = source.version
 
@@ -69,7 +69,7 @@ class LocalDatabase:
         """What this database holds, and its fingerprints."""
         source = self._source
         return About(
-            name=self._name,
+            name=self.name,
             version=self.version,
             layout=source.layout if isinstance(source, Folder) else "published store",
             n_samples=self.reader.n_samples,
@@ -107,7 +107,7 @@ class LocalDatabase:
     def checked_feature(self, feature_id: int) -> int:
         """The id itself; FeatureNotFoundError names the valid range."""
         if not 0 <= feature_id < self.reader.n_features:
-            raise FeatureNotFoundError(feature_id, self.reader.n_features, self._name or "this store")
+            raise FeatureNotFoundError(feature_id, self.reader.n_features, self.name or "this store")
         return feature_id
 
     def select(self, feature_id: int, selection: Selection) -> tuple[Activations, int, int]:
@@ -324,7 +324,7 @@ class LocalDatabase:
 
     def _checked_sample(self, sample_id: int) -> None:
         if not 0 <= sample_id < self.reader.n_samples:
-            raise SampleNotFoundError(sample_id, self.reader.n_samples, self._name or "this store")
+            raise SampleNotFoundError(sample_id, self.reader.n_samples, self.name or "this store")
 
     def _described(self, sample_ids: Sequence[int]) -> list[dict[str, Any]]:
         """The columns of samples as JSON values, names included where they are known."""

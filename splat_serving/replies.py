@@ -5,7 +5,7 @@ import hashlib
 import io
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -31,19 +31,23 @@ _EAGER_JSON_BYTES = 2**16
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows to be sent. batches: made one by one while they are sent. head: what is said once: members of a JSON object, metadata
-    of an Arrow schema, headers (`X-…`)."""
+    """Rows to be sent. batches: made one by one while they are sent. head: what is said once, as members of a JSON object or in
+    the metadata of an Arrow schema."""
 
     schema: pa.Schema
     batches: Iterable[pa.RecordBatch]
     head: Mapping[str, Any]
-    headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_table(cls, table: pa.Table, head: Mapping[str, Any]) -> "Rows":
         """The rows of a table that is in memory."""
         whole = table.combine_chunks()
         return cls(whole.schema, whole.to_batches(), head)
+
+    @classmethod
+    def of_frame(cls, frame: pl.DataFrame, head: Mapping[str, Any]) -> "Rows":
+        """The rows of a frame, in types that every reader of Arrow knows."""
+        return cls.of_table(frame.to_arrow(compat_level=pl.CompatLevel.oldest()), head)
 
 
 def encoded(rows: Rows, form: Form, orient: str = "rows", also_a_file: bool = False) -> Pieces:

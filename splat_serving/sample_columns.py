@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from splat_assets.store.samples import SampleTable
 from splat_assets.store.vocabulary import Contexts, Vocabulary
+from splat_serving import names
 from splat_serving.arrow_arrays import arrow_of, coded, numpy_of
-from splat_serving.errors import NotComputedError, ParameterError, UnknownNameError
+from splat_serving.errors import NotComputedError, ParameterError
 
 Ids = npt.NDArray[np.integer[Any]]
 
@@ -92,8 +93,8 @@ class SampleColumns:
                 offsets, values = self.take_tokens(sample_ids)
                 return _list_array(offsets, coded(values, self._token_names))
             case "split" | "kind":
-                codes, names = self._coded[name]
-                return coded(codes[sample_ids], names)
+                codes, texts = self._coded[name]
+                return coded(codes[sample_ids], texts)
             case _:
                 return self.samples.arrow[name].take(arrow_of(sample_ids)).combine_chunks().cast(_AS_STORED[name])
 
@@ -119,39 +120,22 @@ class SampleColumns:
         return found
 
     def token_id(self, given: str) -> int:
-        """The id of a token named by id or name; UnknownNameError says what there is."""
-        if given.isascii() and given.isdigit():
-            n_tokens = len(self._vocabulary) if self._vocabulary else None
-            if len(given) < 10 and (n_tokens is None or int(given) < n_tokens):
-                return int(given)
-            raise UnknownNameError(f"there is no token {given[:20]}: ids run from 0 to {(n_tokens or 1) - 1}")
-        if self._vocabulary is None:
-            raise NotComputedError("this folder records no vocabulary: name tokens by their ids")
-        found = self._vocabulary.by_name.get(given)
-        if found is None:
-            raise UnknownNameError(f"there is no token {given[:60]!r} in the vocabulary; /tokens lists all")
-        return found.id
+        """The id of a token named by id or name; errors as `names.token_id`."""
+        return names.token_id(given, self._vocabulary)
 
     def weapon_id(self, given: str) -> int:
-        """The id of a weapon named by id, key or name; UnknownNameError says what there is."""
-        known = self._contexts.items if self._contexts else ()
-        if given.isascii() and given.isdigit():
-            if len(given) < 10 and (not known or int(given) < len(known)):
-                return int(given)
-            raise UnknownNameError(f"there is no weapon {given[:20]}: ids run from 0 to {len(known) - 1}")
-        if self._contexts is None:
-            raise NotComputedError("this folder records no weapons: name weapons by their ids")
-        for item in known:
-            if given in (item.key, item.name):
-                return item.id
-        raise UnknownNameError(f"there is no weapon {given[:60]!r}; /weapons lists all")
+        """The id of a weapon named by id, key or name; errors as `names.weapon_id`."""
+        return names.weapon_id(given, self._contexts)
 
     def _weapon_names(self, sample_ids: Ids) -> pa.Array:
         if self._contexts is None:
             return self.samples.arrow["weapon_name"].take(arrow_of(sample_ids)).combine_chunks().cast(pa.string())
         ids = self.weapons[sample_ids]
-        names = pa.array([item.name for item in self._contexts.items], pa.string())
-        return coded(ids, names, ids >= 0)
+        return coded(ids, self._names_of_weapons, ids >= 0)
+
+    @cached_property
+    def _names_of_weapons(self) -> pa.Array:
+        return pa.array([item.name for item in self._contexts.items] if self._contexts else [], pa.string())
 
     @cached_property
     def _token_names(self) -> pa.Array:

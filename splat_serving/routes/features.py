@@ -13,11 +13,20 @@ from starlette.responses import Response
 from splat_serving.database import Associations, FeatureSummary
 from splat_serving.errors import ParameterError
 from splat_serving.local import LocalDatabase
-from splat_serving.negotiation import JSON
+from splat_serving.negotiation import JSON, Form
 from splat_serving.problems import documented
 from splat_serving.replies import Rows, encoded, json_reply, reply
 from splat_serving.routes.activations import table_answers
-from splat_serving.routes.parameters import MOST_ROWS, FeatureId, Limit, Offset, Orient, TableForm
+from splat_serving.routes.parameters import (
+    AssociationPage,
+    FeatureId,
+    Limit,
+    Offset,
+    Orient,
+    PageOfAssociations,
+    Sort,
+    TableForm,
+)
 from splat_serving.state import FromServed, Served, ServerState, state_of
 
 router = APIRouter(tags=["features"])
@@ -25,9 +34,6 @@ router = APIRouter(tags=["features"])
 _CONDITION = re.compile(r"([a-z0-9_]{1,40})\s*(>=|<=|!=|==|=|>|<)\s*(-?[0-9.eE+-]{1,40})")
 _COMPARE = {">=": operator.ge, "<=": operator.le, "!=": operator.ne, "==": operator.eq, "=": operator.eq}
 _COMPARE |= {">": operator.gt, "<": operator.lt}
-Sort = Annotated[
-    str, Query(max_length=60, description="A column; with - before it, largest first.", examples=["-n_active"])
-]
 Filters = Annotated[
     list[Annotated[str, Field(max_length=120)]] | None,
     Query(
@@ -66,7 +72,7 @@ async def features(
             return iter([[memoryview(orjson.dumps(head))]]), {"X-Total-Count": str(total)}
         if form.media_type != JSON:
             head.pop("feature_ids", None)
-        rows = Rows.of_table(table.to_arrow(compat_level=pl.CompatLevel.oldest()), head)
+        rows = Rows.of_frame(table, head)
         return encoded(rows, form, orient), {"X-Total-Count": str(total)}
 
     return await reply(request, served, form, make)
@@ -131,11 +137,6 @@ def _as_json(found: FeatureSummary) -> dict[str, Any]:
     return {name: getattr(found, name) for name in FeatureSummary.__slots__}
 
 
-Support = Annotated[
-    int, Query(ge=1, le=MOST_ROWS, description="Only features that fire on at least so many samples of the set.")
-]
-
-
 @router.get(
     "/coactivation/{feature_id}",
     summary="Features that fire together with one",
@@ -147,37 +148,33 @@ async def coactivation(
     served: FromServed,
     feature_id: FeatureId,
     form: TableForm,
-    sort: Sort = "-phi",
-    min_both: Support = 1,
-    offset: Offset = 0,
-    limit: Limit = 100,
+    page: AssociationPage,
     orient: Orient = "rows",
 ) -> Response:
     """How every other feature goes together with this one: samples on which both fire, lift, correlation."""
     database = served.database
     database.checked_feature(feature_id)
-    found = ("coactivation", feature_id, database.coactivation)
-    return await association_reply(request, served, found, form, (sort, min_both, offset, limit), orient)
+    asked = ("coactivation", feature_id, database.coactivation)
+    return await association_reply(request, served, asked, form, page, orient)
 
 
 async def association_reply(
     request: Request,
     served: Served,
     asked: tuple[str, Any, Any],
-    form: Any,
-    page: tuple[str, int, int, int | None],
+    form: Form,
+    page: PageOfAssociations,
     orient: str,
 ) -> Response:
     """A page of an association table, which is kept in the server's cache. asked: kind, of what, and how it is computed."""
     state, database = state_of(request), served.database
-    sort, min_both, offset, limit = page
 
     def make() -> Any:
         found = _cached(state, database, asked)
         frame = pl.from_arrow(found.table)
         assert isinstance(frame, pl.DataFrame)
-        conditions = [f"n_both>={min_both}"] if min_both > 1 else []
-        table, total = _selected(frame, sort, conditions, None, offset, limit)
+        frame = frame.filter(pl.col("n_both") >= page.min_both)
+        table, total = _selected(frame, page.sort, [], None, page.offset, page.limit)
         head = {
             "version": found.version,
             "of": found.what,
@@ -186,7 +183,7 @@ async def association_reply(
             "total": total,
             "n_rows": table.height,
         }
-        rows = Rows.of_table(table.to_arrow(compat_level=pl.CompatLevel.oldest()), head)
+        rows = Rows.of_frame(table, head)
         return encoded(rows, form, orient), {"X-Total-Count": str(total)}
 
     return await reply(request, served, form, make)
@@ -194,6 +191,6 @@ async def association_reply(
 
 def _cached(state: ServerState, database: LocalDatabase, asked: tuple[str, Any, Any]) -> Associations:
     kind, of_what, compute = asked
-    key = (database.version, database.about().name, kind, of_what)
+    key = (database.version, database.name, kind, of_what)
     found: Associations = state.cache.get_or_make(key, lambda: compute(of_what), lambda one: int(one.table.nbytes))
     return found

@@ -56,7 +56,7 @@ async def health(request: Request) -> Health:
     return Health(
         status="healthy",
         uptime_seconds=round(time.monotonic() - state.began, 3),
-        model_type=opened.about().name if opened else None,
+        model_type=opened.name if opened else None,
         version=opened.version if opened else None,
         n_features=opened.reader.n_features if opened else None,
     )

@@ -3,6 +3,7 @@
 What gathers them is `async` though it awaits nothing: FastAPI runs a plain function in one of forty threads of its own.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import Depends, Header, Path, Query
@@ -21,6 +22,9 @@ Accept = Annotated[str | None, Header(include_in_schema=False)]
 """OpenAPI lists the forms with each answer and not as a parameter."""
 Limit = Annotated[int | None, Query(ge=0, le=MOST_ROWS, description="At most so many rows.")]
 Offset = Annotated[int, Query(ge=0, le=MOST_ROWS, description="Leave out so many rows at the beginning.")]
+Sort = Annotated[
+    str, Query(max_length=60, description="A column; with - before it, largest first.", examples=["-n_active"])
+]
 Orient = Annotated[
     Literal["rows", "columns"], Query(description="Of JSON: one object for each row, or one array for each column.")
 ]
@@ -90,3 +94,28 @@ async def table_form(
 Selected = Annotated[Selection, Depends(selection)]
 Columns = Annotated[tuple[str, ...], Depends(column_names)]
 TableForm = Annotated[Form, Depends(table_form)]
+
+
+@dataclass(frozen=True, slots=True)
+class PageOfAssociations:
+    """Which rows of a table of associations, and in which order."""
+
+    sort: str
+    min_both: int
+    offset: int
+    limit: int | None
+
+
+async def association_page(
+    sort: Sort = "-phi",
+    min_both: Annotated[
+        int, Query(ge=1, le=MOST_ROWS, description="Only features that fire on at least so many samples of the set.")
+    ] = 1,
+    offset: Offset = 0,
+    limit: Limit = 100,
+) -> PageOfAssociations:
+    """A page of associations."""
+    return PageOfAssociations(sort, min_both, offset, limit)
+
+
+AssociationPage = Annotated[PageOfAssociations, Depends(association_page)]

@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import polars as pl
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
@@ -13,8 +12,8 @@ from splat_serving.negotiation import JSON
 from splat_serving.problems import documented
 from splat_serving.replies import Rows, encoded, json_reply, reply
 from splat_serving.routes.activations import table_answers, unpinned
-from splat_serving.routes.features import Sort, Support, association_reply
-from splat_serving.routes.parameters import MOST_ROWS, Limit, Name, Offset, Orient, TableForm
+from splat_serving.routes.features import association_reply
+from splat_serving.routes.parameters import MOST_ROWS, AssociationPage, Limit, Name, Orient, TableForm
 from splat_serving.state import FromServed
 
 router = APIRouter(tags=["samples"])
@@ -72,7 +71,7 @@ async def _frame_reply(request: Request, served: FromServed, form: Any, orient: 
     def make() -> Any:
         table = frame()
         head = {"version": served.database.version, "n_rows": table.height}
-        return encoded(Rows.of_table(table.to_arrow(compat_level=pl.CompatLevel.oldest()), head), form, orient), {}
+        return encoded(Rows.of_frame(table, head), form, orient), {}
 
     return await reply(request, served, form, make)
 
@@ -85,15 +84,12 @@ async def features_of_token(
     served: FromServed,
     token: Annotated[Name, Path(description="Id or name, as /tokens lists them.", examples=["3"])],
     form: TableForm,
-    sort: Sort = "-phi",
-    min_both: Support = 1,
-    offset: Offset = 0,
-    limit: Limit = 100,
+    page: AssociationPage,
     orient: Orient = "rows",
 ) -> Response:
     """How every feature goes together with a token (by id or name): most correlated first."""
     asked = ("token", token, served.database.features_of_token)
-    return await association_reply(request, served, asked, form, (sort, min_both, offset, limit), orient)
+    return await association_reply(request, served, asked, form, page, orient)
 
 
 @router.get(
@@ -104,15 +100,12 @@ async def features_of_weapon(
     served: FromServed,
     weapon: Annotated[Name, Path(description="Id, key or name, as /weapons lists them.", examples=["3"])],
     form: TableForm,
-    sort: Sort = "-phi",
-    min_both: Support = 1,
-    offset: Offset = 0,
-    limit: Limit = 100,
+    page: AssociationPage,
     orient: Orient = "rows",
 ) -> Response:
     """How every feature goes together with a weapon (by id, key or name): most correlated first."""
     asked = ("weapon", weapon, served.database.features_of_weapon)
-    return await association_reply(request, served, asked, form, (sort, min_both, offset, limit), orient)
+    return await association_reply(request, served, asked, form, page, orient)
 
 
 class ConditionBody(BaseModel):
