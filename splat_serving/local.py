@@ -153,7 +153,7 @@ class LocalDatabase:
             version=self.version,
             statistics=statistics,
             histogram=histogram,
-            influences=influences_of(source, feature_id),
+            influences=self._influences_of(feature_id),
             neighbours=neighbours_of(source, feature_id),
             examples=examples_of(source, feature_id, self._described),
         )
@@ -341,6 +341,14 @@ class LocalDatabase:
     @cached_property
     def _histograms(self) -> pl.DataFrame:
         return self._source.table("histograms")
+
+    @cached_property
+    def _influences(self) -> tuple[pl.DataFrame, dict[str, Any]]:
+        """Kept, because a row of it cannot be read without decoding all."""
+        return self._source.table("influences"), self._source.facts("influences")
+
+    def _influences_of(self, feature_id: int) -> dict[str, Any] | None:
+        return influences_of(*self._influences, feature_id) if self._source.has("influences.parquet") else None
 
     def _statistics_row(self, feature_id: int) -> dict[str, Any]:
         row: dict[str, Any] = self._features.row(feature_id, named=True)

@@ -1,6 +1,6 @@
 """What a version's tables say of one feature (influences, neighbours, examples), as JSON values; None where there is no table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,22 +22,15 @@ class Tables(Protocol):
         """The rows of one feature in `<name>.parquet`."""
         ...
 
-    def facts(self, name: str) -> dict[str, Any]:
-        """What was written with `<name>.parquet`."""
-        ...
 
-
-def influences_of(tables: Tables, feature_id: int) -> dict[str, Any] | None:
+def influences_of(table: pl.DataFrame, facts: Mapping[str, Any], feature_id: int) -> dict[str, Any]:
     """`{raised: [{token_id, token, value}], lowered: […]}`: outputs by their change per unit of activation, strongest first.
 
-    Values are entries of `W_dec @ W_out^T`.
+    table, facts: a version's influences, or the guide's wide table. Values are entries of `W_dec @ W_out^T`.
     """
-    if not tables.has("influences.parquet"):
-        return None
-    row = tables.rows_of("influences", feature_id)
+    row = table.filter(pl.col("feature_id") == feature_id)
     if "influence" not in row.columns:
         return _of_wide_row(row.row(0, named=True))
-    facts = tables.facts("influences")
     values = row["influence"].to_numpy().reshape(1, -1)
     found = {}
     for key, strongest in (
