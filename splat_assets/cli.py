@@ -55,6 +55,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Guide step 5c: what each feature does to each output.",
     ),
     "serve": ("splat_serving.commands.serve:serve", "Serve activations over HTTP: any feature in milliseconds."),
+    "experiment": (
+        "splat_serving.commands.experiment:experiment_",
+        "Ask one question about a feature, with intervals.",
+    ),
     "import": ("splat_assets.commands.import_:import_", "Turn a folder of the guide's formats into a store."),
 }
 

@@ -110,6 +110,10 @@ class AsyncActivationClient:
         """One sample and the features that fire on it."""
         return await self._run(self._questions.sample(sample_id))
 
+    async def samples(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All samples, in the order of their ids. columns: names of `sample_columns.OF_SAMPLES`; `OF_BUILDS` if left out."""
+        return await self._run(self._questions.samples(columns))
+
     async def tokens(self) -> pl.DataFrame:
         """The vocabulary: `token_id, token, group, level`, and `doc_freq, idf` where they were computed."""
         return await self._run(self._questions.tokens())

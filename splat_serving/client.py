@@ -121,6 +121,10 @@ class ActivationClient:
         """One sample and the features that fire on it."""
         return self._run(self._questions.sample(sample_id))
 
+    def samples(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All samples, in the order of their ids. columns: names of `sample_columns.OF_SAMPLES`; `OF_BUILDS` if left out."""
+        return self._run(self._questions.samples(columns))
+
     def tokens(self) -> pl.DataFrame:
         """The vocabulary: `token_id, token, group, level`, and `doc_freq, idf` where they were computed."""
         return self._run(self._questions.tokens())

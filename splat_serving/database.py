@@ -189,6 +189,10 @@ class ActivationDatabase(Protocol):
         """One sample and the features that fire on it."""
         ...
 
+    def samples(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All samples, in the order of their ids. columns: names of `sample_columns.OF_SAMPLES`; `OF_BUILDS` if left out."""
+        ...
+
     def tokens(self) -> pl.DataFrame:
         """The vocabulary: `token_id, token, group, level`, and `doc_freq, idf` where they were computed."""
         ...

@@ -4,7 +4,7 @@ What a published version has tables of is read from them. From a folder without 
 are computed from its activations; what cannot be had from those (influences, neighbours) is "not computed".
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from splat_serving.database import (
 )
 from splat_serving.errors import NotComputedError, ParameterError
 from splat_serving.folder import Folder
-from splat_serving.sample_columns import OF_SAMPLES, SampleColumns, checked_columns
+from splat_serving.sample_columns import OF_SAMPLES, SampleColumns, checked_columns, checked_sample_columns
 from splat_serving.selection import Selection, matching_values, page
 from splat_serving.summary import examples_of, influences_of, neighbours_of
 
@@ -170,6 +170,20 @@ class LocalDatabase:
         """One sample and the features that fire on it."""
         self._checked_sample(sample_id)
         return Sample(sample_id, self.version, self._described([sample_id])[0], self._features_of(sample_id))
+
+    def samples(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All samples, in the order of their ids. columns: names of `sample_columns.OF_SAMPLES`; `OF_BUILDS` if left out."""
+        batches = list(self.sample_batches(checked_sample_columns(columns), 0, self.reader.n_samples))
+        return pa.Table.from_batches(batches).combine_chunks()
+
+    def sample_batches(
+        self, columns: Sequence[str], first: int, stop: int, block_rows: int = 2**18
+    ) -> Iterator[pa.RecordBatch]:
+        """Samples first to stop - 1, one batch per block, at least one batch; NotComputedError without sample metadata."""
+        for start in range(first, max(stop, first + 1), block_rows):
+            ids = np.arange(start, max(start, min(start + block_rows, stop)), dtype=np.int64)
+            arrays = [self.columns.take(name, ids) for name in columns]
+            yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
     def tokens(self) -> pl.DataFrame:
         """The vocabulary: `token_id, token, group, level`, and `doc_freq, idf` where they were computed."""

@@ -31,6 +31,8 @@ OF_SAMPLES = (
     "token_position",
 )
 COLUMNS = (*OF_ACTIVATIONS, *OF_SAMPLES)
+OF_BUILDS = ("weapon_id", "ability_input_tokens", "kind", "split", "token_position")
+"""What an investigation needs of every sample."""
 FEW_ROWS = 4_096
 """Answers of fewer rows are put together without compiled loops, whose compiler takes 100 MB and half a second to load."""
 _AS_STORED = {"is_null": pa.bool_(), "source_row": pa.int64(), "token_position": pa.int32()}
@@ -46,6 +48,17 @@ def checked_columns(columns: Sequence[str] | None, include_abilities: bool = Tru
         raise ParameterError("columns", f"name at least one of {', '.join(COLUMNS)}")
     without = ("ability_input_tokens", "abilities")
     return named if include_abilities else tuple(name for name in named if name not in without)
+
+
+def checked_sample_columns(columns: Sequence[str] | None) -> tuple[str, ...]:
+    """The columns of a table of samples, each once, in the order given; OF_BUILDS where none are named. ParameterError."""
+    named = tuple(dict.fromkeys(columns)) if columns is not None else OF_BUILDS
+    for name in named:
+        if name not in OF_SAMPLES:
+            raise ParameterError("columns", f"samples have no column {name!r}; they have {', '.join(OF_SAMPLES)}")
+    if not named:
+        raise ParameterError("columns", f"name at least one of {', '.join(OF_SAMPLES)}")
+    return named
 
 
 class SampleColumns:

@@ -32,7 +32,7 @@ from splat_assets.store.errors import (
 from splat_serving.arrow_reading import BatchDecoder
 from splat_serving.database import About, Associations, FeatureActivations, FeatureSummary, Query, QueryResult, Sample
 from splat_serving.errors import NotComputedError, ParameterError, ServerError, UnknownNameError
-from splat_serving.sample_columns import checked_columns
+from splat_serving.sample_columns import checked_columns, checked_sample_columns
 from splat_serving.selection import Selection
 
 JSON = "application/json"
@@ -252,6 +252,11 @@ class Questions:
                 np.asarray(features["activation"], dtype=np.float32),
             ),
         )
+
+    def samples(self, columns: Sequence[str] | None) -> Steps[pa.Table]:
+        """See `ActivationDatabase.samples`."""
+        named = ",".join(checked_sample_columns(columns))
+        return self._table((yield from self._ask(Request("/samples", params=(("columns", named),), accept=STREAM))))[0]
 
     def tokens(self) -> Steps[pl.DataFrame]:
         """See `ActivationDatabase.tokens`."""

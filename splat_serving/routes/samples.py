@@ -1,5 +1,6 @@
 """Samples, tokens and weapons: one build and its features, look-ups the other way round, and conditions on several features."""
 
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,8 +14,11 @@ from splat_serving.problems import documented
 from splat_serving.replies import Rows, encoded, json_reply, reply
 from splat_serving.routes.activations import table_answers, unpinned
 from splat_serving.routes.features import association_reply
-from splat_serving.routes.parameters import MOST_ROWS, AssociationPage, Limit, Name, Orient, TableForm
+from splat_serving.routes.parameters import MOST_ROWS, AssociationPage, Limit, Name, Offset, Orient, TableForm
+from splat_serving.sample_columns import OF_SAMPLES, checked_sample_columns
 from splat_serving.state import FromServed
+
+_BLOCK_SAMPLES = 65_536
 
 router = APIRouter(tags=["samples"])
 
@@ -53,6 +57,35 @@ async def sample(
         }
 
     return await json_reply(request, served, make)
+
+
+@router.get("/samples", summary="All builds", responses=table_answers(), response_class=Response)
+async def samples(
+    request: Request,
+    served: FromServed,
+    form: TableForm,
+    columns: Annotated[
+        str | None, Query(max_length=500, description=f"Comma-separated: {', '.join(OF_SAMPLES)}.")
+    ] = None,
+    offset: Offset = 0,
+    limit: Limit = None,
+    orient: Orient = "rows",
+) -> Response:
+    """Every sample as the model saw it, in the order of their ids: row number = sample id."""
+    named = checked_sample_columns(None if columns is None else [name.strip() for name in columns.split(",")])
+    database = served.database
+    n_samples = database.reader.n_samples
+    first = min(offset, n_samples)
+    stop = n_samples if limit is None else min(first + limit, n_samples)
+
+    def make() -> Any:
+        batches = database.sample_batches(named, first, stop, _BLOCK_SAMPLES)
+        one = next(batches)
+        head = {"version": database.version, "n_samples": n_samples, "n_rows": stop - first}
+        rows = Rows(one.schema, chain([one], batches), head)
+        return encoded(rows, form, orient), {"X-Total-Count": str(n_samples)}
+
+    return await reply(request, served, form, make)
 
 
 @router.get("/tokens", summary="The vocabulary", responses=table_answers(), response_class=Response)

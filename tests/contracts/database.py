@@ -15,6 +15,7 @@ from splat_assets.store.errors import FeatureNotFoundError, SampleNotFoundError
 from splat_assets.store.vocabulary import Context, Contexts
 from splat_serving.database import ActivationDatabase, Associations, Condition, Query
 from splat_serving.errors import NotComputedError, ParameterError, UnknownNameError
+from splat_serving.sample_columns import OF_BUILDS
 from splat_serving.selection import Selection
 from tests.contracts.reader import CASES, Dense
 from tests.contracts.sources import VOCABULARY, sample_table, sparse_random
@@ -71,6 +72,8 @@ SELECTIONS: dict[str, tuple[Selection, npt.NDArray[np.bool_]]] = {
 }
 NO_SENSE: dict[str, tuple[str, Callable[[ActivationDatabase], Any]]] = {
     "a column that is not there": ("columns", lambda database: database.activations(0, columns=["beauty"])),
+    "a column that samples do not have": ("columns", lambda database: database.samples(["activation"])),
+    "no columns of samples": ("columns", lambda database: database.samples([])),
     "no columns": ("columns", lambda database: database.activations(0, columns=[])),
     "two columns in one": ("columns", lambda database: database.activations(0, columns=["split,kind"])),
     "a threshold that is no number": (
@@ -128,6 +131,17 @@ class DatabaseContract:
             np.testing.assert_array_equal(found.values, dense[expected, feature_id])
             assert (found.n_active, found.n_matching, found.n_rows) == (expected.size,) * 3
             assert (found.feature_id, found.version) == (feature_id, about.version)
+
+    def test_all_samples_come_in_the_order_of_their_ids(self, database: ActivationDatabase) -> None:
+        found = database.samples()
+
+        assert found.column_names == list(OF_BUILDS)
+        assert found["ability_input_tokens"].to_pylist() == TOKENS
+        assert found["weapon_id"].to_pylist() == WEAPONS.tolist()
+        named = database.samples(["abilities", "weapon_name"])
+        assert named.column_names == ["abilities", "weapon_name"]
+        assert named["weapon_name"].to_pylist() == [CONTEXTS.items[i].name for i in WEAPONS]
+        assert named["abilities"].to_pylist() == [[VOCABULARY.tokens[i].name for i in tokens] for tokens in TOKENS]
 
     def test_results_come_as_numpy_arrow_and_polars(self, database: ActivationDatabase) -> None:
         found = database.activations(EVERY_SAMPLE)

@@ -1,0 +1,126 @@
+"""Intervals and tests for shares, means and lifts, and the correction for asking many questions at once.
+
+All of them take arrays and answer with arrays. Where too little is known for an answer, the answer is NaN.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betaincinv, erfc, gammaln, ndtri, stdtrit
+
+Floats = npt.NDArray[np.float64]
+LEVEL = 0.95
+"""Coverage of every interval that is shown."""
+
+
+def share_interval(n_hits: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
+    """The exact interval of a share (Clopper and Pearson 1934): covers the true share at least `level` of the time."""
+    hits, total = np.asarray(n_hits, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    tail = (1 - level) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        low = np.where(hits > 0, betaincinv(np.maximum(hits, 1), total - hits + 1, tail), 0.0)
+        high = np.where(hits < total, betaincinv(hits + 1, np.maximum(total - hits, 1), 1 - tail), 1.0)
+    return np.where(total > 0, low, np.nan), np.where(total > 0, high, np.nan)
+
+
+def mean_interval(
+    n: npt.ArrayLike, total: npt.ArrayLike, total_of_squares: npt.ArrayLike, level: float = LEVEL
+) -> tuple[Floats, Floats, Floats]:
+    """Mean, and Student's interval of the mean, from n, sum and sum of squares; NaN borders for n < 2.
+
+    Activations are skewed and mostly 0, so this is a large-sample interval: `bootstrap_mean_interval` where n is small.
+    """
+    n, total = np.asarray(n, dtype=np.float64), np.asarray(total, dtype=np.float64)
+    squares = np.asarray(total_of_squares, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / n
+        variance = np.maximum(squares - n * mean**2, 0) / (n - 1)
+        half = stdtrit(np.maximum(n - 1, 1), (1 + level) / 2) * np.sqrt(variance / n)
+    half = np.where(n > 1, half, np.nan)
+    return np.where(n > 0, mean, np.nan), mean - half, mean + half
+
+
+def bootstrap_mean_interval(
+    values: npt.NDArray[np.floating], n_zeros: int, rng: np.random.Generator, level: float = LEVEL, n_draws: int = 2_000
+) -> tuple[float, float]:
+    """Percentile interval of the mean of values and n_zeros zeros (Efron 1979), from n_draws resamples; NaN for nothing."""
+    n = values.size + n_zeros
+    if n == 0:
+        return float("nan"), float("nan")
+    if values.size == 0:
+        return 0.0, 0.0
+    # A resample of n holds a binomial number of values that are not 0, and those are drawn from the values.
+    n_drawn = rng.binomial(n, values.size / n, size=n_draws)
+    drawn = values.astype(np.float64)[rng.integers(0, values.size, size=int(n_drawn.sum()))]
+    borders = np.concatenate([[0], np.cumsum(n_drawn)])
+    sums = np.concatenate([[0.0], np.cumsum(drawn)])
+    means = (sums[borders[1:]] - sums[borders[:-1]]) / n
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def lift_interval(
+    n_both: npt.ArrayLike, n_left: npt.ArrayLike, n_right: npt.ArrayLike, n_all: npt.ArrayLike, level: float = LEVEL
+) -> tuple[Floats, Floats, Floats]:
+    """Lift P(both) / (P(left) P(right)) and its interval; NaN where left or right is empty.
+
+    log(lift) is asymptotically normal; by the delta method on the four counts of a multinomial its variance is
+    1/n_both - 1/n_left - 1/n_right + 1/n_all (n_both = 0 counts as 1/2 here, and its interval begins at 0).
+    """
+    both, left = np.asarray(n_both, dtype=np.float64), np.asarray(n_left, dtype=np.float64)
+    right, total = np.asarray(n_right, dtype=np.float64), np.asarray(n_all, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        lift = both * total / (left * right)
+        counted = np.maximum(both, 0.5)
+        spread = np.sqrt(np.maximum(1 / counted - 1 / left - 1 / right + 1 / total, 0))
+        factor = np.exp(ndtri((1 + level) / 2) * spread)
+        low = np.where(both > 0, lift / factor, 0.0)
+        high = counted * total / (left * right) * factor
+    known = (left > 0) & (right > 0)
+    return np.where(known, lift, np.nan), np.where(known, low, np.nan), np.where(known, high, np.nan)
+
+
+def two_by_two_p(n_both: npt.ArrayLike, n_left: npt.ArrayLike, n_right: npt.ArrayLike, n_all: npt.ArrayLike) -> Floats:
+    """Two-sided p of independence of two sets, from four counts.
+
+    Pearson's chi-square with one degree of freedom; Fisher's exact test (twice the smaller tail) where an expected count is
+    below 5. NaN where a set is empty or everything.
+    """
+    both, left, right, total = (
+        found.astype(np.float64) for found in np.broadcast_arrays(n_both, n_left, n_right, n_all)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = left * right / total
+        chi = (both - expected) ** 2 / (expected * (1 - left / total) * (1 - right / total))
+        p = erfc(np.sqrt(chi / 2))
+        least = np.minimum.reduce([expected, left - expected, right - expected, total - left - right + expected])
+    meaningful = (left > 0) & (right > 0) & (left < total) & (right < total)
+    p = np.where(meaningful, p, np.nan)
+    for at in np.flatnonzero(meaningful & (least < 5)):
+        p.reshape(-1)[at] = _fisher(*(int(of.reshape(-1)[at]) for of in (both, left, right, total)))
+    return np.asarray(p)
+
+
+def _fisher(both: int, left: int, right: int, total: int) -> float:
+    counts = np.arange(max(0, left + right - total), min(left, right) + 1, dtype=np.float64)
+    log_p = _log_choose(right, counts) + _log_choose(total - right, left - counts) - _log_choose(total, float(left))
+    p = np.exp(log_p)
+    at = both - int(counts[0])
+    return float(min(1.0, 2 * min(p[: at + 1].sum(), p[at:].sum())))
+
+
+def _log_choose(n: int, k: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:
+    return np.asarray(gammaln(n + 1) - gammaln(np.asarray(k) + 1) - gammaln(n - np.asarray(k) + 1))
+
+
+def benjamini_hochberg(p: npt.ArrayLike) -> Floats:
+    """Adjusted p-values (q): rejecting q <= alpha keeps the expected share of false discoveries at most alpha (Benjamini and
+    Hochberg 1995). NaN stays NaN and is not counted as a question."""
+    raw = np.asarray(p, dtype=np.float64)
+    found = np.full(raw.shape, np.nan)
+    asked = np.flatnonzero(~np.isnan(raw))
+    if asked.size == 0:
+        return found
+    order = asked[np.argsort(raw[asked], kind="stable")]
+    scaled = raw[order] * asked.size / np.arange(1, asked.size + 1)
+    found[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    return found

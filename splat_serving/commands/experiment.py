@@ -1,0 +1,109 @@
+"""`splat experiment`: one sub-command for each experiment, made from its spec; and running a specification from a file."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from splat_serving.commands.asking import (
+    command_line,
+    give,
+    given_feature,
+    output_options,
+    source_options,
+    spec_options,
+)
+from splat_serving.investigations.experiment import experiment, experiment_names, run, spec_of
+from splat_serving.investigations.opening import open_subject
+from splat_serving.investigations.spec import read_spec_file, write_spec_file
+
+
+class _Experiments(click.Group):
+    """A group whose sub-commands are the experiments."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """`run` first, then every experiment."""
+        return ["run", *experiment_names()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of an experiment."""
+        if cmd_name == "run":
+            return run_file
+        return command_of(cmd_name) if cmd_name in experiment_names() else None
+
+
+@click.group("experiment", cls=_Experiments)
+def experiment_() -> None:
+    """Ask one question about a feature, and get tables with n and intervals.
+
+    Observed evidence counts over all samples of the store; causal evidence edits builds and runs the model on them. Every table
+    says which it is. The same question with the same seed on the same version gives the same numbers.
+    """
+
+
+def command_of(name: str) -> click.Command:
+    """The command that asks an experiment's question."""
+    found = experiment(name)
+
+    @spec_options(found.spec, found.other_names)
+    @source_options
+    @output_options
+    @click.option(
+        "--save-spec",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Write the question to FILE (.json, .toml).",
+    )
+    @click.option("--dry-run", is_flag=True, help="Check the question and ask nothing.")
+    def ask(
+        run: str | None,
+        token_file: Path | None,
+        form: str,
+        output_dir: Path | None,
+        plot: Path | None,
+        save_spec: Path | None,
+        dry_run: bool,
+        **given: Any,
+    ) -> None:
+        settings = {key: value for key, value in given_feature(given).items() if value is not None}
+        _asked({"experiment": name, **settings}, run, token_file, form, output_dir, plot, save_spec, dry_run)
+
+    return click.command(name, help=found.spec.__doc__, short_help=found.summary)(ask)
+
+
+@click.command("run", short_help="Ask the question in a file (.json or .toml; a written result will do).")
+@click.argument("spec", type=click.Path(path_type=Path, dir_okay=False))
+@source_options
+@output_options
+@click.option("--dry-run", is_flag=True, help="Check the question and ask nothing.")
+def run_file(
+    spec: Path,
+    run: str | None,
+    token_file: Path | None,
+    form: str,
+    output_dir: Path | None,
+    plot: Path | None,
+    dry_run: bool,
+) -> None:
+    """Ask the question that SPEC holds: a JSON or TOML file with `experiment` and its settings, or a result written before."""
+    _asked(read_spec_file(spec), run, token_file, form, output_dir, plot, None, dry_run, f"{spec}: ")
+
+
+def _asked(
+    raw: dict[str, Any],
+    source: str | None,
+    token_file: Path | None,
+    form: str,
+    output_dir: Path | None,
+    plot: Path | None,
+    save_spec: Path | None,
+    dry_run: bool,
+    named: str = "",
+) -> None:
+    spec = spec_of(raw, named)
+    if save_spec is not None:
+        write_spec_file(spec.model_dump(mode="json"), save_spec)
+        click.echo(f"written: {save_spec}", err=True)
+    if dry_run:
+        click.echo("the question is sound; nothing was asked")
+        return
+    give(run(open_subject(source, token_file), spec, command_line()), form, output_dir, plot)

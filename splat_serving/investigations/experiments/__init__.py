@@ -1,0 +1,1 @@
+"""One module per experiment, each with an `EXPERIMENT`; see `splat_serving.investigations.experiment`."""

@@ -1,0 +1,43 @@
+"""From what a user names (a run, a folder, the URL of a server) to the subject of an investigation."""
+
+import os
+from pathlib import Path
+
+from splat_assets.errors import InputError
+from splat_assets.store.layout import DataRoot
+from splat_serving.catalogue import Catalogue, PublishedRun, Target
+from splat_serving.client import ActivationClient
+from splat_serving.investigations.subject import Subject
+
+SOURCE_VARIABLE = "SPLAT_RUN"
+
+
+def open_subject(given: str | None = None, token_file: Path | None = None, root: DataRoot | None = None) -> Subject:
+    """The subject that a name stands for: a run of the data root, a store or folder of guide formats by path, or a server's URL.
+
+    None: what SPLAT_RUN names, else the run of the data root that was published last. A URL may end with the run,
+    `http://127.0.0.1:8765/runs/NAME`. InputError, LayoutError, NotPublishedError, ServerError.
+    """
+    named = given or os.environ.get(SOURCE_VARIABLE) or None
+    if named is not None and named.startswith(("http://", "https://")):
+        return _of_server(named, token_file)
+    if token_file is not None:
+        raise InputError("--token-file is for the URL of a server; a run on this machine needs none")
+    found = Catalogue(Target.of(named, root or DataRoot.from_environment())).run()
+    database = found.current()
+    source = found.name if isinstance(found, PublishedRun) and found.layout else str(named)
+    return Subject(database, source)
+
+
+def _of_server(url: str, token_file: Path | None) -> Subject:
+    base, _, run = url.partition("/runs/")
+    secret = None
+    if token_file is not None:
+        try:
+            secret = token_file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise InputError(f"the token file {token_file} cannot be read: {error.strerror}") from error
+    client = ActivationClient(base.rstrip("/"), run=run.strip("/") or None, token=secret)
+    pinned = client.about().version  # every answer of one investigation is of one version
+    client.close()
+    return Subject(ActivationClient(base.rstrip("/"), run=run.strip("/") or None, token=secret, version=pinned), url)

@@ -1,0 +1,160 @@
+"""What an investigation returns: sentences, tables and figures, with everything that is needed to get them again.
+
+One class for all of them. It is written as JSON (`Result.model_json_schema()` is the published schema) and read back unchanged;
+`rendering` makes text for a terminal, Markdown and HTML of it, `plotting` pictures.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+Evidence = Literal["observed", "causal", "weights", "people"]
+"""observed: counted over all samples of the store. causal: builds were edited and run through the model. weights: read off the
+parameters. people: what people wrote."""
+Scalar = bool | int | float | str | None
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Column(_Frozen):
+    """A column of a table and what it holds."""
+
+    name: str
+    description: str
+
+
+class ResultTable(_Frozen):
+    """A table. evidence: where its numbers come from. note: what has to be known to read it. None is "not known"."""
+
+    name: str
+    title: str
+    evidence: Evidence
+    columns: list[Column]
+    rows: list[list[Scalar]]
+    note: str = ""
+
+    @classmethod
+    def of(
+        cls, name: str, title: str, evidence: Evidence, frame: pl.DataFrame, columns: Mapping[str, str], note: str = ""
+    ) -> "ResultTable":
+        """The columns of a frame that are described, in the order of their descriptions; NaN and infinity become None."""
+        described = [Column(name=column, description=text) for column, text in columns.items()]
+        rows = [[_scalar(value) for value in row] for row in frame.select(list(columns)).rows()]
+        return cls(name=name, title=title, evidence=evidence, columns=described, rows=rows, note=note)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The table as a polars frame."""
+        names = [column.name for column in self.columns]
+        return pl.DataFrame(self.rows, schema=names, orient="row", infer_schema_length=None)
+
+
+class Series(_Frozen):
+    """A line or a set of bars. low, high: an interval of each y, where there is one."""
+
+    name: str
+    x: list[Scalar]
+    y: list[float | None]
+    low: list[float | None] | None = None
+    high: list[float | None] | None = None
+
+
+class LinesOrBars(_Frozen):
+    """A figure of series over one axis."""
+
+    kind: Literal["bars", "lines"]
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    series: list[Series]
+
+
+class Heatmap(_Frozen):
+    """A figure of cells. z: one row for each y; None where nothing is known. n: samples in each cell, where they are counted."""
+
+    kind: Literal["heatmap"] = "heatmap"
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    z_label: str
+    x: list[Scalar]
+    y: list[Scalar]
+    z: list[list[float | None]]
+    n: list[list[int]] | None = None
+
+
+Figure = Annotated[LinesOrBars | Heatmap, Field(discriminator="kind")]
+
+
+class Provenance(_Frozen):
+    """What a result was made from. fingerprints: of SAE, base model, data and vocabularies, as the store states them."""
+
+    source: str
+    run: str
+    store_version: str
+    fingerprints: dict[str, str]
+    splat_version: str
+    command: str
+    made_at: str
+    seconds: float
+
+
+class Result(_Frozen):
+    """The answer to one question. spec: the question; the same spec on the same store gives the same tables.
+
+    said: what was found, in sentences. facts: the figures that those sentences rest on. warnings: why not to trust it.
+    """
+
+    schema_name: Literal["splat.result/1"] = "splat.result/1"
+    kind: str
+    title: str
+    spec: dict[str, Any]
+    provenance: Provenance
+    said: list[str] = []
+    facts: dict[str, Scalar] = {}
+    tables: list[ResultTable] = []
+    figures: list[Figure] = []
+    warnings: list[str] = []
+
+    def table(self, name: str) -> ResultTable:
+        """The table of that name; KeyError."""
+        return next(table for table in self.tables if table.name == name) if self.has(name) else _missing(name)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a table of that name."""
+        return any(table.name == name for table in self.tables)
+
+
+class Answer(_Frozen):
+    """What an experiment returns: a `Result` without what its runner knows (question and provenance)."""
+
+    title: str
+    said: list[str] = []
+    facts: dict[str, Scalar] = {}
+    tables: list[ResultTable] = []
+    figures: list[Figure] = []
+    warnings: list[str] = []
+
+
+def finite(values: Any) -> list[float | None]:
+    """Numbers as JSON has them: NaN and infinity become None."""
+    return [float(value) if math.isfinite(value) else None for value in values]
+
+
+def _missing(name: str) -> ResultTable:
+    raise KeyError(name)
+
+
+def _scalar(value: Any) -> Scalar:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)

@@ -1,0 +1,77 @@
+"""A question as a small file that validates: the base of every experiment's specification, and reading and writing them.
+
+Each setting is declared once, as a field with a description: options of `splat experiment`, tools for assistants, files and
+the schema follow from it.
+"""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from splat_assets.errors import InputError
+
+FeatureId = Annotated[int, Field(ge=0, description="The feature, 0 to n_features - 1.")]
+Seed = Annotated[
+    int, Field(ge=0, lt=2**63, description="Of everything drawn at random; the same seed gives the same numbers.")
+]
+
+
+class Spec(BaseModel):
+    """A question. `experiment` names its kind; fields that are not known are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    experiment: str
+
+
+class FeatureSpec(Spec):
+    """A question about one feature."""
+
+    feature_id: FeatureId
+    seed: Seed = 0
+
+
+def read_spec_file(path: Path) -> dict[str, Any]:
+    """The content of a JSON or TOML specification, not yet validated; InputError names the place of a mistake."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"the specification {path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    try:
+        raw = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except ValueError as error:  # both kinds of syntax error are one
+        raise InputError(
+            f"the specification {path} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}"
+        ) from error
+    if not isinstance(raw, dict):
+        raise InputError(f"the specification {path} must be one object with `experiment` and its settings")
+    return raw.get("spec", raw) if isinstance(raw.get("spec"), dict) else raw  # a result holds the spec it came from
+
+
+def write_spec_file(spec: dict[str, Any], path: Path) -> None:
+    """Write a specification as TOML or JSON, by the ending of path."""
+    known = {name: value for name, value in spec.items() if value is not None}
+    text = tomli_w.dumps(known) if path.suffix == ".toml" else json.dumps(known, indent=2) + "\n"
+    path.write_text(text, encoding="utf-8")
+
+
+def checked_spec(kind: type[Spec], raw: dict[str, Any], named: str = "") -> Any:
+    """The validated specification; InputError says in one sentence which setting means nothing, and why."""
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "specification"
+        if first["type"] == "extra_forbidden":
+            there = ", ".join(name for name in kind.model_fields if name != "experiment")
+            raise InputError(f"{named}{where}: there is no such setting; there are {there}") from error
+        if first["type"] == "missing":
+            raise InputError(f"{named}{where} is missing") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{named}{where}: {said}, not {first['input']!r}") from error

@@ -1,0 +1,126 @@
+"""The run that is investigated: its database, its builds, its model. A local store and a server look the same from here."""
+
+from functools import cached_property, lru_cache
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from splat_assets.analysis.build_table import BuildTable
+from splat_assets.domain.tokens import NULL, PAD
+from splat_assets.store.activations import Activations
+from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
+from splat_serving.arrow_arrays import numpy_of
+from splat_serving.database import About, ActivationDatabase
+from splat_serving.errors import NotComputedError
+from splat_serving.sample_columns import OF_BUILDS
+
+_KEPT_FEATURES = 64
+
+
+class ModelRunner(Protocol):
+    """Base model and SAE, to be run on builds."""
+
+
+class Subject:
+    """One version of one run, and what has been read of it. Not for several threads at once.
+
+    Every number comes from `database` or from `model`; what was read is kept as long as the subject is.
+    """
+
+    def __init__(self, database: ActivationDatabase, source: str, model: ModelRunner | None = None) -> None:
+        """source: what the user named (run, path or URL). model: None where it cannot be run."""
+        self.database = database
+        self.source = source
+        self._model = model
+        self._feature = lru_cache(maxsize=_KEPT_FEATURES)(self._read_feature)
+
+    @cached_property
+    def about(self) -> About:
+        """What the database holds."""
+        return self.database.about()
+
+    @property
+    def n_samples(self) -> int:
+        """Samples in the store."""
+        return self.about.n_samples
+
+    @property
+    def n_features(self) -> int:
+        """Features of the SAE."""
+        return self.about.n_features
+
+    @property
+    def model(self) -> ModelRunner:
+        """Base model and SAE; NotComputedError where they cannot be run."""
+        if self._model is None:
+            raise NotComputedError(
+                f"{self.source} is no run: causal evidence needs its base model and SAE (run.toml, sae/); name a run"
+            )
+        return self._model
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens of the base model."""
+        rows = self.database.tokens().rows(named=True)
+        tokens = tuple(Token(row["token_id"], row["token"], row["group"], row["level"]) for row in rows)
+        ids = {token.name: token.id for token in tokens}
+        return Vocabulary(tokens, ids.get(PAD, -1), ids.get(NULL))
+
+    @cached_property
+    def contexts(self) -> Contexts:
+        """The weapons of the base model."""
+        rows = self.database.weapons().rows(named=True)
+        fixed = ("weapon_id", "key", "name")
+        return Contexts(
+            tuple(
+                Context(
+                    row["weapon_id"],
+                    row["key"],
+                    row["name"],
+                    {name: value for name, value in row.items() if name not in fixed and value is not None},
+                )
+                for row in rows
+            )
+        )
+
+    @cached_property
+    def samples(self) -> pl.DataFrame:
+        """`kind`, `split` and `token_position` of every sample."""
+        frame = pl.from_arrow(self._samples.select(["kind", "split", "token_position"]))
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    @cached_property
+    def builds(self) -> BuildTable:
+        """What the build of every sample wears."""
+        table = self._samples
+        lists = table["ability_input_tokens"].combine_chunks()
+        weapons = table["weapon_id"].combine_chunks()
+        return BuildTable(
+            numpy_of(lists.values),
+            numpy_of(lists.offsets).astype(np.int64),
+            numpy_of(weapons).astype(np.int32),
+            self.vocabulary,
+            self.contexts,
+        )
+
+    @cached_property
+    def _samples(self):  # type: ignore[no-untyped-def]
+        return self.database.samples(OF_BUILDS)
+
+    def feature(self, feature_id: int) -> Activations:
+        """All activations of a feature, by sample id; FeatureNotFoundError."""
+        return self._feature(feature_id)
+
+    def dense(self, feature_id: int) -> npt.NDArray[np.float32]:
+        """The activation of a feature on every sample, zeros included: float32, shape (n_samples,)."""
+        found = self.feature(feature_id)
+        whole = np.zeros(self.n_samples, dtype=np.float32)
+        whole[found.sample_ids] = found.values
+        return whole
+
+    def _read_feature(self, feature_id: int) -> Activations:
+        found = self.database.activations(feature_id, columns=("global_index", "activation"))
+        return Activations(found.sample_ids, found.values)
