@@ -55,6 +55,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Guide step 5c: what each feature does to each output.",
     ),
     "serve": ("splat_serving.commands.serve:serve", "Serve activations over HTTP: any feature in milliseconds."),
+    "overview": ("splat_serving.commands.overview:overview", "One page on a feature."),
     "experiment": (
         "splat_serving.commands.experiment:experiment_",
         "Ask one question about a feature, with intervals.",

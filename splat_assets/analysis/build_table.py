@@ -34,7 +34,7 @@ class Group:
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """The level of each rung, 0 for "not worn", 1 for a group without levels."""
+        """The level of each rung, 0 for "not worn"; of a group without levels, 1 for "worn"."""
         return (0, *(1 if token.level is None else token.level for token in self.tokens))
 
     def rung_name(self, rung: int) -> str:

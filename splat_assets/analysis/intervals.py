@@ -64,17 +64,18 @@ def lift_interval(
     """Lift P(both) / (P(left) P(right)) and its interval; NaN where left or right is empty.
 
     log(lift) is asymptotically normal; by the delta method on the four counts of a multinomial its variance is
-    1/n_both - 1/n_left - 1/n_right + 1/n_all (n_both = 0 counts as 1/2 here, and its interval begins at 0).
+    1/n_both - 1/n_left - 1/n_right + (2 lift - 1)/n_all (n_both = 0 counts as 1/2 here, and its interval begins at 0).
     """
     both, left = np.asarray(n_both, dtype=np.float64), np.asarray(n_left, dtype=np.float64)
     right, total = np.asarray(n_right, dtype=np.float64), np.asarray(n_all, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         lift = both * total / (left * right)
         counted = np.maximum(both, 0.5)
-        spread = np.sqrt(np.maximum(1 / counted - 1 / left - 1 / right + 1 / total, 0))
+        centre = counted * total / (left * right)
+        spread = np.sqrt(np.maximum(1 / counted - 1 / left - 1 / right + (2 * centre - 1) / total, 0))
         factor = np.exp(ndtri((1 + level) / 2) * spread)
         low = np.where(both > 0, lift / factor, 0.0)
-        high = counted * total / (left * right) * factor
+        high = centre * factor
     known = (left > 0) & (right > 0)
     return np.where(known, lift, np.nan), np.where(known, low, np.nan), np.where(known, high, np.nan)
 

@@ -106,4 +106,5 @@ def _asked(
     if dry_run:
         click.echo("the question is sound; nothing was asked")
         return
-    give(run(open_subject(source, token_file), spec, command_line()), form, output_dir, plot)
+    with open_subject(source, token_file) as subject:
+        give(run(subject, spec, command_line()), form, output_dir, plot)

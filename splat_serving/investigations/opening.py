@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from splat_assets.errors import InputError
 from splat_assets.store.layout import DataRoot
@@ -37,7 +38,8 @@ def _of_server(url: str, token_file: Path | None) -> Subject:
             secret = token_file.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise InputError(f"the token file {token_file} cannot be read: {error.strerror}") from error
-    client = ActivationClient(base.rstrip("/"), run=run.strip("/") or None, token=secret)
-    pinned = client.about().version  # every answer of one investigation is of one version
-    client.close()
-    return Subject(ActivationClient(base.rstrip("/"), run=run.strip("/") or None, token=secret, version=pinned), url)
+    named: dict[str, Any] = {"url": base.rstrip("/"), "run": run.strip("/") or None, "token": secret}
+    with ActivationClient(**named) as client:
+        version = client.about().version
+    pinned = ActivationClient(**named, version=version)  # every answer of one investigation is of one version
+    return Subject(pinned, url, close=pinned.close)

@@ -90,12 +90,15 @@ def print_result(console: Console, result: Result) -> None:
             console.print()
             for line in bars(figure):
                 console.print(line, highlight=False)
-    for table in result.tables:
+    for table in (table for table in result.tables if not table.detail):
         console.print()
         console.print(_rich_table(table))
         hidden = len(table.rows) - _SHOWN_ROWS
         if hidden > 0:
             console.print(f"… and {hidden:,} rows more: --format markdown or json shows all")
+    left_out = [table.title for table in result.tables if table.detail]
+    if left_out:
+        console.print(f"\nWith --format markdown or json also: {escape('; '.join(left_out))}")
     console.print(f"\n[dim]{escape(_origin(result))}[/dim]")
 
 

@@ -29,7 +29,10 @@ class Column(_Frozen):
 
 
 class ResultTable(_Frozen):
-    """A table. evidence: where its numbers come from. note: what has to be known to read it. None is "not known"."""
+    """A table. evidence: where its numbers come from. note: what has to be known to read it. None is "not known".
+
+    detail: it is long and left out where people read in a terminal; other forms have it.
+    """
 
     name: str
     title: str
@@ -37,15 +40,23 @@ class ResultTable(_Frozen):
     columns: list[Column]
     rows: list[list[Scalar]]
     note: str = ""
+    detail: bool = False
 
     @classmethod
     def of(
-        cls, name: str, title: str, evidence: Evidence, frame: pl.DataFrame, columns: Mapping[str, str], note: str = ""
+        cls,
+        name: str,
+        title: str,
+        evidence: Evidence,
+        frame: pl.DataFrame,
+        columns: Mapping[str, str],
+        note: str = "",
+        detail: bool = False,
     ) -> "ResultTable":
         """The columns of a frame that are described, in the order of their descriptions; NaN and infinity become None."""
         described = [Column(name=column, description=text) for column, text in columns.items()]
         rows = [[_scalar(value) for value in row] for row in frame.select(list(columns)).rows()]
-        return cls(name=name, title=title, evidence=evidence, columns=described, rows=rows, note=note)
+        return cls(name=name, title=title, evidence=evidence, columns=described, rows=rows, note=note, detail=detail)
 
     @property
     def frame(self) -> pl.DataFrame:

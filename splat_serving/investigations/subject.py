@@ -1,6 +1,8 @@
 """The run that is investigated: its database, its builds, its model. A local store and a server look the same from here."""
 
+from collections.abc import Callable
 from functools import cached_property, lru_cache
+from types import TracebackType
 from typing import Protocol
 
 import numpy as np
@@ -29,12 +31,25 @@ class Subject:
     Every number comes from `database` or from `model`; what was read is kept as long as the subject is.
     """
 
-    def __init__(self, database: ActivationDatabase, source: str, model: ModelRunner | None = None) -> None:
-        """source: what the user named (run, path or URL). model: None where it cannot be run."""
+    def __init__(
+        self,
+        database: ActivationDatabase,
+        source: str,
+        model: ModelRunner | None = None,
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
+        """source: what the user named (run, path or URL). model: None where it cannot be run. close: lets go of connections."""
+        self.close = close
         self.database = database
         self.source = source
         self._model = model
         self._feature = lru_cache(maxsize=_KEPT_FEATURES)(self._read_feature)
+
+    def __enter__(self) -> "Subject":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
     @cached_property
     def about(self) -> About:
