@@ -56,6 +56,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "serve": ("splat_serving.commands.serve:serve", "Serve activations over HTTP: any feature in milliseconds."),
     "overview": ("splat_serving.commands.overview:overview", "One page on a feature."),
+    "compare": ("splat_serving.commands.compare:compare", "Two features side by side."),
+    "decoder": ("splat_serving.commands.decoder:decoder", "What the weights alone say of a feature."),
     "experiment": (
         "splat_serving.commands.experiment:experiment_",
         "Ask one question about a feature, with intervals.",

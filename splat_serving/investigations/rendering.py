@@ -106,6 +106,8 @@ def bars(figure: LinesOrBars) -> list[str]:
     """A figure of bars in characters, one line a bar, the longest of _BAR_CELLS cells."""
     lines = [f"[bold]{escape(figure.title)}[/bold]  ({escape(figure.y_label)})"]
     for series in figure.series:
+        if len(figure.series) > 1:
+            lines.append(escape(series.name))
         longest = max((abs(y) for y in series.y if y is not None), default=0.0) or 1.0
         labels = [shown(x) for x in series.x]
         width = max(map(len, labels), default=0)

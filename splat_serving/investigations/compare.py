@@ -1,0 +1,197 @@
+"""`splat compare A B`: two features side by side: when they fire, on what, and what they do."""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from splat_assets.analysis.contrast import Agreement, agreement, contrast
+from splat_assets.analysis.profile import token_profile, weapon_profile
+from splat_serving.database import FeatureSummary
+from splat_serving.investigations.builds_as_text import build_as_text
+from splat_serving.investigations.experiment import answered
+from splat_serving.investigations.result import Answer, LinesOrBars, Result, ResultTable, Series, finite
+from splat_serving.investigations.spec import FeatureId, Spec
+from splat_serving.investigations.subject import Subject
+
+_EXAMPLES = 3
+
+
+class Compare(Spec):
+    """Two features side by side: when they fire together, on what one fires rather than the other, and what they do."""
+
+    experiment: Literal["compare"] = "compare"
+    left: FeatureId
+    right: FeatureId
+    top_k: Annotated[int, Field(ge=1, le=1_000, description="So many rows of each table.")] = 15
+
+
+def compare(subject: Subject, spec: Compare, command: str = "") -> Result:
+    """Two features side by side; FeatureNotFoundError."""
+    return answered(subject, "compare", spec.model_dump(mode="json"), _answer, spec, command)
+
+
+def _answer(subject: Subject, spec: Compare) -> Answer:
+    left, right = subject.feature(spec.left), subject.feature(spec.right)
+    summaries = subject.database.feature(spec.left), subject.database.feature(spec.right)
+    together = agreement(left, right, subject.n_samples)
+    tables = [_statistics(summaries), _agreement(together)]
+    figures = []
+    builds = subject.builds
+    if left.n_active and right.n_active:
+        for what, profile in (("token", token_profile), ("weapon", weapon_profile)):
+            sides = contrast(profile(left, builds), profile(right, builds), what, left.n_active, right.n_active)
+            tables.append(_contrast(what, sides, spec))
+            if what == "token":
+                figures.append(_figure(sides, spec))
+        tables += _examples(subject, spec)
+    tables += _influences(summaries, spec.top_k)
+    dead = [feature for feature, found in ((spec.left, left), (spec.right, right)) if not found.n_active]
+    return Answer(
+        title=f"Feature {spec.left} beside feature {spec.right}",
+        said=[_in_a_sentence(spec, together)],
+        tables=tables,
+        figures=[*figures],
+        warnings=[f"feature {feature} never fires on these samples" for feature in dead],
+    )
+
+
+def _in_a_sentence(spec: Compare, found: Agreement) -> str:
+    correlated = (
+        "" if found.pearson is None else f"; their activations correlate at {found.pearson:.3f} over all samples"
+    )
+    return (
+        f"Feature {spec.left} fires on {found.n_left:,} samples, feature {spec.right} on {found.n_right:,}, both on "
+        f"{found.n_both:,} (Jaccard {found.jaccard:.3f}){correlated}."
+    )
+
+
+def _statistics(summaries: tuple[FeatureSummary, FeatureSummary]) -> ResultTable:
+    names = ("n_active", "mean", "median", "q95", "max", "mean_all", "std_all", "effective_max")
+    rows = [(name, *(_number(one.statistics.get(name)) for one in summaries)) for name in names]
+    frame = pl.DataFrame(rows, {"statistic": pl.String, "left": pl.Float64, "right": pl.Float64}, orient="row")
+    described = {
+        "statistic": "Over the activations; with _all over all samples, zeros included.",
+        "left": f"Of feature {summaries[0].feature_id}.",
+        "right": f"Of feature {summaries[1].feature_id}.",
+    }
+    return ResultTable.of("statistics", "Activation", "observed", frame, described)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _agreement(found: Agreement) -> ResultTable:
+    frame = pl.DataFrame(
+        {
+            "n_both": [found.n_both],
+            "only_left": [found.n_left - found.n_both],
+            "only_right": [found.n_right - found.n_both],
+            "jaccard": [found.jaccard],
+            "phi": [found.phi],
+            "pearson": [found.pearson],
+        }
+    )
+    described = {
+        "n_both": "Samples on which both fire.",
+        "only_left": "Samples on which only the left one fires.",
+        "only_right": "Samples on which only the right one fires.",
+        "jaccard": "n_both over samples on which at least one fires.",
+        "phi": "Correlation of firing.",
+        "pearson": "Correlation of the activations over all samples, zeros included.",
+    }
+    return ResultTable.of("agreement", "Together", "observed", frame, described)
+
+
+def _contrast(what: str, sides: pl.DataFrame, spec: Compare) -> ResultTable:
+    described = {
+        what: f"The {what}.",
+        "n": "Samples with it.",
+        "share_left": f"Share of the activations of feature {spec.left} that have it.",
+        "share_right": f"Share of those of feature {spec.right}.",
+        "difference": "share_left - share_right.",
+        "difference_low": "Lower border of its 95 % interval (Newcombe).",
+        "difference_high": "Upper border.",
+        "q": "p of equal shares, adjusted for the number of rows compared.",
+    }
+    note = f"{sides.height} compared; the largest differences first."
+    return ResultTable.of(f"{what}s", f"{what.capitalize()}s of one rather than the other", "observed", sides.head(spec.top_k),
+                          described, note)  # fmt: skip
+
+
+def _figure(sides: pl.DataFrame, spec: Compare) -> LinesOrBars:
+    shown = sides.head(spec.top_k)
+    x = shown["token"].to_list()
+    return LinesOrBars(
+        kind="bars",
+        name="tokens",
+        title="Share of activations with a token",
+        x_label="token",
+        y_label="share of activations",
+        series=[
+            Series(name=f"feature {spec.left}", x=x, y=finite(shown["share_left"])),
+            Series(name=f"feature {spec.right}", x=x, y=finite(shown["share_right"])),
+        ],
+    )
+
+
+def _influences(summaries: tuple[FeatureSummary, FeatureSummary], top_k: int) -> Iterable[ResultTable]:
+    if any(one.influences is None for one in summaries):
+        return
+    sides = [
+        {row["token"]: row["value"] for key in ("raised", "lowered") for row in (one.influences or {})[key]}
+        for one in summaries
+    ]
+    rows = [
+        (token, value, sides[1][token], value - sides[1][token])
+        for token, value in sides[0].items()
+        if token in sides[1]
+    ]
+    rows.sort(key=lambda row: -abs(row[3]))
+    schema = {"token": pl.String, "left": pl.Float64, "right": pl.Float64, "difference": pl.Float64}
+    described = {
+        "token": "The output.",
+        "left": "Change of its logit per unit of the left feature's activation.",
+        "right": "The same of the right one.",
+        "difference": "left - right.",
+    }
+    frame = pl.DataFrame(rows[:top_k], schema, orient="row")
+    yield ResultTable.of("influences", "Outputs that they move differently", "weights", frame, described)
+
+
+def _examples(subject: Subject, spec: Compare) -> Iterable[ResultTable]:
+    left, right = subject.dense(spec.left), subject.dense(spec.right)
+    builds, rows = subject.builds, []
+    for name, where, strength in (
+        ("both", (left > 0) & (right > 0), np.minimum(left, right)),
+        ("only left", (left > 0) & (right == 0), left),
+        ("only right", (right > 0) & (left == 0), right),
+    ):
+        ids = np.flatnonzero(where)
+        for sample in ids[np.argsort(-strength[ids], kind="stable")[:_EXAMPLES]].tolist():
+            tokens = builds.tokens[builds.offsets[sample] : builds.offsets[sample + 1]]
+            weapon = builds.weapons[sample]
+            named = builds.contexts.items[weapon].name if weapon >= 0 else None
+            abilities = build_as_text(builds.vocabulary.names(tokens.tolist()))
+            rows.append((name, float(left[sample]), float(right[sample]), named, abilities, sample))
+    schema = {
+        "fires": pl.String,
+        "left": pl.Float64,
+        "right": pl.Float64,
+        "weapon": pl.String,
+        "abilities": pl.String,
+        "sample": pl.Int64,
+    }
+    described = {
+        "fires": "Which of the two; the strongest samples of each kind.",
+        "left": "Activation of the left feature.",
+        "right": "Activation of the right one.",
+        "weapon": "The weapon.",
+        "abilities": "Abilities with their highest rung (AP).",
+        "sample": "Its id.",
+    }
+    frame = pl.DataFrame(rows, schema, orient="row")
+    yield ResultTable.of("examples", "Builds on which both fire, or one", "observed", frame, described)
