@@ -138,6 +138,13 @@ class AsyncActivationClient:
         """Samples that fulfil conditions on several features."""
         return await self._run(self._questions.query(query))
 
+    async def live(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The model's answer to a body sent to a path below /live, as JSON values; the server's OpenAPI document lists both.
+
+        `model_runner.RemoteRunner` makes questions with names of it.
+        """
+        return await self._run(self._questions.live(path, body))
+
     async def _run(self, steps: Steps[Value]) -> Value:
         got: Answer | Failure | None = None
         while True:

@@ -149,6 +149,13 @@ class ActivationClient:
         """Samples that fulfil conditions on several features."""
         return self._run(self._questions.query(query))
 
+    def live(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The model's answer to a body sent to a path below /live, as JSON values; the server's OpenAPI document lists both.
+
+        `model_runner.RemoteRunner` makes questions with names of it.
+        """
+        return self._run(self._questions.live(path, body))
+
     def _run(self, steps: Steps[Value]) -> Value:
         got: Answer | Failure | None = None
         while True:

@@ -7,7 +7,7 @@ It is imported when the first such question comes. A base model is trained with 
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Pass:
+class Pass:
     """One forward pass. values: float32, (n, d), at the hook. logits: float32, (B, O). borders: where each build's values lie."""
 
     tokens: torch.Tensor
@@ -169,14 +169,14 @@ class LiveModel:
             return ()
         passed = self._pass(seen)
         encoded = self._sae.encode_rows(passed.values)
-        before = _columns(encoded, features, self._sae.d_sae)
+        before = columns_of(encoded, features, self._sae.d_sae)
         after = np.empty_like(before)
         for column, edit in enumerate(edits):
             after[:, column] = [edit.of(value) for value in before[:, column].tolist()]
         # Decoding is linear: adding the change alone keeps the error term, and no change is then exactly none.
         base = passed.values if keep_error else self._sae.decode_rows(encoded)
         edited = base + (after - before) @ self._sae.W_dec[features].numpy()
-        logits = self._logits_with(passed, edited)
+        logits = self.logits_with(passed, edited)
         return tuple(
             BuildIntervention(
                 build=build,
@@ -188,13 +188,58 @@ class LiveModel:
             for at, build in enumerate(seen)
         )
 
-    def _pass(self, seen: Sequence[SeenBuild]) -> _Pass:
-        lengths = np.array([len(build.ability_input_tokens) for build in seen], dtype=np.int64)
-        ids = np.full((len(seen), int(lengths.max())), self.vocabulary.pad_id, dtype=np.int64)
-        for row, build in zip(ids, seen, strict=True):
-            row[: len(build.ability_input_tokens)] = build.ability_input_tokens
+    @property
+    def d_sae(self) -> int:
+        """How many features the SAE has."""
+        return self._sae.d_sae
+
+    @property
+    def output_weight(self) -> Floats:
+        """W_out, float32, shape (n_outputs, d_model)."""
+        found: Floats = self._model.output_weight.detach().numpy()
+        return found
+
+    def decoder_rows(self, features: Sequence[int]) -> Floats:
+        """Rows of W_dec: float32, shape (len(features), d); FeatureNotFoundError."""
+        for feature in features:
+            if not 0 <= feature < self._sae.d_sae:
+                raise FeatureNotFoundError(feature, self._sae.d_sae, "this SAE")
+        found: Floats = self._sae.W_dec[list(features)].detach().numpy()
+        return found
+
+    def activations(self, values: Floats, features: Sequence[int]) -> Floats:
+        """These features alone on values at the hook: float32, shape (n, len(features)); FeatureNotFoundError."""
+        self.decoder_rows(features)
+        chosen, sae = list(features), self._sae
+        part = replace(
+            sae,
+            encoder=sae.encoder[chosen],
+            b_enc=sae.b_enc[chosen],
+            W_dec=sae.W_dec[chosen],
+            threshold=sae.threshold[chosen],
+        )
+        return columns_of(part.encode_rows(values), list(range(len(chosen))), len(chosen))
+
+    def encoded(self, passed: Pass) -> SparseRows:
+        """The features on the values of a pass."""
+        return self._sae.encode_rows(passed.values)
+
+    def decoded(self, rows: SparseRows) -> Floats:
+        """What the SAE makes of features: float32, (n, d)."""
+        found: Floats = self._sae.decode_rows(rows)
+        return found
+
+    def _pass(self, seen: Sequence[SeenBuild]) -> Pass:
+        return self.passed([(build.weapon_id, build.ability_input_tokens) for build in seen])
+
+    def passed(self, builds: Sequence[tuple[int, Sequence[int]]]) -> Pass:
+        """One forward pass over builds, each a weapon and at least one token of the model's vocabularies; nothing is checked."""
+        lengths = np.array([len(tokens) for _, tokens in builds], dtype=np.int64)
+        ids = np.full((len(builds), int(lengths.max())), self.vocabulary.pad_id, dtype=np.int64)
+        for row, (_, held) in zip(ids, builds, strict=True):
+            row[: len(held)] = held
         tokens = torch.from_numpy(ids)
-        weapons = torch.tensor([[build.weapon_id] for build in seen], dtype=torch.int64)
+        weapons = torch.tensor([[weapon] for weapon, _ in builds], dtype=torch.int64)
         captured: list[torch.Tensor] = []
 
         def capture(values: torch.Tensor) -> torch.Tensor:
@@ -205,13 +250,13 @@ class LiveModel:
             logits = self._model.logits_with(tokens, weapons, capture, **self._hook_names)
         per_build = lengths if self.hook.per_token else np.ones_like(lengths)
         borders = np.concatenate([[0], np.cumsum(per_build)]).astype(np.int64)
-        return _Pass(tokens, weapons, captured[0].numpy(), logits.numpy(), borders)
+        return Pass(tokens, weapons, captured[0].numpy(), logits.numpy(), borders)
 
-    def _logits_with(self, passed: _Pass, values: Floats) -> Floats:
+    def logits_with(self, passed: Pass, values: Floats) -> Floats:
         """The logits with other values at the hook: float32, shape (B, O)."""
         with torch.inference_mode():
             if not self.hook.per_token:  # nothing but a linear map comes after: the model need not be run again
-                moved: Floats = (values - passed.values) @ self._model.output_weight.numpy().T
+                moved: Floats = ((values - passed.values) @ self.output_weight.T).astype(np.float32)
                 return passed.logits + moved
             found: Floats = self._model.logits_with(
                 passed.tokens, passed.weapons, lambda _: torch.from_numpy(values), **self._hook_names
@@ -243,7 +288,7 @@ class LiveModel:
         self, build: SeenBuild, logits: Floats, n: int
     ) -> tuple[tuple[Prediction, ...], tuple[Prediction, ...]]:
         """The n likeliest tokens that the build does not have, and those it has."""
-        probabilities = _sigmoid(logits)
+        probabilities = sigmoid(logits)
 
         def told(ids: Sequence[int]) -> Iterator[Prediction]:
             for token_id in ids:
@@ -271,7 +316,7 @@ class LiveModel:
     def _changed(self, build: SeenBuild, before: Floats, after: Floats, n: int) -> tuple[ChangedPrediction, ...]:
         change = after.astype(np.float64) - before
         order = [i for i in np.argsort(-np.abs(change), kind="stable").tolist() if self._ordinary[i]]
-        was, is_now, own = _sigmoid(before), _sigmoid(after), set(build.ability_input_tokens)
+        was, is_now, own = sigmoid(before), sigmoid(after), set(build.ability_input_tokens)
         return tuple(
             ChangedPrediction(
                 i, self.vocabulary.tokens[i].name, i in own, float(was[i]), float(is_now[i]), float(change[i])
@@ -287,7 +332,7 @@ def _run_of(layout: RunLayout) -> Run:
     return open_run(root, layout.name)
 
 
-def _columns(rows: SparseRows, features: list[int], n_features: int) -> Floats:
+def columns_of(rows: SparseRows, features: list[int], n_features: int) -> Floats:
     """The values of these features on all rows: float32, shape (n_rows, len(features))."""
     whole = sp.csr_array((rows.values, rows.feature_ids.astype(np.int64), rows.indptr), shape=(rows.n_rows, n_features))
     found: Floats = whole[:, features].toarray()
@@ -300,7 +345,8 @@ def _relative_error(x: Floats, rebuilt: Floats) -> float | None:
     return float(np.square(x.astype(np.float64) - rebuilt).sum()) / square if square > 0 else None
 
 
-def _sigmoid(logits: Floats) -> npt.NDArray[np.float64]:
+def sigmoid(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Probabilities of logits, in float64."""
     found: npt.NDArray[np.float64] = torch.from_numpy(logits.astype(np.float64)).sigmoid().numpy()
     return found
 
@@ -308,5 +354,5 @@ def _sigmoid(logits: Floats) -> npt.NDArray[np.float64]:
 def _kl_nats(before: Floats, after: Floats) -> float:
     """Mean KL of Bernoullis given by logits: p (l - l') + softplus(l') - softplus(l)."""
     old, new = before.astype(np.float64), after.astype(np.float64)
-    gap = _sigmoid(before) * (old - new) + np.logaddexp(0, new) - np.logaddexp(0, old)
+    gap = sigmoid(before) * (old - new) + np.logaddexp(0, new) - np.logaddexp(0, old)
     return float(np.maximum(gap, 0).mean())

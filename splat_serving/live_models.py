@@ -46,12 +46,13 @@ class LiveModels:
         if key not in self._loaded:
             while len(self._loaded) >= _MOST_LOADED:
                 self._loaded.popitem(last=False)
-            self._loaded[key] = _live_model_class().of_run(layout, provenance)
+            self._loaded[key] = live_model_class().of_run(layout, provenance)
         self._loaded.move_to_end(key)
         return self._loaded[key]
 
 
-def _live_model_class() -> "type[LiveModel]":
+def live_model_class() -> "type[LiveModel]":
+    """The class that runs models; NotComputedError where torch is not installed."""
     try:
         from splat_serving.live import LiveModel
     except ModuleNotFoundError as error:

@@ -294,6 +294,12 @@ class Questions:
             if table.num_rows < _QUERY_ROWS:
                 return QueryResult(version, int(facts["n_matching"]), pa.concat_tables(pages))
 
+    def live(self, path: str, body: Mapping[str, Any]) -> Steps[Mapping[str, Any]]:
+        """The answer of the model to a body at a path below /live."""
+        answer = yield from self._ask(Request(f"/live/{path}", "POST", body=body))
+        found: Mapping[str, Any] = orjson.loads(answer.content)
+        return found
+
     def _of_name(self, kind: str, name: str) -> Steps[Associations]:
         """Of a token or weapon. A name that cannot be part of a path is looked up first."""
         if not name or "/" in name:

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from splat_assets.errors import InputError
-from splat_assets.store.layout import DataRoot
-from splat_serving.catalogue import Catalogue, PublishedRun, Target
+from splat_assets.store.layout import DataRoot, RunLayout
+from splat_serving.catalogue import Catalogue, Target
 from splat_serving.client import ActivationClient
 from splat_serving.investigations.subject import Subject
+from splat_serving.live_models import live_model_class
+from splat_serving.local import LocalDatabase
+from splat_serving.model_runner import ModelRunner, RemoteRunner
 
 SOURCE_VARIABLE = "SPLAT_RUN"
 
@@ -26,8 +29,18 @@ def open_subject(given: str | None = None, token_file: Path | None = None, root:
         raise InputError("--token-file is for the URL of a server; a run on this machine needs none")
     found = Catalogue(Target.of(named, root or DataRoot.from_environment())).run()
     database = found.current()
-    source = found.name if isinstance(found, PublishedRun) and found.layout else str(named)
-    return Subject(database, source)
+    if found.layout is None:
+        return Subject(database, str(named))
+    layout = found.layout
+    return Subject(database, found.name, lambda: _runner(layout, database))
+
+
+def _runner(layout: RunLayout, database: LocalDatabase) -> ModelRunner:
+    """The run's model. torch is imported here, the checkpoints are read at the first question."""
+    kind = live_model_class()
+    from splat_serving.live_runner import LiveRunner
+
+    return LiveRunner(lambda: kind.of_run(layout, database.about().provenance))
 
 
 def _of_server(url: str, token_file: Path | None) -> Subject:
@@ -42,4 +55,6 @@ def _of_server(url: str, token_file: Path | None) -> Subject:
     with ActivationClient(**named) as client:
         version = client.about().version
     pinned = ActivationClient(**named, version=version)  # every answer of one investigation is of one version
-    return Subject(pinned, url, close=pinned.close)
+    hook = pinned.about().provenance.get("hook")
+    runner = (lambda: RemoteRunner(pinned.live, hook[0] == "token_ff")) if hook else None
+    return Subject(pinned, url, runner, pinned.close)

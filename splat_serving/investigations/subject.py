@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import cached_property, lru_cache
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +15,10 @@ from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
 from splat_serving.arrow_arrays import numpy_of
 from splat_serving.database import About, ActivationDatabase
 from splat_serving.errors import NotComputedError
+from splat_serving.model_runner import ModelRunner
 from splat_serving.sample_columns import OF_BUILDS
 
 _KEPT_FEATURES = 64
-
-
-class ModelRunner(Protocol):
-    """Base model and SAE, to be run on builds."""
 
 
 class Subject:
@@ -35,10 +31,12 @@ class Subject:
         self,
         database: ActivationDatabase,
         source: str,
-        model: ModelRunner | None = None,
+        model: Callable[[], ModelRunner] | None = None,
         close: Callable[[], None] = lambda: None,
     ) -> None:
-        """source: what the user named (run, path or URL). model: None where it cannot be run. close: lets go of connections."""
+        """source: what the user named (run, path or URL). model: makes what runs the model when it is first needed, None where it
+        cannot be run. close: lets go of connections.
+        """
         self.close = close
         self.database = database
         self.source = source
@@ -67,13 +65,18 @@ class Subject:
         return self.about.n_features
 
     @property
+    def has_model(self) -> bool:
+        """Whether there is a model to ask."""
+        return self._model is not None
+
+    @cached_property
     def model(self) -> ModelRunner:
         """Base model and SAE; NotComputedError where they cannot be run."""
         if self._model is None:
             raise NotComputedError(
-                f"{self.source} is no run: causal evidence needs its base model and SAE (run.toml, sae/); name a run"
+                f"{self.source} is no run of a data root: causal evidence needs its base model and SAE (run.toml, sae/)"
             )
-        return self._model
+        return self._model()
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
