@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from splat_assets.analysis.build_table import BuildTable
+from splat_assets.analysis.edits import RealBuilds
 from splat_assets.domain.tokens import NULL, PAD
 from splat_assets.store.activations import Activations
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
@@ -123,6 +124,11 @@ class Subject:
             self.vocabulary,
             self.contexts,
         )
+
+    @cached_property
+    def real_builds(self) -> RealBuilds:
+        """The builds of all samples, to be asked how near the nearest is."""
+        return RealBuilds(self.builds)
 
     @cached_property
     def _samples(self):  # type: ignore[no-untyped-def]

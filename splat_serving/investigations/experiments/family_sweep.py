@@ -1,36 +1,109 @@
 """How a feature depends on one ability: its activation at each rung of the family, "not worn" included."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import polars as pl
 from pydantic import Field
 
+from splat_assets.analysis.build_table import Group
+from splat_assets.analysis.edits import FAR
 from splat_assets.analysis.grouped import grouped
 from splat_assets.analysis.intervals import benjamini_hochberg, two_by_two_p
+from splat_serving.investigations.edited_builds import (
+    STRATA,
+    Draw,
+    draw_builds,
+    edited_sets,
+    mean_with_interval,
+    plausibility,
+    sign_flip_p,
+)
 from splat_serving.investigations.experiment import Experiment
-from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable, Series, finite
+from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable, Scalar, Series, finite
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 
+EvidenceWanted = Annotated[
+    Literal["observed", "causal", "both"],
+    Field(description="observed: counted over all samples. causal: builds edited and run through the model. both: side by side "
+          "(the observed alone, with a warning, where there is no model)."),
+]  # fmt: skip
+NumberOfBuilds = Annotated[
+    int, Field(ge=2, le=10_000, description="So many builds are edited: half with the feature, half without.")
+]
+
 
 class FamilySweep(FeatureSpec):
-    """How a feature depends on one ability: mean activation and how often it fires at each rung, "not worn" included."""
+    """How a feature depends on one ability: mean activation and how often it fires at each rung, "not worn" included.
+
+    Observed: all samples of the store by the rung they wear; other abilities differ between rungs, too. Causal: drawn builds with
+    this ability set to each rung and all else held, run through base model and SAE.
+    """
 
     experiment: Literal["family-sweep"] = "family-sweep"
     family: Annotated[str, Field(description="The ability, as swim_speed_up.")]
+    evidence: EvidenceWanted = "both"
+    rungs: Annotated[tuple[int, ...], Field(description="Rungs (AP) that are shown; all if left out.")] = ()
+    absent: Annotated[bool, Field(description="Also show builds that do not wear it.")] = True
+    n_builds: NumberOfBuilds = 200
 
 
 def _answer(subject: Subject, spec: FamilySweep) -> Answer:
     group = subject.builds.group(spec.family)
+    rungs = chosen_rungs(subject, group, spec.rungs, spec.absent)
+    tables: list[ResultTable] = []
+    series: list[Series] = []
+    said: list[str] = []
+    warnings: list[str] = []
+    facts: dict[str, Scalar] = {}
+    if spec.evidence != "causal":
+        observed = _observed(subject, spec, group, rungs)
+        tables.append(_observed_table(spec, observed))
+        series.append(_line("observed: all samples", observed))
+        said.append(_observed_sentence(spec, observed))
+    if spec.evidence == "observed" or (spec.evidence == "both" and not subject.has_model):
+        if spec.evidence == "both":
+            warnings.append("there is no model here: nothing causal was measured")
+    else:
+        draw = draw_builds(subject, spec.feature_id, spec.n_builds, spec.seed)
+        causal = _causal(draw, spec, group, rungs)
+        tables.append(_causal_table(spec, causal))
+        series += [_line(f"causal: builds where it {_SAID[name]}", causal.filter(pl.col("builds") == name)) for name in STRATA
+                   if name in causal["builds"]]  # fmt: skip
+        said += _causal_sentences(spec, causal)
+        warnings += draw.warnings
+        facts["deviation_of_unedited_builds"] = draw.deviation
+    title = f"Feature {spec.feature_id} by rung of {spec.family}"
+    line = LinesOrBars(
+        kind="lines",
+        name="mean_by_rung",
+        title=title,
+        x_label=f"{spec.family} (AP)",
+        y_label="mean activation",
+        series=series,
+    )
+    return Answer(title=title, said=said, facts=facts, tables=tables, figures=[line], warnings=warnings)
+
+
+_SAID = {"fires": "fires", "silent": "is silent"}
+
+
+def chosen_rungs(subject: Subject, group: Group, levels: Sequence[int], absent: bool) -> list[int]:
+    """The rungs with these levels, all for none, with "not worn" first; InputError for a level that is no rung."""
+    named = [subject.builds.rung_at(group.name, level) for level in levels] or list(range(1, group.n_rungs))
+    return sorted({*([0] if absent else []), *named})
+
+
+def _observed(subject: Subject, spec: FamilySweep, group: Group, rungs: list[int]) -> pl.DataFrame:
     found = grouped(subject.feature(spec.feature_id), subject.builds.rungs_of(spec.family), group.n_rungs)
     low, high = found.mean_interval(spec.seed)
     share_low, share_high = found.share_interval()
-    n_active = int(found.n_active.sum())
-    p = two_by_two_p(found.n_active, found.n, n_active, subject.n_samples)
-    names = [group.rung_name(rung) for rung in range(group.n_rungs)]
+    p = two_by_two_p(found.n_active, found.n, int(found.n_active.sum()), subject.n_samples)
     frame = pl.DataFrame(
         {
-            "rung": names,
+            "rung": [group.rung_name(rung) for rung in range(group.n_rungs)],
             "n": found.n,
             "n_active": found.n_active,
             "mean": found.mean,
@@ -39,12 +112,16 @@ def _answer(subject: Subject, spec: FamilySweep) -> Answer:
             "share_active": found.share,
             "share_active_low": share_low,
             "share_active_high": share_high,
-            "q": benjamini_hochberg(p),
+            "p": p,
         }
     )
-    table = ResultTable.of(
-        "by_rung",
-        f"Feature {spec.feature_id} by rung of {spec.family}",
+    return frame[rungs].with_columns(pl.Series("q", benjamini_hochberg(p[rungs]))).drop("p")
+
+
+def _observed_table(spec: FamilySweep, frame: pl.DataFrame) -> ResultTable:
+    return ResultTable.of(
+        "observed",
+        f"Builds by the rung of {spec.family} that they wear",
         "observed",
         frame,
         {
@@ -60,15 +137,118 @@ def _answer(subject: Subject, spec: FamilySweep) -> Answer:
             "q": "Whether it fires more or less often on this rung than elsewhere: p, adjusted for the number of rungs.",
         },
     )
-    line = LinesOrBars(
-        kind="lines",
-        name="mean_by_rung",
-        title=table.title,
-        x_label=f"{spec.family} (AP)",
-        y_label="mean activation",
-        series=[Series(name="observed", x=[*names], y=finite(found.mean), low=finite(low), high=finite(high))],
+
+
+def _observed_sentence(spec: FamilySweep, frame: pl.DataFrame) -> str:
+    known = frame.filter(pl.col("n") > 0)
+    if known.is_empty():
+        return "Observed: no build is on any of these rungs."
+    peak = known.sort("mean", descending=True, nulls_last=True).row(0, named=True)
+    return f"Observed: of its rungs {peak['rung']} has the highest mean activation, {peak['mean']:.4g} (n = {peak['n']:,})."
+
+
+def _causal(draw: Draw, spec: FamilySweep, group: Group, rungs: list[int]) -> pl.DataFrame:
+    values = draw.with_rungs(group, rungs).astype(np.float64)
+    near = [plausibility(draw, [sets[draw.stratum(name)] for sets in edited_sets(draw, group, rungs)])
+            if _any(draw, name) else None for name in STRATA]  # fmt: skip
+    rows: list[tuple[Any, ...]] = []
+    for name, plausible in zip(STRATA, near, strict=True):
+        if plausible is None:
+            continue
+        part, stored = values[draw.stratum(name)], draw.stored[draw.stratum(name)].astype(np.float64)
+        rows.append((name, "unedited", stored.size, *mean_with_interval(stored, spec.seed), float((stored > 0).mean()),
+                     None, None, None, None, None, None, None))  # fmt: skip
+        for at, rung in enumerate(rungs):
+            column = part[:, at]
+            change = column - stored
+            legal = None if plausible.share_legal is None else float(plausible.share_legal[at])
+            rows.append((
+                name, group.rung_name(rung), int((~np.isnan(column)).sum()), *mean_with_interval(column, spec.seed),
+                float((column[~np.isnan(column)] > 0).mean()) if (~np.isnan(column)).any() else None,
+                *mean_with_interval(change, spec.seed), sign_flip_p(change, spec.seed), legal,
+                float(plausible.near[at, 0]), float(plausible.near[at, FAR]),
+            ))  # fmt: skip
+    frame = pl.DataFrame(rows, _CAUSAL, orient="row").with_columns(pl.col(pl.Float64).fill_nan(None))
+    q = benjamini_hochberg([np.nan if p is None else p for p in frame["p"].to_list()])
+    return frame.with_columns(pl.Series("q", q).fill_nan(None)).drop("p")
+
+
+def _any(draw: Draw, name: str) -> bool:
+    part = draw.stratum(name)
+    return bool(part.stop > part.start)
+
+
+_CAUSAL = {
+    "builds": pl.String,
+    "rung": pl.String,
+    "n": pl.Int64,
+    "mean": pl.Float64,
+    "mean_low": pl.Float64,
+    "mean_high": pl.Float64,
+    "share_active": pl.Float64,
+    "change": pl.Float64,
+    "change_low": pl.Float64,
+    "change_high": pl.Float64,
+    "p": pl.Float64,
+    "legal": pl.Float64,
+    "real": pl.Float64,
+    "far": pl.Float64,
+}
+
+
+def _causal_table(spec: FamilySweep, frame: pl.DataFrame) -> ResultTable:
+    return ResultTable.of(
+        "causal",
+        f"The same builds with {spec.family} set to each rung",
+        "causal",
+        frame,
+        {
+            "builds": "fires: drawn from those on which the feature fires; silent: from those on which it does not.",
+            "rung": "The rung set, all else held; unedited: the builds as they are, from the store.",
+            "n": "Builds.",
+            "mean": "Mean activation over them.",
+            "mean_low": "Lower border of its 95 % interval (bootstrap over builds).",
+            "mean_high": "Upper border.",
+            "share_active": "Share of them on which the feature fires.",
+            "change": "Mean change against the same builds unedited.",
+            "change_low": "Lower border of its 95 % interval (bootstrap over builds).",
+            "change_high": "Upper border.",
+            "q": "p of no change (signs of the builds' changes thrown at random), adjusted for the number of rows.",
+            "legal": "Share of the edited builds that some gear gives.",
+            "real": "Share of them that are worn by somebody in the store.",
+            "far": "Share of them whose nearest real build is more than two rungs away: weaker evidence.",
+        },
     )
-    return Answer(title=table.title, tables=[table], figures=[line])
 
 
-EXPERIMENT = Experiment(FamilySweep, _answer)
+def _causal_sentences(spec: FamilySweep, frame: pl.DataFrame) -> list[str]:
+    said = []
+    for name in STRATA:
+        part = frame.filter((pl.col("builds") == name) & pl.col("change").is_not_null())
+        sure = part.filter(pl.col("q") < 0.05)
+        if part.is_empty():
+            continue
+        where = f"builds where it {_SAID[name]}"
+        if sure.is_empty():
+            said.append(f"Causal: no rung of {spec.family} changes it on {where} more than chance does.")
+            continue
+        row = sure.sort(pl.col("change").abs(), descending=True).row(0, named=True)
+        said.append(
+            f"Causal: on {where} {spec.family} set to {row['rung']} changes it most, by {row['change']:+.4g} on average "
+            f"({row['change_low']:+.4g} to {row['change_high']:+.4g}, n = {row['n']:,})."
+        )
+    return said
+
+
+def _line(name: str, frame: pl.DataFrame) -> Series:
+    shown = frame.filter(pl.col("rung") != "unedited")
+    return Series(
+        name=name,
+        x=shown["rung"].to_list(),
+        y=finite([np.nan if y is None else y for y in shown["mean"]]),
+        low=finite([np.nan if y is None else y for y in shown["mean_low"]]),
+        high=finite([np.nan if y is None else y for y in shown["mean_high"]]),
+    )
+
+
+EXPERIMENT = Experiment(FamilySweep, _answer, {"n_builds": ("--max-examples",)})

@@ -1,0 +1,192 @@
+"""Causal evidence: builds drawn from the store, edited, and run through base model and SAE.
+
+A draw holds builds on which the feature fires and builds on which it does not: taking an ability away from the first shows
+what it needs, giving it to the second what suffices. The two are never averaged together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from splat_assets.analysis.build_table import Group
+from splat_assets.analysis.edits import FAR, legal, rungs_of_sets, with_rung
+from splat_assets.errors import InputError
+from splat_serving.investigations.subject import Subject
+from splat_serving.model_runner import TokenSet
+
+STRATA = ("fires", "silent")
+_TOLERANCE = 1e-5
+_KINDS = ("build", "null", "unknown")
+_SIGN_FLIPS = 2_000
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Builds of the store to be edited. sample_ids: rising within each stratum, those that fire first. stored: the feature's
+    activation there. n_firing: how many of them fire. positions: for a hook per token, the token each sample is of."""
+
+    subject: Subject
+    feature_id: int
+    sample_ids: npt.NDArray[np.int64]
+    stored: npt.NDArray[np.float32]
+    n_firing: int
+    sets: tuple[TokenSet, ...]
+    own_tokens: tuple[int, ...] | None
+
+    def stratum(self, name: str) -> slice:
+        """Which of the builds fire, or do not."""
+        return slice(0, self.n_firing) if name == "fires" else slice(self.n_firing, len(self.sets))
+
+    @cached_property
+    def deviation(self) -> float:
+        """Largest difference between the stored activations and those of the unedited builds: 0 but for rounding."""
+        return float(np.abs(self.activations(self.sets, range(len(self.sets))) - self.stored).max(initial=0.0))
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why the draw is not to be trusted, if it is not."""
+        if self.deviation <= _TOLERANCE * max(1.0, float(self.stored.max(initial=0.0))):
+            return []
+        return [
+            f"the model gives the unedited builds other activations than are stored, by up to {self.deviation:.2g}: model and "
+            "store do not belong together, and nothing causal here is to be trusted"
+        ]
+
+    def activations(self, sets: Sequence[TokenSet], owners: Sequence[int]) -> npt.NDArray[np.float32]:
+        """The feature on edited builds: float32, shape (n,). owners: which build of the draw each was made from.
+
+        NaN for a hook per token where the edit took the token away.
+        """
+        model = self.subject.model
+        if self.own_tokens is None:
+            return model.activations(sets, [self.feature_id])[:, 0]
+        found = np.full(len(sets), np.nan, dtype=np.float32)
+        places = [_place(one, self.own_tokens[owner]) for one, owner in zip(sets, owners, strict=True)]
+        there = [at for at, place in enumerate(places) if place is not None]
+        if there:
+            asked = [sets[at] for at in there]
+            found[there] = model.activations(asked, [self.feature_id], [places[at] or 0 for at in there])[:, 0]
+        return found
+
+    def with_rungs(self, group: Group, rungs: Sequence[int]) -> npt.NDArray[np.float32]:
+        """The feature with a group set to each of these rungs: float32, shape (n_builds, len(rungs))."""
+        edited = [TokenSet(one.weapon_id, with_rung(one.tokens, group, rung)) for one in self.sets for rung in rungs]
+        owners = np.repeat(np.arange(len(self.sets)), len(rungs))
+        return self.activations(edited, owners.tolist()).reshape(len(self.sets), len(rungs))
+
+    def with_pairs(
+        self, first: Group, first_rungs: Sequence[int], second: Group, second_rungs: Sequence[int]
+    ) -> npt.NDArray[np.float32]:
+        """The feature with two groups set, each rung by each: float32, shape (n_builds, n_first, n_second)."""
+        edited = [
+            TokenSet(one.weapon_id, with_rung(with_rung(one.tokens, first, a), second, b))
+            for one in self.sets
+            for a in first_rungs
+            for b in second_rungs
+        ]
+        shape = (len(self.sets), len(first_rungs), len(second_rungs))
+        owners = np.repeat(np.arange(len(self.sets)), shape[1] * shape[2])
+        return self.activations(edited, owners.tolist()).reshape(shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Plausibility:
+    """How much the edited builds are like real ones, per edit: share that some gear gives (None where that cannot be told), and
+    shares whose nearest real build is 0, 1, 2 or more rungs away."""
+
+    share_legal: npt.NDArray[np.float64] | None
+    near: npt.NDArray[np.float64]
+
+
+def draw_builds(subject: Subject, feature_id: int, n_builds: int, seed: int) -> Draw:
+    """n_builds different builds, half of them with the feature and half without where there are as many; seeded.
+
+    Masked copies of builds are left out. Raises InputError when the store has no build to draw.
+    """
+    ordinary = np.isin(subject.samples["kind"].to_numpy(), _KINDS)
+    fires = np.zeros(subject.n_samples, dtype=np.bool_)
+    fires[subject.feature(feature_id).sample_ids] = True
+    rng = np.random.default_rng(seed)
+    firing, silent = np.flatnonzero(ordinary & fires), np.flatnonzero(ordinary & ~fires)
+    if not firing.size and not silent.size:
+        raise InputError(f"{subject.source} has no builds to edit: every sample is a masked copy")
+    half = min(n_builds // 2, firing.size)
+    chosen_silent = _different(subject, silent, n_builds - half, rng)
+    chosen_firing = _different(subject, firing, n_builds - chosen_silent.size, rng)
+    ids = np.concatenate([chosen_firing, chosen_silent])
+    table = subject.builds
+    sets = tuple(
+        TokenSet(int(table.weapons[at]), _ordinary(subject, table.tokens[table.offsets[at] : table.offsets[at + 1]]))
+        for at in ids.tolist()
+    )
+    own = None
+    if subject.model.per_token():
+        positions = subject.samples["token_position"].to_numpy()[ids]
+        own = tuple(int(table.tokens[table.offsets[at] + place]) for at, place in zip(ids, positions, strict=True))
+    return Draw(subject, feature_id, ids, subject.dense(feature_id)[ids], int(chosen_firing.size), sets, own)
+
+
+def plausibility(draw: Draw, edited: Sequence[Sequence[TokenSet]]) -> Plausibility:
+    """How much edited builds are like real ones. edited: per edit, the builds."""
+    builds = draw.subject.builds
+    flat = [one.tokens for sets in edited for one in sets]
+    rungs = rungs_of_sets(flat, builds)
+    shape = (len(edited), -1)
+    distances = draw.subject.real_builds.distance(rungs).reshape(shape)
+    wearable = legal(rungs, builds.groups)
+    near = np.stack([(distances == value).mean(axis=1) for value in range(FAR + 1)], axis=1)
+    return Plausibility(None if wearable is None else wearable.reshape(shape).mean(axis=1), near)
+
+
+def edited_sets(draw: Draw, group: Group, rungs: Sequence[int]) -> list[list[TokenSet]]:
+    """Per rung, the builds of the draw with the group set to it."""
+    return [[TokenSet(one.weapon_id, with_rung(one.tokens, group, rung)) for one in draw.sets] for rung in rungs]
+
+
+def mean_with_interval(values: npt.NDArray[np.floating], seed: int) -> tuple[float, float, float]:
+    """Mean of what is not NaN, and its bootstrap interval over builds (percentile, 2,000 resamples)."""
+    known = values[~np.isnan(values)].astype(np.float64)
+    if not known.size:
+        return float("nan"), float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    means = known[rng.integers(0, known.size, (_SIGN_FLIPS, known.size))].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(known.mean()), float(low), float(high)
+
+
+def sign_flip_p(differences: npt.NDArray[np.floating], seed: int) -> float:
+    """How often differences, their signs thrown at random, have a mean as far from 0: (1 + k) / (1 + 2,000); NaN for none."""
+    known = differences[~np.isnan(differences)].astype(np.float64)
+    if not known.size:
+        return float("nan")
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(_SIGN_FLIPS, known.size))
+    extreme = np.abs(signs @ known) >= abs(known.sum()) * (1 - 1e-12)
+    return (1 + int(extreme.sum())) / (1 + _SIGN_FLIPS)
+
+
+def _different(subject: Subject, ids: npt.NDArray[np.int64], n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """At most n of the ids at random, no two of the same build, rising."""
+    table = subject.builds
+    seen: set[tuple[int, bytes]] = set()
+    kept: list[int] = []
+    for at in rng.permutation(ids).tolist():
+        if len(kept) == n:
+            break
+        build = (int(table.weapons[at]), table.tokens[table.offsets[at] : table.offsets[at + 1]].tobytes())
+        if build[0] >= 0 and build not in seen:
+            seen.add(build)
+            kept.append(at)
+    return np.sort(np.array(kept, dtype=np.int64))
+
+
+def _ordinary(subject: Subject, tokens: npt.NDArray[np.int32]) -> tuple[int, ...]:
+    return tuple(token for token in tokens.tolist() if token != subject.vocabulary.null_id)
+
+
+def _place(build: TokenSet, token: int) -> int | None:
+    if not build.tokens:
+        return None
+    return build.tokens.index(token) if token in build.tokens else None
