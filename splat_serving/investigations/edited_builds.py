@@ -6,7 +6,7 @@ what it needs, giving it to the second what suffices. The two are never averaged
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from splat_serving.model_runner import TokenSet
 STRATA = ("fires", "silent")
 _TOLERANCE = 1e-5
 _KINDS = ("build", "null", "unknown")
-_SIGN_FLIPS = 2_000
+_DRAWS = 2_000
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,7 @@ def mean_with_interval(values: npt.NDArray[np.floating], seed: int) -> tuple[flo
     known = values[~np.isnan(values)].astype(np.float64)
     if not known.size:
         return float("nan"), float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    means = known[rng.integers(0, known.size, (_SIGN_FLIPS, known.size))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
+    low, high = np.quantile(_resamples(known.size, seed) @ known, [0.025, 0.975])
     return float(known.mean()), float(low), float(high)
 
 
@@ -162,9 +160,21 @@ def sign_flip_p(differences: npt.NDArray[np.floating], seed: int) -> float:
     known = differences[~np.isnan(differences)].astype(np.float64)
     if not known.size:
         return float("nan")
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(_SIGN_FLIPS, known.size))
-    extreme = np.abs(signs @ known) >= abs(known.sum()) * (1 - 1e-12)
-    return (1 + int(extreme.sum())) / (1 + _SIGN_FLIPS)
+    extreme = np.abs(_signs(known.size, seed) @ known) >= abs(known.sum()) * (1 - 1e-12)
+    return (1 + int(extreme.sum())) / (1 + _DRAWS)
+
+
+@lru_cache(maxsize=4)
+def _resamples(n: int, seed: int) -> npt.NDArray[np.float64]:
+    """Weights of n values in each resample of as many: float64, shape (_DRAWS, n)."""
+    drawn = np.random.default_rng(seed).integers(0, n, (_DRAWS, n))
+    counts = np.bincount((drawn + np.arange(_DRAWS)[:, None] * n).reshape(-1), minlength=_DRAWS * n)
+    return counts.reshape(_DRAWS, n) / n
+
+
+@lru_cache(maxsize=4)
+def _signs(n: int, seed: int) -> npt.NDArray[np.float64]:
+    return np.random.default_rng(seed).choice([-1.0, 1.0], size=(_DRAWS, n))
 
 
 def _different(subject: Subject, ids: npt.NDArray[np.int64], n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:

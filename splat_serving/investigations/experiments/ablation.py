@@ -1,0 +1,178 @@
+"""What a feature does to the predictions when it is taken away or changed, beside random directions and other features."""
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field, model_validator
+
+from splat_assets.analysis.intervals import benjamini_hochberg
+from splat_assets.errors import InputError
+from splat_serving.investigations.edited_builds import draw_builds, mean_with_interval, sign_flip_p
+from splat_serving.investigations.experiment import Experiment
+from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable, Series, finite
+from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.subject import Subject
+from splat_serving.live_answers import Edit, Operation
+from splat_serving.model_runner import Effects
+
+
+class Ablation(FeatureSpec):
+    """What taking a feature away (or setting or scaling it) does to the predictions, beside random directions moved by as much.
+
+    Drawn builds on which the feature fires; what the SAE does not rebuild stays in place. Controls: random directions, and the
+    directions of features that fire about as often, each moved by the same amount on the same builds. A feature whose effect lies
+    within the band of the random directions does to the outputs what any direction does.
+    """
+
+    experiment: Literal["ablation"] = "ablation"
+    op: Annotated[Operation, Field(description="What is done to the feature.")] = "ablate"
+    value: Annotated[float | None, Field(description="For set and scale: to what, or by what.")] = None
+    n_builds: Annotated[int, Field(ge=1, le=2_000, description="So many builds on which it fires.")] = 64
+    n_random: Annotated[int, Field(ge=2, le=100, description="So many random directions.")] = 20
+    n_matched: Annotated[int, Field(ge=0, le=100, description="So many features that fire about as often.")] = 10
+    top_k: Annotated[int, Field(ge=1, le=1_000, description="So many outputs are shown.")] = 15
+
+    @model_validator(mode="after")
+    def _needs_a_value(self) -> "Ablation":
+        if (self.value is None) != (self.op == "ablate"):
+            raise ValueError("ablate takes no value; set and scale need one")
+        return self
+
+
+def _answer(subject: Subject, spec: Ablation) -> Answer:
+    if not subject.feature(spec.feature_id).n_active:
+        raise InputError(f"feature {spec.feature_id} never fires on these samples: there is nothing to take away")
+    draw = draw_builds(subject, spec.feature_id, 2 * spec.n_builds, spec.seed)
+    firing = draw.sets[draw.stratum("fires")][: spec.n_builds]
+    matched = _as_frequent(subject, spec)
+    edit = Edit(spec.feature_id, spec.op, spec.value)
+    found = subject.model.effects(firing, edit, spec.n_random, matched, spec.seed)
+    controls = _controls(found, spec.seed)
+    own = controls.row(0, named=True)
+    p = {name: _p_against_random(controls, name) for name in ("mean_abs", "kl")}
+    return Answer(
+        title=f"Feature {spec.feature_id}: {_TITLES[spec.op]}",
+        said=[
+            f"On {len(firing)} builds where it fires a logit moves by {own['mean_abs']:.4g} on average "
+            f"({own['mean_abs_low']:.4g} to {own['mean_abs_high']:.4g}; p = {p['mean_abs']:.3g} against {spec.n_random} random "
+            f"directions moved by as much), and the predictions by a KL of {own['kl']:.3g} nats per output (p = {p['kl']:.3g}).",
+            _strongest(subject, found),
+        ],
+        facts={"n_builds": len(firing), "p_logits": p["mean_abs"], "p_kl": p["kl"], "mean_abs_logit_change": own["mean_abs"],
+               "kl_nats": own["kl"]},
+        tables=[_control_table(controls), _outputs(subject, found, spec)],
+        figures=[_figure(controls)],
+        warnings=draw.warnings,
+    )  # fmt: skip
+
+
+_TITLES = {"ablate": "taken away", "set": "set to a value", "scale": "scaled"}
+
+
+def _as_frequent(subject: Subject, spec: Ablation) -> list[int]:
+    """The features nearest in the number of activations; equal ones by id."""
+    others = subject.database.features().filter((pl.col("feature_id") != spec.feature_id) & (pl.col("n_active") > 0))
+    own = subject.feature(spec.feature_id).n_active
+    apart = (pl.col("n_active").cast(pl.Float64).log() - float(np.log(own))).abs()
+    return [int(one) for one in others.sort(apart, "feature_id")["feature_id"][: spec.n_matched]]
+
+
+def _p_against_random(controls: pl.DataFrame, name: str) -> float:
+    """How often a random direction does as much: (1 + k) / (1 + n)."""
+    random = controls.filter(pl.col("direction") == "random")[name]
+    return (1 + int((random >= controls[name][0]).sum())) / (1 + random.len())
+
+
+def _controls(found: Effects, seed: int) -> pl.DataFrame:
+    rows = [
+        (kind, None if feature < 0 else feature, found.mean_abs.shape[1], *mean_with_interval(found.mean_abs[at], seed),
+         float(found.kl[at].mean()))
+        for at, (kind, feature) in enumerate(zip(found.kinds, found.ids, strict=True))
+    ]  # fmt: skip
+    schema = {
+        "direction": pl.String,
+        "feature": pl.Int64,
+        "n": pl.Int64,
+        "mean_abs": pl.Float64,
+        "mean_abs_low": pl.Float64,
+        "mean_abs_high": pl.Float64,
+        "kl": pl.Float64,
+    }
+    return pl.DataFrame(rows, schema, orient="row")
+
+
+def _control_table(controls: pl.DataFrame) -> ResultTable:
+    first, rest = controls.head(1), controls.tail(-1).sort("mean_abs", descending=True)
+    described = {
+        "direction": "feature: its own. random: any direction alike. matched: of a feature that fires about as often.",
+        "feature": "Which.",
+        "n": "Builds.",
+        "mean_abs": "Mean |change of a logit| over all outputs and builds.",
+        "mean_abs_low": "Lower border of its 95 % interval (bootstrap over builds).",
+        "mean_abs_high": "Upper border.",
+        "kl": "Mean Bernoulli KL (before || after) per output, nats.",
+    }
+    return ResultTable.of(
+        "controls", "Beside other directions moved by as much", "causal", pl.concat([first, rest]), described
+    )
+
+
+def _outputs(subject: Subject, found: Effects, spec: Ablation) -> ResultTable:
+    names = [token.name for token in subject.vocabulary.tokens]
+    special = {subject.vocabulary.pad_id, subject.vocabulary.null_id}
+    rows: list[tuple[Any, ...]] = [
+        (names[token], found.own.shape[0], *mean_with_interval(found.own[:, token], spec.seed),
+         sign_flip_p(found.own[:, token], spec.seed))
+        for token in range(found.own.shape[1])
+        if token not in special
+    ]  # fmt: skip
+    schema = {
+        "token": pl.String,
+        "n": pl.Int64,
+        "change": pl.Float64,
+        "change_low": pl.Float64,
+        "change_high": pl.Float64,
+        "p": pl.Float64,
+    }
+    frame = pl.DataFrame(rows, schema, orient="row")
+    frame = frame.with_columns(pl.Series("q", benjamini_hochberg(frame["p"].to_numpy()))).sort(
+        [pl.col("change").abs(), "token"], descending=[True, False]
+    )
+    described = {
+        "token": "The output.",
+        "n": "Builds.",
+        "change": "Mean change of its logit.",
+        "change_low": "Lower border of its 95 % interval (bootstrap over builds).",
+        "change_high": "Upper border.",
+        "q": "p of no change (signs thrown at random), adjusted for the number of outputs.",
+    }
+    note = f"{frame.height} outputs; the largest changes first."
+    return ResultTable.of("outputs", "Outputs that move", "causal", frame.head(spec.top_k), described, note)
+
+
+def _strongest(subject: Subject, found: Effects) -> str:
+    means = found.own.astype(np.float64).mean(axis=0)
+    token = int(np.abs(means).argmax())
+    return f"{subject.vocabulary.tokens[token].name} moves most: its logit changes by {means[token]:+.4g} on average."
+
+
+def _figure(controls: pl.DataFrame) -> LinesOrBars:
+    ordered = controls.sort("mean_abs", descending=True)
+    names = [
+        "this feature"
+        if row["direction"] == "feature"
+        else f"feature {row['feature']}"
+        if row["feature"] is not None
+        else f"random {at}"
+        for at, row in enumerate(ordered.iter_rows(named=True), start=1)
+    ]
+    bars = Series(name="mean |change of a logit|", x=[*names], y=finite(ordered["mean_abs"]), low=finite(ordered["mean_abs_low"]),
+                  high=finite(ordered["mean_abs_high"]))  # fmt: skip
+    return LinesOrBars(
+        kind="bars", name="controls", title="Effect on the outputs, by direction", x_label="direction",
+        y_label="mean |change of a logit|", series=[bars],
+    )  # fmt: skip
+
+
+EXPERIMENT = Experiment(Ablation, _answer, {"n_builds": ("--max-examples",)})
