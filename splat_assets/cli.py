@@ -57,6 +57,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("splat_serving.commands.serve:serve", "Serve activations over HTTP: any feature in milliseconds."),
     "overview": ("splat_serving.commands.overview:overview", "One page on a feature."),
     "compare": ("splat_serving.commands.compare:compare", "Two features side by side."),
+    "find": ("splat_serving.commands.find:find", "Builds on which a rule holds, and features that go with it."),
+    "trace": ("splat_serving.commands.trace:trace", "What fires on a build, and what it does to the predictions."),
     "decoder": ("splat_serving.commands.decoder:decoder", "What the weights alone say of a feature."),
     "experiment": (
         "splat_serving.commands.experiment:experiment_",

@@ -9,6 +9,7 @@ import httpx2
 import polars as pl
 import pyarrow as pa
 
+from splat_assets.domain.concepts import Rule
 from splat_serving.arrow_reading import BatchDecoder
 from splat_serving.client import DEFAULT_URL
 from splat_serving.database import About, Associations, FeatureActivations, FeatureSummary, Query, QueryResult, Sample
@@ -129,6 +130,10 @@ class AsyncActivationClient:
     async def features_of_weapon(self, weapon: str) -> Associations:
         """How each feature goes together with a weapon, named by id, key or name."""
         return await self._run(self._questions.features_of_weapon(weapon))
+
+    async def features_of_rule(self, rule: Rule) -> Associations:
+        """How each feature goes together with the builds on which a rule holds; InputError for a rule of what is not there."""
+        return await self._run(self._questions.features_of_rule(rule))
 
     async def coactivation(self, feature_id: int) -> Associations:
         """How each other feature goes together with this one."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from splat_assets.domain.concepts import Rule
 from splat_assets.store.activations import SampleFeatures
 from splat_serving.arrow_arrays import numpy_of
 from splat_serving.selection import Selection
@@ -207,6 +208,10 @@ class ActivationDatabase(Protocol):
 
     def features_of_weapon(self, weapon: str) -> Associations:
         """How each feature goes together with a weapon, named by id, key or name."""
+        ...
+
+    def features_of_rule(self, rule: Rule) -> Associations:
+        """How each feature goes together with the builds on which a rule holds; InputError for a rule of what is not there."""
         ...
 
     def coactivation(self, feature_id: int) -> Associations:

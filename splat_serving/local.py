@@ -15,8 +15,11 @@ import polars as pl
 import pyarrow as pa
 
 from splat_assets.analysis.association import association_table
+from splat_assets.analysis.build_table import BuildTable
 from splat_assets.analysis.histogram import EDGES_RULE, Histogram, bin_edges, histogram_of
 from splat_assets.analysis.statistics import feature_statistics
+from splat_assets.domain.concepts import Rule
+from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.store.activations import ActivationReader, Activations, SampleFeatures
 from splat_assets.store.errors import FeatureNotFoundError, SampleNotFoundError
 from splat_assets.store.published import open_store
@@ -227,6 +230,18 @@ class LocalDatabase:
         """How each feature goes together with a weapon, named by id, key or name."""
         weapon_id = self.columns.weapon_id(weapon)
         return self._associations(f"weapon {weapon_id}", np.flatnonzero(self.columns.weapons == weapon_id))
+
+    def features_of_rule(self, rule: Rule) -> Associations:
+        """How each feature goes together with the builds on which a rule holds; InputError for a rule of what is not there."""
+        return self._associations(f"rule {rule_as_text(rule)}", np.flatnonzero(self.builds.holds(rule)))
+
+    @cached_property
+    def builds(self) -> BuildTable:
+        """What the build of every sample wears; NotComputedError where vocabulary, weapons or sample metadata are missing."""
+        if self.vocabulary is None or self.contexts is None:
+            raise NotComputedError("this folder records no vocabularies: give --vocab-path and --weapon-vocab-path")
+        columns = self.columns
+        return BuildTable(columns.token_values, columns.token_offsets, columns.weapons, self.vocabulary, self.contexts)
 
     def coactivation(self, feature_id: int) -> Associations:
         """How each other feature goes together with this one."""

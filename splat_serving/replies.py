@@ -167,14 +167,14 @@ async def reply(request: Request, served: Served, form: Form, make: Make) -> Res
 
     make: runs in a worker; gives the pieces of the body and further headers.
     """
-    headers = {
-        "ETag": _etag(request, served, form),
-        "Cache-Control": "public, max-age=31536000, immutable" if served.pinned else "no-cache",
-        "Vary": "Accept",
-        "X-Store-Version": served.database.version,
-    }
-    if _is_known(request.headers.get("if-none-match"), headers["ETag"]):
-        return Response(None, 304, headers)
+    headers = {"Vary": "Accept", "X-Store-Version": served.database.version}
+    if request.method == "POST":  # what was asked is in the body, which no cache looks at
+        headers["Cache-Control"] = "no-store"
+    else:
+        headers["ETag"] = _etag(request, served, form)
+        headers["Cache-Control"] = "public, max-age=31536000, immutable" if served.pinned else "no-cache"
+        if _is_known(request.headers.get("if-none-match"), headers["ETag"]):
+            return Response(None, 304, headers)
     state = state_of(request)
     waited = time.perf_counter()
 

@@ -19,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 
+from splat_assets.domain.concepts import Rule
 from splat_assets.errors import InputError
 from splat_assets.store.activations import SampleFeatures, feature_id_dtype
 from splat_assets.store.errors import (
@@ -273,6 +274,13 @@ class Questions:
     def features_of_weapon(self, weapon: str) -> Steps[Associations]:
         """See `ActivationDatabase.features_of_weapon`."""
         return (yield from self._of_name("weapons", weapon))
+
+    def features_of_rule(self, rule: Rule) -> Steps[Associations]:
+        """See `ActivationDatabase.features_of_rule`."""
+        params = (("limit", str(_ALL_ROWS)),)
+        request = Request("/rules/features", "POST", params=params, body={"rule": rule.as_json()}, accept=STREAM)
+        table, facts = self._table((yield from self._ask(request)))
+        return Associations(facts["version"], facts["of"], int(facts["n_set"]), int(facts["n_samples"]), table)
 
     def coactivation(self, feature_id: int) -> Steps[Associations]:
         """See `ActivationDatabase.coactivation`."""

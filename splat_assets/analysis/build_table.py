@@ -4,14 +4,15 @@ Statistics of features are counts and sums over these columns. A sample on which
 and counts: absent and inactive are evidence, too.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from splat_assets.domain.concepts import NAME, Leaf, Rule, Wears, evaluate
 from splat_assets.errors import InputError
+from splat_assets.near_names import unknown_name
 from splat_assets.store.vocabulary import Contexts, Token, Vocabulary
 
 
@@ -149,19 +150,35 @@ class BuildTable:
         )
         return of_weapon[self.weapons], texts  # weapon -1 takes the last
 
+    def holds(self, rule: Rule) -> npt.NDArray[np.bool_]:
+        """On which samples a rule over builds holds: bool, shape (n_samples,). InputError for a name or rung that is not there.
+
+        A condition on the weapon does not hold where the weapon is unknown.
+        """
+
+        def leaf(part: Leaf) -> npt.NDArray[np.bool_]:
+            if isinstance(part, Wears):
+                least = 1 if part.at_least is None else self.rung_at(part.ability, part.at_least)
+                return self.rungs_of(part.ability) >= least
+            return self._weapon_among(part.attribute, part.one_of)
+
+        return evaluate(rule, leaf)
+
+    def _weapon_among(self, attribute: str, one_of: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+        if attribute not in (NAME, *self.attributes):
+            raise InputError(unknown_name("attribute of weapons", attribute, (NAME, *self.attributes)))
+        values = [item.name if attribute == NAME else item.attributes.get(attribute) for item in self.contexts.items]
+        for value in one_of:
+            if value not in values:
+                what = "weapon" if attribute == NAME else f"{attribute} of weapons"
+                raise InputError(unknown_name(what, value, sorted({known for known in values if known is not None})))
+        among = np.array([*(value in one_of for value in values), False])
+        found: npt.NDArray[np.bool_] = among[self.weapons]  # weapon -1 takes the last
+        return found
+
     def tokens_of(self, sample_ids: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """The tokens of these samples one list after the other, and the place in sample_ids that each one belongs to."""
         starts, lengths = self.offsets[sample_ids], self.offsets[1:][sample_ids] - self.offsets[sample_ids]
         owners = np.repeat(np.arange(sample_ids.size), lengths)
         first = np.cumsum(lengths) - lengths
         return self.tokens[np.arange(owners.size) - np.repeat(first - starts, lengths)], owners
-
-
-def unknown_name(what: str, given: str, known: Sequence[str]) -> str:
-    """One sentence for a name that is not there: the nearest ones, or all where there are few."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(given, known, n=3, cutoff=0.5)
-    if near:
-        return f"there is no {what} {given[:60]!r}; did you mean {' or '.join(near)}?"
-    return f"there is no {what} {given[:60]!r}; there are {', '.join(known[:40])}"

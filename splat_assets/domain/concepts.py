@@ -2,7 +2,7 @@
 
 As JSON a rule is one of
     {"ability": "run_speed_up", "at_least": 12}     the ability's highest rung is at least that (absent without `at_least`: worn)
-    {"weapon": "class", "is": ["charger"]}          the weapon's attribute (class, sub, special) is one of these
+    {"weapon": "class", "is": ["charger"]}          the weapon's attribute (class, sub, special) is one of these, or its `name`
     {"all": [rule, ...]}, {"any": [rule, ...]}, {"not": rule}
 """
 
@@ -17,6 +17,9 @@ import numpy.typing as npt
 from splat_assets.errors import InputError
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
+NAME = "name"
+"""Stands for a weapon's own name among the attributes of weapons."""
+_DEEPEST = 32
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
@@ -34,7 +37,7 @@ class Wears:
 
 @dataclass(frozen=True, slots=True)
 class WeaponIs:
-    """An attribute of the weapon (`class`, `sub`, `special`) is one of these."""
+    """An attribute of the weapon (`class`, `sub`, `special`), or its `name` itself, is one of these."""
 
     attribute: str
     one_of: tuple[str, ...]
@@ -100,8 +103,10 @@ class TokenSets(Protocol):
         ...
 
 
-def parse_rule(raw: object) -> Rule:
-    """The rule that JSON describes. Raises InputError naming the part that is no rule."""
+def parse_rule(raw: object, depth: int = 0) -> Rule:
+    """The rule that JSON describes. Raises InputError naming the part that is no rule. depth: rules that it is inside of."""
+    if depth > _DEEPEST:
+        raise InputError(f"a rule holds rules within rules {_DEEPEST} deep at most")
     match raw:
         case {"ability": str(ability), **rest} if not rest.keys() - {"at_least"}:
             at_least = rest.get("at_least")
@@ -111,12 +116,12 @@ def parse_rule(raw: object) -> Rule:
             if all(isinstance(value, str) for value in values):
                 return WeaponIs(attribute, tuple(values))
         case {"all": [*rules], **rest} if not rest and rules:
-            return All(tuple(parse_rule(rule) for rule in rules))
+            return All(tuple(parse_rule(rule, depth + 1) for rule in rules))
         case {"any": [*rules], **rest} if not rest and rules:
-            return AnyOf(tuple(parse_rule(rule) for rule in rules))
+            return AnyOf(tuple(parse_rule(rule, depth + 1) for rule in rules))
         case {"not": rule, **rest} if not rest:
-            return Not(parse_rule(rule))
-    raise InputError(f"{raw!r} is not a rule: expected ability/at_least, weapon/is, all, any or not")
+            return Not(parse_rule(rule, depth + 1))
+    raise InputError(f"{raw!r:.200} is not a rule: expected ability/at_least, weapon/is, all, any or not")
 
 
 def concept_holds(
@@ -178,6 +183,8 @@ def _wearing(part: Wears, builds: TokenSets, vocabulary: Vocabulary) -> Flags:
 
 
 def _weapon_among(part: WeaponIs, contexts: Contexts) -> Flags:
+    if part.attribute == NAME:
+        return np.isin(np.array([context.name for context in contexts.items]), list(part.one_of))
     values = [context.attributes.get(part.attribute) for context in contexts.items]
     if all(value is None for value in values):
         raise InputError(f"no weapon of the vocabulary has the attribute {part.attribute!r}")

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from splat_assets.analysis.build_table import unknown_name
 from splat_assets.errors import InputError
+from splat_assets.near_names import unknown_name
 from splat_serving.investigations import experiments
 from splat_serving.investigations.result import Answer, Provenance, Result
 from splat_serving.investigations.spec import Spec, checked_spec

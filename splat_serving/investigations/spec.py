@@ -67,11 +67,13 @@ def checked_spec(kind: type[Spec], raw: dict[str, Any], named: str = "") -> Any:
         return kind.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "specification"
+        where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             there = ", ".join(name for name in kind.model_fields if name != "experiment")
             raise InputError(f"{named}{where}: there is no such setting; there are {there}") from error
         if first["type"] == "missing":
             raise InputError(f"{named}{where} is missing") from error
         said = first["msg"].removeprefix("Value error, ")
+        if not where:
+            raise InputError(f"{named}{said}") from error
         raise InputError(f"{named}{where}: {said}, not {first['input']!r}") from error

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from splat_assets.domain.concepts import parse_rule
 from splat_serving import database as db
 from splat_serving.negotiation import JSON
 from splat_serving.problems import documented
@@ -139,6 +140,31 @@ async def features_of_weapon(
     """How every feature goes together with a weapon (by id, key or name): most correlated first."""
     asked = ("weapon", weapon, served.database.features_of_weapon)
     return await association_reply(request, served, asked, form, page, orient)
+
+
+class RuleBody(BaseModel):
+    """A rule over builds: `{"ability": "ninja_squid"}`, `{"ability": "swim_speed_up", "at_least": 21}`,
+    `{"weapon": "class", "is": ["roller"]}`, or `all`, `any`, `not` of rules."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"rule": {"ability": "swim_speed_up", "at_least": 3}}]}
+    )
+    rule: dict[str, Any]
+
+
+@router.post("/rules/features", summary="Features of a rule", responses=table_answers(), response_class=Response)
+async def features_of_rule(
+    request: Request,
+    served: FromServed,
+    asked: RuleBody,
+    form: TableForm,
+    page: AssociationPage,
+    orient: Orient = "rows",
+) -> Response:
+    """How every feature goes together with the builds on which a rule holds: most correlated first."""
+    rule = parse_rule(asked.rule)
+    question = ("rule", rule, served.database.features_of_rule)
+    return await association_reply(request, served, question, form, page, orient)
 
 
 class ConditionBody(BaseModel):

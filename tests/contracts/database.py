@@ -11,6 +11,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from splat_assets.domain.concepts import All, Not, WeaponIs, Wears
+from splat_assets.errors import InputError
 from splat_assets.store.errors import FeatureNotFoundError, SampleNotFoundError
 from splat_assets.store.vocabulary import Context, Contexts
 from splat_serving.database import ActivationDatabase, Associations, Condition, Query
@@ -131,6 +133,31 @@ class DatabaseContract:
             np.testing.assert_array_equal(found.values, dense[expected, feature_id])
             assert (found.n_active, found.n_matching, found.n_rows) == (expected.size,) * 3
             assert (found.feature_id, found.version) == (feature_id, about.version)
+
+    def test_features_of_a_rule_are_counted_over_the_builds_on_which_it_holds(
+        self, database: ActivationDatabase
+    ) -> None:
+        if not self.counts_sets:
+            pytest.skip("no layout here is indexed by sample")
+        rule = All((Wears("swim_speed_up", 6), Not(WeaponIs("class", ("dualie",)))))
+        classes = np.array([item.attributes.get("class") for item in CONTEXTS.items])
+        holds = with_tokens(1) & (classes[WEAPONS] != "dualie")
+
+        found = database.features_of_rule(rule)
+
+        assert (found.n_set, found.n_samples) == (holds.sum(), 60)
+        both = dict(zip(found.table["feature_id"].to_pylist(), found.table["n_both"].to_pylist(), strict=True))
+        assert both == {feature: n for feature in range(7) if (n := int((holds & fires(feature)).sum()))}
+
+    def test_a_rule_of_what_is_not_there_is_refused(self, database: ActivationDatabase) -> None:
+        for rule, said in (
+            (Wears("flying"), "there is no ability 'flying'"),
+            (Wears("swim_speed_up", 7), "has no rung 7"),
+            (WeaponIs("class", ("spoon",)), "there is no class of weapons 'spoon'"),
+            (WeaponIs("colour", ("red",)), "there is no attribute of weapons 'colour'"),
+        ):
+            with pytest.raises(InputError, match=said):
+                database.features_of_rule(rule)
 
     def test_all_samples_come_in_the_order_of_their_ids(self, database: ActivationDatabase) -> None:
         found = database.samples()

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.build_table import unknown_name
 from splat_assets.errors import InputError
+from splat_assets.near_names import unknown_name
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable, Series, finite

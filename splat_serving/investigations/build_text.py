@@ -1,0 +1,63 @@
+"""A build as somebody types it, `Splattershot: ssu 21, ninja_squid`, as the token set that the model sees."""
+
+import re
+
+from splat_assets.analysis.edits import legal, rungs_of_sets
+from splat_assets.domain.short_names import ability_of
+from splat_assets.errors import InputError
+from splat_assets.near_names import unknown_name
+from splat_serving.investigations.subject import Subject
+from splat_serving.model_runner import TokenSet
+
+_ABILITY = re.compile(r"(?P<name>.+?)(?:[\s=:]+(?P<ap>\d+))?")
+
+
+def parse_build(text: str, subject: Subject) -> TokenSet:
+    """The token set of `WEAPON: ability AP, ability, …`; the weapon by id, key or name, AP reach their highest rung.
+
+    Raises InputError for a text that is none, and for names that are not there, with the nearest ones.
+    """
+    weapon, colon, abilities = text.rpartition(":")
+    if not colon:
+        raise InputError(
+            f"{text[:80]!r} is no build: write WEAPON: ability AP, ability; as Splattershot: ssu 21, ninja_squid"
+        )
+    tokens: list[int] = []
+    for part in (part.strip() for part in abilities.split(",")):
+        if part:
+            tokens += [token for token in _tokens(part, subject) if token not in tokens]
+    return TokenSet(_weapon(weapon.strip(), subject), tuple(tokens))
+
+
+def cannot_be_worn(build: TokenSet, subject: Subject) -> bool:
+    """Whether no gear gives such a build; False where that is not known."""
+    found = legal(rungs_of_sets([build.tokens], subject.builds), subject.builds.groups)
+    return found is not None and not bool(found[0])
+
+
+def _weapon(given: str, subject: Subject) -> int:
+    items = subject.contexts.items
+    if given.isdecimal() and int(given) < len(items):
+        return int(given)
+    for item in items:
+        if given == item.key or given.casefold() == item.name.casefold():
+            return item.id
+    raise InputError(unknown_name("weapon", given, [item.name for item in items]))
+
+
+def _tokens(part: str, subject: Subject) -> list[int]:
+    found = _ABILITY.fullmatch(part)
+    assert found is not None
+    name, ap = ability_of(found["name"]), found["ap"]
+    groups = subject.vocabulary.groups
+    if name not in groups:
+        raise InputError(unknown_name("ability", name, list(groups)))
+    members = groups[name]
+    if members[0].level is None:
+        return [members[0].id]
+    if ap is None:
+        raise InputError(f"{name} needs its AP, as {name} {members[0].level}")
+    reached = [token.id for token in members if (token.level or 0) <= int(ap)]
+    if not reached:
+        raise InputError(f"{ap} AP of {name} are below its first rung, {members[0].level}")
+    return reached
