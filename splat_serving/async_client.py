@@ -107,6 +107,10 @@ class AsyncActivationClient:
         """Statistics of all features, one row each."""
         return await self._run(self._questions.features())
 
+    async def suggestions(self) -> pl.DataFrame:
+        """The best rule for each feature with its held-out scores, one row each; see `compute.suggested_labels`."""
+        return await self._run(self._questions.suggestions())
+
     async def sample(self, sample_id: int) -> Sample:
         """One sample and the features that fire on it."""
         return await self._run(self._questions.sample(sample_id))

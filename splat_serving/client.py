@@ -118,6 +118,10 @@ class ActivationClient:
         """Statistics of all features, one row each."""
         return self._run(self._questions.features())
 
+    def suggestions(self) -> pl.DataFrame:
+        """The best rule for each feature with its held-out scores, one row each; see `compute.suggested_labels`."""
+        return self._run(self._questions.suggestions())
+
     def sample(self, sample_id: int) -> Sample:
         """One sample and the features that fire on it."""
         return self._run(self._questions.sample(sample_id))

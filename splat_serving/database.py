@@ -148,7 +148,10 @@ class Associations:
 
 @dataclass(frozen=True, slots=True)
 class FeatureSummary:
-    """All that is known of one feature, as JSON values. None stands for "not computed", never for zero."""
+    """All that is known of one feature, as JSON values. None stands for "not computed", never for zero.
+
+    label: what people wrote. suggestion: the best rule over builds and its scores (`suggested_labels.parquet`), nobody's opinion.
+    """
 
     feature_id: int
     version: str
@@ -158,6 +161,7 @@ class FeatureSummary:
     neighbours: Mapping[str, Any] | None
     examples: Mapping[str, Any] | None
     label: str | None = field(default=None)
+    suggestion: Mapping[str, Any] | None = field(default=None)
 
 
 class ActivationDatabase(Protocol):
@@ -184,6 +188,10 @@ class ActivationDatabase(Protocol):
 
     def features(self) -> pl.DataFrame:
         """Statistics of all features, one row each."""
+        ...
+
+    def suggestions(self) -> pl.DataFrame:
+        """The best rule for each feature with its held-out scores, one row each; see `compute.suggested_labels`."""
         ...
 
     def sample(self, sample_id: int) -> Sample:

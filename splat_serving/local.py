@@ -159,6 +159,7 @@ class LocalDatabase:
             influences=self._influences_of(feature_id),
             neighbours=neighbours_of(source, feature_id),
             examples=examples_of(source, feature_id, self._described),
+            suggestion=self._suggestion_of(feature_id),
         )
 
     def features(self) -> pl.DataFrame:
@@ -168,6 +169,15 @@ class LocalDatabase:
                 "statistics of all features were not computed here: `splat histograms --data-dir … --output-dir …/precomputed`"
             )
         return self._features
+
+    def suggestions(self) -> pl.DataFrame:
+        """The best rule for each feature; NotComputedError for a version or folder without that table."""
+        if not self._source.has("suggested_labels.parquet"):
+            raise NotComputedError(
+                f"suggested labels were not computed for {self.name or 'this store'}, version {self.version}: "
+                "`splat materialize RUN` computes and publishes them"
+            )
+        return self._suggestions
 
     def sample(self, sample_id: int) -> Sample:
         """One sample and the features that fire on it."""
@@ -368,6 +378,16 @@ class LocalDatabase:
         return self._source.table("features")
 
     @cached_property
+    def _suggestions(self) -> pl.DataFrame:
+        return self._source.table("suggested_labels")
+
+    def _suggestion_of(self, feature_id: int) -> dict[str, Any] | None:
+        if not self._source.has("suggested_labels.parquet"):
+            return None
+        row: dict[str, Any] = self._suggestions.row(feature_id, named=True)
+        return row
+
+    @cached_property
     def _histograms(self) -> pl.DataFrame:
         return self._source.table("histograms")
 
@@ -409,7 +429,7 @@ class LocalDatabase:
         return row, _histogram(own.lower, own.upper, own.counts, n_samples - found.n_active)
 
 
-_TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours")
+_TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours", "suggested_labels")
 _SUMMARIES = ("min", "q25", "median", "q75", "q90", "q95", "q99", "max", "mean", "std")
 
 

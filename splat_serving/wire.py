@@ -233,6 +233,10 @@ class Questions:
         """See `ActivationDatabase.features`."""
         return (yield from self._frame("/features"))
 
+    def suggestions(self) -> Steps[pl.DataFrame]:
+        """See `ActivationDatabase.suggestions`."""
+        return (yield from self._frame("/suggestions"))
+
     def sample(self, sample_id: int) -> Steps[Sample]:
         """See `ActivationDatabase.sample`."""
         answer = yield from self._ask(Request(f"/samples/{int(sample_id)}", params=(("order", "feature"),)))

@@ -12,6 +12,7 @@ from splat_assets.assets.raw_activations import RAW_ACTIVATIONS
 from splat_assets.assets.sae_checkpoint import SAE_CHECKPOINT
 from splat_assets.assets.sparse_activations import SPARSE_ACTIVATIONS
 from splat_assets.assets.statistics import EXAMPLES, HISTOGRAMS, IDF, INFLUENCES, NEIGHBOURS
+from splat_assets.assets.suggested_labels import SUGGESTED_LABELS
 from splat_assets.errors import InputError
 
 ASSETS: tuple[Asset, ...] = (
@@ -25,6 +26,7 @@ ASSETS: tuple[Asset, ...] = (
     INFLUENCES,
     EXAMPLES,
     NEIGHBOURS,
+    SUGGESTED_LABELS,
     PUBLISHED_STORE,
     BATCH_ZARR,
     TRANSPOSED_ZARR,

@@ -13,8 +13,8 @@ from splat_assets.store.published import current_version, open_store, publish
 from splat_assets.store.receipts import Output, read_receipt, sha256_of_tree
 from splat_assets.store.samples import write_samples
 
-_TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours")
-_DEPS = ("raw_activations", "sparse_activations", "histograms", "idf", "influences", "examples", "neighbours")
+_TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours", "suggested_labels")
+_DEPS = ("raw_activations", "sparse_activations", *_TABLES[1:])
 
 
 def _make(run: Run, progress: Progress) -> Made:
@@ -132,5 +132,5 @@ PUBLISHED_STORE = Asset(
         ),
         Check("fingerprints_agree", "The version was made from this run's model, SAE and data.", _fingerprints_agree),
     ),
-    code_version="2",
+    code_version="3",
 )

@@ -95,6 +95,14 @@ async def tokens(request: Request, served: FromServed, form: TableForm, orient: 
     return await _frame_reply(request, served, form, orient, served.database.tokens)
 
 
+@router.get(
+    "/suggestions", summary="The best rule for each feature", responses=table_answers(), response_class=Response
+)
+async def suggestions(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
+    """The rule over builds that describes each feature best, with its scores on builds that did not choose it."""
+    return await _frame_reply(request, served, form, orient, served.database.suggestions)
+
+
 @router.get("/weapons", summary="The weapons", responses=table_answers(), response_class=Response)
 async def weapons(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
     """The weapons, with class, sub and special."""

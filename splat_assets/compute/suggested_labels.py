@@ -1,0 +1,149 @@
+"""A rule for every feature that one describes: `suggested_labels.parquet`. How rules are found is in `analysis.rule_search`."""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from splat_assets.analysis.build_table import BuildTable
+from splat_assets.analysis.intervals import benjamini_hochberg
+from splat_assets.analysis.rule_search import RuleSearch, Suggestion
+from splat_assets.compute.spot_checks import spot_check_ids
+from splat_assets.domain.rule_text import rule_as_text
+from splat_assets.progress import Progress, SilentProgress
+from splat_assets.store.activations import ActivationReader
+from splat_assets.store.tables import read_table, table_facts, write_table
+from splat_assets.store.vocabulary import Contexts, Vocabulary
+
+logger = logging.getLogger(__name__)
+_ADVANCE_EVERY = 64
+
+SUGGESTED_SCHEMA: dict[str, Any] = {
+    "feature_id": pl.UInt32,
+    "n_active": pl.Int64,
+    "suggested": pl.Boolean,
+    "text": pl.String,
+    "rule": pl.String,
+    "precision": pl.Float64,
+    "recall": pl.Float64,
+    "f1": pl.Float64,
+    "f1_low": pl.Float64,
+    "f1_high": pl.Float64,
+    "auroc": pl.Float64,
+    "n": pl.Int64,
+    "n_rule": pl.Int64,
+    "n_active_held_out": pl.Int64,
+    "n_both": pl.Int64,
+    "train_f1": pl.Float64,
+    "token": pl.String,
+    "token_f1": pl.Float64,
+    "threshold": pl.Float64,
+    "p": pl.Float64,
+    "q": pl.Float64,
+}
+"""text, rule: the best rule as text and as JSON; null where the feature fires on too few samples to choose one. suggested: it is
+good enough to be a label. precision to n_both: on the half of the builds that did not choose it. token, token_f1: the best single
+token, on the same half. threshold, p: what permuted features of this size reach. q: p adjusted over all features."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestedWritten:
+    """What was found."""
+
+    n_with_rule: int
+    n_suggested: int
+
+
+def build_table_of(samples: pl.DataFrame, vocabulary: Vocabulary, contexts: Contexts) -> BuildTable:
+    """The builds of a sample table (`SAMPLE_SCHEMA`)."""
+    offsets = np.concatenate([[0], np.cumsum(samples["tokens"].list.len().to_numpy().astype(np.int64))])
+    tokens = samples["tokens"].explode(empty_as_null=False).to_numpy().astype(np.int32)
+    weapons = samples["weapon_id_token"].to_numpy().astype(np.int32)
+    return BuildTable(tokens, offsets, weapons, vocabulary, contexts)
+
+
+def write_suggested_labels(
+    reader: ActivationReader, builds: BuildTable, path: Path, seed: int = 0, progress: Progress | None = None
+) -> SuggestedWritten:
+    """Write the best rule of every feature, one row each, and the null it was held against as a fact of the table."""
+    search = RuleSearch(builds, seed)
+    rows = []
+    with (progress or SilentProgress()).task("rules", reader.n_features, "features") as task:
+        for feature_id in range(reader.n_features):
+            rows.append(_row(feature_id, reader, search))
+            if (feature_id + 1) % _ADVANCE_EVERY == 0:
+                task.advance(_ADVANCE_EVERY)
+        task.advance(reader.n_features % _ADVANCE_EVERY)
+    frame = pl.DataFrame(rows, SUGGESTED_SCHEMA, orient="row")
+    q = benjamini_hochberg([np.nan if p is None else p for p in frame["p"].to_list()])
+    frame = frame.with_columns(pl.Series("q", q).fill_nan(None))
+    nulls = {str(size): values.tolist() for size, values in sorted(search.nulls.items())}
+    write_table(path, frame, {"seed": seed, "n_samples": builds.n_samples, "null": nulls})
+    found = SuggestedWritten(frame.height - frame["rule"].null_count(), int(frame["suggested"].sum()))
+    logger.info("%d of %d features have a rule, %d are suggested", found.n_with_rule, frame.height, found.n_suggested)
+    return found
+
+
+def wrong_suggestions(reader: ActivationReader, builds: BuildTable, path: Path, n_sampled: int, seed: int) -> list[int]:
+    """Features, of n_sampled random ones, whose row differs from searching again with the null that the table states.
+
+    All of them when the table is of another number of features or samples, or when its null at one size is not drawn again.
+    """
+    table, facts = read_table(path, list(SUGGESTED_SCHEMA)), table_facts(path, "seed", "n_samples", "null")
+    sampled = spot_check_ids(reader.n_features, n_sampled, seed)
+    nulls = {int(size): np.array(values) for size, values in facts["null"].items()}
+    if table["feature_id"].to_list() != list(range(reader.n_features)) or facts["n_samples"] != builds.n_samples:
+        return sampled
+    search = RuleSearch(builds, facts["seed"], nulls=nulls)
+    if nulls:
+        size = min(nulls)
+        again = RuleSearch(builds, facts["seed"])
+        if not np.array_equal(again.null(size), nulls[size]):
+            return sampled
+    names = [name for name in SUGGESTED_SCHEMA if name != "q"]
+    fresh = pl.DataFrame([_row(feature_id, reader, search) for feature_id in sampled], SUGGESTED_SCHEMA, orient="row")
+    stored = table[sampled]
+    return [
+        feature_id
+        for at, feature_id in enumerate(sampled)
+        if fresh.select(names).row(at) != stored.select(names).row(at)
+    ]
+
+
+def _row(feature_id: int, reader: ActivationReader, search: RuleSearch) -> tuple[Any, ...]:
+    found = reader.read(feature_id)
+    suggestion = search.suggest(found, feature_id)
+    known: Iterator[Any] = (
+        iter(_values(suggestion)) if suggestion else iter([False, *[None] * (len(SUGGESTED_SCHEMA) - 3)])
+    )
+    return (feature_id, found.n_active, *known)
+
+
+def _values(found: Suggestion) -> list[Any]:
+    score = found.score
+    return [
+        found.suggested,
+        rule_as_text(found.rule),
+        json.dumps(found.rule.as_json()),
+        score.precision,
+        score.recall,
+        score.f1,
+        score.f1_low,
+        score.f1_high,
+        score.auroc,
+        score.n,
+        score.n_rule,
+        score.n_active,
+        score.n_both,
+        found.train_f1,
+        rule_as_text(found.token),
+        found.token_score.f1,
+        found.threshold,
+        found.p,
+        None,
+    ]

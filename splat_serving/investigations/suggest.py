@@ -1,0 +1,131 @@
+"""`splat label suggest`: the rule over builds that describes a feature best, with what it is worth."""
+
+import json
+from typing import Annotated, Any, Literal
+
+import polars as pl
+from pydantic import Field
+
+from splat_assets.analysis.rule_search import LEAST_AUROC, LEAST_F1, NULL_QUANTILE, RuleSearch
+from splat_assets.domain.rule_text import rule_as_text
+from splat_serving.errors import NotComputedError
+from splat_serving.investigations.experiment import answered
+from splat_serving.investigations.result import Answer, Result, ResultTable
+from splat_serving.investigations.spec import FeatureSpec, Spec
+from splat_serving.investigations.subject import Subject
+
+
+class Suggest(FeatureSpec):
+    """The rule over builds that describes a feature best, chosen on half of the builds and scored on the other half."""
+
+    experiment: Literal["suggest"] = "suggest"
+
+
+class SuggestAll(Spec):
+    """The best rule for every feature, from the table that the pipeline made."""
+
+    experiment: Literal["suggest-all"] = "suggest-all"
+    only_good: Annotated[bool, Field(description="Only the rules that are good enough to be labels.")] = True
+
+
+def suggest(subject: Subject, spec: Suggest, command: str = "") -> Result:
+    """The best rule for one feature: from the table where there is one, else searched for now."""
+    return answered(subject, "suggest", spec.model_dump(mode="json"), _one, spec, command)
+
+
+def suggest_all(subject: Subject, spec: SuggestAll, command: str = "") -> Result:
+    """The best rule for every feature; NotComputedError where the pipeline did not make that table."""
+    return answered(subject, "suggest-all", spec.model_dump(mode="json"), _all, spec, command)
+
+
+_COLUMNS = {
+    "feature_id": "The feature.",
+    "n_active": "Samples on which it fires.",
+    "text": "The rule.",
+    "suggested": f"Good enough to be a label: F1 at least {LEAST_F1}, AUROC at least {LEAST_AUROC}, and all of the interval "
+    "beyond the threshold.",
+    "precision": "Share of the rule's samples on which the feature fires.",
+    "recall": "Share of the feature's samples on which the rule holds.",
+    "f1": "Harmonic mean of the two.",
+    "f1_low": "Lower border of its 95 % interval (bootstrap over samples).",
+    "f1_high": "Upper border.",
+    "auroc": "Probability that the activation is higher on a sample of the rule than on another one.",
+    "n": "Samples that it was scored on: builds that did not choose the rule.",
+    "token": "The best single token, chosen and scored alike.",
+    "token_f1": "Its F1.",
+    "threshold": f"F1 that {NULL_QUANTILE:.0%} of permuted features of this size stay below.",
+    "q": "How often permuted features do as well, adjusted over all features.",
+}
+
+
+def _one(subject: Subject, spec: Suggest) -> Answer:
+    row = subject.database.feature(spec.feature_id).suggestion
+    found = dict(row) if row is not None else _searched(subject, spec)
+    return Answer(
+        title=f"Feature {spec.feature_id}: suggested label",
+        said=[_in_a_sentence(found)],
+        facts={"rule": found["rule"], "text": found["text"], "suggested": bool(found["suggested"])},
+        tables=[_table(pl.DataFrame([found], infer_schema_length=None))] if found["text"] else [],
+    )
+
+
+def _searched(subject: Subject, spec: Suggest) -> dict[str, Any]:
+    found = subject.feature(spec.feature_id)
+    best = RuleSearch(subject.builds, spec.seed).suggest(found, spec.feature_id)
+    if best is None:
+        return {
+            "feature_id": spec.feature_id,
+            "n_active": found.n_active,
+            "text": None,
+            "rule": None,
+            "suggested": False,
+        }
+    score = best.score
+    return {
+        "feature_id": spec.feature_id,
+        "n_active": found.n_active,
+        "text": rule_as_text(best.rule),
+        "rule": json.dumps(best.rule.as_json()),
+        "suggested": best.suggested,
+        **{name: getattr(score, name) for name in ("precision", "recall", "f1", "f1_low", "f1_high", "auroc", "n")},
+        "token": rule_as_text(best.token),
+        "token_f1": best.token_score.f1,
+        "threshold": best.threshold,
+        "q": best.p,
+    }
+
+
+def _in_a_sentence(found: dict[str, Any]) -> str:
+    if not found["text"]:
+        return (
+            "It fires on too few samples, or on nearly all: no rule can be chosen on one half and scored on the other."
+        )
+    verdict = "good enough to be a label" if found["suggested"] else "not good enough to be a label"
+    return (
+        f"{found['text']}: F1 {found['f1']:.3f} ({found['f1_low']:.3f} to {found['f1_high']:.3f}) on builds that did not choose "
+        f"it, where chance reaches {found['threshold']:.3f} and the best single token ({found['token']}) "
+        f"{found['token_f1']:.3f}: {verdict}."
+    )
+
+
+def _all(subject: Subject, spec: SuggestAll) -> Answer:
+    try:
+        frame = subject.database.suggestions()
+    except NotComputedError as error:
+        raise NotComputedError(f"{error}; `splat label suggest FEATURE` searches for one feature now") from error
+    n_good = int(frame["suggested"].sum())
+    shown = frame.filter(pl.col("suggested")) if spec.only_good else frame.filter(pl.col("text").is_not_null())
+    return Answer(
+        title="Suggested labels",
+        said=[f"{n_good:,} of {frame.height:,} features have a rule that is good enough to be a label."],
+        facts={"n_suggested": n_good, "n_features": frame.height},
+        tables=[_table(shown.sort(["f1", "feature_id"], descending=[True, False], nulls_last=True))],
+    )
+
+
+def _table(frame: pl.DataFrame) -> ResultTable:
+    described = {name: text for name, text in _COLUMNS.items() if name in frame.columns}
+    numbers = [name for name, kind in frame.schema.items() if kind == pl.Float64]
+    return ResultTable.of(
+        "suggestions", "Best rules", "observed", frame.with_columns(pl.col(numbers).fill_nan(None)), described
+    )

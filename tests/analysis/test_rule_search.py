@@ -1,0 +1,154 @@
+"""The search for rules: it finds what is planted, claims nothing of noise, and its scores are those of a dense count."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from splat_assets.analysis.build_table import BuildTable
+from splat_assets.analysis.rule_library import RuleLibrary
+from splat_assets.analysis.rule_search import RuleSearch, score_rule
+from splat_assets.data.demo import make_demo_inputs
+from splat_assets.data.planted import PLANTED
+from splat_assets.data.tokenised import read_tokenised
+from splat_assets.domain.concepts import All, Not, Rule, WeaponIs, Wears
+from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
+from splat_assets.store.activations import Activations
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> BuildTable:
+    """Six thousand demo builds."""
+    made = make_demo_inputs(Path(tmp_path_factory.mktemp("demo")), n_builds=6_000, seed=1)
+    vocabulary, contexts = read_vocabulary(made.vocabulary), read_contexts(made.weapon_vocabulary)
+    found = read_tokenised(made.data, vocabulary, contexts)
+    return BuildTable(found.tokens, found.offsets, found.weapons, vocabulary, contexts)
+
+
+@pytest.fixture(scope="module")
+def search(builds: BuildTable) -> RuleSearch:
+    return RuleSearch(builds, null_size=12)
+
+
+def noisy(holds: np.ndarray, seed: int) -> Activations:
+    """A feature that fires where a rule holds, but for one in twenty, and as often elsewhere."""
+    rng = np.random.default_rng(seed)
+    fires, n = holds.copy(), round(0.05 * holds.sum())
+    fires[rng.choice(np.flatnonzero(holds), n, replace=False)] = False
+    fires[rng.choice(np.flatnonzero(~holds), n, replace=False)] = True
+    return Activations.from_dense(np.where(fires, 1 + rng.random(holds.size), 0).astype(np.float32))
+
+
+def test_the_same_build_is_never_in_both_halves(search: RuleSearch, builds: BuildTable) -> None:
+    halves: dict[tuple[int, bytes], bool] = {}
+    for at in range(builds.n_samples):
+        build = (int(builds.weapons[at]), builds.tokens[builds.offsets[at] : builds.offsets[at + 1]].tobytes())
+        assert halves.setdefault(build, bool(search.library.train[at])) == search.library.train[at]
+    assert 0.4 < search.library.train.mean() < 0.6
+    assert len(halves) < builds.n_samples
+
+
+def test_conditions_and_their_counts_are_those_of_the_builds(search: RuleSearch, builds: BuildTable) -> None:
+    library = search.library
+    for at in range(0, library.n_conditions, 7):
+        holds = builds.holds(library.conditions[at].rule)
+        np.testing.assert_array_equal(library.members(np.arange(builds.n_samples))[:, at].astype(bool), holds)
+        assert library.counts[at] == (holds & library.train).sum()
+    for a, b in ((0, 5), (3, 90), (20, 20)):
+        both = builds.holds(library.conditions[a].rule) & builds.holds(library.conditions[b].rule)
+        assert library.pair_counts[a, b] == (both & library.train).sum()
+
+
+def test_what_is_planted_is_found_again(search: RuleSearch, builds: BuildTable) -> None:
+    asked = found = 0
+    for seed, planted in enumerate(PLANTED):
+        holds = builds.holds(planted.rule)
+        if not sayable(planted.rule) or holds.sum() < 40:
+            continue
+        suggestion = search.suggest(noisy(holds, seed))
+        said = builds.holds(suggestion.rule) if suggestion else np.zeros_like(holds)
+        asked += 1
+        found += bool(suggestion and suggestion.suggested and (said & holds).sum() / (said | holds).sum() >= 0.8)
+    assert asked >= 10
+    assert found >= 0.9 * asked
+
+
+def test_permuted_features_get_no_label(search: RuleSearch, builds: BuildTable) -> None:
+    rng = np.random.default_rng(0)
+    suggested = 0
+    for size in [30, 100, 400, 1_000, 3_000, 5_000, 5_900] * 6:
+        ids = np.sort(rng.choice(builds.n_samples, size, replace=False))
+        suggestion = search.suggest(Activations(ids, rng.random(size).astype(np.float32) + 0.1))
+        suggested += bool(suggestion and suggestion.suggested)
+    assert suggested <= 2
+
+
+def test_scores_are_those_of_a_dense_count(builds: BuildTable) -> None:
+    rule = All((Wears("swim_speed_up", 12), Not(Wears("ninja_squid"))))
+    rng = np.random.default_rng(2)
+    dense = np.where(rng.random(builds.n_samples) < 0.2, np.round(rng.exponential(1, builds.n_samples), 1), 0)
+    dense = np.where(builds.holds(rule), dense + (dense > 0), dense).astype(np.float32)
+    within = np.arange(builds.n_samples) % 3 > 0
+
+    found = score_rule(rule, builds, Activations.from_dense(dense), within)
+
+    holds, values = builds.holds(rule)[within], dense[within]
+    fires = values > 0
+    both = (holds & fires).sum()
+    assert (found.n, found.n_rule, found.n_active, found.n_both) == (within.sum(), holds.sum(), fires.sum(), both)
+    assert found.precision == pytest.approx(both / holds.sum())
+    assert found.recall == pytest.approx(both / fires.sum())
+    assert found.f1 == pytest.approx(2 * both / (holds.sum() + fires.sum()))
+    assert found.f1_low < found.f1 < found.f1_high
+    inside, outside = values[holds], values[~holds]
+    wins = np.mean([(one > outside).mean() + (one == outside).mean() / 2 for one in inside])
+    assert found.auroc == pytest.approx(wins)
+
+
+def test_the_interval_of_f1_covers_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    ids = np.arange(600)
+    covered = 0
+    from splat_assets.analysis.rule_search import _score
+
+    for seed in range(200):
+        holds, fires = rng.random(600) < 0.3, np.zeros(600, dtype=bool)
+        fires = np.where(holds, rng.random(600) < 0.7, rng.random(600) < 0.1)
+        score = _score(holds, Activations(ids[fires], np.ones(fires.sum(), dtype=np.float32)), None, seed)
+        truth = 2 * 0.3 * 0.7 / (0.3 + 0.3 * 0.7 + 0.7 * 0.1)
+        covered += score.f1_low <= truth <= score.f1_high
+    assert covered >= 180
+
+
+def test_a_rare_or_constant_feature_has_no_rule(search: RuleSearch, builds: BuildTable) -> None:
+    everywhere = Activations(np.arange(builds.n_samples), np.ones(builds.n_samples, dtype=np.float32))
+    rare = Activations(np.arange(12), np.ones(12, dtype=np.float32))
+
+    assert search.suggest(everywhere) is None
+    assert search.suggest(rare) is None
+
+
+def test_the_same_seed_finds_the_same(builds: BuildTable) -> None:
+    found = noisy(builds.holds(Wears("ninja_squid")), 3)
+
+    one, again = (RuleSearch(builds, seed=7, null_size=10).suggest(found) for _ in range(2))
+
+    assert one == again
+    assert one is not None and one.rule == Wears("ninja_squid")
+
+
+def sayable(rule: Rule) -> bool:
+    """Whether three conditions can say it: no lists, no `or`."""
+    parts = rule.rules if isinstance(rule, All) else (rule,)
+    plain = [part.rule if isinstance(part, Not) else part for part in parts]
+    return len(parts) <= 3 and all(
+        isinstance(part, Wears) or (isinstance(part, WeaponIs) and len(part.one_of) == 1) for part in plain
+    )
+
+
+def test_no_conditions_no_rules(builds: BuildTable) -> None:
+    few = BuildTable(builds.tokens[: builds.offsets[3]], builds.offsets[:4], builds.weapons[:3], builds.vocabulary,
+                     builds.contexts)  # fmt: skip
+
+    assert RuleLibrary(few).n_conditions == 0
+    assert RuleSearch(few).suggest(Activations(np.array([0]), np.ones(1, dtype=np.float32))) is None
