@@ -16,7 +16,7 @@ from splat_assets.errors import SplatError
 from splat_serving import problems
 from splat_serving.catalogue import Catalogue
 from splat_serving.guard import Guard, Observed
-from splat_serving.routes import activations, context, features, live, model, operations, reference, samples
+from splat_serving.routes import activations, context, features, labels, live, model, operations, reference, samples
 from splat_serving.settings import ServerSettings, settings_from_environment
 from splat_serving.state import ServerState, of_default, of_run, of_run_version, of_version
 
@@ -67,7 +67,7 @@ def create_app(catalogue: Catalogue, settings: ServerSettings | None = None) -> 
     api.include_router(operations.router)
     api.include_router(reference.router)
     for prefix, dependency in _PREFIXES:
-        for module in (activations, features, samples, context, live, model):
+        for module in (activations, features, samples, context, live, model, labels):
             api.include_router(
                 module.router, prefix=prefix, dependencies=[Depends(dependency)], include_in_schema=not prefix
             )

@@ -158,6 +158,13 @@ class ActivationClient:
         """Samples that fulfil conditions on several features."""
         return self._run(self._questions.query(query))
 
+    def label_events(self, new: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        """All events of the labels, as JSON values, or what became of a new one; see `labels.remote.RemoteEvents`.
+
+        NotAllowedError where the server takes no labels, LabelConflictError where somebody else was faster.
+        """
+        return self._run(self._questions.label_events(new))
+
     def live(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """The model's answer to a body sent to a path below /live, as JSON values; the server's OpenAPI document lists both.
 

@@ -150,7 +150,8 @@ class Associations:
 class FeatureSummary:
     """All that is known of one feature, as JSON values. None stands for "not computed", never for zero.
 
-    label: what people wrote. suggestion: the best rule over builds and its scores (`suggested_labels.parquet`), nobody's opinion.
+    suggestion: the best rule over builds and its scores (`suggested_labels.parquet`), nobody's opinion. What people wrote is in
+    `splat_serving.labels`.
     """
 
     feature_id: int
@@ -160,7 +161,6 @@ class FeatureSummary:
     influences: Mapping[str, Any] | None
     neighbours: Mapping[str, Any] | None
     examples: Mapping[str, Any] | None
-    label: str | None = field(default=None)
     suggestion: Mapping[str, Any] | None = field(default=None)
 
 

@@ -19,6 +19,14 @@ class NotComputedError(SplatError):
     """A fact that this store or folder does not hold and that cannot be had from what it holds."""
 
 
+class NotAllowedError(SplatError):
+    """A change that this server was not started to make."""
+
+
+class LabelConflictError(ParameterError):
+    """A label that was written by somebody else meanwhile; both are in the history."""
+
+
 class ServerError(SplatError):
     """An answer of an activation server that is no answer; `status` is its HTTP status, None when there was none."""
 

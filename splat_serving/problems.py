@@ -19,7 +19,7 @@ from splat_assets.store.errors import (
     NotPublishedError,
     SampleNotFoundError,
 )
-from splat_serving.errors import NotComputedError, ParameterError, UnknownNameError
+from splat_serving.errors import LabelConflictError, NotAllowedError, NotComputedError, ParameterError, UnknownNameError
 from splat_serving.negotiation import NotAcceptableError
 
 PROBLEM = "application/problem+json"
@@ -33,6 +33,8 @@ _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (CorruptStoreError, 500, "the store is damaged"),
     (FingerprintMismatchError, 500, "made from something else"),
     (LayoutError, 404, "not there"),
+    (NotAllowedError, 403, "not allowed"),
+    (LabelConflictError, 409, "somebody else was faster"),
     (ParameterError, 422, "a parameter means nothing"),
     (InputError, 422, "the input breaks a rule"),
     (NotAcceptableError, 406, "no acceptable form"),
@@ -52,10 +54,12 @@ class Problem(BaseModel):
 _TITLES = {
     400: "this cannot be read",
     401: "a token is needed",
+    403: "not allowed",
     404: "not there",
     405: "another method",
     406: "no acceptable form",
     408: "too slow",
+    409: "somebody else was faster",
     413: "too large",
     414: "the URL is too long",
     421: "another host",

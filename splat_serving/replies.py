@@ -162,16 +162,16 @@ class BlockResponse(Response):
 Make = Callable[[], tuple[Pieces, Mapping[str, str]]]
 
 
-async def reply(request: Request, served: Served, form: Form, make: Make) -> Response:
+async def reply(request: Request, served: Served, form: Form, make: Make, beside: str = "") -> Response:
     """The answer to a question about a version: 304 when the client has it, before `make` reads anything.
 
-    make: runs in a worker; gives the pieces of the body and further headers.
+    make: runs in a worker; gives the pieces of the body and further headers. beside: what else the answer depends on.
     """
     headers = {"Vary": "Accept", "X-Store-Version": served.database.version}
     if request.method == "POST":  # what was asked is in the body, which no cache looks at
         headers["Cache-Control"] = "no-store"
     else:
-        headers["ETag"] = _etag(request, served, form)
+        headers["ETag"] = _etag(request, served, form, beside)
         headers["Cache-Control"] = "public, max-age=31536000, immutable" if served.pinned else "no-cache"
         if _is_known(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(None, 304, headers)
@@ -190,14 +190,14 @@ async def reply(request: Request, served: Served, form: Form, make: Make) -> Res
     return BlockResponse(request, first, rest, 200, {**headers, **more}, form.content_type)
 
 
-async def json_reply(request: Request, served: Served, make: Callable[[], Any]) -> Response:
+async def json_reply(request: Request, served: Served, make: Callable[[], Any], beside: str = "") -> Response:
     """As `reply`, for an answer that is one JSON document of Python values and numpy arrays."""
 
     def encode() -> tuple[Pieces, Mapping[str, str]]:
         body = orjson.dumps(make(), option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
         return iter([[memoryview(body)]]), {}
 
-    return await reply(request, served, Form(JSON), encode)
+    return await reply(request, served, Form(JSON), encode, beside)
 
 
 def _beginning(pieces: Pieces, n_bytes: int) -> tuple[list[memoryview], Pieces | None]:
@@ -212,9 +212,9 @@ def _beginning(pieces: Pieces, n_bytes: int) -> tuple[list[memoryview], Pieces |
     return first, None
 
 
-def _etag(request: Request, served: Served, form: Form) -> str:
+def _etag(request: Request, served: Served, form: Form, beside: str) -> str:
     """A strong tag: the same version, question and form are the same bytes."""
-    question = f"{request.url.path}?{request.url.query}|{form.content_type}|{form.named}"
+    question = f"{request.url.path}?{request.url.query}|{form.content_type}|{form.named}|{beside}"
     return f'"{served.database.version}-{hashlib.sha256(question.encode()).hexdigest()[:16]}"'
 
 

@@ -48,6 +48,9 @@ class ServerSettings(BaseSettings):
         description="File with a secret; every request must send it: Authorization: Bearer SECRET.",
         json_schema_extra=WHO,
     )
+    allow_labels: bool = Field(
+        default=False, description="Let whoever may ask write labels, too.", json_schema_extra=WHO
+    )
     insecure: bool = Field(default=False, description="Answer other machines without a token.", json_schema_extra=WHO)
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),

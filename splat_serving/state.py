@@ -3,12 +3,16 @@
 import time
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path as FilePath
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from splat_assets.store.layout import DataRoot
 from splat_serving.catalogue import Catalogue, Run
+from splat_serving.errors import NotComputedError
+from splat_serving.labels.log import LabelLog
 from splat_serving.live_models import LiveModels
 from splat_serving.local import LocalDatabase
 from splat_serving.settings import ServerSettings
@@ -26,12 +30,26 @@ class ServerState:
         self.workers = Workers(settings.workers)
         self.cache = Cache(settings.cache_bytes)
         self.live = LiveModels()
+        self._logs: dict[tuple[FilePath, str], LabelLog] = {}
         self.began = time.monotonic()
 
     @cached_property
     def metrics(self) -> "Metrics":
         """The counts of this server."""
         return Metrics(self.cache)
+
+    def labels(self, served: "Served") -> LabelLog:
+        """The labels of the SAE of a version; NotComputedError where it belongs to no data root or does not name its SAE."""
+        layout = served.run.layout if served.run else None
+        sae = served.database.about().provenance.get("sae")
+        if layout is None or not isinstance(sae, str):
+            raise NotComputedError(
+                "labels are kept in a data root, and what is served is no run of one: `splat serve RUN`"
+            )
+        key = (DataRoot(layout.root.absolute().parent.parent).labels, sae)
+        if key not in self._logs:
+            self._logs[key] = LabelLog(*key)
+        return self._logs[key]
 
     @staticmethod
     def timings(request: Request) -> Timings:

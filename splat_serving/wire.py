@@ -32,7 +32,14 @@ from splat_assets.store.errors import (
 )
 from splat_serving.arrow_reading import BatchDecoder
 from splat_serving.database import About, Associations, FeatureActivations, FeatureSummary, Query, QueryResult, Sample
-from splat_serving.errors import NotComputedError, ParameterError, ServerError, UnknownNameError
+from splat_serving.errors import (
+    LabelConflictError,
+    NotAllowedError,
+    NotComputedError,
+    ParameterError,
+    ServerError,
+    UnknownNameError,
+)
 from splat_serving.sample_columns import checked_columns, checked_sample_columns
 from splat_serving.selection import Selection
 
@@ -312,6 +319,12 @@ class Questions:
         found: Mapping[str, Any] = orjson.loads(answer.content)
         return found
 
+    def label_events(self, new: Mapping[str, Any] | None) -> Steps[Mapping[str, Any]]:
+        """All label events, or the answer to a new one."""
+        answer = yield from self._ask(Request("/label-events", "GET" if new is None else "POST", body=new))
+        found: Mapping[str, Any] = orjson.loads(answer.content)
+        return found
+
     def _of_name(self, kind: str, name: str) -> Steps[Associations]:
         """Of a token or weapon. A name that cannot be part of a path is looked up first."""
         if not name or "/" in name:
@@ -431,12 +444,18 @@ def _parameter(detail: str, problem: Mapping[str, Any]) -> Exception:
     return ParameterError(name, detail.removeprefix(f"{name}: "))
 
 
+def _conflict(detail: str, _: Mapping[str, Any]) -> Exception:
+    return LabelConflictError("based_on", detail.removeprefix("based_on: "))
+
+
 _ERRORS: dict[tuple[int, str], Callable[[str, Mapping[str, Any]], Exception | None]] = {
     (404, "no such feature"): lambda detail, _: _not_in_range(FeatureNotFoundError, detail),
     (404, "no such sample"): lambda detail, _: _not_in_range(SampleNotFoundError, detail),
     (404, "no such name"): lambda detail, _: UnknownNameError(detail),
     (404, "not computed"): lambda detail, _: NotComputedError(detail),
     (404, "not there"): lambda detail, _: LayoutError(detail),
+    (403, "not allowed"): lambda detail, _: NotAllowedError(detail),
+    (409, "somebody else was faster"): _conflict,
     (422, "a parameter means nothing"): _parameter,
     (422, "the input breaks a rule"): lambda detail, _: InputError(detail),
     (500, "the store is damaged"): lambda detail, _: CorruptStoreError(detail),

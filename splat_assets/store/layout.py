@@ -142,6 +142,11 @@ class DataRoot:
         return self.path / "runs"
 
     @property
+    def labels(self) -> Path:
+        """What people wrote of features, one folder for each SAE. No run rebuilds or deletes it."""
+        return self.path / "labels"
+
+    @property
     def cache(self) -> Path:
         """What can be made again and is shared between runs; safe to delete when no run is being made."""
         return self.path / "cache"

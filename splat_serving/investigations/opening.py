@@ -9,6 +9,8 @@ from splat_assets.store.layout import DataRoot, RunLayout
 from splat_serving.catalogue import Catalogue, Target
 from splat_serving.client import ActivationClient
 from splat_serving.investigations.subject import Subject
+from splat_serving.labels.log import LabelLog
+from splat_serving.labels.remote import RemoteEvents
 from splat_serving.live_models import live_model_class
 from splat_serving.local import LocalDatabase
 from splat_serving.model_runner import ModelRunner, RemoteRunner
@@ -32,7 +34,11 @@ def open_subject(given: str | None = None, token_file: Path | None = None, root:
     if found.layout is None:
         return Subject(database, str(named))
     layout = found.layout
-    return Subject(database, found.name, lambda: _runner(layout, database))
+    sae = database.about().provenance.get("sae")
+    labels = (
+        (lambda: LabelLog(DataRoot(layout.root.absolute().parent.parent).labels, sae)) if isinstance(sae, str) else None
+    )
+    return Subject(database, found.name, lambda: _runner(layout, database), labels=labels)
 
 
 def _runner(layout: RunLayout, database: LocalDatabase) -> ModelRunner:
@@ -57,4 +63,4 @@ def _of_server(url: str, token_file: Path | None) -> Subject:
     pinned = ActivationClient(**named, version=version)  # every answer of one investigation is of one version
     hook = pinned.about().provenance.get("hook")
     runner = (lambda: RemoteRunner(pinned.live, hook[0] == "token_ff")) if hook else None
-    return Subject(pinned, url, runner, pinned.close)
+    return Subject(pinned, url, runner, pinned.close, lambda: RemoteEvents(pinned.label_events))

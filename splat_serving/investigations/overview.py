@@ -11,6 +11,9 @@ from splat_assets.analysis.bands import BANDS, band_numbers
 from splat_assets.analysis.doses import dose_summary, dose_table
 from splat_assets.analysis.intervals import share_interval
 from splat_assets.analysis.profile import token_profile, weapon_profile
+from splat_assets.analysis.rule_search import score_rule
+from splat_assets.domain.concepts import parse_rule
+from splat_assets.domain.rule_text import rule_as_text
 from splat_serving.database import FeatureSummary
 from splat_serving.investigations.builds_as_text import build_as_text
 from splat_serving.investigations.experiment import answered, experiment, spec_of
@@ -90,7 +93,8 @@ def _answer(subject: Subject, spec: Overview) -> Answer:
         *_neighbours(summary, spec.top_k),
         *_examples(summary, spec.max_examples),
     ]
-    said += _label(summary)
+    said += _label(subject, spec.feature_id)
+    said += _suggestion(summary)
     further = _asked_as_well(subject, spec)
     return Answer(
         title=f"Feature {spec.feature_id}",
@@ -139,12 +143,30 @@ def _strongest(tokens: pl.DataFrame, weapons: pl.DataFrame) -> list[str]:
     return said
 
 
-def _label(summary: FeatureSummary) -> list[str]:
-    label: Any = summary.label
-    if label is None:
+def _label(subject: Subject, feature_id: int) -> list[str]:
+    if not subject.has_labels:
+        return []
+    event = subject.labels.label(feature_id)
+    if event is None or event.label is None:
         return ["Nobody has labelled it yet."]
-    text = label if isinstance(label, str) else str(label.get("text"))
-    return [f"Label: {text}."]
+    label = event.label
+    sure = "" if label.confidence is None else f", confidence {label.confidence:.0%}"
+    scored = "" if label.rule is None else f" Its rule {_scored(subject, feature_id, label.rule)}."
+    return [f"Label: {label.text} ({label.status}, {label.category}{sure}; {event.author}, {event.at[:10]}).{scored}"]
+
+
+def _scored(subject: Subject, feature_id: int, raw: dict[str, Any]) -> str:
+    rule = parse_rule(raw)
+    found = score_rule(rule, subject.builds, subject.feature(feature_id))
+    return f"({rule_as_text(rule)}) has F1 {found.f1:.3f} ({found.f1_low:.3f} to {found.f1_high:.3f}) over all samples"
+
+
+def _suggestion(summary: FeatureSummary) -> list[str]:
+    found = summary.suggestion
+    if found is None or not found["text"]:
+        return []
+    verdict = "good enough to be a label" if found["suggested"] else "not good enough to be a label"
+    return [f"Best rule: {found['text']} (F1 {found['f1']:.3f} on builds that did not choose it, {verdict})."]
 
 
 _STATISTICS = ("min", "q25", "median", "q75", "q90", "q95", "q99", "max", "mean", "std")

@@ -16,6 +16,7 @@ from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
 from splat_serving.arrow_arrays import numpy_of
 from splat_serving.database import About, ActivationDatabase
 from splat_serving.errors import NotComputedError
+from splat_serving.labels.book import Events, LabelBook
 from splat_serving.model_runner import ModelRunner
 from splat_serving.sample_columns import OF_BUILDS
 
@@ -34,14 +35,17 @@ class Subject:
         source: str,
         model: Callable[[], ModelRunner] | None = None,
         close: Callable[[], None] = lambda: None,
+        labels: Callable[[], Events] | None = None,
     ) -> None:
         """source: what the user named (run, path or URL). model: makes what runs the model when it is first needed, None where it
-        cannot be run. close: lets go of connections.
+        cannot be run. close: lets go of connections. labels: opens what people wrote of its SAE, None where there is no place
+        for it.
         """
         self.close = close
         self.database = database
         self.source = source
         self._model = model
+        self._labels = labels
         self._feature = lru_cache(maxsize=_KEPT_FEATURES)(self._read_feature)
 
     def __enter__(self) -> "Subject":
@@ -78,6 +82,18 @@ class Subject:
                 f"{self.source} is no run of a data root: causal evidence needs its base model and SAE (run.toml, sae/)"
             )
         return self._model()
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is a place for labels."""
+        return self._labels is not None
+
+    @cached_property
+    def labels(self) -> LabelBook:
+        """What people wrote of the SAE's features; NotComputedError where there is no place for it."""
+        if self._labels is None:
+            raise NotComputedError(f"{self.source} is no run of a data root: labels are kept in a data root, by SAE")
+        return LabelBook(self._labels(), self.n_features)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

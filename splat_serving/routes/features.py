@@ -11,7 +11,9 @@ from pydantic import Field
 from starlette.responses import Response
 
 from splat_serving.database import Associations, FeatureSummary
-from splat_serving.errors import ParameterError
+from splat_serving.errors import NotComputedError, ParameterError
+from splat_serving.labels.book import LabelBook, label_as_json
+from splat_serving.labels.event import Event
 from splat_serving.local import LocalDatabase
 from splat_serving.negotiation import JSON, Form
 from splat_serving.problems import documented
@@ -130,7 +132,22 @@ def _known(parameter: str, name: str, names: list[str]) -> None:
 async def feature(request: Request, served: FromServed, feature_id: FeatureId) -> Response:
     """Statistics, histogram, influences, neighbours, examples and label of one feature; null is "not computed"."""
     served.database.checked_feature(feature_id)
-    return await json_reply(request, served, lambda: _as_json(served.database.feature(feature_id)))
+    label = await state_of(request).workers.run(lambda: _label_of(state_of(request), served, feature_id))
+    # A label changes while the version stays: its revision is part of the tag, and no cache keeps the answer unasked.
+    return await json_reply(
+        request,
+        Served(served.database, pinned=False),
+        lambda: {**_as_json(served.database.feature(feature_id)), "label": label_as_json(label)},
+        f"label {label.revision if label else 0}",
+    )
+
+
+def _label_of(state: ServerState, served: Served, feature_id: int) -> Event | None:
+    try:
+        log = state.labels(served)
+    except NotComputedError:
+        return None
+    return LabelBook(log, served.database.reader.n_features).label(feature_id)
 
 
 def _as_json(found: FeatureSummary) -> dict[str, Any]:

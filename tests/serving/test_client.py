@@ -39,7 +39,14 @@ from splat_serving.async_client import AsyncActivationClient
 from splat_serving.catalogue import Catalogue, Target
 from splat_serving.client import ActivationClient
 from splat_serving.database import Condition, Query
-from splat_serving.errors import NotComputedError, ParameterError, ServerError, UnknownNameError
+from splat_serving.errors import (
+    LabelConflictError,
+    NotAllowedError,
+    NotComputedError,
+    ParameterError,
+    ServerError,
+    UnknownNameError,
+)
 from splat_serving.local import LocalDatabase
 from splat_serving.sample_columns import COLUMNS
 from splat_serving.selection import Selection
@@ -177,6 +184,8 @@ ERRORS: list[Exception] = [
     CorruptStoreError("feature 3: the checksum does not hold"),
     FingerprintMismatchError("the SAE", "a" * 64, "b" * 64, "take the other one"),
     LayoutError("the metadata has 3 rows for 4 samples"),
+    NotAllowedError("labels are read-only here"),
+    LabelConflictError("based_on", "feature 5 is at revision 2 by now, not at 1"),
     ParameterError("limit", "must be 0 or more, not -1"),
     InputError("the input breaks a rule"),
 ]

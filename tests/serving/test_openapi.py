@@ -114,7 +114,8 @@ def test_every_body_has_an_example_that_is_answered(client: TestClient) -> None:
         schema = found["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         for example in DOCUMENT["components"]["schemas"][schema]["examples"]:
             bodies += 1
-            assert client.post(path, json=example).status_code == 200, path
+            written = path == "/label-events"  # the server of the tests takes no labels
+            assert client.post(path, json=example).status_code == (403 if written else 200), path
 
     assert bodies >= 2
 

@@ -1,0 +1,134 @@
+"""Everything that is read off events: current labels, histories, the queue. The same for labels on disk and behind a server."""
+
+import getpass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from splat_assets.errors import InputError
+from splat_serving.labels.event import Event, LabelFields, NewEvent, checked_fields
+
+
+class Events(Protocol):
+    """Where events are: a `LabelLog`, or a server."""
+
+    def events(self) -> list[Event]:
+        """Everything that was added, oldest first."""
+        ...
+
+    def append(self, event: NewEvent) -> Event:
+        """Add an event; LabelConflictError."""
+        ...
+
+
+class LabelBook:
+    """The labels of one SAE."""
+
+    def __init__(self, source: Events, n_features: int) -> None:
+        """n_features: of the SAE; features outside are refused."""
+        self._source = source
+        self._n_features = n_features
+
+    def current(self) -> dict[int, Event]:
+        """The label of each feature that has one, by feature."""
+        return {event.feature_id: event for event in self._source.events() if _counts(event)}
+
+    def label(self, feature_id: int) -> Event | None:
+        """The label of a feature, None where nobody labelled it."""
+        return self.current().get(feature_id)
+
+    def history(self, feature_id: int) -> list[Event]:
+        """Everything that was said of a feature, oldest first, conflicts included."""
+        return [event for event in self._source.events() if event.feature_id == feature_id]
+
+    def set(
+        self, feature_id: int, changes: Mapping[str, Any], author: str | None = None, based_on: int | None = None
+    ) -> Event:
+        """Change fields of a feature's label, or make one; returns it.
+
+        based_on: the revision that was seen; what is current now if left out. Raises InputError for a field that means nothing,
+        LabelConflictError when somebody else was faster.
+        """
+        self.checked(feature_id)
+        before = self.label(feature_id)
+        fields = {**(before.label.model_dump() if before and before.label else {}), **changes}
+        if "text" not in fields:
+            raise InputError(f"feature {feature_id} has no label yet: a new one needs a text")
+        seen = (before.revision if before else 0) if based_on is None else based_on
+        return self.add(feature_id, checked_fields(fields), author, seen)
+
+    def add(self, feature_id: int, label: LabelFields, author: str | None = None, based_on: int | None = None) -> Event:
+        """Write a whole label."""
+        event = NewEvent(
+            kind="label", feature_id=self.checked(feature_id), author=author or who(), label=label, based_on=based_on
+        )
+        return self._source.append(event)
+
+    def skip(self, feature_id: int, reason: str = "", author: str | None = None) -> Event:
+        """Leave a feature out of the queue."""
+        return self._source.append(
+            NewEvent(kind="skip", feature_id=self.checked(feature_id), author=author or who(), reason=reason)
+        )
+
+    def enqueue(self, feature_id: int, priority: float = 0.0, reason: str = "", author: str | None = None) -> Event:
+        """Put a feature into the queue, or give it another priority."""
+        return self._source.append(
+            NewEvent(
+                kind="queue",
+                feature_id=self.checked(feature_id),
+                author=author or who(),
+                priority=priority,
+                reason=reason,
+            )
+        )
+
+    def queue(self) -> list[Event]:
+        """The features that wait, highest priority first, then in the order in which they were added."""
+        waiting: dict[int, Event] = {}
+        for event in self._source.events():
+            if event.kind == "queue":
+                waiting[event.feature_id] = event
+            elif event.kind == "skip" or _counts(event):
+                waiting.pop(event.feature_id, None)
+        return sorted(waiting.values(), key=lambda event: -event.priority)
+
+    def skipped(self) -> list[int]:
+        """Features that were left out and have not been labelled or queued since."""
+        last: dict[int, Event] = {event.feature_id: event for event in self._source.events() if not event.conflict}
+        return sorted(feature for feature, event in last.items() if event.kind == "skip")
+
+    def counts(self, of: Callable[[Event], str]) -> dict[str, int]:
+        """How many current labels there are of each kind, most first."""
+        return dict(Counter(of(event) for event in self.current().values()).most_common())
+
+    def checked(self, feature_id: int) -> int:
+        """The id itself; FeatureNotFoundError names the valid range."""
+        from splat_assets.store.errors import FeatureNotFoundError
+
+        if not 0 <= feature_id < self._n_features:
+            raise FeatureNotFoundError(feature_id, self._n_features, "this SAE")
+        return feature_id
+
+
+def who() -> str:
+    """Who writes, as the system knows them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def label_as_json(event: Event | None) -> dict[str, Any] | None:
+    """A label as the server gives it: its fields with author, time and revision."""
+    if event is None or event.label is None:
+        return None
+    return {**event.label.model_dump(mode="json"), "author": event.author, "at": event.at, "revision": event.revision}
+
+
+def features_of(events: Sequence[Event]) -> list[int]:
+    """The features of events, each once, in order."""
+    return list(dict.fromkeys(event.feature_id for event in events))
+
+
+def _counts(event: Event) -> bool:
+    return event.kind == "label" and not event.conflict

@@ -1,0 +1,109 @@
+"""What can be said of a feature, as one event: events are only ever added, and everything else is read off them."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from splat_assets.domain.concepts import parse_rule
+from splat_assets.errors import InputError
+
+Category = Literal["none", "mechanical", "tactical", "strategic"]
+Status = Literal["draft", "proposed", "accepted", "rejected"]
+"""draft: a first thought. proposed: its author stands by it. accepted, rejected: somebody checked it."""
+Kind = Literal["label", "skip", "queue"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EvidenceFile(_Frozen):
+    """A result file that a label rests on, and what it held."""
+
+    path: Annotated[str, Field(min_length=1, max_length=1_000)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class LabelFields(_Frozen):
+    """A label: what somebody says that a feature stands for. rule: over builds, as JSON (`domain.concepts`)."""
+
+    text: Annotated[str, Field(min_length=1, max_length=500)]
+    category: Category = "none"
+    notes: Annotated[str, Field(max_length=20_000)] = ""
+    status: Status = "draft"
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    rule: dict[str, Any] | None = None
+    evidence: Annotated[list[EvidenceFile], Field(max_length=200)] = []
+    origin: Annotated[str, Field(max_length=500, description="Where it comes from, if not from its author here.")] = ""
+
+    @field_validator("rule")
+    @classmethod
+    def _is_a_rule(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None:
+            try:
+                parse_rule(value)
+            except InputError as error:
+                raise ValueError(str(error)) from error
+        return value
+
+
+class NewEvent(_Frozen):
+    """Something to be added. based_on: the revision of the label that its author saw (0 for none); a label on another one is a
+    conflict. None: it does not matter."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"kind": "label", "feature_id": 1, "author": "ann", "label": {"text": "swims"}, "based_on": 0}]
+        }
+    )
+
+    kind: Kind
+    feature_id: Annotated[int, Field(ge=0, lt=2**31)]
+    author: Annotated[str, Field(min_length=1, max_length=200)]
+    label: LabelFields | None = None
+    based_on: Annotated[int, Field(ge=0)] | None = None
+    priority: float = 0.0
+    reason: Annotated[str, Field(max_length=500)] = ""
+
+    @model_validator(mode="after")
+    def _has_what_it_says(self) -> "NewEvent":
+        if (self.kind == "label") != (self.label is not None):
+            raise ValueError("a label event has a label, and no other one has")
+        return self
+
+
+class Event(NewEvent):
+    """Something that was added. revision: of a label, 1 for the first of its feature. conflict: it was based on an older revision
+    than there was, and is kept but not current."""
+
+    at: str
+    revision: int = 0
+    conflict: bool = False
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def checked_event(raw: Any, where: str = "") -> NewEvent:
+    """The event; InputError says in one sentence what is wrong with it."""
+    found: NewEvent = _checked(NewEvent, raw, where)
+    return found
+
+
+def checked_fields(raw: Any, where: str = "") -> LabelFields:
+    """The label; InputError says in one sentence what is wrong with it."""
+    found: LabelFields = _checked(LabelFields, raw, where)
+    return found
+
+
+def _checked(kind: Any, raw: Any, where: str) -> Any:
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "label"
+        said = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where}{place}: {said}, not {first['input']!r:.80}") from error

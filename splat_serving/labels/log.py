@@ -1,0 +1,127 @@
+"""The events of one SAE's labels in a file that is only added to: one JSON line each, safe with several writers.
+
+A line is written whole in one call under a lock that the system releases when its holder dies, and is on the disk before the
+writer is told. What a killed writer left of a line is no event; the next writer takes it away.
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+
+from splat_assets.errors import SplatError
+from splat_assets.store.errors import FingerprintMismatchError
+from splat_assets.store.files import sync_folder, write_json
+from splat_serving.errors import LabelConflictError
+from splat_serving.labels.event import Event, NewEvent, now
+
+_ABOUT = "about.json"
+_EVENTS = "events.jsonl"
+
+
+class LabelLog:
+    """The events in `<data root>/labels/<first 16 digits of the SAE's fingerprint>`. Safe for threads and processes."""
+
+    def __init__(self, root: Path, sae: str) -> None:
+        """root: the folder of all labels. sae: the SAE's fingerprint, sha256. Nothing is written yet.
+
+        Raises FingerprintMismatchError when the folder holds labels of another SAE.
+        """
+        self.folder = root / sae[:16]
+        self.sae = sae
+        self._lock = threading.Lock()
+        self._events: list[Event] = []
+        self._read_to = 0
+        self._revisions: dict[int, int] = {}
+        self._check()
+
+    def events(self) -> list[Event]:
+        """Everything that was added, oldest first; SplatError names a line that is no event."""
+        with self._lock:
+            self._catch_up()
+            return list(self._events)
+
+    def append(self, event: NewEvent) -> Event:
+        """Add an event and return it as it was written, once it is on the disk.
+
+        Raises LabelConflictError for a label based on another revision than there is: it is written all the same, as a conflict.
+        """
+        with self._lock, self._locked() as file:
+            self._catch_up()
+            os.ftruncate(file, self._read_to)  # what a killed writer left of a line
+            known = self._revisions.get(event.feature_id, 0)
+            conflict = event.kind == "label" and event.based_on not in (None, known)
+            revision = known + 1 if event.kind == "label" and not conflict else known
+            written = Event(**dict(event), at=now(), revision=revision, conflict=conflict)
+            line = orjson.dumps(written.model_dump(mode="json")) + b"\n"
+            if os.write(file, line) != len(line):
+                os.ftruncate(file, self._read_to)
+                raise SplatError(
+                    f"{self.folder / _EVENTS} could not be written whole: is the disk full? Nothing was added"
+                )
+            os.fsync(file)
+            self._catch_up()
+        if conflict:
+            raise LabelConflictError(
+                "based_on",
+                f"feature {event.feature_id} is at revision {known} by now, not at {event.based_on}; both are in its history, "
+                "look at it and set it again",
+            )
+        return written
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(self.folder / _EVENTS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not (self.folder / _ABOUT).is_file():
+                write_json(self.folder / _ABOUT, {"format": "splat.labels/1", "sae": self.sae})
+                sync_folder(self.folder)
+            self._check()
+            yield file
+        finally:
+            os.close(file)
+
+    def _check(self) -> None:
+        about = self.folder / _ABOUT
+        if not about.is_file():
+            return
+        try:
+            stated = orjson.loads(about.read_bytes())["sae"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise SplatError(f"{about} does not say of which SAE these labels are: put back what was there") from error
+        if stated != self.sae:
+            raise FingerprintMismatchError(
+                f"the labels in {self.folder}",
+                self.sae,
+                str(stated),
+                "they are of another SAE: `splat label carry` moves labels",
+            )
+
+    def _catch_up(self) -> None:
+        """Read the whole lines that came since."""
+        path = self.folder / _EVENTS
+        if not path.is_file():
+            return
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < self._read_to:
+                self._events, self._read_to, self._revisions = [], 0, {}
+            file.seek(self._read_to)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        for line in whole.splitlines():
+            try:
+                event = Event.model_validate_json(line)
+            except ValueError as error:
+                raise SplatError(
+                    f"{path}, line {len(self._events) + 1} is no label event: something else changed it; put back what was there"
+                ) from error
+            self._events.append(event)
+            if event.kind == "label" and not event.conflict:
+                self._revisions[event.feature_id] = event.revision
+        self._read_to += len(whole)

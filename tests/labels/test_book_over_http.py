@@ -1,0 +1,119 @@
+"""Labels on disk and behind a server: the same book, and a page of a feature that is never stale."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from splat_assets.errors import InputError
+from splat_assets.store.errors import FeatureNotFoundError
+from splat_assets.store.layout import DataRoot
+from splat_serving.app import create_app
+from splat_serving.catalogue import Catalogue, Target
+from splat_serving.errors import LabelConflictError, NotAllowedError, NotComputedError
+from splat_serving.investigations.opening import open_subject
+from splat_serving.labels.book import LabelBook
+from splat_serving.settings import settings_from_environment
+from tests.serving.conftest import client_of
+from tests.serving.running import running
+
+
+@pytest.fixture(params=["local", "remote"])
+def book(request: pytest.FixtureRequest, own_root: DataRoot) -> Iterator[LabelBook]:
+    """The labels of the small run's SAE, from disk and through a server that takes labels."""
+    if request.param == "local":
+        with open_subject("small", root=own_root) as subject:
+            yield subject.labels
+        return
+    app = create_app(Catalogue(Target.of(None, own_root)), settings_from_environment(allow_labels=True))
+    with running(app) as url, open_subject(url) as subject:
+        yield subject.labels
+
+
+def test_labels_skips_and_the_queue_are_the_same_everywhere(book: LabelBook, own_root: DataRoot) -> None:
+    book.enqueue(3, 1.0, "often active", "ann")
+    book.enqueue(4, 2.0, "", "ann")
+    first = book.set(3, {"text": "swims", "rule": {"ability": "swim_speed_up", "at_least": 21}}, "ann")
+    book.set(3, {"status": "accepted"}, "bob")
+    book.skip(4, "unclear", "ann")
+
+    with open_subject("small", root=own_root) as subject:
+        here = subject.labels
+    for one in (book, here):
+        label = one.label(3)
+        assert label is not None and label.label is not None
+        assert (label.label.text, label.label.status, label.author, label.revision) == ("swims", "accepted", "bob", 2)
+        assert (one.queue(), one.skipped()) == ([], [4])
+        assert [event.kind for event in one.history(3)] == ["queue", "label", "label"]
+    assert book.history(3) == here.history(3)
+    assert first.revision == 1
+
+
+def test_who_is_late_and_what_means_nothing_is_refused_alike(book: LabelBook) -> None:
+    book.set(5, {"text": "first"}, "ann")
+
+    with pytest.raises(LabelConflictError, match="at revision 1 by now, not at 0"):
+        book.set(5, {"text": "second"}, "bob", based_on=0)
+    with pytest.raises(FeatureNotFoundError, match="features 0 to 95"):
+        book.set(96, {"text": "x"}, "ann")
+    with pytest.raises(InputError, match="category"):
+        book.set(5, {"category": "poetic"}, "ann")
+    assert [event.conflict for event in book.history(5)] == [False, True]
+
+
+def test_a_server_takes_no_labels_unless_it_was_told_to(own_root: DataRoot) -> None:
+    app = create_app(Catalogue(Target.of(None, own_root)), settings_from_environment())
+    with running(app) as url, open_subject(url) as subject:
+        with pytest.raises(NotAllowedError, match="not started with --allow-labels"):
+            subject.labels.set(1, {"text": "x"}, "ann")
+        assert subject.labels.current() == {}
+    assert not own_root.labels.exists()
+
+
+def test_the_page_of_a_feature_has_its_label_and_is_never_stale(own_root: DataRoot) -> None:
+    with client_of(None, own_root, settings_from_environment(allow_labels=True)) as client:
+        version = client.get("/version").json()["version"]
+        pinned = f"/v/{version}/features/7"
+        before = client.get(pinned)
+        assert before.json()["label"] is None
+        assert "immutable" not in before.headers["cache-control"]
+        known = {"If-None-Match": before.headers["etag"]}
+        assert client.get(pinned, headers=known).status_code == 304
+
+        event = {"kind": "label", "feature_id": 7, "author": "ann", "label": {"text": "swims"}, "based_on": 0}
+        assert client.post("/label-events", json=event).status_code == 200
+
+        after = client.get(pinned, headers=known)
+        assert after.status_code == 200
+        assert after.json()["label"]["text"] == "swims"
+        assert client.get("/labels").json()["labels"]["7"]["author"] == "ann"
+        assert client.get("/labels/7").json()["history"][0]["revision"] == 1
+        assert client.post("/label-events", json=event).status_code == 409
+
+
+def test_a_store_without_a_data_root_has_no_place_for_labels(own_root: DataRoot, tmp_path: Path) -> None:
+    import shutil
+
+    alone = shutil.copytree(own_root.run("small").store, tmp_path / "alone" / "store")
+    with open_subject(str(alone)) as subject, pytest.raises(NotComputedError, match="labels are kept in a data root"):
+        _ = subject.labels
+    with client_of(str(alone), own_root) as client:
+        assert client.get("/labels").status_code == 404
+        assert client.get("/features/1").json()["label"] is None
+
+
+def test_bad_events_are_answered_in_words(own_root: DataRoot) -> None:
+    with client_of(None, own_root, settings_from_environment(allow_labels=True)) as client:
+        asked = _posting(client)
+        assert asked({"kind": "label", "feature_id": 9_999, "author": "a", "label": {"text": "x"}}) == 404
+        assert asked({"kind": "label", "feature_id": 1, "author": "a", "label": {"text": ""}}) == 422
+        assert asked({"kind": "praise", "feature_id": 1, "author": "a"}) == 422
+        assert (
+            asked({"kind": "label", "feature_id": 1, "author": "a", "label": {"text": "x", "rule": {"any": []}}}) == 422
+        )
+        assert asked({"kind": "label", "feature_id": 1, "author": "a"}) == 422
+
+
+def _posting(client: TestClient):  # type: ignore[no-untyped-def]
+    return lambda event: client.post("/label-events", json=event).status_code
