@@ -60,6 +60,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "find": ("splat_serving.commands.find:find", "Builds on which a rule holds, and features that go with it."),
     "trace": ("splat_serving.commands.trace:trace", "What fires on a build, and what it does to the predictions."),
     "decoder": ("splat_serving.commands.decoder:decoder", "What the weights alone say of a feature."),
+    "label": ("splat_serving.commands.label:label", "What people say of features: labels, queue, history."),
     "experiment": (
         "splat_serving.commands.experiment:experiment_",
         "Ask one question about a feature, with intervals.",

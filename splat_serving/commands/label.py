@@ -1,0 +1,374 @@
+"""`splat label`: read and write what people say of features, work through a queue, carry labels to a retrained SAE."""
+
+import hashlib
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import numpy as np
+import polars as pl
+
+from splat_assets.domain.rule_text import Names, parse_rule_text
+from splat_assets.errors import InputError
+from splat_assets.store.files import replacing_file
+from splat_serving.commands.asking import command_line, give, source_options
+from splat_serving.investigations import label_pages
+from splat_serving.investigations.experiment import answered
+from splat_serving.investigations.opening import open_subject
+from splat_serving.investigations.result import Answer, Result
+from splat_serving.investigations.subject import Subject
+from splat_serving.labels import upstream
+from splat_serving.labels.book import who
+from splat_serving.labels.carry import LEAST_R, carry_labels, match_labels
+from splat_serving.labels.event import Category, Status
+
+_SUGGEST = "splat_serving.commands.label_suggest"
+_FORM = click.option(
+    "--format", "form", type=click.Choice(["table", "markdown", "json"]), default="table", show_default=True,
+    help="Of what is printed.",
+)  # fmt: skip
+_FEATURE = click.option("-f", "--feature-id", type=int, default=None, help="As FEATURE.")
+_AUTHOR = click.option("--author", "--source", default=None, help="Who says it; your login name if left out.")
+
+
+class _Labels(click.Group):
+    """A group in which `--feature-id 45 --action show` names the sub-command, too, as in the guide."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the value of --action first."""
+        for at, word in enumerate(args):
+            name, equals, value = word.partition("=")
+            if name == "--action" and (equals or at + 1 < len(args)):
+                rest = args[:at] + args[at + (1 if equals else 2) :]
+                return super().parse_args(ctx, [value if equals else args[at + 1], *rest])
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Those below, and `suggest`, which is in a module of its own."""
+        return [*self.commands, "suggest"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The sub-command."""
+        if cmd_name == "suggest":
+            found: click.Command = importlib.import_module(_SUGGEST).suggest
+            return found
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Labels)
+def label() -> None:
+    """What people say of features: labels with status, confidence, rule, evidence and history, kept apart from suggestions.
+
+    Labels belong to an SAE (by fingerprint) and live in DATA_ROOT/labels, where no run touches them. They are only ever added to;
+    `history` shows everything. On a server that was started with --allow-labels all of this works from afar.
+    """
+
+
+def _named(feature: int | None, feature_id: int | None) -> int:
+    found = {one for one in (feature, feature_id) if one is not None}
+    if len(found) != 1:
+        raise InputError("name one feature, as FEATURE or --feature-id")
+    return found.pop()
+
+
+def _shown(subject: Subject, kind: str, question: dict[str, Any], page: Callable[[], Answer], form: str) -> None:
+    found: Result = answered(subject, kind, question, lambda _subject, _spec: page(), None, command_line())
+    give(found, form)
+
+
+@label.command()
+@click.argument("feature", type=int, required=False)
+@_FEATURE
+@source_options
+@_FORM
+def show(feature: int | None, feature_id: int | None, run: str | None, token_file: Path | None, form: str) -> None:
+    """The label of FEATURE, with the score of its rule as it is now."""
+    named = _named(feature, feature_id)
+    with open_subject(run, token_file) as subject:
+        _shown(subject, "label", {"feature_id": named}, lambda: label_pages.label_page(subject, named), form)
+
+
+@label.command("set")
+@click.argument("feature", type=int, required=False)
+@click.argument("text", required=False)
+@_FEATURE
+@click.option("-n", "--name", default=None, help="As TEXT: what it stands for.")
+@click.option("-c", "--category", type=click.Choice(get_args(Category)), default=None)
+@click.option("--status", type=click.Choice(get_args(Status)), default=None, help="draft if it is new.")
+@click.option("--confidence", type=float, default=None, help="0 to 1.")
+@click.option("--notes", default=None)
+@click.option(
+    "--rule", default=None, help="A rule over builds, as ssu>=21 and ninja_squid; its score is shown with the label."
+)
+@click.option("--evidence", type=click.Path(path_type=Path, exists=True, dir_okay=False), multiple=True,
+              help="A result file that it rests on; may be repeated.")  # fmt: skip
+@click.option("--based-on", type=int, default=None, help="The revision you saw; refused if there is a newer one.")
+@_AUTHOR
+@source_options
+def set_(
+    feature: int | None,
+    text: str | None,
+    feature_id: int | None,
+    name: str | None,
+    rule: str | None,
+    evidence: tuple[Path, ...],
+    based_on: int | None,
+    author: str | None,
+    run: str | None,
+    token_file: Path | None,
+    **fields: Any,
+) -> None:
+    """Label FEATURE, or change what is given of its label."""
+    named = _named(feature, feature_id)
+    changes = {key: value for key, value in {**fields, "text": name or text}.items() if value is not None}
+    if evidence:
+        changes["evidence"] = [
+            {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in evidence
+        ]
+    with open_subject(run, token_file) as subject:
+        if rule is not None:
+            changes["rule"] = parse_rule_text(rule, Names(subject.vocabulary, subject.contexts)).as_json()
+        if not changes:
+            raise InputError("nothing to set: give a text, or an option (--category, --notes, --status, …)")
+        written = subject.labels.set(named, changes, author, based_on)
+    assert written.label is not None
+    click.echo(f"feature {named}, revision {written.revision}: {written.label.text} ({written.label.status})")
+
+
+@label.command("next")
+@source_options
+@_FORM
+def next_(run: str | None, token_file: Path | None, form: str) -> None:
+    """The overview of the next feature in the queue."""
+    from splat_serving.investigations.overview import Overview, overview
+
+    with open_subject(run, token_file) as subject:
+        waiting = subject.labels.queue()
+        if not waiting:
+            click.echo("the queue is empty: `splat label queue build` fills it")
+            return
+        give(overview(subject, Overview(feature_id=waiting[0].feature_id), command_line()), form)
+
+
+@label.command()
+@click.argument("feature", type=int, required=False)
+@_FEATURE
+@click.option("--reason", default="", help="Why.")
+@_AUTHOR
+@source_options
+def skip(
+    feature: int | None,
+    feature_id: int | None,
+    reason: str,
+    author: str | None,
+    run: str | None,
+    token_file: Path | None,
+) -> None:
+    """Leave FEATURE (the next one, if none is named) out of the queue."""
+    with open_subject(run, token_file) as subject:
+        waiting = subject.labels.queue()
+        if feature is None and feature_id is None:
+            if not waiting:
+                raise InputError("the queue is empty: there is nothing to skip")
+            feature = waiting[0].feature_id
+        named = _named(feature, feature_id)
+        subject.labels.skip(named, reason, author)
+    click.echo(f"feature {named} is skipped")
+
+
+@label.command()
+@click.argument("feature", type=int, required=False)
+@_FEATURE
+@click.option("-k", "--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="So many of each kind.")
+@source_options
+@_FORM
+def similar(
+    feature: int | None, feature_id: int | None, top_k: int, run: str | None, token_file: Path | None, form: str
+) -> None:
+    """Features like FEATURE and the labels that they have."""
+    named = _named(feature, feature_id)
+    with open_subject(run, token_file) as subject:
+        question = {"feature_id": named, "top_k": top_k}
+        _shown(subject, "label-similar", question, lambda: label_pages.similar_page(subject, named, top_k), form)
+
+
+@label.command()
+@source_options
+@_FORM
+def status(run: str | None, token_file: Path | None, form: str) -> None:
+    """How far labelling is: labels by status, category and author, and the activations that they cover."""
+    with open_subject(run, token_file) as subject:
+        _shown(subject, "label-status", {}, lambda: label_pages.status_page(subject), form)
+
+
+@label.command()
+@click.argument("feature", type=int, required=False)
+@_FEATURE
+@source_options
+@_FORM
+def history(feature: int | None, feature_id: int | None, run: str | None, token_file: Path | None, form: str) -> None:
+    """Everything that was ever said of FEATURE."""
+    named = _named(feature, feature_id)
+    with open_subject(run, token_file) as subject:
+        _shown(subject, "label-history", {"feature_id": named}, lambda: label_pages.history_page(subject, named), form)
+
+
+@label.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True,
+              help="labels.csv, or .json with --as.")  # fmt: skip
+@click.option("--as", "kind", type=click.Choice(["labels", "consolidated", "dashboard", "queue"]), default="labels",
+              show_default=True, help="Of a JSON file: ours whole, or one of the upstream system's.")  # fmt: skip
+@source_options
+def export(output: Path, kind: str, run: str | None, token_file: Path | None) -> None:
+    """Write all current labels into a file."""
+    with open_subject(run, token_file) as subject:
+        book = subject.labels
+        name = subject.about.name or subject.source
+        if output.suffix == ".csv":
+            text = upstream.as_csv(book.current())
+        elif output.suffix == ".json":
+            text = {
+                "labels": lambda: upstream.as_json(book.current(), str(subject.about.provenance.get("sae"))),
+                "consolidated": lambda: upstream.as_consolidated(book.current(), name),
+                "dashboard": lambda: upstream.as_dashboard(book.current()),
+                "queue": lambda: upstream.as_queue(book, name),
+            }[kind]()
+        else:
+            raise InputError(f"--output {output}: the ending says the form, .csv or .json")
+        n = len(book.current())
+    with replacing_file(output) as aside:
+        aside.write_text(text, encoding="utf-8")
+    click.echo(f"{n} labels: {output}")
+
+
+@label.command("import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@_AUTHOR
+@source_options
+def import_(file: Path, author: str | None, run: str | None, token_file: Path | None) -> None:
+    """Add the labels (or queue) of FILE: ours, the upstream system's JSON, or CSV. All of it is checked before any is added."""
+    with open_subject(run, token_file) as subject:
+        found = upstream.read_labels(file, subject.n_features)
+        labels, queued = upstream.add_imported(subject.labels, found, author or who())
+    click.echo(
+        f"{labels} labels and {queued} queue entries were added; {len(found.labels) - labels} labels were there already"
+    )
+
+
+@label.group()
+def queue() -> None:
+    """The features that wait for a label."""
+
+
+@queue.command("show")
+@click.option("-k", "--top-k", type=click.IntRange(min=1), default=20, show_default=True, help="So many at most.")
+@source_options
+@_FORM
+def queue_show(top_k: int, run: str | None, token_file: Path | None, form: str) -> None:
+    """The queue, highest priority first."""
+    with open_subject(run, token_file) as subject:
+        _shown(subject, "label-queue", {"top_k": top_k}, lambda: label_pages.queue_page(subject, top_k), form)
+
+
+@queue.command("add")
+@click.argument("features")
+@click.option("-p", "--priority", type=float, default=0.5, show_default=True)
+@click.option("-r", "--reason", default="", help="Why.")
+@_AUTHOR
+@source_options
+def queue_add(
+    features: str, priority: float, reason: str, author: str | None, run: str | None, token_file: Path | None
+) -> None:
+    """Add FEATURES, ids with commas between them, to the queue."""
+    try:
+        ids = [int(part) for part in features.split(",")]
+    except ValueError:
+        raise InputError(f"{features!r} are no feature ids with commas between them, as 1,2,3") from None
+    with open_subject(run, token_file) as subject:
+        for one in ids:
+            subject.labels.checked(one)
+        for one in ids:
+            subject.labels.enqueue(one, priority, reason, author)
+    click.echo(f"{len(ids)} features were added")
+
+
+@queue.command("build")
+@click.option("--method", type=click.Choice(["activation-count", "effect", "random"]), default="activation-count",
+              show_default=True, help="effect: by how far the feature moves the outputs. random: any, seeded.")  # fmt: skip
+@click.option("-k", "--top-k", type=click.IntRange(min=1), default=50, show_default=True, help="So many features.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--include-labelled", is_flag=True, help="Also features that have a label.")
+@_AUTHOR
+@source_options
+def queue_build(
+    method: str,
+    top_k: int,
+    seed: int,
+    include_labelled: bool,
+    author: str | None,
+    run: str | None,
+    token_file: Path | None,
+) -> None:
+    """Fill the queue with features that have no label yet."""
+    with open_subject(run, token_file) as subject:
+        book = subject.labels
+        known = set() if include_labelled else set(book.current())
+        left_out = known | set(book.skipped()) | {event.feature_id for event in book.queue()}
+        scores = [(feature, score) for feature, score in _scores(subject, method, seed) if feature not in left_out][
+            :top_k
+        ]
+        for feature, score in scores:
+            book.enqueue(feature, score, method, author)
+    click.echo(f"{len(scores)} features were added to the queue")
+
+
+def _scores(subject: Subject, method: str, seed: int) -> list[tuple[int, float]]:
+    """Features that fire, best first, with a score from 0 to 1."""
+    alive = subject.database.features().filter(pl.col("n_active") > 0)
+    if method == "random":
+        order = np.random.default_rng(seed).permutation(alive["feature_id"].to_numpy())
+        return [(int(feature), 0.5) for feature in order]
+    if method == "effect":
+        norms = [(feature, _effect(subject, feature)) for feature in alive["feature_id"].to_list()]
+    else:
+        norms = [(feature, float(n)) for feature, n in alive.select("feature_id", "n_active").iter_rows()]
+    top = max((score for _, score in norms), default=1.0) or 1.0
+    return sorted(((feature, score / top) for feature, score in norms), key=lambda one: (-one[1], one[0]))
+
+
+def _effect(subject: Subject, feature: int) -> float:
+    """Mean activation times the length of what a unit of it does to the logits."""
+    summary = subject.database.feature(feature)
+    if summary.influences is None:
+        raise InputError("--method effect needs influences, which were not computed for this version")
+    values = [one["value"] for key in ("raised", "lowered") for one in summary.influences[key]]
+    return float(np.linalg.norm(values)) * float(summary.statistics["mean_all"])
+
+
+@label.command()
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+@click.option(
+    "--least-r", type=click.FloatRange(0, 1), default=LEAST_R, show_default=True, help="Correlation that is needed."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be carried and write nothing.")
+@_AUTHOR
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), default=None, help="The secret of a server that wants one."
+)
+@_FORM
+def carry(
+    old: str, new: str, least_r: float, dry_run: bool, author: str | None, token_file: Path | None, form: str
+) -> None:
+    """Carry the labels of run OLD to the features of run NEW whose activations agree, and say what is lost.
+
+    OLD and NEW are runs over the same data whose SAEs differ. A label goes to the new feature with the highest correlation over
+    all samples, if that is at least --least-r and no other labelled feature is nearer to it.
+    """
+    with open_subject(old, token_file) as before, open_subject(new, token_file) as after:
+        matches = match_labels(before, after, least_r)
+        written = None if dry_run else carry_labels(before, after, matches, author or who())
+        question = {"old": old, "new": new, "least_r": least_r}
+        _shown(after, "label-carry", question, lambda: label_pages.carry_page(before, after, matches, written), form)

@@ -1,0 +1,199 @@
+"""What `splat label` shows: one label with its score, how far labelling is, features like one, and what carrying does."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from splat_assets.analysis.rule_search import score_rule
+from splat_assets.domain.concepts import parse_rule
+from splat_assets.domain.rule_text import rule_as_text
+from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.subject import Subject
+from splat_serving.labels.carry import Carried
+from splat_serving.labels.event import Event
+
+
+def label_page(subject: Subject, feature_id: int) -> Answer:
+    """The label of a feature and, where it has a rule, that rule's score as it is now."""
+    event = subject.labels.label(subject.labels.checked(feature_id))
+    if event is None or event.label is None:
+        return Answer(title=f"Feature {feature_id}: no label", said=["Nobody has labelled it yet."])
+    label = event.label
+    said = [
+        f"{label.text} ({label.status}, {label.category}), by {event.author} on {event.at[:10]}, revision {event.revision}."
+    ]
+    said += [f"Notes: {label.notes}"] if label.notes else []
+    said += [f"Confidence: {label.confidence:.0%}."] if label.confidence is not None else []
+    said += [f"Origin: {label.origin}."] if label.origin else []
+    facts: dict[str, Any] = {**label.model_dump(mode="json", exclude={"rule", "evidence"}), "author": event.author,
+                             "revision": event.revision, "at": event.at}  # fmt: skip
+    tables = []
+    if label.rule is not None:
+        rule = parse_rule(label.rule)
+        score = score_rule(rule, subject.builds, subject.feature(feature_id))
+        said.append(f"Rule: {rule_as_text(rule)}.")
+        row = {name: getattr(score, name) for name in ("n", "n_rule", "n_active", "n_both", "precision", "recall", "f1",
+                                                       "f1_low", "f1_high", "auroc")}  # fmt: skip
+        described = {
+            "n": "Samples.",
+            "n_rule": "Samples on which the rule holds.",
+            "n_active": "Samples on which the feature fires.",
+            "n_both": "Samples of both.",
+            "precision": "n_both / n_rule.",
+            "recall": "n_both / n_active.",
+            "f1": "Harmonic mean of the two.",
+            "f1_low": "Lower border of its 95 % interval (bootstrap over samples).",
+            "f1_high": "Upper border.",
+            "auroc": "Probability that the activation is higher on a sample of the rule than on another one.",
+        }
+        tables.append(ResultTable.of("score", "The rule's score now", "observed", pl.DataFrame([row]), described))
+    if label.evidence:
+        rows = pl.DataFrame([(one.path, one.sha256[:16]) for one in label.evidence], ["file", "sha256"], orient="row")
+        described = {"file": "A result that it rests on.", "sha256": "Of that file, its first 16 digits."}
+        tables.append(ResultTable.of("evidence", "Evidence", "people", rows, described))
+    return Answer(title=f"Feature {feature_id}: {label.text}", said=said, facts=facts, tables=tables)
+
+
+def history_page(subject: Subject, feature_id: int) -> Answer:
+    """Everything that was said of a feature, oldest first."""
+    events = subject.labels.history(subject.labels.checked(feature_id))
+    table = events_table("history", "History", events)
+    return Answer(title=f"Feature {feature_id}: {len(events)} events", tables=[table] if events else [])
+
+
+def queue_page(subject: Subject, top_k: int) -> Answer:
+    """The features that wait for a label."""
+    waiting = subject.labels.queue()
+    table = events_table("queue", "Waiting for a label", waiting[:top_k])
+    return Answer(title=f"Queue: {len(waiting)} features", tables=[table] if waiting else [])
+
+
+def status_page(subject: Subject) -> Answer:
+    """How far labelling is: features, and activations that they cover."""
+    current = subject.labels.current()
+    counts = dict(subject.database.features().select("feature_id", "n_active").iter_rows())
+    alive = sum(1 for n in counts.values() if n)
+    covered = sum(counts[feature] for feature in current) / max(sum(counts.values()), 1)
+    rows = [
+        (what, kind, n)
+        for what, of in (("status", _status), ("category", _category), ("author", _author))
+        for kind, n in subject.labels.counts(of).items()
+    ]
+    described = {"what": "Counted by.", "kind": "Which.", "n": "Current labels."}
+    table = ResultTable.of(
+        "labels",
+        "Labels",
+        "people",
+        pl.DataFrame(rows, {"what": pl.String, "kind": pl.String, "n": pl.Int64}, orient="row"),
+        described,
+    )
+    waiting, skipped = len(subject.labels.queue()), len(subject.labels.skipped())
+    return Answer(
+        title="Labels",
+        said=[
+            f"{len(current):,} of {alive:,} features that fire have a label; they hold {covered:.1%} of all activations.",
+            f"{waiting:,} features wait in the queue, {skipped:,} were skipped.",
+        ],
+        facts={"n_labelled": len(current), "n_alive": alive, "share_of_activations": covered, "n_waiting": waiting},
+        tables=[table] if rows else [],
+    )
+
+
+def similar_page(subject: Subject, feature_id: int, top_k: int) -> Answer:
+    """Features that are like one, by each kind of likeness the store knows, and the labels that they have."""
+    summary = subject.database.feature(feature_id)
+    current = subject.labels.current()
+    rows = []
+    for kind, neighbours in (summary.neighbours or {}).items():
+        for one in neighbours[:top_k]:
+            event = current.get(one["feature_id"])
+            text = event.label.text if event and event.label else None
+            rows.append((kind, one["feature_id"], one["score"], one["n_both"], text))
+    schema = {"kind": pl.String, "feature": pl.Int64, "score": pl.Float64, "n_both": pl.Int64, "label": pl.String}
+    described = {
+        "kind": "decoder_cosine: they write alike. pearson, jaccard: they fire together.",
+        "feature": "The other feature.",
+        "score": "How alike.",
+        "n_both": "Samples on which both fire.",
+        "label": "What people call it.",
+    }
+    frame = pl.DataFrame(rows, schema, orient="row")
+    tables = [ResultTable.of("similar", "Features like it", "observed", frame, described)] if rows else []
+    warnings = [] if summary.neighbours is not None else ["neighbours were not computed for this version"]
+    return Answer(title=f"Features like feature {feature_id}", tables=tables, warnings=warnings)
+
+
+def carry_page(old: Subject, new: Subject, matches: Sequence[Carried], written: int | None) -> Answer:
+    """What carrying labels does, or would do (written None)."""
+    rows = [(one.old, one.text, one.new, one.r, one.nearest, one.why) for one in matches]
+    schema = {
+        "old": pl.Int64,
+        "text": pl.String,
+        "new": pl.Int64,
+        "r": pl.Float64,
+        "nearest": pl.Int64,
+        "why": pl.String,
+    }
+    described = {
+        "old": "The old feature.",
+        "text": "Its label.",
+        "new": "The feature that takes it; none where it is lost.",
+        "r": "Correlation of the activations of the old feature and the nearest new one, all samples, zeros included.",
+        "nearest": "The nearest new feature.",
+        "why": "Why it is lost.",
+    }
+    n_kept = sum(one.new is not None for one in matches)
+    done = "would be carried" if written is None else f"have a place, {written} of them were written now"
+    return Answer(
+        title=f"Labels of {old.source} to {new.source}",
+        said=[f"{n_kept} of {len(matches)} labels {done}, {len(matches) - n_kept} are lost."],
+        facts={"n_labels": len(matches), "n_carried": n_kept, "n_lost": len(matches) - n_kept},
+        tables=[ResultTable.of("labels", "Labels", "observed", pl.DataFrame(rows, schema, orient="row"), described)]
+        if rows
+        else [],
+    )
+
+
+def events_table(name: str, title: str, events: Sequence[Event]) -> ResultTable:
+    """Events as a table."""
+    rows = [
+        (event.feature_id, event.at, event.author, _what(event), event.label.text if event.label else event.reason,
+         event.priority if event.kind == "queue" else None)
+        for event in events
+    ]  # fmt: skip
+    schema = {
+        "feature": pl.Int64,
+        "at": pl.String,
+        "author": pl.String,
+        "what": pl.String,
+        "text": pl.String,
+        "priority": pl.Float64,
+    }
+    described = {
+        "feature": "The feature.",
+        "at": "When (UTC).",
+        "author": "Who.",
+        "what": "label, skip or queue; a conflict is a label that came too late.",
+        "text": "The label, or the reason.",
+        "priority": "In the queue.",
+    }
+    return ResultTable.of(name, title, "people", pl.DataFrame(rows, schema, orient="row"), described)
+
+
+def _what(event: Event) -> str:
+    if event.kind != "label" or event.label is None:
+        return event.kind
+    return "conflict" if event.conflict else f"label {event.revision}, {event.label.status}"
+
+
+def _status(event: Event) -> str:
+    return event.label.status if event.label else ""
+
+
+def _category(event: Event) -> str:
+    return event.label.category if event.label else ""
+
+
+def _author(event: Event) -> str:
+    return event.author
