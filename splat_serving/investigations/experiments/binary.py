@@ -1,0 +1,132 @@
+"""What having an ability does to a feature's mean: plain, and among builds alike in another ability."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from splat_assets.analysis.build_table import BuildTable
+from splat_assets.analysis.effects import difference, standardised, stratified_difference
+from splat_assets.analysis.grouped import grouped
+from splat_assets.analysis.intervals import benjamini_hochberg
+from splat_assets.errors import InputError
+from splat_assets.near_names import unknown_name
+from splat_serving.investigations.experiment import Experiment
+from splat_serving.investigations.profiles import bars, never
+from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.subject import Subject
+
+
+class Binary(FeatureSpec):
+    """What having an ability goes with: mean with and without it, their difference, and that difference among like builds.
+
+    All main-only abilities, or the tokens named. Adjusted: within each rung of a primary ability, weighted as Mantel and Haenszel
+    do, so that what the primary ability explains is not taken for the other's doing.
+    """
+
+    experiment: Literal["binary"] = "binary"
+    tokens: Annotated[tuple[str, ...], Field(description="Tokens or abilities; all main-only ones if left out.")] = ()
+    primary_family: Annotated[str | None, Field(description="Hold this ability fixed.")] = None
+    min_samples: Annotated[int, Field(ge=2, description="Only what so many samples have, and so many lack.")] = 20
+
+
+def _answer(subject: Subject, spec: Binary) -> Answer:
+    found, builds = subject.feature(spec.feature_id), subject.builds
+    strata = np.zeros(builds.n_samples, dtype=np.int64)
+    n_strata = 1
+    if spec.primary_family is not None:
+        n_strata = builds.group(spec.primary_family).n_rungs
+        strata = builds.rungs_of(spec.primary_family).astype(np.int64)
+    rows, skipped = [], []
+    for name in spec.tokens or [group.name for group in builds.groups if not group.has_levels]:
+        has = _has(builds, name)
+        n = int(has.sum())
+        if min(n, builds.n_samples - n) < spec.min_samples:
+            skipped.append(name)
+            continue
+        cells = grouped(found, has.astype(np.int64), 2)
+        plain = difference(cells, 1, 0)
+        adjusted = stratified_difference(grouped(found, strata * 2 + has, 2 * n_strata), n_strata)
+        counts = (name, n, int(cells.n_active[1]), float(cells.mean[1]), float(cells.mean[0]))
+        own = (plain.value, plain.low, plain.high, standardised(cells, 1, 0), plain.p)
+        rows.append((*counts, *own, adjusted.value, adjusted.low, adjusted.high, adjusted.p))
+    frame = pl.DataFrame(rows, _SCHEMA, orient="row").with_columns(pl.col(pl.Float64).fill_nan(None))
+    for p, q in (("p", "q"), ("adjusted_p", "adjusted_q")):
+        values = benjamini_hochberg([np.nan if value is None else value for value in frame[p].to_list()])
+        frame = frame.with_columns(pl.Series(q, values).fill_nan(None))
+    frame = frame.sort([pl.col("difference").abs(), "token"], descending=[True, False], nulls_last=True)
+    warnings = [f"too few samples have or lack {', '.join(skipped)}"] if skipped else []
+    return Answer(
+        title=f"Feature {spec.feature_id}: with and without",
+        said=_said(frame, spec),
+        tables=[_table(frame, spec)],
+        figures=[bars("differences", "Mean with less mean without", frame, "token", "difference", "difference")],
+        warnings=[*([] if found.n_active else [never(spec.feature_id)]), *warnings],
+    )
+
+
+_SCHEMA = {
+    "token": pl.String,
+    "n": pl.Int64,
+    "n_active": pl.Int64,
+    "mean": pl.Float64,
+    "mean_without": pl.Float64,
+    "difference": pl.Float64,
+    "difference_low": pl.Float64,
+    "difference_high": pl.Float64,
+    "d": pl.Float64,
+    "p": pl.Float64,
+    "adjusted": pl.Float64,
+    "adjusted_low": pl.Float64,
+    "adjusted_high": pl.Float64,
+    "adjusted_p": pl.Float64,
+}
+
+
+def _has(builds: BuildTable, name: str) -> np.ndarray:
+    if name in builds.group_numbers:
+        return np.asarray(builds.rungs_of(name) > 0)
+    token = builds.vocabulary.by_name.get(name)
+    if token is None or token.group not in builds.group_numbers:
+        known = [*builds.group_numbers, *(token.name for token in builds.vocabulary.tokens)]
+        raise InputError(unknown_name("token or ability", name, known))
+    return np.asarray(builds.rungs_of(token.group) >= builds.rung_at(token.group, token.level or 1))
+
+
+def _table(frame: pl.DataFrame, spec: Binary) -> ResultTable:
+    described = {
+        "token": "The ability, or the token (its rung or more).",
+        "n": "Samples with it.",
+        "n_active": "Samples of those on which the feature fires.",
+        "mean": "Mean activation with it, zeros included.",
+        "mean_without": "Mean activation without it.",
+        "difference": "mean - mean_without.",
+        "difference_low": "Lower border of its 95 % interval (unequal variances).",
+        "difference_high": "Upper border.",
+        "d": "The difference in pooled standard deviations (Cohen's d).",
+        "q": "p of no difference, adjusted for the number of rows.",
+    }
+    if spec.primary_family is not None:
+        described |= {
+            "adjusted": f"The difference within rungs of {spec.primary_family}, weighted as Mantel and Haenszel do.",
+            "adjusted_low": "Lower border of its 95 % interval.",
+            "adjusted_high": "Upper border.",
+            "adjusted_q": "p of no difference within rungs, adjusted for the number of rows.",
+        }
+    return ResultTable.of("binary", "With and without", "observed", frame, described)
+
+
+def _said(frame: pl.DataFrame, spec: Binary) -> list[str]:
+    name, q = ("adjusted", "adjusted_q") if spec.primary_family else ("difference", "q")
+    sure = frame.filter(pl.col(q) < 0.05).sort(pl.col(name).abs(), descending=True)
+    held = f", among builds alike in {spec.primary_family}," if spec.primary_family else ""
+    if sure.is_empty():
+        return [f"None of them{held} goes with a difference beyond chance."]
+    row = sure.row(0, named=True)
+    return [f"{row['token']}{held} goes with the largest difference: {row[name]:+.4g} ({row[f'{name}_low']:+.4g} to "
+            f"{row[f'{name}_high']:+.4g})."]  # fmt: skip
+
+
+EXPERIMENT = Experiment(Binary, _answer)

@@ -1,0 +1,94 @@
+"""Whether several features belong together: correlations over all samples, connected groups, and what their builds share."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import Field
+
+from splat_assets.analysis.contrast import agreement
+from splat_assets.analysis.profile import token_profile
+from splat_assets.errors import InputError
+from splat_serving.investigations.experiment import Experiment
+from splat_serving.investigations.result import Answer, Heatmap, ResultTable, finite
+from splat_serving.investigations.spec import Seed, Spec
+from splat_serving.investigations.subject import Subject
+
+
+class Cluster(Spec):
+    """Whether several features belong together: Pearson over all samples, groups connected at a threshold, shared tokens."""
+
+    experiment: Literal["cluster"] = "cluster"
+    features: Annotated[tuple[int, ...], Field(min_length=2, max_length=64, description="The features, as 1,2,3.")]
+    threshold: Annotated[
+        float, Field(ge=-1, le=1, description="Features that correlate at least so much are connected.")
+    ] = 0.5
+    top_k: Annotated[int, Field(ge=1, le=200, description="So many tokens of each feature are compared.")] = 10
+    seed: Seed = 0
+
+
+def _answer(subject: Subject, spec: Cluster) -> Answer:
+    features = list(dict.fromkeys(spec.features))
+    if len(features) < 2:
+        raise InputError("features: name at least two different ones, as 1,2,3")
+    found = {feature: subject.feature(feature) for feature in features}
+    r = np.eye(len(features))
+    rows = []
+    for i, left in enumerate(features):
+        for j in range(i + 1, len(features)):
+            told = agreement(found[left], found[features[j]], subject.n_samples)
+            r[i, j] = r[j, i] = np.nan if told.pearson is None else told.pearson
+            rows.append((left, features[j], told.pearson, told.n_both, told.jaccard))
+    groups = _connected(np.nan_to_num(r, nan=-2) >= spec.threshold)
+    top = {feature: set(token_profile(found[feature], subject.builds)["token"][: spec.top_k]) for feature in features
+           if found[feature].n_active}  # fmt: skip
+    members = [
+        (number, len(group), ", ".join(str(features[at]) for at in group),
+         ", ".join(sorted(set.intersection(*(top.get(features[at], set()) for at in group)))))
+        for number, group in enumerate(groups, start=1)
+    ]  # fmt: skip
+    schema = {"left": pl.Int64, "right": pl.Int64, "pearson": pl.Float64, "n_both": pl.Int64, "jaccard": pl.Float64}
+    pairs = pl.DataFrame(rows, schema, orient="row").sort("pearson", descending=True, nulls_last=True)
+    described = {
+        "left": "A feature.",
+        "right": "Another one.",
+        "pearson": "Correlation of the activations over all samples, zeros included.",
+        "n_both": "Samples on which both fire.",
+        "jaccard": "n_both over samples on which at least one fires.",
+    }
+    of_groups = {"group": pl.Int64, "n": pl.Int64, "features": pl.String, "shared_tokens": pl.String}
+    told_of_groups = {
+        "group": "A connected group.",
+        "n": "Features in it.",
+        "features": "Which.",
+        "shared_tokens": f"Tokens among the {spec.top_k} that go most with each of them.",
+    }
+    heat = Heatmap(
+        name="pearson", title="Correlation of activations", x_label="feature", y_label="feature", z_label="r",
+        x=[*map(str, features)], y=[*map(str, features)], z=[finite(row) for row in r],
+    )  # fmt: skip
+    return Answer(
+        title=f"Features {', '.join(map(str, features))}",
+        said=[f"At a correlation of {spec.threshold:g} they form {len(groups)} group{'s' if len(groups) > 1 else ''}."],
+        tables=[
+            ResultTable.of(
+                "groups", "Groups", "observed", pl.DataFrame(members, of_groups, orient="row"), told_of_groups
+            ),
+            ResultTable.of("pairs", "Pairs", "observed", pairs, described),
+        ],
+        figures=[heat],
+    )
+
+
+def _connected(linked: npt.NDArray[np.bool_]) -> list[list[int]]:
+    """Connected groups of a symmetric relation, largest first."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    n, of = connected_components(csr_array(linked), directed=False)
+    groups = [np.flatnonzero(of == at).tolist() for at in range(n)]
+    return sorted(groups, key=lambda group: (-len(group), group))
+
+
+EXPERIMENT = Experiment(Cluster, _answer)

@@ -1,0 +1,94 @@
+"""How much of a feature's core and of its strongest activations a token or weapon accounts for."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from splat_assets.analysis.intervals import share_interval
+from splat_assets.analysis.profile import token_profile, weapon_profile
+from splat_assets.errors import InputError
+from splat_assets.near_names import unknown_name
+from splat_serving.investigations.experiment import Experiment
+from splat_serving.investigations.profiles import in_band, never
+from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.subject import Subject
+
+
+class Coverage(FeatureSpec):
+    """Which share of the core (25 to 75 % of the effective maximum) and of the top (90 % and more) has a token or weapon.
+
+    What covers the top and not the core is a mark of the tail: it makes the strongest examples look like something that the
+    feature does not mostly stand for.
+    """
+
+    experiment: Literal["coverage"] = "coverage"
+    tokens: Annotated[
+        tuple[str, ...], Field(description="Tokens; those that go with the feature most if left out.")
+    ] = ()
+    threshold: Annotated[
+        float, Field(ge=0, le=1, description="Below this share of the core, and above it of the top: a tail mark.")
+    ] = 0.3
+    weapons: Annotated[bool, Field(description="Also weapons.")] = True
+    top_k: Annotated[int, Field(ge=1, le=500, description="So many candidates of each kind.")] = 15
+
+
+def _answer(subject: Subject, spec: Coverage) -> Answer:
+    found, builds = subject.feature(spec.feature_id), subject.builds
+    if not found.n_active:
+        return Answer(title=f"Feature {spec.feature_id}: coverage", warnings=[never(spec.feature_id)])
+    core, top = in_band(found, "core"), in_band(found, "top")
+    kinds = [("token", token_profile)] + ([("weapon", weapon_profile)] if spec.weapons else [])
+    parts = []
+    for what, profile in kinds:
+        in_core, in_top = profile(core, builds), profile(top, builds)
+        names = _candidates(spec, what, profile(found, builds))
+        both = in_core.select(what, "n", pl.col("n_active").alias("n_core")).join(
+            in_top.select(what, pl.col("n_active").alias("n_top")), on=what, how="left"
+        )
+        parts.append(both.filter(pl.col(what).is_in(names)).rename({what: "name"}).select(pl.lit(what).alias("what"), "name", "n", "n_core", "n_top"))  # noqa: E501  # fmt: skip
+    frame = pl.concat(parts)
+    for band, size in (("core", core.n_active), ("top", top.n_active)):
+        counts = frame[f"n_{band}"].to_numpy()
+        low, high = share_interval(counts, np.full(counts.size, size))
+        frame = frame.with_columns(
+            pl.Series(band, counts / size if size else np.full(counts.size, np.nan)),
+            pl.Series(f"{band}_low", low),
+            pl.Series(f"{band}_high", high),
+        )
+    frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None))
+    frame = frame.with_columns(
+        ((pl.col("top_low") > spec.threshold) & (pl.col("core_high") < spec.threshold)).alias("tail")
+    ).sort(["core", "name"], descending=[True, False], nulls_last=True)
+    tails = frame.filter(pl.col("tail"))["name"].to_list()
+    described = {
+        "what": "token or weapon.",
+        "name": "Which.",
+        "n": "Samples with it.",
+        "core": "Share of the core activations that have it.",
+        "core_low": "Lower border of its exact 95 % interval.",
+        "core_high": "Upper border.",
+        "top": "Share of the top activations that have it.",
+        "top_low": "Lower border of its exact 95 % interval.",
+        "top_high": "Upper border.",
+        "tail": "Surely above the threshold in the top and below it in the core.",
+    }
+    note = f"{core.n_active:,} core activations, {top.n_active:,} top ones."
+    table = ResultTable.of("coverage", "Coverage of the core and of the top", "observed", frame, described, note)
+    said = [f"Marks of the tail: {', '.join(tails)}."] if tails else ["Nothing marks the tail alone."]
+    return Answer(title=f"Feature {spec.feature_id}: coverage", said=said, tables=[table])
+
+
+def _candidates(spec: Coverage, what: str, profile: pl.DataFrame) -> list[str]:
+    known = profile[what].to_list()
+    if what == "token" and spec.tokens:
+        for name in spec.tokens:
+            if name not in known:
+                raise InputError(unknown_name("token", name, known))
+        return list(spec.tokens)
+    return known[: spec.top_k]
+
+
+EXPERIMENT = Experiment(Coverage, _answer)

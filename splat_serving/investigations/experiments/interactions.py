@@ -1,0 +1,122 @@
+"""Which pairs of abilities do together what neither does alone: differences of differences of the activation."""
+
+from itertools import combinations
+from typing import Annotated, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from splat_assets.analysis.doses import dose_summary
+from splat_assets.analysis.effects import interaction_contrast
+from splat_assets.analysis.grouped import grouped
+from splat_assets.analysis.intervals import benjamini_hochberg
+from splat_serving.investigations.experiment import Experiment
+from splat_serving.investigations.profiles import never
+from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.subject import Subject
+
+
+class Interactions(FeatureSpec):
+    """Pairs of abilities whose effect on the activation is more (or less) than the sum of both, with interval and q.
+
+    m(both) - m(first) - m(second) + m(neither), means over all samples, zeros included. The upstream system counts how often
+    abilities occur together and never looks at the activation. `heatmap` tests a pair over all rungs, and causally.
+    """
+
+    experiment: Literal["interactions"] = "interactions"
+    n_families: Annotated[
+        int, Field(ge=2, le=26, description="Pairs among so many abilities, those that explain most.")
+    ] = 10
+    given: Annotated[str | None, Field(description="Only builds that wear this ability.")] = None
+    min_samples: Annotated[
+        int, Field(ge=2, description="Only pairs of which each of the four cells has so many samples.")
+    ] = 20
+    top_k: Annotated[int, Field(ge=1, le=1_000, description="So many pairs.")] = 20
+
+
+def _answer(subject: Subject, spec: Interactions) -> Answer:
+    found, builds = subject.feature(spec.feature_id), subject.builds
+    within = np.ones(builds.n_samples, dtype=np.bool_) if spec.given is None else builds.rungs_of(spec.given) > 0
+    ranked = dose_summary(found, builds).filter(pl.col("eta2").is_not_null())["ability"].to_list()
+    families = [name for name in ranked if name != spec.given][: spec.n_families]
+    rows, n_few = [], 0
+    for first, second in combinations(families, 2):
+        a, b = builds.rungs_of(first) > 0, builds.rungs_of(second) > 0
+        cells = grouped(found, np.where(within, a.astype(np.int64) * 2 + b, -1), 4)
+        if cells.n.min() < spec.min_samples:
+            n_few += 1
+            continue
+        told = interaction_contrast(cells, 3, 2, 1, 0)
+        rows.append(
+            (
+                first,
+                second,
+                *cells.n.tolist()[::-1],
+                *cells.mean.tolist()[::-1],
+                told.value,
+                told.low,
+                told.high,
+                told.p,
+            )
+        )
+    frame = pl.DataFrame(rows, _SCHEMA, orient="row").with_columns(pl.col(pl.Float64).fill_nan(None))
+    q = benjamini_hochberg([np.nan if p is None else p for p in frame["p"].to_list()])
+    frame = frame.with_columns(pl.Series("q", q).fill_nan(None)).drop("p")
+    frame = frame.sort([pl.col("contrast").abs(), "first", "second"], descending=[True, False, False], nulls_last=True)
+    described = {
+        "first": "One ability.",
+        "second": "The other.",
+        "n_both": "Samples with both; all four cells have at least min_samples.",
+        "mean_both": "Mean activation with both, zeros included.",
+        "mean_first": "With the first alone.",
+        "mean_second": "With the second alone.",
+        "mean_neither": "With neither.",
+        "contrast": "mean_both - mean_first - mean_second + mean_neither.",
+        "contrast_low": "Lower border of its 95 % interval (unequal variances).",
+        "contrast_high": "Upper border.",
+        "q": "p of no interaction, adjusted for the number of pairs.",
+    }
+    note = f"{frame.height} pairs compared; {n_few} more have too few samples in a cell."
+    table = ResultTable.of("pairs", "Pairs of abilities", "observed", frame.head(spec.top_k), described, note)
+    where = "" if spec.given is None else f", given {spec.given}"
+    return Answer(
+        title=f"Feature {spec.feature_id}: pairs of abilities{where}",
+        said=_said(frame),
+        tables=[table],
+        warnings=[] if found.n_active else [never(spec.feature_id)],
+    )
+
+
+_SCHEMA = {
+    "first": pl.String,
+    "second": pl.String,
+    "n_both": pl.Int64,
+    "n_first": pl.Int64,
+    "n_second": pl.Int64,
+    "n_neither": pl.Int64,
+    "mean_both": pl.Float64,
+    "mean_first": pl.Float64,
+    "mean_second": pl.Float64,
+    "mean_neither": pl.Float64,
+    "contrast": pl.Float64,
+    "contrast_low": pl.Float64,
+    "contrast_high": pl.Float64,
+    "p": pl.Float64,
+}
+
+
+def _said(frame: pl.DataFrame) -> list[str]:
+    sure = frame.filter(pl.col("q") < 0.05)
+    if sure.is_empty():
+        return ["No pair does together what neither does alone, beyond chance."]
+    row = sure.row(0, named=True)
+    more = "more" if row["contrast"] > 0 else "less"
+    return [
+        f"{row['first']} and {row['second']} together do {more} than the sum of both: {row['contrast']:+.4g} "
+        f"({row['contrast_low']:+.4g} to {row['contrast_high']:+.4g})."
+    ]
+
+
+EXPERIMENT = Experiment(Interactions, _answer)

@@ -1,0 +1,99 @@
+"""Would chance look as good? The strongest association of a feature against activations that are shuffled over samples."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import Field
+
+from splat_assets.analysis.association import phi
+from splat_serving.investigations.experiment import Experiment
+from splat_serving.investigations.profiles import never
+from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.subject import Subject
+
+_MOST_ACTIVATIONS = 10_000_000
+
+
+class ShuffleNull(FeatureSpec):
+    """The largest |phi| of any token (and of any weapon) with the feature, against the same of shuffled activations.
+
+    Shuffling over samples keeps how often the feature fires and breaks every connection with builds. p = (1 + k) / (1 + n) of k
+    shuffles that reach as much: looking for the best of many tokens is accounted for.
+    """
+
+    experiment: Literal["shuffle-null"] = "shuffle-null"
+    n_shuffles: Annotated[
+        int, Field(ge=10, le=10_000, description="So many shuffles; fewer where the feature fires very often.")
+    ] = 200
+
+
+def _answer(subject: Subject, spec: ShuffleNull) -> Answer:
+    found, builds = subject.feature(spec.feature_id), subject.builds
+    title = f"Feature {spec.feature_id}: against chance"
+    if not found.n_active:
+        return Answer(title=title, warnings=[never(spec.feature_id)])
+    n_shuffles = int(np.clip(_MOST_ACTIVATIONS // found.n_active, 10, spec.n_shuffles))
+    rng = np.random.default_rng(spec.seed)
+    real = _strongest(subject, found.sample_ids)
+    null = np.array([
+        _strongest(subject, np.sort(rng.choice(builds.n_samples, found.n_active, replace=False)))[0]
+        for _ in range(n_shuffles)
+    ])  # fmt: skip
+    rows = []
+    for at, what in enumerate(("token", "weapon")):
+        value = real[0][at]
+        p = (1 + int((null[:, at] >= value).sum())) / (1 + n_shuffles)
+        rows.append(
+            (
+                what,
+                real[1][at],
+                float(value),
+                n_shuffles,
+                float(np.median(null[:, at])),
+                float(np.quantile(null[:, at], 0.95)),
+                p,
+            )
+        )
+    schema = {"what": pl.String, "name": pl.String, "phi": pl.Float64, "n": pl.Int64, "null_median": pl.Float64,
+              "null_95": pl.Float64, "p": pl.Float64}  # fmt: skip
+    frame = pl.DataFrame(rows, schema, orient="row")
+    described = {
+        "what": "token or weapon.",
+        "name": "The one with the strongest association.",
+        "phi": "Its |correlation| with the feature's firing.",
+        "n": "Shuffles.",
+        "null_median": "Median of the strongest |phi| of shuffled activations.",
+        "null_95": "Their 95th percentile.",
+        "p": "How often shuffles reach as much, (1 + k) / (1 + n).",
+    }
+    table = ResultTable.of("null", "Strongest associations", "observed", frame, described)
+    beyond = [row[1] for row in rows if row[-1] <= 0.05]
+    said = f"Beyond chance: {', '.join(beyond)}." if beyond else "Nothing goes with it more than chance explains."
+    return Answer(title=title, said=[said], facts={"beyond_chance": bool(beyond)}, tables=[table])
+
+
+def _strongest(subject: Subject, ids: npt.NDArray[np.integer]) -> tuple[tuple[float, float], tuple[str, str]]:
+    """The largest |phi| of a token and of a weapon with a set of samples, and which they are."""
+    builds = subject.builds
+    special = [one for one in (builds.vocabulary.pad_id, builds.vocabulary.null_id) if one is not None and one >= 0]
+    tokens = np.bincount(builds.tokens_of(ids)[0], minlength=len(builds.vocabulary))
+    weapons = builds.weapons[ids]
+    counts = np.bincount(weapons[weapons >= 0], minlength=len(builds.contexts))
+    found, names = [], []
+    for held, with_it, named in (
+        (tokens, builds.n_with_token, [token.name for token in builds.vocabulary.tokens]),
+        (counts, builds.n_with_weapon, [item.name for item in builds.contexts.items]),
+    ):
+        strength = np.nan_to_num(np.abs(phi(held, with_it, ids.size, builds.n_samples)))
+        if held is tokens:
+            strength[special] = 0
+        at = int(strength.argmax())
+        found.append(float(strength[at]))
+        names.append(named[at])
+    return (found[0], found[1]), (names[0], names[1])
+
+
+EXPERIMENT = Experiment(ShuffleNull, _answer)

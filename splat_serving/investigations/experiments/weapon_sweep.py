@@ -1,0 +1,78 @@
+"""A feature by weapon and by class of weapon: is it the weapon rather than the abilities?"""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from splat_assets.analysis.categories import COLUMNS, category_table
+from splat_serving.investigations.experiment import Experiment
+from splat_serving.investigations.profiles import bars, never
+from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.subject import Subject
+
+TopK = Annotated[int, Field(ge=1, le=1_000, description="So many rows of each table.")]
+LeastExamples = Annotated[int, Field(ge=1, description="Only what has at least so many samples.")]
+
+
+class WeaponSweep(FeatureSpec):
+    """A feature by weapon and by class: mean activation and how often it fires, zeros included, with lift and q.
+
+    Unlike the upstream system's, rows count all samples of a weapon and not only those on which the feature fires, and classes
+    are those of the vocabulary, not guessed from names.
+    """
+
+    experiment: Literal["weapon-sweep"] = "weapon-sweep"
+    top_k: TopK = 20
+    min_examples: LeastExamples = 10
+    condition_family: Annotated[str | None, Field(description="Only builds that wear this ability.")] = None
+
+
+def _answer(subject: Subject, spec: WeaponSweep) -> Answer:
+    found, builds = subject.feature(spec.feature_id), subject.builds
+    within = None if spec.condition_family is None else builds.rungs_of(spec.condition_family) > 0
+    names = [item.name for item in builds.contexts.items]
+    weapons = category_table(found, builds.weapons, names, "weapon", spec.min_examples, spec.seed, within)
+    tables = [_table("weapons", "By weapon", weapons, "weapon", spec.top_k)]
+    if "class" in builds.attributes:
+        codes, classes = builds.attribute_values("class")
+        by_class = category_table(found, codes, classes, "class", spec.min_examples, spec.seed, within)
+        tables.append(_table("classes", "By class of weapon", by_class, "class", spec.top_k))
+    where = "" if spec.condition_family is None else f", among builds that wear {spec.condition_family}"
+    n_active = found.n_active if within is None else int(within[found.sample_ids].sum())
+    return Answer(
+        title=f"Feature {spec.feature_id} by weapon{where}",
+        said=[_dominance(weapons, n_active)] if n_active else [],
+        tables=tables,
+        figures=[
+            bars("weapons", "Mean activation by weapon", weapons, "weapon", "mean", "mean activation", spec.top_k)
+        ],
+        warnings=[]
+        if n_active
+        else [never(spec.feature_id) if not found.n_active else "it never fires on such builds"],
+    )
+
+
+def _dominance(weapons: pl.DataFrame, n_active: int) -> str:
+    if weapons.is_empty():
+        return "No weapon has enough samples."
+    most = weapons.sort("n_active", descending=True).row(0, named=True)
+    share = most["n_active"] / n_active
+    own = most["n"] / int(weapons["n"].sum())
+    shares = np.sort(weapons["n_active"].to_numpy() / n_active)[::-1]
+    n_half = int(np.searchsorted(np.cumsum(shares), 0.5) + 1)
+    verdict = "one weapon dominates" if share >= 0.5 else "no single weapon dominates"
+    return (
+        f"{most['weapon']} has {share:.1%} of the activations (and {own:.1%} of the samples): {verdict}; half of them are on "
+        f"{n_half} weapon{'s' if n_half > 1 else ''}."
+    )
+
+
+def _table(name: str, title: str, frame: pl.DataFrame, what: str, top_k: int) -> ResultTable:
+    note = f"{frame.height} compared; strongest mean first."
+    return ResultTable.of(name, title, "observed", frame.head(top_k), {what: f"The {what}.", **COLUMNS}, note)
+
+
+EXPERIMENT = Experiment(WeaponSweep, _answer)

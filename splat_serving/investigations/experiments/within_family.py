@@ -1,0 +1,97 @@
+"""Is more of an ability more of the feature? Rung by rung, also among builds alike in weapon class and in another ability."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from splat_assets.analysis.effects import difference, stratified_difference
+from splat_assets.analysis.grouped import grouped
+from splat_assets.analysis.intervals import benjamini_hochberg
+from splat_serving.investigations.experiment import Experiment
+from splat_serving.investigations.profiles import never
+from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.subject import Subject
+
+
+class WithinFamily(FeatureSpec):
+    """Each rung of an ability against the rung below: the step of the mean activation, plain and among like builds.
+
+    Where a step is negative the feature stands for a band of the ability and not for more of it. Tokens are cumulative, so a
+    build on a high rung has all lower tokens, too: the upstream system's "high rung with the low one" is every high build.
+    """
+
+    experiment: Literal["within-family"] = "within-family"
+    family: Annotated[str, Field(description="The ability, as swim_speed_up.")]
+    min_samples: Annotated[int, Field(ge=2, description="Only rungs with so many samples.")] = 10
+
+
+def _answer(subject: Subject, spec: WithinFamily) -> Answer:
+    found, builds = subject.feature(spec.feature_id), subject.builds
+    group = builds.group(spec.family)
+    rungs = builds.rungs_of(spec.family).astype(np.int64)
+    codes, n_strata = np.zeros(builds.n_samples, dtype=np.int64), 1
+    if "class" in builds.attributes:
+        classes, names = builds.attribute_values("class")
+        codes, n_strata = classes.astype(np.int64), len(names)
+    sizes = np.bincount(rungs, minlength=group.n_rungs)
+    there = [rung for rung in range(group.n_rungs) if sizes[rung] >= spec.min_samples]
+    rows = []
+    for below, above in zip(there, there[1:], strict=False):
+        step = np.where(rungs == above, 1, np.where(rungs == below, 0, -1))
+        cells = grouped(found, step, 2)
+        plain = difference(cells, 1, 0)
+        coded = np.where((step < 0) | (codes < 0), -1, codes * 2 + step)
+        alike = stratified_difference(grouped(found, coded, 2 * n_strata), n_strata)
+        names, sizes_of = (group.rung_name(below), group.rung_name(above)), (int(cells.n[0]), int(cells.n[1]))
+        means = (float(cells.mean[0]), float(cells.mean[1]))
+        own = (plain.value, plain.low, plain.high, plain.p)
+        rows.append((*names, *sizes_of, *means, *own, alike.value, alike.low, alike.high))
+    frame = pl.DataFrame(rows, _SCHEMA, orient="row").with_columns(pl.col(pl.Float64).fill_nan(None))
+    q = benjamini_hochberg([np.nan if p is None else p for p in frame["p"].to_list()])
+    frame = frame.with_columns(pl.Series("q", q).fill_nan(None)).drop("p")
+    falls = frame.filter((pl.col("q") < 0.05) & (pl.col("step") < 0))["above"].to_list()
+    rises = frame.filter((pl.col("q") < 0.05) & (pl.col("step") > 0))["above"].to_list()
+    said = f"It rises at {', '.join(rises) or 'no rung'} and falls at {', '.join(falls) or 'no rung'}, beyond chance."
+    described = {
+        "below": "A rung.",
+        "above": "The next rung that has enough samples.",
+        "n_below": "Samples on the lower one.",
+        "n_above": "Samples on the higher one.",
+        "mean_below": "Mean activation there, zeros included.",
+        "mean_above": "Mean activation there.",
+        "step": "mean_above - mean_below.",
+        "step_low": "Lower border of its 95 % interval (unequal variances).",
+        "step_high": "Upper border.",
+        "alike": "The same step among weapons of the same class (Mantel and Haenszel's weights).",
+        "alike_low": "Lower border of its 95 % interval.",
+        "alike_high": "Upper border.",
+        "q": "p of no step, adjusted for the number of steps.",
+    }
+    table = ResultTable.of("steps", f"Steps of {spec.family}", "observed", frame, described)
+    return Answer(
+        title=f"Feature {spec.feature_id}: steps of {spec.family}",
+        said=[said] if found.n_active else [],
+        tables=[table],
+        warnings=[] if found.n_active else [never(spec.feature_id)],
+    )
+
+
+_SCHEMA = {
+    "below": pl.String,
+    "above": pl.String,
+    "n_below": pl.Int64,
+    "n_above": pl.Int64,
+    "mean_below": pl.Float64,
+    "mean_above": pl.Float64,
+    "step": pl.Float64,
+    "step_low": pl.Float64,
+    "step_high": pl.Float64,
+    "p": pl.Float64,
+    "alike": pl.Float64,
+    "alike_low": pl.Float64,
+    "alike_high": pl.Float64,
+}
+EXPERIMENT = Experiment(WithinFamily, _answer)

@@ -1,0 +1,76 @@
+"""Words and tables that several experiments share: profiles of tokens and weapons, strong samples, shares with intervals."""
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from splat_assets.analysis.bands import BANDS, band_numbers
+from splat_assets.analysis.statistics import effective_max
+from splat_assets.errors import InputError
+from splat_assets.store.activations import Activations
+from splat_serving.investigations.result import LinesOrBars, ResultTable, Series, finite
+
+PROFILE = {
+    "n": "Samples with it.",
+    "n_active": "Samples of those in the set that is looked at.",
+    "share_of_active": "Share of the set that has it.",
+    "lift": "How many times as often it is in the set as at large.",
+    "lift_low": "Lower border of the 95 % interval of the lift.",
+    "lift_high": "Upper border.",
+    "phi": "Correlation of having it and being in the set.",
+    "q": "p of independence, adjusted for the number of rows compared (Benjamini-Hochberg).",
+}
+
+
+def profile_table(name: str, title: str, frame: pl.DataFrame, what: str, top_k: int, note: str = "") -> ResultTable:
+    """The first rows of a profile (`analysis.profile`)."""
+    return ResultTable.of(name, title, "observed", frame.head(top_k), {what: f"The {what}.", **PROFILE}, note)
+
+
+def strong(found: Activations, percentile: float) -> Activations:
+    """The activations at or above a percentile (0 to 1) of the activations > 0; InputError for another number."""
+    if not 0 <= percentile < 1:
+        raise InputError(f"high_percentile: {percentile} is no share; 0.9 means the strongest tenth of the activations")
+    if not found.n_active:
+        return found
+    kept = found.values >= np.quantile(found.values, percentile)
+    return Activations(found.sample_ids[kept], found.values[kept])
+
+
+def in_band(found: Activations, name: str) -> Activations:
+    """The activations in a band (`analysis.bands`)."""
+    if not found.n_active:
+        return found
+    number = next(at for at, band in enumerate(BANDS) if band.name == name)
+    kept = band_numbers(found.values, effective_max(found.values)) == number
+    return Activations(found.sample_ids[kept], found.values[kept])
+
+
+def flags(found: Activations, n_samples: int) -> npt.NDArray[np.bool_]:
+    """Which samples are among the activations: bool, shape (n_samples,)."""
+    whole = np.zeros(n_samples, dtype=np.bool_)
+    whole[found.sample_ids] = True
+    return whole
+
+
+def bars(name: str, title: str, frame: pl.DataFrame, x: str, y: str, y_label: str, top: int = 20) -> LinesOrBars:
+    """The first rows of a table as bars, with the interval of y where the table has it."""
+    shown = frame.head(top)
+    known = {f"{y}_low", f"{y}_high"} <= set(shown.columns)
+    series = Series(
+        name=y_label,
+        x=[str(value) for value in shown[x]],
+        y=_numbers(shown[y]),
+        low=_numbers(shown[f"{y}_low"]) if known else None,
+        high=_numbers(shown[f"{y}_high"]) if known else None,
+    )
+    return LinesOrBars(kind="bars", name=name, title=title, x_label=x, y_label=y_label, series=[series])
+
+
+def never(feature_id: int) -> str:
+    """What is said of a feature that never fires."""
+    return f"feature {feature_id} never fires on these samples: nothing can be said of what it responds to"
+
+
+def _numbers(column: pl.Series) -> list[float | None]:
+    return finite([np.nan if value is None else value for value in column.to_list()])
