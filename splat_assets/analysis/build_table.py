@@ -111,6 +111,29 @@ class BuildTable:
         return np.bincount(self.weapons[self.weapons >= 0], minlength=len(self.contexts))
 
     @cached_property
+    def codes(self) -> npt.NDArray[np.uint64]:
+        """A number for the build of each sample, equal for equal tokens with an equal weapon: uint64, shape (n_samples,).
+
+        It is a sum of one random number per token and weapon, so that two of a million builds share one with probability 1e-8.
+        """
+        rng = np.random.default_rng(0)
+        of_token = rng.integers(0, 2**64, len(self.vocabulary), dtype=np.uint64)
+        of_weapon = rng.integers(0, 2**64, len(self.contexts) + 1, dtype=np.uint64)
+        running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(of_token[self.tokens], dtype=np.uint64)])
+        found: npt.NDArray[np.uint64] = running[self.offsets[1:]] - running[self.offsets[:-1]] + of_weapon[self.weapons]
+        return found
+
+    @cached_property
+    def distinct(self) -> npt.NDArray[np.int32]:
+        """Which distinct build each sample has, 0 to n_distinct - 1: int32, shape (n_samples,)."""
+        return np.unique(self.codes, return_inverse=True)[1].astype(np.int32)
+
+    @property
+    def n_distinct(self) -> int:
+        """The number of distinct builds: tokens with a weapon."""
+        return int(self.distinct.max(initial=-1)) + 1
+
+    @cached_property
     def attributes(self) -> tuple[str, ...]:
         """What is known of weapons: `class`, `sub`, `special`."""
         return tuple(dict.fromkeys(name for item in self.contexts.items for name in item.attributes))

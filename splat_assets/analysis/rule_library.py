@@ -1,8 +1,9 @@
 """Simple conditions on builds, each as the set of samples on which it holds: what rules for features are put together from.
 
 A sample belongs to one of two halves, by its build: the same tokens with the same weapon are never in both, so a rule chosen
-on one half is scored on builds that it has not seen. Tokens tell the AP of an ability by rungs, not where it is worn: rung 3
-is one sub, and from rung 29 on at least one main; between those, mains and subs cannot be told apart and no condition does.
+on one half is scored on builds that it has not seen. Tokens tell the AP of an ability by rungs, not where it is worn: its
+lowest rung alone is one sub, and from 29 AP on there is a main; between those, mains and subs cannot be told apart and no
+condition does.
 """
 
 from dataclasses import dataclass
@@ -12,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from splat_assets.analysis.build_table import BuildTable
-from splat_assets.domain.concepts import NAME, Not, Rule, WeaponIs, Wears
+from splat_assets.domain.concepts import NAME, All, Not, Rule, WeaponIs, Wears
 
 Bits = npt.NDArray[np.uint64]
 _LEAST_SAMPLES = 5
-_BLOCK_ROWS = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class RuleLibrary:
 
     def __init__(self, builds: BuildTable, seed: int = 0) -> None:
         self.builds = builds
-        self.train = _half(builds, seed)
+        self.train = _half(builds.codes, seed)
         conditions: list[Condition] = []
         bits: list[Bits] = []
         by_sample: list[npt.NDArray[np.uint8]] = []
@@ -74,12 +74,17 @@ class RuleLibrary:
     @cached_property
     def pair_counts(self) -> npt.NDArray[np.int64]:
         """On how many samples of the first half each two conditions hold: int64, shape (n_conditions, n_conditions)."""
-        found = np.zeros((self.n_conditions, self.n_conditions))
-        samples = np.flatnonzero(self.train)
-        for start in range(0, samples.size, _BLOCK_ROWS):
-            block = self.members(samples[start : start + _BLOCK_ROWS])
-            found += block.T @ block
-        return found.round().astype(np.int64)
+        found = np.zeros((self.n_conditions, self.n_conditions), dtype=np.int64)
+        for one in range(self.n_conditions):
+            found[one, one:] = found[one:, one] = np.bitwise_count(self.bits[one] & self.bits[one:]).sum(axis=1)
+        return found
+
+    @cached_property
+    def values(self) -> dict[str, npt.NDArray[np.intp]]:
+        """The conditions on the weapon by what they speak of (`class`, `sub`, `special`, `name`); values exclude each other."""
+        rules = [condition.rule for condition in self.conditions]
+        names = [rule.attribute if isinstance(rule, WeaponIs) else "" for rule in rules]
+        return {name: np.flatnonzero(np.array(names) == name) for name in dict.fromkeys(names) if name}
 
     def members(self, sample_ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
         """Which conditions hold on these samples: float32 of 0 and 1, shape (n, n_conditions)."""
@@ -98,15 +103,11 @@ def _tells(n: int, size: int) -> bool:
     return _LEAST_SAMPLES <= n <= size - _LEAST_SAMPLES
 
 
-def _half(builds: BuildTable, seed: int) -> npt.NDArray[np.bool_]:
-    """Which samples are in the first half: bool, shape (n_samples,). One random number per token and weapon is added up."""
-    rng = np.random.default_rng([seed, 1])
-    of_token = rng.integers(0, 2**63, len(builds.vocabulary), dtype=np.uint64)
-    of_weapon = rng.integers(0, 2**63, len(builds.contexts) + 1, dtype=np.uint64)
-    running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(of_token[builds.tokens], dtype=np.uint64)])
-    code = running[builds.offsets[1:]] - running[builds.offsets[:-1]] + of_weapon[builds.weapons]
-    code = (code ^ (code >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
-    found: npt.NDArray[np.bool_] = (code >> np.uint64(63)).astype(np.bool_)
+def _half(codes: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.bool_]:
+    """Which samples are in the first half: bool, shape (n_samples,). codes: of their builds, which are mixed with the seed."""
+    mixed = codes ^ np.random.default_rng([seed, 1]).integers(0, 2**64, dtype=np.uint64)
+    mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
+    found: npt.NDArray[np.bool_] = (mixed >> np.uint64(63)).astype(np.bool_)
     return found
 
 
@@ -116,6 +117,9 @@ def _conditions(builds: BuildTable) -> list[Condition]:
         for token in group.tokens:
             rule = Wears(group.name, token.level) if group.has_levels else Wears(group.name)
             found += [Condition(rule, True, True), Condition(Not(rule), False, False)]
+        if group.has_levels and len(group.tokens) > 1:
+            lowest, next_one = (Wears(group.name, token.level) for token in group.tokens[:2])
+            found.append(Condition(All((lowest, Not(next_one))), True, False))
     for attribute in (NAME, *builds.attributes):
         values = sorted(
             {item.name if attribute == NAME else item.attributes[attribute] for item in builds.contexts.items

@@ -1,75 +1,68 @@
 """The best rule for a feature: up to three conditions, chosen on half of the builds and scored on the other half.
 
-"Best" is the F1 of "the rule holds" for "the feature fires". Choosing among thousands of rules finds something in noise,
-too; scoring on builds that did not choose corrects for that, and the null says what noise reaches: activations that are
-permuted over samples fire on a random set of the same size, so its distribution depends on that size alone.
+"Best" is the F1 of "the rule holds" for "the feature fires", less a little for every condition. Choosing among thousands of
+rules finds something in noise, too: scoring on builds that did not choose corrects for that, and `rule_null` says what noise
+reaches.
 """
 
 import heapq
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from splat_assets.analysis.build_table import BuildTable
 from splat_assets.analysis.rule_library import RuleLibrary
-from splat_assets.domain.concepts import All, Rule
+from splat_assets.analysis.rule_null import RuleNull
+from splat_assets.analysis.rule_score import RuleScorer, Score
+from splat_assets.analysis.rule_score import score_rule as score_rule
+from splat_assets.domain.concepts import All, Rule, WeaponIs
 from splat_assets.store.activations import Activations
 
 BEAM = 24
-LONGER_MUST_GAIN = 0.01
-"""What a further condition must add to F1 on the half that chooses, so that shorter rules are kept where they are as good."""
+LONGEST_LIST = 4
+"""Values in one condition `class in (roller, brush)`."""
+MUST_GAIN = 0.01
+NOISE_SHARE = 0.3
+"""What every further condition, or value of a list, must add to F1 on the half that chooses: MUST_GAIN, and where the feature
+fires on few samples there, NOISE_SHARE / sqrt(their number), a part of the standard error."""
 LEAST_F1 = 0.5
 """Below this no rule is suggested as a label, however far from chance: it misses or invents as much as it gets right."""
 LEAST_AUROC = 0.7
 """A rule that nearly every build fulfils has a high F1 for a feature that fires nearly everywhere, and tells nothing."""
 LEAST_ACTIVE = 10
-"""A feature must fire on so many samples of each half."""
+"""A feature must fire on so many samples of each half, and be silent on as many."""
+N_DRAWS = 99
+"""Permuted features per size."""
 _BLOCK_ACTIVE = 32_768
-_BOOTSTRAPS = 1_000
-NULL_QUANTILE = 0.99
-_NULL_SIZES = 16
 _MOST_TRIPLES = 400
-_NULL_ACTIVE = 4_000_000
+_LISTED_STARTS = 8
+_LISTED_VALUES = 8
 
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """How well a rule says where a feature fires, over n samples. Shares are None where they have no denominator.
-
-    n_rule: samples on which the rule holds. n_active: on which the feature fires. n_both: on which both. auroc: probability
-    that the activation is higher on a sample of the rule than on another one, ties (zeros) counting half. f1_low, f1_high: 95 %
-    interval, bootstrap over samples.
-    """
-
-    n: int
-    n_rule: int
-    n_active: int
-    n_both: int
-    precision: float | None
-    recall: float | None
-    f1: float
-    f1_low: float
-    f1_high: float
-    auroc: float | None
+Chosen: TypeAlias = tuple[tuple[int, ...], ...]
+"""Conditions that must all hold, by their numbers in the library; of several numbers, one of them."""
+Found: TypeAlias = tuple[Chosen, float]
+"""A rule, and its F1 on the first half less the price of each number in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
     """The best rule for a feature, and how it does on the half that did not choose it.
 
-    train_f1: on the half that chose. token, token_score: the best single token, chosen and scored alike. threshold: the F1 that
-    NULL_QUANTILE of permuted features of this size stay below. p: how many of them reach as much, (1 + k) / (1 + n).
+    train_f1: on the half that chose. token, token_f1: the best single token, chosen and scored alike. threshold: the highest
+    F1 that one of n_null permuted features of this size reached. p: how many of them reach as much, (1 + k) / (1 + n_null).
     """
 
     rule: Rule
     train_f1: float
     score: Score
     token: Rule
-    token_score: Score
+    token_f1: float
     threshold: float
+    n_null: int
     p: float
 
     @property
@@ -80,222 +73,173 @@ class Suggestion:
         return good and self.score.f1_low > self.threshold
 
 
-def score_rule(
-    rule: Rule, builds: BuildTable, found: Activations, within: npt.NDArray[np.bool_] | None = None, seed: int = 0
-) -> Score:
-    """How well a rule says where a feature fires. within: only these samples, bool, shape (n_samples,); all if left out."""
-    return _score(builds.holds(rule), found, within, seed)
-
-
 class RuleSearch:
-    """Best rules for features over one set of builds.
-
-    null_size: permuted features per size; fewer where so many activations are searched that their F1s hardly differ. nulls: of
-    sizes that were drawn before, by the same builds and seed.
-    """
+    """Best rules for features over one set of builds. nulls: F1s of permuted features that the same builds and seed gave."""
 
     def __init__(
         self,
         builds: BuildTable,
         seed: int = 0,
-        null_size: int = 30,
+        n_draws: int = N_DRAWS,
         nulls: Mapping[int, npt.NDArray[np.float64]] | None = None,
     ) -> None:
         self.builds = builds
         self.seed = seed
-        self._null_size = null_size
         self.library = RuleLibrary(builds, seed)
-        self.nulls: dict[int, npt.NDArray[np.float64]] = dict(nulls or {})
+        self.null = RuleNull(self._held_out_f1, builds.n_samples, LEAST_ACTIVE, seed, n_draws, nulls)
+        self._scorer = RuleScorer(builds, ~self.library.train)
+        self._tokens = np.array([condition.token for condition in self.library.conditions], dtype=np.bool_)
 
     def suggest(self, found: Activations, feature_id: int = 0) -> Suggestion | None:
         """The best rule for a feature; None where it fires on too few samples of a half, or on nearly all."""
         best = self._best(found.sample_ids)
         if best is None:
             return None
-        rule, train_f1, token = best
-        test, seed = ~self.library.train, self.seed + feature_id
-        threshold, p_of = self._null_at(found.n_active)
-        score = score_rule(rule, self.builds, found, test, seed)
+        chosen, train_f1, token_at = best
+        rule, token = as_rule(self.library, chosen), self.library.conditions[token_at].rule
+        score = self._scorer.score(rule, found, self.seed + feature_id)
+        null = self.null.near(found.n_active)
         return Suggestion(
             rule,
             train_f1,
             score,
             token,
-            score_rule(token, self.builds, found, test, seed),
-            threshold,
-            (1 + int((p_of >= score.f1).sum())) / (1 + p_of.size),
+            self._scorer.f1(token, found.sample_ids),
+            threshold=float(null[-1]),
+            n_null=int(null.size),
+            p=(1 + int((null >= score.f1).sum())) / (1 + null.size),
         )
 
-    def _best(self, sample_ids: npt.NDArray[np.integer]) -> tuple[Rule, float, Rule] | None:
-        """The rule with the highest F1 on the first half, that F1, and the best single token."""
+    def _held_out_f1(self, sample_ids: npt.NDArray[np.int64]) -> float | None:
+        best = self._best(sample_ids)
+        return None if best is None else self._scorer.f1(as_rule(self.library, best[0]), sample_ids)
+
+    def _best(self, sample_ids: npt.NDArray[np.integer]) -> tuple[Chosen, float, int] | None:
+        """The best rule on the first half, its F1 there, and the best single token."""
         library = self.library
         active = sample_ids[library.train[sample_ids]].astype(np.int64)
+        price = _price(active.size)
         n_test = sample_ids.size - active.size
-        left = (library.n_train - active.size, self.builds.n_samples - library.n_train - n_test)
-        if min(active.size, n_test) < LEAST_ACTIVE or min(left) < LEAST_ACTIVE or not library.n_conditions:
+        silent = (library.n_train - active.size, self.builds.n_samples - library.n_train - n_test)
+        if min(active.size, n_test, *silent) < LEAST_ACTIVE or not self._tokens.any():
             return None
-        ones = _sums(library, active, None)
+        ones = _sums(library, active, [()])[0]
         f1 = _f1(ones, library.counts, active.size)
-        tokens = np.array([condition.token for condition in library.conditions])
-        token = int(np.where(tokens, f1, -1).argmax())
-        chosen: tuple[int, ...] = (int(f1.argmax()),)
-        value = float(f1[chosen[0]])
         beam = np.argsort(-f1, kind="stable")[:BEAM]
-        twos = _sums(library, active, [(int(one),) for one in beam])
-        pair_f1 = _f1(twos, library.pair_counts[beam], active.size)
-        at = np.unravel_index(int(pair_f1.argmax()), pair_f1.shape)
-        if pair_f1[at] > value + LONGER_MUST_GAIN:
-            chosen, value = (int(beam[at[0]]), int(at[1])), float(pair_f1[at])
-        three = self._best_three(active, beam, pair_f1, value + LONGER_MUST_GAIN)
-        if three is not None:
-            chosen, value = three
-        return _as_rule(library, chosen), value, library.conditions[token].rule
+        singles = [(int(one),) for one in beam]
+        twos = _sums(library, active, singles)
+        two_f1 = _f1(twos, library.pair_counts[beam], active.size)
+        pairs = _best_pairs(beam, two_f1)
+        threes = _sums(library, active, pairs)
+        best: Found = (((int(beam[0]),),), float(f1[beam[0]]) - price)
+        i, j = np.unravel_index(int(two_f1.argmax()), two_f1.shape)
+        best = _better(best, (((int(beam[i]),), (int(j),)), float(two_f1[i, j]) - 2 * price))
+        best = _better(best, self._best_three(active.size, pairs, threes, best[1] + 3 * price))
+        starts, both = [(), *singles[:_LISTED_STARTS], *pairs[:_LISTED_STARTS]], [ones, *twos[:_LISTED_STARTS], *threes]
+        for start, of_start in zip(starts, both, strict=False):
+            for listed in self._with_lists(active.size, start, of_start):
+                best = _better(best, listed)
+        n_numbers = sum(len(part) for part in best[0])
+        return best[0], best[1] + n_numbers * price, int(np.where(self._tokens, f1, -1).argmax())
 
     def _best_three(
-        self, active: npt.NDArray[np.int64], beam: npt.NDArray[np.intp], pair_f1: npt.NDArray[np.float64], above: float
-    ) -> tuple[tuple[int, ...], float] | None:
-        """The best three conditions, if better than `above`; counted in order of what they could reach, _MOST_TRIPLES at most."""
-        library = self.library
-        order = np.argsort(-pair_f1, axis=None, kind="stable")[: 4 * BEAM]
-        pairs = list(dict.fromkeys(tuple(sorted((int(beam[i]), int(j)))) for i, j in
-                                   zip(*np.unravel_index(order, pair_f1.shape), strict=True) if beam[i] != j))[:BEAM]  # fmt: skip
-        if not pairs:
-            return None
-        both = _sums(library, active, pairs)
-        # A rule holds at least where it is right, and at most where each two of its conditions do.
-        bound = 2 * both / (active.size + both)
+        self, n_active: int, pairs: Sequence[tuple[int, ...]], both: npt.NDArray[np.float64], above: float
+    ) -> Found | None:
+        """The best three conditions with an F1 above a bound; counted in order of what they could reach, 400 at most."""
+        bits = self.library.bits
+        # A rule holds at least where it is right.
+        bound = 2 * both / (n_active + both)
         queue = [(-float(bound[i, j]), i, j) for i, j in zip(*np.nonzero(bound > above), strict=True)]
         heapq.heapify(queue)
-        best, value = None, above
+        best: Found | None = None
         for _ in range(_MOST_TRIPLES):
-            if not queue or -queue[0][0] <= value:
+            if not queue or -queue[0][0] <= above:
                 break
             _, i, j = heapq.heappop(queue)
             a, b = pairs[i]
             if j in (a, b):
                 continue
-            n_rule = int(np.bitwise_count(library.bits[a] & library.bits[b] & library.bits[j]).sum())
-            f1 = 2 * float(both[i, j]) / (active.size + n_rule)
-            if f1 > value:
-                best, value = (a, b, int(j)), f1
-        return None if best is None else (best, value)
+            n_rule = int(np.bitwise_count(bits[a] & bits[b] & bits[j]).sum())
+            f1 = 2 * float(both[i, j]) / (n_active + n_rule)
+            if f1 > above:
+                best, above = (((a,), (b,), (int(j),)), f1 - 3 * _price(n_active)), f1
+        return best
 
-    @cached_property
-    def null_sizes(self) -> tuple[int, ...]:
-        """Numbers of active samples for which the null is drawn: close together where F1 of chance is large."""
-        n = self.builds.n_samples
-        few = np.geomspace(2 * LEAST_ACTIVE, max(n // 8, 2 * LEAST_ACTIVE + 1), _NULL_SIZES // 2)
-        many = np.linspace(n // 8, n, _NULL_SIZES // 2)
-        return tuple(sorted({int(size) for size in (*few, *many) if 0 < size <= n}))
+    def _with_lists(self, n_active: int, start: tuple[int, ...], both: npt.NDArray[np.float64]) -> Iterator[Found]:
+        """A start with the best list of values of each attribute. both: active samples of the start with each condition.
 
-    def null(self, size: int) -> npt.NDArray[np.float64]:
-        """The F1 on the second half of the best rules for permuted features that fire on so many samples; drawn once."""
-        if size not in self.nulls:
-            self.nulls[size] = np.sort(list(self._null_of(size)))
-        return self.nulls[size]
+        Values exclude each other, so the best list holds those of the highest precision.
+        """
+        library = self.library
+        inside = np.bitwise_and.reduce(library.bits[list(start)], axis=0) if start else None
+        for values in library.values.values():
+            likely = values[np.argsort(-both[values], kind="stable")[:_LISTED_VALUES]]
+            likely = likely[both[likely] > 0]
+            if likely.size < 2 or np.isin(start, values).any():
+                continue
+            held = library.bits[likely] if inside is None else library.bits[likely] & inside
+            counts = np.bitwise_count(held).sum(axis=1).astype(np.int64)
+            order = np.argsort(-both[likely] / counts, kind="stable")[:LONGEST_LIST]
+            f1 = _f1(np.cumsum(both[likely[order]]), np.cumsum(counts[order]), n_active)
+            worth = f1 - _price(n_active) * (len(start) + 1 + np.arange(order.size))
+            n = int(worth.argmax()) + 1
+            if n > 1:
+                listed = tuple(int(one) for one in np.sort(likely[order[:n]]))
+                yield (*((one,) for one in start), listed), float(worth[n - 1])
 
-    def _null_of(self, size: int) -> Iterator[float]:
-        rng = np.random.default_rng([self.seed, 2, size])
-        test = ~self.library.train
-        for _ in range(max(10, min(self._null_size, _NULL_ACTIVE // size))):
-            ids = np.sort(rng.choice(self.builds.n_samples, size, replace=False))
-            best = self._best(ids)
-            yield 0.0 if best is None else _f1_within(self.builds.holds(best[0]), ids, test)
 
-    def _null_at(self, n_active: int) -> tuple[float, npt.NDArray[np.float64]]:
-        """The threshold at a size, and the null F1s of the nearest size; the higher of the two sizes around it decides."""
-        sizes = self.null_sizes
-        above = next((size for size in sizes if size >= n_active), sizes[-1])
-        below = next((size for size in reversed(sizes) if size <= n_active), sizes[0])
-        around = [self.null(size) for size in {below, above}]
-        values = max(around, key=lambda held: float(np.quantile(held, NULL_QUANTILE)))
-        return float(np.quantile(values, NULL_QUANTILE)), values
+def _price(n_active: int) -> float:
+    """What each condition costs when the feature fires on so many samples of the first half."""
+    return max(MUST_GAIN, NOISE_SHARE / math.sqrt(max(n_active, 1)))
+
+
+def as_rule(library: RuleLibrary, chosen: Chosen) -> Rule:
+    """The conditions together, those that say what there is first; one that another implies on the first half is left out."""
+    single = [part[0] for part in chosen if len(part) == 1]
+    needed = [one for one in single if not any(_makes_idle(library, other, one) for other in single if other != one)]
+    needed.sort(key=lambda at: (not library.conditions[at].positive, at))
+    parts: list[Rule] = []
+    for at in needed:
+        rule = library.conditions[at].rule
+        parts += rule.rules if isinstance(rule, All) else (rule,)
+    lists = [part for part in chosen if len(part) > 1]
+    parts[:0] = [_list_of(library, part) for part in lists]
+    return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+
+def _list_of(library: RuleLibrary, part: tuple[int, ...]) -> Rule:
+    rules = [rule for at in part if isinstance(rule := library.conditions[at].rule, WeaponIs)]
+    return WeaponIs(rules[0].attribute, tuple(value for rule in rules for value in rule.one_of))
+
+
+def _makes_idle(library: RuleLibrary, other: int, one: int) -> bool:
+    """Whether a condition adds nothing to another one; of two that hold on the same samples, the later adds nothing."""
+    shared = int(library.pair_counts[one, other])
+    return shared == int(library.counts[other]) and (shared < int(library.counts[one]) or other < one)
+
+
+def _better(best: Found, other: Found | None) -> Found:
+    return best if other is None or other[1] <= best[1] else other
+
+
+def _best_pairs(beam: npt.NDArray[np.intp], two_f1: npt.NDArray[np.float64]) -> list[tuple[int, ...]]:
+    """The pairs with the highest F1, each once."""
+    order = np.argsort(-two_f1, axis=None, kind="stable")[: 4 * BEAM]
+    rows, columns = np.unravel_index(order, two_f1.shape)
+    pairs = [tuple(sorted((int(beam[i]), int(j)))) for i, j in zip(rows, columns, strict=True) if beam[i] != j]
+    return list(dict.fromkeys(pairs))[:BEAM]
 
 
 def _sums(
-    library: RuleLibrary, active: npt.NDArray[np.int64], starts: Sequence[tuple[int, ...]] | None
+    library: RuleLibrary, active: npt.NDArray[np.int64], starts: Sequence[tuple[int, ...]]
 ) -> npt.NDArray[np.float64]:
     """On how many active samples each condition holds, together with each of starts: shape (n_starts, n_conditions)."""
-    rows = 1 if starts is None else len(starts)
-    found = np.zeros((rows, library.n_conditions))
+    found = np.zeros((len(starts), library.n_conditions))
     for first in range(0, active.size, _BLOCK_ACTIVE):
         members = library.members(active[first : first + _BLOCK_ACTIVE])
-        if starts is None:
-            found += members.sum(axis=0)
-        else:
-            held = np.stack([members[:, list(start)].min(axis=1) for start in starts])
-            found += held @ members
-    return found if starts is not None else found[0]
+        found += np.stack([members[:, list(start)].min(axis=1, initial=1) for start in starts]) @ members
+    return found
 
 
 def _f1(both: npt.NDArray[np.float64], n_rule: npt.NDArray[np.integer], n_active: int) -> npt.NDArray[np.float64]:
     return np.asarray(2 * both / (n_rule + n_active))
-
-
-def _as_rule(library: RuleLibrary, chosen: tuple[int, ...]) -> Rule:
-    """The conditions together, those that say what there is first; one that another implies is left out."""
-    needed = [one for one in sorted(chosen) if not any(
-        _implies(library, other, one) and not (_implies(library, one, other) and other > one)
-        for other in chosen if other != one)]  # fmt: skip
-    ordered = sorted(needed, key=lambda at: (not library.conditions[at].positive, at))
-    rules = [library.conditions[at].rule for at in ordered]
-    return rules[0] if len(rules) == 1 else All(tuple(rules))
-
-
-def _implies(library: RuleLibrary, one: int, other: int) -> bool:
-    """Whether, on the first half, the other condition holds wherever the one does."""
-    return int(library.pair_counts[one, other]) == int(library.counts[one])
-
-
-def _f1_within(holds: npt.NDArray[np.bool_], ids: npt.NDArray[np.integer], within: npt.NDArray[np.bool_]) -> float:
-    inside = ids[within[ids]]
-    n_both, n_rule = int(holds[inside].sum()), int((holds & within).sum())
-    return 2 * n_both / max(1, n_rule + int(inside.size))
-
-
-def _score(holds: npt.NDArray[np.bool_], found: Activations, within: npt.NDArray[np.bool_] | None, seed: int) -> Score:
-    kept = np.ones(holds.size, dtype=np.bool_) if within is None else within
-    inside = kept[found.sample_ids]
-    ids, values = found.sample_ids[inside], found.values[inside]
-    n, n_rule, n_active = int(kept.sum()), int((holds & kept).sum()), int(ids.size)
-    right = holds[ids]
-    n_both = int(right.sum())
-    f1 = 2 * n_both / (n_rule + n_active) if n_rule + n_active else 0.0
-    low, high = _f1_interval(n, n_rule, n_active, n_both, seed)
-    return Score(
-        n,
-        n_rule,
-        n_active,
-        n_both,
-        n_both / n_rule if n_rule else None,
-        n_both / n_active if n_active else None,
-        f1,
-        low,
-        high,
-        _auroc(values, right, n_rule, n - n_rule),
-    )
-
-
-def _f1_interval(n: int, n_rule: int, n_active: int, n_both: int, seed: int) -> tuple[float, float]:
-    """Percentile interval over resamples of the samples, of which only the four kinds matter: a multinomial draw."""
-    kinds = np.array([n_both, n_rule - n_both, n_active - n_both, n - n_rule - n_active + n_both], dtype=np.float64)
-    if n == 0 or n_rule + n_active == 0:
-        return 0.0, 0.0
-    drawn = np.random.default_rng(seed).multinomial(n, kinds / n, size=_BOOTSTRAPS)
-    f1 = 2 * drawn[:, 0] / np.maximum(2 * drawn[:, 0] + drawn[:, 1] + drawn[:, 2], 1)
-    low, high = np.quantile(f1, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _auroc(values: npt.NDArray[np.float32], right: npt.NDArray[np.bool_], n_rule: int, n_other: int) -> float | None:
-    """Mann and Whitney's statistic over all samples, zeros included, as a probability; None where a side is empty."""
-    if not n_rule or not n_other:
-        return None
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    zeros = n_rule + n_other - values.size
-    # Midranks: zeros come first, equal values share the mean of their ranks.
-    ends = zeros + np.cumsum(counts)
-    ranks = (ends - (counts - 1) / 2)[places]
-    n_zero_rule = n_rule - int(right.sum())
-    total = float(ranks[right].sum()) + n_zero_rule * (zeros + 1) / 2
-    return (total - n_rule * (n_rule + 1) / 2) / (n_rule * n_other)

@@ -48,4 +48,5 @@ SUGGESTED_LABELS = Asset(
             _suggestions_are_found_again,
         ),
     ),
+    code_version="2",
 )

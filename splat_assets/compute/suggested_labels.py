@@ -43,12 +43,14 @@ SUGGESTED_SCHEMA: dict[str, Any] = {
     "token": pl.String,
     "token_f1": pl.Float64,
     "threshold": pl.Float64,
+    "n_null": pl.Int64,
     "p": pl.Float64,
     "q": pl.Float64,
 }
 """text, rule: the best rule as text and as JSON; null where the feature fires on too few samples to choose one. suggested: it is
 good enough to be a label. precision to n_both: on the half of the builds that did not choose it. token, token_f1: the best single
-token, on the same half. threshold, p: what permuted features of this size reach. q: p adjusted over all features."""
+token, on the same half. threshold: the most that any of n_null permuted features of this size reaches; p: how many of them do as
+well. q: p adjusted over all features; both are as fine as n_null allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def write_suggested_labels(
     frame = pl.DataFrame(rows, SUGGESTED_SCHEMA, orient="row")
     q = benjamini_hochberg([np.nan if p is None else p for p in frame["p"].to_list()])
     frame = frame.with_columns(pl.Series("q", q).fill_nan(None))
-    nulls = {str(size): values.tolist() for size, values in sorted(search.nulls.items())}
+    nulls = {str(size): values.tolist() for size, values in sorted(search.null.drawn.items())}
     write_table(path, frame, {"seed": seed, "n_samples": builds.n_samples, "null": nulls})
     found = SuggestedWritten(frame.height - frame["rule"].null_count(), int(frame["suggested"].sum()))
     logger.info("%d of %d features have a rule, %d are suggested", found.n_with_rule, frame.height, found.n_suggested)
@@ -103,7 +105,7 @@ def wrong_suggestions(reader: ActivationReader, builds: BuildTable, path: Path, 
     if nulls:
         size = min(nulls)
         again = RuleSearch(builds, facts["seed"])
-        if not np.array_equal(again.null(size), nulls[size]):
+        if not np.array_equal(again.null.of_size(size), nulls[size]):
             return sampled
     names = [name for name in SUGGESTED_SCHEMA if name != "q"]
     fresh = pl.DataFrame([_row(feature_id, reader, search) for feature_id in sampled], SUGGESTED_SCHEMA, orient="row")
@@ -142,8 +144,9 @@ def _values(found: Suggestion) -> list[Any]:
         score.n_both,
         found.train_f1,
         rule_as_text(found.token),
-        found.token_score.f1,
+        found.token_f1,
         found.threshold,
+        found.n_null,
         found.p,
         None,
     ]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.rule_search import LEAST_AUROC, LEAST_F1, NULL_QUANTILE, RuleSearch
+from splat_assets.analysis.rule_search import LEAST_AUROC, LEAST_F1, RuleSearch
 from splat_assets.domain.rule_text import rule_as_text
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.experiment import answered
@@ -47,14 +47,16 @@ _COLUMNS = {
     "precision": "Share of the rule's samples on which the feature fires.",
     "recall": "Share of the feature's samples on which the rule holds.",
     "f1": "Harmonic mean of the two.",
-    "f1_low": "Lower border of its 95 % interval (bootstrap over samples).",
+    "f1_low": "Lower border of its 95 % interval (bootstrap over distinct builds).",
     "f1_high": "Upper border.",
     "auroc": "Probability that the activation is higher on a sample of the rule than on another one.",
     "n": "Samples that it was scored on: builds that did not choose the rule.",
     "token": "The best single token, chosen and scored alike.",
     "token_f1": "Its F1.",
-    "threshold": f"F1 that {NULL_QUANTILE:.0%} of permuted features of this size stay below.",
-    "q": "How often permuted features do as well, adjusted over all features.",
+    "threshold": "The highest F1 that any of the permuted features reached.",
+    "n_null": "Permuted features of this size that were searched.",
+    "p": "Share of them that do as well, (1 + k) / (1 + n).",
+    "q": "The same adjusted over all features; unknown where only this one was searched.",
 }
 
 
@@ -89,9 +91,10 @@ def _searched(subject: Subject, spec: Suggest) -> dict[str, Any]:
         "suggested": best.suggested,
         **{name: getattr(score, name) for name in ("precision", "recall", "f1", "f1_low", "f1_high", "auroc", "n")},
         "token": rule_as_text(best.token),
-        "token_f1": best.token_score.f1,
+        "token_f1": best.token_f1,
         "threshold": best.threshold,
-        "q": best.p,
+        "n_null": best.n_null,
+        "p": best.p,
     }
 
 

@@ -1,4 +1,4 @@
-"""The search for rules: it finds what is planted, claims nothing of noise, and its scores are those of a dense count."""
+"""The search for rules: it finds what is planted and claims nothing of noise."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 from splat_assets.analysis.build_table import BuildTable
 from splat_assets.analysis.rule_library import RuleLibrary
-from splat_assets.analysis.rule_search import RuleSearch, score_rule
+from splat_assets.analysis.rule_search import RuleSearch, as_rule
 from splat_assets.data.demo import make_demo_inputs
 from splat_assets.data.planted import PLANTED
 from splat_assets.data.tokenised import read_tokenised
@@ -27,7 +27,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> BuildTable:
 
 @pytest.fixture(scope="module")
 def search(builds: BuildTable) -> RuleSearch:
-    return RuleSearch(builds, null_size=12)
+    return RuleSearch(builds, n_draws=12)
 
 
 def noisy(holds: np.ndarray, seed: int) -> Activations:
@@ -76,48 +76,41 @@ def test_what_is_planted_is_found_again(search: RuleSearch, builds: BuildTable) 
 def test_permuted_features_get_no_label(search: RuleSearch, builds: BuildTable) -> None:
     rng = np.random.default_rng(0)
     suggested = 0
-    for size in [30, 100, 400, 1_000, 3_000, 5_000, 5_900] * 6:
+    p = []
+    for size in [30, 100, 400, 1_000, 3_000, 5_000, 5_600, 5_900] * 8:
         ids = np.sort(rng.choice(builds.n_samples, size, replace=False))
         suggestion = search.suggest(Activations(ids, rng.random(size).astype(np.float32) + 0.1))
         suggested += bool(suggestion and suggestion.suggested)
-    assert suggested <= 2
+        p += [suggestion.p] if suggestion else []
+    assert suggested == 0
+    assert np.mean(np.array(p) <= 0.25) <= 0.4
 
 
-def test_scores_are_those_of_a_dense_count(builds: BuildTable) -> None:
-    rule = All((Wears("swim_speed_up", 12), Not(Wears("ninja_squid"))))
-    rng = np.random.default_rng(2)
-    dense = np.where(rng.random(builds.n_samples) < 0.2, np.round(rng.exponential(1, builds.n_samples), 1), 0)
-    dense = np.where(builds.holds(rule), dense + (dense > 0), dense).astype(np.float32)
-    within = np.arange(builds.n_samples) % 3 > 0
+def test_a_list_of_classes_and_a_single_sub_are_conditions(search: RuleSearch, builds: BuildTable) -> None:
+    rollers = WeaponIs("class", ("brush", "roller"))
+    one_sub = All((Wears("run_speed_up", 3), Not(Wears("run_speed_up", 6))))
 
-    found = score_rule(rule, builds, Activations.from_dense(dense), within)
-
-    holds, values = builds.holds(rule)[within], dense[within]
-    fires = values > 0
-    both = (holds & fires).sum()
-    assert (found.n, found.n_rule, found.n_active, found.n_both) == (within.sum(), holds.sum(), fires.sum(), both)
-    assert found.precision == pytest.approx(both / holds.sum())
-    assert found.recall == pytest.approx(both / fires.sum())
-    assert found.f1 == pytest.approx(2 * both / (holds.sum() + fires.sum()))
-    assert found.f1_low < found.f1 < found.f1_high
-    inside, outside = values[holds], values[~holds]
-    wins = np.mean([(one > outside).mean() + (one == outside).mean() / 2 for one in inside])
-    assert found.auroc == pytest.approx(wins)
+    for rule in (rollers, All((rollers, Wears("ninja_squid"))), one_sub):
+        suggestion = search.suggest(noisy(builds.holds(rule), 4))
+        assert suggestion is not None and suggestion.suggested
+        assert suggestion.rule == rule
 
 
-def test_the_interval_of_f1_covers_the_truth() -> None:
-    rng = np.random.default_rng(0)
-    ids = np.arange(600)
-    covered = 0
-    from splat_assets.analysis.rule_search import _score
+def test_the_best_rule_of_a_small_library_is_that_of_trying_all(search: RuleSearch, builds: BuildTable) -> None:
+    library, ids = search.library, np.flatnonzero(builds.holds(WeaponIs("class", ("charger",))))
+    rng = np.random.default_rng(5)
+    found = np.sort(rng.choice(ids, 200, replace=False))
+    members = library.members(np.arange(builds.n_samples))[library.train].astype(bool)
+    fires = np.isin(np.flatnonzero(library.train), found)
 
-    for seed in range(200):
-        holds, fires = rng.random(600) < 0.3, np.zeros(600, dtype=bool)
-        fires = np.where(holds, rng.random(600) < 0.7, rng.random(600) < 0.1)
-        score = _score(holds, Activations(ids[fires], np.ones(fires.sum(), dtype=np.float32)), None, seed)
-        truth = 2 * 0.3 * 0.7 / (0.3 + 0.3 * 0.7 + 0.7 * 0.1)
-        covered += score.f1_low <= truth <= score.f1_high
-    assert covered >= 180
+    chosen, f1, token = search._best(found)  # type: ignore[misc]
+
+    best_single = 2 * (members & fires[:, None]).sum(axis=0) / (members.sum(axis=0) + fires.sum())
+    holds = builds.holds(as_rule(library, chosen))[library.train]
+    assert f1 == pytest.approx(2 * (holds & fires).sum() / (holds.sum() + fires.sum()))
+    assert f1 >= best_single.max()
+    tokens = np.array([condition.token for condition in library.conditions])
+    assert best_single[token] == pytest.approx(best_single[tokens].max())
 
 
 def test_a_rare_or_constant_feature_has_no_rule(search: RuleSearch, builds: BuildTable) -> None:
@@ -131,19 +124,17 @@ def test_a_rare_or_constant_feature_has_no_rule(search: RuleSearch, builds: Buil
 def test_the_same_seed_finds_the_same(builds: BuildTable) -> None:
     found = noisy(builds.holds(Wears("ninja_squid")), 3)
 
-    one, again = (RuleSearch(builds, seed=7, null_size=10).suggest(found) for _ in range(2))
+    one, again = (RuleSearch(builds, seed=7, n_draws=10).suggest(found) for _ in range(2))
 
     assert one == again
     assert one is not None and one.rule == Wears("ninja_squid")
 
 
 def sayable(rule: Rule) -> bool:
-    """Whether three conditions can say it: no lists, no `or`."""
+    """Whether three conditions can say it: no `or` of abilities, no `not` of several."""
     parts = rule.rules if isinstance(rule, All) else (rule,)
     plain = [part.rule if isinstance(part, Not) else part for part in parts]
-    return len(parts) <= 3 and all(
-        isinstance(part, Wears) or (isinstance(part, WeaponIs) and len(part.one_of) == 1) for part in plain
-    )
+    return len(parts) <= 3 and all(isinstance(part, Wears) or isinstance(part, WeaponIs) for part in plain)
 
 
 def test_no_conditions_no_rules(builds: BuildTable) -> None:
