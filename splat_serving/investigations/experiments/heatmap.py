@@ -34,6 +34,10 @@ class HeatmapSpec(FeatureSpec):
     rungs_y: Annotated[tuple[int, ...], Field(description="Those of the other one.")] = ()
     evidence: EvidenceWanted = "both"
     n_builds: NumberOfBuilds = 100
+    max_cells: Annotated[
+        int | None,
+        Field(ge=4, description="Of the rungs that are not named, only the most frequent that fit into so many cells."),
+    ] = None
 
 
 def _answer(subject: Subject, spec: HeatmapSpec) -> Answer:
@@ -41,6 +45,7 @@ def _answer(subject: Subject, spec: HeatmapSpec) -> Answer:
         raise InputError(f"family_y is {spec.family_y}, as family_x: name two abilities")
     x, y = subject.builds.group(spec.family_x), subject.builds.group(spec.family_y)
     rungs_x, rungs_y = (_rungs(subject, group, named) for group, named in ((x, spec.rungs_x), (y, spec.rungs_y)))
+    rungs_x, rungs_y = _fitting(subject, spec, (x, rungs_x), (y, rungs_y))
     axes = _Axes(spec, x, y, rungs_x, rungs_y)
     tables, figures, said, warnings, facts = [], [], [], [], dict[str, Scalar]()
     if spec.evidence != "causal":
@@ -98,6 +103,22 @@ def _rungs(subject: Subject, group: Group, named: tuple[int, ...]) -> list[int]:
         )
     worn = np.bincount(subject.builds.rungs_of(group.name), minlength=group.n_rungs)
     return np.flatnonzero(worn).tolist()
+
+
+def _fitting(
+    subject: Subject, spec: HeatmapSpec, x: tuple[Group, list[int]], y: tuple[Group, list[int]]
+) -> tuple[list[int], list[int]]:
+    """The rungs, of those that were not named the rarest left out until there are max_cells cells at most."""
+    kept = [x[1], y[1]]
+    counts = [np.bincount(subject.builds.rungs_of(group.name), minlength=group.n_rungs) for group, _ in (x, y)]
+    free = [not spec.rungs_x, not spec.rungs_y]
+    while spec.max_cells is not None and len(kept[0]) * len(kept[1]) > spec.max_cells and any(free):
+        at = max((side for side in (0, 1) if free[side]), key=lambda side: len(kept[side]))
+        if len(kept[at]) <= 2:
+            break
+        rarest = min(kept[at], key=lambda rung: int(counts[at][rung]))
+        kept[at] = [rung for rung in kept[at] if rung != rarest]
+    return kept[0], kept[1]
 
 
 def _observed(subject: Subject, spec: HeatmapSpec, axes: _Axes) -> tuple[ResultTable, Figure, Interaction]:

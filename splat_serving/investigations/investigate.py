@@ -1,0 +1,206 @@
+"""`splat investigate`: the whole way through one feature, from triage to a proposed label, as one report.
+
+Each part is an experiment that can be asked by itself with the spec that the report holds. What a part finds chooses the next:
+the abilities that explain most of the activation are swept, the strongest two against each other.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import polars as pl
+from pydantic import Field
+
+from splat_assets.errors import SplatError
+from splat_serving.errors import NotComputedError
+from splat_serving.investigations.edited_builds import draw_builds
+from splat_serving.investigations.experiment import run, spec_of
+from splat_serving.investigations.overview import Overview, overview
+from splat_serving.investigations.rendering import as_markdown
+from splat_serving.investigations.result import Result
+from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.subject import Subject
+from splat_serving.investigations.suggest import Suggest, suggest
+
+_EXPLAINS_AT_LEAST = 0.005
+"""An ability is swept when its rungs explain this share of the variance of the activation, or when it is the first."""
+_HEATMAP_CELLS = 12
+_MOST_BUILDS, _FEWEST_BUILDS = 200, 8
+_TRIED = 16
+
+
+class Investigate(FeatureSpec):
+    """The whole way through one feature: triage, overview, sweeps, weapons, effect, checks, and a proposed label."""
+
+    experiment: Literal["investigate"] = "investigate"
+    n_families: Annotated[
+        int, Field(ge=0, le=26, description="So many abilities are swept, those that explain most.")
+    ] = 3
+    n_builds: Annotated[
+        int | None,
+        Field(
+            ge=2, description="So many builds are edited in each causal sweep; what causal_seconds allow if left out."
+        ),
+    ] = None
+    causal_seconds: Annotated[
+        float, Field(gt=0, description="What all causal sweeps together may take, about, on this machine.")
+    ] = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a report: its heading, why it was asked, and what came of it; `result` is None where it could not be asked."""
+
+    heading: str
+    reason: str
+    result: Result | None
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A feature's report. said: the conclusions, each with the part that it rests on."""
+
+    feature_id: int
+    said: list[str]
+    warnings: list[str]
+    parts: list[Part]
+
+    @property
+    def results(self) -> list[Result]:
+        """What was asked and answered, in order."""
+        return [part.result for part in self.parts if part.result is not None]
+
+
+def investigate(
+    subject: Subject, spec: Investigate, command: str = "", step: Callable[[str], None] = lambda text: None
+) -> Report:
+    """Ask everything; step: is told what is asked next. FeatureNotFoundError."""
+    parts: list[Part] = []
+
+    def ask(heading: str, reason: str, name: str, **settings: Any) -> Result | None:
+        step(heading)
+        try:
+            asked = spec_of({"experiment": name, "feature_id": spec.feature_id, "seed": spec.seed, **settings})
+            found = run(subject, asked, command)
+        except NotComputedError as error:
+            parts.append(Part(heading, reason, None, str(error)))
+            return None
+        parts.append(Part(heading, reason, found))
+        return found
+
+    step("overview")
+    page = overview(subject, Overview(feature_id=spec.feature_id, seed=spec.seed), command)
+    parts.append(Part("Overview", "How often and how strongly it fires, on what, and what it does.", page))
+    if page.facts["n_active"]:
+        families = _families(page, spec.n_families)
+        n_builds = spec.n_builds or _affordable(subject, spec, families)
+        _ask_further(ask, families, n_builds)
+        parts.append(_suggested(subject, spec, command))
+    warnings = list(dict.fromkeys(text for part in parts if part.result for text in part.result.warnings))
+    return Report(spec.feature_id, list(_conclusions(parts)), warnings, parts)
+
+
+def _ask_further(ask: Callable[..., Result | None], families: list[str], n_builds: int) -> None:
+    for name in families:
+        reason = "Its rungs explain more of the activation than those of most abilities: is that a cause?"
+        ask(f"Sweep of {name}", reason, "family-sweep", family=name, n_builds=n_builds)
+    if len(families) > 1:
+        ask(
+            f"{families[0]} with {families[1]}",
+            "Do the two strongest abilities add up, or does one change what the other does?",
+            "heatmap",
+            family_x=families[0],
+            family_y=families[1],
+            n_builds=max(2, n_builds // 2),
+            max_cells=_HEATMAP_CELLS,
+        )
+    held = {"primary_family": families[0]} if families else {}
+    ask("Weapons", "Is it the weapon rather than the abilities?", "weapon-sweep")
+    ask("Kits", "Is it a sub or special?", "kit-sweep")
+    ask("Main-only abilities", "Presence or absence, held against the strongest ability.", "binary", **held)
+    ask(
+        "Smallest core",
+        "The fewest abilities on which it fires, tried on builds that did not choose them.",
+        "minimal-core",
+    )
+    ask("What it does", "Outputs moved by the direct path.", "decoder-influence")
+    ask(
+        "Taken away",
+        "What changes without it, beside random directions and features as frequent.",
+        "ablation",
+        n_builds=32,
+    )
+    ask("Stability", "Do two halves of the builds tell the same?", "split-half")
+    ask("Chance", "Would shuffled activations look as good?", "shuffle-null")
+
+
+def _suggested(subject: Subject, spec: Investigate, command: str) -> Part:
+    found = suggest(subject, Suggest(feature_id=spec.feature_id, seed=spec.seed), command)
+    return Part("Proposed label", "The best rule over builds, scored on builds that did not choose it.", found)
+
+
+def _affordable(subject: Subject, spec: Investigate, families: list[str]) -> int:
+    """How many builds can be edited in each sweep within causal_seconds, from how fast the model runs some now."""
+    if not subject.has_model or not families:
+        return _MOST_BUILDS
+    draw = draw_builds(subject, spec.feature_id, _TRIED, spec.seed)
+    draw.activations(draw.sets[:2], range(2))  # loads the model
+    began = time.perf_counter()
+    draw.activations(draw.sets, range(len(draw.sets)))
+    per_build = (time.perf_counter() - began) / len(draw.sets)
+    edits = sum(subject.builds.group(name).n_rungs + 1 for name in families) + (
+        _HEATMAP_CELLS / 2 if len(families) > 1 else 0
+    )
+    affordable = int(spec.causal_seconds / per_build / edits)
+    return max(_FEWEST_BUILDS, min(_MOST_BUILDS, affordable))
+
+
+def _families(page: Result, most: int) -> list[str]:
+    doses = page.table("doses").frame
+    ordered = doses.filter(pl.col("eta2").is_not_null()).sort("eta2", descending=True)
+    strong = ordered.filter((pl.col("eta2") >= _EXPLAINS_AT_LEAST) | (pl.int_range(pl.len()) == 0))
+    return list(strong["ability"][:most]) if not strong.is_empty() else []
+
+
+def _conclusions(parts: list[Part]) -> Iterator[str]:
+    for part in parts:
+        if part.result is not None:
+            for sentence in part.result.said:
+                yield f"{part.heading}: {sentence}"
+
+
+def report_as_markdown(report: Report) -> str:
+    """The report: conclusions first, then every part with its reason, its tables and the question in JSON."""
+    lines = [f"# Feature {report.feature_id}: report\n", "## What was found\n"]
+    lines += [f"- {sentence}" for sentence in report.said]
+    lines += ["", *(f"> **Warning:** {warning}\n" for warning in report.warnings)]
+    for part in report.parts:
+        if part.result is None:
+            lines.append(f"## {part.heading}\n\n*{part.reason}*\n\nNot asked: {part.refused}\n")
+            continue
+        body = as_markdown(part.result).split("\n", 2)[2].replace("\n## ", "\n### ")
+        asked = json.dumps(part.result.spec, ensure_ascii=False)
+        lines.append(f"## {part.heading}\n\n*{part.reason}*\n\n{body}\n\nAsked: `{asked}`\n")
+    return "\n".join(lines)
+
+
+def write_report(report: Report, folder: Path) -> list[Path]:
+    """Write the report as Markdown, as one HTML file, and each result as JSON; returns the first two paths.
+
+    Raises SplatError when folder cannot be written.
+    """
+    from splat_serving.investigations.plotting import as_html
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stem = folder / f"feature-{report.feature_id:05d}"
+        markdown, page = stem.with_suffix(".md"), stem.with_suffix(".html")
+        markdown.write_text(report_as_markdown(report), encoding="utf-8")
+        page.write_text(as_html(report.results, f"Feature {report.feature_id}: report"), encoding="utf-8")
+    except OSError as error:
+        raise SplatError(f"the report cannot be written into {folder}: {error.strerror}") from error
+    return [markdown, page]

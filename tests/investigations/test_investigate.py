@@ -1,0 +1,82 @@
+"""The report of a feature: every part asked, every question in it can be asked again, one HTML file that loads nothing."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from splat_assets.cli import main
+from splat_assets.store.layout import DataRoot
+from splat_serving.investigations.experiment import run, spec_of
+from splat_serving.investigations.investigate import Investigate, investigate, report_as_markdown, write_report
+from splat_serving.investigations.subject import Subject
+from splat_serving.local import LocalDatabase
+
+
+@pytest.fixture(scope="module")
+def asked(busy: int) -> Investigate:
+    return Investigate(feature_id=busy, n_builds=16, n_families=2)
+
+
+def test_the_report_strings_together_what_can_be_asked_alone(local: Subject, asked: Investigate) -> None:
+    report = investigate(local, asked)
+
+    assert [part.heading for part in report.parts][0] == "Overview"
+    assert [part.heading for part in report.parts][-1] == "Proposed label"
+    assert not [part.heading for part in report.parts if part.result is None]
+    kinds = [result.kind for result in report.results]
+    for kind in (
+        "overview",
+        "family-sweep",
+        "heatmap",
+        "weapon-sweep",
+        "ablation",
+        "split-half",
+        "shuffle-null",
+        "suggest",
+    ):
+        assert kind in kinds
+    for result in report.results:
+        if result.kind not in ("overview", "suggest"):
+            assert run(local, spec_of(result.spec)).tables == result.tables, result.kind
+
+
+def test_markdown_holds_every_part_and_its_question(local: Subject, asked: Investigate, tmp_path: Path) -> None:
+    report = investigate(local, asked)
+
+    text = report_as_markdown(report)
+
+    questions = [json.loads(found) for found in re.findall(r"^Asked: `(.*)`$", text, re.MULTILINE)]
+    assert questions == [result.spec for result in report.results]
+    markdown, page = write_report(report, tmp_path / "reports")
+    assert markdown.read_text() == text
+    html = page.read_text()
+    assert not re.findall(r"(?:src|href)=\"(?!#|data:)[^\"]+\"", re.sub(r"xlink:href=\"#[^\"]+\"", "", html))
+    assert html.count("<section>") == len(report.results)
+
+
+def test_without_a_model_causal_parts_are_told_and_the_rest_goes_on(
+    finished_root: DataRoot, busy: int, asked: Investigate
+) -> None:
+    alone = Subject(LocalDatabase.open(finished_root.run("small").store), "store")
+
+    report = investigate(alone, asked)
+
+    refused = [part for part in report.parts if part.result is None]
+    assert [part.heading for part in refused] == ["Taken away"]
+    assert any("nothing causal was measured" in warning for warning in report.warnings)
+    assert "Not asked: " in report_as_markdown(report)
+
+
+def test_the_command_writes_both_files(
+    finished_root: DataRoot, busy: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPLAT_DATA", str(finished_root.path))
+
+    found = CliRunner().invoke(main, ["investigate", str(busy), "-o", str(tmp_path), "--causal-seconds", "0.5"])
+
+    assert found.exit_code == 0, found.output
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".html", ".md"]
+    assert "Proposed label" in found.output
