@@ -62,6 +62,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "trace": ("splat_serving.commands.trace:trace", "What fires on a build, and what it does to the predictions."),
     "decoder": ("splat_serving.commands.decoder:decoder", "What the weights alone say of a feature."),
     "label": ("splat_serving.commands.label:label", "What people say of features: labels, queue, history."),
+    "research": ("splat_serving.commands.research:research", "Hypotheses, evidence and decisions on a feature."),
     "experiment": (
         "splat_serving.commands.experiment:experiment_",
         "Ask one question about a feature, with intervals.",

@@ -89,11 +89,16 @@ class Subject:
         return self._labels is not None
 
     @cached_property
-    def labels(self) -> LabelBook:
-        """What people wrote of the SAE's features; NotComputedError where there is no place for it."""
+    def label_log(self) -> Events:
+        """The events of the labels; NotComputedError where there is no place for them."""
         if self._labels is None:
             raise NotComputedError(f"{self.source} is no run of a data root: labels are kept in a data root, by SAE")
-        return LabelBook(self._labels(), self.n_features)
+        return self._labels()
+
+    @cached_property
+    def labels(self) -> LabelBook:
+        """What people wrote of the SAE's features; NotComputedError where there is no place for it."""
+        return LabelBook(self.label_log, self.n_features)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -1,0 +1,136 @@
+"""`splat research`: hypotheses, evidence and decisions on a feature, in a file that people can read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from splat_assets.errors import InputError
+from splat_serving.errors import NotComputedError
+from splat_serving.investigations.opening import open_subject
+from splat_serving.labels.book import who
+from splat_serving.labels.log import LabelLog
+from splat_serving.labels.research import (
+    HypothesisStatus,
+    Notebook,
+    Research,
+    Strength,
+    add_evidence,
+    add_hypothesis,
+    add_text,
+    as_text,
+    change_hypothesis,
+)
+
+_RUN = click.option(
+    "--run", "--model", "run", metavar="RUN", default=None, help="A run of the data root; as elsewhere if left out."
+)
+_AUTHOR = click.option("--author", default=None, help="Who; your login name if left out.")
+
+
+@click.group()
+def research() -> None:
+    """What was found out about a feature: hypotheses, evidence for and against them, decisions, notes.
+
+    One file per feature, DATA_ROOT/labels/SAE/research/feature_00045.toml, to be read and edited by people, too.
+    """
+
+
+@contextmanager
+def _opened(run: str | None, feature: int, write: bool = True) -> Iterator[Research]:
+    """The research on a feature; what was changed is written at the end."""
+    with open_subject(run) as subject:
+        subject.database.feature(feature)
+        labels = subject.label_log
+        if not isinstance(labels, LabelLog):
+            raise NotComputedError(
+                f"{subject.source} is on another machine: research files are kept in a data root here"
+            )
+        notebook = Notebook(labels.folder, labels.sae)
+    found = notebook.read(feature)
+    yield found
+    if write:
+        notebook.write(found)
+
+
+@research.command()
+@click.argument("feature", type=int)
+@_RUN
+def show(feature: int, run: str | None) -> None:
+    """Everything that was found out about FEATURE."""
+    with _opened(run, feature, write=False) as found:
+        click.echo(as_text(found))
+
+
+@research.command()
+@click.argument("feature", type=int)
+@click.argument("statement", required=False)
+@click.option("--change", metavar="H001", default=None, help="Change this hypothesis instead of adding one.")
+@click.option("--status", type=click.Choice(get_args(HypothesisStatus)), default=None, help="With --change.")
+@click.option("--confidence", type=float, default=None, help="0 to 1.")
+@_RUN
+def hypothesis(
+    feature: int,
+    statement: str | None,
+    change: str | None,
+    status: str | None,
+    confidence: float | None,
+    run: str | None,
+) -> None:
+    """Add a hypothesis on FEATURE, or change the status or confidence of one."""
+    if (statement is None) == (change is None):
+        raise InputError("give a statement to add a hypothesis, or --change H001 to change one")
+    with _opened(run, feature) as found:
+        made = add_hypothesis(found, statement, confidence) if statement is not None else change_hypothesis(
+            found, change or "", status, confidence
+        )  # fmt: skip
+    click.echo(f"{made.id} [{made.status}] {made.statement}")
+
+
+@research.command()
+@click.argument("feature", type=int)
+@click.argument("result", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("summary")
+@click.option("--strength", type=click.Choice(get_args(Strength)), default="moderate", show_default=True)
+@click.option("--supports", multiple=True, metavar="H001", help="A hypothesis that it speaks for; may be repeated.")
+@click.option("--refutes", multiple=True, metavar="H001", help="A hypothesis that it speaks against; may be repeated.")
+@_RUN
+def evidence(
+    feature: int,
+    result: Path,
+    summary: str,
+    strength: str,
+    supports: tuple[str, ...],
+    refutes: tuple[str, ...],
+    run: str | None,
+) -> None:
+    """Add RESULT, a file that `--output-dir` wrote, as evidence on FEATURE, with what it says in a SUMMARY."""
+    with _opened(run, feature) as found:
+        made = add_evidence(found, result, summary, strength, supports, refutes)
+    click.echo(f"{made.id} ({made.strength}) {made.summary}")
+
+
+@research.command()
+@click.argument("feature", type=int)
+@click.argument("text")
+@_AUTHOR
+@_RUN
+def decide(feature: int, text: str, author: str | None, run: str | None) -> None:
+    """Write down a decision on FEATURE."""
+    with _opened(run, feature) as found:
+        add_text(found.decisions, text, author or who())
+    click.echo("written")
+
+
+@research.command()
+@click.argument("feature", type=int)
+@click.argument("text")
+@_AUTHOR
+@_RUN
+def note(feature: int, text: str, author: str | None, run: str | None) -> None:
+    """Write down a note on FEATURE."""
+    with _opened(run, feature) as found:
+        add_text(found.notes, text, author or who())
+    click.echo("written")
