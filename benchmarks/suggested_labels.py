@@ -1,98 +1,199 @@
-"""Do suggested labels find what was planted, and nothing in noise? `python -m benchmarks.suggested_labels RUN` on a demo run.
+"""Do suggested labels find what was planted, and nothing in noise? `python -m benchmarks.suggested_labels RUN …` on demo runs.
 
-Three measurements:
-
-1. Planted concepts that the SAE represents: on the half of the builds that chooses no rules, some feature's firing agrees with
-   the concept's rule with F1 >= 0.7. Recovered: the rule suggested for that feature holds on the same builds (Jaccard >= 0.8).
+1. Planted concepts that an SAE represents: the feature that fits the concept's rule best has F1 >= 0.7 with it over all builds,
+   and no rule next to it (one condition or one listed value less, one rung more or less) fits that feature better: the feature is
+   of this concept and not of a neighbour. Recovered: the rule suggested for it holds on the same builds (Jaccard >= 0.8).
 2. Planted concepts as ideal features: the concept's indicator with one firing in twenty lost and as many invented. Recovered as
-   above. What no conjunction of three conditions says (lists, `or`) is told apart.
-3. Permuted data: every feature's activations moved to random samples; the share of features that get a label.
+   above.
+3. Permuted data: every feature's activations moved to random samples; how many get a label, and how p is distributed.
+4. What LEAST_F1 and NOISE_SHARE do: features with a label, real and permuted, and F1 on builds that did not choose.
 """
 
 import json
 import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from splat_assets.analysis import rule_search
+from splat_assets.analysis.build_table import BuildTable
 from splat_assets.analysis.rule_search import RuleSearch, Suggestion
-from splat_assets.domain.concepts import AnyOf, Rule, WeaponIs, leaves, parse_rule
+from splat_assets.assets.opened import contexts_of, raw_of, sparse_of, vocabulary_of
+from splat_assets.compute.suggested_labels import build_table_of
+from splat_assets.domain.concepts import All, AnyOf, Not, Rule, WeaponIs, Wears, parse_rule
 from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.runs import open_run
 from splat_assets.store.activations import Activations
 from splat_assets.store.layout import DataRoot
-from splat_serving.investigations.opening import open_subject
-from splat_serving.investigations.subject import Subject
 
 REPRESENTED = 0.7
 RECOVERED = 0.8
 Flags = npt.NDArray[np.bool_]
 
 
-def main(name: str) -> None:
-    """Measure on a run of the data root whose dataset has planted concepts."""
-    root = DataRoot.from_environment()
-    data = Path(open_run(root, name).config.inputs.data.path)
-    concepts = json.loads((data.parent / "planted_concepts.json").read_text())["concepts"]
-    subject = open_subject(name, root=root)
-    search = RuleSearch(subject.builds)
-    rules = {concept["name"]: parse_rule(concept["rule"]) for concept in concepts}
-    _represented(subject, search, rules)
-    _ideal(subject, search, rules)
-    _permuted(subject, search)
+@dataclass(frozen=True)
+class _Run:
+    """One SAE's features over the builds of a run."""
+
+    name: str
+    builds: BuildTable
+    features: list[Activations]
+    planted: dict[str, Rule]
 
 
-def _represented(subject: Subject, search: RuleSearch, rules: dict[str, Rule]) -> None:
-    held_out = ~search.library.train
-    fires = np.stack([subject.dense(feature) > 0 for feature in range(subject.n_features)])
-    n_represented = n_recovered = n_as_good = 0
-    print("concept, its best feature, F1 with it, suggested rule, its F1, Jaccard with the planted rule")
-    for name, rule in rules.items():
-        holds = subject.builds.holds(rule)
-        both = (fires[:, held_out] & holds[held_out]).sum(axis=1)
-        f1 = 2 * both / np.maximum(fires[:, held_out].sum(axis=1) + holds[held_out].sum(), 1)
-        feature = int(f1.argmax())
-        found = search.suggest(subject.feature(feature), feature)
-        agreement = _jaccard(subject, found, holds)
-        represented = f1[feature] >= REPRESENTED
-        n_represented += represented
-        n_recovered += bool(represented and agreement >= RECOVERED)
-        n_as_good += bool(found and found.score.f1 >= f1[feature] - 0.01)
-        print(f"  {name}, {feature}, {f1[feature]:.3f}, {rule_as_text(found.rule) if found else 'none'}, "
-              f"{found.score.f1 if found else 0:.3f}, {agreement:.3f}{' represented' if represented else ''}")  # fmt: skip
-    print(f"represented {n_represented} of {len(rules)}; recovered {n_recovered} of those")
+def main(names: list[str]) -> None:
+    """Measure on runs of the data root whose dataset has planted concepts."""
+    runs = [_opened(name) for name in names]
+    searches = [RuleSearch(run.builds) for run in runs]
+    _represented(list(zip(runs, searches, strict=True)))
+    _ideal(runs[0], searches[0])
+    suggested = _suggested(runs[0], searches[0])
+    permuted = _permuted(runs[0], searches[0])
+    _thresholds(suggested, permuted)
+    _prices(runs[0])
+
+
+def _opened(name: str) -> _Run:
+    run = open_run(DataRoot.from_environment(), name)
+    concepts = json.loads((Path(run.config.inputs.data.path).parent / "planted_concepts.json").read_text())["concepts"]
+    sparse = sparse_of(run)
+    builds = build_table_of(raw_of(run).samples(), vocabulary_of(run), contexts_of(run))
+    features = [sparse.read(feature) for feature in range(sparse.n_features)]
+    return _Run(name, builds, features, {one["name"]: parse_rule(one["rule"]) for one in concepts})
+
+
+def _represented(runs: list[tuple[_Run, RuleSearch]]) -> None:
+    n_close = n_close_recovered = n_represented = n_recovered = 0
     print(
-        f"the suggested rule describes the best feature at least as well as the planted one: {n_as_good} of {len(rules)}"
+        "run, concept, its best feature, F1 with it, F1 of the best neighbouring rule, suggested rule, its F1, Jaccard"
     )
+    for run, search in runs:
+        for name, rule in run.planted.items():
+            holds = run.builds.holds(rule)
+            f1 = [_f1(holds, feature) for feature in run.features]
+            at = int(np.argmax(f1))
+            if f1[at] < REPRESENTED:
+                continue
+            feature = run.features[at]
+            beside = max((_f1(run.builds.holds(near), feature) for near in neighbours(rule, run.builds)), default=0.0)
+            found = search.suggest(feature, at)
+            if found is None:
+                continue
+            said = run.builds.holds(found.rule)
+            recovered, represented = _jaccard(said, holds) >= RECOVERED, beside <= f1[at]
+            n_close, n_close_recovered = n_close + 1, n_close_recovered + recovered
+            n_represented += represented
+            n_recovered += represented and recovered
+            print(
+                f"  {run.name}, {name}, {at}, {f1[at]:.3f}, {beside:.3f}, {rule_as_text(found.rule)}, "
+                f"{_f1(said, feature):.3f}, {_jaccard(said, holds):.3f}{', represented' if represented else ''}"
+            )
+    print(f"F1 of at least {REPRESENTED}: {n_close}, recovered {n_close_recovered}")
+    print(f"represented, no neighbouring rule fits better: {n_represented}, recovered {n_recovered}")
 
 
-def _ideal(subject: Subject, search: RuleSearch, rules: dict[str, Rule]) -> None:
-    rng = np.random.default_rng(0)
-    counts = {True: [0, 0], False: [0, 0]}
-    for name, rule in rules.items():
-        holds = subject.builds.holds(rule)
+def _ideal(run: _Run, search: RuleSearch) -> None:
+    rng, n_recovered = np.random.default_rng(0), 0
+    for name, rule in run.planted.items():
+        holds = run.builds.holds(rule)
         found = search.suggest(noisy(holds, rng))
-        agreement = _jaccard(subject, found, holds)
-        sayable = not any(isinstance(part, AnyOf) for part in _parts(rule)) and len(leaves(rule)) <= 3
-        counts[sayable][0] += 1
-        counts[sayable][1] += bool(found and found.suggested and agreement >= RECOVERED)
-        print(f"  ideal {name}: {rule_as_text(found.rule) if found else 'none'}, Jaccard {agreement:.3f}, "
-              f"{'' if sayable else 'not sayable in three conditions'}")  # fmt: skip
-    print(f"ideal features recovered: {counts[True][1]} of {counts[True][0]} that three conditions can say, "
-          f"{counts[False][1]} of {counts[False][0]} others")  # fmt: skip
+        agreement = _jaccard(run.builds.holds(found.rule), holds) if found else 0.0
+        n_recovered += bool(found and found.suggested and agreement >= RECOVERED)
+        print(f"  ideal {name}: {rule_as_text(found.rule) if found else 'none'}, Jaccard {agreement:.3f}")
+    print(f"ideal features recovered: {n_recovered} of {len(run.planted)}")
 
 
-def _permuted(subject: Subject, search: RuleSearch) -> None:
-    rng = np.random.default_rng(1)
-    suggested = asked = 0
-    for feature in range(subject.n_features):
-        found = subject.feature(feature)
-        ids = np.sort(rng.choice(subject.n_samples, found.n_active, replace=False))
-        suggestion = search.suggest(Activations(ids, rng.permutation(found.values)), feature)
-        asked += suggestion is not None
-        suggested += bool(suggestion and suggestion.suggested)
-    print(f"permuted: {suggested} of {subject.n_features} features get a label ({asked} fire often enough to be asked)")
+def _suggested(run: _Run, search: RuleSearch) -> list[Suggestion]:
+    began = time.perf_counter()
+    found = [search.suggest(feature, at) for at, feature in enumerate(run.features)]
+    seconds = time.perf_counter() - began
+    known = [one for one in found if one is not None]
+    n = sum(one.suggested for one in known)
+    print(f"{run.name}: {n} of {len(found)} features get a label; {len(known)} fire often enough; {seconds:.1f} s")
+    single = np.mean([one.token_f1 for one in known if one.suggested])
+    print(
+        f"  F1 of those labels {np.mean([one.score.f1 for one in known if one.suggested]):.3f}, of single tokens {single:.3f}"
+    )
+    return known
+
+
+def _permuted(run: _Run, search: RuleSearch) -> list[Suggestion]:
+    rng, found = np.random.default_rng(1), []
+    for at, feature in enumerate(run.features):
+        ids = np.sort(rng.choice(run.builds.n_samples, feature.n_active, replace=False))
+        one = search.suggest(Activations(ids, rng.permutation(feature.values)), at)
+        found += [one] if one else []
+    n = sum(one.suggested for one in found)
+    for size in np.linspace(0.05, 0.995, 60):  # features of an SAE are rare; chance is largest for those that are not
+        ids = np.sort(rng.choice(run.builds.n_samples, int(size * run.builds.n_samples), replace=False))
+        one = search.suggest(Activations(ids, rng.random(ids.size).astype(np.float32) + 0.1))
+        found += [one] if one else []
+    n_dense = sum(one.suggested for one in found) - n
+    p = np.array([one.p for one in found])
+    print(
+        f"permuted: {n} of {len(run.features)} features get a label, {n_dense} of 60 that fire on 5 to 99.5 % of the samples"
+    )
+    print("  p at most 0.05, 0.1, 0.25, 0.5:", *(f"{(p <= level).mean():.3f}" for level in (0.05, 0.1, 0.25, 0.5)))
+    return found
+
+
+def _thresholds(suggested: list[Suggestion], permuted: list[Suggestion]) -> None:
+    for least in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7):
+        real, noise = (
+            sum(
+                one.score.f1 >= least
+                and one.score.f1_low > one.threshold
+                and (one.score.auroc or 0) >= rule_search.LEAST_AUROC
+                for one in some
+            )
+            for some in (suggested, permuted)
+        )
+        print(f"  F1 at least {least}: {real} real labels, {noise} on permuted features")
+
+
+def _prices(run: _Run) -> None:
+    searches = [RuleSearch(run.builds, seed, n_draws=1) for seed in range(3)]
+    set_to = rule_search.NOISE_SHARE
+    for share in (0.0, 0.15, 0.3, 0.5, 0.8):
+        rule_search.NOISE_SHARE = share
+        f1, n_numbers = [], []
+        for search in searches:
+            held_out = ~search.library.train
+            for feature in run.features:
+                best = search._best(feature.sample_ids)
+                if best is not None:
+                    holds = run.builds.holds(rule_search.as_rule(search.library, best[0])) & held_out
+                    f1.append(_f1(holds, _of(feature, held_out)))
+                    n_numbers.append(sum(len(part) for part in best[0]))
+        print(f"  NOISE_SHARE {share}: F1 {np.mean(f1):.4f} with {np.mean(n_numbers):.2f} conditions and values")
+    rule_search.NOISE_SHARE = set_to
+
+
+def neighbours(rule: Rule, builds: BuildTable) -> Iterator[Rule]:
+    """The rules next to one: one condition or one listed value less, or one rung more or less."""
+    match rule:
+        case All(parts) | AnyOf(parts):
+            for at, part in enumerate(parts):
+                rest = parts[:at] + parts[at + 1 :]
+                yield rest[0] if len(rest) == 1 else type(rule)(rest)
+                for near in neighbours(part, builds):
+                    yield type(rule)((*parts[:at], near, *parts[at + 1 :]))
+        case Not(part):
+            for near in neighbours(part, builds):
+                yield Not(near)
+        case Wears(ability, level):
+            levels = builds.group(ability).levels[1:]
+            at = levels.index(level) if level is not None else 0
+            for other in levels[max(at - 1, 0) : at + 2]:
+                if other != levels[at]:
+                    yield Wears(ability, other)
+        case WeaponIs(attribute, values) if len(values) > 1:
+            for at in range(len(values)):
+                yield WeaponIs(attribute, values[:at] + values[at + 1 :])
 
 
 def noisy(holds: Flags, rng: np.random.Generator, share: float = 0.05) -> Activations:
@@ -104,19 +205,18 @@ def noisy(holds: Flags, rng: np.random.Generator, share: float = 0.05) -> Activa
     return Activations.from_dense(np.where(fires, 1 + rng.random(holds.size), 0).astype(np.float32))
 
 
-def _jaccard(subject: Subject, found: Suggestion | None, holds: Flags) -> float:
-    if found is None:
-        return 0.0
-    said = subject.builds.holds(found.rule)
-    return float((said & holds).sum() / max(1, int((said | holds).sum())))
+def _of(feature: Activations, kept: Flags) -> Activations:
+    inside = kept[feature.sample_ids]
+    return Activations(feature.sample_ids[inside], feature.values[inside])
 
 
-def _parts(rule: Rule) -> list[object]:
-    """The rule, what it is made of, and lists of weapons as what they are: an `or`."""
-    inner = getattr(rule, "rules", None) or ([rule.rule] if hasattr(rule, "rule") else [])
-    found: list[object] = [rule, *(part for one in inner for part in _parts(one))]
-    return [AnyOf(()) if isinstance(part, WeaponIs) and len(part.one_of) > 1 else part for part in found]
+def _f1(holds: Flags, feature: Activations) -> float:
+    return float(2 * holds[feature.sample_ids].sum() / max(1, int(holds.sum()) + feature.n_active))
+
+
+def _jaccard(one: Flags, other: Flags) -> float:
+    return float((one & other).sum() / max(1, int((one | other).sum())))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "demo")
+    main(sys.argv[1:] or ["demo"])

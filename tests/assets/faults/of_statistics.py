@@ -1,4 +1,4 @@
-"""Faults of what is computed about features and tokens: histograms, IDF, influences, examples, neighbours."""
+"""Faults of what is computed about features and tokens: histograms, IDF, influences, examples, neighbours, suggested labels."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -178,5 +178,21 @@ NEIGHBOURS: Faults = {
         ),
         "another store": table("neighbours.parquet", n_samples=979),
         "a lost file": file("neighbours.parquet"),
+    },
+}
+
+SUGGESTED_LABELS: Faults = {
+    "suggestions_are_found_again": {
+        "other scores": table("suggested_labels.parquet", columns(pl.col("f1") * 0.99)),
+        "NaNs": table("suggested_labels.parquet", columns(f1_low=pl.lit(NAN, pl.Float64))),
+        "rules of other features": table("suggested_labels.parquet", each_row_of_another_feature),
+        "swapped rows": table("suggested_labels.parquet", reverse),
+        "everything suggested": table("suggested_labels.parquet", columns(suggested=~pl.col("suggested"))),
+        "q that is p": table("suggested_labels.parquet", columns(q=pl.col("p") / 2)),
+        "chance that reaches nothing": table("suggested_labels.parquet", null={"20": [0.0]}),
+        "another seed": table("suggested_labels.parquet", seed=1),
+        "another store": table("suggested_labels.parquet", n_samples=979),
+        "features left out": table("suggested_labels.parquet", first(90)),
+        "a lost file": file("suggested_labels.parquet"),
     },
 }
