@@ -1,0 +1,100 @@
+"""The likeliest builds that the model completes a set to, found by beam search, with the path to each.
+
+A step adds the next rung of one ability. By the chain rule the log-probability that a build has all tokens of a set is the sum
+of log p of each token given those before it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import nlargest
+
+import numpy as np
+import numpy.typing as npt
+
+from splat_assets.analysis.build_space import BuildSpace, Probabilities, Rungs, Situation
+from splat_assets.analysis.entropy import LEAST
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A token added, how likely it was then, and the set with it."""
+
+    token: int
+    probability: float
+    rungs: Rungs
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A build and its likeliest path. Log-probabilities are in bits.
+
+    has_all: that a build has these tokens. has_no_other: that it has none of the next rungs that gear would still give, each
+    token on its own (the model says nothing of them together). score: their sum, that the build is this one.
+    """
+
+    rungs: Rungs
+    steps: tuple[Step, ...]
+    has_all: float
+    has_no_other: float
+
+    @property
+    def score(self) -> float:
+        """log2 of the probability that the build is this one."""
+        return self.has_all + self.has_no_other
+
+
+@dataclass(frozen=True, slots=True)
+class Beam:
+    """builds: by falling score. cut: whether sets were left that a further step could have made into likelier builds."""
+
+    builds: tuple[Completed, ...]
+    n_steps: int
+    n_asked: int
+    cut: bool
+
+
+_Reached = dict[Rungs, tuple[float, tuple[Step, ...]]]
+
+
+def beam_search(
+    ask: Probabilities, space: BuildSpace, start: Situation, beam_size: int = 5, max_steps: int = 60, n_builds: int = 5
+) -> Beam:
+    """The n_builds likeliest builds among all sets that the beam passes, the start included.
+
+    Sets with equally many steps are compared by has_all; of several paths to a set the likeliest counts. The search ends when no
+    set in the beam can become one of the n_builds: has_all of a set is a bound of the score of whatever comes after it.
+    """
+    layer: _Reached = {start.rungs: (0.0, ())}
+    done: dict[Rungs, Completed] = {}
+    n_steps = n_asked = 0
+    while True:
+        asked = ask([(start.weapon_id, space.tokens(rungs)) for rungs in layer])
+        n_asked += len(layer)
+        after: _Reached = {}
+        for (rungs, (so_far, steps)), row in zip(layer.items(), asked, strict=True):
+            support = space.additions(rungs, "next-tier")
+            _keep(done, Completed(rungs, steps, so_far, _none_of(row, support)))
+            for token in support:
+                p = float(row[token])
+                reached = space.added(rungs, token)
+                score = so_far + float(np.log2(max(p, LEAST)))
+                if reached not in after or score > after[reached][0]:
+                    after[reached] = (score, (*steps, Step(token, p, reached)))
+        best = nlargest(n_builds, (one.score for one in done.values()))
+        worth = {one: found for one, found in after.items() if len(best) < n_builds or found[0] > best[-1]}
+        if not worth or n_steps == max_steps:
+            builds = sorted(done.values(), key=lambda one: (-one.score, one.rungs))[:n_builds]
+            return Beam(tuple(builds), n_steps, n_asked, bool(worth))
+        layer = dict(sorted(worth.items(), key=lambda item: (-item[1][0], item[0]))[:beam_size])
+        n_steps += 1
+
+
+def _keep(done: dict[Rungs, Completed], found: Completed) -> None:
+    before = done.get(found.rungs)
+    if before is None or found.score > before.score:
+        done[found.rungs] = found
+
+
+def _none_of(row: npt.NDArray[np.float32], tokens: Sequence[int]) -> float:
+    p = row[list(tokens)].astype(np.float64) if tokens else np.zeros(0)
+    return float(np.log2(np.clip(1 - p, LEAST, 1.0)).sum())
