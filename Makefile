@@ -46,8 +46,8 @@ format: $(INSTALLED)  ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(INSTALLED)  ## write docs/commands.md from --help
-	$(BIN)/python -m splat_assets.commands.reference > docs/commands.md
+docs: $(INSTALLED)  ## write docs/cli.md from --help
+	$(BIN)/python -m splat_assets.commands.reference > docs/cli.md
 
 bench: $(INSTALLED)  ## run the benchmarks; they print rates and ratios
 	for name in store pipeline sae_training precompute serving soak; do $(BIN)/python -m benchmarks.$$name || exit 1; done

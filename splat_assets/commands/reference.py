@@ -1,4 +1,4 @@
-"""The command reference `docs/commands.md`, made from `--help`; `make docs` writes it."""
+"""The command reference `docs/cli.md`, made from `--help`; `make docs` writes it."""
 
 from collections.abc import Iterator
 
