@@ -17,7 +17,7 @@ def _builds(run: Run) -> BuildTable:
 def _make(run: Run, progress: Progress) -> Made:
     target = run.layout.staged / "suggested_labels.parquet"
     seed = run.config.activations.seed
-    written = write_suggested_labels(sparse_of(run), _builds(run), target, seed, progress)
+    written = write_suggested_labels(sparse_of(run), _builds(run), target, seed, progress=progress)
     shape = f"{written.n_suggested:,} of {sparse_of(run).n_features:,} features"
     return Made([target], {"shape": shape, "n_with_rule": written.n_with_rule, "n_suggested": written.n_suggested})
 

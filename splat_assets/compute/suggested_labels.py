@@ -13,7 +13,7 @@ import polars as pl
 
 from splat_assets.analysis.build_table import BuildTable
 from splat_assets.analysis.intervals import benjamini_hochberg
-from splat_assets.analysis.rule_search import RuleSearch, Suggestion
+from splat_assets.analysis.rule_search import N_DRAWS, RuleSearch, Suggestion
 from splat_assets.compute.spot_checks import spot_check_ids
 from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.progress import Progress, SilentProgress
@@ -71,10 +71,18 @@ def build_table_of(samples: pl.DataFrame, vocabulary: Vocabulary, contexts: Cont
 
 
 def write_suggested_labels(
-    reader: ActivationReader, builds: BuildTable, path: Path, seed: int = 0, progress: Progress | None = None
+    reader: ActivationReader,
+    builds: BuildTable,
+    path: Path,
+    seed: int = 0,
+    n_draws: int = N_DRAWS,
+    progress: Progress | None = None,
 ) -> SuggestedWritten:
-    """Write the best rule of every feature, one row each, and the null it was held against as a fact of the table."""
-    search = RuleSearch(builds, seed)
+    """Write the best rule of every feature, one row each, and the null it was held against as a fact of the table.
+
+    n_draws: permuted features that the null draws for each size.
+    """
+    search = RuleSearch(builds, seed, n_draws)
     rows = []
     with (progress or SilentProgress()).task("rules", reader.n_features, "features") as task:
         for feature_id in range(reader.n_features):
@@ -85,7 +93,7 @@ def write_suggested_labels(
     frame = pl.DataFrame(rows, SUGGESTED_SCHEMA, orient="row")
     frame = frame.with_columns(pl.Series("q", _adjusted(frame)).fill_nan(None))
     nulls = {str(size): values.tolist() for size, values in sorted(search.null.drawn.items())}
-    write_table(path, frame, {"seed": seed, "n_samples": builds.n_samples, "null": nulls})
+    write_table(path, frame, {"seed": seed, "n_draws": n_draws, "n_samples": builds.n_samples, "null": nulls})
     found = SuggestedWritten(frame.height - frame["rule"].null_count(), int(frame["suggested"].sum()))
     logger.info("%d of %d features have a rule, %d are suggested", found.n_with_rule, frame.height, found.n_suggested)
     return found
@@ -96,7 +104,7 @@ def wrong_suggestions(reader: ActivationReader, builds: BuildTable, path: Path, 
 
     All of them when the table is of another number of features or samples, or when its null at one size is not drawn again.
     """
-    table, facts = read_table(path, list(SUGGESTED_SCHEMA)), table_facts(path, "seed", "n_samples", "null")
+    table, facts = read_table(path, list(SUGGESTED_SCHEMA)), table_facts(path, "seed", "n_draws", "n_samples", "null")
     sampled = spot_check_ids(reader.n_features, n_sampled, seed)
     nulls = {int(size): np.array(values) for size, values in facts["null"].items()}
     if table["feature_id"].to_list() != list(range(reader.n_features)) or facts["n_samples"] != builds.n_samples:
@@ -105,7 +113,7 @@ def wrong_suggestions(reader: ActivationReader, builds: BuildTable, path: Path, 
         return sampled
     search = RuleSearch(builds, facts["seed"], nulls=nulls)
     for size in sorted(nulls)[:1]:
-        again = RuleSearch(builds, facts["seed"])
+        again = RuleSearch(builds, facts["seed"], facts["n_draws"])
         if not np.array_equal(again.null.of_size(size), nulls[size]):
             return sampled
     names = [name for name in SUGGESTED_SCHEMA if name != "q"]
