@@ -45,7 +45,7 @@ def test_stopping_early_loses_none_of_the_best(seed: int) -> None:
     found = beam_search(model, space, Situation(0, space.empty), beam_size=1_000, n_builds=2)
 
     assert [one.score for one in found.builds] == pytest.approx(sorted(all_scores(model, 0).values(), reverse=True)[:2])
-    assert not found.cut
+    assert found.exact and not found.cut
 
 
 def test_where_tokens_do_not_depend_on_each_other_scores_are_probabilities_of_builds() -> None:
@@ -95,3 +95,27 @@ def test_nothing_is_asked_twice_as_often_as_needed() -> None:
 
     assert model.n_asked == found.n_asked <= 1 + 2 * found.n_steps
     assert np.isfinite([one.score for one in found.builds]).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_build_is_likelier_than_what_was_given_up_allows(seed: int) -> None:
+    space, model = toy_space(), toy_model(seed, scale=2.0)
+
+    found = beam_search(model, space, Situation(0, space.empty), beam_size=1, n_builds=1)
+
+    likeliest = max(all_scores(model, 0).values())
+    assert likeliest <= max(found.given_up, found.builds[0].score) + 1e-9
+    if found.exact:
+        assert found.builds[0].score == pytest.approx(likeliest)
+
+
+def test_a_build_ends_only_where_it_may() -> None:
+    space, model = toy_space(), toy_model(seed=2)
+
+    found = beam_search(
+        model, space, Situation(0, space.empty), beam_size=1_000, n_builds=3, finished=lambda rungs: sum(rungs) == 3
+    )
+
+    of_three = {worn: score for worn, score in all_scores(model, 0).items() if len(worn) == 3}
+    assert all(one.finished for one in found.builds)
+    assert [one.score for one in found.builds] == pytest.approx(sorted(of_three.values(), reverse=True)[:3])
