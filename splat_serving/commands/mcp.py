@@ -1,0 +1,36 @@
+"""`splat mcp`: tools for AI assistants over standard input and output."""
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from splat_assets.errors import InputError
+from splat_serving.commands.asking import source_options
+from splat_serving.investigations.opening import open_subject
+
+
+@click.command("mcp")
+@source_options
+@click.option("--allow-labels", is_flag=True, help="Let the assistant set labels, too.")
+@click.option(
+    "--max-characters", type=click.IntRange(min=1_000), default=20_000, show_default=True, help="Of one answer."
+)
+def mcp_(run: str | None, token_file: Path | None, allow_labels: bool, max_characters: int) -> None:
+    """Tools for AI assistants (Model Context Protocol) on standard input and output: overviews, experiments, traces, labels.
+
+    Read-only unless --allow-labels is given. An assistant starts it itself; its configuration names the command:
+
+    {"mcpServers": {"splat": {"command": "splat", "args": ["mcp", "--run", "demo"]}}}
+    """
+    try:
+        import anyio
+
+        from splat_serving.assistant.server import make_server, serve_stdio
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "mcp":
+            raise
+        raise InputError("tools for assistants need the package mcp: pip install 'splat[mcp]'") from error
+    open_now = partial(open_subject, run, token_file)
+    open_now().close()  # a mistake is told before an assistant waits for an answer
+    anyio.run(serve_stdio, make_server(open_now, allow_labels, max_characters))

@@ -1,0 +1,154 @@
+"""Tools for assistants: each asked by the protocol's own client; errors that help; bounded answers; no writing unasked."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client, StdioServerParameters
+
+from splat_assets.store.layout import DataRoot
+from splat_serving.assistant.server import make_server, tool_names
+from splat_serving.assistant.tools import READ_TOOLS, WRITE_TOOLS
+from splat_serving.investigations.opening import open_subject
+from splat_serving.investigations.result import Result
+
+ASKED: dict[str, dict[str, Any]] = {
+    "about": {},
+    "list_features": {"limit": 3},
+    "feature_overview": {"feature_id": 1},
+    "compare_features": {"left": 1, "right": 2},
+    "list_experiments": {},
+    "describe_experiment": {"name": "family-sweep"},
+    "run_experiment": {"name": "family-sweep", "settings": {"feature_id": 1, "family": "swim_speed_up", "n_builds": 6}},
+    "find_builds": {"rule": "ssu>=6 and not ninja_squid"},
+    "trace_build": {"build": "0: ssu 21, ninja_squid"},
+    "show_sample": {"sample_id": 5},
+    "suggest_label": {"feature_id": 1},
+    "show_label": {"feature_id": 1},
+    "set_label": {"feature_id": 1, "text": "swims", "rule": "ssu>=6", "notes": "rises with each rung"},
+}
+
+
+def conversation(root: DataRoot, talk: Callable[[Client], Any], **options: Any) -> Any:
+    """What a client in the same process hears from a server of the small run."""
+
+    async def talking() -> Any:
+        async with Client(make_server(lambda: open_subject("small", root=root), **options)) as client:
+            return await talk(client)
+
+    return asyncio.run(talking())
+
+
+def test_every_tool_is_asked_in_these_tests() -> None:
+    assert list(ASKED) == [*tool_names(READ_TOOLS), *tool_names(WRITE_TOOLS)]
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_every_tool_answers_in_text_and_in_structure(name: str, own_root: DataRoot) -> None:
+    found = conversation(own_root, lambda client: client.call_tool(name, ASKED[name]), writes=True)
+
+    assert not found.is_error, found.content[0].text
+    assert found.content[0].text.startswith("# ")
+    assert Result.model_validate(found.structured_content).provenance.run == "small"
+
+
+def test_a_label_is_written_only_where_that_was_allowed(own_root: DataRoot) -> None:
+    async def talk(client: Client) -> Any:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        return tools, await client.call_tool("set_label", ASKED["set_label"])
+
+    tools, refused = conversation(own_root, talk)
+    assert set(tools) == set(tool_names(READ_TOOLS))
+    assert all(tool.annotations.read_only_hint for tool in tools.values())
+    assert refused.is_error and "there is no tool 'set_label'" in refused.content[0].text
+    assert not own_root.labels.exists()
+
+    tools, written = conversation(own_root, talk, writes=True)
+    assert not written.is_error and not tools["set_label"].annotations.read_only_hint
+    with open_subject("small", root=own_root) as subject:
+        event = subject.labels.label(1)
+    assert event is not None and event.label is not None and (event.label.text, event.author) == ("swims", "assistant")
+
+
+WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
+    "another tool": ("feature_overvew", {}, "did you mean feature_overview"),
+    "an argument missing": ("feature_overview", {}, "feature_overview needs the argument 'feature_id'"),
+    "an argument too many": ("feature_overview", {"feature_id": 1, "mood": 3}, "has no argument 'mood'; it has feature_id"),
+    "a text for a number": ("feature_overview", {"feature_id": "many"}, "feature_id: Input should be a valid integer"),
+    "a feature that is not there": ("feature_overview", {"feature_id": 9_999}, "it holds features 0 to 95"),
+    "a negative one": ("feature_overview", {"feature_id": -1}, "greater than or equal to 0"),
+    "another experiment": ("run_experiment", {"name": "family-swep"}, "did you mean family-sweep"),
+    "a setting missing": ("run_experiment", {"name": "within-family", "settings": {"feature_id": 1}}, "family is missing"),
+    "an ability that is not there": ("run_experiment", {"name": "within-family", "settings": {"feature_id": 1, "family": "swim"}},
+                                     "there is no ability 'swim'"),
+    "a setting too many": ("run_experiment", {"name": "bands", "settings": {"feature_id": 1, "x": 1}}, "x: there is no such"),
+    "no rule": ("find_builds", {"rule": "ssu>="}, "expected a number of AP"),
+    "no build": ("trace_build", {}, "name a build or a sample_id"),
+    "another column": ("list_features", {"sort": "beauty"}, "there is no column 'beauty'"),
+    "a sample that is not there": ("show_sample", {"sample_id": 10**9}, "is not in small"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_malformed_call_is_told_what_is_valid(case: str, finished_root: DataRoot) -> None:
+    name, arguments, said = WRONG[case]
+
+    found = conversation(finished_root, lambda client: client.call_tool(name, arguments))
+
+    assert found.is_error
+    text = found.content[0].text
+    assert said in text
+    assert "Traceback" not in text
+
+
+def test_answers_are_bounded_and_say_what_was_left_out(finished_root: DataRoot) -> None:
+    asked = {"name": "dose-sweep", "settings": {"feature_id": 1, "n_builds": 4}}
+
+    whole = conversation(finished_root, lambda client: client.call_tool("run_experiment", asked), most_characters=10**6)
+    short = conversation(finished_root, lambda client: client.call_tool("run_experiment", asked), most_characters=5_000)
+
+    assert len(short.content[0].text) <= 5_000 < len(whole.content[0].text)
+    assert any("left out to keep this short" in text for text in short.structured_content["warnings"])
+    assert len(json.dumps(short.structured_content)) < len(json.dumps(whole.structured_content))
+
+
+def test_a_newer_version_is_seen(own_root: DataRoot) -> None:
+    from splat_assets.store.published import publish
+
+    async def talk(client: Client) -> Any:
+        before = await client.call_tool("about", {})
+        layout = own_root.run("small")
+        (layout.staged / "idf.parquet").unlink()
+        parts = {path.name: path for path in layout.staged.iterdir() if not path.name.startswith(".")}
+        publish(layout.store, parts, dict(before_provenance), None)
+        return before, await client.call_tool("about", {})
+
+    with open_subject("small", root=own_root) as subject:
+        before_provenance = subject.about.provenance
+    before, after = conversation(own_root, talk)
+
+    versions = [found.structured_content["provenance"]["store_version"] for found in (before, after)]
+    assert versions[0] != versions[1]
+
+
+def test_the_command_speaks_the_protocol_and_nothing_else(finished_root: DataRoot, tmp_path: Path) -> None:
+    command = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "splat_assets.cli", "mcp", "--run", "small"],
+        env={"SPLAT_DATA": str(finished_root.path)},
+        cwd=tmp_path,
+    )
+
+    async def talking() -> Any:
+        async with Client(command) as client:
+            listed = await client.list_tools()
+            return [tool.name for tool in listed.tools], await client.call_tool("feature_overview", {"feature_id": 1})
+
+    names, found = asyncio.run(talking())
+
+    assert names == tool_names(READ_TOOLS)
+    assert not found.is_error and found.structured_content["kind"] == "overview"
