@@ -7,12 +7,16 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.intervals import benjamini_hochberg, lift_interval, share_interval, two_by_two_p
+from splat_assets.analysis.rule_score import RuleScorer
+from splat_assets.domain.concepts import Rule
 from splat_assets.domain.rule_text import Names, parse_rule_text, rule_as_text
 from splat_serving.investigations.builds_as_text import build_as_text
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.result import Answer, Result, ResultTable
 from splat_serving.investigations.spec import Seed, Spec
 from splat_serving.investigations.subject import Subject
+
+MOST_SCORED = 100
 
 
 class Find(Spec):
@@ -42,7 +46,7 @@ def _answer(subject: Subject, spec: Find) -> Answer:
     tables = []
     if holds.size and spec.top_k:
         features = _features(subject, rule)
-        tables.append(_features_table(features, spec.top_k))
+        tables.append(_features_table(_scored(subject, rule, features.head(spec.top_k), spec.seed), features.height))
         said.append(_best(features))
     if holds.size and spec.limit:
         tables.append(_examples(subject, holds, spec))
@@ -51,8 +55,8 @@ def _answer(subject: Subject, spec: Find) -> Answer:
     )
 
 
-def _features(subject: Subject, rule: object) -> pl.DataFrame:
-    found = subject.database.features_of_rule(rule)  # type: ignore[arg-type]
+def _features(subject: Subject, rule: Rule) -> pl.DataFrame:
+    found = subject.database.features_of_rule(rule)
     frame = pl.from_arrow(found.table)
     assert isinstance(frame, pl.DataFrame)
     both, active = frame["n_both"].to_numpy(), frame["n_active"].to_numpy()
@@ -65,7 +69,18 @@ def _features(subject: Subject, rule: object) -> pl.DataFrame:
     )
 
 
-def _features_table(frame: pl.DataFrame, top_k: int) -> ResultTable:
+def _scored(subject: Subject, rule: Rule, frame: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """The frame with what needs the activations themselves, for its first features: the interval of F1, and AUROC."""
+    scorer = RuleScorer(subject.builds)
+    scores = [scorer.score(rule, subject.feature(one), seed) for one in frame["feature_id"].head(MOST_SCORED).to_list()]
+    unknown = [None] * (frame.height - len(scores))
+    return frame.with_columns(
+        pl.Series(name, [*(getattr(score, name) for score in scores), *unknown], pl.Float64)
+        for name in ("f1_low", "f1_high", "auroc")
+    )
+
+
+def _features_table(frame: pl.DataFrame, n_features: int) -> ResultTable:
     described = {
         "feature_id": "The feature.",
         "n_active": "Samples on which it fires.",
@@ -73,14 +88,19 @@ def _features_table(frame: pl.DataFrame, top_k: int) -> ResultTable:
         "share_of_set": "Share of the rule's samples on which it fires (recall).",
         "share_of_feature": "Share of its samples on which the rule holds (precision).",
         "f1": "Harmonic mean of the two.",
+        "f1_low": "Lower border of its 95 % interval (bootstrap over distinct builds).",
+        "f1_high": "Upper border.",
+        "auroc": "Probability that its activation is higher on a sample of the rule than on another one, ties counting half.",
         "lift": "How many times as often it fires where the rule holds as at large.",
         "lift_low": "Lower border of its 95 % interval.",
         "lift_high": "Upper border.",
         "phi": "Correlation of the rule's holding and the feature's firing.",
         "q": "p of independence, adjusted for all features.",
     }
-    note = f"{frame.height} features fire there; ordered by phi."
-    return ResultTable.of("features", "Features that go with it", "observed", frame.head(top_k), described, note)
+    note = f"{n_features:,} features fire there; ordered by phi."
+    if frame.height > MOST_SCORED:
+        note += f" AUROC and the interval of F1 are known for the first {MOST_SCORED}."
+    return ResultTable.of("features", "Features that go with it", "observed", frame, described, note)
 
 
 def _best(frame: pl.DataFrame) -> str:

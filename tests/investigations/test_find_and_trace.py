@@ -43,6 +43,10 @@ def test_builds_and_features_of_a_rule_are_counted_over_all_samples(local: Subje
         assert (row["n_both"], row["n_active"]) == (both, fires.sum())
         assert row["f1"] == pytest.approx(2 * both / (fires.sum() + holds.sum()))
         assert row["phi"] == pytest.approx(np.corrcoef(fires, holds)[0, 1])
+        assert row["f1_low"] <= row["f1"] <= row["f1_high"]
+        inside, outside = local.dense(row["feature_id"])[holds], local.dense(row["feature_id"])[~holds]
+        wins = (inside[:, None] > outside).mean() + (inside[:, None] == outside).mean() / 2
+        assert row["auroc"] == pytest.approx(wins)
     assert found.tables == find(remote, Find(rule=RULE, limit=20, top_k=5)).tables
 
 
