@@ -368,7 +368,12 @@ def carry(
     all samples, if that is at least --least-r and no other labelled feature is nearer to it.
     """
     with open_subject(old, token_file) as before, open_subject(new, token_file) as after:
-        matches = match_labels(before, after, least_r)
+        matches = match_labels(
+            before,
+            after,
+            least_r,
+            lambda done, whole: click.echo(f"… {done:,} of {whole:,} features compared", err=True),
+        )
         written = None if dry_run else carry_labels(before, after, matches, author or who())
         question = {"old": old, "new": new, "least_r": least_r}
         _shown(after, "label-carry", question, lambda: label_pages.carry_page(before, after, matches, written), form)

@@ -136,7 +136,10 @@ class Result(_Frozen):
 
     def table(self, name: str) -> ResultTable:
         """The table of that name; KeyError."""
-        return next(table for table in self.tables if table.name == name) if self.has(name) else _missing(name)
+        for table in self.tables:
+            if table.name == name:
+                return table
+        raise KeyError(name)
 
     def has(self, name: str) -> bool:
         """Whether there is a table of that name."""
@@ -157,10 +160,6 @@ class Answer(_Frozen):
 def finite(values: Any) -> list[float | None]:
     """Numbers as JSON has them: NaN and infinity become None."""
     return [float(value) if math.isfinite(value) else None for value in values]
-
-
-def _missing(name: str) -> ResultTable:
-    raise KeyError(name)
 
 
 def _scalar(value: Any) -> Scalar:

@@ -7,6 +7,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from splat_assets.analysis.build_table import BuildTable
 from splat_assets.analysis.edits import RealBuilds
@@ -152,7 +153,7 @@ class Subject:
         return RealBuilds(self.builds)
 
     @cached_property
-    def _samples(self):  # type: ignore[no-untyped-def]
+    def _samples(self) -> pa.Table:
         return self.database.samples(OF_BUILDS)
 
     def feature(self, feature_id: int) -> Activations:

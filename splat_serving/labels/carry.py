@@ -14,7 +14,7 @@ from splat_serving.investigations.subject import Subject
 from splat_serving.labels.event import LabelFields
 
 LEAST_R = 0.7
-_BLOCK = 256
+_BLOCK = 2_048
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ writer is told. What a killed writer left of a line is no event; the next writer
 
 import fcntl
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import orjson
 
-from splat_assets.errors import SplatError
+from splat_assets.errors import InputError, SplatError
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import sync_folder, write_json
 from splat_serving.errors import LabelConflictError
@@ -21,6 +22,7 @@ from splat_serving.labels.event import Event, NewEvent, now
 
 _ABOUT = "about.json"
 _EVENTS = "events.jsonl"
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 class LabelLog:
@@ -29,8 +31,10 @@ class LabelLog:
     def __init__(self, root: Path, sae: str) -> None:
         """root: the folder of all labels. sae: the SAE's fingerprint, sha256. Nothing is written yet.
 
-        Raises FingerprintMismatchError when the folder holds labels of another SAE.
+        Raises FingerprintMismatchError when the folder holds labels of another SAE, InputError for what is no fingerprint.
         """
+        if not _FINGERPRINT.fullmatch(sae):  # it becomes a path, and it was read from a file
+            raise InputError(f"{sae[:80]!r} is no fingerprint of an SAE: those are 64 hexadecimal digits")
         self.folder = root / sae[:16]
         self.sae = sae
         self._lock = threading.Lock()

@@ -137,6 +137,12 @@ def test_labels_of_another_sae_are_refused_with_both_fingerprints(tmp_path: Path
     assert SAE in str(found.value) and other in str(found.value)
 
 
+@pytest.mark.parametrize("sae", ["../" * 5 + "x", "", "AB" * 32, "ab" * 31])
+def test_what_is_no_fingerprint_becomes_no_path(sae: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no fingerprint of an SAE"):
+        LabelLog(tmp_path, sae)
+
+
 def test_a_changed_line_is_named_and_nothing_is_written_over_it(tmp_path: Path) -> None:
     labels = book(tmp_path)
     for feature in range(3):
