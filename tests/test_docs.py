@@ -13,7 +13,7 @@ from splat_assets.assets import ASSETS
 from splat_assets.cli import main
 
 PROJECT = Path(__file__).resolve().parents[1]
-EXECUTED = [PROJECT / "docs" / "investigating.md", PROJECT / "docs" / "labels.md"]
+EXECUTED = [PROJECT / "docs" / f"{name}.md" for name in ("investigating", "labels", "predictions")]
 """Their command lines are run by `test_documented_commands`."""
 DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 

@@ -14,7 +14,7 @@ from splat_assets.store.layout import DataRoot
 from splat_serving.investigations.result import Result
 
 PROJECT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [PROJECT / "docs" / "investigating.md", PROJECT / "docs" / "labels.md"]
+DOCUMENTS = [PROJECT / "docs" / f"{name}.md" for name in ("investigating", "labels", "predictions")]
 DOCUMENTS += sorted((PROJECT / ".claude").rglob("*.md")) if (PROJECT / ".claude").is_dir() else []
 
 

@@ -34,7 +34,7 @@ class _Experiments(click.Group):
 
 @click.group("experiment", cls=_Experiments)
 def experiment_() -> None:
-    """Ask one question about a feature, and get tables with n and intervals.
+    """Ask one question about a feature, or about the model, and get tables with n and intervals.
 
     Observed evidence counts over all samples of the store; causal evidence edits builds and runs the model on them. Every table
     says which it is. The same question with the same seed on the same version gives the same numbers.
