@@ -95,10 +95,10 @@ def show(feature: int | None, feature_id: int | None, run: str | None, token_fil
 @click.argument("text", required=False)
 @_FEATURE
 @click.option("-n", "--name", default=None, help="As TEXT: what it stands for.")
-@click.option("-c", "--category", type=click.Choice(get_args(Category)), default=None)
+@click.option("-c", "--category", type=click.Choice(get_args(Category)), default=None, help="none if it is new.")
 @click.option("--status", type=click.Choice(get_args(Status)), default=None, help="draft if it is new.")
 @click.option("--confidence", type=float, default=None, help="0 to 1.")
-@click.option("--notes", default=None)
+@click.option("--notes", default=None, help="The evidence in words, and what speaks against it.")
 @click.option(
     "--rule", default=None, help="A rule over builds, as ssu>=21 and ninja_squid; its score is shown with the label."
 )
@@ -274,7 +274,7 @@ def queue_show(top_k: int, run: str | None, token_file: Path | None, form: str) 
 
 @queue.command("add")
 @click.argument("features")
-@click.option("-p", "--priority", type=float, default=0.5, show_default=True)
+@click.option("-p", "--priority", type=float, default=0.5, show_default=True, help="The highest comes first.")
 @click.option("-r", "--reason", default="", help="Why.")
 @_AUTHOR
 @source_options
@@ -298,7 +298,7 @@ def queue_add(
 @click.option("--method", type=click.Choice(["activation-count", "effect", "random"]), default="activation-count",
               show_default=True, help="effect: by how far the feature moves the outputs. random: any, seeded.")  # fmt: skip
 @click.option("-k", "--top-k", type=click.IntRange(min=1), default=50, show_default=True, help="So many features.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of --method random.")
 @click.option("--include-labelled", is_flag=True, help="Also features that have a label.")
 @_AUTHOR
 @source_options

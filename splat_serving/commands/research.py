@@ -93,7 +93,9 @@ def hypothesis(
 @click.argument("feature", type=int)
 @click.argument("result", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("summary")
-@click.option("--strength", type=click.Choice(get_args(Strength)), default="moderate", show_default=True)
+@click.option(
+    "--strength", type=click.Choice(get_args(Strength)), default="moderate", show_default=True, help="Of the evidence."
+)
 @click.option("--supports", multiple=True, metavar="H001", help="A hypothesis that it speaks for; may be repeated.")
 @click.option("--refutes", multiple=True, metavar="H001", help="A hypothesis that it speaks against; may be repeated.")
 @_RUN

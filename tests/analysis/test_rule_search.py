@@ -52,11 +52,24 @@ def test_conditions_and_their_counts_are_those_of_the_builds(search: RuleSearch,
     library = search.library
     for at in range(0, library.n_conditions, 7):
         holds = builds.holds(library.conditions[at].rule)
-        np.testing.assert_array_equal(library.members(np.arange(builds.n_samples))[:, at].astype(bool), holds)
+        assert_same(library.columns(np.arange(builds.n_samples))[at], holds)
         assert library.counts[at] == (holds & library.train).sum()
     for a, b in ((0, 5), (3, 90), (20, 20)):
         both = builds.holds(library.conditions[a].rule) & builds.holds(library.conditions[b].rule)
         assert library.pair_counts[a, b] == (both & library.train).sum()
+
+
+def assert_same(bits: np.ndarray, flags: np.ndarray) -> None:
+    np.testing.assert_array_equal(np.unpackbits(bits.view(np.uint8), bitorder="little", count=flags.size), flags)
+
+
+def test_columns_are_of_the_samples_asked_for(search: RuleSearch, builds: BuildTable) -> None:
+    ids = np.array([5, 6, 700, 5_999])
+
+    columns = search.library.columns(ids)
+
+    assert columns.shape == (search.library.n_conditions, 1)
+    assert_same(columns[9], builds.holds(search.library.conditions[9].rule)[ids])
 
 
 def test_what_is_planted_is_found_again(search: RuleSearch, builds: BuildTable) -> None:
@@ -100,7 +113,7 @@ def test_the_best_rule_of_a_small_library_is_that_of_trying_all(search: RuleSear
     library, ids = search.library, np.flatnonzero(builds.holds(WeaponIs("class", ("charger",))))
     rng = np.random.default_rng(5)
     found = np.sort(rng.choice(ids, 200, replace=False))
-    members = library.members(np.arange(builds.n_samples))[library.train].astype(bool)
+    members = np.stack([builds.holds(one.rule) for one in library.conditions], axis=1)[library.train]
     fires = np.isin(np.flatnonzero(library.train), found)
 
     chosen, f1, token = search._best(found)  # type: ignore[misc]

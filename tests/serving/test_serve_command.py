@@ -134,6 +134,7 @@ VALUES = {
     "vocab_path": "/d",
     "weapon_vocab_path": "/e",
     "token_file": "/f",
+    "allow_labels": "true",
     "insecure": "true",
     "allowed_hosts": "one.example, two.example",
     "workers": "3",

@@ -17,7 +17,7 @@ from splat_serving.investigations.subject import Subject
 
 
 class KitSweep(FeatureSpec):
-    """A feature by sub and special of the weapon (and by pairs of them): is it what the weapon carries?"""
+    """A feature by sub and special of the weapon, and by pairs of them: mean activation and firing, zeros included, with lift."""
 
     experiment: Literal["kit-sweep"] = "kit-sweep"
     top_k: TopK = 15
