@@ -17,6 +17,7 @@ from splat_assets.domain.concepts import NAME, All, Not, Rule, WeaponIs, Wears
 
 Bits = npt.NDArray[np.uint64]
 _LEAST_SAMPLES = 5
+_BLOCK_ROWS = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,16 @@ class RuleLibrary:
         names = [rule.attribute if isinstance(rule, WeaponIs) else "" for rule in rules]
         return {name: np.flatnonzero(np.array(names) == name) for name in dict.fromkeys(names) if name}
 
-    def members(self, sample_ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Which conditions hold on these samples: float32 of 0 and 1, shape (n, n_conditions)."""
-        bits = np.unpackbits(self.rows[sample_ids], axis=1, count=self.n_conditions, bitorder="little")
-        return bits.astype(np.float32)
+    def columns(self, sample_ids: npt.NDArray[np.integer]) -> Bits:
+        """Where each condition holds among these samples: uint64, shape (n_conditions, ceil(n / 64)); bits beyond them are 0."""
+        n_bytes = -(-sample_ids.size // 64) * 8
+        found = np.zeros((self.n_conditions, n_bytes), dtype=np.uint8)
+        for start in range(0, sample_ids.size, _BLOCK_ROWS):
+            rows = self.rows[sample_ids[start : start + _BLOCK_ROWS]]
+            bits = np.unpackbits(rows, axis=1, count=self.n_conditions, bitorder="little")
+            packed = np.packbits(bits, axis=0, bitorder="little").T
+            found[:, start // 8 : start // 8 + packed.shape[1]] = packed
+        return found.view(np.uint64)
 
 
 def as_bits(flags: npt.NDArray[np.bool_]) -> Bits:

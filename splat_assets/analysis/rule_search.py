@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splat_assets.analysis.build_table import BuildTable
-from splat_assets.analysis.rule_library import RuleLibrary
+from splat_assets.analysis.rule_library import Bits, RuleLibrary
 from splat_assets.analysis.rule_null import RuleNull
 from splat_assets.analysis.rule_score import RuleScorer, Score
 from splat_assets.analysis.rule_score import score_rule as score_rule
@@ -37,7 +37,6 @@ LEAST_ACTIVE = 10
 """A feature must fire on so many samples of each half, and be silent on as many."""
 N_DRAWS = 99
 """Permuted features per size."""
-_BLOCK_ACTIVE = 32_768
 _MOST_TRIPLES = 400
 _LISTED_STARTS = 8
 _LISTED_VALUES = 8
@@ -123,14 +122,15 @@ class RuleSearch:
         silent = (library.n_train - active.size, self.builds.n_samples - library.n_train - n_test)
         if min(active.size, n_test, *silent) < LEAST_ACTIVE or not self._tokens.any():
             return None
-        ones = _sums(library, active, [()])[0]
+        held = library.columns(active)
+        ones = _sums(held, [()])[0]
         f1 = _f1(ones, library.counts, active.size)
         beam = np.argsort(-f1, kind="stable")[:BEAM]
         singles = [(int(one),) for one in beam]
-        twos = _sums(library, active, singles)
+        twos = _sums(held, singles)
         two_f1 = _f1(twos, library.pair_counts[beam], active.size)
         pairs = _best_pairs(beam, two_f1)
-        threes = _sums(library, active, pairs)
+        threes = _sums(held, pairs)
         best: Found = (((int(beam[0]),),), float(f1[beam[0]]) - price)
         i, j = np.unravel_index(int(two_f1.argmax()), two_f1.shape)
         best = _better(best, (((int(beam[i]),), (int(j),)), float(two_f1[i, j]) - 2 * price))
@@ -230,14 +230,15 @@ def _best_pairs(beam: npt.NDArray[np.intp], two_f1: npt.NDArray[np.float64]) -> 
     return list(dict.fromkeys(pairs))[:BEAM]
 
 
-def _sums(
-    library: RuleLibrary, active: npt.NDArray[np.int64], starts: Sequence[tuple[int, ...]]
-) -> npt.NDArray[np.float64]:
-    """On how many active samples each condition holds, together with each of starts: shape (n_starts, n_conditions)."""
-    found = np.zeros((len(starts), library.n_conditions))
-    for first in range(0, active.size, _BLOCK_ACTIVE):
-        members = library.members(active[first : first + _BLOCK_ACTIVE])
-        found += np.stack([members[:, list(start)].min(axis=1, initial=1) for start in starts]) @ members
+def _sums(held: Bits, starts: Sequence[tuple[int, ...]]) -> npt.NDArray[np.float64]:
+    """On how many active samples each condition holds, together with each of starts: shape (n_starts, n_conditions).
+
+    held: where each condition holds among the active samples, shape (n_conditions, n_words).
+    """
+    found = np.zeros((len(starts), held.shape[0]))
+    for at, start in enumerate(starts):
+        inside = held & np.bitwise_and.reduce(held[list(start)], axis=0) if start else held
+        found[at] = np.bitwise_count(inside).sum(axis=1, dtype=np.int64)
     return found
 
 
