@@ -55,7 +55,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Guide step 5c: what each feature does to each output.",
     ),
     "serve": ("splat_serving.commands.serve:serve", "Serve activations over HTTP: any feature in milliseconds."),
-    "investigate": ("splat_serving.commands.investigate:investigate", "The whole way through a feature, as one report."),
+    "investigate": (
+        "splat_serving.commands.investigate:investigate",
+        "The whole way through a feature, as one report.",
+    ),
     "overview": ("splat_serving.commands.overview:overview", "One page on a feature."),
     "compare": ("splat_serving.commands.compare:compare", "Two features side by side."),
     "find": ("splat_serving.commands.find:find", "Builds on which a rule holds, and features that go with it."),
