@@ -97,6 +97,7 @@ def _make_base_model(dataset: Path, model: Path, seed: int, progress: Progress) 
 
 _NEXT = """
 next:
+  splat investigate 45           a report on a feature: what it responds to, what it does, how sure that is
   splat up                       the Dagster UI of these artifacts, on http://127.0.0.1:3000
   splat serve {name}               any feature over HTTP, on http://127.0.0.1:8765 (/docs lists the paths)
   splat verify {name}              every check again, against the bytes
