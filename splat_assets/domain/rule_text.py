@@ -21,6 +21,7 @@ from splat_assets.store.vocabulary import Contexts, Vocabulary
 _PIECES = re.compile(
     r"\s*(?:(?P<text>\"[^\"]*\")|(?P<sign>>=|<=|!=|==|=|<|>|\(|\)|,)|(?P<word>[^\s()<>=!,\"]+)|(?P<bad>\S))"
 )
+_DEEPEST = 32
 _SIGNS = (">=", "<=", "=", "==", "!=", "<", ">")
 _WORDS = ("and", "or", "not", "in", "(", ")", ",", *_SIGNS)
 _ATTRIBUTES = {"class": "class", "sub": "sub", "special": "special", "weapon": NAME}
@@ -94,6 +95,7 @@ class _Parser:
         self._names = names
         self._pieces = list(self._cut())
         self._next = 0
+        self._depth = 0
 
     def rule(self) -> Rule:
         if not self._pieces:
@@ -126,6 +128,15 @@ class _Parser:
         return parts[0] if len(parts) == 1 else All(tuple(parts))
 
     def _one(self) -> Rule:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            self._fail(f"conditions lie within `not` and `(` {_DEEPEST} deep at most")
+        try:
+            return self._inner()
+        finally:
+            self._depth -= 1
+
+    def _inner(self) -> Rule:
         if self._take("not"):
             return Not(self._one())
         if self._take("("):

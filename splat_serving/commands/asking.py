@@ -5,7 +5,8 @@ import json
 import shlex
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -61,11 +62,13 @@ def give(result: Result, form: str, output_dir: Path | None = None, plot: Path |
     """Print a result, and write it where that was asked for."""
     written = []
     if output_dir is not None:
-        written += write_result(result, output_dir)
+        with told_where(output_dir):
+            written += write_result(result, output_dir)
     if plot is not None:
         from splat_serving.investigations.plotting import draw
 
-        written += draw(result, plot)
+        with told_where(plot):
+            written += draw(result, plot)
     if form == "json":
         sys.stdout.write(as_json(result))
     elif form == "markdown":
@@ -74,6 +77,15 @@ def give(result: Result, form: str, output_dir: Path | None = None, plot: Path |
         print_result(people(), result)
     for path in written:
         click.echo(f"written: {path}", err=True)
+
+
+@contextmanager
+def told_where(path: Path) -> Iterator[None]:
+    """InputError, in one sentence, where something cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def people() -> Console:

@@ -12,6 +12,7 @@ from splat_serving.commands.asking import (
     output_options,
     source_options,
     spec_options,
+    told_where,
 )
 from splat_serving.investigations.experiment import experiment, experiment_names, run, spec_of
 from splat_serving.investigations.opening import open_subject
@@ -101,7 +102,8 @@ def _asked(
 ) -> None:
     spec = spec_of(raw, named)
     if save_spec is not None:
-        write_spec_file(spec.model_dump(mode="json"), save_spec)
+        with told_where(save_spec):
+            write_spec_file(spec.model_dump(mode="json"), save_spec)
         click.echo(f"written: {save_spec}", err=True)
     if dry_run:
         click.echo("the question is sound; nothing was asked")

@@ -13,7 +13,7 @@ import polars as pl
 from splat_assets.domain.rule_text import Names, parse_rule_text
 from splat_assets.errors import InputError
 from splat_assets.store.files import replacing_file
-from splat_serving.commands.asking import command_line, give, source_options
+from splat_serving.commands.asking import command_line, give, source_options, told_where
 from splat_serving.investigations import label_pages
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.opening import open_subject
@@ -238,7 +238,7 @@ def export(output: Path, kind: str, run: str | None, token_file: Path | None) ->
         else:
             raise InputError(f"--output {output}: the ending says the form, .csv or .json")
         n = len(book.current())
-    with replacing_file(output) as aside:
+    with told_where(output), replacing_file(output) as aside:
         aside.write_text(text, encoding="utf-8")
     click.echo(f"{n} labels: {output}")
 

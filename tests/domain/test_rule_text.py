@@ -91,6 +91,7 @@ REFUSED = {
     "class in (roller": (16, "expected `,` or `)`"),
     "ssu > 57": (6, "57 is the highest rung"),
     "ssu ; cb": (4, "expected `and`"),
+    "(" * 5_000 + "ssu": (32, "32 deep at most"),
     'weapon="Splat': (7, "has no meaning here"),
 }
 

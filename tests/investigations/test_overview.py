@@ -86,6 +86,10 @@ def test_a_feature_that_never_fires_is_told_in_a_sentence(local: Subject) -> Non
         (["overview", "1", "--plot", "page.gif"], "the ending says what is drawn"),
         (["experiment", "family-sweep", "1", "--family", "swim_sped_up"], "did you mean swim_speed_up"),
         (["experiment", "family-sweep", "1"], "family is missing"),
+        (["overview", "1", "--output-dir", "/proc/nowhere"], "/proc/nowhere cannot be written"),
+        (["overview", "1", "--plot", "/proc/nowhere.svg"], "/proc/nowhere.svg cannot be written"),
+        (["experiment", "bands", "1", "--save-spec", "/proc/q.toml"], "/proc/q.toml cannot be written"),
+        (["label", "export", "-o", "/proc/labels.csv"], "/proc/labels.csv cannot be written"),
     ],
     ids=lambda value: "-".join(value)[:60] if isinstance(value, list) else None,
 )
