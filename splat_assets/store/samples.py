@@ -1,7 +1,7 @@
 """The table of samples: its columns, what must hold for it, and a layout from which single rows are taken quickly.
 
 Row number = `global_index` = sample id. Parquet is what people and engines read; the Arrow file beside it holds the same rows
-uncompressed in one record batch, so that a take of some rows touches only those.
+uncompressed in one record batch, whose columns are used as they are read.
 """
 
 from pathlib import Path
@@ -106,17 +106,25 @@ class SampleTable:
 
     @classmethod
     def open(cls, path: Path) -> "SampleTable":
-        """Map a `samples.arrow`, which must not change while it is open.
-
-        Raises LayoutError when it is not there, CorruptStoreError when it is no Arrow file or a broken one. Offsets that point
-        outside the file would end the process when a row is taken, so every one is checked here.
-        """
-        if not path.is_file():
-            raise LayoutError(f"{path} is not there: the samples were not written with this store")
+        """Read a `samples.arrow`: LayoutError when it is not there, else as `of_bytes`."""
         try:
-            # A mapping of its own for the check, which touches every page: those are given back with it.
-            _mapped(path).validate(full=True)
-            table = _mapped(path)
+            return cls.of_bytes(path.read_bytes(), path)
+        except FileNotFoundError as error:
+            raise LayoutError(f"{path} is not there: the samples were not written with this store") from error
+        except OSError as error:
+            raise CorruptStoreError(f"{path} cannot be read: {error.strerror}") from error
+
+    @classmethod
+    def of_bytes(cls, content: bytes, path: Path) -> "SampleTable":
+        """The rows of a `samples.arrow` that came from path, without copying them.
+
+        Held in memory and not mapped: a file that is cut short under a mapping ends the process. Raises CorruptStoreError when
+        it is no Arrow file or a broken one. Offsets that point outside would end the process when a row is taken, so every one
+        is checked here.
+        """
+        try:
+            table = pa.ipc.open_file(pa.py_buffer(content)).read_all()
+            table.validate(full=True)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise CorruptStoreError(f"{path} cannot be read as an Arrow file: {error}") from error
         schema = _as_arrow(SAMPLE_SCHEMA.to_frame()).schema
@@ -148,10 +156,6 @@ class SampleTable:
         if outside.size:
             raise SampleNotFoundError(int(outside[0]), self.n_samples, self.path)
         return _as_polars(self.arrow.take(pa.array(ids.astype(np.int64))))
-
-
-def _mapped(path: Path) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def _as_polars(table: pa.Table) -> pl.DataFrame:

@@ -38,34 +38,42 @@ def write_table(path: Path, frame: pl.DataFrame, facts: dict[str, Any] | None = 
         aside.write_bytes(buffer.getbuffer())
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """The whole table, or some columns; LayoutError when there is none, CorruptStoreError when it cannot be read."""
-    _must_exist(path)
+def read_table(path: Path, columns: Sequence[str] | None = None, content: bytes | None = None) -> pl.DataFrame:
+    """The whole table, or some columns; LayoutError when there is none, CorruptStoreError when it cannot be read.
+
+    content: the bytes of the file at path, where they were read already.
+    """
     with explaining_damage(path):
-        return pl.read_parquet(path, columns=list(columns) if columns is not None else None, glob=False)
+        return pl.read_parquet(
+            _source(path, content), columns=list(columns) if columns is not None else None, glob=False
+        )
 
 
-def read_rows(path: Path, column: str, value: int) -> pl.DataFrame:
-    """The rows with this value in the column; row groups that cannot hold it are not read. Errors as `read_table`."""
-    _must_exist(path)
+def read_rows(path: Path, column: str, value: int, content: bytes | None = None) -> pl.DataFrame:
+    """The rows with this value in the column; row groups that cannot hold it are not read. content, errors: as `read_table`."""
     with explaining_damage(path):
-        return pl.scan_parquet(path, glob=False).filter(pl.col(column) == value).collect()
+        return pl.scan_parquet(_source(path, content), glob=False).filter(pl.col(column) == value).collect()
 
 
-def table_facts(path: Path, *needed: str) -> dict[str, Any]:
-    """The facts that were written with a table; LayoutError when there is no table, or one without the facts needed."""
-    _must_exist(path)
+def table_facts(path: Path, *needed: str, content: bytes | None = None) -> dict[str, Any]:
+    """The facts that were written with a table; LayoutError when there is no table, or one without the facts needed.
+
+    content: as `read_table`.
+    """
     with explaining_damage(path):
-        facts: dict[str, Any] = json.loads(pl.read_parquet_metadata(path).get(_FACTS, "{}"))
+        facts: dict[str, Any] = json.loads(pl.read_parquet_metadata(_source(path, content)).get(_FACTS, "{}"))
     missing = [name for name in needed if name not in facts]
     if missing:
         raise LayoutError(f"{path} does not say its {', '.join(missing)}, as a store's own tables do; make it again")
     return facts
 
 
-def _must_exist(path: Path) -> None:
+def _source(path: Path, content: bytes | None) -> Path | io.BytesIO:
+    if content is not None:
+        return io.BytesIO(content)
     if not path.is_file():
         raise LayoutError(f"there is no table at {path}; make it first")
+    return path
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """One published version of a store, opened for reading: activations, samples, and every table that was computed."""
 
+import hashlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,6 @@ import polars as pl
 
 from splat_assets.store.activations import Activations, SampleFeatures, SparseRows
 from splat_assets.store.errors import CorruptStoreError, LayoutError, StoreError
-from splat_assets.store.files import sha256_of_file
 from splat_assets.store.manifest import MANIFEST, Manifest
 from splat_assets.store.samples import SampleTable
 from splat_assets.store.sparse import SparseReader
@@ -27,7 +27,8 @@ class Store:
     def __init__(self, folder: Path) -> None:
         """Open the version in folder: read its manifest and see that every file is there with its size.
 
-        Activations are checked on every read; any other file is compared with its sha256 once, when it is first used.
+        Activations are checked on every read. Of any other file the bytes that are compared with its sha256 are the bytes that
+        are used: what an answer is made of again and again is kept, so that nothing done to the file later is in an answer.
         Raises LayoutError when folder is no version, CorruptStoreError when a file is missing or of another size.
         """
         self.folder = folder
@@ -37,7 +38,7 @@ class Store:
             raise CorruptStoreError(f"{problems[0]}: the version is damaged; go back to another or publish again")
         self.reader = SparseReader(folder / ACTIVATIONS)
         self._sha256 = {file.path: file.sha256 for file in self.manifest.files}
-        self._compared: set[str] = set()
+        self._kept: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
         return f"<Store {self.version}: {self.n_samples:,} samples x {self.n_features:,} features at {self.folder}>"
@@ -88,8 +89,8 @@ class Store:
 
     @cached_property
     def sample_table(self) -> SampleTable:
-        """The samples as Arrow, mapped from disk: for taking single columns and rows."""
-        return SampleTable.open(self._path("samples.arrow"))
+        """The samples as Arrow, in memory: for taking single columns and rows."""
+        return SampleTable.of_bytes(self._bytes("samples.arrow"), self.folder / "samples.arrow")
 
     @cached_property
     def features(self) -> pl.DataFrame:
@@ -124,50 +125,61 @@ class Store:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The tokens of the base model."""
-        return Vocabulary.load(self._path("vocabulary.json"))
+        return Vocabulary.load(self.folder / "vocabulary.json", self._bytes("vocabulary.json"))
 
     @cached_property
     def contexts(self) -> Contexts:
         """The contexts (weapons) of the base model."""
-        return Contexts.load(self._path("contexts.json"))
+        return Contexts.load(self.folder / "contexts.json", self._bytes("contexts.json"))
 
     def table(self, name: str) -> pl.DataFrame:
         """`<name>.parquet` of this version; LayoutError when it was not computed, CorruptStoreError when it was damaged."""
-        return read_table(self._path(f"{name}.parquet"))
+        file = f"{name}.parquet"
+        return read_table(self.folder / file, content=self._bytes(file))
 
     def rows_of(self, name: str, feature_id: int) -> pl.DataFrame:
         """The rows of one feature in `<name>.parquet`, of which only the row groups that can hold it are read; as `table`."""
-        return read_rows(self._path(f"{name}.parquet"), "feature_id", feature_id)
+        file = f"{name}.parquet"
+        return read_rows(self.folder / file, "feature_id", feature_id, self._kept_bytes(file))
 
     def facts(self, name: str) -> dict[str, Any]:
         """The facts that were written with `<name>.parquet`; as `table`."""
-        return table_facts(self._path(f"{name}.parquet"))
+        file = f"{name}.parquet"
+        return table_facts(self.folder / file, content=self._bytes(file))
 
     def has(self, name: str) -> bool:
         """Whether the file or folder called name is part of this version."""
         return any(path == name or path.startswith(f"{name}/") for path in self._sha256)
 
-    def _path(self, name: str) -> Path:
-        """The file called name, its bytes compared with the manifest's sha256 when it is first used."""
-        if not self.has(name):
+    def _kept_bytes(self, name: str) -> bytes:
+        """As `_bytes`, read once and kept."""
+        if name not in self._kept:
+            self._kept[name] = self._bytes(name)
+        return self._kept[name]
+
+    def _bytes(self, name: str) -> bytes:
+        """The bytes of the file called name, which are those that were published."""
+        if name not in self._sha256:
             raise LayoutError(
                 f"{name} was not computed for version {self.version} in {self.folder}: publish one that has it"
             )
         path = self.folder / name
-        if not path.exists():
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError as error:
             raise CorruptStoreError(
                 f"{path} is not there any more: version {self.version} was removed or damaged while it was open; "
                 "open the store again"
+            ) from error
+        except OSError as error:
+            raise CorruptStoreError(f"{path} cannot be read: {error.strerror}") from error
+        found = hashlib.sha256(content).hexdigest()
+        if found != self._sha256[name]:
+            raise CorruptStoreError(
+                f"{path} holds other bytes than were published: sha256 {found} instead of {self._sha256[name]}; "
+                "go back to another version or publish again"
             )
-        if name not in self._compared:
-            found = sha256_of_file(path)
-            if found != self._sha256[name]:
-                raise CorruptStoreError(
-                    f"{path} holds other bytes than were published: sha256 {found} instead of {self._sha256[name]}; "
-                    "go back to another version or publish again"
-                )
-            self._compared.add(name)
-        return path
+        return content
 
     def verify(self, deep: bool = True) -> list[str]:
         """What is wrong with the bytes of this version, one sentence each naming file, feature or sample; empty when sound.

@@ -69,10 +69,13 @@ class Vocabulary:
         write_json(path, self._as_json())
 
     @classmethod
-    def load(cls, path: Path) -> "Vocabulary":
-        """Read a table that `save` wrote; raises LayoutError when path holds something else."""
+    def load(cls, path: Path, content: bytes | None = None) -> "Vocabulary":
+        """Read a table that `save` wrote; raises LayoutError when path holds something else.
+
+        content: the bytes of the file at path, where they were read already.
+        """
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            raw = json.loads(path.read_bytes() if content is None else content)
             return cls(tuple(Token(**token) for token in raw["tokens"]), raw["pad_id"], raw["null_id"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LayoutError(f"{path} is not a vocabulary table of a store: {error}") from error
@@ -107,10 +110,10 @@ class Contexts:
         write_json(path, {"contexts": [asdict(item) for item in self.items]})
 
     @classmethod
-    def load(cls, path: Path) -> "Contexts":
-        """Read a table that `save` wrote; raises LayoutError when path holds something else."""
+    def load(cls, path: Path, content: bytes | None = None) -> "Contexts":
+        """Read a table that `save` wrote; content and error as those of `Vocabulary.load`."""
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            raw = json.loads(path.read_bytes() if content is None else content)
             return cls(tuple(Context(**item) for item in raw["contexts"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LayoutError(f"{path} is not a context table of a store: {error}") from error

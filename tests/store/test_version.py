@@ -45,6 +45,31 @@ def test_a_file_is_compared_with_the_manifest_when_it_is_first_used(tmp_path: Pa
         store.vocabulary  # noqa: B018
 
 
+def _asked(store: Store) -> tuple[object, ...]:
+    """What is answered from the files beside the activations."""
+    rows = store.rows_of("features", 2)
+    return (*store.take_samples([4, 0]).rows(), *rows.rows(), store.vocabulary.fingerprint, store.samples.height)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut short"])
+@pytest.mark.parametrize("name", ["samples.arrow", "features.parquet", "vocabulary.json"])
+def test_nothing_done_to_a_file_after_its_first_use_is_in_an_answer(name: str, damage: str, tmp_path: Path) -> None:
+    version = _version(tmp_path)
+    store = Store(version)
+    before = _asked(store)
+    file = version / name
+    file.chmod(0o644)
+    with file.open("r+b") as same:  # the same file that was read, not another one in its place
+        content = same.read()
+        same.seek(0)
+        same.write(bytes(byte ^ 1 for byte in content))
+        same.truncate(16 if damage == "cut short" else len(content))
+
+    assert _asked(store) == before
+    with pytest.raises(CorruptStoreError, match=name):
+        _asked(Store(version))
+
+
 def test_a_store_that_was_sent_elsewhere_is_opened_there_anew(tmp_path: Path) -> None:
     store = Store(_version(tmp_path))
     store.take_samples([0])
