@@ -6,9 +6,10 @@ A request holds the database it was given until it ends; a version that was repl
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
+from stat import S_ISREG
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import LayoutError, NotPublishedError
@@ -40,7 +41,7 @@ class PublishedRun:
     def layout(self) -> RunLayout | None:
         """The folders of the run that the store belongs to; None for a store by itself."""
         found = RunLayout(self.store.absolute().parent)
-        return found if found.store == self.store.absolute() and found.config.is_file() else None
+        return found if found.store == self.store.absolute() and isfile(found.config) else None
 
     @property
     def ready(self) -> LocalDatabase | None:
@@ -85,11 +86,7 @@ class PublishedRun:
             return found
 
     def _mark(self) -> _Mark | None:
-        try:
-            facts = (self.store / "CURRENT").stat()
-        except FileNotFoundError:
-            return None
-        return facts.st_mtime_ns, facts.st_ino, facts.st_size
+        return _mark_of(self.store / "CURRENT")
 
 
 class OpenFolder:
@@ -169,8 +166,7 @@ class PublishedVersion(PublishedRun):
         return PublishedRun(self.name, self.store.absolute().parent.parent).layout
 
     def _mark(self) -> _Mark | None:
-        facts = (self.store / "manifest.json").stat()
-        return facts.st_mtime_ns, facts.st_ino, facts.st_size
+        return _mark_of(self.store / "manifest.json")
 
     def current_id(self) -> str:
         """The id of the version."""
@@ -222,7 +218,7 @@ class Catalogue:
             except InputError as error:
                 raise UnknownNameError(str(error)) from None
             layout = self._target.root.run(name)
-            if layout.config.is_file() or (layout.store / "CURRENT").is_file():
+            if isfile(layout.config) or isfile(layout.store / "CURRENT"):
                 return PublishedRun(name, layout.store)
         there = ", ".join(self.names()[:20]) or "none"
         raise UnknownNameError(f"there is no run {name[:60]!r}; served are: {there}")
@@ -231,15 +227,17 @@ class Catalogue:
         """Of the root's runs the one that was published last."""
         assert self._target.root is not None
         root = self._target.root
-        published = [name for name in root.run_names() if _published_at(root, name) is not None]
+        marks = {name: _mark_of(root.run(name).store / "CURRENT") for name in root.run_names()}
+        published = {name: mark for name, mark in marks.items() if mark is not None}
         if not published:
             raise NotPublishedError(f"{root.path} has no published run yet: `splat materialize RUN` publishes one")
-        when: Callable[[str], int] = lambda name: _published_at(root, name) or 0  # noqa: E731
-        return self.run(max(published, key=when))
+        return self.run(max(published, key=lambda name: published[name][0]))
 
 
-def _published_at(root: DataRoot, name: str) -> int | None:
+def _mark_of(path: Path) -> _Mark | None:
+    """Time (ns), inode and size of a file; None where there is none that could be read: whoever opens it says why."""
     try:
-        return (root.run(name).store / "CURRENT").stat().st_mtime_ns
-    except FileNotFoundError:
+        facts = path.stat()
+    except OSError:
         return None
+    return (facts.st_mtime_ns, facts.st_ino, facts.st_size) if S_ISREG(facts.st_mode) else None

@@ -108,8 +108,8 @@ class Served:
     run: Run | None = None
 
 
-RunName = Annotated[str, Path(description="Name of a run, as /runs lists them.", max_length=100)]
-VersionId = Annotated[str, Path(description="Id of a version: 16 hexadecimal digits.", max_length=40)]
+RunName = Annotated[str, Path(description="Name of a run, as /runs lists them.")]
+VersionId = Annotated[str, Path(description="Id of a version: 16 hexadecimal digits.")]
 
 
 async def of_default(request: Request) -> None:

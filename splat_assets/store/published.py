@@ -77,14 +77,17 @@ def open_store(path: Path | str) -> Store:
     """The published store at path: the folder of a run, its `store` folder, or one version's folder.
 
     CURRENT is read once: what is published later is seen by opening again. Raises NotPublishedError when nothing was
-    published there, CorruptStoreError when the version is damaged.
+    published there, CorruptStoreError when the version is damaged or cannot be read.
     """
     path = Path(path)
-    if (path / MANIFEST).is_file():
-        return Store(path)
-    for folder in (path, path / "store"):
-        if (folder / _CURRENT).is_file():
-            return _open_current(folder)
+    try:
+        if (path / MANIFEST).is_file():
+            return Store(path)
+        for folder in (path, path / "store"):
+            if os.path.lexists(folder / _CURRENT):
+                return _open_current(folder)
+    except OSError as error:
+        raise CorruptStoreError(f"{error.filename or path} cannot be read: {error.strerror}") from error
     raise NotPublishedError(
         f"{path} holds no published store: neither {_CURRENT} nor store/{_CURRENT} is there; `splat materialize RUN` publishes "
         "a run, and `splat import FOLDER --out DIR` makes a store of a folder in the guide's formats"
@@ -99,6 +102,8 @@ def current_version(store: Path | str) -> str:
         raise NotPublishedError(
             f"{store} has no published version yet; `splat materialize RUN` publishes it"
         ) from error
+    except OSError as error:
+        raise CorruptStoreError(f"{Path(store) / _CURRENT} cannot be read: {error.strerror}") from error
     if not VERSION_ID.fullmatch(version):
         raise CorruptStoreError(
             f"{Path(store) / _CURRENT} says {version!r}, which is no id of a version; publish again"
@@ -215,8 +220,12 @@ def _open_current(store: Path) -> Store:
     version = current_version(store)
     try:
         return Store(store / _VERSIONS / version)
-    except (StoreError, OSError):
+    except (StoreError, OSError) as error:
         # Between reading CURRENT and opening, a newer version may have been published and this one removed.
-        if current_version(store) == version:
-            raise
-        return Store(store / _VERSIONS / current_version(store))
+        if current_version(store) != version:
+            return Store(store / _VERSIONS / current_version(store))
+        if not _is_version(store / _VERSIONS / version):
+            raise CorruptStoreError(
+                f"{store / _CURRENT} names version {version}, which is not in {store / _VERSIONS}: publish again"
+            ) from error
+        raise

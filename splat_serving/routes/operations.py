@@ -8,7 +8,6 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from splat_assets.errors import SplatError
-from splat_assets.store.errors import NotPublishedError
 from splat_serving.local import LocalDatabase
 from splat_serving.problems import always_documented
 from splat_serving.state import ServerState, state_of
@@ -99,7 +98,7 @@ async def runs(request: Request) -> Runs:
         catalogue = state.catalogue
         try:
             default = catalogue.run().name
-        except NotPublishedError:
+        except SplatError:
             default = None
         entries = [
             RunEntry(name=name, default=name == default, version=_current(state, name)) for name in catalogue.names()

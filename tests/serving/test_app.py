@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -13,7 +15,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from splat_assets.store import open_store
-from splat_assets.store.layout import DataRoot
+from splat_assets.store.layout import DataRoot, RunLayout
 from splat_assets.store.published import publish
 from splat_assets.store.version import Store
 from splat_serving.arrow_stream import FILE, STREAM
@@ -334,6 +336,77 @@ def test_while_nothing_is_published_answers_are_503(own_root: DataRoot) -> None:
     assert [answer.status_code for answer in answers] == [503, 503, 503]
     assert answers[0].headers["retry-after"]
     assert (health.status_code, health.json()["n_features"]) == (200, None)
+
+
+def _store_is_a_file(run: RunLayout) -> None:
+    run.store.write_text("nothing")
+
+
+def _pointer_is_a_folder(run: RunLayout) -> None:
+    (run.store / "CURRENT").mkdir(parents=True)
+
+
+def _pointer_leads_in_a_circle(run: RunLayout) -> None:
+    run.store.mkdir()
+    (run.store / "CURRENT").symlink_to("CURRENT")
+
+
+def _pointer_is_no_id(run: RunLayout) -> None:
+    run.store.mkdir()
+    (run.store / "CURRENT").write_text("../../elsewhere")
+
+
+_ODD_RUNS = [_store_is_a_file, _pointer_is_a_folder, _pointer_leads_in_a_circle, _pointer_is_no_id]
+
+
+@pytest.mark.parametrize("make", _ODD_RUNS, ids=lambda make: make.__name__.strip("_"))
+def test_a_run_that_cannot_be_read_is_an_error_of_its_own_paths_alone(
+    make: Callable[[RunLayout], None], own_root: DataRoot
+) -> None:
+    odd = own_root.run("odd")
+    odd.root.mkdir()
+    odd.config.write_text("")
+    make(odd)
+    if (odd.store / "CURRENT").is_file():
+        os.utime(odd.store / "CURRENT", (1, 1))
+    with client_of(None, own_root) as client:
+        plain = [client.get(path).status_code for path in ("/health", "/ready", "/activations/1")]
+        listed = {run["name"]: run["version"] for run in client.get("/runs").json()["runs"]}
+        own = [client.get(f"/runs/odd/{path}") for path in ("version", "v/0123456789abcdef/version")]
+
+    assert plain == [200, 200, 200]
+    assert listed["odd"] is None
+    assert listed["small"] is not None
+    assert {answer.status_code for answer in own} <= {500, 503}
+    assert str(odd.store) in own[0].json()["detail"]
+
+
+def test_a_folder_whose_name_no_run_can_have_is_no_run(own_root: DataRoot) -> None:
+    strange = own_root.runs / "not a run"
+    shutil.copytree(own_root.run("small").root, strange)
+    with client_of(None, own_root) as client:
+        served = client.get("/version")
+        listed = client.get("/runs").json()["runs"]
+
+    assert served.status_code == 200
+    assert [run["name"] for run in listed] == ["small"]
+
+
+def test_a_pointer_to_a_version_that_is_not_there_is_damage(own_root: DataRoot) -> None:
+    pointer = own_root.run("small").store / "CURRENT"
+    pointer.write_text("0123456789abcdef\n")
+    with client_of(None, own_root) as client:
+        answers = [client.get(path) for path in ("/version", "/ready", "/health", "/runs")]
+
+    assert [answer.status_code for answer in answers] == [500, 500, 200, 200]
+    assert f"{pointer} names version 0123456789abcdef" in answers[0].json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "path", [f"/runs/{'a' * 101}/version", f"/v/{'0' * 41}/version", f"/runs/small/v/{'0' * 41}/version"]
+)
+def test_a_name_that_is_too_long_is_the_name_of_nothing(path: str, client: TestClient) -> None:
+    assert client.get(path).status_code == 404
 
 
 def test_damaged_bytes_are_an_error_of_that_feature_alone(own_root: DataRoot, feature_id: int) -> None:
