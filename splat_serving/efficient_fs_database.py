@@ -303,7 +303,7 @@ class EfficientFSDatabase:
 
     def _tabled_stats(self, feature_id: int, with_zeros: bool) -> FeatureStats:
         self._by_sample.checked_feature(feature_id)
-        row = self._statistics.row(feature_id, named=True)
+        row = self._by_sample.features().row(feature_id, named=True)
         suffix = "_all" if with_zeros else ""
         return FeatureStats(
             min=row[f"min{suffix}"],
@@ -317,18 +317,6 @@ class EfficientFSDatabase:
             n_total=row["n_samples"],
             sparsity=row["sparsity"],
         )
-
-    @cached_property
-    def _statistics(self) -> pl.DataFrame:
-        """The table of all features, which must be of as many features and samples as there are."""
-        table = self._by_sample.features()
-        shapes = [(table.height, n_samples) for n_samples in table["n_samples"].unique().to_list()]
-        if shapes not in ([], [(self.n_features, self.n_samples)]):
-            raise LayoutError(
-                f"features.parquet of {self.config.data_dir} is of {shapes} features and samples, the activations are of "
-                f"{(self.n_features, self.n_samples)}: compute it again, or remove it"
-            )
-        return table
 
     def _computed_stats(self, found: Activations, with_zeros: bool) -> FeatureStats:
         facts = feature_statistics(found.values, self.n_samples)

@@ -21,7 +21,7 @@ from splat_assets.analysis.statistics import feature_statistics
 from splat_assets.domain.concepts import Rule
 from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.store.activations import ActivationReader, Activations, SampleFeatures
-from splat_assets.store.errors import FeatureNotFoundError, SampleNotFoundError
+from splat_assets.store.errors import FeatureNotFoundError, LayoutError, SampleNotFoundError
 from splat_assets.store.published import open_store
 from splat_assets.store.sparse import SparseReader
 from splat_assets.store.version import Store
@@ -266,7 +266,7 @@ class LocalDatabase:
         shown = ids[query.offset : stop]
         arrays = {"global_index": arrow_of(shown)}
         if self._source.has_samples:
-            arrays |= {name: self.columns.take(name, shown) for name in OF_SAMPLES}
+            arrays |= {name: self.columns.take(name, shown) for name in self._known_of_samples}
         for feature_id in query.features:
             arrays[f"feature_{feature_id}"] = arrow_of(self._values_on(feature_id, shown))
         return QueryResult(self.version, int(ids.size), pa.table(arrays))
@@ -367,19 +367,46 @@ class LocalDatabase:
 
     def _described(self, sample_ids: Sequence[int]) -> list[dict[str, Any]]:
         """The columns of samples as JSON values, names included where they are known."""
+        for sample_id in sample_ids:
+            self._checked_sample(sample_id)
         ids = np.asarray(sample_ids, dtype=np.int64)
-        names = [name for name in OF_SAMPLES if name != "abilities" or self.vocabulary is not None]
+        names = self._known_of_samples
         arrays = [arrow_of(ids), *(self.columns.take(name, ids) for name in names)]
         rows: list[dict[str, Any]] = pa.RecordBatch.from_arrays(arrays, names=["global_index", *names]).to_pylist()
         return rows
 
+    @property
+    def _known_of_samples(self) -> list[str]:
+        """The columns of samples that can be told: tokens have no names where no vocabulary is recorded."""
+        return [name for name in OF_SAMPLES if name != "abilities" or self.vocabulary is not None]
+
+    def _by_feature(self, name: str, needed: Sequence[str] = ()) -> pl.DataFrame:
+        """A table with one row per feature, row number = feature id; LayoutError for one that is of other features or samples.
+
+        needed: the columns it must have. All that was checked before a version was published; a folder may hold anything.
+        """
+        table = self._source.table(name)
+        n_samples = self.reader.n_samples
+        of_these = {"feature_id", *needed} <= set(table.columns) and table["feature_id"].dtype.is_integer()
+        if of_these:
+            table = table.sort("feature_id")
+            of_these = np.array_equal(table["feature_id"].to_numpy(), np.arange(self.reader.n_features))
+        if of_these and "n_samples" in table.columns:
+            of_these = bool((table["n_samples"] == n_samples).all())
+        if not of_these:
+            raise LayoutError(
+                f"{name}.parquet of {self.name or 'this folder'} is not of the {self.reader.n_features:,} features on "
+                f"{n_samples:,} samples that are here: compute it again, or remove it"
+            )
+        return table
+
     @cached_property
     def _features(self) -> pl.DataFrame:
-        return self._source.table("features")
+        return self._by_feature("features", _STATISTICS)
 
     @cached_property
     def _suggestions(self) -> pl.DataFrame:
-        return self._source.table("suggested_labels")
+        return self._by_feature("suggested_labels")
 
     def _suggestion_of(self, feature_id: int) -> dict[str, Any] | None:
         if not self._source.has("suggested_labels.parquet"):
@@ -389,12 +416,12 @@ class LocalDatabase:
 
     @cached_property
     def _histograms(self) -> pl.DataFrame:
-        return self._source.table("histograms")
+        return self._by_feature("histograms", ("lower", "upper", "counts", "n_zero"))
 
     @cached_property
     def _influences(self) -> tuple[pl.DataFrame, dict[str, Any]]:
         """Kept, because a row of it cannot be read without decoding all."""
-        return self._source.table("influences"), self._source.facts("influences")
+        return self._by_feature("influences"), self._source.facts("influences")
 
     def _influences_of(self, feature_id: int) -> dict[str, Any] | None:
         return influences_of(*self._influences, feature_id) if self._source.has("influences.parquet") else None
@@ -431,6 +458,7 @@ class LocalDatabase:
 
 _TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours", "suggested_labels")
 _SUMMARIES = ("min", "q25", "median", "q75", "q90", "q95", "q99", "max", "mean", "std")
+_STATISTICS = ("n_active", "n_samples", "sparsity", *_SUMMARIES, *(f"{name}_all" for name in _SUMMARIES))
 
 
 def _histogram(lower: float | None, upper: float | None, counts: npt.NDArray[np.uint64], n_zero: int) -> dict[str, Any]:

@@ -166,6 +166,8 @@ def _checked(found: Any, n_samples: int, where: str) -> Activations:
         raise InvalidActivationsError(
             f"{where}: a pair of arrays (indices, activations) or None is expected, not {found!r:.80}"
         )
+    if any(isinstance(part, np.ma.MaskedArray) for part in found):
+        raise InvalidActivationsError(f"{where}: masked arrays are not expected; leave the masked samples out")
     given_ids, given_values = found
     if given_ids.ndim != 1 or given_ids.shape != given_values.shape:
         raise InvalidActivationsError(

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from splat_assets.analysis.influence import most_lowered, most_raised
+from splat_assets.store.errors import LayoutError
 
 Described = Callable[[Sequence[int]], list[dict[str, Any]]]
 
@@ -26,9 +27,10 @@ class Tables(Protocol):
 def influences_of(table: pl.DataFrame, facts: Mapping[str, Any], feature_id: int) -> dict[str, Any]:
     """`{raised: [{token_id, token, value}], lowered: […]}`: outputs by their change per unit of activation, strongest first.
 
-    table, facts: a version's influences, or the guide's wide table. Values are entries of `W_dec @ W_out^T`.
+    table, facts: a version's influences, or the guide's wide table, row number = feature id. Values are entries of
+    `W_dec @ W_out^T`.
     """
-    row = table.filter(pl.col("feature_id") == feature_id)
+    row = table[feature_id]
     if "influence" not in row.columns:
         return _of_wide_row(row.row(0, named=True))
     values = row["influence"].to_numpy().reshape(1, -1)
@@ -59,7 +61,9 @@ def neighbours_of(tables: Tables, feature_id: int) -> dict[str, Any] | None:
     """`{kind: [{feature_id, score, n_both}]}`, nearest first; kinds are decoder_cosine, jaccard and pearson."""
     if not tables.has("neighbours.parquet"):
         return None
-    rows = tables.rows_of("neighbours", feature_id).sort("kind", "rank")
+    rows = _rows_of(tables, "neighbours", feature_id, ("kind", "rank", "other_id", "score", "n_both")).sort(
+        "kind", "rank"
+    )
     return {
         str(kind): part.select(pl.col("other_id").alias("feature_id"), "score", "n_both").to_dicts()
         for (kind,), part in rows.partition_by("kind", as_dict=True, maintain_order=True).items()
@@ -73,9 +77,18 @@ def examples_of(tables: Tables, feature_id: int, described: Described) -> dict[s
     """
     if not tables.has("examples.parquet"):
         return None
-    rows = tables.rows_of("examples", feature_id)
+    rows = _rows_of(tables, "examples", feature_id, ("group", "rank", "sample_id", "activation"))
     samples = described(np.asarray(rows["sample_id"]).tolist())
     found: dict[str, Any] = {}
     for row, sample in zip(rows.iter_rows(named=True), samples, strict=True):
         found.setdefault(row["group"], []).append({"rank": row["rank"], "activation": row["activation"], **sample})
     return found
+
+
+def _rows_of(tables: Tables, name: str, feature_id: int, needed: Sequence[str]) -> pl.DataFrame:
+    """The rows of one feature; LayoutError for a table without a column that is needed."""
+    rows = tables.rows_of(name, feature_id)
+    missing = [column for column in needed if column not in rows.columns]
+    if missing:
+        raise LayoutError(f"{name}.parquet has no column {', '.join(missing)}: compute it again, or remove it")
+    return rows

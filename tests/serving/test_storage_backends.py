@@ -206,6 +206,7 @@ IDS, VALUES = np.array([0, 3]), np.array([0.5, 2.0], np.float32)
         ((IDS, np.array([0.5, 1e-300])), "the activation of sample 3 is 1e-300"),
         ((IDS.astype(np.float64), VALUES), "indices are float64"),
         ((IDS == 3, VALUES), "indices are bool"),
+        ((IDS, np.ma.masked_less(VALUES, 1.0)), "masked arrays are not expected"),
         ((IDS, VALUES.astype(np.int64)), "activations int64"),
         ((IDS.tolist(), VALUES.tolist()), "a pair of arrays (indices, activations) or None is expected"),
         (IDS, "a pair of arrays (indices, activations) or None is expected"),
