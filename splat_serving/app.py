@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from splat_assets.errors import SplatError
 from splat_serving import problems
 from splat_serving.catalogue import Catalogue
+from splat_serving.errors import ParameterError
 from splat_serving.guard import Guard, Observed
 from splat_serving.routes import activations, context, features, labels, live, model, operations, reference, samples
 from splat_serving.settings import ServerSettings, settings_from_environment
@@ -69,7 +70,10 @@ def create_app(catalogue: Catalogue, settings: ServerSettings | None = None) -> 
     for prefix, dependency in _PREFIXES:
         for module in (activations, features, samples, context, live, model, labels):
             api.include_router(
-                module.router, prefix=prefix, dependencies=[Depends(dependency)], include_in_schema=not prefix
+                module.router,
+                prefix=prefix,
+                dependencies=[Depends(_only_known_parameters), Depends(dependency)],
+                include_in_schema=not prefix,
             )
     api.openapi = lambda: _document(api)  # type: ignore[method-assign]
     guarded = Observed(Guard(api, settings, settings.token), state)
@@ -90,6 +94,20 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
 
     threading.Thread(target=prepare, name="prepare", daemon=True).start()
     yield
+
+
+async def _only_known_parameters(request: Request) -> None:
+    """Refuse a parameter that the path does not take: a filter misspelt and passed over would be a wrong answer."""
+    if not request.query_params:
+        return
+    path = request.scope["route"].path_format
+    prefix = next(prefix for prefix, _ in reversed(_PREFIXES) if path.startswith(f"{prefix}/"))
+    operation = request.app.openapi()["paths"][path.removeprefix(prefix)][request.method.lower()]
+    known = [one["name"] for one in operation.get("parameters", []) if one["in"] == "query"]
+    for name in request.query_params:
+        if name not in known:
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise ParameterError(name[:60], f"{path} has no such parameter; {takes}")
 
 
 def _document(api: FastAPI) -> dict[str, Any]:

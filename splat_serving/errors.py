@@ -23,6 +23,14 @@ class NotAllowedError(SplatError):
     """A change that this server was not started to make."""
 
 
+class TooLargeError(SplatError):
+    """A question with a larger answer than is given at once."""
+
+
+class BusyError(SplatError):
+    """A question that can be answered when others have taken their answers."""
+
+
 class LabelConflictError(ParameterError):
     """A label that was written by somebody else meanwhile; both are in the history."""
 

@@ -28,6 +28,7 @@ MOST_URL_BYTES = 2**14
 _MOST_HEADER_BYTES = 2**16
 _MOST_HEADERS = 100
 _LINGER_SECONDS = 2.0
+_OF_PROXIES = (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip")
 _ON_EVERY_ANSWER = ((b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin"))
 
 
@@ -266,11 +267,11 @@ def _without_port(host: str) -> str:
 
 
 def _from_this_machine(scope: Scope) -> bool:
-    """Whether nobody but this machine asks: not another one through a proxy that runs here, either.
+    """Whether nobody but this machine asks: not another one through a proxy that runs here and says so, either.
 
-    A socket without an address (a Unix socket) is of this machine.
+    A proxy that adds no header cannot be told from this machine. A socket without an address (a Unix socket) is of this machine.
     """
-    if _values(scope, b"forwarded") or _values(scope, b"x-forwarded-for"):
+    if any(_values(scope, name) for name in _OF_PROXIES):
         return False
     client: Any = scope.get("client")
     return client is None or not client[0] or _is_loopback(client[0])

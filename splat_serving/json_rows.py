@@ -4,7 +4,7 @@ Every column becomes text in one call (orjson, shortest digits that give the flo
 each row together. No Python object is made per row or per cell.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,6 @@ import pyarrow as pa
 
 from splat_serving.arrow_arrays import numpy_of
 from splat_serving.sample_columns import FEW_ROWS
-
-_NULL = b"null"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +79,29 @@ def _values(column: pa.Array) -> list[Any]:
     return listed
 
 
-def columns_document(head: dict[str, Any], table: pa.Table) -> bytes:
-    """A JSON object with the members of head and, under `columns`, one array per column: half the bytes of rows."""
-    columns = {name: _plain(table[name].combine_chunks()) for name in table.column_names}
-    return orjson.dumps({**head, "columns": columns}, option=orjson.OPT_SERIALIZE_NUMPY)
+def columns_document(
+    head: dict[str, Any], schema: pa.Schema, batches: Sequence[pa.RecordBatch], key: str = "columns"
+) -> Iterator[list[memoryview]]:
+    """A JSON object: the members of head, and under `key` one array per column: half the bytes of rows.
+
+    A list of pieces per batch and column.
+    """
+    before = orjson.dumps(head)[:-1] + (b"," if head else b"") + orjson.dumps(key) + b":{"
+    for name in schema.names:
+        before += orjson.dumps(name) + b":["
+        for batch in batches:
+            if batch.num_rows:
+                yield [memoryview(before), _listed(batch[name]).data]
+                before = b","
+        before = (b"" if before == b"," else before) + b"],"
+    yield [memoryview(before.removesuffix(b",") + b"}}")]
 
 
-def _plain(column: Any) -> Any:
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
-    if _is_number(column.type) and not column.null_count:
-        return numpy_of(column)
-    return column.to_pylist()
+def _listed(column: pa.Array) -> npt.NDArray[np.uint8]:
+    """The values of a column with commas between them."""
+    if len(column) < FEW_ROWS:
+        return np.frombuffer(orjson.dumps(_values(column))[1:-1], dtype=np.uint8)
+    return _joined(_cells(column))
 
 
 def _marks(names: list[str], columns: list[_Cells]) -> list[bytes]:
@@ -158,19 +167,20 @@ def _of_lists(column: Any) -> _Cells:
 def _strung_together(cells: _Cells) -> _Cells:
     """The same cells with their texts one after the other, a comma between each two."""
     if cells.starts.size > 1 and not (cells.starts[1:] == cells.ends[:-1] + 1).all():
-        return _joined(cells)
+        stops = np.cumsum(cells.ends - cells.starts + 1) - 1
+        return _Cells(_joined(cells), stops - (cells.ends - cells.starts), stops)
     return cells
 
 
-def _joined(cells: _Cells) -> _Cells:
-    from splat_serving.kernels import join_cells
+def _joined(cells: _Cells) -> npt.NDArray[np.uint8]:
+    """All cells, at least one, with their marks, one after the other, a comma between each two."""
+    from splat_serving.kernels import join_cells, joined_length
 
-    lengths = cells.ends - cells.starts
-    stops = np.cumsum(lengths + 1) - 1
-    out = np.empty(int(stops[-1]) + 1, dtype=np.uint8)
-    marks, borders = np.frombuffer(b",", dtype=np.uint8), np.array([0, 0, 1], dtype=np.int64)
-    join_cells(cells.text, cells.starts[None, :], cells.ends[None, :], marks, borders, out)
-    return _Cells(out, stops - lengths, stops)
+    marks = cells.opening + cells.closing + b","
+    borders = np.array([0, len(cells.opening), len(marks)], dtype=np.int64)
+    starts, ends = cells.starts[None, :], cells.ends[None, :]
+    out = np.empty(joined_length(starts, ends, len(marks)), dtype=np.uint8)
+    return out[: join_cells(cells.text, starts, ends, np.frombuffer(marks, dtype=np.uint8), borders, out) - 1]
 
 
 def _of_objects(column: pa.Array) -> _Cells:

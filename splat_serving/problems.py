@@ -19,7 +19,15 @@ from splat_assets.store.errors import (
     NotPublishedError,
     SampleNotFoundError,
 )
-from splat_serving.errors import LabelConflictError, NotAllowedError, NotComputedError, ParameterError, UnknownNameError
+from splat_serving.errors import (
+    BusyError,
+    LabelConflictError,
+    NotAllowedError,
+    NotComputedError,
+    ParameterError,
+    TooLargeError,
+    UnknownNameError,
+)
 from splat_serving.negotiation import NotAcceptableError
 
 PROBLEM = "application/problem+json"
@@ -35,6 +43,8 @@ _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (LayoutError, 404, "not there"),
     (NotAllowedError, 403, "not allowed"),
     (LabelConflictError, 409, "somebody else was faster"),
+    (TooLargeError, 413, "too large"),
+    (BusyError, 429, "too many requests"),
     (ParameterError, 422, "a parameter means nothing"),
     (InputError, 422, "the input breaks a rule"),
     (NotAcceptableError, 406, "no acceptable form"),
@@ -100,7 +110,7 @@ def of_error(error: Exception) -> Response:
                 more["parameter"] = error.parameter
             if isinstance(error, NotAcceptableError):
                 more["types"] = list(error.forms)
-            headers = {"Retry-After": "5"} if status == 503 else None
+            headers = {503: {"Retry-After": "5"}, 429: {"Retry-After": "1"}}.get(status)
             return problem(status, title, str(error), headers, **more)
     raise error
 

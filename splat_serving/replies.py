@@ -18,7 +18,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from splat_serving import arrow_stream, json_rows
+from splat_serving.errors import BusyError
 from splat_serving.negotiation import CSV, JSON, PARQUET, Form
+from splat_serving.problems import of_error
 from splat_serving.state import Served, ServerState, state_of
 
 Pieces = Iterator[list[memoryview]]
@@ -27,6 +29,8 @@ _JSON_ROWS = 32_768
 _EAGER_BYTES = 2**23
 _EAGER_JSON_BYTES = 2**16
 """A body up to this size is made whole and has a Content-Length; a larger one is sent from its first block on."""
+_LONG_BYTES = 2**24
+"""What a longer body holds while it is sent: a block that the client takes, and the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,8 @@ def encoded(rows: Rows, form: Form, orient: str = "rows", also_a_file: bool = Fa
         case _ if form.media_type == CSV:
             return _csv(schema, rows.batches)
         case _ if orient == "columns":
-            return _columns(rows)
+            blocks = list(_cut(rows.batches, _JSON_ROWS))
+            return json_rows.columns_document(dict(rows.head), rows.schema, blocks)
         case _:
             return json_rows.document(dict(rows.head), _cut(rows.batches, _JSON_ROWS))
 
@@ -80,11 +85,6 @@ def _cut(batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.RecordBa
     for batch in batches:
         for start in range(0, batch.num_rows, n_rows):
             yield batch.slice(start, n_rows)
-
-
-def _columns(rows: Rows) -> Pieces:
-    table = pa.Table.from_batches(list(rows.batches), rows.schema)
-    yield [memoryview(json_rows.columns_document(dict(rows.head), table))]
 
 
 def _parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
@@ -135,6 +135,14 @@ class BlockResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send everything."""
         state = state_of(self._request)
+        size = sum(piece.nbytes for piece in self._first) if self._rest is None else _LONG_BYTES
+        try:
+            with state.sending(size):
+                await self._send_all(state, send)
+        except BusyError as error:
+            await of_error(error)(scope, receive, send)
+
+    async def _send_all(self, state: ServerState, send: Send) -> None:
         timeout = state.settings.write_timeout_seconds
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async for block in self._blocks(state):
@@ -162,16 +170,19 @@ class BlockResponse(Response):
 Make = Callable[[], tuple[Pieces, Mapping[str, str]]]
 
 
-async def reply(request: Request, served: Served, form: Form, make: Make, beside: str = "") -> Response:
+async def reply(
+    request: Request, served: Served, form: Form, make: Make, beside: str = "", timed: bool = False
+) -> Response:
     """The answer to a question about a version: 304 when the client has it, before `make` reads anything.
 
-    make: runs in a worker; gives the pieces of the body and further headers. beside: what else the answer depends on.
+    make: runs in a worker; gives the pieces of the body and further headers. beside: what else the answer depends on. timed: the
+    body says how long it took, so that only what it means is the same each time.
     """
     headers = {"Vary": "Accept", "X-Store-Version": served.database.version}
     if request.method == "POST":  # what was asked is in the body, which no cache looks at
         headers["Cache-Control"] = "no-store"
     else:
-        headers["ETag"] = _etag(request, served, form, beside)
+        headers["ETag"] = ("W/" if timed else "") + _etag(request, served, form, beside)
         headers["Cache-Control"] = "public, max-age=31536000, immutable" if served.pinned else "no-cache"
         if _is_known(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(None, 304, headers)
@@ -219,7 +230,6 @@ def _etag(request: Request, served: Served, form: Form, beside: str) -> str:
 
 
 def _is_known(if_none_match: str | None, etag: str) -> bool:
-    if if_none_match is None:
-        return False
-    given = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
-    return etag in given or given == ["*"]
+    """`*` is not looked at: whether there is anything at the path is known only after reading."""
+    given = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
+    return etag.removeprefix("W/") in given

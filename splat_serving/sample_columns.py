@@ -47,7 +47,10 @@ def checked_columns(columns: Sequence[str] | None, include_abilities: bool = Tru
     if not named:
         raise ParameterError("columns", f"name at least one of {', '.join(COLUMNS)}")
     without = ("ability_input_tokens", "abilities")
-    return named if include_abilities else tuple(name for name in named if name not in without)
+    kept = named if include_abilities else tuple(name for name in named if name not in without)
+    if not kept:
+        raise ParameterError("include_abilities", "false leaves no column of those named; name another one")
+    return kept
 
 
 def checked_sample_columns(columns: Sequence[str] | None) -> tuple[str, ...]:

@@ -85,6 +85,12 @@ class ServerSettings(BaseSettings):
         description="Most rows in one answer; more are answered with 413.",
         json_schema_extra=LIMITS,
     )
+    max_sending_bytes: int = Field(
+        default=3 * 2**29,
+        ge=1,
+        description="Memory for answers that clients are taking; long ones count 16 MiB. Further ones are answered with 429.",
+        json_schema_extra=LIMITS,
+    )
     cache_bytes: int = Field(
         default=2**27, ge=0, description="Memory for answers that take long to compute.", json_schema_extra=LIMITS
     )

@@ -1,6 +1,8 @@
 """What the routes of one server share, and what one request is served from."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -11,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from splat_assets.store.layout import DataRoot
 from splat_serving.catalogue import Catalogue, Run
-from splat_serving.errors import NotComputedError
+from splat_serving.errors import BusyError, NotComputedError, TooLargeError
 from splat_serving.labels.log import LabelLog
 from splat_serving.live_models import LiveModels
 from splat_serving.local import LocalDatabase
@@ -30,6 +32,7 @@ class ServerState:
         self.workers = Workers(settings.workers)
         self.cache = Cache(settings.cache_bytes)
         self.live = LiveModels()
+        self.sending_bytes = 0
         self._logs: dict[tuple[FilePath, str], LabelLog] = {}
         self.began = time.monotonic()
 
@@ -37,6 +40,30 @@ class ServerState:
     def metrics(self) -> "Metrics":
         """The counts of this server."""
         return Metrics(self.cache)
+
+    def check_rows(self, n_rows: int) -> None:
+        """Raise TooLargeError for more rows than are given at once."""
+        if n_rows > self.settings.max_rows:
+            raise TooLargeError(
+                f"more than {self.settings.max_rows:,} rows are asked for, the most that are given at once; ask for fewer with "
+                "limit, or start the server with a larger --max-rows"
+            )
+
+    def count_rows(self, request: Request, n_rows: int) -> None:
+        """Count the rows of an answer; raises as `check_rows`."""
+        self.check_rows(n_rows)
+        self.metrics.rows.labels(request.scope["route"].path).inc(n_rows)
+
+    @contextmanager
+    def sending(self, n_bytes: int) -> Iterator[None]:
+        """While an answer of so many bytes in memory is sent; BusyError when too much is being sent already."""
+        if self.sending_bytes and self.sending_bytes + n_bytes > self.settings.max_sending_bytes:
+            raise BusyError(f"{self.sending_bytes:,} bytes of other answers wait for their clients; ask again")
+        self.sending_bytes += n_bytes
+        try:
+            yield
+        finally:
+            self.sending_bytes -= n_bytes
 
     def labels(self, served: "Served") -> LabelLog:
         """The labels of the SAE of a version; NotComputedError where it belongs to no data root or does not name its SAE."""

@@ -94,6 +94,7 @@ def serve(target: str | None, host: str, port: int, **given: Any) -> None:
     --insecure, in so many words) is given. GET /docs lists every path. Ctrl-C (or SIGTERM) stops it: answers under way are
     finished first.
     """
+    _refuse_two_targets(target, given)
     settings = settings_from_environment(**{**given, "allowed_hosts": given["allowed_hosts"] or None})
     outside = not _is_this_machine(host)
     if outside and settings.token_file is None and not settings.insecure:
@@ -103,6 +104,18 @@ def serve(target: str | None, host: str, port: int, **given: Any) -> None:
     if outside and not _is_any(host):
         settings = settings.model_copy(update={"allowed_hosts": (*settings.allowed_hosts, host)})
     _run(settings, target, host, port)
+
+
+def _refuse_two_targets(target: str | None, given: dict[str, Any]) -> None:
+    """Options that name folders go with a folder of guide formats and nothing else; none is passed over."""
+    if target is None:
+        return
+    beside = () if Path(target).is_dir() else ("transposed_dir", "neuron_acts_dir", "vocab_path", "weapon_vocab_path")
+    for name in ("data_dir", *beside):
+        if given[name] is not None:
+            raise InputError(
+                f"{target} already says what is served, and {option(name)} names something else: leave one of them out"
+            )
 
 
 def _run(settings: ServerSettings, target: str | None, host: str, port: int) -> None:

@@ -14,7 +14,7 @@ from splat_serving.arrow_arrays import arrow_of
 from splat_serving.arrow_stream import FILE, STREAM
 from splat_serving.local import LocalDatabase
 from splat_serving.negotiation import CSV, JSON, PARQUET, Form, chosen_form
-from splat_serving.problems import documented, problem
+from splat_serving.problems import documented
 from splat_serving.replies import Rows, encoded, reply
 from splat_serving.routes.parameters import MOST_ROWS, Accept, Columns, FeatureId, Name, Orient, Selected, TableForm
 from splat_serving.sample_columns import OF_ACTIVATIONS, checked_columns
@@ -108,7 +108,7 @@ async def activations_as_arrow(
 
     To a client that names no type, the stream ends with the footer of an Arrow file: readers of files can read it as well.
     """
-    form = chosen_form(accept, (STREAM, FILE))
+    form = chosen_form(", ".join(accept or ()), (STREAM, FILE))
     return await _of_feature(request, served, feature_id, chosen, columns, form, "rows", also_a_file=not form.named)
 
 
@@ -131,6 +131,7 @@ async def _of_feature(
         found, n_active, n_matching = database.select(feature_id, chosen)
         seconds = time.perf_counter() - began
         state.timings(request).add("read", seconds)
+        state.count_rows(request, found.n_active)
         head: dict[str, Any] = {
             "feature_id": feature_id,
             "version": database.version,
@@ -138,8 +139,9 @@ async def _of_feature(
             "n_matching": n_matching,
             "n_rows": found.n_active,
             "columns": list(columns),
-            "load_time_ms": round(seconds * 1000, 3),
         }
+        if form.media_type == JSON:
+            head["load_time_ms"] = round(seconds * 1000, 3)
         rows = _rows(database, [(None, found)], columns, head)
         headers = {
             "X-Feature-Id": str(feature_id),
@@ -147,10 +149,9 @@ async def _of_feature(
             "X-Total-Count": str(n_matching),
             "X-Load-Time-Ms": f"{seconds * 1000:.3f}",
         }
-        state.metrics.rows.labels(request.scope["route"].path).inc(found.n_active)
         return encoded(rows, form, orient, also_a_file), headers
 
-    return await reply(request, served, form, make)
+    return await reply(request, served, form, make, timed=form.media_type == JSON)
 
 
 class ManyFeatures(BaseModel):
@@ -197,30 +198,25 @@ async def activations_of_many(
     columns = checked_columns(asked.columns)
     chosen = asked.selection()
     feature_ids = [database.checked_feature(feature_id) for feature_id in dict.fromkeys(asked.feature_ids)]
-    most = sum(min(database.n_active(i), chosen.limit or 2**62) for i in feature_ids)
-    if most > state.settings.max_rows:
-        return problem(
-            413,
-            "too large",
-            f"{most:,} rows are asked for, at most {state.settings.max_rows:,} are given at once; ask for fewer, or set limit",
-        )
 
     def make() -> Any:
         parts: list[tuple[int | None, Activations]] = []
         facts = []
+        n_rows = 0
         for feature_id in feature_ids:
             found, n_active, n_matching = database.select(feature_id, chosen)
+            n_rows += found.n_active
+            state.check_rows(n_rows)  # before more is read
             parts.append((feature_id, found))
             counts = {"n_active": n_active, "n_matching": n_matching, "n_rows": found.n_active}
             facts.append({"feature_id": feature_id, **counts})
-        n_rows = sum(found.n_active for _, found in parts)
         head = {
             "version": database.version,
             "n_rows": n_rows,
             "columns": ["feature_id", *columns],
             "features": facts,
         }
-        state.metrics.rows.labels(request.scope["route"].path).inc(n_rows)
+        state.count_rows(request, n_rows)
         return encoded(_rows(database, parts, columns, head), form, orient), {"X-Num-Rows": str(n_rows)}
 
     return await reply(request, unpinned(served), form, make)

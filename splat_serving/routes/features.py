@@ -64,9 +64,11 @@ async def features(
     def make() -> Any:
         ids_only = form.media_type == JSON and limit is None and columns is None
         if ids_only and sort == "feature_id" and not filter:
-            table, total = pl.DataFrame({"feature_id": range(database.reader.n_features)}), database.reader.n_features
+            total = database.reader.n_features
+            table = pl.DataFrame({"feature_id": range(min(offset, total), total)}, {"feature_id": pl.UInt32})
         else:
             table, total = _selected(database.features(), sort, filter or [], columns, offset, limit)
+        state_of(request).count_rows(request, table.height)
         head: dict[str, Any] = {"version": database.version, "total": total, "offset": offset, "n_rows": table.height}
         if "feature_id" in table.columns:
             head["feature_ids"] = table["feature_id"].to_list()
@@ -192,6 +194,7 @@ async def association_reply(
         assert isinstance(frame, pl.DataFrame)
         frame = frame.filter(pl.col("n_both") >= page.min_both)
         table, total = _selected(frame, page.sort, [], None, page.offset, page.limit)
+        state.count_rows(request, table.height)
         head = {
             "version": found.version,
             "of": found.what,

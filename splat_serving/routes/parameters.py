@@ -18,8 +18,8 @@ MOST_ROWS = 2**53
 MOST_CHARACTERS = 200
 """Of a name of a weapon, token or column."""
 
-Accept = Annotated[str | None, Header(include_in_schema=False)]
-"""OpenAPI lists the forms with each answer and not as a parameter."""
+Accept = Annotated[list[str] | None, Header(include_in_schema=False)]
+"""OpenAPI lists the forms with each answer and not as a parameter. Several headers are one list (RFC 9110, section 5.3)."""
 Limit = Annotated[int | None, Query(ge=0, le=MOST_ROWS, description="At most so many rows.")]
 Offset = Annotated[int, Query(ge=0, le=MOST_ROWS, description="Leave out so many rows at the beginning.")]
 Sort = Annotated[
@@ -88,7 +88,7 @@ async def table_form(
     ] = None,
 ) -> Form:
     """In which form a table is given."""
-    return Form(SHORT_NAMES[format], named=True) if format else chosen_form(accept, TABLE_FORMS)
+    return Form(SHORT_NAMES[format], named=True) if format else chosen_form(", ".join(accept or ()), TABLE_FORMS)
 
 
 Selected = Annotated[Selection, Depends(selection)]

@@ -17,7 +17,7 @@ from splat_serving.routes.activations import table_answers, unpinned
 from splat_serving.routes.features import association_reply
 from splat_serving.routes.parameters import MOST_ROWS, AssociationPage, Limit, Name, Offset, Orient, TableForm
 from splat_serving.sample_columns import OF_SAMPLES, checked_sample_columns
-from splat_serving.state import FromServed
+from splat_serving.state import FromServed, state_of
 
 _BLOCK_SAMPLES = 65_536
 
@@ -80,6 +80,7 @@ async def samples(
     stop = n_samples if limit is None else min(first + limit, n_samples)
 
     def make() -> Any:
+        state_of(request).count_rows(request, stop - first)
         batches = database.sample_batches(named, first, stop, _BLOCK_SAMPLES)
         one = next(batches)
         head = {"version": database.version, "n_samples": n_samples, "n_rows": stop - first}
@@ -112,6 +113,7 @@ async def weapons(request: Request, served: FromServed, form: TableForm, orient:
 async def _frame_reply(request: Request, served: FromServed, form: Any, orient: str, frame: Any) -> Response:
     def make() -> Any:
         table = frame()
+        state_of(request).count_rows(request, table.height)
         head = {"version": served.database.version, "n_rows": table.height}
         return encoded(Rows.of_frame(table, head), form, orient), {}
 
@@ -232,6 +234,7 @@ async def query(
 
     def make() -> Any:
         found = database.query(question)
+        state_of(request).count_rows(request, found.table.num_rows)
         head = {"version": found.version, "n_matching": found.n_matching, "n_rows": found.table.num_rows}
         return encoded(Rows.of_table(found.table, head), form, orient), {"X-Total-Count": str(found.n_matching)}
 

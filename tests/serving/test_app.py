@@ -19,6 +19,7 @@ from splat_assets.store.layout import DataRoot, RunLayout
 from splat_assets.store.published import publish
 from splat_assets.store.version import Store
 from splat_serving.arrow_stream import FILE, STREAM
+from splat_serving.settings import settings_from_environment
 from tests.contracts.sources import sparse_random
 from tests.serving.conftest import client_of
 from tests.store.making import staged_parts
@@ -133,6 +134,85 @@ def test_what_a_client_has_is_not_sent_again(client: TestClient, feature_id: int
     assert first.headers["vary"] == "Accept"
 
 
+def test_a_strong_tag_stands_for_the_same_bytes(client: TestClient, feature_id: int) -> None:
+    for form in ("json", "arrow", "arrow-file", "parquet", "csv"):
+        first, again = (client.get(f"/activations/{feature_id}?format={form}") for _ in range(2))
+        weak = first.headers["etag"].startswith("W/")
+
+        assert first.headers["etag"] == again.headers["etag"]
+        assert weak or first.content == again.content
+        assert weak == (form == "json"), "JSON says how long it took, as the guide has it"
+
+
+def test_any_tag_will_not_do_for_what_is_not_there(client: TestClient) -> None:
+    assert client.get("/samples/999999", headers={"If-None-Match": "*"}).status_code == 404
+
+
+def test_several_accept_headers_are_one_list(client: TestClient) -> None:
+    answer = client.get("/activations/1", headers=[("Accept", "image/png"), ("Accept", "text/csv")])
+
+    assert answer.headers["content-type"].startswith("text/csv")
+
+
+_MISSPELT = ["/activations/1?limt=3", "/features?n_active=3", "/runs/small/activations/1?wepon=3", "/version?limit=1"]
+
+
+@pytest.mark.parametrize("path", _MISSPELT)
+def test_a_parameter_that_a_path_does_not_take_is_refused(path: str, client: TestClient) -> None:
+    answer = client.get(path)
+
+    assert answer.status_code == 422
+    assert answer.json()["parameter"] == path.partition("?")[2].partition("=")[0]
+    assert "has no such parameter; it takes" in answer.json()["detail"]
+
+
+def test_what_is_known_only_of_parameters_holds_for_every_way_to_ask(client: TestClient, store: Store) -> None:
+    for prefix in ("", "/runs/small", f"/v/{store.version}", f"/runs/small/v/{store.version}"):
+        assert client.get(f"{prefix}/activations/1?limit=3&seed=1").status_code == 200
+        assert client.post(f"{prefix}/activations?format=csv", json={"feature_ids": [1]}).status_code == 200
+        assert client.head(f"{prefix}/activations/1?limit=3").status_code == 200
+
+
+def test_when_no_column_is_left_it_is_said(client: TestClient) -> None:
+    answer = client.get("/activations/1?columns=abilities&include_abilities=false")
+
+    assert (answer.status_code, answer.json()["parameter"]) == (422, "include_abilities")
+
+
+_MANY_ROWS = [
+    "/activations/{feature_id}",
+    "/activations/{feature_id}/arrow",
+    "/activations/{feature_id}?order=activation&limit=6",
+    "/features",
+    "/features?limit=50",
+    "/samples",
+    "/tokens",
+    "/weapons",
+    "/coactivation/{feature_id}",
+]
+
+
+@pytest.mark.parametrize("path", _MANY_ROWS)
+def test_no_answer_has_more_rows_than_are_given_at_once(path: str, finished_root: DataRoot, feature_id: int) -> None:
+    few = settings_from_environment().model_copy(update={"max_rows": 5})
+    with client_of(None, finished_root, few) as client:
+        refused = client.get(path.format(feature_id=feature_id))
+        fits = client.get(f"/activations/{feature_id}?limit=5")
+
+    assert refused.status_code == 413
+    assert "more than 5 rows" in refused.json()["detail"]
+    assert fits.json()["n_rows"] == 5
+
+
+def test_the_rows_of_many_features_are_counted_and_not_guessed(finished_root: DataRoot, feature_id: int) -> None:
+    few = settings_from_environment().model_copy(update={"max_rows": 5})
+    with client_of(None, finished_root, few) as client:
+        ask = lambda **more: client.post("/activations", json={"feature_ids": [feature_id, 1], **more}).status_code  # noqa: E731
+        found = [ask(), ask(limit=0), ask(min_activation=1e30), ask(limit=2), ask(limit=3)]
+
+    assert found == [413, 200, 200, 200, 413]
+
+
 def test_a_url_that_names_its_version_may_be_kept_for_ever(client: TestClient, store: Store, feature_id: int) -> None:
     pinned = client.get(f"/v/{store.version}/activations/{feature_id}?limit=2")
     in_run = client.get(f"/runs/small/v/{store.version}/activations/{feature_id}?limit=2")
@@ -205,6 +285,8 @@ def test_the_feature_table_is_sorted_filtered_and_cut_by_the_server(client: Test
     assert body["total"] == expected.height
     assert body["data"] == expected[1:4].select("feature_id", "max").to_dicts()
     assert plain["feature_ids"] == list(range(96))
+    assert client.get("/features?offset=90").json()["feature_ids"] == list(range(90, 96))
+    assert client.get("/features?offset=9000").json()["feature_ids"] == []
     assert arrow.equals(store.features)
 
 

@@ -40,11 +40,13 @@ from splat_serving.catalogue import Catalogue, Target
 from splat_serving.client import ActivationClient
 from splat_serving.database import Condition, Query
 from splat_serving.errors import (
+    BusyError,
     LabelConflictError,
     NotAllowedError,
     NotComputedError,
     ParameterError,
     ServerError,
+    TooLargeError,
     UnknownNameError,
 )
 from splat_serving.local import LocalDatabase
@@ -205,7 +207,8 @@ def test_an_error_that_was_sent_comes_back_as_what_it_was(error: Exception) -> N
 def test_every_error_that_the_server_sends_is_known_here() -> None:
     known = {type(error) for error in ERRORS}
 
-    assert {kind for kind, _, _ in problems._STATUS} - known == {problems.NotAcceptableError}
+    of_servers_alone = {problems.NotAcceptableError, TooLargeError, BusyError}
+    assert {kind for kind, _, _ in problems._STATUS} - known == of_servers_alone
 
 
 def test_errors_of_a_real_server_are_those_of_the_store(connect: Kind, own_root: DataRoot, feature_id: int) -> None:
@@ -249,6 +252,9 @@ def test_more_features_and_rows_than_one_answer_holds_come_in_several(connect: K
     few_rows = settings_from_environment().model_copy(update={"max_rows": 500})
     with serving(str(tmp_path), DataRoot(tmp_path), few_rows) as url:
         found = connect(url).activations_of_many(range(1_030), columns=["activation"])
+        with pytest.raises(ServerError, match="more than 500 rows are asked for"):
+            connect(url).coactivation(0)
+    with serving(str(tmp_path), DataRoot(tmp_path)) as url:
         beside = connect(url).coactivation(0).table
 
     n_both = ((dense > 0) & (dense[:, :1] > 0)).sum(axis=0)[1:]

@@ -87,7 +87,7 @@ def test_without_a_token_only_this_machine_may_ask(asking: Client) -> None:
         assert asking(local).get("/health").status_code == 200
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
 def test_a_proxy_on_this_machine_does_not_make_others_of_this_machine(header: str, asking: Client) -> None:
     for value in (STRANGER, LOCAL, "for=127.0.0.1"):
         assert asking().get("/health", headers={header: value}).status_code == 401

@@ -583,6 +583,23 @@ def large(tmp_path_factory: pytest.TempPathFactory, large_root: DataRoot) -> Ite
         yield found
 
 
+def test_answers_that_nobody_takes_are_bounded_in_bytes(
+    tmp_path_factory: pytest.TempPathFactory, large_root: DataRoot
+) -> None:
+    room_for_one = ("--max-sending-bytes", str(2**24 + 2**20))
+    with running(tmp_path_factory.mktemp("sending"), large_root, "large", *room_for_one) as server:
+        with server.connect() as connection:
+            connection.send(request("/activations/0"))
+            connection.socket.recv(1, socket.MSG_PEEK)
+
+            long, short = server.ask("/activations/0"), server.ask("/activations/0?limit=3")
+        wait_until("there is room again", lambda: server.ask("/activations/0").status == 200)
+
+    assert is_problem(long, 429, "of other answers wait for their clients")
+    assert long.headers["retry-after"] == "1"
+    assert short.status == 200
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
 def test_a_download_is_finished_before_the_server_stops(

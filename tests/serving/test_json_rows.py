@@ -70,3 +70,16 @@ def test_a_document_without_rows_has_an_empty_list() -> None:
     body = b"".join(piece for block in json_rows.document({"a": 1}, []) for piece in block)
 
     assert orjson.loads(body) == {"a": 1, "data": []}
+
+
+@pytest.mark.parametrize("heights", [[], [0], [5], [FEW_ROWS + 3], [FEW_ROWS, 0, 7]])
+def test_columns_hold_what_the_batches_hold(heights: list[int]) -> None:
+    batches = [batch_of(n_rows, seed=at) for at, n_rows in enumerate(heights)]
+    table = pa.Table.from_batches(batches, batch_of(0).schema)
+
+    blocks = json_rows.columns_document({"n": 1}, table.schema, batches)
+    found = orjson.loads(b"".join(piece for block in blocks for piece in block))
+
+    values = np.array(found["columns"].pop("activation")).astype(np.float32)
+    np.testing.assert_array_equal(values, table["activation"].to_numpy())
+    assert found == {"n": 1, "columns": table.drop_columns(["activation"]).to_pydict()}

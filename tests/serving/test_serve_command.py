@@ -59,6 +59,13 @@ def test_a_path_without_activations_is_told(tmp_path: Path) -> None:
     assert str(tmp_path) in refusal(str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["--data-dir", "--transposed-dir", "--vocab-path"])
+def test_a_folder_that_would_be_passed_over_is_told(name: str, tmp_path: Path) -> None:
+    assert f"small already says what is served, and {name} names something else" in refusal(
+        "small", name, str(tmp_path)
+    )
+
+
 def test_a_port_that_is_taken_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -142,6 +149,7 @@ VALUES = {
     "max_connections": "5",
     "max_body_bytes": "6",
     "max_rows": "7",
+    "max_sending_bytes": "12",
     "cache_bytes": "8",
     "read_timeout_seconds": "9",
     "write_timeout_seconds": "10",
