@@ -72,8 +72,7 @@ def _few_rows(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
 def _values(column: pa.Array) -> list[Any]:
     """A column's values; float32 as the shortest number that gives it back, which is not what Python makes of it."""
     if _is_number(column.type) and not column.null_count:
-        text = orjson.dumps(np.ascontiguousarray(numpy_of(column)), option=orjson.OPT_SERIALIZE_NUMPY)
-        values: list[Any] = orjson.loads(text)
+        values: list[Any] = orjson.loads(_text_of_numbers(numpy_of(column)).data)
         return values
     listed: list[Any] = column.to_pylist()
     return listed
@@ -99,8 +98,10 @@ def columns_document(
 
 def _listed(column: pa.Array) -> npt.NDArray[np.uint8]:
     """The values of a column with commas between them."""
+    if _is_number(column.type) and not column.null_count:
+        return _text_of_numbers(numpy_of(column))[1:-1]
     if len(column) < FEW_ROWS:
-        return np.frombuffer(orjson.dumps(_values(column))[1:-1], dtype=np.uint8)
+        return np.frombuffer(orjson.dumps(_values(column)), dtype=np.uint8)[1:-1]
     return _joined(_cells(column))
 
 
@@ -132,11 +133,15 @@ def _cells(column: pa.Array) -> _Cells:
     return _of_objects(column)
 
 
+def _text_of_numbers(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """A JSON array. A NaN or infinite number becomes null, as JSON has no other word for it."""
+    return np.frombuffer(orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY), dtype=np.uint8)
+
+
 def _of_numbers(values: npt.NDArray[Any]) -> _Cells:
-    """A NaN or infinite number becomes null, as JSON has no other word for it."""
     from splat_serving.kernels import comma_positions
 
-    text = np.frombuffer(orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY), dtype=np.uint8)
+    text = _text_of_numbers(values)
     borders = np.empty(values.size + 1, dtype=np.int64)
     comma_positions(text, values.size, borders)
     return _Cells(text, borders[:-1] + 1, borders[1:])
