@@ -10,6 +10,8 @@ import pyarrow.ipc
 _PREFIX_BYTES = 8
 _CONTINUATION = 0xFFFFFFFF
 _SCHEMA, _RECORD_BATCH = 1, 3
+_MOST_METADATA_BYTES = 2**28
+_MOST_BODY_BYTES = 2**40
 
 
 class BatchDecoder:
@@ -85,7 +87,7 @@ def _first_message(held: bytearray) -> tuple[int | None, int] | None:
     if len(held) < _PREFIX_BYTES:
         return None
     mark, metadata_bytes = struct.unpack_from("<Ii", held)
-    if mark != _CONTINUATION or metadata_bytes < 0:
+    if mark != _CONTINUATION or not 0 <= metadata_bytes <= _MOST_METADATA_BYTES:
         raise pa.ArrowInvalid("these bytes are no Arrow stream")
     if metadata_bytes == 0:
         return None, _PREFIX_BYTES
@@ -95,6 +97,8 @@ def _first_message(held: bytearray) -> tuple[int | None, int] | None:
         kind, body_bytes = _header(bytes(held[_PREFIX_BYTES : _PREFIX_BYTES + metadata_bytes]))
     except struct.error as error:
         raise pa.ArrowInvalid("these bytes are no Arrow stream") from error
+    if not 0 <= body_bytes <= _MOST_BODY_BYTES:
+        raise pa.ArrowInvalid(f"these bytes are no Arrow stream: a message of {body_bytes:,} bytes")
     size = _PREFIX_BYTES + metadata_bytes + body_bytes
     return (kind, size) if len(held) >= size else None
 

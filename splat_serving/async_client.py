@@ -182,6 +182,6 @@ class AsyncActivationClient:
             left_open = request.streamed and response.status_code == 200
             if not left_open:
                 await response.aread()
-        except httpx2.RequestError as error:
+        except (httpx2.RequestError, httpx2.InvalidURL) as error:
             return failure_of(error, self._questions.url)
         return answer_of(response, left_open)

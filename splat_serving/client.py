@@ -59,8 +59,9 @@ class ActivationClient:
         run: by name; the server's default one if left out. version: the only one to be asked; else the current one, whichever
         that is at each question. token: the secret of a server that wants one. expect: what the version must have been made
         from, fingerprints by name as `about().provenance` has them (or `version`), or the id of a version; checked at the first
-        question and whenever the server has a new version, FingerprintMismatchError otherwise. timeout: seconds for each step of
-        a request. retries: how often a question is asked again after a broken connection, 429 or 503.
+        question and whenever the server has a new version, FingerprintMismatchError otherwise. timeout: seconds in which
+        nothing comes or goes, not those of a whole answer. retries: how often a question is asked again after a broken
+        connection, 429 or 503.
         """
         self._questions = Questions(url, run, version, expect, retries)
         self._http = httpx2.Client(**connection(url, token, timeout))
@@ -193,6 +194,6 @@ class ActivationClient:
             left_open = request.streamed and response.status_code == 200
             if not left_open:
                 response.read()
-        except httpx2.RequestError as error:
+        except (httpx2.RequestError, httpx2.InvalidURL) as error:
             return failure_of(error, self._questions.url)
         return answer_of(response, left_open)

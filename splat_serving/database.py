@@ -13,9 +13,9 @@ import polars as pl
 import pyarrow as pa
 
 from splat_assets.domain.concepts import Rule
-from splat_assets.store.activations import SampleFeatures
+from splat_assets.store.activations import SampleFeatures, checked_id
 from splat_serving.arrow_arrays import numpy_of
-from splat_serving.selection import Selection
+from splat_serving.selection import Selection, check_count, check_finite, check_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,12 @@ class Condition:
     min: float | None = None
     max: float | None = None
 
+    def __post_init__(self) -> None:
+        """InputError or ParameterError for a condition that means nothing."""
+        checked_id("feature", self.feature)
+        check_finite("min", self.min)
+        check_finite("max", self.max)
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -104,6 +110,14 @@ class Query:
     token: tuple[str, ...] = ()
     offset: int = 0
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        """ParameterError for a page or names that mean nothing."""
+        check_count("offset", self.offset)
+        if self.limit is not None:
+            check_count("limit", self.limit)
+        check_names("weapon", self.weapon)
+        check_names("token", self.token)
 
     @property
     def features(self) -> tuple[int, ...]:

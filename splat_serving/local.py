@@ -20,7 +20,7 @@ from splat_assets.analysis.histogram import EDGES_RULE, Histogram, bin_edges, hi
 from splat_assets.analysis.statistics import feature_statistics
 from splat_assets.domain.concepts import Rule
 from splat_assets.domain.rule_text import rule_as_text
-from splat_assets.store.activations import ActivationReader, Activations, SampleFeatures
+from splat_assets.store.activations import ActivationReader, Activations, SampleFeatures, checked_id
 from splat_assets.store.errors import FeatureNotFoundError, LayoutError, SampleNotFoundError
 from splat_assets.store.published import open_store
 from splat_assets.store.sparse import SparseReader
@@ -108,14 +108,15 @@ class LocalDatabase:
         return self.reader.read(feature_id).n_active
 
     def checked_feature(self, feature_id: int) -> int:
-        """The id itself; FeatureNotFoundError names the valid range."""
+        """The id itself; FeatureNotFoundError names the valid range, InputError for no whole number."""
+        feature_id = checked_id("feature", feature_id)
         if not 0 <= feature_id < self.reader.n_features:
             raise FeatureNotFoundError(feature_id, self.reader.n_features, self.name or "this store")
         return feature_id
 
     def select(self, feature_id: int, selection: Selection) -> tuple[Activations, int, int]:
         """The activations a selection asks for, in its order; how many there are in all; how many its filters leave."""
-        whole = self.reader.read(feature_id)
+        whole = self.reader.read(self.checked_feature(feature_id))
         kept = self._matching(selection, whole)
         found = whole if kept is None else Activations(whole.sample_ids[kept], whole.values[kept])
         rows = page(selection, found.values, feature_id)
@@ -145,7 +146,7 @@ class LocalDatabase:
 
     def feature(self, feature_id: int) -> FeatureSummary:
         """Statistics, histogram, influences, neighbours and examples of one feature."""
-        self.checked_feature(feature_id)
+        feature_id = self.checked_feature(feature_id)
         source = self._source
         if source.has("features.parquet") and source.has("histograms.parquet"):
             statistics, histogram = self._statistics_row(feature_id), self._histogram_row(feature_id)
@@ -181,7 +182,7 @@ class LocalDatabase:
 
     def sample(self, sample_id: int) -> Sample:
         """One sample and the features that fire on it."""
-        self._checked_sample(sample_id)
+        sample_id = self._checked_sample(sample_id)
         return Sample(sample_id, self.version, self._described([sample_id])[0], self._features_of(sample_id))
 
     def samples(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -255,6 +256,7 @@ class LocalDatabase:
 
     def coactivation(self, feature_id: int) -> Associations:
         """How each other feature goes together with this one."""
+        feature_id = self.checked_feature(feature_id)
         found = self.reader.read(feature_id)
         return self._associations(f"feature {feature_id}", found.sample_ids, without=feature_id)
 
@@ -275,9 +277,6 @@ class LocalDatabase:
         """Which samples fulfil the query: bool, shape (n_samples,)."""
         if len(query.all) + len(query.any) + len(query.none) > _MOST_CONDITIONS:
             raise ParameterError("conditions", f"at most {_MOST_CONDITIONS} in one query")
-        for name in ("offset", "limit"):
-            if (getattr(query, name) or 0) < 0:
-                raise ParameterError(name, "must be 0 or more")
         fits = np.ones(self.reader.n_samples, dtype=np.bool_)
         if query.any:
             fits[:] = False
@@ -361,9 +360,11 @@ class LocalDatabase:
             return self._source.by_sample.sample(sample_id)
         return self._rows_reader().sample(sample_id)
 
-    def _checked_sample(self, sample_id: int) -> None:
+    def _checked_sample(self, sample_id: int) -> int:
+        sample_id = checked_id("sample", sample_id)
         if not 0 <= sample_id < self.reader.n_samples:
             raise SampleNotFoundError(sample_id, self.reader.n_samples, self.name or "this store")
+        return sample_id
 
     def _described(self, sample_ids: Sequence[int]) -> list[dict[str, Any]]:
         """The columns of samples as JSON values, names included where they are known."""

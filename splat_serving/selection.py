@@ -4,7 +4,10 @@ Steps, in this order: filter (value, weapon, tokens), draw a sample, order, cut 
 """
 
 import math
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +16,28 @@ import numpy.typing as npt
 from splat_serving.errors import ParameterError
 
 Order = Literal["index", "activation"]
+
+
+def check_finite(name: str, value: float | None) -> None:
+    """Raise ParameterError for what is neither None nor a finite number."""
+    if value is not None and not (isinstance(value, Real) and math.isfinite(value)):
+        raise ParameterError(name, f"must be a finite number, not {value!r:.60}")
+
+
+def check_count(name: str, value: int) -> None:
+    """Raise ParameterError for what is no whole number of at least 0."""
+    try:
+        valid = operator.index(value) >= 0
+    except TypeError:
+        valid = False
+    if not valid:
+        raise ParameterError(name, f"must be 0 or more, a whole number, not {value!r:.60}")
+
+
+def check_names(name: str, names: Sequence[str]) -> None:
+    """Raise ParameterError for what is no sequence of texts; one text alone would be taken for its letters."""
+    if isinstance(names, str) or not all(isinstance(one, str) for one in names):
+        raise ParameterError(name, f"must be a sequence of texts, ids too, such as ('12',), and not {names!r:.60}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +64,16 @@ class Selection:
     """At most so many rows."""
 
     def __post_init__(self) -> None:
-        for name in ("min_activation", "max_activation"):
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise ParameterError(name, f"must be a finite number, not {value}")
+        for name in ("min_activation", "max_activation", "sample_frac"):
+            check_finite(name, getattr(self, name))
         if self.sample_frac is not None and not 0 < self.sample_frac <= 1:
             raise ParameterError("sample_frac", f"must be above 0 and at most 1, not {self.sample_frac}")
-        for name in ("seed", "offset", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ParameterError(name, f"must be 0 or more, not {value}")
+        check_count("seed", self.seed)
+        check_count("offset", self.offset)
+        if self.limit is not None:
+            check_count("limit", self.limit)
+        for name in ("weapon", "token"):
+            check_names(name, getattr(self, name))
         if self.order not in ("index", "activation"):
             raise ParameterError("order", f"must be index or activation, not {self.order!r}")
 

@@ -7,13 +7,16 @@ and returns the answer's value. A client drives it with its own kind of I/O, so 
 import random
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from ipaddress import ip_address
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx2
 import numpy as np
+import numpy.typing as npt
 import orjson
 import polars as pl
 import pyarrow as pa
@@ -21,7 +24,7 @@ import pyarrow.ipc
 
 from splat_assets.domain.concepts import Rule
 from splat_assets.errors import InputError
-from splat_assets.store.activations import SampleFeatures, feature_id_dtype
+from splat_assets.store.activations import SampleFeatures, checked_id, feature_id_dtype
 from splat_assets.store.errors import (
     CorruptStoreError,
     FeatureNotFoundError,
@@ -50,7 +53,16 @@ _VERSION_HEADER = "x-store-version"
 _QUERY_ROWS = 1_000_000  # the most that the server gives of one query
 _MANY_FEATURES = 1_024  # the most that the server takes in one question
 _ALL_ROWS = 2**31 - 1
-_OF_THE_ANSWER = ("sample_id", "version", "n_active", "features")
+_LONGEST_PARAMETERS = 8_000  # of the 16 KiB that the server reads of a URL
+_OTHER_SHAPE = (
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    pa.ArrowException,
+    pl.exceptions.PolarsError,
+)
 STREAM_FAULTS = (httpx2.TransportError, pa.ArrowException, OSError)
 _FIRST_BACKOFF_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 10.0
@@ -69,6 +81,11 @@ class Request:
     body: Mapping[str, Any] | None = None
     accept: str = JSON
     streamed: bool = False
+
+    @property
+    def n_characters(self) -> int:
+        """Of the parameters, as they stand in a URL."""
+        return len(urlencode(self.params))
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of `build_request` of a client of httpx2."""
@@ -113,19 +130,30 @@ Steps = Generator[Request | Pause, Answer | Failure | None, Value]
 
 
 def connection(url: str, token: str | None, timeout: float) -> dict[str, Any]:
-    """The arguments of a client of httpx2. InputError for an URL that is none.
+    """The arguments of a client of httpx2. InputError for a URL or a token that is none.
 
     Proxies of the environment are for other machines: a server on this one is asked directly.
     """
-    parsed = httpx2.URL(url)
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        raise InputError(f"{url!r} is no URL: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host or not 0 < (parsed.port or 80) < 2**16:
         raise InputError(
             f"{url!r} is no URL of a server; one begins with http:// or https://, as http://127.0.0.1:8765"
         )
     headers = {"Accept-Encoding": "identity"}
     if token is not None:
-        headers["Authorization"] = f"Bearer {token.strip()}"
+        headers["Authorization"] = f"Bearer {_checked_token(token.strip())}"
     return {"base_url": url, "headers": headers, "timeout": timeout, "trust_env": not _is_this_machine(parsed.host)}
+
+
+def _checked_token(token: str) -> str:
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise InputError(
+            "the token is none: one is a text of ASCII characters without spaces, as in the server's --token-file"
+        )
+    return token
 
 
 def answer_of(response: Any, streamed: bool) -> Answer:
@@ -138,9 +166,11 @@ def answer_of(response: Any, streamed: bool) -> Answer:
     )
 
 
-def failure_of(error: httpx2.RequestError, url: str) -> Failure:
+def failure_of(error: httpx2.RequestError | httpx2.InvalidURL, url: str) -> Failure:
     """What it means that a request got no answer."""
     why = str(error) or type(error).__name__
+    if isinstance(error, httpx2.InvalidURL):
+        return Failure(ServerError(f"this cannot be asked of {url}: {why}"), again=False)
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
         text = f"no activation server answers at {url} ({why}): start one with `splat serve`, or name the URL of one"
         return Failure(ServerError(text), again=True)
@@ -175,6 +205,9 @@ class Questions:
         retries: int,
     ) -> None:
         """As `ActivationClient`."""
+        for what, name in (("run", run), ("version", version)):
+            if name == "":
+                raise InputError(f"the name of the {what} is empty; leave it out for the server's own choice")
         self.url = url
         self._run = "" if run is None else f"/runs/{_segment(run)}"
         self._pinned = version
@@ -185,25 +218,38 @@ class Questions:
 
     def about(self) -> Steps[About]:
         """See `ActivationDatabase.about`."""
-        return _about((yield from self._ask(Request("/version"))))
+        return (yield from self._ask(Request("/version"), _about))
 
     def activations(
         self, feature_id: int, selection: Selection | None, columns: Sequence[str] | None
     ) -> Steps[FeatureActivations]:
         """See `ActivationDatabase.activations`."""
-        table, facts = self._table((yield from self._ask(_of_feature(feature_id, selection, columns))))
-        n_active, n_matching = int(facts["n_active"]), int(facts["n_matching"])
-        return FeatureActivations(int(feature_id), facts["version"], n_active, n_matching, table)
+        feature_id = checked_id("feature", feature_id)
+        request = _of_feature(feature_id, selection, columns)
+        if request.n_characters > _LONGEST_PARAMETERS:
+            return (yield from self.activations_of_many([feature_id], selection, columns))[feature_id]
+
+        def read(answer: Answer) -> FeatureActivations:
+            table, facts = self._table(answer)
+            n_active, n_matching = int(facts["n_active"]), int(facts["n_matching"])
+            return FeatureActivations(feature_id, facts["version"], n_active, n_matching, table)
+
+        return (yield from self._ask(request, read))
 
     def stream(self, feature_id: int, selection: Selection | None, columns: Sequence[str] | None) -> Steps[Answer]:
         """The answer whose body is an Arrow stream of the activations, still to be read.
 
-        With fingerprints to expect, the version is checked before and the stream pinned to it.
+        With fingerprints to expect, the version is checked before and the stream pinned to it. ParameterError for more names of
+        weapons and tokens than fit into a URL.
         """
+        request = _of_feature(checked_id("feature", feature_id), selection, columns)
+        if request.n_characters > _LONGEST_PARAMETERS:
+            raise ParameterError(
+                "weapon", "so many names cannot be asked for as a stream: ask `activations`, or for fewer"
+            )
         if self._expected:
             yield from self._check(self._pinned)
-        request = replace(_of_feature(feature_id, selection, columns), streamed=True)
-        return (yield from self._sent(request, self._checked))
+        return (yield from self._sent(replace(request, streamed=True), self._checked))
 
     def activations_of_many(
         self, feature_ids: Sequence[int], selection: Selection | None, columns: Sequence[str] | None
@@ -211,7 +257,7 @@ class Questions:
         """The activations of each feature, all of one version, in as few requests as the server's limits allow."""
         named = None if columns is None else list(checked_columns(columns))
         body = {**_fields(selection or Selection()), "columns": named}
-        ids = list(dict.fromkeys(int(feature_id) for feature_id in feature_ids))
+        ids = list(dict.fromkeys(checked_id("feature", feature_id) for feature_id in feature_ids))
         groups = [ids[at : at + _MANY_FEATURES] for at in range(0, len(ids), _MANY_FEATURES)][::-1]
         found: dict[int, FeatureActivations] = {}
         version: str | None = None
@@ -219,22 +265,24 @@ class Questions:
             group = groups.pop()
             request = Request("/activations", "POST", body={**body, "feature_ids": group}, accept=STREAM)
             try:
-                answer = yield from self._ask(request, version)
+                part = yield from self._ask(request, partial(self._of_features, group), version)
             except ServerError as error:
                 if error.status != 413 or len(group) == 1:
                     raise
                 groups += [group[len(group) // 2 :], group[: len(group) // 2]]
                 continue
-            table, facts = self._table(answer)
-            version = facts["version"]
-            found |= _by_feature(table, facts)
+            version = part[group[0]].version
+            found |= part
         return found
 
     def feature(self, feature_id: int) -> Steps[FeatureSummary]:
         """See `ActivationDatabase.feature`."""
-        answer = yield from self._ask(Request(f"/features/{int(feature_id)}"))
-        found = orjson.loads(answer.content)
-        return FeatureSummary(**{name: found[name] for name in FeatureSummary.__slots__})
+
+        def read(answer: Answer) -> FeatureSummary:
+            found = orjson.loads(answer.content)
+            return FeatureSummary(**{name: found[name] for name in FeatureSummary.__slots__})
+
+        return (yield from self._ask(Request(f"/features/{checked_id('feature', feature_id)}"), read))
 
     def features(self) -> Steps[pl.DataFrame]:
         """See `ActivationDatabase.features`."""
@@ -246,29 +294,20 @@ class Questions:
 
     def sample(self, sample_id: int) -> Steps[Sample]:
         """See `ActivationDatabase.sample`."""
-        answer = yield from self._ask(Request(f"/samples/{int(sample_id)}", params=(("order", "feature"),)))
-        found = orjson.loads(answer.content)
-        version, features = found["version"], found["features"]
-        if version not in self._n_features:
-            about = _about((yield from self._ask(Request("/version"), version)))
-            self._n_features = {version: about.n_features}
-        columns = {
-            name: value for name, value in found.items() if name not in ("sample_id", "version", "n_active", "features")
-        }
-        return Sample(
-            found["sample_id"],
-            version,
-            columns,
-            SampleFeatures(
-                np.asarray(features["feature_id"], dtype=feature_id_dtype(self._n_features[version])),
-                np.asarray(features["activation"], dtype=np.float32),
-            ),
-        )
+        request = Request(f"/samples/{checked_id('sample', sample_id)}", params=(("order", "feature"),))
+        found = yield from self._ask(request, _sample)
+        if found.version not in self._n_features:
+            about = yield from self._ask(Request("/version"), _about, found.version)
+            self._n_features = {found.version: about.n_features}
+        dtype = feature_id_dtype(self._n_features[found.version])
+        ids: npt.NDArray[np.integer[Any]] = found.features.feature_ids.astype(dtype)
+        return replace(found, features=SampleFeatures(ids, found.features.values))
 
     def samples(self, columns: Sequence[str] | None) -> Steps[pa.Table]:
         """See `ActivationDatabase.samples`."""
         named = ",".join(checked_sample_columns(columns))
-        return self._table((yield from self._ask(Request("/samples", params=(("columns", named),), accept=STREAM))))[0]
+        request = Request("/samples", params=(("columns", named),), accept=STREAM)
+        return (yield from self._ask(request, lambda answer: self._table(answer)[0]))
 
     def tokens(self) -> Steps[pl.DataFrame]:
         """See `ActivationDatabase.tokens`."""
@@ -290,12 +329,11 @@ class Questions:
         """See `ActivationDatabase.features_of_rule`."""
         params = (("limit", str(_ALL_ROWS)),)
         request = Request("/rules/features", "POST", params=params, body={"rule": rule.as_json()}, accept=STREAM)
-        table, facts = self._table((yield from self._ask(request)))
-        return Associations(facts["version"], facts["of"], int(facts["n_set"]), int(facts["n_samples"]), table)
+        return (yield from self._ask(request, self._associated))
 
     def coactivation(self, feature_id: int) -> Steps[Associations]:
         """See `ActivationDatabase.coactivation`."""
-        return (yield from self._associations(f"/coactivation/{int(feature_id)}"))
+        return (yield from self._associations(f"/coactivation/{checked_id('feature', feature_id)}"))
 
     def query(self, query: Query) -> Steps[QueryResult]:
         """See `ActivationDatabase.query`. Pages of one version follow each other until all rows are there."""
@@ -306,23 +344,25 @@ class Questions:
         while True:
             asked = _QUERY_ROWS if left is None else min(left, _QUERY_ROWS)
             request = Request("/query", "POST", body={**body, "offset": offset, "limit": asked}, accept=STREAM)
-            table, facts = self._table((yield from self._ask(request, version)))
-            pages.append(table)
-            version, offset = facts["version"], offset + table.num_rows
-            left = None if left is None else left - table.num_rows
-            if table.num_rows < _QUERY_ROWS:
-                return QueryResult(version, int(facts["n_matching"]), pa.concat_tables(pages))
+            page = yield from self._ask(request, self._queried, version)
+            pages.append(page.table)
+            version, offset = page.version, offset + page.table.num_rows
+            left = None if left is None else left - page.table.num_rows
+            if page.table.num_rows < _QUERY_ROWS:
+                return replace(page, table=pa.concat_tables(pages))
 
     def live(self, path: str, body: Mapping[str, Any]) -> Steps[Mapping[str, Any]]:
         """The answer of the model to a body at a path below /live."""
-        answer = yield from self._ask(Request(f"/live/{path}", "POST", body=body))
-        found: Mapping[str, Any] = orjson.loads(answer.content)
-        return found
+        return (yield from self._ask(Request(f"/live/{path}", "POST", body=body), _members))
 
     def label_events(self, new: Mapping[str, Any] | None) -> Steps[Mapping[str, Any]]:
         """All label events, or the answer to a new one."""
-        answer = yield from self._ask(Request("/label-events", "GET" if new is None else "POST", body=new))
-        found: Mapping[str, Any] = orjson.loads(answer.content)
+        return (yield from self._ask(Request("/label-events", "GET" if new is None else "POST", body=new), _members))
+
+    def _of_features(self, feature_ids: Sequence[int], answer: Answer) -> dict[int, FeatureActivations]:
+        found = _by_feature(*self._table(answer))
+        if list(found) != list(feature_ids):
+            raise ValueError("other features than were asked for")
         return found
 
     def _of_name(self, kind: str, name: str) -> Steps[Associations]:
@@ -338,14 +378,18 @@ class Questions:
 
     def _associations(self, path: str) -> Steps[Associations]:
         request = Request(path, params=(("limit", str(_ALL_ROWS)),), accept=STREAM)
-        table, facts = self._table((yield from self._ask(request)))
+        return (yield from self._ask(request, self._associated))
+
+    def _associated(self, answer: Answer) -> Associations:
+        table, facts = self._table(answer)
         return Associations(facts["version"], facts["of"], int(facts["n_set"]), int(facts["n_samples"]), table)
 
+    def _queried(self, answer: Answer) -> QueryResult:
+        table, facts = self._table(answer)
+        return QueryResult(facts["version"], int(facts["n_matching"]), table)
+
     def _frame(self, path: str) -> Steps[pl.DataFrame]:
-        table, _ = self._table((yield from self._ask(Request(path, accept=STREAM))))
-        frame = pl.from_arrow(table)
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+        return (yield from self._ask(Request(path, accept=STREAM), lambda answer: pl.DataFrame(self._table(answer)[0])))
 
     def _table(self, answer: Answer) -> tuple[pa.Table, dict[str, str]]:
         """The table of an Arrow stream, and the facts of its head."""
@@ -357,8 +401,8 @@ class Questions:
         facts, others = _facts_of(table.schema)
         return table.replace_schema_metadata(others), facts
 
-    def _ask(self, request: Request, version: str | None = None) -> Steps[Answer]:
-        """The answer to a request, from a version that has the expected fingerprints."""
+    def _ask(self, request: Request, read: Callable[[Answer], Value], version: str | None = None) -> Steps[Value]:
+        """What `read` makes of the answer to a request, which is from a version that has the expected fingerprints."""
         if self._expected and self._checked is None:
             yield from self._check(version or self._pinned)
         answer = yield from self._sent(request, version)
@@ -369,11 +413,23 @@ class Questions:
             )
         if self._expected and served != self._checked:
             yield from self._check(served)
-        return answer
+        return self._understood(request, read, answer)
+
+    def _understood(self, request: Request, read: Callable[[Answer], Value], answer: Answer) -> Value:
+        """What `read` makes of an answer; ServerError when it is of another shape than a server of this release gives."""
+        try:
+            return read(answer)
+        except _OTHER_SHAPE as error:
+            raise ServerError(
+                f"{self.url}{request.path} gives no answer of an activation server of this release "
+                f"({type(error).__name__}: {str(error)[:200]})",
+                answer.status,
+            ) from error
 
     def _check(self, version: str | None) -> Steps[None]:
         """Raise FingerprintMismatchError unless the version (None: the current one) is the expected one."""
-        found = _about((yield from self._sent(Request("/version"), version)))
+        request = Request("/version")
+        found = self._understood(request, _about, (yield from self._sent(request, version)))
         made_from = {**found.provenance, "version": found.version}
         for name, fingerprint in self._expected.items():
             if made_from.get(name) != fingerprint:
@@ -406,7 +462,11 @@ class Questions:
 def _facts_of(schema: pa.Schema) -> tuple[dict[str, str], dict[bytes, bytes] | None]:
     """What the server says of a whole answer in the metadata of its schema, by name; and the other metadata."""
     held = schema.metadata or {}
-    facts = {key[6:].decode(): value.decode() for key, value in held.items() if key.startswith(b"splat.")}
+    facts = {
+        key[6:].decode(errors="replace"): value.decode(errors="replace")
+        for key, value in held.items()
+        if key.startswith(b"splat.")
+    }
     return facts, {key: value for key, value in held.items() if not key.startswith(b"splat.")} or None
 
 
@@ -420,7 +480,9 @@ def error_of(answer: Answer, where: str) -> Exception:
     """The error that a problem stands for: what the local database raises, or a ServerError."""
     problem: Mapping[str, Any] = {}
     if answer.headers.get("content-type", "").startswith(_PROBLEM):
-        problem = orjson.loads(answer.content)
+        with suppress(orjson.JSONDecodeError):
+            found = orjson.loads(answer.content)
+            problem = found if isinstance(found, dict) else {}
     title, detail = str(problem.get("title", "")), str(problem.get("detail", ""))
     if (answer.status, title) == (404, "not there") and detail.startswith("there is no such path"):
         return ServerError(f"{where}: {detail}; the server is of another release than this client", 404)
@@ -476,8 +538,22 @@ def _pause_before_next(got: Answer | Failure, attempt: int) -> float | None:
     return seconds if seconds <= _LONGEST_PAUSE_SECONDS else None
 
 
-def _about(answer: Answer) -> About:
+def _members(answer: Answer) -> Mapping[str, Any]:
     found = orjson.loads(answer.content)
+    if not isinstance(found, dict):
+        raise TypeError(f"{type(found).__name__} instead of an object")
+    return found
+
+
+def _sample(answer: Answer) -> Sample:
+    found = dict(_members(answer))
+    sample_id, version, features, _ = (found.pop(name) for name in ("sample_id", "version", "features", "n_active"))
+    ids, values = np.asarray(features["feature_id"], dtype=np.int64), np.asarray(features["activation"], np.float32)
+    return Sample(sample_id, version, found, SampleFeatures(ids, values))
+
+
+def _about(answer: Answer) -> About:
+    found = _members(answer)
     return About(
         name=found["run"],
         version=found["version"],
@@ -508,7 +584,7 @@ def _of_feature(feature_id: int, selection: Selection | None, columns: Sequence[
         params += [(name, one) for one in value] if isinstance(value, list) else [(name, str(value))]
     if columns is not None:
         params.append(("columns", ",".join(checked_columns(columns))))
-    return Request(f"/activations/{int(feature_id)}", params=tuple(params), accept=STREAM)
+    return Request(f"/activations/{feature_id}", params=tuple(params), accept=STREAM)
 
 
 def _fields(selection: Selection) -> dict[str, Any]:
@@ -536,12 +612,10 @@ _FIELDS = {
 
 
 def _query_fields(query: Query) -> dict[str, Any]:
-    """The body of a query, without its page. ParameterError for a threshold that JSON cannot hold."""
+    """The body of a query, without its page."""
     found: dict[str, Any] = {"weapon": list(query.weapon), "token": list(query.token)}
     for name in ("all", "any", "none"):
         conditions = getattr(query, name)
-        for one in conditions:
-            Selection(min_activation=one.min, max_activation=one.max)
         found[name] = [{"feature": one.feature, "min": one.min, "max": one.max} for one in conditions]
     return found
 

@@ -4,6 +4,7 @@ Three frozen shapes of the same fact, value > 0 of a feature on a sample: by fea
 (`SampleFeatures`), and a block of samples (`SparseRows`). The protocols say what a reader promises. No I/O here.
 """
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from splat_assets.errors import InputError
 from splat_assets.store.errors import InvalidActivationsError
 
 
@@ -120,6 +122,14 @@ class SparseRows:
                 f"{where}: row {row} holds feature {int(ids[at])} with value {float(self.values[at])}; values must be finite "
                 f"and > 0, and ids strictly increasing within 0 to {n_features - 1}"
             )
+
+
+def checked_id(what: str, given: int) -> int:
+    """The id itself as an int; InputError for anything but a whole number. what: feature or sample."""
+    try:
+        return operator.index(given)
+    except TypeError as error:
+        raise InputError(f"{given!r} is no {what}: a {what} is named by a whole number") from error
 
 
 def feature_id_dtype(n_features: int) -> type[np.uint16] | type[np.int32]:

@@ -1,6 +1,5 @@
 """Reads the sparse store: one feature, one sample, or all rows in order, each range checked against its crc32c."""
 
-import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +11,7 @@ import numpy.typing as npt
 import zarr
 from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidationError
 
-from splat_assets.errors import InputError
-from splat_assets.store.activations import Activations, SampleFeatures, SparseRows
+from splat_assets.store.activations import Activations, SampleFeatures, SparseRows, checked_id
 from splat_assets.store.checksums import crc32c_of, crc32c_of_ranges
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, LayoutError, SampleNotFoundError
 from splat_assets.store.ranges import RangeReader, open_ranges
@@ -123,14 +121,14 @@ class SparseReader:
 
         Raises InputError for an id that is no whole number.
         """
-        feature_id = _whole("feature", feature_id)
+        feature_id = checked_id("feature", feature_id)
         if not 0 <= feature_id < self._n_features:
             raise FeatureNotFoundError(feature_id, self._n_features, self.path)
         return Activations(*self.by_feature.read_checked(feature_id))
 
     def sample(self, sample_id: int) -> SampleFeatures:
         """The features of one sample; SampleNotFoundError, CorruptStoreError, InputError as in `read`."""
-        sample_id = _whole("sample", sample_id)
+        sample_id = checked_id("sample", sample_id)
         if not 0 <= sample_id < self._n_samples:
             raise SampleNotFoundError(sample_id, self._n_samples, self.path)
         return SampleFeatures(*self.by_sample.read_checked(sample_id))
@@ -178,13 +176,6 @@ class SparseReader:
         if not isinstance(array, zarr.Array) or array.shape != (length,):
             raise CorruptStoreError(f"{self.path / name} is not an array of {length} elements")
         return open_ranges(array, self.path / name)
-
-
-def _whole(what: str, given: int) -> int:
-    try:
-        return operator.index(given)
-    except TypeError as error:
-        raise InputError(f"{given!r} is no {what}: a {what} is named by a whole number") from error
 
 
 def _open_group(path: Path) -> zarr.Group:

@@ -79,7 +79,7 @@ NO_SENSE: dict[str, tuple[str, Callable[[ActivationDatabase], Any]]] = {
     "no columns": ("columns", lambda database: database.activations(0, columns=[])),
     "two columns in one": ("columns", lambda database: database.activations(0, columns=["split,kind"])),
     "a threshold that is no number": (
-        "min_activation",
+        "min",
         lambda database: database.query(Query(all=(Condition(0, min=float("nan")),))),
     ),
     "a negative limit": ("limit", lambda database: database.query(Query(limit=-1))),

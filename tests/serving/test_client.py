@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import struct
 import subprocess
 import sys
 import threading
@@ -329,7 +330,7 @@ def test_a_server_that_wants_a_token_gets_it(connect: Kind, finished_root: DataR
     secret.chmod(0o600)
     with serving(None, finished_root, ServerSettings(token_file=secret)) as url:
         assert connect(url, token="correct-horse-battery").about().name == "small"
-        for token in (None, "wrong horse"):
+        for token in (None, "wrong-horse"):
             with pytest.raises(ServerError, match="send the server's token") as caught:
                 connect(url, token=token).about()
             assert caught.value.status == 401
@@ -344,10 +345,72 @@ def test_proxies_are_not_asked_for_a_server_on_this_machine(
     assert connect(url).about().name == "small"
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8765", "ftp://127.0.0.1", "", "http://"])
-def test_what_is_no_url_is_refused_at_once(url: str) -> None:
-    with pytest.raises(InputError, match="http://127.0.0.1:8765"):
-        ActivationClient(url)
+@pytest.mark.parametrize(
+    "url",
+    ["127.0.0.1:8765", "ftp://127.0.0.1", "", "http://", "http://127.0.0.1:99999999", "http://[::1", "http://a\n"],
+)
+def test_what_is_no_url_is_refused_at_once(connect: Kind, url: str) -> None:
+    with pytest.raises(InputError, match=r"is no URL"):
+        connect(url)
+
+
+@pytest.mark.parametrize("token", ["", " ", "zwölf Zeichen", "two words", "line\nbreak", "pâté-de-16-lettres"])
+def test_what_is_no_token_is_refused_at_once(connect: Kind, token: str, url: str) -> None:
+    with pytest.raises(InputError, match="the token is none") as error:
+        connect(url, token=token)
+    assert not token.strip() or token not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["run", "version"])
+def test_a_name_that_is_empty_is_refused_at_once(connect: Kind, name: str, url: str) -> None:
+    with pytest.raises(InputError, match=f"the name of the {name} is empty"):
+        connect(url, **{name: ""})
+
+
+def test_a_name_beyond_what_a_url_holds_is_an_error_of_ours(remote: Any) -> None:
+    for n_characters in (20_000, 100_000):
+        with pytest.raises(ServerError):
+            remote.features_of_token("x" * n_characters)
+
+
+_QUESTIONS: dict[str, Callable[[Any], Any]] = {
+    "activations": lambda db: db.activations(3.7),
+    "feature": lambda db: db.feature(3.7),
+    "sample": lambda db: db.sample(3.7),
+    "coactivation": lambda db: db.coactivation("3"),
+    "query": lambda db: db.query(Query(all=(Condition(3.7),))),  # type: ignore[arg-type]
+    "limit": lambda db: db.activations(3, Selection(limit=3.7)),  # type: ignore[arg-type]
+    "offset": lambda db: db.activations(3, Selection(offset="1")),  # type: ignore[arg-type]
+    "seed": lambda db: db.activations(3, Selection(seed=None)),  # type: ignore[arg-type]
+    "least": lambda db: db.activations(3, Selection(min_activation="much")),  # type: ignore[arg-type]
+    "share": lambda db: db.activations(3, Selection(sample_frac=np.nan)),
+    "one weapon": lambda db: db.activations(3, Selection(weapon="12")),  # type: ignore[arg-type]
+    "ids of weapons": lambda db: db.activations(3, Selection(weapon=(12,))),  # type: ignore[arg-type]
+    "one token": lambda db: db.query(Query(all=(Condition(3),), token="12")),  # type: ignore[arg-type]
+    "rows": lambda db: db.query(Query(all=(Condition(3),), limit=1.5)),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("what", _QUESTIONS)
+def test_what_is_not_what_it_must_be_is_refused_here_as_there(what: str, remote: Any, local: LocalDatabase) -> None:
+    said = []
+    for database in (local, remote):
+        with pytest.raises(InputError) as error:
+            _QUESTIONS[what](database)
+        said.append((type(error.value), str(error.value)))
+
+    assert said[0] == said[1]
+
+
+def test_more_names_than_a_url_holds_are_asked_all_the_same(remote: Any, local: LocalDatabase, feature_id: int) -> None:
+    weapons = local.weapons()["key"].to_list()
+    by_key = Selection(weapon=tuple(weapons[at % len(weapons)] for at in range(200)), order="activation", limit=50)
+    by_id = Selection(weapon=tuple(f"{at:0>9}" for at in range(20)) * 10, sample_frac=0.5, seed=3)
+
+    for selection in (by_key, by_id):
+        theirs, mine = local.activations(feature_id, selection), remote.activations(feature_id, selection)
+        assert mine.table.equals(theirs.table)
+        assert (mine.n_active, mine.n_matching) == (theirs.n_active, theirs.n_matching)
 
 
 # Servers that fail. They answer as they are told, over a real socket.
@@ -554,6 +617,64 @@ def batches_of(n_batches: int, n_rows: int = 3) -> list[pa.RecordBatch]:
     ]
 
 
+def _table_with(facts: dict[str, Any], **columns: Any) -> bytes:
+    table = pa.table({"activation": np.ones(4, np.float32), **columns})
+    stated = {f"splat.{name}": value for name, value in {"n_rows": "4", **facts}.items()}
+    return stream_of(table.replace_schema_metadata(stated).schema, table.replace_schema_metadata(stated).to_batches())
+
+
+_STRANGE: dict[str, tuple[Callable[[Any], Any], bytes]] = {
+    "about: no JSON": (lambda db: db.about(), b"{"),
+    "about: a list": (lambda db: db.about(), b"[]"),
+    "about: members missing": (lambda db: db.about(), b'{"run": 1}'),
+    "feature: null": (lambda db: db.feature(1), b"null"),
+    "feature: members missing": (lambda db: db.feature(1), b'{"feature_id": 1}'),
+    "sample: features missing": (lambda db: db.sample(1), b'{"sample_id":1,"version":"a","n_active":0,"features":3}'),
+    "sample: texts": (
+        lambda db: db.sample(1),
+        b'{"sample_id":1,"version":"a","n_active":1,"features":{"feature_id":["x"],"activation":[1]}}',
+    ),
+    "live: a number": (lambda db: db.live("trace", {}), b"3"),
+    "labels: no text": (lambda db: db.label_events(), b"\xff"),
+    "activations: no version": (lambda db: db.activations(1), _table_with({"n_active": "4", "n_matching": "4"})),
+    "activations: no number": (lambda db: db.activations(1), _table_with({"n_active": "x", "n_matching": "4"})),
+    "activations: no text": (lambda db: db.activations(1), _table_with({"version": b"\xff", "n_active": b"\xfe"})),
+    "many: no column": (lambda db: db.activations_of_many([1]), _table_with({"version": "v", "features": "[]"})),
+    "many: others": (
+        lambda db: db.activations_of_many([1]),
+        _table_with({"version": "v", "features": "[]"}, feature_id=np.zeros(4, np.uint32)),
+    ),
+    "query: no count": (lambda db: db.query(Query()), _table_with({"version": "v"})),
+    "coactivation: no set": (lambda db: db.coactivation(1), _table_with({"version": "v"})),
+}
+
+
+@pytest.mark.parametrize("what", _STRANGE)
+def test_an_answer_of_another_shape_is_one_sentence(what: str, connect: Kind) -> None:
+    ask, body = _STRANGE[what]
+    with Scripted(says(200, body)) as server, pytest.raises(ServerError) as error:
+        ask(connect(server.url))
+
+    assert f"{server.url}/" in str(error.value)
+    assert "gives no answer of an activation server of this release" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("body", [b"{", b"[1]", b"\xff", b""])
+def test_a_problem_that_says_nothing_is_still_an_error_of_ours(body: bytes, connect: Kind) -> None:
+    with Scripted(says(500, body, Content_Type="application/problem+json")) as server:
+        with pytest.raises(ServerError, match="answered 500: no explanation"):
+            connect(server.url).about()
+
+
+def message_of(body_bytes: int) -> bytes:
+    """A message of a record batch that says how many bytes its body has: fields 1 and 3 of a FlatBuffers table."""
+    vtable = struct.pack("<HHHHHH", 12, 20, 0, 4, 0, 8)
+    table = struct.pack("<iIq", 12, 3, body_bytes)
+    metadata = struct.pack("<I", 4 + len(vtable)) + vtable + table
+    return struct.pack("<Ii", 0xFFFFFFFF, len(metadata)) + metadata
+
+
 @given(n_batches=st.integers(0, 4), n_rows=st.integers(0, 5), cuts=st.lists(st.integers(0, 5_000), max_size=40))
 @settings(max_examples=60, deadline=None)
 def test_however_a_stream_is_cut_its_batches_are_the_same(n_batches: int, n_rows: int, cuts: list[int]) -> None:
@@ -581,7 +702,17 @@ def test_a_stream_that_breaks_off_is_an_error(n_bytes_missing: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"<!doctype html>", b"\xff" * 40, b"ARROW1\0\0" * 4, b"\xff\xff\xff\xff\x08\0\0\0" * 9]
+    "content",
+    [
+        b"<!doctype html>",
+        b"\xff" * 40,
+        b"ARROW1\0\0" * 4,
+        b"\xff\xff\xff\xff\x08\0\0\0" * 9,
+        b"\xff\xff\xff\xff\xff\xff\xff\x7f",
+        message_of(body_bytes=-1),
+        message_of(body_bytes=-(2**40)),
+        message_of(body_bytes=2**62),
+    ],
 )
 def test_bytes_that_are_no_stream_are_refused(content: bytes) -> None:
     with pytest.raises(pa.ArrowInvalid):
