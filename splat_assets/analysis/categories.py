@@ -63,5 +63,5 @@ def category_table(
         "lift_high": lift_high[rows],
         "q": benjamini_hochberg(p),
     }
-    frame = pl.DataFrame(columns).with_columns(pl.col(pl.Float64).fill_nan(None))
+    frame = pl.DataFrame(columns).fill_nan(None)
     return frame.sort(["mean", what], descending=[True, False], nulls_last=True)

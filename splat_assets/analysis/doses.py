@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 
 from splat_assets.analysis.build_table import BuildTable
+from splat_assets.analysis.frames import with_q
 from splat_assets.analysis.grouped import Grouped, grouped
-from splat_assets.analysis.intervals import benjamini_hochberg
 from splat_assets.store.activations import Activations
 
 FEW_ACTIVE = 30
@@ -17,7 +17,7 @@ def dose_table(found: Activations, builds: BuildTable, seed: int = 0) -> pl.Data
     Intervals of means are bootstrapped with seed in small groups. Rungs that no build has are left out.
     """
     parts = [_by_rung(found, builds, name, seed) for name in builds.group_numbers]
-    return pl.concat(parts).with_columns(pl.col(pl.Float64).fill_nan(None))
+    return pl.concat(parts).fill_nan(None)
 
 
 def dose_summary(found: Activations, builds: BuildTable) -> pl.DataFrame:
@@ -30,13 +30,8 @@ def dose_summary(found: Activations, builds: BuildTable) -> pl.DataFrame:
     """
     rows = [_summary_of(grouped(found, builds.rungs_of(group.name), group.n_rungs), group.name, group.levels)
             for group in builds.groups]  # fmt: skip
-    frame = pl.DataFrame(rows, schema=_SUMMARY, orient="row").with_columns(pl.col(pl.Float64).fill_nan(None))
-    q = benjamini_hochberg([np.nan if p is None else p for p in frame["p"].to_list()])
-    return (
-        frame.with_columns(pl.Series("q", q).fill_nan(None))
-        .drop("p")
-        .sort(["eta2", "ability"], descending=[True, False], nulls_last=True)
-    )
+    frame = with_q(pl.DataFrame(rows, schema=_SUMMARY, orient="row"))
+    return frame.sort(["eta2", "ability"], descending=[True, False], nulls_last=True)
 
 
 _SUMMARY = {

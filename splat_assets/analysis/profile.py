@@ -71,6 +71,6 @@ def _profile(
                 "q": benjamini_hochberg(two_by_two_p(both, with_it, found.n_active, n_samples)),
             }
         )
-        .with_columns(pl.col(pl.Float64).fill_nan(None))
+        .fill_nan(None)
         .sort(["phi", f"{what}_id"], descending=[True, False], nulls_last=True)
     )

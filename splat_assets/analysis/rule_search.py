@@ -18,7 +18,6 @@ from splat_assets.analysis.build_table import BuildTable
 from splat_assets.analysis.rule_library import Bits, RuleLibrary
 from splat_assets.analysis.rule_null import RuleNull
 from splat_assets.analysis.rule_score import RuleScorer, Score
-from splat_assets.analysis.rule_score import score_rule as score_rule
 from splat_assets.domain.concepts import All, Rule, WeaponIs
 from splat_assets.store.activations import Activations
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from splat_assets.domain.rule_text import Names, parse_rule_text
 from splat_assets.errors import InputError
+from splat_serving.investigations.build_text import build_as_text
 from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.experiment import answered, experiment, experiment_names, run, spec_of
 from splat_serving.investigations.find import Find, find
@@ -239,8 +240,6 @@ def _run_experiment(subject: Subject, asked: ExperimentArguments) -> Result:
 
 
 def _sample(subject: Subject, asked: SampleArguments) -> Answer:
-    from splat_serving.investigations.builds_as_text import build_as_text
-
     found = subject.database.sample(asked.sample_id)
     order = (-found.features.values).argsort(kind="stable")[: asked.limit]
     ids, values = found.features.feature_ids[order], found.features.values[order]

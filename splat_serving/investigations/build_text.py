@@ -1,9 +1,11 @@
-"""A build as somebody types it, `Splattershot: ssu 21, ninja_squid`, as the token set that the model sees."""
+"""Builds as people write them, `Splattershot: ssu 21, ninja_squid`, and as token sets, which the model sees: both ways."""
 
 import re
+from collections.abc import Iterable
 
 from splat_assets.analysis.edits import legal, rungs_of_sets
 from splat_assets.domain.short_names import ability_of
+from splat_assets.domain.tokens import NULL, PAD, parse_token
 from splat_assets.errors import InputError
 from splat_assets.near_names import unknown_name
 from splat_serving.investigations.subject import Subject
@@ -27,6 +29,28 @@ def parse_build(text: str, subject: Subject) -> TokenSet:
         if part:
             tokens += [token for token in _tokens(part, subject) if token not in tokens]
     return TokenSet(_weapon(weapon.strip(), subject), tuple(tokens))
+
+
+def build_as_text(token_names: Iterable[str]) -> str:
+    """Abilities in the order of the tokens, each once with its highest rung; `no abilities` for the empty build."""
+    highest: dict[str, int | None] = {}
+    for name in token_names:
+        if name in (NULL, PAD):
+            continue
+        group, level = parse_token(name)
+        highest[group] = level if level is None else max(level, highest.get(group) or 0)
+    return (
+        ", ".join(group if level is None else f"{group} {level}" for group, level in highest.items()) or "no abilities"
+    )
+
+
+def sample_as_text(subject: Subject, sample_id: int) -> tuple[str | None, str]:
+    """The weapon of a sample, None where it is unknown, and its abilities."""
+    builds = subject.builds
+    tokens = builds.tokens[builds.offsets[sample_id] : builds.offsets[sample_id + 1]]
+    weapon = int(builds.weapons[sample_id])
+    name = builds.contexts.items[weapon].name if weapon >= 0 else None
+    return name, build_as_text(builds.vocabulary.names(tokens.tolist()))
 
 
 def cannot_be_worn(build: TokenSet, subject: Subject) -> bool:

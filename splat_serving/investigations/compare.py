@@ -10,7 +10,7 @@ from pydantic import Field
 from splat_assets.analysis.contrast import Agreement, agreement, contrast
 from splat_assets.analysis.profile import token_profile, weapon_profile
 from splat_serving.database import FeatureSummary
-from splat_serving.investigations.builds_as_text import build_as_text
+from splat_serving.investigations.build_text import sample_as_text
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.result import Answer, LinesOrBars, Result, ResultTable, Series, finite
 from splat_serving.investigations.spec import FeatureId, Spec
@@ -164,7 +164,7 @@ def _influences(summaries: tuple[FeatureSummary, FeatureSummary], top_k: int) ->
 
 def _examples(subject: Subject, spec: Compare) -> Iterable[ResultTable]:
     left, right = subject.dense(spec.left), subject.dense(spec.right)
-    builds, rows = subject.builds, []
+    rows = []
     for name, where, strength in (
         ("both", (left > 0) & (right > 0), np.minimum(left, right)),
         ("only left", (left > 0) & (right == 0), left),
@@ -172,11 +172,7 @@ def _examples(subject: Subject, spec: Compare) -> Iterable[ResultTable]:
     ):
         ids = np.flatnonzero(where)
         for sample in ids[np.argsort(-strength[ids], kind="stable")[:_EXAMPLES]].tolist():
-            tokens = builds.tokens[builds.offsets[sample] : builds.offsets[sample + 1]]
-            weapon = builds.weapons[sample]
-            named = builds.contexts.items[weapon].name if weapon >= 0 else None
-            abilities = build_as_text(builds.vocabulary.names(tokens.tolist()))
-            rows.append((name, float(left[sample]), float(right[sample]), named, abilities, sample))
+            rows.append((name, float(left[sample]), float(right[sample]), *sample_as_text(subject, sample), sample))
     schema = {
         "fires": pl.String,
         "left": pl.Float64,

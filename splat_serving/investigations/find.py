@@ -10,7 +10,7 @@ from splat_assets.analysis.intervals import benjamini_hochberg, lift_interval, s
 from splat_assets.analysis.rule_score import RuleScorer
 from splat_assets.domain.concepts import Rule
 from splat_assets.domain.rule_text import Names, parse_rule_text, rule_as_text
-from splat_serving.investigations.builds_as_text import build_as_text
+from splat_serving.investigations.build_text import sample_as_text
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.result import Answer, Result, ResultTable
 from splat_serving.investigations.spec import Seed, Spec
@@ -114,15 +114,9 @@ def _best(frame: pl.DataFrame) -> str:
 
 
 def _examples(subject: Subject, holds: np.ndarray, spec: Find) -> ResultTable:
-    builds = subject.builds
     rng = np.random.default_rng(spec.seed)
     chosen = np.sort(rng.choice(holds, min(spec.limit, holds.size), replace=False))
-    rows = []
-    for sample in chosen.tolist():
-        tokens = builds.tokens[builds.offsets[sample] : builds.offsets[sample + 1]]
-        weapon = int(builds.weapons[sample])
-        name = builds.contexts.items[weapon].name if weapon >= 0 else None
-        rows.append((sample, name, build_as_text(builds.vocabulary.names(tokens.tolist()))))
+    rows = [(sample, *sample_as_text(subject, sample)) for sample in chosen.tolist()]
     frame = pl.DataFrame(rows, {"sample": pl.Int64, "weapon": pl.String, "abilities": pl.String}, orient="row")
     described = {"sample": "Its id.", "weapon": "The weapon.", "abilities": "Abilities with their highest rung (AP)."}
     note = f"{chosen.size:,} of {holds.size:,}, drawn at random." if chosen.size < holds.size else ""

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from splat_assets.analysis.rule_search import score_rule
+from splat_assets.analysis.rule_score import score_rule
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text
 from splat_serving.investigations.result import Answer, ResultTable

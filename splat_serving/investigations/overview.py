@@ -11,11 +11,11 @@ from splat_assets.analysis.bands import BANDS, band_numbers
 from splat_assets.analysis.doses import dose_summary, dose_table
 from splat_assets.analysis.intervals import share_interval
 from splat_assets.analysis.profile import token_profile, weapon_profile
-from splat_assets.analysis.rule_search import score_rule
+from splat_assets.analysis.rule_score import score_rule
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text
 from splat_serving.database import FeatureSummary
-from splat_serving.investigations.builds_as_text import build_as_text
+from splat_serving.investigations.build_text import build_as_text
 from splat_serving.investigations.experiment import answered, experiment, spec_of
 from splat_serving.investigations.result import (
     Answer,

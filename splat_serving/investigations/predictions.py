@@ -14,8 +14,7 @@ from pydantic import Field, model_validator
 from splat_assets.analysis.branches import Branch, branches
 from splat_assets.analysis.build_space import BuildSpace, Probabilities, Rungs, Situation, StackPolicy
 from splat_assets.analysis.closure import Closure, close
-from splat_serving.investigations.build_text import parse_build
-from splat_serving.investigations.builds_as_text import build_as_text
+from splat_serving.investigations.build_text import build_as_text, parse_build
 from splat_serving.investigations.result import LinesOrBars, Scalar, Series, finite
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject

@@ -128,7 +128,4 @@ def _all(subject: Subject, spec: SuggestAll) -> Answer:
 
 def _table(frame: pl.DataFrame) -> ResultTable:
     described = {name: text for name, text in _COLUMNS.items() if name in frame.columns}
-    numbers = [name for name, kind in frame.schema.items() if kind == pl.Float64]
-    return ResultTable.of(
-        "suggestions", "Best rules", "observed", frame.with_columns(pl.col(numbers).fill_nan(None)), described
-    )
+    return ResultTable.of("suggestions", "Best rules", "observed", frame, described)

@@ -7,8 +7,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field, model_validator
 
-from splat_serving.investigations.build_text import cannot_be_worn, parse_build
-from splat_serving.investigations.builds_as_text import build_as_text
+from splat_serving.investigations.build_text import build_as_text, cannot_be_worn, parse_build
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.result import Answer, Heatmap, LinesOrBars, Result, ResultTable, Series, finite
 from splat_serving.investigations.spec import Spec

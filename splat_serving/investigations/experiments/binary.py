@@ -8,8 +8,8 @@ from pydantic import Field
 
 from splat_assets.analysis.build_table import BuildTable
 from splat_assets.analysis.effects import difference, standardised, stratified_difference
+from splat_assets.analysis.frames import with_q
 from splat_assets.analysis.grouped import grouped
-from splat_assets.analysis.intervals import benjamini_hochberg
 from splat_assets.errors import InputError
 from splat_assets.near_names import unknown_name
 from splat_serving.investigations.experiment import Experiment
@@ -52,10 +52,7 @@ def _answer(subject: Subject, spec: Binary) -> Answer:
         counts = (name, n, int(cells.n_active[1]), float(cells.mean[1]), float(cells.mean[0]))
         own = (plain.value, plain.low, plain.high, standardised(cells, 1, 0), plain.p)
         rows.append((*counts, *own, adjusted.value, adjusted.low, adjusted.high, adjusted.p))
-    frame = pl.DataFrame(rows, _SCHEMA, orient="row").with_columns(pl.col(pl.Float64).fill_nan(None))
-    for p, q in (("p", "q"), ("adjusted_p", "adjusted_q")):
-        values = benjamini_hochberg([np.nan if value is None else value for value in frame[p].to_list()])
-        frame = frame.with_columns(pl.Series(q, values).fill_nan(None))
+    frame = with_q(with_q(pl.DataFrame(rows, _SCHEMA, orient="row")), "adjusted_p", "adjusted_q")
     frame = frame.sort([pl.col("difference").abs(), "token"], descending=[True, False], nulls_last=True)
     warnings = [f"too few samples have or lack {', '.join(skipped)}"] if skipped else []
     return Answer(

@@ -58,7 +58,7 @@ def _answer(subject: Subject, spec: Coverage) -> Answer:
             pl.Series(f"{band}_low", low),
             pl.Series(f"{band}_high", high),
         )
-    frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None))
+    frame = frame.fill_nan(None)
     frame = frame.with_columns(
         ((pl.col("top_low") > spec.threshold) & (pl.col("core_high") < spec.threshold)).alias("tail")
     ).sort(["core", "name"], descending=[True, False], nulls_last=True)

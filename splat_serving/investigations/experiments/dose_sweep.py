@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from splat_assets.analysis.frames import with_q
 from splat_assets.analysis.grouped import grouped
-from splat_assets.analysis.intervals import benjamini_hochberg
 from splat_serving.investigations.edited_builds import STRATA, draw_builds, mean_with_interval, sign_flip_p
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.family_sweep import NumberOfBuilds
@@ -45,9 +45,7 @@ def _answer(subject: Subject, spec: DoseSweep) -> Answer:
                     rows.append((group.name, group.rung_name(rung), name, int((~np.isnan(change)).sum()),
                                  *mean_with_interval(change, spec.seed), sign_flip_p(change, spec.seed),
                                  float(observed.mean[rung] - observed.mean[0]), int(observed.n[rung])))  # fmt: skip
-    frame = pl.DataFrame(rows, _SCHEMA, orient="row").with_columns(pl.col(pl.Float64).fill_nan(None))
-    q = benjamini_hochberg([np.nan if p is None else p for p in frame["p"].to_list()])
-    frame = frame.with_columns(pl.Series("q", q).fill_nan(None)).drop("p")
+    frame = with_q(pl.DataFrame(rows, _SCHEMA, orient="row"))
     strongest = frame.filter(pl.col("change").is_not_null()).sort(pl.col("change").abs(), descending=True)
     strongest = strongest.unique(["ability", "builds"], keep="first", maintain_order=True)
     return Answer(

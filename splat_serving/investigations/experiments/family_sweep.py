@@ -9,8 +9,9 @@ from pydantic import Field
 
 from splat_assets.analysis.build_table import Group
 from splat_assets.analysis.edits import FAR
+from splat_assets.analysis.frames import with_q
 from splat_assets.analysis.grouped import grouped
-from splat_assets.analysis.intervals import benjamini_hochberg, two_by_two_p
+from splat_assets.analysis.intervals import two_by_two_p
 from splat_serving.investigations.edited_builds import (
     STRATA,
     Draw,
@@ -115,7 +116,7 @@ def _observed(subject: Subject, spec: FamilySweep, group: Group, rungs: list[int
             "p": p,
         }
     )
-    return frame[rungs].with_columns(pl.Series("q", benjamini_hochberg(p[rungs]))).drop("p")
+    return with_q(frame[rungs])
 
 
 def _observed_table(spec: FamilySweep, frame: pl.DataFrame) -> ResultTable:
@@ -168,9 +169,7 @@ def _causal(draw: Draw, spec: FamilySweep, group: Group, rungs: list[int]) -> pl
                 *mean_with_interval(change, spec.seed), sign_flip_p(change, spec.seed), legal,
                 float(plausible.near[at, 0]), float(plausible.near[at, FAR]),
             ))  # fmt: skip
-    frame = pl.DataFrame(rows, _CAUSAL, orient="row").with_columns(pl.col(pl.Float64).fill_nan(None))
-    q = benjamini_hochberg([np.nan if p is None else p for p in frame["p"].to_list()])
-    return frame.with_columns(pl.Series("q", q).fill_nan(None)).drop("p")
+    return with_q(pl.DataFrame(rows, _CAUSAL, orient="row"))
 
 
 def _any(draw: Draw, name: str) -> bool:

@@ -175,7 +175,7 @@ def _cells(
         "additive": fitted,
         "beyond": mean - fitted,
     }
-    return pl.DataFrame(columns).with_columns(pl.col(pl.Float64).fill_nan(None))
+    return pl.DataFrame(columns).fill_nan(None)
 
 
 def _table(name: Literal["observed", "causal"], title: str, frame: pl.DataFrame, axes: _Axes) -> ResultTable:

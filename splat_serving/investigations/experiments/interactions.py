@@ -9,8 +9,8 @@ from pydantic import Field
 
 from splat_assets.analysis.doses import dose_summary
 from splat_assets.analysis.effects import interaction_contrast
+from splat_assets.analysis.frames import with_q
 from splat_assets.analysis.grouped import grouped
-from splat_assets.analysis.intervals import benjamini_hochberg
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import never
 from splat_serving.investigations.result import Answer, ResultTable
@@ -61,9 +61,7 @@ def _answer(subject: Subject, spec: Interactions) -> Answer:
                 told.p,
             )
         )
-    frame = pl.DataFrame(rows, _SCHEMA, orient="row").with_columns(pl.col(pl.Float64).fill_nan(None))
-    q = benjamini_hochberg([np.nan if p is None else p for p in frame["p"].to_list()])
-    frame = frame.with_columns(pl.Series("q", q).fill_nan(None)).drop("p")
+    frame = with_q(pl.DataFrame(rows, _SCHEMA, orient="row"))
     frame = frame.sort([pl.col("contrast").abs(), "first", "second"], descending=[True, False, False], nulls_last=True)
     described = {
         "first": "One ability.",

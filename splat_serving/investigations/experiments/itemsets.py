@@ -66,7 +66,7 @@ def _answer(subject: Subject, spec: Itemsets) -> Answer:
     q = benjamini_hochberg(two_by_two_p(both, n, high.n_active, subject.n_samples))
     frame = frame.with_columns(
         pl.Series("lift", lift), pl.Series("lift_low", low), pl.Series("lift_high", upper), pl.Series("q", q)
-    ).with_columns(pl.col(pl.Float64).fill_nan(None))
+    ).fill_nan(None)
     frame = frame.sort(["lift", "abilities"], descending=[True, False], nulls_last=True)
     described = {
         "abilities": "The set, each at its rung or more.",

@@ -56,7 +56,7 @@ def _answer(subject: Subject, spec: MinimalCore) -> Answer:
         low, high = share_interval(counts, total)
         frame = frame.with_columns(pl.Series(name, np.where(total > 0, counts / np.maximum(total, 1), np.nan)),
                                    pl.Series(f"{name}_low", low), pl.Series(f"{name}_high", high))  # fmt: skip
-    frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None))
+    frame = frame.fill_nan(None)
     best = frame["precision"].max()
     core = frame.filter(pl.col("precision") >= float(best or 0) - spec.nearly).row(0, named=True)  # type: ignore[arg-type]
     described = {

@@ -33,13 +33,10 @@ def _answer(subject: Subject, spec: SplitHalf) -> Answer:
     if not found.n_active:
         return Answer(title=title, warnings=[never(spec.feature_id)])
     rng = np.random.default_rng(spec.seed)
-    distinct = _distinct_builds(subject)
+    distinct, n_distinct = subject.builds.distinct, subject.builds.n_distinct
     rows = []
     for what in ("tokens", "weapons"):
-        rs = [
-            _agreement(subject, found, what, rng.random(int(distinct.max()) + 1)[distinct] < 0.5)
-            for _ in range(spec.n_splits)
-        ]
+        rs = [_agreement(subject, found, what, rng.random(n_distinct)[distinct] < 0.5) for _ in range(spec.n_splits)]
         known = np.array([r for r in rs if np.isfinite(r)])
         if known.size:
             whole = 2 * known / (1 + known)
@@ -65,17 +62,6 @@ def _answer(subject: Subject, spec: SplitHalf) -> Answer:
     low, high = tokens["reliability_low"], tokens["reliability_high"]
     said = f"Reliability of its tokens {tokens['reliability']:.3f} ({low:.3f} to {high:.3f}): {verdict}."
     return Answer(title=title, said=[said], facts={"stable": bool(stable)}, tables=[table])
-
-
-def _distinct_builds(subject: Subject) -> npt.NDArray[np.int64]:
-    """Which distinct build each sample has: int64, shape (n_samples,)."""
-    builds = subject.builds
-    rng = np.random.default_rng(0)
-    of_token = rng.integers(0, 2**63, len(builds.vocabulary), dtype=np.uint64)
-    of_weapon = rng.integers(0, 2**63, len(builds.contexts) + 1, dtype=np.uint64)
-    running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(of_token[builds.tokens], dtype=np.uint64)])
-    code = running[builds.offsets[1:]] - running[builds.offsets[:-1]] + of_weapon[builds.weapons]
-    return np.unique(code, return_inverse=True)[1].astype(np.int64)
 
 
 def _agreement(subject: Subject, found: Activations, what: str, half: npt.NDArray[np.bool_]) -> float:

@@ -53,7 +53,7 @@ def _answer(subject: Subject, spec: WeaponGroups) -> Answer:
         pl.Series("lift_low", low),
         pl.Series("lift_high", upper),
         pl.Series("q", q),
-    ).with_columns(pl.col(pl.Float64).fill_nan(None))
+    ).fill_nan(None)
     frame = frame.sort(["lift", "kind", "value"], descending=[True, False, False], nulls_last=True)
     described = {
         "kind": "class, sub or special of the weapon.",

@@ -7,8 +7,8 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.effects import difference, stratified_difference
+from splat_assets.analysis.frames import with_q
 from splat_assets.analysis.grouped import grouped
-from splat_assets.analysis.intervals import benjamini_hochberg
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import never
 from splat_serving.investigations.result import Answer, ResultTable
@@ -49,9 +49,7 @@ def _answer(subject: Subject, spec: WithinFamily) -> Answer:
         means = (float(cells.mean[0]), float(cells.mean[1]))
         own = (plain.value, plain.low, plain.high, plain.p)
         rows.append((*names, *sizes_of, *means, *own, alike.value, alike.low, alike.high))
-    frame = pl.DataFrame(rows, _SCHEMA, orient="row").with_columns(pl.col(pl.Float64).fill_nan(None))
-    q = benjamini_hochberg([np.nan if p is None else p for p in frame["p"].to_list()])
-    frame = frame.with_columns(pl.Series("q", q).fill_nan(None)).drop("p")
+    frame = with_q(pl.DataFrame(rows, _SCHEMA, orient="row"))
     falls = frame.filter((pl.col("q") < 0.05) & (pl.col("step") < 0))["above"].to_list()
     rises = frame.filter((pl.col("q") < 0.05) & (pl.col("step") > 0))["above"].to_list()
     said = f"It rises at {', '.join(rises) or 'no rung'} and falls at {', '.join(falls) or 'no rung'}, beyond chance."
