@@ -48,6 +48,7 @@ _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (ParameterError, 422, "a parameter means nothing"),
     (InputError, 422, "the input breaks a rule"),
     (NotAcceptableError, 406, "no acceptable form"),
+    (SplatError, 500, "this cannot be done here"),
 )
 
 

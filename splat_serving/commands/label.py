@@ -17,6 +17,7 @@ from splat_serving.commands.asking import command_line, give, source_options, to
 from splat_serving.investigations import label_pages
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.opening import open_subject
+from splat_serving.investigations.rendering import visible
 from splat_serving.investigations.result import Answer, Result
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels import upstream
@@ -134,7 +135,7 @@ def set_(
             raise InputError("nothing to set: give a text, or an option (--category, --notes, --status, …)")
         written = subject.labels.set(named, changes, author, based_on)
     assert written.label is not None
-    click.echo(f"feature {named}, revision {written.revision}: {written.label.text} ({written.label.status})")
+    click.echo(f"feature {named}, revision {written.revision}: {visible(written.label.text)} ({written.label.status})")
 
 
 @label.command("next")

@@ -10,6 +10,7 @@ import click
 from splat_assets.errors import InputError
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.opening import open_subject
+from splat_serving.investigations.rendering import visible
 from splat_serving.labels.book import who
 from splat_serving.labels.log import LabelLog
 from splat_serving.labels.research import (
@@ -86,7 +87,7 @@ def hypothesis(
         made = add_hypothesis(found, statement, confidence) if statement is not None else change_hypothesis(
             found, change or "", status, confidence
         )  # fmt: skip
-    click.echo(f"{made.id} [{made.status}] {made.statement}")
+    click.echo(f"{made.id} [{made.status}] {visible(made.statement)}")
 
 
 @research.command()
@@ -111,7 +112,7 @@ def evidence(
     """Add RESULT, a file that `--output-dir` wrote, as evidence on FEATURE, with what it says in a SUMMARY."""
     with _opened(run, feature) as found:
         made = add_evidence(found, result, summary, strength, supports, refutes)
-    click.echo(f"{made.id} ({made.strength}) {made.summary}")
+    click.echo(f"{made.id} ({made.strength}) {visible(made.summary)}")
 
 
 @research.command()

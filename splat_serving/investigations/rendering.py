@@ -1,6 +1,7 @@
 """A result as text: for a terminal, as Markdown, as JSON."""
 
 import json
+import unicodedata
 from collections.abc import Iterable
 
 from rich import box
@@ -12,6 +13,7 @@ from splat_serving.investigations.result import LinesOrBars, Result, ResultTable
 
 _SHOWN_ROWS = 60
 _BAR_CELLS = 32
+_UNSEEN = ("Cc", "Cf", "Zl", "Zp")
 _EVIDENCE = {
     "observed": "observed: counted over all samples, zeros included",
     "causal": "causal: builds edited and run through the model",
@@ -32,7 +34,12 @@ def shown(value: Scalar) -> str:
         if value == 0:
             return "0"
         return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}" if abs(value) >= 1e-4 else f"{value:.1e}"
-    return value
+    return visible(value)
+
+
+def visible(text: str) -> str:
+    """A text on one line, with spaces for what moves a cursor, colours a terminal or turns the direction of writing."""
+    return "".join(" " if unicodedata.category(one) in _UNSEEN else one for one in text)
 
 
 def as_json(result: Result) -> str:
@@ -42,9 +49,9 @@ def as_json(result: Result) -> str:
 
 def as_markdown(result: Result) -> str:
     """The result as Markdown: sentences, warnings, every table whole, where it comes from."""
-    parts = [f"# {result.title}\n"]
-    parts += [f"{sentence}\n" for sentence in result.said]
-    parts += [f"> **Warning:** {warning}\n" for warning in result.warnings]
+    parts = [f"# {_in_markdown(result.title)}\n"]
+    parts += [f"{_in_markdown(sentence)}\n" for sentence in result.said]
+    parts += [f"> **Warning:** {_in_markdown(warning)}\n" for warning in result.warnings]
     for table in result.tables:
         parts.append(f"## {table.title}\n\n*{_EVIDENCE[table.evidence]}.*{' ' + table.note if table.note else ''}\n")
         parts.append(markdown_table(table) + "\n")
@@ -56,8 +63,13 @@ def markdown_table(table: ResultTable) -> str:
     """The rows as a Markdown table, numbers to the right."""
     names, right, rows = cells(table)
     lines = ["| " + " | ".join(names) + " |", "|" + "|".join("---:" if numeric else "---" for numeric in right) + "|"]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(_in_markdown(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def _in_markdown(text: str) -> str:
+    """Markdown passes HTML on as it is: what people wrote must not become some."""
+    return visible(text).replace("<", "&lt;")
 
 
 def cells(table: ResultTable) -> tuple[list[str], list[bool], list[list[str]]]:
@@ -80,11 +92,11 @@ def cells(table: ResultTable) -> tuple[list[str], list[bool], list[list[str]]]:
 
 def print_result(console: Console, result: Result) -> None:
     """Print a result for people: headline, warnings, tables (the first rows of long ones), figures of bars as bars."""
-    console.print(f"[bold]{escape(result.title)}[/bold]")
+    console.print(f"[bold]{escape(visible(result.title))}[/bold]")
     for sentence in result.said:
-        console.print(escape(sentence))
+        console.print(escape(visible(sentence)))
     for warning in result.warnings:
-        console.print(f"[yellow]warning:[/yellow] {escape(warning)}")
+        console.print(f"[yellow]warning:[/yellow] {escape(visible(warning))}")
     for figure in result.figures:
         if isinstance(figure, LinesOrBars) and figure.kind == "bars":
             console.print()

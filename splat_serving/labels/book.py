@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from splat_assets.errors import InputError
-from splat_serving.labels.event import Event, LabelFields, NewEvent, checked_fields
+from splat_serving.labels.event import Event, Kind, LabelFields, NewEvent, checked_event, checked_fields
 
 
 class Events(Protocol):
@@ -59,28 +59,19 @@ class LabelBook:
 
     def add(self, feature_id: int, label: LabelFields, author: str | None = None, based_on: int | None = None) -> Event:
         """Write a whole label."""
-        event = NewEvent(
-            kind="label", feature_id=self.checked(feature_id), author=author or who(), label=label, based_on=based_on
-        )
-        return self._source.append(event)
+        return self._added("label", feature_id, author, label=label, based_on=based_on)
 
     def skip(self, feature_id: int, reason: str = "", author: str | None = None) -> Event:
         """Leave a feature out of the queue."""
-        return self._source.append(
-            NewEvent(kind="skip", feature_id=self.checked(feature_id), author=author or who(), reason=reason)
-        )
+        return self._added("skip", feature_id, author, reason=reason)
 
     def enqueue(self, feature_id: int, priority: float = 0.0, reason: str = "", author: str | None = None) -> Event:
         """Put a feature into the queue, or give it another priority."""
-        return self._source.append(
-            NewEvent(
-                kind="queue",
-                feature_id=self.checked(feature_id),
-                author=author or who(),
-                priority=priority,
-                reason=reason,
-            )
-        )
+        return self._added("queue", feature_id, author, priority=priority, reason=reason)
+
+    def _added(self, kind: Kind, feature_id: int, author: str | None, **said: Any) -> Event:
+        named = {"kind": kind, "feature_id": self.checked(feature_id), "author": author or who()}
+        return self._source.append(checked_event({**named, **said}))
 
     def queue(self) -> list[Event]:
         """The features that wait, highest priority first, then in the order in which they were added."""

@@ -11,10 +11,11 @@ from splat_assets.errors import InputError
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_serving.database import ActivationDatabase
 from splat_serving.investigations.subject import Subject
-from splat_serving.labels.event import LabelFields
+from splat_serving.labels.event import Event, LabelFields
 
 LEAST_R = 0.7
 _BLOCK = 2_048
+_CARRIED = "carried from feature"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ def match_labels(
 ) -> list[Carried]:
     """Where each label of the old SAE belongs in the new one: the mutually nearest feature with a correlation of least_r or more.
 
+    Of old features that are equally near to a new one the first has it; a label that people gave a new feature stays.
     Raises FingerprintMismatchError when the two were run over other data, InputError when they have other numbers of samples or
     are the same SAE.
     """
@@ -42,6 +44,7 @@ def match_labels(
     current = old.labels.current()
     features = sorted(current)
     r = correlations(old, new, features, step)
+    taken = {feature for feature, event in new.labels.current().items() if not _is_carried(event)}
     found = []
     for row, feature in enumerate(features):
         label = current[feature].label
@@ -51,12 +54,15 @@ def match_labels(
         if not old.feature(feature).n_active:
             found.append(Carried(feature, None, None, None, label.text, "it never fires"))
             continue
-        rivals = np.flatnonzero(r[:, nearest] > value)
+        best = int(r[:, nearest].argmax())
         why = ""
         if value < least_r:
             why = f"no new feature correlates with it at {least_r:g} or more"
-        elif rivals.size:
-            why = f"feature {nearest} is nearer to old feature {features[int(r[:, nearest].argmax())]}"
+        elif best != row:
+            nearer = "nearer" if r[best, nearest] > value else "as near"
+            why = f"feature {nearest} is {nearer} to old feature {features[best]}"
+        elif nearest in taken:
+            why = f"feature {nearest} has a label already that was not carried"
         found.append(Carried(feature, None if why else nearest, value, nearest, label.text, why))
     return found
 
@@ -68,13 +74,17 @@ def carry_labels(old: Subject, new: Subject, matches: Sequence[Carried], author:
         event = current[match.old]
         if match.new is None or event.label is None:
             continue
-        origin = f"carried from feature {match.old} of SAE {sae} (r = {match.r:.3f}); by {event.author}, {event.at}"
+        origin = f"{_CARRIED} {match.old} of SAE {sae} (r = {match.r:.3f}); by {event.author}, {event.at}"
         fields = LabelFields(**{**event.label.model_dump(), "origin": origin})
         before = new.labels.label(match.new)
-        if before is None or before.label is None or before.label.origin != origin:
+        if before is None or before.label != fields:
             new.labels.add(match.new, fields, author)
             written += 1
     return written
+
+
+def _is_carried(event: Event) -> bool:
+    return event.label is not None and event.label.origin.startswith(_CARRIED)
 
 
 def correlations(

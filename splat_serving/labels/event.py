@@ -12,6 +12,8 @@ Category = Literal["none", "mechanical", "tactical", "strategic"]
 Status = Literal["draft", "proposed", "accepted", "rejected"]
 """draft: a first thought. proposed: its author stands by it. accepted, rejected: somebody checked it."""
 Kind = Literal["label", "skip", "queue"]
+MOST_AUTHOR = 200
+"""Characters of an author's name."""
 
 
 class _Frozen(BaseModel):
@@ -60,7 +62,7 @@ class NewEvent(_Frozen):
 
     kind: Kind
     feature_id: Annotated[int, Field(ge=0, lt=2**31)]
-    author: Annotated[str, Field(min_length=1, max_length=200)]
+    author: Annotated[str, Field(min_length=1, max_length=MOST_AUTHOR)]
     label: LabelFields | None = None
     based_on: Annotated[int, Field(ge=0)] | None = None
     priority: float = 0.0

@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 
 from splat_assets.errors import InputError, SplatError
+from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import sync_folder, write_json
 from splat_serving.errors import LabelConflictError
@@ -52,9 +53,10 @@ class LabelLog:
     def append(self, event: NewEvent) -> Event:
         """Add an event and return it as it was written, once it is on the disk.
 
-        Raises LabelConflictError for a label based on another revision than there is: it is written all the same, as a conflict.
+        Raises LabelConflictError for a label based on another revision than there is: it is written all the same, as a conflict;
+        DiskFullError or StoreError where it cannot be written, and then nothing is.
         """
-        with self._lock, self._locked() as file:
+        with explaining_write_errors("a label", self.folder), self._lock, self._locked() as file:
             self._catch_up()
             os.ftruncate(file, self._read_to)  # what a killed writer left of a line
             known = self._revisions.get(event.feature_id, 0)

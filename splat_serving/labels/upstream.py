@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from splat_assets.errors import InputError
 from splat_serving.labels.book import LabelBook
-from splat_serving.labels.event import Category, Event, LabelFields, checked_fields
+from splat_serving.labels.event import MOST_AUTHOR, Category, Event, LabelFields, checked_fields
 
 CSV_COLUMNS = ("feature_id", "display_name", "category", "confidence", "source", "notes")
 
@@ -34,10 +34,13 @@ def read_labels(path: Path, n_features: int) -> Imported:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if path.suffix == ".csv":
-        return Imported(dict(_of_csv(text, path, n_features)), [], [])
+        try:
+            return Imported(dict(_of_csv(text, path, n_features)), [], [])
+        except csv.Error as error:
+            raise InputError(f"{path} is not CSV: {error}") from error
     try:
         raw = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise InputError(f"{path} must be a JSON object: labels by feature, or a queue")
@@ -53,7 +56,7 @@ def add_imported(book: LabelBook, found: Imported, author: str) -> tuple[int, in
     for feature, (fields, source) in found.labels.items():
         before = current.get(feature)
         if before is None or before.label is None or before.label.text != fields.text:
-            book.add(feature, fields, f"{author} ({source})" if source else author)
+            book.add(feature, fields, f"{author} ({source})"[:MOST_AUTHOR] if source else author)
             added += 1
     for feature, priority, reason in found.queue:
         book.enqueue(feature, priority, reason, author)
@@ -204,7 +207,8 @@ def _object(value: Any, where: str) -> dict[str, Any]:
 
 
 def _feature(value: Any, path: Path, n_features: int) -> int:
-    known = isinstance(value, int) and not isinstance(value, bool) or (isinstance(value, str) and value.isdecimal())
+    digits = isinstance(value, str) and len(value) < 10 and value.isdecimal()
+    known = digits or (isinstance(value, int) and not isinstance(value, bool))
     if not known or not 0 <= int(value) < n_features:
-        raise InputError(f"{path}: {value!r} is no feature of this SAE, which has features 0 to {n_features - 1}")
+        raise InputError(f"{path}: {value!r:.80} is no feature of this SAE, which has features 0 to {n_features - 1}")
     return int(value)

@@ -59,6 +59,22 @@ def test_a_label_is_set_shown_changed_and_remembered(splat: Splat, tmp_path: Pat
     assert any("swims fast (accepted, mechanical" in text for text in json.loads(overview.stdout)["said"])
 
 
+def test_what_somebody_writes_moves_no_terminal_and_becomes_no_page(splat: Splat, tmp_path: Path) -> None:
+    splat("set", "7", "\x1b[31mred\x07 | <script>alert(1)</script>\nnext\u202eline", "--notes", "a\n\n# b <img src=x>")
+
+    table, markdown = splat("show", "7").output, splat("show", "7", "--format", "markdown").output
+    history = splat("history", "7", "--format", "markdown").output
+    CliRunner().invoke(main, ["overview", "7", "--plot", str(tmp_path / "page.html")])
+
+    for text in (table, markdown, history):
+        assert not any(one in text for one in "\x1b\x07\u202e")
+    for text in (markdown, history, (tmp_path / "page.html").read_text()):
+        assert "<script" not in text and "<img src" not in text
+    assert "# b" not in markdown.splitlines()
+    rows = [line for line in history.splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
+
+
 def test_the_guide_s_form_works(splat: Splat) -> None:
     splat("set", "7", "swims")
 
@@ -159,6 +175,9 @@ BAD_FILES = {
         '{"entries": [{"feature_id": 1, "priority": "high"}]}',
         "entries[0].priority",
     ),
+    "an id without end": ("x.json", json.dumps({"9" * 5_000: {"name": "a"}}), "is no feature of this SAE"),
+    "no end of depth": ("x.json", "[" * 100_000, "is not JSON"),
+    "no text": ("x.csv", f"feature_id,display_name\n1,{'a' * 200_000}\n", "is not CSV"),
     "no column": ("x.csv", "feature_id,name\n1,a\n", "lacks the column display_name"),
     "no number": ("x.csv", "feature_id,display_name,confidence\n1,a,0.5\n2,b,sure\n", "line 3: confidence 'sure'"),
 }
@@ -183,7 +202,10 @@ def test_of_a_file_with_a_mistake_nothing_is_added(case: str, splat: Splat, own_
         (["set", "1"], "nothing to set"),
         (["set", "1", "x", "--rule", "ssu>=22"], "22 is no rung of swim_speed_up"),
         (["set", "1", "x", "--confidence", "3"], "confidence: Input should be less than or equal to 1"),
+        (["set", "1", "x", "--author", "a" * 201], "author: String should have at most 200"),
         (["queue", "add", "1,x"], "are no feature ids"),
+        (["queue", "add", "1", "--priority", "nan"], "priority: Input should be a finite number"),
+        (["skip", "1", "--reason", "a" * 501], "reason: String should have at most 500"),
         (["skip"], "the queue is empty"),
         (["export", "-o", "labels.xml"], "the ending says the form"),
         (["carry", "small", "small"], "have the same SAE"),

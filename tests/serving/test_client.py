@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splat_assets.errors import InputError
+from splat_assets.errors import InputError, SplatError
 from splat_assets.store import open_store
 from splat_assets.store.errors import (
     CorruptStoreError,
@@ -208,7 +208,7 @@ def test_an_error_that_was_sent_comes_back_as_what_it_was(error: Exception) -> N
 def test_every_error_that_the_server_sends_is_known_here() -> None:
     known = {type(error) for error in ERRORS}
 
-    of_servers_alone = {problems.NotAcceptableError, TooLargeError, BusyError}
+    of_servers_alone = {problems.NotAcceptableError, TooLargeError, BusyError, SplatError}
     assert {kind for kind, _, _ in problems._STATUS} - known == of_servers_alone
 
 
