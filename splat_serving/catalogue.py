@@ -7,13 +7,13 @@ import logging
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from os.path import isfile
+from os.path import isdir, isfile
 from pathlib import Path
 from stat import S_ISREG
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import LayoutError, NotPublishedError
-from splat_assets.store.layout import DataRoot, RunLayout, checked_name
+from splat_assets.store.layout import DataRoot, RunLayout, checked_name, is_name
 from splat_assets.store.manifest import VERSION_ID
 from splat_assets.store.published import current_version, open_store
 from splat_serving.errors import UnknownNameError
@@ -134,15 +134,14 @@ class Target:
         """A run of the root by name, a folder by path, or all runs of the root; InputError, LayoutError."""
         if given is None:
             return cls(None, root)
-        path = Path(given)
-        if path.is_dir():
-            return cls(_at(path), None)
+        if isdir(given):
+            return cls(_at(Path(given)), None)
         try:
             layout = root.run(given)
         except InputError:
-            raise InputError(f"{given} is neither a run of {root.path} nor a folder") from None
+            raise InputError(f"{given[:200]} is neither a run of {root.path} nor a folder") from None
         if not layout.root.is_dir():
-            known = ", ".join(root.run_names()[:8]) or "none"
+            known = ", ".join(_run_names(root)[:8]) or "none"
             raise InputError(f"{given} is neither a run of {root.path} (it has {known}) nor a folder")
         return cls(PublishedRun(given, layout.store), root)
 
@@ -190,7 +189,7 @@ class Catalogue:
 
     def names(self) -> list[str]:
         """The runs that can be asked for by name, the default included."""
-        named = self._target.root.run_names() if self._target.root else []
+        named = _run_names(self._target.root) if self._target.root else []
         own = [self._target.default.name] if self._target.default else []
         return sorted({*named, *own})
 
@@ -227,11 +226,16 @@ class Catalogue:
         """Of the root's runs the one that was published last."""
         assert self._target.root is not None
         root = self._target.root
-        marks = {name: _mark_of(root.run(name).store / "CURRENT") for name in root.run_names()}
+        marks = {name: _mark_of(root.run(name).store / "CURRENT") for name in _run_names(root)}
         published = {name: mark for name, mark in marks.items() if mark is not None}
         if not published:
             raise NotPublishedError(f"{root.path} has no published run yet: `splat materialize RUN` publishes one")
         return self.run(max(published, key=lambda name: published[name][0]))
+
+
+def _run_names(root: DataRoot) -> list[str]:
+    """The runs that can be asked for: a folder with another name is none."""
+    return [name for name in root.run_names() if is_name(name)]
 
 
 def _mark_of(path: Path) -> _Mark | None:

@@ -5,6 +5,7 @@ Importing this module reads and opens nothing; `app` is made when it is first as
 
 import logging
 import sys
+from os.path import isdir
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def app_of(settings: ServerSettings, target: str | None = None) -> ActivationSer
         opened = Folder.open(*folders, vocab=settings.vocab_path, weapon_vocab=settings.weapon_vocab_path)
         return create_app(Catalogue(Target(OpenFolder(folders[0].resolve().name, opened), None)), settings)
     given = target if target is not None else str(folders[0]) if folders else None
-    if given is not None and Path(given).is_dir() and not Folder.is_published(Path(given)):
+    if given is not None and isdir(given) and not Folder.is_published(Path(given)):
         return app_of(settings.model_copy(update={"data_dir": Path(given)}))
     return create_app(Catalogue(Target.of(given, DataRoot.from_environment())), settings)
 

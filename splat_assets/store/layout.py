@@ -13,15 +13,16 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 def checked_name(name: str, what: str) -> str:
     """The name itself, when it is safe as a folder name; InputError says what is allowed otherwise."""
-    if not _is_name(name):
+    if not is_name(name):
         raise InputError(
-            f"{name[:120]!r} cannot be the name of a {what}: use 1 to 100 letters, digits, '_', '-' or '.', "
+            f"{name!r} cannot be the name of a {what}: use 1 to 100 letters, digits, '_', '-' or '.', "
             "starting with a letter or digit"
         )
     return name
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
+    """Whether a text is safe as a folder name."""
     return _NAME.fullmatch(text) is not None and ".." not in text
 
 
@@ -166,7 +167,7 @@ class DataRoot:
 
     def run_names(self) -> list[str]:
         """The names of all runs, sorted."""
-        return sorted(path.parent.name for path in self.runs.glob("*/run.toml") if _is_name(path.parent.name))
+        return sorted(path.parent.name for path in self.runs.glob("*/run.toml") if not path.parent.name.startswith("."))
 
     def checked_writable(self) -> "DataRoot":
         """The root itself, created if need be; InputError when it cannot be written."""

@@ -6,6 +6,7 @@ import socket
 import sys
 import types
 from collections.abc import Callable
+from os.path import isdir
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def _refuse_two_targets(target: str | None, given: dict[str, Any]) -> None:
     """Options that name folders go with a folder of guide formats and nothing else; none is passed over."""
     if target is None:
         return
-    beside = () if Path(target).is_dir() else ("transposed_dir", "neuron_acts_dir", "vocab_path", "weapon_vocab_path")
+    beside = () if isdir(target) else ("transposed_dir", "neuron_acts_dir", "vocab_path", "weapon_vocab_path")
     for name in ("data_dir", *beside):
         if given[name] is not None:
             raise InputError(

@@ -55,6 +55,11 @@ def test_a_run_that_is_not_there_is_told_with_those_that_are(finished_root: Data
     assert f"nobody is neither a run of {finished_root.path} (it has small) nor a folder" in refusal("nobody")
 
 
+def test_a_name_that_no_file_can_have_is_told(finished_root: DataRoot) -> None:
+    for name in ("x" * 3_000, "a\0b"):
+        assert f"is neither a run of {finished_root.path} nor a folder" in refusal(name)
+
+
 def test_a_path_without_activations_is_told(tmp_path: Path) -> None:
     assert str(tmp_path) in refusal(str(tmp_path))
 
