@@ -90,7 +90,7 @@ def _read_object(path: Path, what: str) -> dict[str, Any]:
         raise InputError(f"cannot read the {what} {path}: {_reason(error)}") from error
     try:
         raw = json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of too many digits, and nesting without end
         raise InputError(f"the {what} {path} is not JSON: {error}") from error
     if not isinstance(raw, dict) or not raw:
         raise InputError(f"the {what} {path} must be a JSON object {{name: id}} with at least one entry")

@@ -45,7 +45,7 @@ def read_spec_file(path: Path) -> dict[str, Any]:
         ) from error
     try:
         raw = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except ValueError as error:  # both kinds of syntax error are one
+    except (ValueError, RecursionError) as error:  # both kinds of syntax error are a ValueError
         raise InputError(
             f"the specification {path} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}"
         ) from error

@@ -91,6 +91,8 @@ def test_a_vocabulary_without_its_special_tokens_is_refused_by_name(
         ("[1, 2]", r"must be a JSON object"),
         ("{}", r"at least one entry"),
         ("{", r"is not JSON"),
+        pytest.param("[" * 100_000, r"is not JSON", id="nested without end"),
+        pytest.param('{"a": ' + "9" * 5_000 + "}", r"is not JSON", id="a number without end"),
     ],
 )
 def test_ids_that_are_not_a_numbering_are_refused(tmp_path: Path, content: Any, said: str) -> None:

@@ -140,6 +140,7 @@ def test_a_written_result_can_be_asked_again(
     ("content", "name", "said"),
     [
         ("{", "q.json", "is not JSON"),
+        ("[" * 100_000, "q.json", "is not JSON"),
         ("[1]", "q.json", "must be one object"),
         ('{"feature_id": 1}', "q.json", "`experiment` is missing"),
         (
@@ -154,7 +155,15 @@ def test_a_written_result_can_be_asked_again(
         ),
         ("experiment = ", "q.toml", "is not TOML"),
     ],
-    ids=["broken", "a list", "no kind", "a setting too many", "a text for a number", "broken toml"],
+    ids=[
+        "broken",
+        "nested without end",
+        "a list",
+        "no kind",
+        "a setting too many",
+        "a text for a number",
+        "broken toml",
+    ],
 )
 def test_a_question_that_is_none_is_refused_in_words(content: str, name: str, said: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
