@@ -1,22 +1,24 @@
 """Differences of mean activations between samples with and without something: plain, within strata, and of differences.
 
-Means are over all samples, zeros included. Variances are those of each cell (Welch), never pooled over cells.
+Means are over all samples, zeros included. Variances are those of each cell, never pooled over cells, and intervals are Student's
+with the degrees of freedom that Welch (1947) gives a sum of unequal variances.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from splat_assets.analysis.grouped import Grouped
+from splat_assets.analysis.intervals import LEVEL
 
 Floats = npt.NDArray[np.float64]
-_Z = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A difference with its 95 % interval (normal) and two-sided p; NaN where a side has fewer than two samples."""
+    """A difference with its 95 % interval and two-sided p (Welch); NaN where a side has fewer than two samples."""
 
     value: float
     low: float
@@ -45,8 +47,8 @@ def interaction_contrast(cells: Grouped, both: int, first: int, second: int, nei
 def combination(cells: Grouped, weights: dict[int, float]) -> Difference:
     """A weighted sum of cell means."""
     at, factors = np.array(list(weights)), np.array(list(weights.values()))
-    spread = variance(cells)[at] / np.maximum(cells.n[at], 1)
-    return _told(float((factors * cells.mean[at]).sum()), float((factors**2 * spread).sum()))
+    spread = factors**2 * variance(cells)[at] / np.maximum(cells.n[at], 1)
+    return _told(float((factors * cells.mean[at]).sum()), spread, cells.n[at])
 
 
 def stratified_difference(cells: Grouped, n_strata: int) -> Difference:
@@ -63,7 +65,7 @@ def stratified_difference(cells: Grouped, n_strata: int) -> Difference:
     weight = (n[used].prod(axis=1)) / n[used].sum(axis=1)
     weight /= weight.sum()
     value = float((weight * (means[used, 1] - means[used, 0])).sum())
-    return _told(value, float((weight**2 * (spread[used] / n[used]).sum(axis=1)).sum()))
+    return _told(value, (weight[:, None] ** 2 * spread[used] / n[used]).ravel(), n[used].ravel())
 
 
 def standardised(cells: Grouped, with_it: int, without: int) -> float:
@@ -73,12 +75,16 @@ def standardised(cells: Grouped, with_it: int, without: int) -> float:
     return float((cells.mean[with_it] - cells.mean[without]) / np.sqrt(pooled)) if pooled > 0 else float("nan")
 
 
-def _told(value: float, spread: float) -> Difference:
-    from scipy.special import erfc
+def _told(value: float, spread: Floats, n: npt.NDArray[np.number[Any]]) -> Difference:
+    """spread: of each term of the sum, the variance of its mean; n: its samples."""
+    from scipy.special import stdtr, stdtrit
 
-    if not np.isfinite(value) or not np.isfinite(spread):
+    whole = float(spread.sum())
+    if not np.isfinite(value) or not np.isfinite(whole):
         return Difference(np.nan, np.nan, np.nan, np.nan)
-    error = float(np.sqrt(spread))
-    if error == 0:
+    if whole == 0:
         return Difference(value, value, value, 1.0 if value == 0 else 0.0)
-    return Difference(value, value - _Z * error, value + _Z * error, float(erfc(abs(value) / error / np.sqrt(2))))
+    degrees = whole**2 / float((spread**2 / (n - 1)).sum())
+    error = float(np.sqrt(whole))
+    half = float(stdtrit(degrees, (1 + LEVEL) / 2)) * error
+    return Difference(value, value - half, value + half, float(2 * stdtr(degrees, -abs(value) / error)))

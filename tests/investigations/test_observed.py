@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from splat_assets.errors import InputError
 from splat_serving.investigations.experiment import experiment, experiment_names, run, spec_of
@@ -155,8 +156,8 @@ def test_with_and_without_plain_and_among_like_builds(
     for row in found.table("binary").frame.iter_rows(named=True):
         with_it = has[row["token"]]
         assert row["difference"] == pytest.approx(dense[with_it].mean() - dense[~with_it].mean(), abs=1e-9)
-        error = np.sqrt(dense[with_it].var(ddof=1) / with_it.sum() + dense[~with_it].var(ddof=1) / (~with_it).sum())
-        assert row["difference_high"] - row["difference"] == pytest.approx(1.959964 * error, rel=1e-5)
+        welch = stats.ttest_ind(dense[with_it], dense[~with_it], equal_var=False).confidence_interval(0.95)
+        assert (row["difference_low"], row["difference_high"]) == pytest.approx((welch.low, welch.high), rel=1e-5)
         total = weights = 0.0
         for rung in np.unique(rungs):
             one, other = dense[with_it & (rungs == rung)], dense[~with_it & (rungs == rung)]
@@ -184,8 +185,10 @@ def test_pairs_of_abilities(local: Subject, busy: int, dense: np.ndarray) -> Non
         a, b = local.builds.rungs_of(row["first"]) > 0, local.builds.rungs_of(row["second"]) > 0
         contrast = dense[a & b].mean() - dense[a & ~b].mean() - dense[~a & b].mean() + dense[~a & ~b].mean()
         assert row["contrast"] == pytest.approx(contrast, abs=1e-9)
-        error = np.sqrt(sum(dense[cell].var(ddof=1) / cell.sum() for cell in (a & b, a & ~b, ~a & b, ~a & ~b)))
-        assert row["contrast_high"] - row["contrast"] == pytest.approx(1.959964 * error, rel=1e-5)
+        spread, n = np.array([(dense[cell].var(ddof=1), cell.sum()) for cell in (a & b, a & ~b, ~a & b, ~a & ~b)]).T
+        degrees = (spread / n).sum() ** 2 / ((spread / n) ** 2 / (n - 1)).sum()
+        half = stats.t.ppf(0.975, degrees) * np.sqrt((spread / n).sum())
+        assert row["contrast_high"] - row["contrast"] == pytest.approx(half, rel=1e-5)
 
 
 def test_sets_of_abilities(local: Subject, busy: int, dense: np.ndarray, has: dict[str, np.ndarray]) -> None:

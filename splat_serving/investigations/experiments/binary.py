@@ -100,7 +100,7 @@ def _table(frame: pl.DataFrame, spec: Binary) -> ResultTable:
         "mean": "Mean activation with it, zeros included.",
         "mean_without": "Mean activation without it.",
         "difference": "mean - mean_without.",
-        "difference_low": "Lower border of its 95 % interval (unequal variances).",
+        "difference_low": "Lower border of its 95 % interval (Welch).",
         "difference_high": "Upper border.",
         "d": "The difference in pooled standard deviations (Cohen's d).",
         "q": "p of no difference, adjusted for the number of rows.",

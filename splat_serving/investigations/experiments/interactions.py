@@ -72,7 +72,7 @@ def _answer(subject: Subject, spec: Interactions) -> Answer:
         "mean_second": "With the second alone.",
         "mean_neither": "With neither.",
         "contrast": "mean_both - mean_first - mean_second + mean_neither.",
-        "contrast_low": "Lower border of its 95 % interval (unequal variances).",
+        "contrast_low": "Lower border of its 95 % interval (Welch).",
         "contrast_high": "Upper border.",
         "q": "p of no interaction, adjusted for the number of pairs.",
     }

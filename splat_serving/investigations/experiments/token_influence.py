@@ -58,7 +58,7 @@ def _answer(subject: Subject, spec: TokenInfluence) -> Answer:
         "lift_low": "Lower border of its 95 % interval.",
         "lift_high": "Upper border.",
         "difference": "Mean activation with it less mean without it, all samples, zeros included.",
-        "difference_low": "Lower border of its 95 % interval (unequal variances).",
+        "difference_low": "Lower border of its 95 % interval (Welch).",
         "difference_high": "Upper border.",
         "d": "That difference in pooled standard deviations (Cohen's d).",
         "q": "p of independence from being strong, adjusted for all tokens.",

@@ -61,7 +61,7 @@ def _answer(subject: Subject, spec: WithinFamily) -> Answer:
         "mean_below": "Mean activation there, zeros included.",
         "mean_above": "Mean activation there.",
         "step": "mean_above - mean_below.",
-        "step_low": "Lower border of its 95 % interval (unequal variances).",
+        "step_low": "Lower border of its 95 % interval (Welch).",
         "step_high": "Upper border.",
         "alike": "The same step among weapons of the same class (Mantel and Haenszel's weights).",
         "alike_low": "Lower border of its 95 % interval.",
