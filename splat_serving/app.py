@@ -100,9 +100,8 @@ async def _only_known_parameters(request: Request) -> None:
     """Refuse a parameter that the path does not take: a filter misspelt and passed over would be a wrong answer."""
     if not request.query_params:
         return
-    path = request.scope["route"].path_format
-    prefix = next(prefix for prefix, _ in reversed(_PREFIXES) if path.startswith(f"{prefix}/"))
-    operation = request.app.openapi()["paths"][path.removeprefix(prefix)][request.method.lower()]
+    path = request.scope["route"].path_format  # without the prefix of a run or a version
+    operation = request.app.openapi()["paths"][path][request.method.lower()]
     known = [one["name"] for one in operation.get("parameters", []) if one["in"] == "query"]
     for name in request.query_params:
         if name not in known:
