@@ -18,6 +18,7 @@ from splat_assets.progress import Progress
 from splat_assets.runs import ActivationsRecipe, Run, RunConfig, SplitRecipe, create_run, hash_inputs
 from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.store.layout import DataRoot
+from splat_assets.store.published import open_store
 
 DEMO = "demo"
 
@@ -45,9 +46,16 @@ def demo(n_builds: int, seed: int) -> None:
             asked = ask_server(run.layout.root)
         out.print(f"served over HTTP: {asked.url}, {asked.n_rows:,} rows as in the store; stopped again", markup=False)
     out.print(f"data: {root.path}, {time.monotonic() - began:.1f} s", markup=False)
-    out.print(_NEXT.format(name=run.name, store=run.layout.store), markup=False)
     if not succeeded:
         sys.exit(1)
+    feature = _best_described(run)
+    out.print(_NEXT.format(name=run.name, store=run.layout.store, feature=feature), markup=False)
+
+
+def _best_described(run: Run) -> int:
+    """The feature that its rule describes best on builds that did not choose it."""
+    suggestions = open_store(run.layout.root).table("suggested_labels")
+    return int(suggestions.sort("suggested", "f1", descending=True, nulls_last=True)["feature_id"][0])
 
 
 def demo_run(root: DataRoot, n_builds: int, seed: int, progress: Progress) -> Run:
@@ -97,7 +105,8 @@ def _make_base_model(dataset: Path, model: Path, seed: int, progress: Progress) 
 
 _NEXT = """
 next:
-  splat investigate 45           a report on a feature: what it responds to, what it does, how sure that is
+  splat label suggest --all      the features that a rule over builds describes, best first
+  splat investigate {feature:<13}a report on a feature: what it responds to, what it does, how sure that is
   splat up                       the Dagster UI of these artifacts, on http://127.0.0.1:3000
   splat serve {name}               any feature over HTTP, on http://127.0.0.1:8765 (/docs lists the paths)
   splat verify {name}              every check again, against the bytes

@@ -19,7 +19,7 @@ _STYLE = """
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; display: block; overflow-x: auto; }
 th, td { padding: .15rem .6rem; border-bottom: 1px solid #8884; text-align: left; }
-.number { text-align: right; }
+.number { text-align: right; white-space: nowrap; }
 .evidence { font-size: .8em; border: 1px solid #8888; border-radius: .6em; padding: 0 .5em; }
 .warning { border-left: .3em solid #c80; padding-left: .7em; }
 figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; background: #fff; }
@@ -123,9 +123,9 @@ def _draw_series(axes: Axes, figure: LinesOrBars) -> None:
         if figure.kind == "bars":
             x += (number - (n_series - 1) / 2) * 0.8 / n_series
             axes.bar(x, y, 0.8 / n_series, label=series.name)
-            axes.errorbar(
-                x, y, [np.abs(y - low), np.abs(high - y)], fmt="none", ecolor="black", capsize=2, linewidth=0.8
-            )
+            if series.low and series.high:
+                error = [np.abs(y - low), np.abs(high - y)]
+                axes.errorbar(x, y, error, fmt="none", ecolor="black", capsize=2, linewidth=0.8)
         else:
             (line,) = axes.plot(x, y, marker="o", label=series.name)
             axes.fill_between(x, low, high, alpha=0.2, color=line.get_color(), linewidth=0)

@@ -100,14 +100,21 @@ def _answers(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {**documented(404), 200: {"description": "One entry per build.", "model": model}}
 
 
-@router.post("/live/features", responses=_answers(FeaturesAnswer), response_class=Response)
+@router.post(
+    "/live/features", summary="Features of your builds", responses=_answers(FeaturesAnswer), response_class=Response
+)
 async def features(request: Request, served: FromServed, asked: FeaturesBody) -> Response:
     """What fires on builds, strongest first, and which tokens the base model would add: the sigmoid of each token's logit."""
     builds = [build.typed() for build in asked.builds]
     return await _answer(request, served, lambda model: model.features(builds, asked.top_k, asked.predictions))
 
 
-@router.post("/live/intervene", responses=_answers(InterveneAnswer), response_class=Response)
+@router.post(
+    "/live/intervene",
+    summary="Predictions with features changed",
+    responses=_answers(InterveneAnswer),
+    response_class=Response,
+)
 async def intervene(request: Request, served: FromServed, asked: InterveneBody) -> Response:
     """What the base model predicts for builds when features are set, scaled or ablated, beside what it predicts otherwise."""
     builds, edits = [build.typed() for build in asked.builds], asked.checked_edits()

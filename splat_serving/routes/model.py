@@ -130,7 +130,12 @@ def _answers(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {**documented(404), 200: {"description": "The answer.", "model": model}}
 
 
-@router.post("/live/activations", responses=_answers(ActivationsAnswer), response_class=Response)
+@router.post(
+    "/live/activations",
+    summary="Features on many builds",
+    responses=_answers(ActivationsAnswer),
+    response_class=Response,
+)
 async def activations(request: Request, served: FromServed, asked: ActivationsBody) -> Response:
     """Activations of named features on many builds."""
     builds = _sets(asked.builds)
@@ -141,14 +146,21 @@ async def activations(request: Request, served: FromServed, asked: ActivationsBo
     )
 
 
-@router.post("/live/probabilities", responses=_answers(ProbabilitiesAnswer), response_class=Response)
+@router.post(
+    "/live/probabilities",
+    summary="Predictions of many builds",
+    responses=_answers(ProbabilitiesAnswer),
+    response_class=Response,
+)
 async def probabilities(request: Request, served: FromServed, asked: ProbabilitiesBody) -> Response:
     """The probability of every token on many builds."""
     builds = _sets(asked.builds)
     return await _answer(request, served, lambda model: {"probabilities": model.probabilities(builds)})
 
 
-@router.post("/live/effects", responses=_answers(EffectsAnswer), response_class=Response)
+@router.post(
+    "/live/effects", summary="What changing a feature does", responses=_answers(EffectsAnswer), response_class=Response
+)
 async def effects(request: Request, served: FromServed, asked: EffectsBody) -> Response:
     """What an edit of a feature does to the predictions, beside random directions and other features moved by as much."""
     builds, edit = _sets(asked.builds), Edit(asked.edit.feature, asked.edit.op, asked.edit.value)
@@ -159,7 +171,12 @@ async def effects(request: Request, served: FromServed, asked: EffectsBody) -> R
     )
 
 
-@router.post("/live/trace", responses=_answers(TraceAnswer), response_class=Response)
+@router.post(
+    "/live/trace",
+    summary="What each feature adds to each prediction",
+    responses=_answers(TraceAnswer),
+    response_class=Response,
+)
 async def trace(request: Request, served: FromServed, asked: TraceBody) -> Response:
     """What each feature that fires on a build contributes to the logit of every token."""
     build = asked.build.token_set()

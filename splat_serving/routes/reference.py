@@ -1,5 +1,6 @@
 """`/docs`: every path, its parameters and its answers on one plain page, made from the OpenAPI document. It loads nothing."""
 
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -129,7 +130,9 @@ def _table(of_what: str, rows: Iterator[tuple[str, str]]) -> str:
 
 
 def _paragraphs(text: str) -> str:
-    return "".join(f"<p>{escape(part)}</p>" for part in text.split("\n\n") if part.strip())
+    """Paragraphs, and text between backticks as code."""
+    parts = (re.sub("`([^`]+)`", r"<code>\1</code>", escape(part)) for part in text.split("\n\n") if part.strip())
+    return "".join(f"<p>{part}</p>" for part in parts)
 
 
 def _text(value: Any) -> str:
