@@ -171,37 +171,55 @@ Make = Callable[[], tuple[Pieces, Mapping[str, str]]]
 
 
 async def reply(
-    request: Request, served: Served, form: Form, make: Make, beside: str = "", timed: bool = False
+    request: Request,
+    served: Served,
+    form: Form,
+    make: Make,
+    beside: Callable[[], str] | None = None,
+    timed: bool = False,
 ) -> Response:
     """The answer to a question about a version: 304 when the client has it, before `make` reads anything.
 
-    make: runs in a worker; gives the pieces of the body and further headers. beside: what else the answer depends on. timed: the
-    body says how long it took, so that only what it means is the same each time.
+    make: runs in a worker; gives the pieces of the body and further headers. beside: gives what else the answer depends on, in
+    the worker, before make. timed: the body says how long it took, so that only what it means is the same each time.
     """
     headers = {"Vary": "Accept", "X-Store-Version": served.database.version}
     if request.method == "POST":  # what was asked is in the body, which no cache looks at
         headers["Cache-Control"] = "no-store"
     else:
-        headers["ETag"] = ("W/" if timed else "") + _etag(request, served, form, beside)
         headers["Cache-Control"] = "public, max-age=31536000, immutable" if served.pinned else "no-cache"
-        if _is_known(request.headers.get("if-none-match"), headers["ETag"]):
-            return Response(None, 304, headers)
+
+    def known(told: str = "") -> bool:
+        if request.method == "POST":
+            return False
+        headers["ETag"] = ("W/" if timed else "") + _etag(request, served, form, told)
+        return _is_known(request.headers.get("if-none-match"), headers["ETag"])
+
+    if beside is None and known():
+        return Response(None, 304, headers)
     state = state_of(request)
     waited = time.perf_counter()
 
-    def begin() -> tuple[list[memoryview], Pieces | None, Mapping[str, str]]:
+    def begin() -> tuple[list[memoryview], Pieces | None, Mapping[str, str]] | None:
         began = time.perf_counter()
+        if beside is not None and known(beside()):
+            return None
         state.timings(request).add("wait", began - waited)
         pieces, more = make()
         first, rest = _beginning(pieces, _EAGER_JSON_BYTES if form.media_type == JSON else _EAGER_BYTES)
         state.timings(request).add("make", time.perf_counter() - began)
         return first, rest, more
 
-    first, rest, more = await state.workers.run(begin)
+    begun = await state.workers.run(begin)
+    if begun is None:
+        return Response(None, 304, headers)
+    first, rest, more = begun
     return BlockResponse(request, first, rest, 200, {**headers, **more}, form.content_type)
 
 
-async def json_reply(request: Request, served: Served, make: Callable[[], Any], beside: str = "") -> Response:
+async def json_reply(
+    request: Request, served: Served, make: Callable[[], Any], beside: Callable[[], str] | None = None
+) -> Response:
     """As `reply`, for an answer that is one JSON document of Python values and numpy arrays."""
 
     def encode() -> tuple[Pieces, Mapping[str, str]]:

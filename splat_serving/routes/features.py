@@ -134,13 +134,19 @@ def _known(parameter: str, name: str, names: list[str]) -> None:
 async def feature(request: Request, served: FromServed, feature_id: FeatureId) -> Response:
     """Statistics, histogram, influences, neighbours, examples and label of one feature; null is "not computed"."""
     served.database.checked_feature(feature_id)
-    label = await state_of(request).workers.run(lambda: _label_of(state_of(request), served, feature_id))
+    label: Event | None = None
+
+    def revision() -> str:
+        nonlocal label
+        label = _label_of(state_of(request), served, feature_id)
+        return f"label {label.revision if label else 0}"
+
     # A label changes while the version stays: its revision is part of the tag, and no cache keeps the answer unasked.
     return await json_reply(
         request,
         Served(served.database, pinned=False),
         lambda: {**_as_json(served.database.feature(feature_id)), "label": label_as_json(label)},
-        f"label {label.revision if label else 0}",
+        revision,
     )
 
 
