@@ -11,7 +11,7 @@ JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench format clean
+.PHONY: help demo test browser check docs bench format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,9 +27,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)  ## from nothing to a trained SAE and a verified store (SPLAT_DATA, or ./data)
 	$(BIN)/splat demo
 
-test: $(INSTALLED)  ## format, lint, types, import contracts, all tests
+test: $(INSTALLED) browser  ## format, lint, types, import contracts, all tests
 	$(MAKE) --no-print-directory lint
 	$(PYTEST)
+
+browser:  ## Chromium, in which the dashboard is tested (Debian's package, where it may be installed)
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
+	  echo "no Chromium and no way to install it here: tests of the dashboard in a browser are skipped"
 
 check: $(INSTALLED)  ## the same without the slow tests
 	$(MAKE) --no-print-directory lint

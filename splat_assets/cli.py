@@ -70,6 +70,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "splat_serving.commands.experiment:experiment_",
         "Ask one question about a feature, with intervals.",
     ),
+    "dash": ("splat_dash.commands.dash:dash", "The dashboard: browse features in a browser."),
     "mcp": ("splat_serving.commands.mcp:mcp_", "Tools for AI assistants, over standard input and output."),
     "import": ("splat_assets.commands.import_:import_", "Turn a folder of the guide's formats into a store."),
 }

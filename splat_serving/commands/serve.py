@@ -128,7 +128,7 @@ def _run(settings: ServerSettings, target: str | None, host: str, port: int) -> 
 
     log_to_stderr(settings)
     app = app_of(settings, target)
-    listening = _listen(host, port)
+    listening = listening_socket(host, port)
     address = listening.getsockname()
     shown = f"[{address[0]}]" if ":" in address[0] else address[0]
     click.echo(f"activation server: http://{shown}:{address[1]}   (/docs lists every path, Ctrl-C stops)", err=True)
@@ -167,7 +167,7 @@ def _is_any(host: str) -> bool:
         return False
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int) -> socket.socket:
     """A listening socket; InputError when the address cannot be had."""
     found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

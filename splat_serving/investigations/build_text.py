@@ -33,15 +33,18 @@ def parse_build(text: str, subject: Subject) -> TokenSet:
 
 def build_as_text(token_names: Iterable[str]) -> str:
     """Abilities in the order of the tokens, each once with its highest rung; `no abilities` for the empty build."""
+    worn = highest_rungs(token_names).items()
+    return ", ".join(group if level is None else f"{group} {level}" for group, level in worn) or "no abilities"
+
+
+def highest_rungs(token_names: Iterable[str]) -> dict[str, int | None]:
+    """Each ability of a build with its highest rung (AP), None for one that has no rungs; in the order of the tokens."""
     highest: dict[str, int | None] = {}
     for name in token_names:
-        if name in (NULL, PAD):
-            continue
-        group, level = parse_token(name)
-        highest[group] = level if level is None else max(level, highest.get(group) or 0)
-    return (
-        ", ".join(group if level is None else f"{group} {level}" for group, level in highest.items()) or "no abilities"
-    )
+        if name not in (NULL, PAD):
+            group, level = parse_token(name)
+            highest[group] = level if level is None else max(level, highest.get(group) or 0)
+    return highest
 
 
 def sample_as_text(subject: Subject, sample_id: int) -> tuple[str | None, str]:

@@ -1,0 +1,197 @@
+"""The dashboard as an application: `create_app` puts shell, pages and callbacks together. No global holds anything of it."""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import dash
+import dash_mantine_components as dmc
+import polars as pl
+from dash import Dash, Input, Output, State, dcc, html, set_props
+from fastapi import Request, Response
+from starlette.middleware.gzip import GZipMiddleware
+
+from splat_assets.errors import SplatError
+from splat_dash import ui
+from splat_dash.pages import about, feature, features
+from splat_dash.query import ListQuery
+from splat_dash.source import Source
+
+_log = logging.getLogger(__name__)
+_HERE = Path(__file__).parent
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+_NAVIGATION = (("Features", "/"), ("About", "/about"))
+
+
+def create_app(source: Source) -> Dash:
+    """The dashboard of a source. Serve `app.server`, a FastAPI application, with uvicorn."""
+    app = Dash(
+        "splat_dash",
+        backend="fastapi",
+        use_pages=True,
+        pages_folder="",
+        include_pages_meta=False,
+        assets_folder=str(_HERE / "assets"),
+        title="Features",
+        update_title="",
+        serve_locally=True,
+        on_error=_say_error,
+        suppress_callback_exceptions=True,
+    )
+    app.server.state.source = source
+    _register(source)
+    app.index_string = app.index_string.replace("<html>", '<html lang="en">')
+    app.layout = _shell(source)
+    _callbacks(app, source)
+    _serve_politely(app)
+    with ThreadPoolExecutor(1) as thread:  # whoever calls may have an event loop of their own
+        thread.submit(lambda: asyncio.run(_asked_once(app))).result()
+    return app
+
+
+async def _asked_once(app: Dash) -> None:
+    """Dash puts its pages together at the first request, and what that one gets lacks a script of theirs: here nobody sees it."""
+    scope = {"type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "path": "/", "raw_path": b"/",
+             "root_path": "", "query_string": b"", "headers": [(b"host", b"127.0.0.1")], "server": ("127.0.0.1", 80),
+             "client": ("127.0.0.1", 1)}  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(_: Any) -> None:
+        """The answer is for nobody."""
+
+    await app.server(scope, receive, send)
+
+
+def _register(source: Source) -> None:
+    """The pages. Dash keeps them by name, so those of an application made later take the place of these."""
+    dash.register_page("features", path="/", title="Features", layout=lambda **given: _page(features.layout, **given))
+    dash.register_page(
+        "feature",
+        path_template="/f/<fid>",
+        title=_title_of_feature,
+        layout=lambda **given: _page(feature.layout, **given),
+    )
+    dash.register_page("about", path="/about", title="About", layout=lambda **given: _page(about.layout, **given))
+    dash.register_page(
+        "not_found_404", layout=lambda **given: ui.alert("There is no such page", "The address leads nowhere.")
+    )
+
+
+def _title_of_feature(fid: str = "", **_: Any) -> str:
+    return f"F{fid[:12]}" if fid.isdigit() else "Feature"
+
+
+def _page(layout: Callable[..., Any], **given: Any) -> Any:
+    """A page, or in its place one sentence on why it cannot be shown; a fault of ours has a number that the log has, too."""
+    source: Source = dash.get_app().server.state.source
+    try:
+        return layout(source, **given)
+    except SplatError as error:
+        return ui.alert("This cannot be shown", str(error))
+    except Exception:
+        number = uuid.uuid4().hex[:8]
+        _log.exception("fault %s", number)
+        return ui.alert("A fault of the dashboard", f"Its log has the rest under {number}.")
+
+
+def _say_error(error: Exception) -> None:
+    """A callback failed: say so and leave the page as it is."""
+    number = uuid.uuid4().hex[:8]
+    text = (
+        str(error)
+        if isinstance(error, SplatError)
+        else f"A fault of the dashboard; its log has the rest under {number}."
+    )
+    if not isinstance(error, SplatError):
+        _log.error("fault %s", number, exc_info=error)
+    set_props("faults", {"children": html.P(text, role="alert", className="alert")})
+
+
+def _shell(source: Source) -> dmc.MantineProvider:
+    about_it = source.about
+    links = [dcc.Link(words, href=address, className="nav") for words, address in _NAVIGATION]
+    header = html.Header(
+        [
+            dcc.Link(html.Strong("Splat"), href="/", className="nav"),
+            html.Nav(links, **ui.named("Pages")),
+            html.Span(f"{about_it.name or 'store'} · version {about_it.version}", className="quiet where"),
+            html.Button("keys ?", id="help-button", className="plain-button", type="button"),
+            dmc.ColorSchemeToggle(lightIcon="☀", darkIcon="☾", **ui.named("Light or dark")),
+        ],
+        className="shell",
+    )
+    keys = [("/", "search"), ("j, k", "next, previous feature of the list"), ("[, ]", "previous, next tab"), ("?", "this sheet"),
+            ("Esc", "close")]  # fmt: skip
+    sheet = html.Dialog(
+        [html.H2("Keys"), html.Dl([part for key, does in keys for part in (html.Dt(html.Kbd(key)), html.Dd(does))])],
+        id="help-sheet",
+    )
+    return dmc.MantineProvider(
+        [
+            html.A("To the content", href="#content", className="skip"),
+            header,
+            html.Div(id="faults"),
+            html.Main(dash.page_container, id="content", tabIndex="-1"),
+            sheet,
+        ],
+        defaultColorScheme="auto",
+    )
+
+
+def _callbacks(app: Dash, source: Source) -> None:
+    @app.callback(
+        Output("features-grid", "getRowsResponse"),
+        Output("features-count", "children"),
+        Input("features-grid", "getRowsRequest"),
+        State("features-q", "value"),
+        State("features-state", "value"),
+        State("features-sort", "data"),
+    )
+    def rows(request: dict[str, Any] | None, q: str | None, state: str | None, sort: str | None) -> tuple[Any, str]:
+        if request is None:
+            raise dash.exceptions.PreventUpdate
+        found = source.rows(ListQuery(q or "", state or "", _sort_of(request, sort)))
+        page = found.slice(request["startRow"], request["endRow"] - request["startRow"])
+        n_all = source.about.n_features
+        told = f"{found.height:,} of {n_all:,} features" if found.height else f"No feature matches ({n_all:,} searched)"
+        named = page.with_columns(pl.col("feature_id").cast(pl.String).alias("id"))  # ids of rows are texts
+        return {"rowData": named.to_dicts(), "rowCount": found.height}, told
+
+    app.clientside_callback(
+        dash.ClientsideFunction("splat", "listChanged"),
+        Output("features-q", "className"),
+        Input("features-q", "value"),
+        Input("features-state", "value"),
+        prevent_initial_call=True,
+    )
+
+
+def _sort_of(request: dict[str, Any], given: str | None) -> str:
+    """The order that the grid asks for, else that of the URL."""
+    model = request.get("sortModel") or []
+    return f"{'-' if model[0]['sort'] == 'desc' else ''}{model[0]['colId']}" if model else given or "feature_id"
+
+
+def _serve_politely(app: Dash) -> None:
+    """Compressed answers, how long each took, and nothing from elsewhere."""
+
+    async def headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        began = time.perf_counter()
+        answer = await call_next(request)
+        answer.headers["Server-Timing"] = f"total;dur={1000 * (time.perf_counter() - began):.2f}"
+        answer.headers["Content-Security-Policy"] = _POLICY
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        return answer
+
+    app.server.middleware("http")(headers)
+    app.server.add_middleware(GZipMiddleware, minimum_size=1_000)

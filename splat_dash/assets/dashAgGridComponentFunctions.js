@@ -1,0 +1,15 @@
+// Cells of the list of features.
+const cells = (window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {});
+
+cells.FeatureLink = (props) => {
+  if (props.value == null) return null;
+  const here = new URLSearchParams(location.search);
+  const sort = props.api.getColumnState().find((column) => column.sort);
+  const list = new URLSearchParams();
+  for (const name of ["q", "state"]) if (here.get(name)) list.set(name, here.get(name));
+  const by = sort ? (sort.sort === "desc" ? "-" : "") + sort.colId : here.get("sort");
+  if (by && by !== "feature_id") list.set("sort", by);
+  const text = list.toString();
+  const href = "/f/" + props.value + (text ? "?" + new URLSearchParams({ list: text }) : "");
+  return React.createElement(window.dash_core_components.Link, { href }, String(props.value));
+};

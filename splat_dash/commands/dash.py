@@ -1,0 +1,55 @@
+"""`splat dash`: the dashboard on this machine."""
+
+from pathlib import Path
+
+import click
+
+from splat_assets.errors import InputError
+
+
+@click.command()
+@click.argument("target", required=False, metavar="[RUN|PATH|URL]")
+@click.option("--port", default=8050, show_default=True, type=click.IntRange(0, 65535),
+              help="Port on 127.0.0.1; 0 takes a free one.")  # fmt: skip
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), default=None, help="The secret of a server that wants one."
+)
+@click.option("--use-efficient", is_flag=True, help="As the guide has it; formats are told apart without it.")
+@click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="As PATH.")
+@click.option("--examples-dir", type=click.Path(path_type=Path), default=None,
+              help="As the guide has it: examples are read from the store.")  # fmt: skip
+def dash(
+    target: str | None,
+    port: int,
+    token_file: Path | None,
+    use_efficient: bool,
+    data_dir: Path | None,
+    examples_dir: Path | None,
+) -> None:
+    """Browse features in a browser: the list, each feature's page, and what it is made of.
+
+    RUN is a run of the data root, PATH a store or a folder of guide formats, URL a running activation server
+    (`http://127.0.0.1:8765`, with `/runs/NAME` for one of its runs); without it, the run that was published last. It listens on
+    127.0.0.1 only, and no page loads anything from elsewhere. Ctrl-C stops it.
+    """
+    if target is not None and data_dir is not None:
+        raise InputError(
+            f"{target} already says what is shown, and --data-dir names something else: leave one of them out"
+        )
+    import uvicorn
+
+    from splat_dash.app import create_app
+    from splat_dash.source import Source
+    from splat_serving.commands.serve import listening_socket
+    from splat_serving.investigations.opening import open_subject
+
+    with open_subject(target or (str(data_dir) if data_dir else None), token_file) as subject:
+        source = Source(subject)
+        app = create_app(source)
+        listening = listening_socket("127.0.0.1", port)
+        taken = listening.getsockname()[1]
+        click.echo(
+            f"dashboard of {source.about.name or 'a store'}: http://127.0.0.1:{taken}   (Ctrl-C stops)", err=True
+        )
+        config = uvicorn.Config(app.server, log_level="warning", access_log=False, server_header=False)
+        uvicorn.Server(config).run(sockets=[listening])

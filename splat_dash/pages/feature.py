@@ -1,0 +1,246 @@
+"""One feature: what it is called, how it fires, on what, what it does, and which others are like it."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from dash import dcc, html
+
+from splat_assets.errors import InputError
+from splat_assets.store.errors import FeatureNotFoundError
+from splat_dash import figures, ui
+from splat_dash.query import EVERYTHING, ListQuery
+from splat_dash.source import Place, Source
+from splat_serving.database import FeatureSummary
+from splat_serving.investigations.rendering import shown, visible
+
+_TABLES: dict[str, tuple[str, ...]] = {
+    "tokens": ("tokens", "tokens_against"),
+    "weapons": ("weapons",),
+    "doses": ("doses", "dose_by_rung"),
+    "statistics": ("statistics", "bands"),
+}
+TABS = ("examples", *_TABLES)
+_N_EFFECTS, _N_NEIGHBOURS = 8, 5
+_GROUPS = {
+    "top": "strongest",
+    "band_top": "band: top",
+    "band_high": "band: high",
+    "band_core": "band: core",
+    "band_below_core": "band: below core",
+    "band_low": "band: low",
+    "band_floor": "band: floor",
+    "random_active": "random, where it fires",
+    "random_inactive": "random, where it does not",
+}
+_KINDS = {
+    "decoder_cosine": "by decoder direction (cosine)",
+    "pearson": "by activations (Pearson's r)",
+    "jaccard": "by samples shared (Jaccard)",
+}
+
+
+def layout(source: Source, fid: str = "", tab: str = "examples", group: str = "top", **given: Any) -> Any:
+    """The page of a feature. given: `list`, the list that `next` and `previous` follow."""
+    n_features = source.about.n_features
+    try:
+        feature_id = _feature_id(fid, n_features)
+        query = ListQuery.from_text(str(given.get("list") or ""))
+        found = source.feature(feature_id)
+    except FeatureNotFoundError:
+        return ui.alert(f"There is no feature {fid[:20]}", f"This SAE has features 0 to {n_features - 1:,}.")
+    except InputError as error:
+        return ui.alert("This address means nothing", str(error))
+    names = source.names()
+    tab = tab if tab in TABS else "examples"
+    return html.Article(
+        [
+            _head(found, names.get(feature_id), source.place(feature_id, query), query, tab),
+            html.Div(
+                [
+                    html.Div(
+                        [_label(source, found), _numbers(found), _effects(found), _neighbours(found, names)],
+                        className="claim",
+                    ),
+                    html.Div(
+                        [_histogram(found), _tabs(feature_id, tab, query), _panel(source, found, tab, group, query)],
+                        className="proof",
+                    ),
+                ],
+                className="feature",
+            ),
+        ]
+    )
+
+
+def address(feature_id: int, query: ListQuery = EVERYTHING, **state: str) -> str:
+    """`/f/845?list=sort%3D-density&tab=tokens`."""
+    kept = {name: value for name, value in {"list": query.as_text(), **state}.items() if value}
+    return f"/f/{feature_id}" + (f"?{urlencode(kept)}" if kept else "")
+
+
+def _feature_id(text: str, n_features: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InputError(f"{text[:40]!r} is no feature: a feature is named by a whole number")
+    if int(text) >= n_features:
+        raise FeatureNotFoundError(int(text), n_features, "this SAE")
+    return int(text)
+
+
+def _head(found: FeatureSummary, name: str | None, place: Place, query: ListQuery, tab: str) -> html.Header:
+    kept = "" if tab == "examples" else tab
+    way = [dcc.Link("Features", href=f"/?{query.as_text()}" if query.as_text() else "/")]
+    steps = []
+    for key, words, other in (("k", "previous", place.before), ("j", "next", place.after)):
+        if other is not None:
+            link = dcc.Link([words, html.Kbd(key)], href=address(other, query, tab=kept), className=f"step to-{words}")
+            steps.append(link)
+    where = f"{place.number:,} of {place.n_rows:,}" if place.number else f"not among the {place.n_rows:,} of the list"
+    return html.Header(
+        [
+            html.Nav([*way, html.Span(where, className="quiet"), *steps], **ui.named("List")),
+            html.H1([f"Feature {found.feature_id}", html.Span(f" {visible(name)}", className="name") if name else None]),
+        ]
+    )  # fmt: skip
+
+
+def _label(source: Source, found: FeatureSummary) -> html.Section:
+    event = source.labels().get(found.feature_id)
+    parts: list[Any] = [html.H2("Label")]
+    if event is not None and event.label is not None:
+        label = event.label
+        parts.append(html.P(html.Strong(visible(label.text))))
+        said = f"{label.status}, {label.category}; {visible(event.author)}, {event.at[:10]}, revision {event.revision}"
+        parts.append(html.P(said, className="quiet"))
+        parts += [html.P(visible(label.notes))] if label.notes else []
+    else:
+        parts.append(html.P("Nobody has labelled it yet.", className="quiet"))
+    rule = found.suggestion
+    if rule and rule.get("text"):
+        verdict = "good enough to be a label" if rule["suggested"] else "not good enough to be a label"
+        parts += [
+            html.H3("Suggested by a rule"),
+            html.P(html.Code(visible(rule["text"]))),
+            html.P(
+                f"F1 {rule['f1']:.3f} [{rule['f1_low']:.3f}, {rule['f1_high']:.3f}] on {rule['n']:,} builds that did not choose "
+                f"it; chance reaches {rule['threshold']:.3f}, {rule['token']} alone {rule['token_f1']:.3f}: {verdict}.",
+                className="quiet",
+            ),
+        ]
+    return html.Section(parts)
+
+
+def _numbers(found: FeatureSummary) -> html.Section:
+    own = found.statistics
+    density = 1 - own["sparsity"] if own["sparsity"] is not None else None
+    rows = [
+        (
+            "fires on",
+            f"{own['n_active']:,} of {own['n_samples']:,} samples",
+            "Samples with an activation above 0, of all.",
+        ),
+        ("density", "—" if density is None else f"{density:.4%}", "Share of all samples on which it fires."),
+        ("max", shown(own["max"]), "Its largest activation."),
+        ("mean", shown(own["mean"]), "Mean over the samples on which it fires."),
+        ("median", shown(own["median"]), "Median over the samples on which it fires."),
+        ("99 %", shown(own["q99"]), "99th percentile over the samples on which it fires."),
+    ]
+    return html.Section([html.H2("Numbers"), ui.numbers(rows)])
+
+
+def _effects(found: FeatureSummary) -> html.Section:
+    head = html.H2(
+        "What a unit of it does", title="W_dec @ W_out^T: the change of each token's logit per unit of activation."
+    )
+    if found.influences is None:
+        return html.Section([head, html.P("Influences were not computed for this version.", className="quiet")])
+    raised, lowered = (found.influences[key][:_N_EFFECTS] for key in ("raised", "lowered"))
+    longest = max((abs(row["value"]) for row in (*raised, *lowered)), default=0.0)
+    return html.Section(
+        [head, html.H3("raises"), ui.effects(raised, longest, 1), html.H3("lowers"), ui.effects(lowered, longest, -1)]
+    )
+
+
+def _neighbours(found: FeatureSummary, names: Mapping[int, str]) -> html.Section:
+    parts: list[Any] = [html.H2("Features like it")]
+    if found.neighbours is None:
+        parts.append(html.P("Neighbours were not computed for this version.", className="quiet"))
+    for kind, title in _KINDS.items():
+        rows = (found.neighbours or {}).get(kind, [])[:_N_NEIGHBOURS]
+        if rows:
+            items = [
+                html.Li([dcc.Link(f"{row['feature_id']}", href=address(row["feature_id"])), f" {shown(row['score'])} ",
+                         html.Span(visible(names.get(row["feature_id"], "no label")), className="quiet")])
+                for row in rows
+            ]  # fmt: skip
+            parts += [html.H3(title), html.Ul(items, className="plain")]
+    return html.Section(parts)
+
+
+def _histogram(found: FeatureSummary) -> html.Figure:
+    own = found.statistics
+    if not own["n_active"]:
+        return html.Figure(
+            html.Figcaption(f"It never fires on {own['n_samples']:,} samples (dead): only its weights can be told.")
+        )
+    caption = (
+        f"Fires on {own['n_active']:,} samples ({1 - own['sparsity']:.4%}), at most with {shown(own['max'])}; "
+        f"zeros: {found.histogram['n_zero']:,}, not drawn."
+    )
+    options: Any = {
+        "displaylogo": False,
+        "responsive": True,
+        "toImageButtonOptions": {"filename": f"f{found.feature_id:05d}-histogram"},
+    }
+    graph = dcc.Graph(figure=figures.histogram(found.histogram), config=options, style={"height": "220px"})
+    return html.Figure([graph, html.Figcaption(caption)])
+
+
+def _tabs(feature_id: int, tab: str, query: ListQuery) -> html.Nav:
+    links = [
+        dcc.Link(name, href=address(feature_id, query, tab="" if name == "examples" else name),
+                 className="choice chosen" if name == tab else "choice")
+        for name in TABS
+    ]  # fmt: skip
+    return html.Nav(links, className="choices", **ui.named("Evidence"))
+
+
+def _panel(source: Source, found: FeatureSummary, tab: str, group: str, query: ListQuery) -> Any:
+    if tab == "examples":
+        return _examples(found, group, query)
+    if not found.statistics["n_active"] and tab != "statistics":
+        return html.P("It never fires: there is nothing to tell of it here.", className="quiet")
+    tables = source.overview(found.feature_id).tables
+    return html.Div([ui.table(table) for table in tables if table.name in _TABLES[tab]])
+
+
+def _examples(found: FeatureSummary, group: str, query: ListQuery) -> html.Section:
+    groups = found.examples or {}
+    if not groups:
+        text = (
+            "It never fires, so there are no examples."
+            if not found.statistics["n_active"]
+            else "Examples were not computed here."
+        )
+        return html.Section(html.P(text, className="quiet"))
+    group = group if group in groups else next(iter(groups))
+    links = [
+        dcc.Link(_GROUPS.get(name, name), href=address(found.feature_id, query, group="" if name == "top" else name),
+                 className="choice chosen" if name == group else "choice")
+        for name in groups
+    ]  # fmt: skip
+    rows = groups[group]
+    strongest = float(found.statistics["max"] or 0)
+    head = html.Tr([html.Th("activation", scope="col"), html.Th("weapon", scope="col"), html.Th("build", scope="col"),
+                    html.Th("sample", scope="col", className="number")])  # fmt: skip
+    body = [ui.example(row, strongest) for row in rows]
+    return html.Section(
+        [
+            html.Nav(links, className="choices", **ui.named("Examples")),
+            html.Div(
+                html.Table([html.Thead(head), html.Tbody(body)], className="examples"),
+                className="scrolled",
+                tabIndex="0",
+            ),
+        ]
+    )

@@ -1,0 +1,112 @@
+"""What the pages show, asked of a store or a server: one record for a feature, and the rows of the list in their order."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import polars as pl
+
+from splat_dash.query import ListQuery
+from splat_serving.database import About, FeatureSummary
+from splat_serving.errors import NotComputedError
+from splat_serving.investigations.overview import Overview, overview
+from splat_serving.investigations.result import Result
+from splat_serving.investigations.subject import Subject
+from splat_serving.labels.event import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a feature stands in a list. number: from 1, None where the list does not have it."""
+
+    number: int | None
+    n_rows: int
+    before: int | None
+    after: int | None
+
+
+class Source:
+    """A run, store or server behind the dashboard. Safe to use from threads."""
+
+    def __init__(self, subject: Subject) -> None:
+        """subject: opened; whoever opened it closes it."""
+        self.subject = subject
+        self._overview = lru_cache(maxsize=64)(self._asked_overview)
+
+    @cached_property
+    def about(self) -> About:
+        """What the store holds."""
+        return self.subject.about
+
+    def feature(self, feature_id: int) -> FeatureSummary:
+        """Everything that the store's tables say of a feature; FeatureNotFoundError."""
+        return self.subject.database.feature(feature_id)
+
+    def overview(self, feature_id: int) -> Result:
+        """The investigation's page of a feature: tokens, weapons and doses with their intervals."""
+        return self._overview(feature_id)
+
+    def _asked_overview(self, feature_id: int) -> Result:
+        return overview(self.subject, Overview(feature_id=feature_id, top_k=1_000))
+
+    def labels(self) -> dict[int, Event]:
+        """The current label of each feature that has one; none where there is no place for labels."""
+        return self.subject.labels.current() if self.subject.has_labels else {}
+
+    def names(self) -> dict[int, str]:
+        """What each feature is called in a list: people's label, else the rule that describes it."""
+        suggested = self._table.filter(pl.col("suggested") & pl.col("text").is_not_null())
+        found: dict[int, str] = dict(suggested.select("feature_id", "text").iter_rows())
+        return found | {feature: event.label.text for feature, event in self.labels().items() if event.label}
+
+    def rows(self, query: ListQuery) -> pl.DataFrame:
+        """The features that a query asks for, in its order.
+
+        Columns: `feature_id, n_active, density, max, mean, suggested, text` (of the rule), `token, f1, label`.
+        """
+        labels = {feature: event.label.text for feature, event in self.labels().items() if event.label}
+        known = pl.DataFrame(
+            {"feature_id": [*labels], "label": [*labels.values()]}, {"feature_id": pl.UInt32, "label": pl.String}
+        )
+        frame = self._table.join(known, on="feature_id", how="left", maintain_order="left")
+        match query.state:
+            case "labelled":
+                frame = frame.filter(pl.col("label").is_not_null())
+            case "unlabelled":
+                frame = frame.filter(pl.col("label").is_null() & (pl.col("n_active") > 0))
+            case "suggested":
+                frame = frame.filter("suggested")
+            case "dead":
+                frame = frame.filter(pl.col("n_active") == 0)
+        text = pl.concat_str(
+            ["label", "text", "token", pl.col("feature_id").cast(pl.String)], separator=" ", ignore_nulls=True
+        )
+        for word in query.q.lower().split():
+            frame = frame.filter(text.str.to_lowercase().str.contains(word, literal=True))
+        by = query.sort.removeprefix("-")
+        return frame.sort([by, "feature_id"], descending=[query.sort.startswith("-"), False], nulls_last=True)
+
+    def place(self, feature_id: int, query: ListQuery) -> Place:
+        """Where the feature stands in the list that a query asks for, and its neighbours there."""
+        ids = self.rows(query)["feature_id"]
+        at = ids.index_of(feature_id)
+        if at is None:
+            return Place(None, ids.len(), None, int(ids[0]) if ids.len() else None)
+        before = int(ids[at - 1]) if at > 0 else None
+        return Place(at + 1, ids.len(), before, int(ids[at + 1]) if at + 1 < ids.len() else None)
+
+    @cached_property
+    def _table(self) -> pl.DataFrame:
+        """Statistics and suggestions of all features, in the order of their ids."""
+        statistics = self.subject.database.features()
+        frame = statistics.select(
+            pl.col("feature_id").cast(pl.UInt32), "n_active", (1 - pl.col("sparsity")).alias("density"), "max", "mean"
+        )
+        try:
+            rules = self.subject.database.suggestions()
+        except NotComputedError:
+            texts = (pl.lit(None, pl.String).alias(name) for name in ("text", "token"))
+            return frame.with_columns(pl.lit(False).alias("suggested"), *texts, pl.lit(None, pl.Float64).alias("f1"))
+        chosen = rules.select(
+            pl.col("feature_id").cast(pl.UInt32), pl.col("suggested").fill_null(False), "text", "token", "f1"
+        )
+        return frame.join(chosen, on="feature_id", how="left", maintain_order="left")

@@ -1,0 +1,86 @@
+"""The dashboard of the small run, and a browser that is strict with it: no error, no failed request, nobody else asked."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from splat_assets.store.layout import DataRoot
+from splat_dash.app import create_app
+from splat_dash.source import Source
+from splat_serving.investigations.opening import open_subject
+from tests.serving.running import running
+
+pytest_plugins: list[str] = []
+_ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="session")
+def source(finished_root: DataRoot) -> Iterator[Source]:
+    """What the dashboard shows: the small run, on which nobody writes labels."""
+    with open_subject("small", root=finished_root) as subject:
+        yield Source(subject)
+
+
+@pytest.fixture(scope="session")
+def url(source: Source) -> Iterator[str]:
+    """The address of the dashboard."""
+    with running(create_app(source).server) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium. Where it may be left out, tests that need it are skipped; CI sets SPLAT_BROWSER=required."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        if os.environ.get("SPLAT_BROWSER") == "required":
+            pytest.fail("there is no Chromium, and SPLAT_BROWSER=required: apt-get install chromium")
+        pytest.skip("there is no Chromium: `make browser` installs it on Debian")
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=20_000)  # the plots' library takes seconds to load where nothing is cached
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+class Watched:
+    """Pages of one browser context; complaints: what went wrong on any of them."""
+
+    def __init__(self, browser: Any, url: str, **options: Any) -> None:
+        self.url = url
+        self.complaints: list[str] = []
+        self.context = browser.new_context(viewport={"width": 1400, "height": 900}, **options)
+
+    def open(self, path: str) -> Any:
+        """A new page at a path of the dashboard."""
+        page = self.context.new_page()
+        page.on(
+            "console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on(
+            "response", lambda got: self.complaints.append(f"{got.status} {got.url}") if got.status >= 400 else None
+        )
+        page.on(
+            "request",
+            lambda sent: None if self._is_here(sent.url) else self.complaints.append(f"elsewhere: {sent.url}"),
+        )
+        page.goto(self.url + path)
+        return page
+
+    def _is_here(self, address: str) -> bool:
+        return address.startswith((self.url, "data:", "blob:"))
+
+
+@pytest.fixture
+def watched(browser: Any, url: str) -> Iterator[Watched]:
+    """A context of its own for one test, which must end without a complaint."""
+    found = Watched(browser, url)
+    yield found
+    found.context.close()
+    assert found.complaints == []

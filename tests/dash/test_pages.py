@@ -1,0 +1,198 @@
+"""Pages in Chromium: addresses, lists, keys, states, and nothing that a screen reader stumbles over."""
+
+import re
+from typing import Any
+
+import pytest
+
+from splat_dash.query import ListQuery
+from splat_dash.source import Source
+from splat_serving.investigations.rendering import shown
+from tests.dash.conftest import Watched
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="session")
+def expect() -> Any:
+    from playwright.sync_api import expect
+
+    return expect
+
+
+@pytest.fixture(scope="session")
+def busy(source: Source) -> int:
+    """The feature that fires most often."""
+    return int(source.rows(ListQuery(sort="-density"))["feature_id"][0])
+
+
+_SAID = "[...document.querySelectorAll('main h1, main table, main dl')].map(e => e.innerText).join(' ')"
+
+
+def words(page: Any) -> str:
+    """What the page says once it says nothing new; without the numbers of plots, which come later."""
+    page.wait_for_selector("main h1")
+    before, found = "", page.evaluate(_SAID)
+    while found != before:
+        page.wait_for_timeout(300)
+        before, found = found, page.evaluate(_SAID)
+    return " ".join(found.split())
+
+
+def test_a_feature_has_an_address_and_a_wrong_one_says_so(watched: Watched, expect: Any, busy: int) -> None:
+    page = watched.open(f"/f/{busy}")
+    expect(page.locator("h1")).to_contain_text(f"Feature {busy}")
+    before = words(page)
+    page.reload()
+    expect(page.locator("h1")).to_contain_text(f"Feature {busy}")
+    assert words(page) == before
+
+    for path, said in (
+        ("/f/abc", "is no feature"),
+        ("/f/96", "features 0 to 95"),
+        ("/f/1/2", "is no feature"),
+        ("/nowhere", "leads nowhere"),
+        ("/?sort=x", "sort"),
+    ):
+        page.goto(watched.url + path)
+        expect(page.get_by_role("alert")).to_contain_text(said)
+        assert page.get_by_role("alert").get_by_role("link").get_attribute("href") == "/"
+
+
+def test_the_whole_view_is_in_the_address(watched: Watched, expect: Any, busy: int) -> None:
+    page = watched.open(f"/f/{busy}?list=sort%3D-density")
+    page.get_by_role("navigation", name="Evidence").get_by_text("tokens").click()
+    expect(page.locator("main h3", has_text="Tokens that go with it")).to_be_visible()
+
+    other = watched.open(page.evaluate("location.pathname + location.search"))
+
+    expect(other.locator("main h3", has_text="Tokens that go with it")).to_be_visible()
+    assert words(other) == words(page)
+
+
+def test_back_goes_back(watched: Watched, expect: Any) -> None:
+    page = watched.open("/?q=1&state=unlabelled")
+    expect(page.locator(".ag-row").first).to_be_visible()
+    first, second = (page.locator(f".ag-row[row-index='{row}'] a").inner_text() for row in (0, 1))
+    page.locator(".ag-row[row-index='0'] a").click()
+    expect(page.locator("h1")).to_contain_text(f"Feature {first}")
+    page.keyboard.press("j")
+    expect(page.locator("h1")).to_have_text(re.compile(rf"^Feature {second}\b"))
+
+    page.go_back()
+    expect(page.locator("h1")).to_have_text(re.compile(rf"^Feature {first}\b"))
+    page.go_back()
+
+    expect(page.locator(".ag-row").first).to_be_visible()
+    assert page.get_by_label("Search").input_value() == "1"
+    expect(page.locator(".ag-row[row-index='0'] a")).to_have_text(first)
+
+
+def test_the_list_is_sorted_where_the_data_is(watched: Watched, expect: Any, source: Source) -> None:
+    page = watched.open("/")
+    expect(page.get_by_role("status")).to_have_text("96 of 96 features")
+    page.locator(".ag-header-cell", has_text="density").click()
+    page.locator(".ag-header-cell", has_text="density").click()
+
+    ids = [str(one) for one in source.rows(ListQuery(sort="-density"))["feature_id"].to_list()]
+    expect(page.locator(".ag-row[row-index='0'] a")).to_have_text(ids[0])
+    expect(page.locator(".ag-row[row-index='7'] a")).to_have_text(ids[7])
+    assert page.locator(".ag-row").count() < 100
+
+
+def test_a_search_narrows_the_list_from_its_top(watched: Watched, expect: Any, source: Source) -> None:
+    token = source.rows(ListQuery(sort="-f1"))["token"][0].partition(">")[0]
+    matching = source.rows(ListQuery(q=token))
+    page = watched.open("/")
+    expect(page.get_by_role("status")).to_have_text("96 of 96 features")
+    page.locator(".ag-body-viewport").evaluate("body => { body.scrollTop = 32 * 90 - 100; }")
+    expect(page.locator(".ag-row[row-index='90'] a")).to_be_visible()
+
+    page.get_by_label("Search").fill(token)
+
+    expect(page.get_by_role("status")).to_have_text(f"{matching.height} of 96 features")
+    expect(page.locator(".ag-row[row-index='0'] a")).to_have_text(str(matching["feature_id"][0]))
+    assert f"q={token}" in page.evaluate("location.search")
+    page.get_by_label("Search").fill("nothing of the kind")
+    expect(page.get_by_role("status")).to_have_text("No feature matches (96 searched)")
+
+
+def test_keys_follow_the_list_and_leave_writers_alone(watched: Watched, expect: Any, source: Source) -> None:
+    ids = source.rows(ListQuery(sort="-density"))["feature_id"].to_list()
+    page = watched.open(f"/f/{ids[0]}?list=sort%3D-density&tab=weapons")
+    expect(page.locator("h1")).to_contain_text(f"Feature {ids[0]}")
+    for feature in ids[1:4]:
+        page.keyboard.press("j")
+        expect(page.locator("h1")).to_contain_text(f"Feature {feature}")
+        assert "tab=weapons" in page.evaluate("location.search")
+    page.keyboard.press("k")
+    expect(page.locator("h1")).to_contain_text(f"Feature {ids[2]}")
+    page.keyboard.press("[")
+    expect(page.locator("main h3", has_text="Tokens that go with it")).to_be_visible()
+
+    page.goto(watched.url + "/")
+    expect(page.locator(".ag-row").first).to_be_visible()
+    page.keyboard.press("/")
+    page.keyboard.type("jjk")
+    assert page.get_by_label("Search").input_value() == "jjk"
+
+
+def test_numbers_on_the_page_are_those_of_the_store(watched: Watched, expect: Any, source: Source, busy: int) -> None:
+    page = watched.open(f"/f/{busy}")
+    found = source.feature(busy)
+    own = found.statistics
+
+    expect(page.locator("figcaption")).to_contain_text(f"Fires on {own['n_active']:,} samples")
+    assert f"zeros: {found.histogram['n_zero']:,}" in page.locator("figcaption").inner_text()
+    numbers = dict(zip(page.locator("dt").all_inner_texts(), page.locator("dd").all_inner_texts(), strict=True))
+    assert numbers["max"] == shown(own["max"])
+    assert numbers["density"] == f"{own['n_active'] / own['n_samples']:.4%}"
+    raised = found.influences["raised"][:8] if found.influences else []
+    rows = page.locator("table.effects").first.locator("tr").all_inner_texts()
+    assert [re.split(r"\s+", row.strip()) for row in rows] == [[one["token"], f"{one['value']:+.4g}"] for one in raised]
+    examples = page.locator("table.examples tbody tr")
+    assert examples.count() == len((found.examples or {})["top"])
+    assert examples.first.locator("td").last.inner_text() == f"{(found.examples or {})['top'][0]['global_index']:,}"
+
+
+def test_the_sheet_lists_the_keys_and_each_of_them_works(watched: Watched, expect: Any, busy: int) -> None:
+    page = watched.open(f"/f/{busy}")
+    expect(page.locator("h1")).to_be_visible()
+    page.keyboard.press("?")
+    sheet = page.locator("#help-sheet")
+    expect(sheet).to_be_visible()
+    assert set(sheet.locator("kbd").all_inner_texts()) == {"/", "j, k", "[, ]", "?", "Esc"}
+    page.keyboard.press("Escape")
+    expect(sheet).to_be_hidden()
+    page.keyboard.press("/")
+    expect(page.get_by_label("Search")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_stands_in_the_way_of_a_screen_reader(
+    scheme: str, browser: Any, url: str, expect: Any, busy: int
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    watched = Watched(browser, url, color_scheme=scheme)
+    for path in ("/", "/about", f"/f/{busy}", f"/f/{busy}?tab=tokens", f"/f/{busy}?tab=doses", "/f/abc"):
+        page = watched.open(path)
+        expect(page.locator("main h1")).to_be_visible()
+        page.wait_for_timeout(500)
+        assert page.locator("html").get_attribute("data-mantine-color-scheme") == scheme
+        violations = Axe().run(page).response["violations"]
+        assert [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in violations] == [], path
+        page.close()
+    watched.context.close()
+    assert watched.complaints == []
+
+
+def test_on_a_phone_a_feature_still_reads(browser: Any, url: str, expect: Any, busy: int) -> None:
+    watched = Watched(browser, url)
+    page = watched.open(f"/f/{busy}")
+    page.set_viewport_size({"width": 390, "height": 800})
+    expect(page.locator("main h1")).to_be_visible()
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    watched.context.close()
+    assert watched.complaints == []

@@ -1,0 +1,43 @@
+"""The list in a URL: the same both ways, and strict."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from splat_assets.errors import InputError
+from splat_dash.query import EVERYTHING, SORTS, STATES, ListQuery
+
+QUERIES = st.builds(
+    ListQuery,
+    q=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    state=st.sampled_from(["", *STATES]),
+    sort=st.sampled_from([*SORTS, *(f"-{name}" for name in SORTS)]),
+)
+
+
+@given(query=QUERIES)
+def test_what_is_written_is_read_back(query: ListQuery) -> None:
+    assert ListQuery.from_text(query.as_text()) == query
+
+
+def test_the_default_is_written_as_nothing() -> None:
+    assert EVERYTHING.as_text() == ""
+    assert ListQuery(sort="-density").as_text() == "sort=-density"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"sort": "beauty"}, "sort: there is no column 'beauty'"),
+        ({"state": "alive"}, "state: there is no 'alive'"),
+        ({"q": "x" * 201}, "q: at most 200 characters"),
+        ({"q": ["a", "b"]}, "q: it is given more than once"),
+    ],
+)
+def test_what_means_nothing_is_named(given: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        ListQuery.parse(given)
+
+
+def test_parameters_of_others_are_left_to_them() -> None:
+    assert ListQuery.parse({"tab": "tokens", "fid": "3"}) == EVERYTHING

@@ -1,0 +1,52 @@
+"""What the pages show is what the store says: rows, their order, and where a feature stands among them."""
+
+import polars as pl
+import pytest
+
+from splat_dash.query import SORTS, ListQuery
+from splat_dash.source import Source
+
+
+def test_the_list_is_the_table_of_the_store(source: Source) -> None:
+    rows = source.rows(ListQuery())
+    table = source.subject.database.features()
+
+    assert rows["feature_id"].to_list() == table["feature_id"].to_list()
+    assert rows["density"].to_list() == pytest.approx((table["n_active"] / table["n_samples"]).to_list())
+    assert rows["max"].to_list() == table["max"].to_list()
+
+
+@pytest.mark.parametrize("name", SORTS)
+def test_rows_are_in_the_order_asked_for_and_missing_values_come_last(name: str, source: Source) -> None:
+    for sort, descending in ((name, False), (f"-{name}", True)):
+        rows = source.rows(ListQuery(sort=sort))
+        known = rows[name].drop_nulls()
+
+        assert known.is_sorted(descending=descending)
+        assert rows[name].tail(rows[name].null_count()).null_count() == rows[name].null_count()
+        assert rows.height == source.about.n_features
+
+
+def test_every_word_of_a_search_must_be_there(source: Source) -> None:
+    rules = source.subject.database.suggestions().filter(pl.col("text").is_not_null())
+    word = rules["token"][0].partition(">")[0]
+
+    found = source.rows(ListQuery(q=f"{word.upper()} >"))
+
+    assert 0 < found.height < source.about.n_features
+    for row in found.iter_rows(named=True):
+        text = f"{row['text']} {row['token']} {row['feature_id']}"
+        assert word in text and ">" in text
+    assert source.rows(ListQuery(q="no such thing anywhere")).is_empty()
+
+
+def test_a_feature_has_its_place_in_the_list(source: Source) -> None:
+    query = ListQuery(sort="-density")
+    ids = source.rows(query)["feature_id"].to_list()
+
+    first, inner, last = (source.place(ids[at], query) for at in (0, 5, -1))
+
+    assert (first.number, first.before, first.after) == (1, None, ids[1])
+    assert (inner.number, inner.before, inner.after) == (6, ids[4], ids[6])
+    assert (last.number, last.before, last.after) == (len(ids), ids[-2], None)
+    assert source.place(ids[0], ListQuery(q="no such thing anywhere")).number is None
