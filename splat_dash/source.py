@@ -1,15 +1,15 @@
 """What the pages show, asked of a store or a server: one record for a feature, and the rows of the list in their order."""
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import polars as pl
 
 from splat_dash.query import ListQuery
 from splat_serving.database import About, FeatureSummary
 from splat_serving.errors import NotComputedError
-from splat_serving.investigations.overview import Overview, overview
-from splat_serving.investigations.result import Result
+from splat_serving.investigations.overview import part
+from splat_serving.investigations.result import ResultTable
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels.event import Event
 
@@ -30,7 +30,7 @@ class Source:
     def __init__(self, subject: Subject) -> None:
         """subject: opened; whoever opened it closes it."""
         self.subject = subject
-        self._overview = lru_cache(maxsize=64)(self._asked_overview)
+        self._tables = lru_cache(maxsize=128)(partial(part, subject))
 
     @cached_property
     def about(self) -> About:
@@ -41,12 +41,9 @@ class Source:
         """Everything that the store's tables say of a feature; FeatureNotFoundError."""
         return self.subject.database.feature(feature_id)
 
-    def overview(self, feature_id: int) -> Result:
-        """The investigation's page of a feature: tokens, weapons and doses with their intervals."""
-        return self._overview(feature_id)
-
-    def _asked_overview(self, feature_id: int) -> Result:
-        return overview(self.subject, Overview(feature_id=feature_id, top_k=1_000))
+    def tables(self, feature_id: int, name: str) -> list[ResultTable]:
+        """What an investigation says of a feature, with intervals: `tokens`, `weapons`, `doses` or `statistics`."""
+        return self._tables(feature_id, name)
 
     def labels(self) -> dict[int, Event]:
         """The current label of each feature that has one; none where there is no place for labels."""

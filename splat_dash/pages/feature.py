@@ -12,15 +12,10 @@ from splat_dash import figures, ui
 from splat_dash.query import EVERYTHING, ListQuery
 from splat_dash.source import Place, Source
 from splat_serving.database import FeatureSummary
+from splat_serving.investigations.overview import PARTS
 from splat_serving.investigations.rendering import shown, visible
 
-_TABLES: dict[str, tuple[str, ...]] = {
-    "tokens": ("tokens", "tokens_against"),
-    "weapons": ("weapons",),
-    "doses": ("doses", "dose_by_rung"),
-    "statistics": ("statistics", "bands"),
-}
-TABS = ("examples", *_TABLES)
+TABS = ("examples", *PARTS)
 _N_EFFECTS, _N_NEIGHBOURS = 8, 5
 _GROUPS = {
     "top": "strongest",
@@ -208,10 +203,10 @@ def _tabs(feature_id: int, tab: str, query: ListQuery) -> html.Nav:
 def _panel(source: Source, found: FeatureSummary, tab: str, group: str, query: ListQuery) -> Any:
     if tab == "examples":
         return _examples(found, group, query)
-    if not found.statistics["n_active"] and tab != "statistics":
+    tables = source.tables(found.feature_id, tab)
+    if not tables:
         return html.P("It never fires: there is nothing to tell of it here.", className="quiet")
-    tables = source.overview(found.feature_id).tables
-    return html.Div([ui.table(table) for table in tables if table.name in _TABLES[tab]])
+    return html.Div([ui.table(table) for table in tables])
 
 
 def _examples(found: FeatureSummary, group: str, query: ListQuery) -> html.Section:

@@ -67,6 +67,30 @@ def overview(subject: Subject, spec: Overview, command: str = "") -> Result:
     return answered(subject, "overview", spec.model_dump(mode="json"), _answer, spec, command)
 
 
+PARTS = ("tokens", "weapons", "doses", "statistics")
+
+
+def part(subject: Subject, feature_id: int, name: str, top_k: int = 1_000) -> list[ResultTable]:
+    """The tables of one part of the page alone: one of PARTS. Statistics are there for every feature, the others if it fires.
+
+    FeatureNotFoundError.
+    """
+    summary = subject.database.feature(feature_id)
+    if not summary.statistics["n_active"]:
+        return [_statistics(summary)] if name == "statistics" else []
+    found, builds = subject.feature(feature_id), subject.builds
+    match name:
+        case "tokens":
+            return _token_tables(token_profile(found, builds), top_k)
+        case "weapons":
+            return [_weapon_table(weapon_profile(found, builds), top_k)]
+        case "doses":
+            doses = dose_table(found, builds)
+            return [_dose_summary(dose_summary(found, builds), doses), _dose_table(doses)]
+        case _:
+            return [_statistics(summary), _bands(summary, found.values)]
+
+
 def _answer(subject: Subject, spec: Overview) -> Answer:
     summary = subject.database.feature(spec.feature_id)
     tables = [_statistics(summary)]
@@ -77,11 +101,7 @@ def _answer(subject: Subject, spec: Overview) -> Answer:
         found, builds = subject.feature(spec.feature_id), subject.builds
         tokens, weapons = token_profile(found, builds), weapon_profile(found, builds)
         said += _strongest(tokens, weapons)
-        tables += [
-            _profile_table("tokens", "Tokens that go with it", tokens, "token", spec.top_k),
-            _profile_table("tokens_against", "Tokens that go without it", _against(tokens), "token", spec.top_k),
-            _profile_table("weapons", "Weapons that go with it", weapons, "weapon", spec.top_k),
-        ]
+        tables += [*_token_tables(tokens, spec.top_k), _weapon_table(weapons, spec.top_k)]
         doses = dose_table(found, builds, spec.seed)
         tables += [_dose_summary(dose_summary(found, builds), doses), _dose_table(doses)]
         figures.append(_dose_figure(doses))
@@ -104,6 +124,17 @@ def _answer(subject: Subject, spec: Overview) -> Answer:
         figures=[*figures, *(figure for one in further for figure in one.figures)],
         warnings=[*warnings, *dict.fromkeys(f"{one.title}: {text}" for one in further for text in one.warnings)],
     )
+
+
+def _token_tables(tokens: pl.DataFrame, top_k: int) -> list[ResultTable]:
+    return [
+        _profile_table("tokens", "Tokens that go with it", tokens, "token", top_k),
+        _profile_table("tokens_against", "Tokens that go without it", _against(tokens), "token", top_k),
+    ]
+
+
+def _weapon_table(weapons: pl.DataFrame, top_k: int) -> ResultTable:
+    return _profile_table("weapons", "Weapons that go with it", weapons, "weapon", top_k)
 
 
 def _asked_as_well(subject: Subject, spec: Overview) -> list[Answer]:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from splat_assets.cli import main
 from splat_assets.store.guide_batches import write_batches
 from splat_assets.store.layout import DataRoot
-from splat_serving.investigations.overview import Overview, overview
+from splat_serving.investigations.overview import PARTS, Overview, overview, part
 from splat_serving.investigations.plotting import as_html
 from splat_serving.investigations.rendering import as_json, as_markdown
 from splat_serving.investigations.result import Result
@@ -24,8 +24,8 @@ from tests.contracts.sources import VOCABULARY, DenseSource, sample_table, spars
 def test_a_server_gives_the_same_page_as_the_store(local: Subject, remote: Subject, busy: int) -> None:
     here, there = (overview(subject, Overview(feature_id=busy)) for subject in (local, remote))
 
-    for part in ("said", "facts", "tables", "figures", "warnings", "spec"):
-        assert getattr(here, part) == getattr(there, part), part
+    for name in ("said", "facts", "tables", "figures", "warnings", "spec"):
+        assert getattr(here, name) == getattr(there, name), name
     assert here.provenance.store_version == there.provenance.store_version
     assert here.provenance.fingerprints == there.provenance.fingerprints
 
@@ -64,6 +64,15 @@ def test_markdown_and_html_hold_every_table(local: Subject, busy: int) -> None:
     assert "http" not in as_html([found]).replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "https://matplotlib.org", ""
     ).replace("http://creativecommons.org", "")
+
+
+def test_a_part_of_the_page_is_what_the_whole_page_has(local: Subject, busy: int) -> None:
+    whole = {table.name: table for table in overview(local, Overview(feature_id=busy, top_k=1_000)).tables}
+
+    found = {table.name: table for name in PARTS for table in part(local, busy, name)}
+
+    assert found.keys() >= {"tokens", "weapons", "doses", "statistics", "bands"}
+    assert all(whole[name] == table for name, table in found.items())
 
 
 def test_a_feature_that_never_fires_is_told_in_a_sentence(tmp_path: Path) -> None:
