@@ -18,7 +18,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from splat_assets.errors import SplatError
 from splat_dash import ui
-from splat_dash.pages import about, feature, features
+from splat_dash.pages import about, compare, feature, features, find, tokens
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
 
@@ -26,9 +26,15 @@ _log = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    "img-src 'self' data: blob:; worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
-_NAVIGATION = (("Features", "/"), ("About", "/about"))
+_NAVIGATION = (
+    ("Features", "/"),
+    ("Find", "/find"),
+    ("Compare", "/compare"),
+    ("Tokens", "/tokens"),
+    ("About", "/about"),
+)
 
 
 def create_app(source: Source) -> Dash:
@@ -80,6 +86,20 @@ def _register(source: Source) -> None:
         path_template="/f/<fid>",
         title=_title_of_feature,
         layout=lambda **given: _page(feature.layout, **given),
+    )
+    dash.register_page(
+        "compare", path="/compare", title="Compare", layout=lambda **given: _page(compare.layout, **given)
+    )
+    dash.register_page("find", path="/find", title="Find", layout=lambda **given: _page(find.layout, **given))
+    dash.register_page("tokens", path="/tokens", title="Tokens", layout=lambda **given: _page(tokens.layout, **given))
+    dash.register_page(
+        "token", path_template="/tokens/<token>", title="Token", layout=lambda **given: _page(find.of_token, **given)
+    )
+    dash.register_page(
+        "weapon",
+        path_template="/weapons/<weapon>",
+        title="Weapon",
+        layout=lambda **given: _page(find.of_weapon, **given),
     )
     dash.register_page("about", path="/about", title="About", layout=lambda **given: _page(about.layout, **given))
     dash.register_page(

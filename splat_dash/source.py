@@ -8,8 +8,11 @@ import polars as pl
 from splat_dash.query import ListQuery
 from splat_serving.database import About, FeatureSummary
 from splat_serving.errors import NotComputedError
+from splat_serving.investigations.compare import Compare, compare
+from splat_serving.investigations.find import Find, find
 from splat_serving.investigations.overview import part
-from splat_serving.investigations.result import ResultTable
+from splat_serving.investigations.result import Result, ResultTable
+from splat_serving.investigations.spec import checked_spec
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels.event import Event
 
@@ -31,6 +34,10 @@ class Source:
         """subject: opened; whoever opened it closes it."""
         self.subject = subject
         self._tables = lru_cache(maxsize=128)(partial(part, subject))
+        self._compared = lru_cache(maxsize=32)(
+            lambda left, right: compare(subject, checked_spec(Compare, {"left": left, "right": right}))
+        )
+        self._found = lru_cache(maxsize=32)(lambda rule: find(subject, checked_spec(Find, {"rule": rule, "top_k": 50})))
 
     @cached_property
     def about(self) -> About:
@@ -44,6 +51,14 @@ class Source:
     def tables(self, feature_id: int, name: str) -> list[ResultTable]:
         """What an investigation says of a feature, with intervals: `tokens`, `weapons`, `doses` or `statistics`."""
         return self._tables(feature_id, name)
+
+    def comparison(self, left: int, right: int) -> Result:
+        """Two features side by side; FeatureNotFoundError."""
+        return self._compared(left, right)
+
+    def found(self, rule: str) -> Result:
+        """The features that go with the builds on which a rule holds; InputError for what is no rule, with a caret."""
+        return self._found(rule)
 
     def labels(self) -> dict[int, Event]:
         """The current label of each feature that has one; none where there is no place for labels."""

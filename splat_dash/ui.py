@@ -6,11 +6,13 @@ from typing import Any
 from dash import dcc, html
 
 from splat_dash.abilities import code_of, family_of, in_words
+from splat_dash.address import of_feature
 from splat_serving.investigations.build_text import highest_rungs
 from splat_serving.investigations.rendering import cells, shown, visible
-from splat_serving.investigations.result import ResultTable
+from splat_serving.investigations.result import Result, ResultTable
 
 _FULL_AP = 57
+_OF_FEATURES = ("feature", "feature_id")
 _HIDDEN: Any = {"aria-hidden": "true"}
 
 
@@ -26,7 +28,7 @@ def badge(ability: str, ap: int | None) -> html.Span:
     parts = [html.Span(text, **_HIDDEN), html.Span(name, className="unseen")]
     if ap is None:
         return html.Span(parts, className=f"badge {family_of(ability)} main-only", title=name)
-    style = {"--ap": f"{100 * min(ap, _FULL_AP) / _FULL_AP:.0f}%"}
+    style = {"--ap": f"{min(ap, _FULL_AP) / _FULL_AP:.3f}"}
     return html.Span(parts, className=f"badge {family_of(ability)}", title=name, style=style)
 
 
@@ -49,7 +51,13 @@ def numbers(rows: Sequence[tuple[str, str, str]]) -> html.Dl:
     return html.Dl([part for term, value, meaning in rows for part in (html.Dt(term, title=meaning), html.Dd(value))])
 
 
-def table(found: ResultTable, most_rows: int = 200) -> html.Section:
+def told(found: Result) -> list[Any]:
+    """A result: its sentences, its warnings, its tables."""
+    warnings = [html.P(f"Warning: {text}", className="alert") for text in found.warnings]
+    return [*(html.P(text) for text in found.said), *warnings, *(table(one, html.H2) for one in found.tables)]
+
+
+def table(found: ResultTable, heading: type[html.H2 | html.H3] = html.H3, most_rows: int = 200) -> html.Section:
     """A table of a result: headings say what they mean, numbers to the right; a note says what is left out."""
     names, right, rows = cells(found)
     meanings = {column.name: column.description for column in found.columns}
@@ -60,8 +68,14 @@ def table(found: ResultTable, most_rows: int = 200) -> html.Section:
             for name, kind in zip(names, kinds, strict=True)
         ]
     )
+    links = [name in _OF_FEATURES for name in names]
     body = [
-        html.Tr([html.Td(cell, className=kind) for cell, kind in zip(row, kinds, strict=True)])
+        html.Tr(
+            [
+                html.Td(dcc.Link(cell, href=of_feature(int(cell.replace(",", "")))) if linked else cell, className=kind)
+                for cell, kind, linked in zip(row, kinds, links, strict=True)
+            ]
+        )
         for row in rows[:most_rows]
     ]
     hidden = len(rows) - most_rows
@@ -70,7 +84,7 @@ def table(found: ResultTable, most_rows: int = 200) -> html.Section:
     )
     return html.Section(
         [
-            html.H3([found.title, " ", html.Span(found.evidence, className="evidence")]),
+            heading([found.title, " ", html.Span(found.evidence, className="evidence")]),
             html.P(note, className="quiet") if note else None,
             html.Div(html.Table([html.Thead(head), html.Tbody(body)]), className="scrolled", tabIndex="0"),
         ]

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
 
 from dash import dcc, html
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import FeatureNotFoundError
-from splat_dash import figures, ui
-from splat_dash.query import EVERYTHING, ListQuery
+from splat_dash import address, figures, ui
+from splat_dash.query import ListQuery
 from splat_dash.source import Place, Source
 from splat_serving.database import FeatureSummary
 from splat_serving.investigations.overview import PARTS
@@ -68,12 +67,6 @@ def layout(source: Source, fid: str = "", tab: str = "examples", group: str = "t
     )
 
 
-def address(feature_id: int, query: ListQuery = EVERYTHING, **state: str) -> str:
-    """`/f/845?list=sort%3D-density&tab=tokens`."""
-    kept = {name: value for name, value in {"list": query.as_text(), **state}.items() if value}
-    return f"/f/{feature_id}" + (f"?{urlencode(kept)}" if kept else "")
-
-
 def _feature_id(text: str, n_features: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise InputError(f"{text[:40]!r} is no feature: a feature is named by a whole number")
@@ -84,11 +77,13 @@ def _feature_id(text: str, n_features: int) -> int:
 
 def _head(found: FeatureSummary, name: str | None, place: Place, query: ListQuery, tab: str) -> html.Header:
     kept = "" if tab == "examples" else tab
-    way = [dcc.Link("Features", href=f"/?{query.as_text()}" if query.as_text() else "/")]
+    way = [dcc.Link("Features", href=address.of_list(query))]
     steps = []
     for key, words, other in (("k", "previous", place.before), ("j", "next", place.after)):
         if other is not None:
-            link = dcc.Link([words, html.Kbd(key)], href=address(other, query, tab=kept), className=f"step to-{words}")
+            link = dcc.Link(
+                [words, html.Kbd(key)], href=address.of_feature(other, query, tab=kept), className=f"step to-{words}"
+            )
             steps.append(link)
     where = f"{place.number:,} of {place.n_rows:,}" if place.number else f"not among the {place.n_rows:,} of the list"
     return html.Header(
@@ -163,13 +158,22 @@ def _neighbours(found: FeatureSummary, names: Mapping[int, str]) -> html.Section
     for kind, title in _KINDS.items():
         rows = (found.neighbours or {}).get(kind, [])[:_N_NEIGHBOURS]
         if rows:
-            items = [
-                html.Li([dcc.Link(f"{row['feature_id']}", href=address(row["feature_id"])), f" {shown(row['score'])} ",
-                         html.Span(visible(names.get(row["feature_id"], "no label")), className="quiet")])
-                for row in rows
-            ]  # fmt: skip
+            items = [_neighbour(found.feature_id, row, names) for row in rows]
             parts += [html.H3(title), html.Ul(items, className="plain")]
     return html.Section(parts)
+
+
+def _neighbour(feature_id: int, row: Mapping[str, Any], names: Mapping[int, str]) -> html.Li:
+    other = row["feature_id"]
+    return html.Li(
+        [
+            dcc.Link(str(other), href=address.of_feature(other)),
+            f" {shown(row['score'])} ",
+            html.Span(visible(names.get(other, "no label")), className="quiet"),
+            " ",
+            dcc.Link("compare", href=address.of_comparison(feature_id, other)),
+        ]
+    )
 
 
 def _histogram(found: FeatureSummary) -> html.Figure:
@@ -193,7 +197,7 @@ def _histogram(found: FeatureSummary) -> html.Figure:
 
 def _tabs(feature_id: int, tab: str, query: ListQuery) -> html.Nav:
     links = [
-        dcc.Link(name, href=address(feature_id, query, tab="" if name == "examples" else name),
+        dcc.Link(name, href=address.of_feature(feature_id, query, tab="" if name == "examples" else name),
                  className="choice chosen" if name == tab else "choice")
         for name in TABS
     ]  # fmt: skip
@@ -220,7 +224,7 @@ def _examples(found: FeatureSummary, group: str, query: ListQuery) -> html.Secti
         return html.Section(html.P(text, className="quiet"))
     group = group if group in groups else next(iter(groups))
     links = [
-        dcc.Link(_GROUPS.get(name, name), href=address(found.feature_id, query, group="" if name == "top" else name),
+        dcc.Link(_GROUPS.get(name, name), href=address.of_feature(found.feature_id, query, group="" if name == "top" else name),
                  className="choice chosen" if name == group else "choice")
         for name in groups
     ]  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from splat_assets.domain.concepts import Wears
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
 from splat_serving.investigations.rendering import shown
@@ -155,6 +156,48 @@ def test_numbers_on_the_page_are_those_of_the_store(watched: Watched, expect: An
     assert examples.first.locator("td").last.inner_text() == f"{(found.examples or {})['top'][0]['global_index']:,}"
 
 
+def test_two_features_are_compared_and_swapped(watched: Watched, expect: Any, source: Source, busy: int) -> None:
+    other = source.rows(ListQuery(sort="-density"))["feature_id"][1]
+    page = watched.open(f"/compare?f={busy},{other}")
+    expect(page.locator("h1")).to_have_text(f"Feature {busy} beside feature {other}")
+    own = source.feature(busy).statistics
+    row = page.locator("main table").first.locator("tbody tr", has_text="n_active")
+    assert row.locator("td").nth(1).inner_text() == f"{own['n_active']:,}"
+
+    page.get_by_text("swap").click()
+
+    expect(page.locator("h1")).to_have_text(f"Feature {other} beside feature {busy}")
+    assert page.evaluate("location.search") == f"?f={other},{busy}"
+    expect(page.locator("main table").first.locator("tbody tr", has_text="n_active").locator("td").nth(2)).to_have_text(
+        f"{own['n_active']:,}"
+    )
+    page.goto(f"{watched.url}/compare?f=1")
+    expect(page.get_by_role("alert")).to_contain_text("is no pair of features")
+
+
+def test_features_are_found_by_a_rule_a_token_and_a_weapon(watched: Watched, expect: Any, source: Source) -> None:
+    page = watched.open("/tokens")
+    page.locator("main tbody a", has_text="SSU 12").click()
+    expect(page.locator("h1")).to_have_text("Builds with swim_speed_up>=12")
+    found = source.subject.database.features_of_rule(Wears("swim_speed_up", 12))
+    first = found.table.slice(0, 1).to_pylist()[0]
+    cells = page.locator("main table").first.locator("tbody tr").first.locator("td").all_inner_texts()
+    assert cells[0] == f"{first['feature_id']:,}"
+    assert f"{first['n_both']:,}" in cells
+
+    page.get_by_label("Rule over builds").fill("ninja_squid and not ssu>=12")
+    page.get_by_role("button", name="Find").click()
+    expect(page.locator("h1")).to_have_text("Builds with ninja_squid and not swim_speed_up>=12")
+    page.get_by_label("Rule over builds").fill("ninja_squid and")
+    page.get_by_role("button", name="Find").click()
+    expect(page.get_by_role("alert")).to_contain_text("^")
+
+    page.goto(f"{watched.url}/tokens")
+    weapon = source.subject.contexts.items[3].name
+    page.locator("main li a", has_text=re.compile(f"^{re.escape(weapon)}$")).click()
+    expect(page.locator("h1")).to_contain_text(weapon)
+
+
 def test_the_sheet_lists_the_keys_and_each_of_them_works(watched: Watched, expect: Any, busy: int) -> None:
     page = watched.open(f"/f/{busy}")
     expect(page.locator("h1")).to_be_visible()
@@ -175,7 +218,8 @@ def test_nothing_stands_in_the_way_of_a_screen_reader(
     from axe_playwright_python.sync_playwright import Axe
 
     watched = Watched(browser, url, color_scheme=scheme)
-    for path in ("/", "/about", f"/f/{busy}", f"/f/{busy}?tab=tokens", f"/f/{busy}?tab=doses", "/f/abc"):
+    paths = ("/", "/about", f"/f/{busy}", f"/f/{busy}?tab=tokens", f"/f/{busy}?tab=doses", "/f/abc")
+    for path in (*paths, f"/compare?f={busy},1", "/find", "/find?rule=ninja_squid", "/tokens"):
         page = watched.open(path)
         expect(page.locator("main h1")).to_be_visible()
         page.wait_for_timeout(500)

@@ -1,0 +1,36 @@
+"""Addresses of pages, written in one place: every link on every page is made here."""
+
+from urllib.parse import quote, urlencode
+
+from splat_dash.query import EVERYTHING, ListQuery
+
+
+def of_list(query: ListQuery = EVERYTHING) -> str:
+    """`/?sort=-density`."""
+    return f"/?{query.as_text()}" if query.as_text() else "/"
+
+
+def of_feature(feature_id: int, query: ListQuery = EVERYTHING, **state: str) -> str:
+    """`/f/845?list=sort%3D-density&tab=tokens`."""
+    kept = {name: value for name, value in {"list": query.as_text(), **state}.items() if value}
+    return f"/f/{feature_id}" + (f"?{urlencode(kept)}" if kept else "")
+
+
+def of_comparison(left: int, right: int) -> str:
+    """`/compare?f=1,2`."""
+    return f"/compare?f={left},{right}"
+
+
+def of_rule(rule: str) -> str:
+    """`/find?rule=ssu%3E%3D21`."""
+    return f"/find?{urlencode({'rule': rule})}"
+
+
+def of_token(token: str) -> str:
+    """`/tokens/swim_speed_up_21`."""
+    return f"/tokens/{quote(token, safe='')}"
+
+
+def of_weapon(key: str) -> str:
+    """`/weapons/40`."""
+    return f"/weapons/{quote(key, safe='')}"

@@ -1,0 +1,41 @@
+"""Two features side by side: when they fire together, on what one fires rather than the other, and what they do."""
+
+from typing import Any
+
+from dash import dcc, html
+
+from splat_assets.errors import InputError
+from splat_dash import address, ui
+from splat_dash.source import Source
+
+
+def layout(source: Source, f: Any = "", **_: Any) -> Any:
+    """The page, for `f=1,2`."""
+    if not f:
+        return ui.alert(
+            "Compare two features", "Name two in the address, as /compare?f=1,2, or choose one on a feature's page."
+        )
+    left, right = _pair(f)
+    found = source.comparison(left, right)
+    return html.Article(
+        [
+            html.Nav(
+                [
+                    dcc.Link(f"Feature {left}", href=address.of_feature(left)),
+                    dcc.Link(f"Feature {right}", href=address.of_feature(right)),
+                    dcc.Link("swap", href=address.of_comparison(right, left), className="to-previous"),
+                ],
+                className="ways",
+                **ui.named("Features"),
+            ),
+            html.H1(found.title),
+            *ui.told(found),
+        ]
+    )
+
+
+def _pair(text: Any) -> tuple[int, int]:
+    parts = text.split(",") if isinstance(text, str) else []
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise InputError(f"f={str(text)[:40]!r} is no pair of features: write two whole numbers, as f=1,2")
+    return int(parts[0]), int(parts[1])

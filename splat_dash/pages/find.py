@@ -1,0 +1,55 @@
+"""The builds on which a rule holds, and the features that go with it: for a rule, a token, a weapon."""
+
+from typing import Any
+
+from dash import dcc, html
+
+from splat_assets.domain.concepts import WeaponIs, Wears
+from splat_assets.domain.rule_text import rule_as_text
+from splat_assets.errors import InputError
+from splat_dash import ui
+from splat_dash.source import Source
+
+_EXAMPLE = "swim_speed_up>=21 and ninja_squid"
+
+
+def layout(source: Source, rule: Any = "", **_: Any) -> Any:
+    """The page of a rule, with a box to write another one in."""
+    if not isinstance(rule, str):
+        raise InputError("rule: it is given more than once")
+    box = html.Form(
+        [
+            html.Label("Rule over builds", htmlFor="rule"),
+            dcc.Input(id="rule", name="rule", value=rule, placeholder=_EXAMPLE, type="text", className="rule-box"),
+            html.Button("Find", type="submit", className="plain-button"),
+        ],
+        action="/find",
+        method="get",
+        className="rule",
+    )
+    if not rule:
+        text = f"Abilities with their rungs and the weapon's class, sub, special or name, as {_EXAMPLE}."
+        return html.Article([html.H1("Find features by a rule"), box, html.P(text, className="quiet")])
+    try:
+        found = source.found(rule)
+    except InputError as error:
+        return html.Article(
+            [html.H1("Find features by a rule"), box, html.Pre(str(error), role="alert", className="alert")]
+        )
+    return html.Article([html.H1(found.title), box, *ui.told(found)])
+
+
+def of_token(source: Source, token: str = "", **_: Any) -> Any:
+    """The page of a token: builds that reach it."""
+    known = source.subject.vocabulary.by_name.get(token)
+    if known is None or known.group not in source.subject.builds.group_numbers:
+        return ui.alert(f"There is no token {token[:60]!r}", "Tokens lists all.", ("All tokens", "/tokens"))
+    return layout(source, rule=rule_as_text(Wears(known.group, known.level) if known.level else Wears(known.group)))
+
+
+def of_weapon(source: Source, weapon: str = "", **_: Any) -> Any:
+    """The page of a weapon, by its key."""
+    for item in source.subject.contexts.items:
+        if weapon in (item.key, item.name):
+            return layout(source, rule=rule_as_text(WeaponIs("name", (item.name,))))
+    return ui.alert(f"There is no weapon {weapon[:60]!r}", "Tokens lists all weapons, too.", ("All tokens", "/tokens"))

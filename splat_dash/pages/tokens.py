@@ -1,0 +1,44 @@
+"""All tokens and weapons, each with the way to the features that go with it."""
+
+from typing import Any
+
+from dash import dcc, html
+
+from splat_dash import address, ui
+from splat_dash.abilities import in_words
+from splat_dash.source import Source
+
+
+def layout(source: Source, **_: Any) -> html.Article:
+    """The page: abilities by rung, and weapons by class."""
+    builds = source.subject.builds
+    abilities = [
+        html.Tr(
+            [
+                html.Th(in_words(name), scope="row"),
+                html.Td(
+                    [
+                        dcc.Link(ui.badge(name, token.level), href=address.of_token(token.name))
+                        for token in source.subject.vocabulary.groups[name]
+                    ]
+                ),
+            ]
+        )
+        for name in builds.group_numbers
+    ]
+    classes: dict[str, list[Any]] = {}
+    for item in source.subject.contexts.items:
+        link = dcc.Link(item.name, href=address.of_weapon(item.key))
+        classes.setdefault(item.attributes.get("class", "weapons"), []).append(html.Li(link))
+    return html.Article(
+        [
+            html.H1("Tokens and weapons"),
+            html.P("Each leads to the features that fire with it rather than without.", className="quiet"),
+            html.Div(html.Table(html.Tbody(abilities)), className="scrolled", tabIndex="0"),
+            *(
+                part
+                for name, items in classes.items()
+                for part in (html.H2(in_words(name)), html.Ul(items, className="columns"))
+            ),
+        ]
+    )
