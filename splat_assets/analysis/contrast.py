@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from splat_assets.analysis.association import phi
-from splat_assets.analysis.intervals import benjamini_hochberg
+from splat_assets.analysis.intervals import benjamini_hochberg, wilson_interval
 from splat_assets.analysis.similarity import inverse_spread, jaccard, pearson
 from splat_assets.store.activations import Activations
 
@@ -57,8 +57,8 @@ def contrast(left: pl.DataFrame, right: pl.DataFrame, what: str, n_left: int, n_
     )
     k_left, k_right = both["n_left"].to_numpy().astype(np.float64), both["n_right"].to_numpy().astype(np.float64)
     share_left, share_right = k_left / max(n_left, 1), k_right / max(n_right, 1)
-    low_left, high_left = _wilson(k_left, n_left)
-    low_right, high_right = _wilson(k_right, n_right)
+    low_left, high_left = wilson_interval(k_left, n_left)
+    low_right, high_right = wilson_interval(k_right, n_right)
     difference = share_left - share_right
     low = difference - np.sqrt((share_left - low_left) ** 2 + (high_right - share_right) ** 2)
     high = difference + np.sqrt((high_left - share_left) ** 2 + (share_right - low_right) ** 2)
@@ -73,13 +73,6 @@ def contrast(left: pl.DataFrame, right: pl.DataFrame, what: str, n_left: int, n_
         )
         .sort([pl.col("difference").abs(), pl.col(f"{what}_id")], descending=[True, False])
     )  # fmt: skip
-
-
-def _wilson(hits: npt.NDArray[np.float64], n: int, z: float = 1.959963984540054) -> tuple[npt.NDArray[np.float64], ...]:
-    share = hits / max(n, 1)
-    centre = (share + z * z / (2 * max(n, 1))) / (1 + z * z / max(n, 1))
-    half = z / (1 + z * z / max(n, 1)) * np.sqrt(share * (1 - share) / max(n, 1) + z * z / (4 * max(n, 1) ** 2))
-    return centre - half, centre + half
 
 
 def _equal_shares_p(

@@ -22,6 +22,16 @@ def share_interval(n_hits: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL
     return np.where(total > 0, low, np.nan), np.where(total > 0, high, np.nan)
 
 
+def wilson_interval(n_hits: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
+    """The score interval of a share (Wilson 1927); for n = 0 what it is for n = 1."""
+    hits, total = np.asarray(n_hits, dtype=np.float64), np.maximum(np.asarray(n, dtype=np.float64), 1)
+    z = ndtri((1 + level) / 2)
+    share = hits / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * np.sqrt(share * (1 - share) / total + z * z / (4 * total**2))
+    return centre - half, centre + half
+
+
 def mean_interval(
     n: npt.ArrayLike, total: npt.ArrayLike, total_of_squares: npt.ArrayLike, level: float = LEVEL
 ) -> tuple[Floats, Floats, Floats]:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from splat_assets.analysis.build_table import BuildTable
-from splat_assets.analysis.intervals import benjamini_hochberg
+from splat_assets.analysis.frames import q_of
 from splat_assets.analysis.rule_search import N_DRAWS, RuleSearch, Suggestion
 from splat_assets.compute.spot_checks import spot_check_ids
 from splat_assets.domain.rule_text import rule_as_text
@@ -91,7 +90,7 @@ def write_suggested_labels(
                 task.advance(_ADVANCE_EVERY)
         task.advance(reader.n_features % _ADVANCE_EVERY)
     frame = pl.DataFrame(rows, SUGGESTED_SCHEMA, orient="row")
-    frame = frame.with_columns(pl.Series("q", _adjusted(frame)).fill_nan(None))
+    frame = frame.with_columns(q_of(frame["p"]).alias("q"))
     nulls = {str(size): values.tolist() for size, values in sorted(search.null.drawn.items())}
     write_table(path, frame, {"seed": seed, "n_draws": n_draws, "n_samples": builds.n_samples, "null": nulls})
     found = SuggestedWritten(frame.height - frame["rule"].null_count(), int(frame["suggested"].sum()))
@@ -109,7 +108,7 @@ def wrong_suggestions(reader: ActivationReader, builds: BuildTable, path: Path, 
     nulls = {int(size): np.array(values) for size, values in facts["null"].items()}
     if table["feature_id"].to_list() != list(range(reader.n_features)) or facts["n_samples"] != builds.n_samples:
         return sampled
-    if not np.array_equal(_adjusted(table), table["q"].fill_null(np.nan).to_numpy(), equal_nan=True):
+    if not q_of(table["p"]).equals(table["q"]):
         return sampled
     search = RuleSearch(builds, facts["seed"], nulls=nulls)
     for size in sorted(nulls)[:1]:
@@ -124,11 +123,6 @@ def wrong_suggestions(reader: ActivationReader, builds: BuildTable, path: Path, 
         for at, feature_id in enumerate(sampled)
         if fresh.select(names).row(at) != stored.select(names).row(at)
     ]
-
-
-def _adjusted(frame: pl.DataFrame) -> npt.NDArray[np.float64]:
-    """q of every row, NaN where there is no p."""
-    return benjamini_hochberg(frame["p"].fill_null(np.nan).to_numpy())
 
 
 def _row(feature_id: int, reader: ActivationReader, search: RuleSearch) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ import json
 import shlex
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -117,26 +117,34 @@ def command_line() -> str:
     return shlex.join(["splat", *sys.argv[1:]])
 
 
-def spec_options(kind: type[Spec], other_names: dict[str, tuple[str, ...]]) -> Callable[..., Any]:
-    """A decorator that gives a command one option per field of a spec; FEATURE is an argument as well as --feature-id."""
+def spec_options(
+    kind: type[Spec], other_names: dict[str, tuple[str, ...]] | None = None, arguments: Sequence[str] = ()
+) -> Callable[..., Any]:
+    """A decorator that gives a command one option per field of a spec; FEATURE is an argument as well as --feature-id.
+
+    arguments: fields that are none of the options, as the command has them as arguments.
+    """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for name, field in reversed(kind.model_fields.items()):
-            if name in _NOT_OPTIONS:
+            if name in (*_NOT_OPTIONS, *arguments):
                 continue
             if name == "feature_id":
                 command = click.option("--feature-id", type=int, default=None, help="As FEATURE.")(command)
                 command = click.argument("feature", type=int, required=False, metavar="[FEATURE]")(command)
             else:
-                command = _option(name, field, other_names.get(name, ()))(command)
+                command = _option(name, field, (other_names or {}).get(name, ()))(command)
         return command
 
     return decorate
 
 
-def given_feature(given: dict[str, Any]) -> dict[str, Any]:
-    """Options with `feature_id` from FEATURE or --feature-id; InputError for neither or two different ones."""
-    rest = {name: value for name, value in given.items() if name not in ("feature", "feature_id")}
+def given_settings(given: dict[str, Any]) -> dict[str, Any]:
+    """What was given of the options of `spec_options`, by field.
+
+    `feature_id` is from FEATURE or --feature-id; InputError for neither or two different ones.
+    """
+    rest = {name: value for name, value in given.items() if name not in ("feature", "feature_id") and value is not None}
     named = {given[name] for name in ("feature", "feature_id") if given.get(name) is not None}
     if "feature" not in given and "feature_id" not in given:
         return rest

@@ -8,7 +8,7 @@ import click
 from splat_serving.commands.asking import (
     command_line,
     give,
-    given_feature,
+    given_settings,
     output_options,
     source_options,
     spec_options,
@@ -65,8 +65,9 @@ def command_of(name: str) -> click.Command:
         dry_run: bool,
         **given: Any,
     ) -> None:
-        settings = {key: value for key, value in given_feature(given).items() if value is not None}
-        _asked({"experiment": name, **settings}, run, token_file, form, output_dir, plot, save_spec, dry_run)
+        _asked(
+            {"experiment": name, **given_settings(given)}, run, token_file, form, output_dir, plot, save_spec, dry_run
+        )
 
     return click.command(name, help=found.spec.__doc__, short_help=found.summary)(ask)
 

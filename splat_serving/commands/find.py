@@ -1,10 +1,18 @@
 """`splat find`: the builds on which a rule holds, and the features that go with it."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from splat_serving.commands.asking import command_line, give, output_options, source_options
+from splat_serving.commands.asking import (
+    command_line,
+    give,
+    given_settings,
+    output_options,
+    source_options,
+    spec_options,
+)
 from splat_serving.investigations.find import Find
 from splat_serving.investigations.find import find as found_by
 from splat_serving.investigations.opening import open_subject
@@ -13,21 +21,11 @@ from splat_serving.investigations.spec import checked_spec
 
 @click.command()
 @click.argument("rule")
-@click.option("--limit", type=int, default=10, show_default=True, help="So many builds are shown, drawn at random.")
-@click.option("--top-k", type=int, default=15, show_default=True, help="So many features are shown.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the builds that are drawn.")
+@spec_options(Find, arguments=("rule",))
 @source_options
 @output_options
 def find(
-    rule: str,
-    limit: int,
-    top_k: int,
-    seed: int,
-    run: str | None,
-    token_file: Path | None,
-    form: str,
-    output_dir: Path | None,
-    plot: Path | None,
+    run: str | None, token_file: Path | None, form: str, output_dir: Path | None, plot: Path | None, **given: Any
 ) -> None:
     """Builds on which RULE holds, and the features that fire there rather than elsewhere.
 
@@ -36,6 +34,6 @@ def find(
 
     `splat find "ssu>=21 and ninja_squid and not class in (roller, brush)"`
     """
-    spec = checked_spec(Find, {"rule": rule, "limit": limit, "top_k": top_k, "seed": seed})
+    spec = checked_spec(Find, given_settings(given))
     with open_subject(run, token_file) as subject:
         give(found_by(subject, spec, command_line()), form, output_dir, plot)

@@ -6,15 +6,16 @@ from typing import Any
 
 import click
 
-from splat_serving.commands.asking import command_line, given_feature, people, source_options, spec_options
+from splat_serving.commands.asking import command_line, given_settings, people, source_options, spec_options
 from splat_serving.investigations.investigate import Investigate, report_as_markdown, write_report
 from splat_serving.investigations.investigate import investigate as report_of
 from splat_serving.investigations.opening import open_subject
+from splat_serving.investigations.rendering import visible
 from splat_serving.investigations.spec import checked_spec
 
 
 @click.command()
-@spec_options(Investigate, {})
+@spec_options(Investigate)
 @click.option("-o", "--output-dir", type=click.Path(path_type=Path, file_okay=False), default=None,
               help="Write the report there: Markdown, and one HTML file with figures. Printed if left out.")  # fmt: skip
 @source_options
@@ -23,8 +24,7 @@ def investigate(run: str | None, token_file: Path | None, output_dir: Path | Non
 
     Every part can be asked again by itself: the report holds its question. `splat investigate 45 -o reports`.
     """
-    settings = {key: value for key, value in given_feature(given).items() if value is not None}
-    spec = checked_spec(Investigate, settings)
+    spec = checked_spec(Investigate, given_settings(given))
     with open_subject(run, token_file) as subject:
         report = report_of(subject, spec, command_line(), lambda text: click.echo(f"… {text}", err=True))
     if output_dir is None:
@@ -33,8 +33,8 @@ def investigate(run: str | None, token_file: Path | None, output_dir: Path | Non
     console = people()
     console.print(f"[bold]Feature {report.feature_id}[/bold]")
     for sentence in report.said:
-        console.print(f"- {sentence}", markup=False)
+        console.print(f"- {visible(sentence)}", markup=False)
     for warning in report.warnings:
-        console.print(f"warning: {warning}", markup=False)
+        console.print(f"warning: {visible(warning)}", markup=False)
     for path in write_report(report, output_dir):
         click.echo(f"written: {path}")

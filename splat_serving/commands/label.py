@@ -299,7 +299,7 @@ def queue_add(
 @click.option("--method", type=click.Choice(["activation-count", "effect", "random"]), default="activation-count",
               show_default=True, help="effect: by how far the feature moves the outputs. random: any, seeded.")  # fmt: skip
 @click.option("-k", "--top-k", type=click.IntRange(min=1), default=50, show_default=True, help="So many features.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of --method random.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of --method random.")
 @click.option("--include-labelled", is_flag=True, help="Also features that have a label.")
 @_AUTHOR
 @source_options

@@ -8,7 +8,7 @@ import click
 from splat_serving.commands.asking import (
     command_line,
     give,
-    given_feature,
+    given_settings,
     output_options,
     source_options,
     spec_options,
@@ -22,7 +22,7 @@ _ALSO = {"enrichment": "enrichment", "regions": "bands", "binary": "binary", "ki
 
 
 @click.command()
-@spec_options(Overview, {})
+@spec_options(Overview)
 @click.option("--all", "everything", is_flag=True, help=f"Also ask {', '.join(EXTENDED)}.")
 @click.option("--enrichment", is_flag=True, help="Also ask enrichment.")
 @click.option("--regions", is_flag=True, help="Also ask bands.")
@@ -44,7 +44,7 @@ def overview(
     `splat overview 45`, `splat overview 45 --all --output-dir results`, `splat overview --feature-id 45 --model demo`.
     """
     named = [name for flag, name in _ALSO.items() if given.pop(flag)]
-    settings = {key: value for key, value in given_feature(given).items() if value is not None}
+    settings = given_settings(given)
     also = EXTENDED if everything else (*settings.pop("also", ()), *named)
     spec = checked_spec(Overview, {**settings, "also": tuple(dict.fromkeys(also))})
     with open_subject(run, token_file) as subject:

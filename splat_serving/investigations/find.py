@@ -24,7 +24,7 @@ class Find(Spec):
 
     experiment: Literal["find"] = "find"
     rule: Annotated[str, Field(max_length=2_000, description="As ssu>=21 and ninja_squid.")]
-    limit: Annotated[int, Field(ge=0, le=10_000, description="So many builds are shown.")] = 10
+    limit: Annotated[int, Field(ge=0, le=10_000, description="So many builds are shown, drawn at random.")] = 10
     top_k: Annotated[int, Field(ge=0, le=100_000, description="So many features are shown.")] = 15
     seed: Seed = 0
 

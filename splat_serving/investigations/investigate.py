@@ -19,7 +19,7 @@ from splat_serving.errors import NotComputedError
 from splat_serving.investigations.edited_builds import draw_builds
 from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.overview import Overview, overview
-from splat_serving.investigations.rendering import as_markdown
+from splat_serving.investigations.rendering import as_markdown, in_markdown
 from splat_serving.investigations.result import Result
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
@@ -176,8 +176,8 @@ def _conclusions(parts: list[Part]) -> Iterator[str]:
 def report_as_markdown(report: Report) -> str:
     """The report: conclusions first, then every part with its reason, its tables and the question in JSON."""
     lines = [f"# Feature {report.feature_id}: report\n", "## What was found\n"]
-    lines += [f"- {sentence}" for sentence in report.said]
-    lines += ["", *(f"> **Warning:** {warning}\n" for warning in report.warnings)]
+    lines += [f"- {in_markdown(sentence)}" for sentence in report.said]
+    lines += ["", *(f"> **Warning:** {in_markdown(warning)}\n" for warning in report.warnings)]
     for part in report.parts:
         if part.result is None:
             lines.append(f"## {part.heading}\n\n*{part.reason}*\n\nNot asked: {part.refused}\n")
@@ -189,7 +189,7 @@ def report_as_markdown(report: Report) -> str:
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:
-    """Write the report as Markdown, as one HTML file, and each result as JSON; returns the first two paths.
+    """Write the report as Markdown, and as one HTML file that holds each result as JSON, too; returns both paths.
 
     Raises SplatError when folder cannot be written.
     """

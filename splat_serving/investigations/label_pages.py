@@ -43,7 +43,7 @@ def label_page(subject: Subject, feature_id: int) -> Answer:
             "precision": "n_both / n_rule.",
             "recall": "n_both / n_active.",
             "f1": "Harmonic mean of the two.",
-            "f1_low": "Lower border of its 95 % interval (bootstrap over samples).",
+            "f1_low": "Lower border of its 95 % interval (bootstrap over distinct builds).",
             "f1_high": "Upper border.",
             "auroc": "Probability that the activation is higher on a sample of the rule than on another one.",
         }

@@ -119,6 +119,11 @@ def closure_sentence(asked: Asked, found: Closure, threshold: float) -> str:
     return f"{name} is asked from what the model is at least {threshold:g} sure of: {asked.worn(found.rungs)}."
 
 
+def weapons_sentence(n_weapons: int, threshold: float) -> str:
+    """From where each of several weapons is asked."""
+    return f"{n_weapons} weapons, each from what the model is at least {threshold:g} sure of."
+
+
 def unit(log_base: float) -> str:
     """What an entropy is counted in."""
     return "bits" if log_base == 2 else f"logarithms to base {log_base:g}"

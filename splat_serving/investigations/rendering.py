@@ -42,6 +42,11 @@ def visible(text: str) -> str:
     return "".join(" " if unicodedata.category(one) in _UNSEEN else one for one in text)
 
 
+def in_markdown(text: str) -> str:
+    """A text as `visible` has it, for Markdown, which passes HTML on as it is: what people wrote must not become some."""
+    return visible(text).replace("<", "&lt;")
+
+
 def as_json(result: Result) -> str:
     """The result as JSON; its schema is `Result.model_json_schema()`."""
     return json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -49,9 +54,9 @@ def as_json(result: Result) -> str:
 
 def as_markdown(result: Result) -> str:
     """The result as Markdown: sentences, warnings, every table whole, where it comes from."""
-    parts = [f"# {_in_markdown(result.title)}\n"]
-    parts += [f"{_in_markdown(sentence)}\n" for sentence in result.said]
-    parts += [f"> **Warning:** {_in_markdown(warning)}\n" for warning in result.warnings]
+    parts = [f"# {in_markdown(result.title)}\n"]
+    parts += [f"{in_markdown(sentence)}\n" for sentence in result.said]
+    parts += [f"> **Warning:** {in_markdown(warning)}\n" for warning in result.warnings]
     for table in result.tables:
         parts.append(f"## {table.title}\n\n*{_EVIDENCE[table.evidence]}.*{' ' + table.note if table.note else ''}\n")
         parts.append(markdown_table(table) + "\n")
@@ -63,13 +68,8 @@ def markdown_table(table: ResultTable) -> str:
     """The rows as a Markdown table, numbers to the right."""
     names, right, rows = cells(table)
     lines = ["| " + " | ".join(names) + " |", "|" + "|".join("---:" if numeric else "---" for numeric in right) + "|"]
-    lines += ["| " + " | ".join(_in_markdown(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(in_markdown(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines)
-
-
-def _in_markdown(text: str) -> str:
-    """Markdown passes HTML on as it is: what people wrote must not become some."""
-    return visible(text).replace("<", "&lt;")
 
 
 def cells(table: ResultTable) -> tuple[list[str], list[bool], list[list[str]]]:

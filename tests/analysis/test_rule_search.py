@@ -1,28 +1,20 @@
 """The search for rules: it finds what is planted and claims nothing of noise."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from splat_assets.analysis.build_table import BuildTable
 from splat_assets.analysis.rule_library import RuleLibrary
 from splat_assets.analysis.rule_search import RuleSearch, as_rule
-from splat_assets.data.demo import make_demo_inputs
 from splat_assets.data.planted import PLANTED
-from splat_assets.data.tokenised import read_tokenised
 from splat_assets.domain.concepts import All, Not, Rule, WeaponIs, Wears
-from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.store.activations import Activations
+from tests.analysis.demo_builds import demo_builds, nearly
 
 
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> BuildTable:
-    """Six thousand demo builds."""
-    made = make_demo_inputs(Path(tmp_path_factory.mktemp("demo")), n_builds=6_000, seed=1)
-    vocabulary, contexts = read_vocabulary(made.vocabulary), read_contexts(made.weapon_vocabulary)
-    found = read_tokenised(made.data, vocabulary, contexts)
-    return BuildTable(found.tokens, found.offsets, found.weapons, vocabulary, contexts)
+    return demo_builds(tmp_path_factory.mktemp("demo"), seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +23,9 @@ def search(builds: BuildTable) -> RuleSearch:
 
 
 def noisy(holds: np.ndarray, seed: int) -> Activations:
-    """A feature that fires where a rule holds, but for one in twenty, and as often elsewhere."""
+    """A feature that fires nearly where a rule holds."""
     rng = np.random.default_rng(seed)
-    fires, n = holds.copy(), round(0.05 * holds.sum())
-    fires[rng.choice(np.flatnonzero(holds), n, replace=False)] = False
-    fires[rng.choice(np.flatnonzero(~holds), n, replace=False)] = True
+    fires = nearly(holds, rng)
     return Activations.from_dense(np.where(fires, 1 + rng.random(holds.size), 0).astype(np.float32))
 
 

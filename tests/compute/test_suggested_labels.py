@@ -15,13 +15,11 @@ from splat_assets.compute.suggested_labels import (
     write_suggested_labels,
     wrong_suggestions,
 )
-from splat_assets.data.demo import make_demo_inputs
 from splat_assets.data.planted import PLANTED
-from splat_assets.data.tokenised import read_tokenised
 from splat_assets.domain.concepts import concept_holds, parse_rule
-from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.store.tables import read_table
 from splat_assets.store.vocabulary import Contexts, Vocabulary
+from tests.analysis.demo_builds import demo_builds, nearly
 from tests.compute.planting import rewrite
 from tests.contracts.sources import DenseSource
 
@@ -30,23 +28,16 @@ N_DEAD = 1
 
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> BuildTable:
-    """Six thousand demo builds."""
-    made = make_demo_inputs(Path(tmp_path_factory.mktemp("demo")), n_builds=6_000, seed=2)
-    vocabulary, contexts = read_vocabulary(made.vocabulary), read_contexts(made.weapon_vocabulary)
-    found = read_tokenised(made.data, vocabulary, contexts)
-    return BuildTable(found.tokens, found.offsets, found.weapons, vocabulary, contexts)
+    return demo_builds(tmp_path_factory.mktemp("demo"), seed=2)
 
 
 @pytest.fixture(scope="module")
 def planted(builds: BuildTable) -> DenseSource:
-    """A feature for each concept: it fires where the rule holds, but for one in twenty, and as often elsewhere; one is dead."""
+    """A feature for each concept, which fires nearly where the rule holds; one is dead."""
     rng = np.random.default_rng(0)
     dense = np.zeros((builds.n_samples, len(PLANTED) + N_DEAD), dtype=np.float32)
     for at, concept in enumerate(PLANTED):
-        holds = builds.holds(concept.rule)
-        fires, n = holds.copy(), round(0.05 * holds.sum())
-        fires[rng.choice(np.flatnonzero(holds), n, replace=False)] = False
-        fires[rng.choice(np.flatnonzero(~holds), n, replace=False)] = True
+        fires = nearly(builds.holds(concept.rule), rng)
         dense[fires, at] = 1 + rng.random(fires.sum())
     return DenseSource(dense)
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from splat_assets.cli import main
 from splat_assets.store.layout import DataRoot
 from splat_serving.investigations.experiment import run, spec_of
-from splat_serving.investigations.investigate import Investigate, investigate, report_as_markdown, write_report
+from splat_serving.investigations.investigate import Investigate, Report, investigate, report_as_markdown, write_report
 from splat_serving.investigations.subject import Subject
 from splat_serving.local import LocalDatabase
 
@@ -80,3 +80,12 @@ def test_the_command_writes_both_files(
     assert found.exit_code == 0, found.output
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".html", ".md"]
     assert "Proposed label" in found.output
+
+
+def test_what_people_wrote_is_no_html_in_a_report() -> None:
+    report = Report(1, ["Overview: Label: <b>swims\x1b[31m</b>."], ["<i>no</i>"], [])
+
+    found = report_as_markdown(report)
+
+    assert "&lt;b>swims [31m&lt;/b>" in found
+    assert "&lt;i>no" in found

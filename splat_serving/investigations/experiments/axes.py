@@ -6,7 +6,7 @@ import polars as pl
 
 from splat_assets.analysis.branchiness import axes, median_halves
 from splat_serving.investigations.experiment import Experiment
-from splat_serving.investigations.predictions import NOTE, Asked, Policy, Threshold, depth
+from splat_serving.investigations.predictions import NOTE, Asked, Policy, Threshold, depth, weapons_sentence
 from splat_serving.investigations.result import Answer, ResultTable
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
@@ -63,7 +63,7 @@ def _answer(subject: Subject, spec: AxesSpec) -> Answer:
     }
     return Answer(
         title="Axes of the weapons",
-        said=[f"{frame.height} weapons, each from what the model is at least {spec.greedy_threshold:g} sure of."],
+        said=[weapons_sentence(frame.height, spec.greedy_threshold)],
         facts={
             "median_choices": frame["choices"].median(),  # type: ignore[dict-item]
             "median_amplitude": frame["amplitude"].median(),  # type: ignore[dict-item]

@@ -18,6 +18,7 @@ from splat_serving.investigations.predictions import (
     closure_sentence,
     depth,
     first_rows,
+    weapons_sentence,
 )
 from splat_serving.investigations.result import Answer, ResultTable
 from splat_serving.investigations.subject import Subject
@@ -100,7 +101,7 @@ def _of_all(
         "suppression": "Expected suppression over that choice.",
         "most": "The tokens with the largest shares of it.",
     }
-    said = [f"{len(rows)} weapons, each from what the model is at least {spec.greedy_threshold:g} sure of."]
+    said = [weapons_sentence(len(rows), spec.greedy_threshold)]
     table = ResultTable.of("weapons", "Weapons, by branchiness", "causal", frame, described, NOTE)
     return Answer(title="Branchiness by weapon", said=said, tables=[table], warnings=asked.warnings())
 

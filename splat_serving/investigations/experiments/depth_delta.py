@@ -16,6 +16,7 @@ from splat_serving.investigations.predictions import (
     closure_sentence,
     depth,
     first_rows,
+    weapons_sentence,
 )
 from splat_serving.investigations.result import Answer, ResultTable, Scalar
 from splat_serving.investigations.subject import Subject
@@ -44,7 +45,7 @@ def _answer(subject: Subject, spec: DepthDelta) -> Answer:
     if spec.all_weapons:
         frame = pl.DataFrame(rows).sort(["per_token", "weapon"], descending=[True, False], nulls_last=True)
         table = ResultTable.of("weapons", "Weapons, by gain per token", "causal", frame, _WEAPONS, NOTE)
-        said = [f"{len(rows)} weapons, each from what the model is at least {spec.greedy_threshold:g} sure of."]
+        said = [weapons_sentence(len(rows), spec.greedy_threshold)]
         return Answer(title="Depth by weapon", said=said, tables=[table], warnings=asked.warnings())
     facts = dict(rows[0])
     name = str(facts.pop("weapon"))

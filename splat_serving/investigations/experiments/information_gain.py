@@ -19,6 +19,7 @@ from splat_serving.investigations.predictions import (
     depth,
     first_rows,
     unit,
+    weapons_sentence,
 )
 from splat_serving.investigations.result import Answer, ResultTable, Scalar
 from splat_serving.investigations.subject import Subject
@@ -126,7 +127,7 @@ def _of_all(
         tables.append(
             ResultTable.of("weapon_tokens", "Tokens of every weapon", "causal", every, described, NOTE, detail=True)
         )
-    said = [f"{len(rows)} weapons, each from what the model is at least {spec.greedy_threshold:g} sure of."]
+    said = [weapons_sentence(len(rows), spec.greedy_threshold)]
     known = weapons.filter(pl.col("information_gain").is_not_null())
     if not known.is_empty():
         most = known.row(0, named=True)

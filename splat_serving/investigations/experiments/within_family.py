@@ -1,4 +1,4 @@
-"""Is more of an ability more of the feature? Rung by rung, also among builds alike in weapon class and in another ability."""
+"""Is more of an ability more of the feature? Rung by rung, also among builds with weapons of the same class."""
 
 from typing import Annotated, Literal
 
