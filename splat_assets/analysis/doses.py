@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from splat_assets.analysis.build_table import BuildTable
+from splat_assets.analysis.build_table import BuildTable, Group
 from splat_assets.analysis.frames import with_q
 from splat_assets.analysis.grouped import Grouped, grouped
 from splat_assets.store.activations import Activations
@@ -25,10 +25,10 @@ def dose_summary(found: Activations, builds: BuildTable) -> pl.DataFrame:
 
     n: samples that wear it. mean_absent, mean_worn: activation without and with it. eta2: between-rung share of the variance of
     the activation, (SS between rungs) / (SS total). slope: change of the activation per 10 AP, least squares over all samples,
-    0 AP for "not worn". q: of an F test of eta2, adjusted for the number of abilities; None below FEW_ACTIVE activations, where
-    that test does not hold.
+    0 AP for "not worn", 10 for a main-only ability. q: of an F test of eta2, adjusted for the number of abilities; None below
+    FEW_ACTIVE activations, where that test does not hold.
     """
-    rows = [_summary_of(grouped(found, builds.rungs_of(group.name), group.n_rungs), group.name, group.levels)
+    rows = [_summary_of(grouped(found, builds.rungs_of(group.name), group.n_rungs), group.name, _ap_of(group))
             for group in builds.groups]  # fmt: skip
     frame = with_q(pl.DataFrame(rows, schema=_SUMMARY, orient="row"))
     return frame.sort(["eta2", "ability"], descending=[True, False], nulls_last=True)
@@ -54,7 +54,7 @@ def _by_rung(found: Activations, builds: BuildTable, name: str, seed: int) -> pl
         {
             "ability": [name] * group.n_rungs,
             "rung": [group.rung_name(rung) for rung in range(group.n_rungs)],
-            "ap": list(group.levels) if group.has_levels else [0, 10],
+            "ap": _ap_of(group),
             "n": by_rung.n,
             "n_active": by_rung.n_active,
             "mean": by_rung.mean,
@@ -67,9 +67,12 @@ def _by_rung(found: Activations, builds: BuildTable, name: str, seed: int) -> pl
     ).filter(pl.col("n") > 0)
 
 
-def _summary_of(
-    by_rung: Grouped, name: str, levels: tuple[int, ...]
-) -> tuple[str, int, float, float, float, float, float]:
+def _ap_of(group: Group) -> list[int]:
+    """The AP of each rung: what a main slot gives for an ability that has no rungs."""
+    return list(group.levels) if group.has_levels else [0, 10]
+
+
+def _summary_of(by_rung: Grouped, name: str, ap: list[int]) -> tuple[str, int, float, float, float, float, float]:
     from scipy.special import fdtrc
 
     n, total = by_rung.n.astype(np.float64), by_rung.total
@@ -79,7 +82,7 @@ def _summary_of(
     there = n > 0
     between = float((n[there] * (by_rung.mean[there] - mean) ** 2).sum())
     whole = float(by_rung.total_of_squares.sum() - n_all * mean**2)
-    x = np.array(levels, dtype=np.float64)
+    x = np.array(ap, dtype=np.float64)
     x_mean = (n * x).sum() / n_all
     spread = float((n * (x - x_mean) ** 2).sum())
     slope = float(((x - x_mean) * total).sum()) / spread * 10 if spread > 0 else np.nan

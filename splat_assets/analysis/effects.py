@@ -82,8 +82,8 @@ def _told(value: float, spread: Floats, n: npt.NDArray[np.number[Any]]) -> Diffe
     whole = float(spread.sum())
     if not np.isfinite(value) or not np.isfinite(whole):
         return Difference(np.nan, np.nan, np.nan, np.nan)
-    if whole == 0:
-        return Difference(value, value, value, 1.0 if value == 0 else 0.0)
+    if whole == 0:  # nothing varies: of how sure the difference is nothing is known
+        return Difference(value, np.nan, np.nan, 1.0 if value == 0 else np.nan)
     degrees = whole**2 / float((spread**2 / (n - 1)).sum())
     error = float(np.sqrt(whole))
     half = float(stdtrit(degrees, (1 + LEVEL) / 2)) * error

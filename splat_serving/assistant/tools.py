@@ -236,7 +236,9 @@ def _describe(subject: Subject, asked: DescribeExperiment) -> Answer:
 
 
 def _run_experiment(subject: Subject, asked: ExperimentArguments) -> Result:
-    return run(subject, spec_of({"experiment": asked.name, **asked.settings}))
+    if "experiment" in asked.settings:
+        raise InputError("settings: the experiment is named by `name`, and not in its settings")
+    return run(subject, spec_of({**asked.settings, "experiment": asked.name}))
 
 
 def _sample(subject: Subject, asked: SampleArguments) -> Answer:
@@ -248,7 +250,10 @@ def _sample(subject: Subject, asked: SampleArguments) -> Answer:
     build = build_as_text(found.columns.get("abilities") or ())
     return Answer(
         title=f"Sample {asked.sample_id}",
-        said=[f"{found.columns.get('weapon_name')}: {build}.", f"{found.features.values.size} features fire on it."],
+        said=[
+            f"{found.columns.get('weapon_name') or 'unknown weapon'}: {build}.",
+            f"{found.features.values.size} features fire on it.",
+        ],
         tables=[ResultTable.of("features", "Features", "observed", frame, described)],
     )
 

@@ -74,6 +74,19 @@ def _named(feature: int | None, feature_id: int | None) -> int:
     return found.pop()
 
 
+def _feature_and_text(words: tuple[str, ...], feature_id: int | None) -> tuple[int, str | None]:
+    """FEATURE and TEXT; with --feature-id the first word is the text already."""
+    if feature_id is not None and len(words) == 1 and not words[0].isdecimal():
+        return feature_id, words[0]
+    if len(words) > 2:
+        raise InputError(f"{len(words)} words are given: write the feature's number, then the text in quotes")
+    if not words:
+        return _named(None, feature_id), None
+    if not (words[0].isascii() and words[0].isdecimal() and len(words[0]) < 10):
+        raise InputError(f"{words[0][:40]!r} is no feature: write its number, then the text in quotes")
+    return _named(int(words[0]), feature_id), words[1] if len(words) == 2 else None
+
+
 def _shown(subject: Subject, kind: str, question: dict[str, Any], page: Callable[[], Answer], form: str) -> None:
     found: Result = answered(subject, kind, question, lambda _subject, _spec: page(), None, command_line())
     give(found, form)
@@ -92,8 +105,7 @@ def show(feature: int | None, feature_id: int | None, run: str | None, token_fil
 
 
 @label.command("set")
-@click.argument("feature", type=int, required=False)
-@click.argument("text", required=False)
+@click.argument("words", nargs=-1, metavar="[FEATURE] [TEXT]")
 @_FEATURE
 @click.option("-n", "--name", default=None, help="As TEXT: what it stands for.")
 @click.option("-c", "--category", type=click.Choice(get_args(Category)), default=None, help="none if it is new.")
@@ -109,8 +121,7 @@ def show(feature: int | None, feature_id: int | None, run: str | None, token_fil
 @_AUTHOR
 @source_options
 def set_(
-    feature: int | None,
-    text: str | None,
+    words: tuple[str, ...],
     feature_id: int | None,
     name: str | None,
     rule: str | None,
@@ -122,7 +133,9 @@ def set_(
     **fields: Any,
 ) -> None:
     """Label FEATURE, or change what is given of its label."""
-    named = _named(feature, feature_id)
+    named, text = _feature_and_text(words, feature_id)
+    if text is not None and name is not None and text != name:
+        raise InputError("the text is given twice, as TEXT and as --name: leave one of them out")
     changes = {key: value for key, value in {**fields, "text": name or text}.items() if value is not None}
     if evidence:
         changes["evidence"] = [
@@ -284,7 +297,7 @@ def queue_add(
 ) -> None:
     """Add FEATURES, ids with commas between them, to the queue."""
     try:
-        ids = [int(part) for part in features.split(",")]
+        ids = list(dict.fromkeys(int(part) for part in features.split(",")))
     except ValueError:
         raise InputError(f"{features!r} are no feature ids with commas between them, as 1,2,3") from None
     with open_subject(run, token_file) as subject:
@@ -368,7 +381,8 @@ def carry(
     OLD and NEW are runs over the same data whose SAEs differ. A label goes to the new feature with the highest correlation over
     all samples, if that is at least --least-r and no other labelled feature is nearer to it.
     """
-    with open_subject(old, token_file) as before, open_subject(new, token_file) as after:
+    secrets = [token_file if given.startswith(("http://", "https://")) else None for given in (old, new)]
+    with open_subject(old, secrets[0]) as before, open_subject(new, secrets[1]) as after:
         matches = match_labels(
             before,
             after,

@@ -68,7 +68,7 @@ def show(feature: int, run: str | None) -> None:
 @research.command()
 @click.argument("feature", type=int)
 @click.argument("statement", required=False)
-@click.option("--change", metavar="H001", default=None, help="Change this hypothesis instead of adding one.")
+@click.option("--change", metavar="h001", default=None, help="Change this hypothesis instead of adding one.")
 @click.option("--status", type=click.Choice(get_args(HypothesisStatus)), default=None, help="With --change.")
 @click.option("--confidence", type=float, default=None, help="0 to 1.")
 @_RUN
@@ -82,7 +82,7 @@ def hypothesis(
 ) -> None:
     """Add a hypothesis on FEATURE, or change the status or confidence of one."""
     if (statement is None) == (change is None):
-        raise InputError("give a statement to add a hypothesis, or --change H001 to change one")
+        raise InputError("give a statement to add a hypothesis, or --change h001 to change one")
     with _opened(run, feature) as found:
         made = add_hypothesis(found, statement, confidence) if statement is not None else change_hypothesis(
             found, change or "", status, confidence
@@ -97,8 +97,8 @@ def hypothesis(
 @click.option(
     "--strength", type=click.Choice(get_args(Strength)), default="moderate", show_default=True, help="Of the evidence."
 )
-@click.option("--supports", multiple=True, metavar="H001", help="A hypothesis that it speaks for; may be repeated.")
-@click.option("--refutes", multiple=True, metavar="H001", help="A hypothesis that it speaks against; may be repeated.")
+@click.option("--supports", multiple=True, metavar="h001", help="A hypothesis that it speaks for; may be repeated.")
+@click.option("--refutes", multiple=True, metavar="h001", help="A hypothesis that it speaks against; may be repeated.")
 @_RUN
 def evidence(
     feature: int,

@@ -19,7 +19,7 @@ def parse_build(text: str, subject: Subject) -> TokenSet:
 
     Raises InputError for a text that is none, and for names that are not there, with the nearest ones.
     """
-    weapon, colon, abilities = text.rpartition(":")
+    weapon, colon, abilities = text.partition(":")
     if not colon:
         raise InputError(
             f"{text[:80]!r} is no build: write WEAPON: ability AP, ability; as Splattershot: ssu 21, ninja_squid"

@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtr
 
 from splat_assets.analysis.build_table import Group
 from splat_assets.analysis.edits import FAR, legal, rungs_of_sets, with_rung
@@ -156,12 +157,21 @@ def mean_with_interval(values: npt.NDArray[np.floating], seed: int) -> tuple[flo
 
 
 def sign_flip_p(differences: npt.NDArray[np.floating], seed: int) -> float:
-    """How often differences, their signs thrown at random, have a mean as far from 0: (1 + k) / (1 + 2,000); NaN for none."""
+    """How often differences, their signs thrown at random, have a mean as far from 0: (1 + k) / (1 + 2,000); NaN for none.
+
+    Where no throw has, Student's p of the mean if that is smaller still, as among hundreds of questions 1 / 2,001 would say
+    nothing; but not less than all throws of n signs could say, 2 / 2^n.
+    """
     known = differences[~np.isnan(differences)].astype(np.float64)
     if not known.size:
         return float("nan")
     extreme = np.abs(_signs(known.size, seed) @ known) >= abs(known.sum()) * (1 - 1e-12)
-    return (1 + int(extreme.sum())) / (1 + _DRAWS)
+    p = (1 + int(extreme.sum())) / (1 + _DRAWS)
+    spread = float(known.std()) / np.sqrt(max(known.size - 1, 1))
+    if extreme.any():
+        return p
+    students = 2 * float(stdtr(known.size - 1, -abs(known.mean()) / spread)) if spread > 0 else 0.0
+    return min(p, max(students, float(2.0 ** (1 - known.size))))
 
 
 @lru_cache(maxsize=4)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import polars as pl
 from pydantic import Field
 
-from splat_assets.errors import SplatError
+from splat_assets.errors import InputError, SplatError
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.edited_builds import draw_builds
 from splat_serving.investigations.experiment import run, spec_of
@@ -86,7 +86,7 @@ def investigate(
         try:
             asked = spec_of({"experiment": name, "feature_id": spec.feature_id, "seed": spec.seed, **settings})
             found = run(subject, asked, command)
-        except NotComputedError as error:
+        except (NotComputedError, InputError) as error:
             parts.append(Part(heading, reason, None, str(error)))
             return None
         parts.append(Part(heading, reason, found))
@@ -147,7 +147,12 @@ def _affordable(subject: Subject, spec: Investigate, families: list[str]) -> int
     """How many builds can be edited in each sweep within causal_seconds, from how fast the model runs some now."""
     if not subject.has_model or not families:
         return _MOST_BUILDS
-    draw = draw_builds(subject, spec.feature_id, _TRIED, spec.seed)
+    try:
+        draw = draw_builds(subject, spec.feature_id, _TRIED, spec.seed)
+    except InputError:  # whoever edits builds says why
+        return _MOST_BUILDS
+    if not draw.sets:
+        return _MOST_BUILDS
     draw.activations(draw.sets[:2], range(2))  # loads the model
     began = time.perf_counter()
     draw.activations(draw.sets, range(len(draw.sets)))

@@ -74,7 +74,8 @@ def status_page(subject: Subject) -> Answer:
     current = subject.labels.current()
     counts = dict(subject.database.features().select("feature_id", "n_active").iter_rows())
     alive = sum(1 for n in counts.values() if n)
-    covered = sum(counts[feature] for feature in current) / max(sum(counts.values()), 1)
+    labelled = [feature for feature in current if counts.get(feature)]
+    covered = sum(counts[feature] for feature in labelled) / max(sum(counts.values()), 1)
     rows = [
         (what, kind, n)
         for what, of in (("status", _status), ("category", _category), ("author", _author))
@@ -92,7 +93,7 @@ def status_page(subject: Subject) -> Answer:
     return Answer(
         title="Labels",
         said=[
-            f"{len(current):,} of {alive:,} features that fire have a label; they hold {covered:.1%} of all activations.",
+            f"{len(labelled):,} of {alive:,} features that fire have a label; they hold {covered:.1%} of all activations.",
             f"{waiting:,} features wait in the queue, {skipped:,} were skipped.",
         ],
         facts={"n_labelled": len(current), "n_alive": alive, "share_of_activations": covered, "n_waiting": waiting},

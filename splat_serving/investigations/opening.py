@@ -8,6 +8,7 @@ from splat_assets.errors import InputError
 from splat_assets.store.layout import DataRoot, RunLayout
 from splat_serving.catalogue import Catalogue, Target
 from splat_serving.client import ActivationClient
+from splat_serving.errors import NotComputedError
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels.log import LabelLog
 from splat_serving.labels.remote import RemoteEvents
@@ -55,12 +56,23 @@ def _of_server(url: str, token_file: Path | None) -> Subject:
     if token_file is not None:
         try:
             secret = token_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise InputError(f"the token file {token_file} cannot be read: {error.strerror}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise InputError(f"the token file {token_file} cannot be read: {why}") from error
     named: dict[str, Any] = {"url": base.rstrip("/"), "run": run.strip("/") or None, "token": secret}
     with ActivationClient(**named) as client:
         version = client.about().version
     pinned = ActivationClient(**named, version=version)  # every answer of one investigation is of one version
     hook = pinned.about().provenance.get("hook")
     runner = (lambda: RemoteRunner(pinned.live, hook[0] == "token_ff")) if hook else None
-    return Subject(pinned, url, runner, pinned.close, lambda: RemoteEvents(pinned.label_events))
+    events = RemoteEvents(pinned.label_events)
+    return Subject(pinned, url, runner, pinned.close, (lambda: events) if _has_labels(pinned) else None)
+
+
+def _has_labels(client: ActivationClient) -> bool:
+    """Whether the server has a place for labels: a store that belongs to no data root has none."""
+    try:
+        client.label_events()
+    except NotComputedError:
+        return False
+    return True

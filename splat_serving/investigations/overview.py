@@ -14,7 +14,9 @@ from splat_assets.analysis.profile import token_profile, weapon_profile
 from splat_assets.analysis.rule_score import score_rule
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text
+from splat_assets.errors import InputError
 from splat_serving.database import FeatureSummary
+from splat_serving.errors import NotComputedError
 from splat_serving.investigations.build_text import build_as_text
 from splat_serving.investigations.experiment import answered, experiment, spec_of
 from splat_serving.investigations.result import (
@@ -128,20 +130,23 @@ def _answer(subject: Subject, spec: Overview) -> Answer:
 
 def _token_tables(tokens: pl.DataFrame, top_k: int) -> list[ResultTable]:
     return [
-        _profile_table("tokens", "Tokens that go with it", tokens, "token", top_k),
+        _profile_table("tokens", "Tokens that go with it", tokens.filter(pl.col("phi") > 0), "token", top_k),
         _profile_table("tokens_against", "Tokens that go without it", _against(tokens), "token", top_k),
     ]
 
 
 def _weapon_table(weapons: pl.DataFrame, top_k: int) -> ResultTable:
-    return _profile_table("weapons", "Weapons that go with it", weapons, "weapon", top_k)
+    return _profile_table("weapons", "Weapons that go with it", weapons.filter(pl.col("phi") > 0), "weapon", top_k)
 
 
 def _asked_as_well(subject: Subject, spec: Overview) -> list[Answer]:
     found = []
     for name in spec.also:
         asked = spec_of({"experiment": name, "feature_id": spec.feature_id, "seed": spec.seed})
-        answer = experiment(name).answer(subject, asked)
+        try:
+            answer = experiment(name).answer(subject, asked)
+        except NotComputedError as error:
+            answer = Answer(title=name, warnings=[str(error)])
         tables = [table.model_copy(update={"name": f"{name}/{table.name}"}) for table in answer.tables]
         found.append(answer.model_copy(update={"tables": tables}))
     return found
@@ -188,7 +193,10 @@ def _label(subject: Subject, feature_id: int) -> list[str]:
 
 def _scored(subject: Subject, feature_id: int, raw: dict[str, Any]) -> str:
     rule = parse_rule(raw)
-    found = score_rule(rule, subject.builds, subject.feature(feature_id))
+    try:
+        found = score_rule(rule, subject.builds, subject.feature(feature_id))
+    except InputError as error:
+        return f"({rule_as_text(rule)}) cannot be scored here: {error}"
     return f"({rule_as_text(rule)}) has F1 {found.f1:.3f} ({found.f1_low:.3f} to {found.f1_high:.3f}) over all samples"
 
 

@@ -136,6 +136,9 @@ def _draw_series(axes: Axes, figure: LinesOrBars) -> None:
 
 
 def _draw_cells(axes: Axes, figure: Heatmap) -> None:
+    if not figure.x or not figure.y:
+        axes.text(0.5, 0.5, "nothing to show", ha="center", va="center", transform=axes.transAxes)
+        return
     z = np.array([_numbers(row) for row in figure.z])
     image = axes.imshow(np.ma.masked_invalid(z), aspect="auto", origin="lower", cmap="viridis")
     axes.set_xticks(range(len(figure.x)), [str(x) for x in figure.x])

@@ -54,7 +54,7 @@ def _answer(subject: Subject, spec: Trace) -> Answer:
             f"{len(found.features)} features are shown, the strongest {found.features[0]} with {found.activations[0]:.4g}."
             if found.features
             else "No feature fires on it.",
-            f"The likeliest further token is {names[0]} ({chance[tokens[0]]:.1%}).",
+            f"The likeliest further token is {names[0]} ({chance[tokens[0]]:.1%})." if names else "It has every token.",
             "Contributions add up: bias + features + rest = logit; rest is features not shown and what the SAE does not rebuild."
             if found.exact
             else "A contribution is what the logit loses when that feature alone is taken away; they need not add up.",

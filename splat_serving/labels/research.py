@@ -6,6 +6,7 @@ and never written over.
 
 import hashlib
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -110,10 +111,16 @@ class Notebook:
             aside.write_text(tomli_w.dumps(_plain(found.model_dump(mode="json"))), encoding="utf-8")
 
 
+def _next_id(letter: str, there: Sequence[Hypothesis | Evidence]) -> str:
+    """`h003` after `h002`, whatever was taken out by hand."""
+    numbers = [int(one.id[1:]) for one in there if one.id[1:].isdecimal()]
+    return f"{letter}{max(numbers, default=0) + 1:03d}"
+
+
 def add_hypothesis(found: Research, statement: str, confidence: float | None) -> Hypothesis:
     """A new hypothesis, h001 and on."""
     made = _checked(
-        Hypothesis, id=f"h{len(found.hypotheses) + 1:03d}", statement=statement, confidence=confidence, updated=now()
+        Hypothesis, id=_next_id("h", found.hypotheses), statement=statement, confidence=confidence, updated=now()
     )
     found.hypotheses.append(made)
     return made  # type: ignore[no-any-return]
@@ -139,7 +146,7 @@ def add_evidence(
     except OSError as error:
         raise InputError(f"the result {path} cannot be read: {error.strerror}") from error
     made = _checked(
-        Evidence, id=f"e{len(found.evidence) + 1:03d}", path=str(path), sha256=digest, summary=summary, strength=strength,
+        Evidence, id=_next_id("e", found.evidence), path=str(path), sha256=digest, summary=summary, strength=strength,
         supports=list(supports), refutes=list(refutes), at=now(),
     )  # fmt: skip
     found.evidence.append(made)

@@ -55,7 +55,7 @@ def add_imported(book: LabelBook, found: Imported, author: str) -> tuple[int, in
     added = 0
     for feature, (fields, source) in found.labels.items():
         before = current.get(feature)
-        if before is None or before.label is None or before.label.text != fields.text:
+        if before is None or before.label != fields:
             book.add(feature, fields, f"{author} ({source})"[:MOST_AUTHOR] if source else author)
             added += 1
     for feature, priority, reason in found.queue:

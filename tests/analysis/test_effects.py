@@ -59,6 +59,8 @@ def test_where_nothing_varies_or_too_little_is_known() -> None:
     same = grouped(Activations.from_dense(np.ones(6, np.float32)), np.array([0, 0, 0, 1, 1, 1]), 2)
     lonely = grouped(Activations.from_dense(np.ones(3, np.float32)), np.array([0, 1, 1]), 2)
 
+    other = grouped(Activations.from_dense(np.array([1, 1, 1, 2, 2, 2], np.float32)), np.array([0, 0, 0, 1, 1, 1]), 2)
     assert difference(same, 0, 1).p == 1.0
+    assert np.isnan([difference(other, 0, 1).p, difference(other, 0, 1).low]).all()  # nothing says how sure that is
     assert np.isnan(difference(lonely, 0, 1).p)
     assert np.isnan(standardised(same, 0, 1))

@@ -43,6 +43,8 @@ def test_a_label_is_set_shown_changed_and_remembered(splat: Splat, tmp_path: Pat
     splat("set", "7", "swims fast", "-c", "mechanical", "--rule", "ssu>=12", "--confidence", "0.8", "--author", "ann",
           "--evidence", str(evidence))  # fmt: skip
     splat("set", "-f", "7", "--status", "accepted", "--author", "bob")
+    splat("set", "-f", "8", "it is the text that is given")
+    assert "it is the text that is given" in splat("show", "8").output
 
     shown = json.loads(splat("show", "7", "--format", "json").stdout)
 
@@ -200,6 +202,9 @@ def test_of_a_file_with_a_mistake_nothing_is_added(case: str, splat: Splat, own_
         (["show"], "name one feature"),
         (["show", "9999"], "features 0 to 95"),
         (["set", "1"], "nothing to set"),
+        (["set", "swims"], "'swims' is no feature"),
+        (["set", "1", "swims", "fast"], "3 words are given"),
+        (["set", "1", "swims", "--name", "jumps"], "the text is given twice"),
         (["set", "1", "x", "--rule", "ssu>=22"], "22 is no rung of swim_speed_up"),
         (["set", "1", "x", "--confidence", "3"], "confidence: Input should be less than or equal to 1"),
         (["set", "1", "x", "--author", "a" * 201], "author: String should have at most 200"),

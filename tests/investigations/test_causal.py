@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from scipy import stats
 
 from splat_assets.analysis.edits import with_rung
 from splat_assets.cli import main
@@ -114,7 +115,10 @@ def test_intervals_over_builds_hold_the_mean_and_flipped_signs_tell_a_change() -
         assert low <= mean <= high
         covered += low <= 1 <= high
     assert covered >= 85
-    assert sign_flip_p(np.full(20, 0.1), 0) == pytest.approx(1 / 2_001)
+    assert sign_flip_p(np.full(20, 0.1), 0) == pytest.approx(2 / 2**20)  # of all throws two are as far
+    assert sign_flip_p(np.full(5, 0.1), 0) == pytest.approx(2 / 2**5, abs=0.02)
+    spread = rng.normal(1, 0.5, 200)
+    assert sign_flip_p(spread, 0) == pytest.approx(stats.ttest_1samp(spread, 0).pvalue, rel=1e-6)
     assert sign_flip_p(np.array([1.0, -1.0] * 20), 0) == 1
     assert np.isnan(sign_flip_p(np.array([np.nan]), 0))
 

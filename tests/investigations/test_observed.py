@@ -7,8 +7,10 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from splat_assets.analysis.doses import dose_summary
 from splat_assets.errors import InputError
 from splat_serving.investigations.experiment import experiment, experiment_names, run, spec_of
+from splat_serving.investigations.overview import Overview, overview
 from splat_serving.investigations.result import Result
 from splat_serving.investigations.subject import Subject
 
@@ -347,3 +349,40 @@ def test_a_share_that_is_none_is_refused(local: Subject, busy: int) -> None:
         ask(local, "enrichment", busy, high_percentile=90)
     with pytest.raises(InputError, match="did you mean comeback"):
         ask(local, "binary", busy, tokens=["comebak"])
+
+
+def test_the_slope_of_an_ability_without_rungs_is_its_difference(local: Subject, busy: int, dense: np.ndarray) -> None:
+    doses = dose_summary(local.feature(busy), local.builds)
+    for name in ("ninja_squid", "comeback"):
+        worn = local.builds.rungs_of(name) > 0
+        slope = doses.row(by_predicate=pl.col("ability") == name, named=True)[
+            "slope"
+        ]  # per 10 AP, what a main slot gives
+        assert slope == pytest.approx(dense[worn].mean() - dense[~worn].mean(), abs=1e-9)
+
+
+def test_what_goes_with_a_feature_goes_with_it_more_and_not_less(local: Subject, busy: int) -> None:
+    for name, table in (("enrichment", "enhancers"), ("enrichment", "suppressors")):
+        phis = ask(local, name, busy, top_k=1_000).table(table).frame["phi"]
+        assert (phis > 0).all() if table == "enhancers" else (phis < 0).all()
+    whole = overview(local, Overview(feature_id=busy, top_k=1_000))
+    assert (whole.table("tokens").frame["phi"] > 0).all()
+    assert (whole.table("weapons").frame["phi"] > 0).all()
+
+
+def test_halves_that_disagree_have_a_reliability_of_at_least_minus_one(local: Subject) -> None:
+    rare = local.database.features().filter(pl.col("n_active").is_between(2, 6))["feature_id"].to_list()
+    assert rare
+    for feature in rare[:6]:
+        frame = ask(local, "split-half", feature).table("reliability").frame
+        for column in ("reliability", "reliability_low", "reliability_high"):
+            assert frame[column].is_between(-1, 1).all()
+
+
+def test_a_heatmap_of_what_is_not_worn_shows_that_alone(local: Subject, busy: int) -> None:
+    found = ask(
+        local, "heatmap", busy, family_x="swim_speed_up", family_y="run_speed_up", rungs_x=[0], evidence="observed"
+    )
+
+    assert {figure.x[0] for figure in found.figures if figure.kind == "heatmap"} == {"absent"}  # type: ignore[union-attr]
+    assert {len(figure.x) for figure in found.figures if figure.kind == "heatmap"} == {1}  # type: ignore[union-attr]

@@ -11,14 +11,18 @@ from click.testing import CliRunner
 from splat_assets.cli import main
 from splat_assets.store.guide_batches import write_batches
 from splat_assets.store.layout import DataRoot
+from splat_serving.investigations.opening import open_subject
 from splat_serving.investigations.overview import PARTS, Overview, overview, part
 from splat_serving.investigations.plotting import as_html
 from splat_serving.investigations.rendering import as_json, as_markdown
 from splat_serving.investigations.result import Result
 from splat_serving.investigations.subject import Subject
 from splat_serving.local import LocalDatabase
+from splat_serving.server import app_of
+from splat_serving.settings import settings_from_environment
 from tests.contracts.database import CONTEXTS
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table, sparse_random
+from tests.serving.running import running
 
 
 def test_a_server_gives_the_same_page_as_the_store(local: Subject, remote: Subject, busy: int) -> None:
@@ -128,3 +132,13 @@ def test_the_guide_s_options_work(finished_root: DataRoot, monkeypatch: pytest.M
 
     assert found.exit_code == 0, found.output
     assert json.loads(found.stdout)["spec"]["max_examples"] == 2000
+
+
+def test_a_server_of_a_folder_that_has_no_place_for_labels_says_what_the_folder_says(tmp_path: Path) -> None:
+    write_batches(DenseSource(sparse_random(30, 3, 0.5)), sample_table(30), None, VOCABULARY, tmp_path, 10)
+    CONTEXTS.save(tmp_path / "contexts.json")
+    with running(app_of(settings_from_environment(), str(tmp_path))) as url, open_subject(url) as remote:
+        here, there = (overview(one, Overview(feature_id=1)) for one in (open_subject(str(tmp_path)), remote))
+
+    assert here.tables == there.tables
+    assert here.said == there.said

@@ -45,6 +45,8 @@ def _answer(subject: Subject, spec: Ablation) -> Answer:
         raise InputError(f"feature {spec.feature_id} never fires on these samples: there is nothing to take away")
     draw = draw_builds(subject, spec.feature_id, 2 * spec.n_builds, spec.seed)
     firing = draw.sets[draw.stratum("fires")][: spec.n_builds]
+    if not firing:
+        raise InputError(f"feature {spec.feature_id} fires on no build that can be run again: only on masked copies")
     matched = _as_frequent(subject, spec)
     edit = Edit(spec.feature_id, spec.op, spec.value)
     found = subject.model.effects(firing, edit, spec.n_random, matched, spec.seed)

@@ -105,6 +105,8 @@ def _finished(asked: Asked, full: bool) -> Callable[[Rungs], bool]:
 
 
 def _one_in(score: float) -> str:
+    if score < -1_000:  # beyond what a float holds
+        return "more than 10^300"
     times: float = 2**-score
     return f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
 

@@ -31,12 +31,13 @@ def _answer(subject: Subject, spec: Enrichment) -> Answer:
         return Answer(title=f"Feature {spec.feature_id}: enrichment", warnings=[never(spec.feature_id)])
     high = strong(found, spec.high_percentile)
     tokens, weapons = token_profile(high, builds), weapon_profile(high, builds)
+    more = tokens.filter(pl.col("phi") > 0)
     less = tokens.filter(pl.col("phi") < 0).sort("phi", "token_id")
     note = f"{high.n_active:,} strong samples; {tokens.height} tokens compared."
     return Answer(
         title=f"Feature {spec.feature_id}: what its strongest samples have",
         tables=[
-            profile_table("enhancers", "Tokens they have more often", tokens, "token", spec.top_k, note),
+            profile_table("enhancers", "Tokens they have more often", more, "token", spec.top_k, note),
             profile_table("suppressors", "Tokens they have less often", less, "token", spec.top_k, note),
             profile_table("weapons", "Weapons", weapons, "weapon", spec.top_k),
         ],

@@ -98,9 +98,9 @@ class _Axes:
 
 def _rungs(subject: Subject, group: Group, named: tuple[int, ...]) -> list[int]:
     if named:
-        return chosen_rungs(
-            subject, group, [level for level in named if level], absent=0 in named or group.n_rungs == 2
-        )
+        worn_levels = [level for level in named if level]
+        absent = 0 in named or group.n_rungs == 2
+        return chosen_rungs(subject, group, worn_levels, absent) if worn_levels else [0]
     worn = np.bincount(subject.builds.rungs_of(group.name), minlength=group.n_rungs)
     return np.flatnonzero(worn).tolist()
 

@@ -17,6 +17,10 @@ from splat_serving.investigations.subject import Subject
 _MOST_ACTIVATIONS = 10_000_000
 
 
+_FEWEST = 19
+"""With fewer shuffles no p can be 0.05."""
+
+
 class ShuffleNull(FeatureSpec):
     """The largest |phi| of any token (and of any weapon) with the feature, against the same of shuffled activations.
 
@@ -26,7 +30,7 @@ class ShuffleNull(FeatureSpec):
 
     experiment: Literal["shuffle-null"] = "shuffle-null"
     n_shuffles: Annotated[
-        int, Field(ge=10, le=10_000, description="So many shuffles; fewer where the feature fires very often.")
+        int, Field(ge=19, le=10_000, description="So many shuffles; fewer where the feature fires very often.")
     ] = 200
 
 
@@ -35,7 +39,7 @@ def _answer(subject: Subject, spec: ShuffleNull) -> Answer:
     title = f"Feature {spec.feature_id}: against chance"
     if not found.n_active:
         return Answer(title=title, warnings=[never(spec.feature_id)])
-    n_shuffles = int(np.clip(_MOST_ACTIVATIONS // found.n_active, 10, spec.n_shuffles))
+    n_shuffles = int(np.clip(_MOST_ACTIVATIONS // found.n_active, _FEWEST, spec.n_shuffles))
     rng = np.random.default_rng(spec.seed)
     real = _strongest(subject, found.sample_ids)
     null = np.array([

@@ -39,7 +39,7 @@ def _answer(subject: Subject, spec: SplitHalf) -> Answer:
         rs = [_agreement(subject, found, what, rng.random(n_distinct)[distinct] < 0.5) for _ in range(spec.n_splits)]
         known = np.array([r for r in rs if np.isfinite(r)])
         if known.size:
-            whole = 2 * known / (1 + known)
+            whole = 2 * known / (1 + np.abs(known))
             low, high = np.quantile(whole, [0.025, 0.975])
             rows.append((what, int(known.size), float(known.mean()), float(whole.mean()), float(low), float(high)))
     schema = {"profile": pl.String, "n": pl.Int64, "r": pl.Float64, "reliability": pl.Float64, "reliability_low": pl.Float64,
@@ -49,7 +49,7 @@ def _answer(subject: Subject, spec: SplitHalf) -> Answer:
         "profile": "What was compared.",
         "n": "Splits in which both halves have activations.",
         "r": "Mean correlation of the halves.",
-        "reliability": "Mean of 2r / (1 + r): of all activations together.",
+        "reliability": "Mean of 2r / (1 + |r|): of all activations together; below 0 the halves disagree.",
         "reliability_low": "2.5th percentile over splits.",
         "reliability_high": "97.5th percentile.",
     }
@@ -57,10 +57,11 @@ def _answer(subject: Subject, spec: SplitHalf) -> Answer:
     if frame.is_empty():
         return Answer(title=title, tables=[table], warnings=["it fires on too few builds to be split"])
     tokens = frame.row(0, named=True)
+    what = "tokens" if tokens["profile"] == "tokens" else "weapons"
     stable = tokens["reliability_low"] >= spec.pass_mark
     verdict = "stable" if stable else "not sure to be stable"
     low, high = tokens["reliability_low"], tokens["reliability_high"]
-    said = f"Reliability of its tokens {tokens['reliability']:.3f} ({low:.3f} to {high:.3f}): {verdict}."
+    said = f"Reliability of its {what} {tokens['reliability']:.3f} ({low:.3f} to {high:.3f}): {verdict}."
     return Answer(title=title, said=[said], facts={"stable": bool(stable)}, tables=[table])
 
 
