@@ -113,6 +113,9 @@ class SetLabel(_Arguments):
         str | None, Field(max_length=2_000, description="As ssu>=21; its score is shown with the label.")
     ] = None
     author: Annotated[str, Field(min_length=1, max_length=200, description="Who says it.")] = "assistant"
+    based_on: Annotated[
+        int | None, Field(ge=0, description="The revision that was seen; needed where a label is there.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,12 +267,18 @@ def _show_label(subject: Subject, asked: OneFeature) -> Answer:
 
 
 def _set_label(subject: Subject, asked: SetLabel) -> Answer:
-    changes = asked.model_dump(exclude={"feature_id", "author", "rule"}, exclude_none=True)
+    there = subject.labels.label(subject.labels.checked(asked.feature_id))
+    if there is not None and asked.based_on is None:
+        raise InputError(
+            f"feature {asked.feature_id} has a label, revision {there.revision} by {there.author}: look at it with show_label, "
+            "then give based_on with the revision that you saw"
+        )
+    changes = asked.model_dump(exclude={"feature_id", "author", "rule", "based_on"}, exclude_none=True)
     if asked.rule is not None:
         changes["rule"] = parse_rule_text(asked.rule, Names(subject.vocabulary, subject.contexts)).as_json()
     if not changes:
         raise InputError("nothing to set: give a text, category, status, confidence, notes or rule")
-    subject.labels.set(asked.feature_id, changes, asked.author)
+    subject.labels.set(asked.feature_id, changes, asked.author, asked.based_on)
     return label_page(subject, asked.feature_id)
 
 
@@ -306,7 +315,7 @@ READ_TOOLS = (
     Tool(
         "list_experiments",
         "What can be asked, a line each. Observed experiments count builds as they are and tell no cause; causal ones "
-        "(family-sweep, heatmap, dose-sweep, ablation) edit builds and run the model.",
+        "(family-sweep, heatmap, dose-sweep, ablation) edit builds and run the model; others ask what the model predicts.",
         Nothing,
         _of("list-experiments", _list_experiments),
     ),

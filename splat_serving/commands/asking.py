@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from splat_assets.errors import InputError
-from splat_serving.investigations.rendering import as_json, as_markdown, print_result
+from splat_serving.investigations.rendering import as_json, as_markdown, checked_ending, print_result
 from splat_serving.investigations.result import Result
 from splat_serving.investigations.spec import Spec
 
@@ -45,6 +45,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--plot",
         type=click.Path(path_type=Path, dir_okay=False),
         default=None,
+        callback=lambda _context, _option, given: given and checked_ending(given),
         help="Also draw the figures into FILE: .png, .svg, or .html (one page with tables and figures).",
     )(command)
     command = click.option(

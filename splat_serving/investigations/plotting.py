@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from splat_assets.errors import InputError
-from splat_serving.investigations.rendering import as_json, cells
+from splat_serving.investigations.rendering import as_json, cells, checked_ending
 from splat_serving.investigations.result import Figure, Heatmap, LinesOrBars, Result, ResultTable
 
-_ENDINGS = (".png", ".svg", ".html")
 _WIDTH, _HEIGHT = 7.2, 3.6  # inches
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
@@ -32,9 +31,7 @@ def draw(result: Result, path: Path) -> list[Path]:
 
     Raises InputError for another ending, and for a result without figures.
     """
-    if path.suffix not in _ENDINGS:
-        raise InputError(f"--plot {path}: the ending says what is drawn, one of {', '.join(_ENDINGS)}")
-    if path.suffix == ".html":
+    if checked_ending(path).suffix == ".html":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(as_html([result]), encoding="utf-8")
         return [path]

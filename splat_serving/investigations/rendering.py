@@ -3,16 +3,19 @@
 import json
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from splat_assets.errors import InputError
 from splat_serving.investigations.result import LinesOrBars, Result, ResultTable, Scalar
 
 _SHOWN_ROWS = 60
 _BAR_CELLS = 32
+_ENDINGS = (".png", ".svg", ".html")
 _UNSEEN = ("Cc", "Cf", "Zl", "Zp")
 _EVIDENCE = {
     "observed": "observed: counted over all samples, zeros included",
@@ -20,6 +23,13 @@ _EVIDENCE = {
     "weights": "weights: read off the parameters",
     "people": "people: what was written down",
 }
+
+
+def checked_ending(path: Path) -> Path:
+    """The path itself; InputError where its ending does not say what is to be drawn."""
+    if path.suffix not in _ENDINGS:
+        raise InputError(f"--plot {path}: the ending says what is drawn, one of {', '.join(_ENDINGS)}")
+    return path
 
 
 def shown(value: Scalar) -> str:

@@ -8,6 +8,8 @@ import pytest
 from scipy import stats
 
 from splat_assets.analysis.doses import dose_summary
+from splat_assets.analysis.rule_library import RuleLibrary
+from splat_assets.domain.rule_text import Names, parse_rule_text
 from splat_assets.errors import InputError
 from splat_serving.investigations.experiment import experiment, experiment_names, run, spec_of
 from splat_serving.investigations.overview import Overview, overview
@@ -386,3 +388,24 @@ def test_a_heatmap_of_what_is_not_worn_shows_that_alone(local: Subject, busy: in
 
     assert {figure.x[0] for figure in found.figures if figure.kind == "heatmap"} == {"absent"}  # type: ignore[union-attr]
     assert {len(figure.x) for figure in found.figures if figure.kind == "heatmap"} == {1}  # type: ignore[union-attr]
+
+
+def test_a_core_is_chosen_without_the_half_that_it_is_reported_on(local: Subject, busy: int) -> None:
+    found = ask(local, "minimal-core", busy)
+    cores = found.table("cores").frame
+    library = RuleLibrary(local.builds, 0)
+    fires = local.dense(busy) > 0
+    own = []
+    for text in cores["conditions"]:
+        rule = parse_rule_text(text, Names(local.vocabulary, local.contexts))
+        holds = local.builds.holds(rule) & library.train
+        own.append((holds & fires).sum() / holds.sum())
+
+    chosen = next(at for at, precision in enumerate(own) if precision >= max(own) - 0.02)
+    assert found.facts["core"] == cores["conditions"][chosen]
+
+
+def test_where_nothing_was_compared_nothing_is_said_of_chance(local: Subject, busy: int) -> None:
+    for name in ("interactions", "binary"):
+        found = ask(local, name, busy, min_samples=10**6)
+        assert "enough samples" in found.said[0] or "too few samples" in found.said[0]

@@ -73,6 +73,14 @@ def test_a_label_is_written_only_where_that_was_allowed(own_root: DataRoot) -> N
         event = subject.labels.label(1)
     assert event is not None and event.label is not None and (event.label.text, event.author) == ("swims", "assistant")
 
+    async def twice(client: Client) -> Any:
+        blind = await client.call_tool("set_label", ASKED["set_label"] | {"text": "jumps"})
+        return blind, await client.call_tool("set_label", {"feature_id": 1, "text": "jumps", "based_on": 1})
+
+    blind, seen = conversation(own_root, twice, writes=True)
+    assert blind.is_error and "has a label, revision 1 by assistant" in blind.content[0].text
+    assert not seen.is_error
+
 
 WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "another tool": ("feature_overvew", {}, "did you mean feature_overview"),

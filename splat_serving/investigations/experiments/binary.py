@@ -116,6 +116,8 @@ def _table(frame: pl.DataFrame, spec: Binary) -> ResultTable:
 
 
 def _said(frame: pl.DataFrame, spec: Binary) -> list[str]:
+    if frame.is_empty():
+        return ["Nothing was compared: too few samples have, or lack, each of them."]
     name, q = ("adjusted", "adjusted_q") if spec.primary_family else ("difference", "q")
     sure = frame.filter(pl.col(q) < 0.05).sort(pl.col(name).abs(), descending=True)
     held = f", among builds alike in {spec.primary_family}," if spec.primary_family else ""

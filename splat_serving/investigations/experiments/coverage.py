@@ -45,8 +45,9 @@ def _answer(subject: Subject, spec: Coverage) -> Answer:
     for what, profile in kinds:
         in_core, in_top = profile(core, builds), profile(top, builds)
         names = _candidates(spec, what, profile(found, builds))
-        both = in_core.select(what, "n", pl.col("n_active").alias("n_core")).join(
-            in_top.select(what, pl.col("n_active").alias("n_top")), on=what, how="left"
+        by = f"{what}_id"  # names may be shared
+        both = in_core.select(by, what, "n", pl.col("n_active").alias("n_core")).join(
+            in_top.select(by, pl.col("n_active").alias("n_top")), on=by, how="left"
         )
         parts.append(both.filter(pl.col(what).is_in(names)).rename({what: "name"}).select(pl.lit(what).alias("what"), "name", "n", "n_core", "n_top"))  # noqa: E501  # fmt: skip
     frame = pl.concat(parts)

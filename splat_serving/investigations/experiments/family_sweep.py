@@ -22,6 +22,7 @@ from splat_serving.investigations.edited_builds import (
     sign_flip_p,
 )
 from splat_serving.investigations.experiment import Experiment
+from splat_serving.investigations.profiles import never
 from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable, Scalar, Series, finite
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
@@ -63,7 +64,9 @@ def _answer(subject: Subject, spec: FamilySweep) -> Answer:
         observed = _observed(subject, spec, group, rungs)
         tables.append(_observed_table(spec, observed))
         series.append(_line("observed: all samples", observed))
-        said.append(_observed_sentence(spec, observed))
+        fires = subject.feature(spec.feature_id).n_active
+        said += [_observed_sentence(spec, observed)] if fires else []
+        warnings += [] if fires else [never(spec.feature_id)]
     if spec.evidence == "observed" or (spec.evidence == "both" and not subject.has_model):
         if spec.evidence == "both":
             warnings.append("there is no model here: nothing causal was measured")

@@ -106,6 +106,8 @@ _SCHEMA = {
 
 
 def _said(frame: pl.DataFrame) -> list[str]:
+    if frame.is_empty():
+        return ["No pair of abilities has enough samples in each of its four cells."]
     sure = frame.filter(pl.col("q") < 0.05)
     if sure.is_empty():
         return ["No pair does together what neither does alone, beyond chance."]

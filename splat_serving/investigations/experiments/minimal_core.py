@@ -57,8 +57,12 @@ def _answer(subject: Subject, spec: MinimalCore) -> Answer:
         frame = frame.with_columns(pl.Series(name, np.where(total > 0, counts / np.maximum(total, 1), np.nan)),
                                    pl.Series(f"{name}_low", low), pl.Series(f"{name}_high", high))  # fmt: skip
     frame = frame.fill_nan(None)
-    best = frame["precision"].max()
-    core = frame.filter(pl.col("precision") >= float(best or 0) - spec.nearly).row(0, named=True)  # type: ignore[arg-type]
+    chosen_by = [_row(chosen, atoms, holds[:, library.train], fires[library.train]) for chosen in cores]
+    own = pl.DataFrame(chosen_by, _SCHEMA, orient="row").select(pl.col("n_active") / pl.col("n")).to_series()
+    nearly = (own.to_numpy() >= own.to_numpy().max() - spec.nearly).argmax()
+    core = frame.row(int(nearly), named=True)
+    if not core["n"]:
+        return Answer(title=title, said=["The best set is worn by no held-out build."], tables=[])
     described = {
         "conditions": "The set.",
         "size": "How many.",

@@ -44,7 +44,9 @@ def _answer(subject: Subject, spec: WeaponSweep) -> Answer:
     n_active = found.n_active if within is None else int(within[found.sample_ids].sum())
     return Answer(
         title=f"Feature {spec.feature_id} by weapon{where}",
-        said=[_dominance(weapons, n_active)] if n_active else [],
+        said=[_dominance(weapons, n_active, builds.n_samples if within is None else int(within.sum()))]
+        if n_active
+        else [],
         tables=tables,
         figures=[
             bars("weapons", "Mean activation by weapon", weapons, "weapon", "mean", "mean activation", spec.top_k)
@@ -55,18 +57,19 @@ def _answer(subject: Subject, spec: WeaponSweep) -> Answer:
     )
 
 
-def _dominance(weapons: pl.DataFrame, n_active: int) -> str:
+def _dominance(weapons: pl.DataFrame, n_active: int, n_samples: int) -> str:
     if weapons.is_empty():
         return "No weapon has enough samples."
     most = weapons.sort("n_active", descending=True).row(0, named=True)
     share = most["n_active"] / n_active
-    own = most["n"] / int(weapons["n"].sum())
-    shares = np.sort(weapons["n_active"].to_numpy() / n_active)[::-1]
-    n_half = int(np.searchsorted(np.cumsum(shares), 0.5) + 1)
+    own = most["n"] / n_samples
+    covered = np.cumsum(np.sort(weapons["n_active"].to_numpy() / n_active)[::-1])
+    n_half = int(np.searchsorted(covered, 0.5) + 1)
+    half = f"on {n_half} weapon{'s' if n_half > 1 else ''}" if covered[-1] >= 0.5 else "on weapons with too few samples"
     verdict = "one weapon dominates" if share >= 0.5 else "no single weapon dominates"
     return (
-        f"{most['weapon']} has {share:.1%} of the activations (and {own:.1%} of the samples): {verdict}; half of them are on "
-        f"{n_half} weapon{'s' if n_half > 1 else ''}."
+        f"{most['weapon']} has {share:.1%} of the activations (and {own:.1%} of the samples): {verdict}; half of them are "
+        f"{half}."
     )
 
 
