@@ -147,11 +147,8 @@ def _cell_noise(
     ordered, held = codes[order], values[order].astype(np.float64)
     for at, cell in enumerate(np.flatnonzero(used.reshape(-1)).tolist()):
         first, stop = np.searchsorted(ordered, [cell, cell + 1])
-        size = int(counts[at])
-        if stop == first and held.size:  # that none was seen among so many leaves it open how often it would fire
-            drawn = rng.binomial(size, 1 / (size + 2), size=n_draws)
-            noise[:, at] = (drawn - size / (size + 2)) * held[rng.integers(0, held.size, size=n_draws)] / size
-        elif 0 < stop - first < _FEW:
+        if 0 < stop - first < _FEW:
+            size = int(counts[at])
             drawn = rng.binomial(size, (stop - first) / size, size=n_draws)
             picked = held[first + rng.integers(0, stop - first, size=int(drawn.sum()))]
             borders = np.concatenate([[0], np.cumsum(drawn)])
