@@ -13,7 +13,6 @@ from splat_dash.source import Source
 from splat_serving.investigations.opening import open_subject
 from tests.serving.running import running
 
-pytest_plugins: list[str] = []
 _ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
 
 
