@@ -30,13 +30,18 @@ class BatchDecoder:
 
     def feed(self, piece: bytes) -> Iterator[pa.RecordBatch]:
         """The batches that this piece completes."""
+        if self._ended:
+            return
         self._held += piece
         while not self._ended and (found := _first_message(self._held)) is not None:
             kind, size = found
             self._complete.add(bytes(self._held[:size]))
             del self._held[:size]
             if kind is None:
+                if self.schema is None:
+                    raise pa.ArrowInvalid("these bytes are no Arrow stream: they end before a schema")
                 self._ended = True
+                self._held.clear()
             elif kind == _SCHEMA:
                 self._reader = pa.ipc.open_stream(pa.PythonFile(self._complete, mode="r"))
                 self.schema = self._reader.schema

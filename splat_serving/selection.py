@@ -16,27 +16,43 @@ import numpy.typing as npt
 from splat_serving.errors import ParameterError
 
 Order = Literal["index", "activation"]
+MOST_ROWS = 2**53
+"""Beyond every store, and the largest integer that every JSON reader keeps."""
+_MOST_SEED = 2**63 - 1
+
+
+def _is_text(given: str) -> bool:
+    """Whether UTF-8 can write it: half of a surrogate pair it cannot."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_finite(name: str, value: float | None) -> None:
     """Raise ParameterError for what is neither None nor a finite number."""
-    if value is not None and not (isinstance(value, Real) and math.isfinite(value)):
+    try:
+        valid = value is None or (isinstance(value, Real) and math.isfinite(value))
+    except OverflowError:  # a whole number that no float holds
+        valid = False
+    if not valid:
         raise ParameterError(name, f"must be a finite number, not {value!r:.60}")
 
 
-def check_count(name: str, value: int) -> None:
-    """Raise ParameterError for what is no whole number of at least 0."""
+def check_count(name: str, value: int, most: int = MOST_ROWS) -> None:
+    """Raise ParameterError for what is no whole number from 0 to most."""
     try:
-        valid = operator.index(value) >= 0
+        valid = 0 <= operator.index(value) <= most
     except TypeError:
         valid = False
     if not valid:
-        raise ParameterError(name, f"must be 0 or more, a whole number, not {value!r:.60}")
+        raise ParameterError(name, f"must be 0 or more, a whole number of at most {most}, not {value!r:.60}")
 
 
 def check_names(name: str, names: Sequence[str]) -> None:
     """Raise ParameterError for what is no sequence of texts; one text alone would be taken for its letters."""
-    if isinstance(names, str) or not all(isinstance(one, str) for one in names):
+    if not isinstance(names, tuple | list) or not all(isinstance(one, str) and _is_text(one) for one in names):
         raise ParameterError(name, f"must be a sequence of texts, ids too, such as ('12',), and not {names!r:.60}")
 
 
@@ -68,7 +84,7 @@ class Selection:
             check_finite(name, getattr(self, name))
         if self.sample_frac is not None and not 0 < self.sample_frac <= 1:
             raise ParameterError("sample_frac", f"must be above 0 and at most 1, not {self.sample_frac}")
-        check_count("seed", self.seed)
+        check_count("seed", self.seed, _MOST_SEED)
         check_count("offset", self.offset)
         if self.limit is not None:
             check_count("limit", self.limit)

@@ -53,6 +53,7 @@ _VERSION_HEADER = "x-store-version"
 _QUERY_ROWS = 1_000_000  # the most that the server gives of one query
 _MANY_FEATURES = 1_024  # the most that the server takes in one question
 _ALL_ROWS = 2**31 - 1
+_MOST_DIGITS = 100  # of an id in a problem
 _LONGEST_PARAMETERS = 8_000  # of the 16 KiB that the server reads of a URL
 _OTHER_SHAPE = (
     KeyError,
@@ -64,6 +65,12 @@ _OTHER_SHAPE = (
     pl.exceptions.PolarsError,
 )
 STREAM_FAULTS = (httpx2.TransportError, pa.ArrowException, OSError)
+_OF_FRAMES = {
+    "/features": ("feature_id", "n_active"),
+    "/suggestions": ("feature_id", "suggested"),
+    "/tokens": ("token_id", "token"),
+    "/weapons": ("weapon_id", "key", "name"),
+}
 _FIRST_BACKOFF_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 10.0
 
@@ -138,7 +145,11 @@ def connection(url: str, token: str | None, timeout: float) -> dict[str, Any]:
         parsed = httpx2.URL(url)
     except httpx2.InvalidURL as error:
         raise InputError(f"{url!r} is no URL: {error}") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host or not 0 < (parsed.port or 80) < 2**16:
+    if (
+        parsed.scheme not in ("http", "https")
+        or not parsed.host
+        or not 0 < (80 if parsed.port is None else parsed.port) < 2**16
+    ):
         raise InputError(
             f"{url!r} is no URL of a server; one begins with http:// or https://, as http://127.0.0.1:8765"
         )
@@ -206,8 +217,8 @@ class Questions:
     ) -> None:
         """As `ActivationClient`."""
         for what, name in (("run", run), ("version", version)):
-            if name == "":
-                raise InputError(f"the name of the {what} is empty; leave it out for the server's own choice")
+            if name is not None and not (name and name.isprintable()):
+                raise InputError(f"{name!r} is no name of a {what}; leave it out for the server's own choice")
         self.url = url
         self._run = "" if run is None else f"/runs/{_segment(run)}"
         self._pinned = version
@@ -230,7 +241,7 @@ class Questions:
             return (yield from self.activations_of_many([feature_id], selection, columns))[feature_id]
 
         def read(answer: Answer) -> FeatureActivations:
-            table, facts = self._table(answer)
+            table, facts = self._table(answer, checked_columns(columns))
             n_active, n_matching = int(facts["n_active"]), int(facts["n_matching"])
             return FeatureActivations(feature_id, facts["version"], n_active, n_matching, table)
 
@@ -258,6 +269,7 @@ class Questions:
         named = None if columns is None else list(checked_columns(columns))
         body = {**_fields(selection or Selection()), "columns": named}
         ids = list(dict.fromkeys(checked_id("feature", feature_id) for feature_id in feature_ids))
+        yield from self._refuse_beyond(ids)
         groups = [ids[at : at + _MANY_FEATURES] for at in range(0, len(ids), _MANY_FEATURES)][::-1]
         found: dict[int, FeatureActivations] = {}
         version: str | None = None
@@ -280,9 +292,12 @@ class Questions:
 
         def read(answer: Answer) -> FeatureSummary:
             found = orjson.loads(answer.content)
+            if found["feature_id"] != feature_id:
+                raise ValueError(f"feature {found['feature_id']} instead of {feature_id}")
             return FeatureSummary(**{name: found[name] for name in FeatureSummary.__slots__})
 
-        return (yield from self._ask(Request(f"/features/{checked_id('feature', feature_id)}"), read))
+        feature_id = checked_id("feature", feature_id)
+        return (yield from self._ask(Request(f"/features/{feature_id}"), read))
 
     def features(self) -> Steps[pl.DataFrame]:
         """See `ActivationDatabase.features`."""
@@ -307,7 +322,7 @@ class Questions:
         """See `ActivationDatabase.samples`."""
         named = ",".join(checked_sample_columns(columns))
         request = Request("/samples", params=(("columns", named),), accept=STREAM)
-        return (yield from self._ask(request, lambda answer: self._table(answer)[0]))
+        return (yield from self._ask(request, lambda answer: self._table(answer, named.split(","))[0]))
 
     def tokens(self) -> Steps[pl.DataFrame]:
         """See `ActivationDatabase.tokens`."""
@@ -337,6 +352,7 @@ class Questions:
 
     def query(self, query: Query) -> Steps[QueryResult]:
         """See `ActivationDatabase.query`. Pages of one version follow each other until all rows are there."""
+        yield from self._refuse_beyond(query.features)
         body = _query_fields(query)
         pages: list[pa.Table] = []
         offset, left = query.offset, query.limit
@@ -344,7 +360,7 @@ class Questions:
         while True:
             asked = _QUERY_ROWS if left is None else min(left, _QUERY_ROWS)
             request = Request("/query", "POST", body={**body, "offset": offset, "limit": asked}, accept=STREAM)
-            page = yield from self._ask(request, self._queried, version)
+            page = yield from self._ask(request, partial(self._queried, query), version)
             pages.append(page.table)
             version, offset = page.version, offset + page.table.num_rows
             left = None if left is None else left - page.table.num_rows
@@ -359,6 +375,13 @@ class Questions:
         """All label events, or the answer to a new one."""
         return (yield from self._ask(Request("/label-events", "GET" if new is None else "POST", body=new), _members))
 
+    def _refuse_beyond(self, feature_ids: Sequence[int]) -> Steps[None]:
+        """Raise FeatureNotFoundError for an id that JSON's readers cannot hold, as the server would for a smaller one."""
+        for feature_id in feature_ids:
+            if not -(2**63) <= feature_id < 2**63:
+                found = yield from self.about()
+                raise FeatureNotFoundError(feature_id, found.n_features, found.name or "this store")
+
     def _of_features(self, feature_ids: Sequence[int], answer: Answer) -> dict[int, FeatureActivations]:
         found = _by_feature(*self._table(answer))
         if list(found) != list(feature_ids):
@@ -367,7 +390,7 @@ class Questions:
 
     def _of_name(self, kind: str, name: str) -> Steps[Associations]:
         """Of a token or weapon. A name that cannot be part of a path is looked up first."""
-        if not name or "/" in name:
+        if not name or "/" in name or not name.isprintable():
             known = yield from self._frame(f"/{kind}")
             texts = ("token",) if kind == "tokens" else ("key", "name")
             found = known.filter(pl.any_horizontal(pl.col(column) == name for column in texts))
@@ -381,23 +404,29 @@ class Questions:
         return (yield from self._ask(request, self._associated))
 
     def _associated(self, answer: Answer) -> Associations:
-        table, facts = self._table(answer)
+        table, facts = self._table(answer, ("feature_id", "n_both", "n_active"))
         return Associations(facts["version"], facts["of"], int(facts["n_set"]), int(facts["n_samples"]), table)
 
-    def _queried(self, answer: Answer) -> QueryResult:
-        table, facts = self._table(answer)
+    def _queried(self, query: Query, answer: Answer) -> QueryResult:
+        table, facts = self._table(answer, ("global_index", *(f"feature_{one}" for one in query.features)))
         return QueryResult(facts["version"], int(facts["n_matching"]), table)
 
     def _frame(self, path: str) -> Steps[pl.DataFrame]:
-        return (yield from self._ask(Request(path, accept=STREAM), lambda answer: pl.DataFrame(self._table(answer)[0])))
+        def read(answer: Answer) -> pl.DataFrame:
+            return pl.DataFrame(self._table(answer, _OF_FRAMES[path])[0])
 
-    def _table(self, answer: Answer) -> tuple[pa.Table, dict[str, str]]:
-        """The table of an Arrow stream, and the facts of its head."""
+        return (yield from self._ask(Request(path, accept=STREAM), read))
+
+    def _table(self, answer: Answer, needed: Sequence[str] = ()) -> tuple[pa.Table, dict[str, str]]:
+        """The table of an Arrow stream, which has the columns that are needed, and the facts of its head."""
         try:
             table = pa.ipc.open_stream(answer.content).read_all()
             _check_n_rows(table.schema, table.num_rows)
         except STREAM_FAULTS as error:
             raise broken_stream(error, self.url) from error
+        missing = [name for name in needed if name not in table.column_names]
+        if missing:
+            raise ValueError(f"no column {', '.join(missing)}")
         facts, others = _facts_of(table.schema)
         return table.replace_schema_metadata(others), facts
 
@@ -493,7 +522,9 @@ def error_of(answer: Answer, where: str) -> Exception:
 
 def _not_in_range(kind: type[FeatureNotFoundError] | type[SampleNotFoundError], detail: str) -> Exception | None:
     found = re.fullmatch(r"\w+ (-?\d+) is not in (.*): it holds (?:no )?\w+(?: 0 to (\d+))?", detail)
-    return found and kind(int(found[1]), int(found[3] or -1) + 1, found[2])
+    if found is None or max(len(found[1]), len(found[3] or "")) > _MOST_DIGITS:
+        return None
+    return kind(int(found[1]), int(found[3] or -1) + 1, found[2])
 
 
 def _mismatch(detail: str, _: Mapping[str, Any]) -> Exception | None:

@@ -16,9 +16,9 @@ from splat_serving.local import LocalDatabase
 from splat_serving.negotiation import CSV, JSON, PARQUET, Form, chosen_form
 from splat_serving.problems import documented
 from splat_serving.replies import Rows, encoded, reply
-from splat_serving.routes.parameters import MOST_ROWS, Accept, Columns, FeatureId, Name, Orient, Selected, TableForm
+from splat_serving.routes.parameters import Accept, Columns, FeatureId, Name, Orient, Selected, TableForm
 from splat_serving.sample_columns import OF_ACTIVATIONS, checked_columns
-from splat_serving.selection import Order, Selection
+from splat_serving.selection import MOST_ROWS, Order, Selection
 from splat_serving.state import FromServed, Served, state_of
 
 _BLOCK_ROWS = 65_536

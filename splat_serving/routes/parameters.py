@@ -11,10 +11,8 @@ from pydantic import Field
 
 from splat_serving.negotiation import SHORT_NAMES, TABLE_FORMS, Form, FormName, chosen_form
 from splat_serving.sample_columns import checked_columns
-from splat_serving.selection import Order, Selection
+from splat_serving.selection import MOST_ROWS, Order, Selection
 
-MOST_ROWS = 2**53
-"""Beyond every store, and the largest integer that every JSON reader keeps."""
 MOST_CHARACTERS = 200
 """Of a name of a weapon, token or column."""
 

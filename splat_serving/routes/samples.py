@@ -15,8 +15,9 @@ from splat_serving.problems import documented
 from splat_serving.replies import Rows, encoded, json_reply, reply
 from splat_serving.routes.activations import table_answers, unpinned
 from splat_serving.routes.features import association_reply
-from splat_serving.routes.parameters import MOST_ROWS, AssociationPage, Limit, Name, Offset, Orient, TableForm
+from splat_serving.routes.parameters import AssociationPage, Limit, Name, Offset, Orient, TableForm
 from splat_serving.sample_columns import OF_SAMPLES, checked_sample_columns
+from splat_serving.selection import MOST_ROWS
 from splat_serving.state import FromServed, state_of
 
 _BLOCK_SAMPLES = 65_536

@@ -50,7 +50,9 @@ from splat_serving.errors import (
     TooLargeError,
     UnknownNameError,
 )
+from splat_serving.live_answers import Edit
 from splat_serving.local import LocalDatabase
+from splat_serving.model_runner import RemoteRunner, TokenSet
 from splat_serving.sample_columns import COLUMNS
 from splat_serving.selection import Selection
 from splat_serving.server import app_of
@@ -243,8 +245,11 @@ def test_many_features_are_what_each_is_alone(remote: Any, local: LocalDatabase)
         assert mine.table.equals(theirs.table)
         assert (mine.n_active, mine.n_matching, mine.version) == (theirs.n_active, theirs.n_matching, theirs.version)
     assert remote.activations_of_many([]) == {}
-    with pytest.raises(FeatureNotFoundError, match="feature 96"):
-        remote.activations_of_many([1, 96])
+    for beyond in (96, 2**70):
+        with pytest.raises(FeatureNotFoundError, match=f"feature {beyond} is not in small"):
+            remote.activations_of_many([1, beyond])
+        with pytest.raises(FeatureNotFoundError, match=f"feature {beyond} is not in small"):
+            remote.query(Query(all=(Condition(beyond),)))
 
 
 def test_more_features_and_rows_than_one_answer_holds_come_in_several(connect: Kind, tmp_path: Path) -> None:
@@ -347,7 +352,17 @@ def test_proxies_are_not_asked_for_a_server_on_this_machine(
 
 @pytest.mark.parametrize(
     "url",
-    ["127.0.0.1:8765", "ftp://127.0.0.1", "", "http://", "http://127.0.0.1:99999999", "http://[::1", "http://a\n"],
+    [
+        "127.0.0.1:8765",
+        "ftp://127.0.0.1",
+        "",
+        "http://",
+        "http://127.0.0.1:99999999",
+        "http://127.0.0.1:0",
+        "http://[::1",
+        "http://a\n",
+        "http://\udcff",
+    ],
 )
 def test_what_is_no_url_is_refused_at_once(connect: Kind, url: str) -> None:
     with pytest.raises(InputError, match=r"is no URL"):
@@ -361,16 +376,20 @@ def test_what_is_no_token_is_refused_at_once(connect: Kind, token: str, url: str
     assert not token.strip() or token not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["run", "version"])
-def test_a_name_that_is_empty_is_refused_at_once(connect: Kind, name: str, url: str) -> None:
-    with pytest.raises(InputError, match=f"the name of the {name} is empty"):
-        connect(url, **{name: ""})
+@pytest.mark.parametrize("name", ["", "line\nbreak", "\0", "\udcff"])
+@pytest.mark.parametrize("what", ["run", "version"])
+def test_a_name_that_nothing_can_have_is_refused_at_once(connect: Kind, what: str, name: str, url: str) -> None:
+    with pytest.raises(InputError, match=f"is no name of a {what}") as error:
+        connect(url, **{what: name})
+    assert str(error.value).isprintable()
 
 
 def test_a_name_beyond_what_a_url_holds_is_an_error_of_ours(remote: Any) -> None:
     for n_characters in (20_000, 100_000):
         with pytest.raises(ServerError):
             remote.features_of_token("x" * n_characters)
+    with pytest.raises(UnknownNameError, match="there is no token"):
+        remote.features_of_token("\udcff")
 
 
 _QUESTIONS: dict[str, Callable[[Any], Any]] = {
@@ -388,6 +407,12 @@ _QUESTIONS: dict[str, Callable[[Any], Any]] = {
     "ids of weapons": lambda db: db.activations(3, Selection(weapon=(12,))),  # type: ignore[arg-type]
     "one token": lambda db: db.query(Query(all=(Condition(3),), token="12")),  # type: ignore[arg-type]
     "rows": lambda db: db.query(Query(all=(Condition(3),), limit=1.5)),  # type: ignore[arg-type]
+    "more rows than there can be": lambda db: db.activations(3, Selection(limit=2**53 + 1)),
+    "to leave out too many": lambda db: db.query(Query(all=(Condition(3),), offset=2**70)),
+    "a seed beyond 64 bits": lambda db: db.activations(3, Selection(seed=2**63, sample_frac=0.5)),
+    "endless": lambda db: db.query(Query(all=(Condition(3, min=10**400),))),
+    "no weapons": lambda db: db.query(Query(weapon=None)),  # type: ignore[arg-type]
+    "no text that can be sent": lambda db: db.activations(3, Selection(token=("\udcff",))),
 }
 
 
@@ -504,13 +529,13 @@ def test_asking_again_ends(connect: Kind) -> None:
 
 
 def test_questions_that_are_sent_as_post_are_asked_again_too(connect: Kind) -> None:
-    table = pa.table({"global_index": [3]}).replace_schema_metadata(
+    table = pa.table({"global_index": [3], "feature_0": [0.5]}).replace_schema_metadata(
         {"splat.version": VERSION, "splat.n_matching": "1", "splat.n_rows": "1"}
     )
     with Scripted(hangs_up, BUSY, says(200, stream_of(table.schema, table.to_batches()))) as server:
         found = connect(server.url).query(Query(all=(Condition(0),)))
 
-    assert found.table.to_pylist() == [{"global_index": 3}]
+    assert found.table.to_pylist() == [{"global_index": 3, "feature_0": 0.5}]
     assert server.requests == ["POST /query"] * 3
 
 
@@ -590,6 +615,8 @@ def test_an_answer_with_rows_missing_is_an_error(connect: Kind) -> None:
 
 # Streams.
 
+END = b"\xff\xff\xff\xff\0\0\0\0"
+
 
 def stream_of(schema: pa.Schema, batches: list[pa.RecordBatch]) -> bytes:
     sink = io.BytesIO()
@@ -623,10 +650,41 @@ def _table_with(facts: dict[str, Any], **columns: Any) -> bytes:
     return stream_of(table.replace_schema_metadata(stated).schema, table.replace_schema_metadata(stated).to_batches())
 
 
+_BUILDS = [TokenSet(1, (2,))]
+_EFFECTS = {"size": [1], "mean_abs": [[1]], "kl": [[1]], "own": [[1, 2]], "kinds": ["feature"], "ids": [1]}
+_TRACE = {
+    "features": [1],
+    "activations": [1],
+    "token_positions": None,
+    "contributions": [[1, 2]],
+    "bias": [1, 2],
+    "rest": [1, 2],
+    "logits": [1, 2],
+    "exact": True,
+}
+_OF_ONE = {"version": "v", "n_active": "4", "n_matching": "4"}
+
+
+def _feature_with(**changes: Any) -> bytes:
+    nothing = dict.fromkeys(("influences", "neighbours", "examples", "suggestion"))
+    return json.dumps(
+        {"feature_id": 1, "version": "v", "statistics": {}, "histogram": {}, **nothing, **changes}
+    ).encode()
+
+
+def _effects(db: Any) -> Any:
+    return RemoteRunner(db.live, False).effects(_BUILDS, Edit(1, "ablate"), n_random=0)
+
+
+def _trace(db: Any) -> Any:
+    return RemoteRunner(db.live, False).trace(_BUILDS[0])
+
+
 _STRANGE: dict[str, tuple[Callable[[Any], Any], bytes]] = {
     "about: no JSON": (lambda db: db.about(), b"{"),
     "about: a list": (lambda db: db.about(), b"[]"),
     "about: members missing": (lambda db: db.about(), b'{"run": 1}'),
+    "feature: another one": (lambda db: db.feature(1), _feature_with(feature_id=7)),
     "feature: null": (lambda db: db.feature(1), b"null"),
     "feature: members missing": (lambda db: db.feature(1), b'{"feature_id": 1}'),
     "sample: features missing": (lambda db: db.sample(1), b'{"sample_id":1,"version":"a","n_active":0,"features":3}'),
@@ -644,6 +702,21 @@ _STRANGE: dict[str, tuple[Callable[[Any], Any], bytes]] = {
         lambda db: db.activations_of_many([1]),
         _table_with({"version": "v", "features": "[]"}, feature_id=np.zeros(4, np.uint32)),
     ),
+    "activations: a column missing": (lambda db: db.activations(1), _table_with(_OF_ONE)),
+    "samples: a column missing": (lambda db: db.samples(["split"]), _table_with({})),
+    "features: a column missing": (lambda db: db.features(), _table_with({})),
+    "suggestions: a column missing": (lambda db: db.suggestions(), _table_with({})),
+    "tokens: a column missing": (lambda db: db.tokens(), _table_with({})),
+    "a name: a column missing": (lambda db: db.features_of_token("a/b"), _table_with({})),
+    "weapons: a column missing": (lambda db: db.weapons(), _table_with({})),
+    "query: a column missing": (
+        lambda db: db.query(Query(all=(Condition(5),))),
+        _table_with({"version": "v", "n_matching": "4"}, global_index=np.arange(4)),
+    ),
+    "coactivation: a column missing": (
+        lambda db: db.coactivation(1),
+        _table_with({"version": "v", "of": "feature 1", "n_set": "4", "n_samples": "4"}),
+    ),
     "query: no count": (lambda db: db.query(Query()), _table_with({"version": "v"})),
     "coactivation: no set": (lambda db: db.coactivation(1), _table_with({"version": "v"})),
 }
@@ -660,11 +733,38 @@ def test_an_answer_of_another_shape_is_one_sentence(what: str, connect: Kind) ->
     assert "\n" not in str(error.value)
 
 
+def test_what_the_model_says_in_the_right_shape_is_taken(connect: Kind) -> None:
+    none = {**_TRACE, "features": [], "activations": [], "contributions": []}
+    with Scripted(*[says(200, body) for body in (_EFFECTS, _TRACE, none)]) as server:
+        client = connect(server.url)
+        effects, trace, silent = _effects(client), _trace(client), _trace(client)
+
+    assert (effects.kl.shape, effects.own.shape, effects.kinds, effects.ids) == ((1, 1), (1, 2), ("feature",), (1,))
+    assert (trace.contributions.shape, silent.contributions.shape) == ((1, 2), (0, 2))
+
+
+def test_a_mistake_in_reading_is_not_taken_for_one_of_the_question(connect: Kind) -> None:
+    with pytest.raises(TypeError, match="not iterable"):
+        connect("http://127.0.0.1:1").activations_of_many(3)
+    with pytest.raises(TypeError, match="JSON"):
+        connect("http://127.0.0.1:1").live("trace", {"build": object()})
+
+
 @pytest.mark.parametrize("body", [b"{", b"[1]", b"\xff", b""])
 def test_a_problem_that_says_nothing_is_still_an_error_of_ours(body: bytes, connect: Kind) -> None:
     with Scripted(says(500, body, Content_Type="application/problem+json")) as server:
         with pytest.raises(ServerError, match="answered 500: no explanation"):
             connect(server.url).about()
+
+
+def test_a_problem_with_an_id_beyond_all_measure_is_still_an_error_of_ours(connect: Kind) -> None:
+    problem = {
+        "title": "no such feature",
+        "detail": f"feature {'9' * 5_000} is not in small: it holds features 0 to 95",
+    }
+    with Scripted(says(404, problem, Content_Type="application/problem+json")) as server:
+        with pytest.raises(ServerError, match="answered 404: feature 999"):
+            connect(server.url).feature(1)
 
 
 def message_of(body_bytes: int) -> bytes:
@@ -712,11 +812,23 @@ def test_a_stream_that_breaks_off_is_an_error(n_bytes_missing: int) -> None:
         message_of(body_bytes=-1),
         message_of(body_bytes=-(2**40)),
         message_of(body_bytes=2**62),
+        END,
     ],
 )
 def test_bytes_that_are_no_stream_are_refused(content: bytes) -> None:
     with pytest.raises(pa.ArrowInvalid):
         list(BatchDecoder().feed(content))
+
+
+def test_what_comes_after_the_end_is_not_held() -> None:
+    decoder = BatchDecoder()
+    content = stream_of(batches_of(1)[0].schema, batches_of(1))
+
+    found = [batch for piece in (content, *[b"x" * 1_000] * 100) for batch in decoder.feed(piece)]
+
+    decoder.finish()
+    assert len(found) == 1
+    assert len(decoder._held) == 0
 
 
 def test_a_streamed_feature_is_the_feature(remote: Any, local: LocalDatabase, feature_id: int) -> None:
@@ -739,7 +851,7 @@ class HalfAStream:
 
     def __init__(self) -> None:
         self.go_on, self.break_off = threading.Event(), False
-        facts = {"splat.n_rows": "6"}
+        facts = {"splat.version": VERSION, "splat.n_active": "6", "splat.n_matching": "6", "splat.n_rows": "6"}
         batches = [batch.replace_schema_metadata(facts) for batch in batches_of(2)]
         self._whole = stream_of(batches[0].schema, batches)
         self._half = len(self._whole) - 100

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -67,10 +69,29 @@ def test_each_feature_has_a_draw_of_its_own() -> None:
         ({"offset": -1}, "offset"),
         ({"seed": -1}, "seed"),
         ({"order": "beauty"}, "order"),
+        ({"limit": 3.7}, "limit"),
+        ({"limit": 2**53 + 1}, "limit"),
+        ({"offset": "1"}, "offset"),
+        ({"seed": 1.0}, "seed"),
+        ({"seed": 2**63}, "seed"),
+        ({"min_activation": "much"}, "min_activation"),
+        ({"max_activation": 10**400}, "max_activation"),
+        ({"weapon": "12"}, "weapon"),
+        ({"weapon": None}, "weapon"),
+        ({"weapon": {"12": 1}}, "weapon"),
+        ({"token": iter(("12",))}, "token"),
+        ({"token": (12,)}, "token"),
+        ({"token": ("\udcff",)}, "token"),
     ],
 )
-def test_what_means_nothing_is_refused_by_name(changes: dict[str, float], parameter: str) -> None:
+def test_what_means_nothing_is_refused_by_name(changes: dict[str, Any], parameter: str) -> None:
     with pytest.raises(ParameterError, match=parameter) as caught:
-        Selection(**changes)  # type: ignore[arg-type]
+        Selection(**changes)
 
     assert caught.value.parameter == parameter
+
+
+def test_whole_numbers_of_numpy_and_lists_of_names_are_fine() -> None:
+    chosen = Selection(limit=np.int64(3), seed=np.uint64(2**63 - 1), weapon=["12"])  # type: ignore[arg-type]
+
+    assert chosen.limit == 3
