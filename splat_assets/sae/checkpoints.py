@@ -79,6 +79,11 @@ class Checkpoints:
         write_json(
             self._folder / _FINISHED, {"fingerprint": self._fingerprint, "sae": sae_fingerprint, "summary": summary}
         )
+        self.drop()
+
+    def drop(self) -> None:
+        """Delete the checkpoint, and what a killed writer left beside it."""
+        remove_leftovers(self._folder)
         (self._folder / _CHECKPOINT).unlink(missing_ok=True)
 
     def finished(self) -> Finished | None:
@@ -96,9 +101,8 @@ class Checkpoints:
 
     def discard(self) -> None:
         """Forget everything: the next training starts at step 0."""
-        remove_leftovers(self._folder)
-        for name in (_FINISHED, _CHECKPOINT):
-            (self._folder / name).unlink(missing_ok=True)
+        self.drop()
+        (self._folder / _FINISHED).unlink(missing_ok=True)
 
     def _refuse_other(self, found: str, path: Path) -> None:
         if found != self._fingerprint:

@@ -32,7 +32,7 @@ from splat_assets.sae.schedule import Batches, Schedule, spread
 from splat_assets.sae.state import TrainingState, initial_state
 from splat_assets.sae.step import AutogradStep, Step, StepSettings, batch_topk_loss, relu_l1_loss
 from splat_assets.store.errors import FingerprintMismatchError
-from splat_assets.store.files import replacing_file, sha256_of_json
+from splat_assets.store.files import remove_leftovers, replacing_file, sha256_of_json
 
 METRICS_NAME = "metrics.parquet"
 _CHECKPOINT_SHARE = 0.05
@@ -75,10 +75,12 @@ def train_sae(
     statistics = measure_inputs(activations, train_rows)
     check_held_out(activations, held_out_rows)
     checkpoints = Checkpoints(save_dir, _fingerprint(recipe, statistics, held_out_rows, provenance))
+    remove_leftovers(save_dir)
     if not resume:
         checkpoints.discard()
     finished = checkpoints.finished()
     if finished is not None:
+        checkpoints.drop()
         return TrainedSae(_sae_of(finished, save_dir), save_dir / METRICS_NAME, finished.summary)
     training = _Training(activations, train_rows, held_out_rows, recipe, statistics, device, step)
     progressed = checkpoints.restore() or Progressed(training.initial_state())

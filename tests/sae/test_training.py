@@ -20,6 +20,7 @@ from splat_assets.sae.movement import decoder_movement
 from splat_assets.sae.state import TrainingState
 from splat_assets.sae.step import AutogradStep, StepOutcome, StepSettings, batch_topk_loss
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
+from splat_assets.store.files import staging_path
 from tests.sae.planted import planted
 
 ROWS = planted(1500, 16, 32, 2)
@@ -237,6 +238,27 @@ def test_another_trainings_state_is_not_resumed(tmp_path: Path, other: dict, fin
 
     assert contents(tmp_path) == before
     assert train(tmp_path, resume=False, **other).summary["n_steps"] == N_STEPS
+
+
+def test_what_a_killed_training_was_writing_goes_when_it_is_taken_up_again(tmp_path: Path, undisturbed: Path) -> None:
+    for name in ("metrics.parquet", "cfg.json", "training_state/checkpoint.safetensors"):
+        leftover = staging_path(tmp_path / name)
+        leftover.parent.mkdir(exist_ok=True)
+        leftover.write_bytes(b"half")
+
+    train(tmp_path)
+
+    assert contents(tmp_path) == contents(undisturbed)
+
+
+def test_a_kill_after_the_end_leaves_no_checkpoint_behind_for_good(tmp_path: Path, undisturbed: Path) -> None:
+    train(tmp_path)
+    for name in ("checkpoint.safetensors", staging_path(Path("finished.json")).name):
+        (tmp_path / "training_state" / name).write_bytes(b"not yet deleted")
+
+    train(tmp_path)
+
+    assert contents(tmp_path) == contents(undisturbed)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
