@@ -20,6 +20,7 @@ from splat_serving.wire import (
     Failure,
     Pause,
     Questions,
+    Reading,
     Request,
     Steps,
     answer_of,
@@ -147,19 +148,19 @@ class AsyncActivationClient:
         """Samples that fulfil conditions on several features."""
         return await self._run(self._questions.query(query))
 
-    async def label_events(self, new: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-        """All events of the labels, as JSON values, or what became of a new one; see `labels.remote.RemoteEvents`.
+    async def label_events(self, new: Mapping[str, Any] | None = None, read: Reading[Any] = dict) -> Any:
+        """What `read` makes of all events of the labels, or of what became of a new one; see `labels.remote.RemoteEvents`.
 
         NotAllowedError where the server takes no labels, LabelConflictError where somebody else was faster.
         """
-        return await self._run(self._questions.label_events(new))
+        return await self._run(self._questions.label_events(new, read))
 
-    async def live(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The model's answer to a body sent to a path below /live, as JSON values; the server's OpenAPI document lists both.
+    async def live(self, path: str, body: Mapping[str, Any], read: Reading[Any] = dict) -> Any:
+        """What `read` makes of the model's answer to a body sent to a path below /live; the server's OpenAPI document lists both.
 
         `model_runner.RemoteRunner` makes questions with names of it.
         """
-        return await self._run(self._questions.live(path, body))
+        return await self._run(self._questions.live(path, body, read))
 
     async def _run(self, steps: Steps[Value]) -> Value:
         got: Answer | Failure | None = None

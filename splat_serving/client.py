@@ -22,6 +22,7 @@ from splat_serving.wire import (
     Failure,
     Pause,
     Questions,
+    Reading,
     Request,
     Steps,
     answer_of,
@@ -159,19 +160,19 @@ class ActivationClient:
         """Samples that fulfil conditions on several features."""
         return self._run(self._questions.query(query))
 
-    def label_events(self, new: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-        """All events of the labels, as JSON values, or what became of a new one; see `labels.remote.RemoteEvents`.
+    def label_events(self, new: Mapping[str, Any] | None = None, read: Reading[Any] = dict) -> Any:
+        """What `read` makes of all events of the labels, or of what became of a new one; see `labels.remote.RemoteEvents`.
 
         NotAllowedError where the server takes no labels, LabelConflictError where somebody else was faster.
         """
-        return self._run(self._questions.label_events(new))
+        return self._run(self._questions.label_events(new, read))
 
-    def live(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The model's answer to a body sent to a path below /live, as JSON values; the server's OpenAPI document lists both.
+    def live(self, path: str, body: Mapping[str, Any], read: Reading[Any] = dict) -> Any:
+        """What `read` makes of the model's answer to a body sent to a path below /live; the server's OpenAPI document lists both.
 
         `model_runner.RemoteRunner` makes questions with names of it.
         """
-        return self._run(self._questions.live(path, body))
+        return self._run(self._questions.live(path, body, read))
 
     def _run(self, steps: Steps[Value]) -> Value:
         got: Answer | Failure | None = None

@@ -5,6 +5,7 @@ Builds are token sets by id. Everything comes in batches and in the order asked.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -107,11 +108,17 @@ class ModelRunner(Protocol):
         ...
 
 
+Ask = Callable[[str, Mapping[str, Any], Callable[[Mapping[str, Any]], Any]], Any]
+
+
 class RemoteRunner:
     """The model behind a server as a `ModelRunner`."""
 
-    def __init__(self, ask: Callable[[str, Mapping[str, Any]], Mapping[str, Any]], per_token: bool) -> None:
-        """ask: sends a body to a path below /live and returns the answer. per_token: what the version's hook is."""
+    def __init__(self, ask: Ask, per_token: bool) -> None:
+        """ask: sends a body to a path below /live and returns what the function given makes of the answer.
+
+        per_token: what the version's hook is.
+        """
         self._ask = ask
         self._per_token = per_token
 
@@ -125,20 +132,20 @@ class RemoteRunner:
         """Activations of features on builds: float32, shape (n_builds, len(features))."""
         parts = [np.zeros((0, len(features)), dtype=np.float32)]
         for start in range(0, len(builds), MOST_BUILDS):
-            body: dict[str, Any] = {"builds": _bodies(builds[start : start + MOST_BUILDS]), "features": list(features)}
+            asked = builds[start : start + MOST_BUILDS]
+            body: dict[str, Any] = {"builds": _bodies(asked), "features": list(features)}
             if positions is not None:
                 body["positions"] = list(positions[start : start + MOST_BUILDS])
-            parts.append(_array(self._ask("activations", body)["activations"], len(features)))
+            parts.append(self._ask("activations", body, partial(_activations, len(asked), len(features))))
         return np.concatenate(parts)
 
     def probabilities(self, builds: Sequence[TokenSet]) -> Floats:
         """Probability of each token: float32, shape (n_builds, n_tokens)."""
-        parts = [
-            _array(
-                self._ask("probabilities", {"builds": _bodies(builds[start : start + MOST_BUILDS])})["probabilities"]
-            )
-            for start in range(0, max(len(builds), 1), MOST_BUILDS)
-        ]
+        parts = []
+        for start in range(0, max(len(builds), 1), MOST_BUILDS):
+            asked = builds[start : start + MOST_BUILDS]
+            read = partial(_probabilities, len(asked))
+            parts.append(self._ask("probabilities", {"builds": _bodies(asked)}, read))
         return np.concatenate(parts)
 
     def effects(
@@ -156,38 +163,24 @@ class RemoteRunner:
             "matched": list(matched),
             "seed": seed,
         }
-        parts = [
-            self._ask("effects", {**body, "builds": _bodies(builds[start : start + MOST_EFFECT_BUILDS])})
-            for start in range(0, len(builds), MOST_EFFECT_BUILDS)
-        ]
-
-        def joined(name: str, axis: int) -> Floats:
-            return np.concatenate([np.asarray(part[name], dtype=np.float32) for part in parts], axis=axis)
-
+        parts: list[Effects] = []
+        for start in range(0, len(builds), MOST_EFFECT_BUILDS):
+            asked = builds[start : start + MOST_EFFECT_BUILDS]
+            read = partial(_effects, len(asked), 1 + n_random + len(matched))
+            parts.append(self._ask("effects", {**body, "builds": _bodies(asked)}, read))
         return Effects(
-            joined("size", 0),
-            joined("mean_abs", 1),
-            joined("kl", 1),
-            joined("own", 0),
-            tuple(parts[0]["kinds"]),
-            tuple(parts[0]["ids"]),
+            np.concatenate([part.size for part in parts]),
+            np.concatenate([part.mean_abs for part in parts], axis=1),
+            np.concatenate([part.kl for part in parts], axis=1),
+            np.concatenate([part.own for part in parts]),
+            parts[0].kinds,
+            parts[0].ids,
         )
 
     def trace(self, build: TokenSet, top_k: int = 20) -> Trace:
         """How the logits of a build come about."""
-        found = self._ask("trace", {"build": _bodies([build])[0], "top_k": top_k})
-        logits = np.asarray(found["logits"], dtype=np.float32)
-        positions = found["token_positions"]
-        return Trace(
-            tuple(found["features"]),
-            tuple(found["activations"]),
-            None if positions is None else tuple(positions),
-            _array(found["contributions"], logits.size),
-            np.asarray(found["bias"], dtype=np.float32),
-            np.asarray(found["rest"], dtype=np.float32),
-            logits,
-            bool(found["exact"]),
-        )
+        trace: Trace = self._ask("trace", {"build": _bodies([build])[0], "top_k": top_k}, _trace)
+        return trace
 
 
 MOST_BUILDS = 4_096
@@ -200,6 +193,55 @@ def _bodies(builds: Sequence[TokenSet]) -> list[dict[str, Any]]:
     return [{"weapon_id": build.weapon_id, "tokens": list(build.tokens)} for build in builds]
 
 
-def _array(rows: Any, width: int = -1) -> Floats:
-    found: Floats = np.asarray(rows, dtype=np.float32)
-    return found.reshape(len(rows), width) if len(rows) or width >= 0 else found.reshape(0, 0)
+# What a server says of the model, read; ValueError and the like for an answer of another shape.
+
+
+def _activations(n_builds: int, n_features: int, answer: Mapping[str, Any]) -> Floats:
+    return _floats(answer["activations"], n_builds, n_features)
+
+
+def _probabilities(n_builds: int, answer: Mapping[str, Any]) -> Floats:
+    return _floats(answer["probabilities"], n_builds, None)
+
+
+def _effects(n_builds: int, n_directions: int, answer: Mapping[str, Any]) -> Effects:
+    found = Effects(
+        size=_floats(answer["size"], n_builds),
+        mean_abs=_floats(answer["mean_abs"], n_directions, n_builds),
+        kl=_floats(answer["kl"], n_directions, n_builds),
+        own=_floats(answer["own"], n_builds, None),
+        kinds=tuple(answer["kinds"]),
+        ids=tuple(answer["ids"]),
+    )
+    if not len(found.kinds) == len(found.ids) == n_directions:
+        raise ValueError(f"{len(found.kinds)} kinds and {len(found.ids)} ids of {n_directions} directions")
+    return found
+
+
+def _trace(answer: Mapping[str, Any]) -> Trace:
+    features, positions = tuple(answer["features"]), answer["token_positions"]
+    logits = _floats(answer["logits"], None)
+    found = Trace(
+        features=features,
+        activations=tuple(answer["activations"]),
+        token_positions=None if positions is None else tuple(positions),
+        contributions=_floats(answer["contributions"], len(features), logits.size),
+        bias=_floats(answer["bias"], logits.size),
+        rest=_floats(answer["rest"], logits.size),
+        logits=logits,
+        exact=bool(answer["exact"]),
+    )
+    if any(one is not None and len(one) != len(features) for one in (found.activations, found.token_positions)):
+        raise ValueError(f"{len(features)} features with {len(found.activations)} activations")
+    return found
+
+
+def _floats(given: Any, *shape: int | None) -> Floats:
+    """The array, of this shape; None for a length that only the answer knows."""
+    found: Floats = np.asarray(given, dtype=np.float32)
+    if found.size == 0 and not shape[0]:
+        found = found.reshape(tuple(length or 0 for length in shape))
+    if found.ndim != len(shape) or any(n not in (None, there) for n, there in zip(shape, found.shape, strict=True)):
+        wanted = " x ".join("n" if length is None else str(length) for length in shape)
+        raise ValueError(f"an array of {' x '.join(map(str, found.shape)) or 'one number'} instead of {wanted}")
+    return found

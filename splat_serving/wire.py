@@ -134,6 +134,8 @@ class Failure:
 
 
 Steps = Generator[Request | Pause, Answer | Failure | None, Value]
+Reading = Callable[[Mapping[str, Any]], Value]
+"""Makes a value of the members of an answer. What it raises of Python's own errors means that the answer has another shape."""
 
 
 def connection(url: str, token: str | None, timeout: float) -> dict[str, Any]:
@@ -143,7 +145,8 @@ def connection(url: str, token: str | None, timeout: float) -> dict[str, Any]:
     """
     try:
         parsed = httpx2.URL(url)
-    except httpx2.InvalidURL as error:
+        parsed.host.encode("idna")
+    except (httpx2.InvalidURL, UnicodeError) as error:
         raise InputError(f"{url!r} is no URL: {error}") from error
     if (
         parsed.scheme not in ("http", "https")
@@ -193,10 +196,13 @@ def failure_of(error: httpx2.RequestError | httpx2.InvalidURL, url: str) -> Fail
 
 
 def end_of_stream(decoder: BatchDecoder) -> None:
-    """Raise pyarrow.ArrowInvalid unless the stream came to its end with as many rows as its head says."""
+    """Raise pyarrow.ArrowInvalid unless the stream came to its end, with as many rows as its head says, of what it says."""
     decoder.finish()
     assert decoder.schema is not None
     _check_n_rows(decoder.schema, decoder.n_rows)
+    missing = sorted({"version", "n_active", "n_matching"} - set(_facts_of(decoder.schema)[0]))
+    if missing:
+        raise pa.ArrowInvalid(f"its head does not say {', '.join(missing)}")
 
 
 def broken_stream(error: Exception, url: str) -> ServerError:
@@ -310,7 +316,7 @@ class Questions:
     def sample(self, sample_id: int) -> Steps[Sample]:
         """See `ActivationDatabase.sample`."""
         request = Request(f"/samples/{checked_id('sample', sample_id)}", params=(("order", "feature"),))
-        found = yield from self._ask(request, _sample)
+        found = yield from self._ask(request, partial(_sample, sample_id))
         if found.version not in self._n_features:
             about = yield from self._ask(Request("/version"), _about, found.version)
             self._n_features = {found.version: about.n_features}
@@ -367,13 +373,16 @@ class Questions:
             if page.table.num_rows < _QUERY_ROWS:
                 return replace(page, table=pa.concat_tables(pages))
 
-    def live(self, path: str, body: Mapping[str, Any]) -> Steps[Mapping[str, Any]]:
-        """The answer of the model to a body at a path below /live."""
-        return (yield from self._ask(Request(f"/live/{path}", "POST", body=body), _members))
+    def live(self, path: str, body: Mapping[str, Any], read: Reading[Value]) -> Steps[Value]:
+        """What `read` makes of the answer of the model to a body at a path below /live."""
+        return (
+            yield from self._ask(Request(f"/live/{path}", "POST", body=body), lambda answer: read(_members(answer)))
+        )
 
-    def label_events(self, new: Mapping[str, Any] | None) -> Steps[Mapping[str, Any]]:
-        """All label events, or the answer to a new one."""
-        return (yield from self._ask(Request("/label-events", "GET" if new is None else "POST", body=new), _members))
+    def label_events(self, new: Mapping[str, Any] | None, read: Reading[Value]) -> Steps[Value]:
+        """What `read` makes of all label events, or of the answer to a new one."""
+        request = Request("/label-events", "GET" if new is None else "POST", body=new)
+        return (yield from self._ask(request, lambda answer: read(_members(answer))))
 
     def _refuse_beyond(self, feature_ids: Sequence[int]) -> Steps[None]:
         """Raise FeatureNotFoundError for an id that JSON's readers cannot hold, as the server would for a smaller one."""
@@ -451,7 +460,7 @@ class Questions:
         except _OTHER_SHAPE as error:
             raise ServerError(
                 f"{self.url}{request.path} gives no answer of an activation server of this release "
-                f"({type(error).__name__}: {str(error)[:200]})",
+                f"({type(error).__name__}: {' '.join(str(error).split())[:200]})",
                 answer.status,
             ) from error
 
@@ -576,25 +585,43 @@ def _members(answer: Answer) -> Mapping[str, Any]:
     return found
 
 
-def _sample(answer: Answer) -> Sample:
+def _sample(asked: int, answer: Answer) -> Sample:
     found = dict(_members(answer))
-    sample_id, version, features, _ = (found.pop(name) for name in ("sample_id", "version", "features", "n_active"))
+    sample_id, version, features, n_active = (
+        found.pop(name) for name in ("sample_id", "version", "features", "n_active")
+    )
     ids, values = np.asarray(features["feature_id"], dtype=np.int64), np.asarray(features["activation"], np.float32)
-    return Sample(sample_id, version, found, SampleFeatures(ids, values))
+    if sample_id != asked:
+        raise ValueError(f"sample {sample_id} instead of {asked}")
+    if not ids.shape == values.shape == (n_active,):
+        raise ValueError(f"{ids.size} features and {values.size} activations, of {n_active}")
+    return Sample(sample_id, _text(version), found, SampleFeatures(ids, values))
 
 
 def _about(answer: Answer) -> About:
     found = _members(answer)
     return About(
-        name=found["run"],
-        version=found["version"],
-        layout=found["layout"],
-        n_samples=found["n_samples"],
-        n_features=found["n_features"],
-        n_activations=found["n_activations"],
-        provenance=found["provenance"],
-        computed=tuple(found["computed"]),
+        name=_text(found["run"]),
+        version=_text(found["version"]),
+        layout=_text(found["layout"]),
+        n_samples=_count(found["n_samples"]),
+        n_features=_count(found["n_features"]),
+        n_activations=None if found["n_activations"] is None else _count(found["n_activations"]),
+        provenance=dict(found["provenance"]),
+        computed=tuple(_text(one) for one in found["computed"]),
     )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} instead of a text")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError(f"{value!r} instead of a count")
+    return value
 
 
 def _by_feature(table: pa.Table, facts: Mapping[str, str]) -> dict[int, FeatureActivations]:
@@ -602,10 +629,13 @@ def _by_feature(table: pa.Table, facts: Mapping[str, str]) -> dict[int, FeatureA
     found: dict[int, FeatureActivations] = {}
     columns, at = table.drop_columns("feature_id"), 0
     for one in orjson.loads(facts["features"]):
-        own = columns.slice(at, one["n_rows"])
+        own = columns.slice(at, _count(one["n_rows"]))
         at += one["n_rows"]
-        feature_id = one["feature_id"]
-        found[feature_id] = FeatureActivations(feature_id, facts["version"], one["n_active"], one["n_matching"], own)
+        feature_id = _count(one["feature_id"])
+        n_active, n_matching = _count(one["n_active"]), _count(one["n_matching"])
+        found[feature_id] = FeatureActivations(feature_id, facts["version"], n_active, n_matching, own)
+    if at != table.num_rows:
+        raise ValueError(f"{table.num_rows} rows instead of {at}")
     return found
 
 

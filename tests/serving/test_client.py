@@ -50,6 +50,8 @@ from splat_serving.errors import (
     TooLargeError,
     UnknownNameError,
 )
+from splat_serving.labels.event import NewEvent
+from splat_serving.labels.remote import RemoteEvents
 from splat_serving.live_answers import Edit
 from splat_serving.local import LocalDatabase
 from splat_serving.model_runner import RemoteRunner, TokenSet
@@ -362,6 +364,8 @@ def test_proxies_are_not_asked_for_a_server_on_this_machine(
         "http://[::1",
         "http://a\n",
         "http://\udcff",
+        "http://a..b",
+        f"http://{'a' * 64}",
     ],
 )
 def test_what_is_no_url_is_refused_at_once(connect: Kind, url: str) -> None:
@@ -680,6 +684,41 @@ def _trace(db: Any) -> Any:
     return RemoteRunner(db.live, False).trace(_BUILDS[0])
 
 
+def _live_activations(db: Any) -> Any:
+    return RemoteRunner(db.live, False).activations(_BUILDS, [1])
+
+
+def _probabilities(db: Any, n_builds: int = 1) -> Any:
+    return RemoteRunner(db.live, False).probabilities(_BUILDS * n_builds)
+
+
+def _events(db: Any) -> Any:
+    return RemoteEvents(db.label_events).events()
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+_NEW = NewEvent(kind="skip", feature_id=1, author="ann")
+
+
+def _about_with(**changes: Any) -> bytes:
+    counts = {"n_samples": 4, "n_features": 2, "n_activations": 8}
+    names = {"run": "demo", "version": "v", "layout": "store", "provenance": {}, "computed": []}
+    return _json({**counts, **names, **changes})
+
+
+def _sample_with(**changes: Any) -> bytes:
+    features = {"feature_id": [1], "activation": [0.5]}
+    return _json({"sample_id": 1, "version": "v", "n_active": 1, "features": features, **changes})
+
+
+def _many_with(**changes: Any) -> bytes:
+    one = {"feature_id": 1, "n_rows": 4, "n_active": 4, "n_matching": 4, **changes}
+    return _table_with({"version": "v", "features": json.dumps([one])}, feature_id=np.ones(4, np.uint32))
+
+
 _STRANGE: dict[str, tuple[Callable[[Any], Any], bytes]] = {
     "about: no JSON": (lambda db: db.about(), b"{"),
     "about: a list": (lambda db: db.about(), b"[]"),
@@ -694,6 +733,37 @@ _STRANGE: dict[str, tuple[Callable[[Any], Any], bytes]] = {
     ),
     "live: a number": (lambda db: db.live("trace", {}), b"3"),
     "labels: no text": (lambda db: db.label_events(), b"\xff"),
+    "labels: no list": (_events, b'{"events": 3}'),
+    "labels: another kind": (_events, b'{"events": [{"kind": "dance"}]}'),
+    "labels: nothing was added": (lambda db: RemoteEvents(db.label_events).append(_NEW), b"{}"),
+    "about: a count that is a text": (lambda db: db.about(), _about_with(n_features="many")),
+    "about: a negative count": (lambda db: db.about(), _about_with(n_samples=-1)),
+    "about: a version that is a number": (lambda db: db.about(), _about_with(version=3)),
+    "about: fingerprints that are none": (lambda db: db.about(), _about_with(provenance=3)),
+    "sample: another one": (lambda db: db.sample(1), _sample_with(sample_id=2)),
+    "sample: fewer activations": (
+        lambda db: db.sample(1),
+        _sample_with(features={"feature_id": [1], "activation": []}),
+    ),
+    "sample: another count": (lambda db: db.sample(1), _sample_with(n_active=7)),
+    "many: more rows than there are": (lambda db: db.activations_of_many([1]), _many_with(n_rows=9)),
+    "many: fewer rows than there are": (lambda db: db.activations_of_many([1]), _many_with(n_rows=3)),
+    "many: a count that is none": (lambda db: db.activations_of_many([1]), _many_with(n_active=None)),
+    "effects: other builds": (_effects, _json({**_EFFECTS, "size": [1, 2]})),
+    "effects: other directions": (_effects, _json({**_EFFECTS, "kl": [[1], [1]]})),
+    "effects: too few kinds": (_effects, _json({**_EFFECTS, "kinds": []})),
+    "effects: rows of unequal length": (_effects, _json({**_EFFECTS, "own": [[1, 2], [1]]})),
+    "effects: texts": (_effects, _json({**_EFFECTS, "size": ["x"]})),
+    "effects: a member missing": (_effects, _json({"size": [1]})),
+    "trace: fewer activations": (_trace, _json({**_TRACE, "activations": []})),
+    "trace: other positions": (_trace, _json({**_TRACE, "token_positions": [1, 2]})),
+    "trace: other tokens": (_trace, _json({**_TRACE, "bias": [1, 2, 3]})),
+    "trace: other contributions": (_trace, _json({**_TRACE, "contributions": [[1, 2], [1, 2]]})),
+    "live activations: other builds": (_live_activations, b'{"activations": [[1], [2]]}'),
+    "live activations: other features": (_live_activations, b'{"activations": [[1, 2]]}'),
+    "live activations: none": (_live_activations, b'{"activations": null}'),
+    "probabilities: other builds": (_probabilities, b'{"probabilities": [[1, 2], [1, 2]]}'),
+    "probabilities: unequal lengths": (lambda db: _probabilities(db, 2), b'{"probabilities": [[1, 2], [1]]}'),
     "activations: no version": (lambda db: db.activations(1), _table_with({"n_active": "4", "n_matching": "4"})),
     "activations: no number": (lambda db: db.activations(1), _table_with({"n_active": "x", "n_matching": "4"})),
     "activations: no text": (lambda db: db.activations(1), _table_with({"version": b"\xff", "n_active": b"\xfe"})),
@@ -731,6 +801,23 @@ def test_an_answer_of_another_shape_is_one_sentence(what: str, connect: Kind) ->
     assert f"{server.url}/" in str(error.value)
     assert "gives no answer of an activation server of this release" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_is_changed_above_is_taken_unchanged(connect: Kind) -> None:
+    bodies = (_about_with(), _sample_with(), _about_with(), _many_with(), b'{"activations": [[1]]}')
+    with Scripted(*[says(200, body) for body in bodies]) as server:
+        client = connect(server.url)
+        about, sample, many = client.about(), client.sample(1), client.activations_of_many([1])
+        live = _live_activations(client)
+
+    assert (about.n_features, sample.features.values.tolist(), live.tolist()) == (2, [0.5], [[1.0]])
+    assert (many[1].n_active, many[1].table.num_rows) == (4, 4)
+
+
+def test_a_stream_that_does_not_say_what_it_is_of_is_an_error(connect: Kind) -> None:
+    with Scripted(says(200, _table_with({"version": "v"}))) as server:
+        with pytest.raises(ServerError, match="its head does not say n_active, n_matching"):
+            list(connect(server.url).stream_activations(1))
 
 
 def test_what_the_model_says_in_the_right_shape_is_taken(connect: Kind) -> None:
