@@ -6,8 +6,8 @@ from splat_dash.query import EVERYTHING, ListQuery
 
 
 def of_list(query: ListQuery = EVERYTHING) -> str:
-    """`/?sort=-density`."""
-    return f"/?{query.as_text()}" if query.as_text() else "/"
+    """`/features?sort=-density`."""
+    return f"/features?{query.as_text()}" if query.as_text() else "/features"
 
 
 def of_feature(feature_id: int, query: ListQuery = EVERYTHING, **state: str) -> str:

@@ -1,4 +1,4 @@
-"""The dashboard as an application: `create_app` puts shell, pages and callbacks together. No global holds anything of it."""
+"""The dashboard as an application: `create_app` puts shell, pages and callbacks together."""
 
 import asyncio
 import logging
@@ -6,6 +6,8 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +19,58 @@ from fastapi import Request, Response
 from starlette.middleware.gzip import GZipMiddleware
 
 from splat_assets.errors import SplatError
-from splat_dash import ui
-from splat_dash.pages import about, compare, feature, features, find, tokens
+from splat_dash import api, ui
+from splat_dash.pages import about, compare, feature, features, find, home, labelling, labels, tokens
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
 
+_asked: ContextVar[Source] = ContextVar("source of the application that is asked")
+"""Dash keeps the pages of all applications of a process in one place: which of them is asked is known of the request alone."""
 _log = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
+_KEYS = (
+    ("/", "search"),
+    ("j, k", "next, previous feature of the list"),
+    ("r", "a random one of the list"),
+    ("[, ]", "previous, next tab"),
+    ("1 … 9", "group of examples"),
+    ("e", "edit the label"),
+    ("Ctrl Enter", "save it"),
+    ("p", "pin, to be compared with another feature"),
+    ("c", "copy the link to what is shown"),
+    ("g", "then h, f, m, w, t, l, a: go to a page"),
+    ("?", "this sheet"),
+    ("Esc", "close; leave what is being written"),
+)
 _NAVIGATION = (
-    ("Features", "/"),
+    ("Features", "/features"),
     ("Find", "/find"),
     ("Compare", "/compare"),
     ("Tokens", "/tokens"),
+    ("Labels", "/labels"),
     ("About", "/about"),
+)
+
+
+def _title_of_feature(fid: str = "", **_: Any) -> str:
+    return f"F{fid[:12]}" if fid.isdigit() else "Feature"
+
+
+_PAGES: tuple[tuple[str, str, Any, Callable[..., Any]], ...] = (
+    ("home", "/", "Splat", home.layout),
+    ("features", "/features", "Features", features.layout),
+    ("feature", "/f/<fid>", _title_of_feature, feature.layout),
+    ("compare", "/compare", "Compare", compare.layout),
+    ("find", "/find", "Find", find.layout),
+    ("tokens", "/tokens", "Tokens", tokens.layout),
+    ("token", "/tokens/<token>", "Token", find.of_token),
+    ("weapon", "/weapons/<weapon>", "Weapon", find.of_weapon),
+    ("labels", "/labels", "Labels", labels.layout),
+    ("about", "/about", "About", about.layout),
 )
 
 
@@ -52,12 +89,12 @@ def create_app(source: Source) -> Dash:
         on_error=_say_error,
         suppress_callback_exceptions=True,
     )
-    app.server.state.source = source
-    _register(source)
+    _register()
     app.index_string = app.index_string.replace("<html>", '<html lang="en">')
     app.layout = _shell(source)
     _callbacks(app, source)
-    _serve_politely(app)
+    api.mount(app.server, source)
+    _serve_politely(app, source)
     with ThreadPoolExecutor(1) as thread:  # whoever calls may have an event loop of their own
         thread.submit(lambda: asyncio.run(_asked_once(app))).result()
     return app
@@ -78,44 +115,20 @@ async def _asked_once(app: Dash) -> None:
     await app.server(scope, receive, send)
 
 
-def _register(source: Source) -> None:
-    """The pages. Dash keeps them by name, so those of an application made later take the place of these."""
-    dash.register_page("features", path="/", title="Features", layout=lambda **given: _page(features.layout, **given))
-    dash.register_page(
-        "feature",
-        path_template="/f/<fid>",
-        title=_title_of_feature,
-        layout=lambda **given: _page(feature.layout, **given),
-    )
-    dash.register_page(
-        "compare", path="/compare", title="Compare", layout=lambda **given: _page(compare.layout, **given)
-    )
-    dash.register_page("find", path="/find", title="Find", layout=lambda **given: _page(find.layout, **given))
-    dash.register_page("tokens", path="/tokens", title="Tokens", layout=lambda **given: _page(tokens.layout, **given))
-    dash.register_page(
-        "token", path_template="/tokens/<token>", title="Token", layout=lambda **given: _page(find.of_token, **given)
-    )
-    dash.register_page(
-        "weapon",
-        path_template="/weapons/<weapon>",
-        title="Weapon",
-        layout=lambda **given: _page(find.of_weapon, **given),
-    )
-    dash.register_page("about", path="/about", title="About", layout=lambda **given: _page(about.layout, **given))
+def _register() -> None:
+    """The pages, which are those of every application of this process."""
+    for name, path, title, layout in _PAGES:
+        where: dict[str, Any] = {"path_template": path} if "<" in path else {"path": path}
+        dash.register_page(name, title=title, layout=partial(_page, layout), **where)
     dash.register_page(
         "not_found_404", layout=lambda **given: ui.alert("There is no such page", "The address leads nowhere.")
     )
 
 
-def _title_of_feature(fid: str = "", **_: Any) -> str:
-    return f"F{fid[:12]}" if fid.isdigit() else "Feature"
-
-
 def _page(layout: Callable[..., Any], **given: Any) -> Any:
     """A page, or in its place one sentence on why it cannot be shown; a fault of ours has a number that the log has, too."""
-    source: Source = dash.get_app().server.state.source
     try:
-        return layout(source, **given)
+        return layout(_asked.get(), **given)
     except SplatError as error:
         return ui.alert("This cannot be shown", str(error))
     except Exception:
@@ -144,16 +157,16 @@ def _shell(source: Source) -> dmc.MantineProvider:
         [
             dcc.Link(html.Strong("Splat"), href="/", className="nav"),
             html.Nav(links, **ui.named("Pages")),
+            html.Span(id="pinned"),
             html.Span(f"{about_it.name or 'store'} · version {about_it.version}", className="quiet where"),
+            html.Button(["copy link", html.Kbd("c")], id="copy-link", className="plain-button", type="button"),
             html.Button("keys ?", id="help-button", className="plain-button", type="button"),
             dmc.ColorSchemeToggle(lightIcon="☀", darkIcon="☾", **ui.named("Light or dark")),
         ],
         className="shell",
     )
-    keys = [("/", "search"), ("j, k", "next, previous feature of the list"), ("[, ]", "previous, next tab"), ("?", "this sheet"),
-            ("Esc", "close")]  # fmt: skip
     sheet = html.Dialog(
-        [html.H2("Keys"), html.Dl([part for key, does in keys for part in (html.Dt(html.Kbd(key)), html.Dd(does))])],
+        [html.H2("Keys"), html.Dl([part for key, does in _KEYS for part in (html.Dt(html.Kbd(key)), html.Dd(does))])],
         id="help-sheet",
     )
     return dmc.MantineProvider(
@@ -161,6 +174,7 @@ def _shell(source: Source) -> dmc.MantineProvider:
             html.A("To the content", href="#content", className="skip"),
             header,
             html.Div(id="faults"),
+            html.Div(id="told", role="status", className="told"),
             html.Main(dash.page_container, id="content", tabIndex="-1"),
             sheet,
         ],
@@ -169,6 +183,9 @@ def _shell(source: Source) -> dmc.MantineProvider:
 
 
 def _callbacks(app: Dash, source: Source) -> None:
+    if source.subject.has_labels:
+        labelling.callbacks(app, source)
+
     @app.callback(
         Output("features-grid", "getRowsResponse"),
         Output("features-count", "children"),
@@ -188,6 +205,12 @@ def _callbacks(app: Dash, source: Source) -> None:
         return {"rowData": named.to_dicts(), "rowCount": found.height}, told
 
     app.clientside_callback(
+        dash.ClientsideFunction("splat", "openPoint"),
+        Output("home-spread", "className"),
+        Input("home-spread", "clickData"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
         dash.ClientsideFunction("splat", "listChanged"),
         Output("features-q", "className"),
         Input("features-q", "value"),
@@ -202,11 +225,12 @@ def _sort_of(request: dict[str, Any], given: str | None) -> str:
     return f"{'-' if model[0]['sort'] == 'desc' else ''}{model[0]['colId']}" if model else given or "feature_id"
 
 
-def _serve_politely(app: Dash) -> None:
+def _serve_politely(app: Dash, source: Source) -> None:
     """Compressed answers, how long each took, and nothing from elsewhere."""
 
     async def headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         began = time.perf_counter()
+        _asked.set(source)
         answer = await call_next(request)
         answer.headers["Server-Timing"] = f"total;dur={1000 * (time.perf_counter() - began):.2f}"
         answer.headers["Content-Security-Policy"] = _POLICY

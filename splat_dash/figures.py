@@ -1,11 +1,14 @@
-"""Data as Plotly figures that read well on light and dark. No component here."""
+"""Data as Plotly figures that read well on light and dark, and the frame with a caption in which one is shown."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
+import polars as pl
+from dash import dcc, html
 
-_INK, _BAR = "#868e96", "#0072B2"
+_INK, _BAR, _GRID = "#868e96", "#0072B2", "rgba(134,142,150,.2)"
 
 
 def histogram(found: Mapping[str, Any]) -> go.Figure:
@@ -24,13 +27,41 @@ def histogram(found: Mapping[str, Any]) -> go.Figure:
         )
     )
     figure.update_layout(
-        height=220,
-        margin={"l": 50, "r": 10, "t": 10, "b": 40},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": _INK},
-        xaxis={"title": {"text": "activation"}, "gridcolor": "rgba(134,142,150,.2)", "rangemode": "tozero"},
-        yaxis={"title": {"text": "samples"}, "type": "log", "gridcolor": "rgba(134,142,150,.2)", "dtick": 1},
+        xaxis={"title": {"text": "activation"}, "gridcolor": _GRID, "rangemode": "tozero"},
+        yaxis={"title": {"text": "samples"}, "type": "log", "gridcolor": _GRID, "dtick": 1},
         bargap=0,
     )
     return figure
+
+
+def spread(features: pl.DataFrame) -> go.Figure:
+    """Density against mean activation, both on logarithmic axes, a point per feature. features: `feature_id, density, mean`."""
+    figure = go.Figure(
+        go.Scattergl(
+            x=features["density"].to_numpy().astype(np.float32),
+            y=features["mean"].to_numpy().astype(np.float32),
+            customdata=features["feature_id"].to_numpy().astype(np.int32),
+            mode="markers",
+            marker={"color": _BAR, "size": 5, "opacity": 0.6},
+            hovertemplate="feature %{customdata}: fires on %{x:.3%}, mean %{y:.4g}<extra></extra>",
+        )
+    )
+    figure.update_layout(
+        xaxis={"title": {"text": "density"}, "type": "log", "gridcolor": _GRID, "tickformat": "~%"},
+        yaxis={"title": {"text": "mean activation where it fires"}, "type": "log", "gridcolor": _GRID},
+    )
+    return figure
+
+
+def figure(drawn: go.Figure, caption: str, name: str, height: int = 220) -> html.Figure:
+    """The figure, which can be made as large as the window, with its caption. name: its id, and that of a saved image."""
+    drawn.update_layout(
+        margin={"l": 55, "r": 10, "t": 10, "b": 45},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": _INK},
+    )
+    options: Any = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"filename": name}}
+    graph = dcc.Graph(id=name, figure=drawn, config=options, style={"height": f"{height}px"})
+    larger = html.Button("larger", type="button", className="plain-button grow", title="As large as the window; Escape")
+    return html.Figure([graph, html.Figcaption([caption, " ", larger])], className="panel")

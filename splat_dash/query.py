@@ -6,8 +6,8 @@ from urllib.parse import parse_qsl, urlencode
 
 from splat_assets.errors import InputError
 
-SORTS = ("feature_id", "density", "max", "mean", "f1", "label")
-STATES = ("labelled", "unlabelled", "suggested", "dead")
+SORTS = ("feature_id", "density", "max", "mean", "f1", "label", "queue")
+STATES = ("labelled", "unlabelled", "suggested", "queued", "dead")
 
 
 @dataclass(frozen=True, slots=True)

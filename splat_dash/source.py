@@ -1,10 +1,17 @@
 """What the pages show, asked of a store or a server: one record for a feature, and the rows of the list in their order."""
 
+import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
+from typing import Any
 
 import polars as pl
 
+from splat_assets.analysis.rule_score import Score, score_rule
+from splat_assets.domain.concepts import Rule, parse_rule
+from splat_assets.domain.rule_text import Names, parse_rule_text
+from splat_assets.errors import InputError
 from splat_dash.query import ListQuery
 from splat_serving.database import About, FeatureSummary
 from splat_serving.errors import NotComputedError
@@ -14,17 +21,20 @@ from splat_serving.investigations.overview import part
 from splat_serving.investigations.result import Result, ResultTable
 from splat_serving.investigations.spec import checked_spec
 from splat_serving.investigations.subject import Subject
+from splat_serving.labels.book import who
 from splat_serving.labels.event import Event
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a feature stands in a list. number: from 1, None where the list does not have it."""
+    """Where a feature stands in a list. number: from 1, None where the list does not have it. other: any one of the list, always
+    the same."""
 
     number: int | None
     n_rows: int
     before: int | None
     after: int | None
+    other: int | None
 
 
 class Source:
@@ -36,6 +46,9 @@ class Source:
         self._tables = lru_cache(maxsize=128)(partial(part, subject))
         self._compared = lru_cache(maxsize=32)(
             lambda left, right: compare(subject, checked_spec(Compare, {"left": left, "right": right}))
+        )
+        self._scores = lru_cache(maxsize=128)(
+            lambda feature, rule: score_rule(rule, subject.builds, subject.feature(feature))
         )
         self._found = lru_cache(maxsize=32)(lambda rule: find(subject, checked_spec(Find, {"rule": rule, "top_k": 50})))
 
@@ -60,6 +73,35 @@ class Source:
         """The features that go with the builds on which a rule holds; InputError for what is no rule, with a caret."""
         return self._found(rule)
 
+    @property
+    def author(self) -> str:
+        """Who labels, as this machine knows them."""
+        return who()
+
+    def scored(self, feature_id: int) -> tuple[Rule, Score] | None:
+        """The rule of the feature's label with its score as it is now; None without one."""
+        event = self.labels().get(feature_id)
+        if event is None or event.label is None or event.label.rule is None:
+            return None
+        rule = parse_rule(event.label.rule)
+        return rule, self._scores(feature_id, rule)
+
+    def write_label(self, feature_id: int, said: Mapping[str, Any], author: str | None, based_on: int) -> Event:
+        """Label a feature with what a form says: texts, `rule` among them; InputError, LabelConflictError, ServerError."""
+        rule = str(said.get("rule") or "").strip()
+        names = Names(self.subject.vocabulary, self.subject.contexts)
+        fields = {
+            "text": str(said.get("text") or "").strip(),
+            "category": said.get("category") or "none",
+            "status": said.get("status") or "draft",
+            "notes": str(said.get("notes") or "").strip(),
+            "confidence": None if said.get("confidence") in (None, "") else said["confidence"],
+            "rule": parse_rule_text(rule, names).as_json() if rule else None,
+        }
+        if not fields["text"]:
+            raise InputError("the label has no text: write what the feature stands for")
+        return self.subject.labels.set(feature_id, fields, (author or "").strip() or None, based_on)
+
     def labels(self) -> dict[int, Event]:
         """The current label of each feature that has one; none where there is no place for labels."""
         return self.subject.labels.current() if self.subject.has_labels else {}
@@ -80,11 +122,20 @@ class Source:
             {"feature_id": [*labels], "label": [*labels.values()]}, {"feature_id": pl.UInt32, "label": pl.String}
         )
         frame = self._table.join(known, on="feature_id", how="left", maintain_order="left")
+        if query.state == "queued" or query.sort.removeprefix("-") == "queue":
+            waiting = [event.feature_id for event in self.subject.labels.queue()] if self.subject.has_labels else []
+            places = pl.DataFrame(
+                {"feature_id": waiting, "queue": range(len(waiting))}, {"feature_id": pl.UInt32, "queue": pl.UInt32}
+            )
+            frame = frame.join(places, on="feature_id", how="left", maintain_order="left")
         match query.state:
             case "labelled":
                 frame = frame.filter(pl.col("label").is_not_null())
             case "unlabelled":
                 frame = frame.filter(pl.col("label").is_null() & (pl.col("n_active") > 0))
+                frame = frame.filter(~pl.col("feature_id").is_in(self._skipped()))
+            case "queued":
+                frame = frame.filter(pl.col("queue").is_not_null())
             case "suggested":
                 frame = frame.filter("suggested")
             case "dead":
@@ -97,14 +148,18 @@ class Source:
         by = query.sort.removeprefix("-")
         return frame.sort([by, "feature_id"], descending=[query.sort.startswith("-"), False], nulls_last=True)
 
+    def _skipped(self) -> list[int]:
+        return self.subject.labels.skipped() if self.subject.has_labels else []
+
     def place(self, feature_id: int, query: ListQuery) -> Place:
         """Where the feature stands in the list that a query asks for, and its neighbours there."""
         ids = self.rows(query)["feature_id"]
         at = ids.index_of(feature_id)
+        other = int(ids[random.Random(feature_id).randrange(ids.len())]) if ids.len() else None
         if at is None:
-            return Place(None, ids.len(), None, int(ids[0]) if ids.len() else None)
+            return Place(None, ids.len(), None, int(ids[0]) if ids.len() else None, other)
         before = int(ids[at - 1]) if at > 0 else None
-        return Place(at + 1, ids.len(), before, int(ids[at + 1]) if at + 1 < ids.len() else None)
+        return Place(at + 1, ids.len(), before, int(ids[at + 1]) if at + 1 < ids.len() else None, other)
 
     @cached_property
     def _table(self) -> pl.DataFrame:

@@ -118,7 +118,7 @@ def example(row: Mapping[str, Any], strongest: float) -> html.Tr:
     )
 
 
-def alert(title: str, text: str, action: tuple[str, str] = ("Back to the list of features", "/")) -> html.Div:
+def alert(title: str, text: str, action: tuple[str, str] = ("Back to the list of features", "/features")) -> html.Div:
     """Something that is not there, and one way on: (words, address)."""
     return html.Div(
         [html.H1(title), html.P(text), dcc.Link(action[0], href=action[1])], role="alert", className="alert"

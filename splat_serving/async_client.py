@@ -148,6 +148,10 @@ class AsyncActivationClient:
         """Samples that fulfil conditions on several features."""
         return await self._run(self._questions.query(query))
 
+    async def scorecard(self) -> dict[str, Any]:
+        """How good the SAE is, in figures; NotComputedError where the server has only a store."""
+        return await self._run(self._questions.scorecard())
+
     async def label_events(self, new: Mapping[str, Any] | None = None, read: Reading[Any] = dict) -> Any:
         """What `read` makes of all events of the labels, or of what became of a new one; see `labels.remote.RemoteEvents`.
 

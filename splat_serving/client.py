@@ -160,6 +160,10 @@ class ActivationClient:
         """Samples that fulfil conditions on several features."""
         return self._run(self._questions.query(query))
 
+    def scorecard(self) -> dict[str, Any]:
+        """How good the SAE is, in figures; NotComputedError where the server has only a store."""
+        return self._run(self._questions.scorecard())
+
     def label_events(self, new: Mapping[str, Any] | None = None, read: Reading[Any] = dict) -> Any:
         """What `read` makes of all events of the labels, or of what became of a new one; see `labels.remote.RemoteEvents`.
 

@@ -373,6 +373,10 @@ class Questions:
             if page.table.num_rows < _QUERY_ROWS:
                 return replace(page, table=pa.concat_tables(pages))
 
+    def scorecard(self) -> Steps[dict[str, Any]]:
+        """The figures of the SAE's scorecard."""
+        return (yield from self._ask(Request("/scorecard"), lambda answer: dict(_members(answer))))
+
     def live(self, path: str, body: Mapping[str, Any], read: Reading[Value]) -> Steps[Value]:
         """What `read` makes of the answer of the model to a body at a path below /live."""
         return (

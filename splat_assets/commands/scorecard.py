@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from splat_assets.analysis.scorecard import MEANINGS
 from splat_assets.compute.fit import NOT_COMPUTED
 
 _HEAD = (
@@ -19,23 +20,6 @@ _HEAD = (
     "n_test_samples",
     "n_fidelity_builds",
 )
-_MEANINGS = {
-    "fvu": "share of the variance of the test samples that the SAE leaves unexplained; 0 is perfect",
-    "explained_variance": "1 - fvu",
-    "cosine": "mean cosine of a sample and its reconstruction",
-    "l2_ratio": "mean length of a reconstruction relative to its sample; below 1 is shrinkage",
-    "relative_bias": "E||x_hat||^2 / E(x . x_hat); below 1 where activations shrink",
-    "l0_mean": "features active on a test sample, on average",
-    "l0_q05": "5 % of the test samples have at most so many",
-    "l0_q50": "half of them",
-    "l0_q95": "95 % of them",
-    "dead_percent": "features that fire on no training sample",
-    "dense_percent": "features that fire on more than 10 % of the training samples",
-    "gamma": "how far the activations lie from the origin, in standard deviations",
-    "fidelity": "1 - KL with the SAE in place / KL with the mean: 1 changes no prediction, 0 is no better than the mean",
-    "fidelity_to_zero": "the same against zero in place",
-    "bce_recovered": "share of the loss that the mean in place adds which the SAE wins back",
-}
 _PLACES = {"original": "nothing", "sae": "its reconstruction by the SAE", "mean": "the mean", "zero": "zero"}
 _PREDICTIONS = {
     "bce": "loss (BCE)",
@@ -49,7 +33,7 @@ def scorecard_view(path: Path) -> RenderableType:
     """The scorecard at path as tables: figures with their meaning, and the base model's predictions with and without the SAE."""
     card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     figures = Table(title=_title(card), title_justify="left", title_style="bold", show_header=False)
-    for name, meaning in _MEANINGS.items():
+    for name, meaning in MEANINGS.items():
         figures.add_row(name, _shown(card[name]), meaning)
     predictions = Table(title="the base model's predictions", title_justify="left", title_style="bold")
     predictions.add_column("in place of the activations")
@@ -63,7 +47,7 @@ def scorecard_view(path: Path) -> RenderableType:
 
 def figures_shown() -> set[str]:
     """The names of all figures that the view shows."""
-    return {*_HEAD, *_MEANINGS, *(f"{name}_{place}" for name in _PREDICTIONS for place in _PLACES)}
+    return {*_HEAD, *MEANINGS, *(f"{name}_{place}" for name in _PREDICTIONS for place in _PLACES)}
 
 
 def _title(card: dict[str, Any]) -> str:

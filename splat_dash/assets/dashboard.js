@@ -1,6 +1,14 @@
 // What happens in the browser alone: the list's address, and keys. Keys click the link that does the same by mouse.
 window.dash_clientside = window.dash_clientside || {};
 window.dash_clientside.splat = {
+  openPoint(clicked) {
+    if (clicked) {
+      const at = clicked.points[0]; // ids are in the plot alone: Dash does not read typed arrays
+      const plot = document.querySelector(`#${dash_clientside.callback_context.triggered_id} .js-plotly-plot`);
+      location.assign("/f/" + plot._fullData[at.curveNumber].customdata[at.pointNumber]);
+    }
+    return dash_clientside.no_update;
+  },
   listChanged(q, state) {
     const url = new URL(location);
     for (const [name, value] of [["q", q], ["state", state]]) {
@@ -26,21 +34,99 @@ window.dash_clientside.splat = {
     const next = tabs[at + by];
     if (next) next.click();
   };
+  const say = (text) => {
+    const told = document.getElementById("told");
+    told.textContent = text;
+    clearTimeout(say.until);
+    say.until = setTimeout(() => { told.textContent = ""; }, 4000);
+  };
+  const copyLink = () => navigator.clipboard.writeText(location.href).then(() => say("The link is copied."), () => say("The browser did not allow it."));
+  // Pinned: one feature, kept as long as the browser's tab is.
+  const pinned = () => sessionStorage.getItem("splat-pinned");
+  const showPinned = () => {
+    const place = document.getElementById("pinned");
+    if (!place) return;
+    const here = document.getElementById("pin");
+    const other = here && here.dataset.feature !== pinned() ? here.dataset.feature : null;
+    const text = pinned() ? `pinned ${pinned()}` + (other ? `: compare with ${other}` : "") : "";
+    if (place.dataset.text === text) return;
+    place.dataset.text = text;
+    place.replaceChildren();
+    if (!text) return;
+    const link = document.createElement("a");
+    link.textContent = text;
+    link.href = other ? `/compare?f=${pinned()},${other}` : `/f/${pinned()}`;
+    place.append(link);
+  };
+  const pin = () => {
+    const here = document.getElementById("pin");
+    if (!here) return;
+    if (pinned() && pinned() !== here.dataset.feature) { click("#pinned a"); return; }
+    pinned() ? sessionStorage.removeItem("splat-pinned") : sessionStorage.setItem("splat-pinned", here.dataset.feature);
+    showPinned();
+  };
+  new MutationObserver(showPinned).observe(document.documentElement, { childList: true, subtree: true });
+
+  const edit = () => {
+    const text = document.getElementById("label-text");
+    if (!text) return;
+    text.closest("details").open = true;
+    text.focus();
+  };
+  // One panel as large as the window, until Escape.
+  const grow = (panel) => {
+    const whole = panel.classList.toggle("whole");
+    panel.querySelector(".grow").textContent = whole ? "smaller" : "larger";
+    panel.querySelector(".grow").focus();
+    window.dispatchEvent(new Event("resize"));
+  };
+  const places = { h: "/", f: "/features", m: "/map", w: "/whatif", t: "/tokens", l: "/labels", a: "/about" };
+  let going = 0;
   const keys = {
     j: () => click(".to-next"),
     k: () => click(".to-previous"),
+    r: () => click(".to-random"),
     "]": () => step(1),
     "[": () => step(-1),
+    e: edit,
+    p: pin,
+    c: copyLink,
+    g: () => { going = Date.now(); },
     "?": () => sheet().showModal(),
-    "/": () => { const box = document.getElementById("features-q"); if (box) box.focus(); else click('.shell nav a[href="/"]'); },
+    "/": () => { const box = document.getElementById("features-q"); if (box) box.focus(); else click('.shell nav a[href="/features"]'); },
   };
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey || typing(event.target) || !keys[event.key]) return;
+    if (event.key === "Escape") {
+      const whole = document.querySelector(".panel.whole");
+      if (whole) grow(whole);
+      else if (typing(event.target)) event.target.blur();
+      return;
+    }
+    if (event.key === "Enter" && event.ctrlKey && event.target.closest && event.target.closest("#label")) {
+      event.preventDefault();
+      event.target.blur(); // what was typed last is told to the page
+      setTimeout(() => click("#label-save"), 50);
+      return;
+    }
+    if (event.ctrlKey || event.altKey || event.metaKey || typing(event.target)) return;
+    if (Date.now() - going < 1500 && places[event.key]) {
+      going = 0;
+      event.preventDefault();
+      click(`.shell a[href="${places[event.key]}"]`);
+      return;
+    }
+    const group = /^[1-9]$/.test(event.key) && document.querySelectorAll('nav[aria-label="Examples"] .choice')[event.key - 1];
+    if (!group && !keys[event.key]) return;
     event.preventDefault();
-    keys[event.key]();
+    group ? group.click() : keys[event.key]();
   });
   document.addEventListener("click", (event) => {
-    if (event.target.id === "help-button") sheet().showModal();
-    else if (event.target.id === "help-sheet") sheet().close();
+    const button = event.target.closest && event.target.closest("button");
+    if (event.target.id === "help-sheet") sheet().close();
+    if (!button) return;
+    if (button.id === "help-button") sheet().showModal();
+    else if (button.id === "copy-link") copyLink();
+    else if (button.id === "pin") pin();
+    else if (button.classList.contains("grow")) grow(button.closest(".panel"));
   });
 })();

@@ -8,6 +8,7 @@ from dash import dcc, html
 from splat_assets.errors import InputError
 from splat_assets.store.errors import FeatureNotFoundError
 from splat_dash import address, figures, ui
+from splat_dash.pages import labelling
 from splat_dash.query import ListQuery
 from splat_dash.source import Place, Source
 from splat_serving.database import FeatureSummary
@@ -53,7 +54,7 @@ def layout(source: Source, fid: str = "", tab: str = "examples", group: str = "t
             html.Div(
                 [
                     html.Div(
-                        [_label(source, found), _numbers(found), _effects(found), _neighbours(found, names)],
+                        [labelling.section(source, found), _numbers(found), _effects(found), _neighbours(found, names)],
                         className="claim",
                     ),
                     html.Div(
@@ -77,47 +78,25 @@ def _feature_id(text: str, n_features: int) -> int:
 
 def _head(found: FeatureSummary, name: str | None, place: Place, query: ListQuery, tab: str) -> html.Header:
     kept = "" if tab == "examples" else tab
-    way = [dcc.Link("Features", href=address.of_list(query))]
-    steps = []
-    for key, words, other in (("k", "previous", place.before), ("j", "next", place.after)):
-        if other is not None:
-            link = dcc.Link(
-                [words, html.Kbd(key)], href=address.of_feature(other, query, tab=kept), className=f"step to-{words}"
-            )
-            steps.append(link)
+    steps = [
+        dcc.Link([words, html.Kbd(key)], href=address.of_feature(other, query, tab=kept), className=f"step to-{words}")
+        for key, words, other in (
+            ("k", "previous", place.before),
+            ("j", "next", place.after),
+            ("r", "random", place.other),
+        )
+        if other is not None
+    ]
     where = f"{place.number:,} of {place.n_rows:,}" if place.number else f"not among the {place.n_rows:,} of the list"
-    return html.Header(
-        [
-            html.Nav([*way, html.Span(where, className="quiet"), *steps], **ui.named("List")),
-            html.H1([f"Feature {found.feature_id}", html.Span(f" {visible(name)}", className="name") if name else None]),
-        ]
-    )  # fmt: skip
-
-
-def _label(source: Source, found: FeatureSummary) -> html.Section:
-    event = source.labels().get(found.feature_id)
-    parts: list[Any] = [html.H2("Label")]
-    if event is not None and event.label is not None:
-        label = event.label
-        parts.append(html.P(html.Strong(visible(label.text))))
-        said = f"{label.status}, {label.category}; {visible(event.author)}, {event.at[:10]}, revision {event.revision}"
-        parts.append(html.P(said, className="quiet"))
-        parts += [html.P(visible(label.notes))] if label.notes else []
-    else:
-        parts.append(html.P("Nobody has labelled it yet.", className="quiet"))
-    rule = found.suggestion
-    if rule and rule.get("text"):
-        verdict = "good enough to be a label" if rule["suggested"] else "not good enough to be a label"
-        parts += [
-            html.H3("Suggested by a rule"),
-            html.P(html.Code(visible(rule["text"]))),
-            html.P(
-                f"F1 {rule['f1']:.3f} [{rule['f1_low']:.3f}, {rule['f1_high']:.3f}] on {rule['n']:,} builds that did not choose "
-                f"it; chance reaches {rule['threshold']:.3f}, {rule['token']} alone {rule['token_f1']:.3f}: {verdict}.",
-                className="quiet",
-            ),
-        ]
-    return html.Section(parts)
+    pin: dict[str, Any] = {"data-feature": str(found.feature_id), "title": "Keep it, to be compared with another one"}
+    way = [
+        dcc.Link("Features", href=address.of_list(query)),
+        html.Span(where, className="quiet"),
+        html.Span(steps, className="steps"),
+        html.Button(["pin", html.Kbd("p")], id="pin", type="button", className="plain-button", **pin),
+    ]
+    told = html.Span(f" {visible(name)}" if name else "", className="name", id="feature-name")
+    return html.Header([html.Nav(way, **ui.named("List")), html.H1([f"Feature {found.feature_id}", told])])
 
 
 def _numbers(found: FeatureSummary) -> html.Section:
@@ -135,7 +114,7 @@ def _numbers(found: FeatureSummary) -> html.Section:
         ("median", shown(own["median"]), "Median over the samples on which it fires."),
         ("99 %", shown(own["q99"]), "99th percentile over the samples on which it fires."),
     ]
-    return html.Section([html.H2("Numbers"), ui.numbers(rows)])
+    return html.Section([html.H2("Numbers"), ui.numbers(rows)], id="numbers")
 
 
 def _effects(found: FeatureSummary) -> html.Section:
@@ -186,13 +165,7 @@ def _histogram(found: FeatureSummary) -> html.Figure:
         f"Fires on {own['n_active']:,} samples ({1 - own['sparsity']:.4%}), at most with {shown(own['max'])}; "
         f"zeros: {found.histogram['n_zero']:,}, not drawn."
     )
-    options: Any = {
-        "displaylogo": False,
-        "responsive": True,
-        "toImageButtonOptions": {"filename": f"f{found.feature_id:05d}-histogram"},
-    }
-    graph = dcc.Graph(figure=figures.histogram(found.histogram), config=options, style={"height": "220px"})
-    return html.Figure([graph, html.Figcaption(caption)])
+    return figures.figure(figures.histogram(found.histogram), caption, "feature-histogram")
 
 
 def _tabs(feature_id: int, tab: str, query: ListQuery) -> html.Nav:

@@ -32,6 +32,7 @@ _STATE_NAMES = {
     "labelled": "labelled",
     "unlabelled": "without a label",
     "suggested": "with a rule",
+    "queued": "in the queue",
     "dead": "dead",
 }
 
@@ -41,7 +42,7 @@ def layout(source: Source, **given: Any) -> Any:
     try:
         query = ListQuery.parse(given)
     except InputError as error:
-        return ui.alert("This list cannot be shown", str(error), ("Show all features", "/"))
+        return ui.alert("This list cannot be shown", str(error), ("Show all features", "/features"))
     grid = dag.AgGrid(
         id="features-grid",
         columnDefs=COLUMNS,

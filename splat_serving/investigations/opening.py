@@ -15,6 +15,7 @@ from splat_serving.labels.remote import RemoteEvents
 from splat_serving.live_models import live_model_class
 from splat_serving.local import LocalDatabase
 from splat_serving.model_runner import ModelRunner, RemoteRunner
+from splat_serving.scorecards import scorecard_of
 
 SOURCE_VARIABLE = "SPLAT_RUN"
 
@@ -39,7 +40,13 @@ def open_subject(given: str | None = None, token_file: Path | None = None, root:
     labels = (
         (lambda: LabelLog(DataRoot(layout.root.absolute().parent.parent).labels, sae)) if isinstance(sae, str) else None
     )
-    return Subject(database, found.name, lambda: _runner(layout, database), labels=labels)
+    return Subject(
+        database,
+        found.name,
+        lambda: _runner(layout, database),
+        labels=labels,
+        scorecard=lambda: scorecard_of(layout, database.about().provenance),
+    )
 
 
 def _runner(layout: RunLayout, database: LocalDatabase) -> ModelRunner:
@@ -66,7 +73,8 @@ def _of_server(url: str, token_file: Path | None) -> Subject:
     hook = pinned.about().provenance.get("hook")
     runner = (lambda: RemoteRunner(pinned.live, hook[0] == "token_ff")) if hook else None
     events = RemoteEvents(pinned.label_events)
-    return Subject(pinned, url, runner, pinned.close, (lambda: events) if _has_labels(pinned) else None)
+    labels = (lambda: events) if _has_labels(pinned) else None
+    return Subject(pinned, url, runner, pinned.close, labels, pinned.scorecard)
 
 
 def _has_labels(client: ActivationClient) -> bool:

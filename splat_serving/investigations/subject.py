@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import cached_property, lru_cache
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,16 +38,18 @@ class Subject:
         model: Callable[[], ModelRunner] | None = None,
         close: Callable[[], None] = lambda: None,
         labels: Callable[[], Events] | None = None,
+        scorecard: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         """source: what the user named (run, path or URL). model: makes what runs the model when it is first needed, None where it
         cannot be run. close: lets go of connections. labels: opens what people wrote of its SAE, None where there is no place
-        for it.
+        for it. scorecard: reads the figures of the SAE's scorecard, None where there is no run's folder to have one.
         """
         self.close = close
         self.database = database
         self.source = source
         self._model = model
         self._labels = labels
+        self._scorecard = scorecard
         self._feature = lru_cache(maxsize=_KEPT_FEATURES)(self._read_feature)
 
     def __enter__(self) -> "Subject":
@@ -83,6 +86,13 @@ class Subject:
                 f"{self.source} is no run of a data root: causal evidence needs its base model and SAE (run.toml, sae/)"
             )
         return self._model()
+
+    @cached_property
+    def scorecard(self) -> dict[str, Any]:
+        """How good the SAE is, in figures (`splat scorecard` says what each means); NotComputedError where that is not known."""
+        if self._scorecard is None:
+            raise NotComputedError(f"{self.source} is no run of a data root: the run's folder has the SAE's scorecard")
+        return self._scorecard()
 
     @property
     def has_labels(self) -> bool:

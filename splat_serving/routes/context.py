@@ -10,6 +10,7 @@ from splat_serving.errors import NotComputedError
 from splat_serving.negotiation import JSON
 from splat_serving.problems import documented
 from splat_serving.replies import json_reply
+from splat_serving.scorecards import scorecard_of
 from splat_serving.state import FromServed, Served
 
 router = APIRouter(tags=["context"])
@@ -56,6 +57,13 @@ def _names(served: Served) -> tuple[list[str], list[str]]:
             f"this folder records no {missing}: start the server with --vocab-path and --weapon-vocab-path"
         )
     return [token.name for token in vocabulary.tokens], [item.key for item in contexts.items]
+
+
+@router.get("/scorecard", summary="How good the SAE is", responses=_ANSWERS, response_class=Response)
+async def scorecard(request: Request, served: FromServed) -> Response:
+    """The figures of the SAE's scorecard: fraction of variance unexplained, L0, dead and dense features, fidelity."""
+    layout = served.run.layout if served.run else None
+    return await json_reply(request, served, lambda: scorecard_of(layout, served.database.about().provenance))
 
 
 @router.get("/version", summary="What is served, and its fingerprints", responses=_ANSWERS, response_class=Response)

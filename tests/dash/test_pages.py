@@ -53,11 +53,11 @@ def test_a_feature_has_an_address_and_a_wrong_one_says_so(watched: Watched, expe
         ("/f/96", "features 0 to 95"),
         ("/f/1/2", "is no feature"),
         ("/nowhere", "leads nowhere"),
-        ("/?sort=x", "sort"),
+        ("/features?sort=x", "sort"),
     ):
         page.goto(watched.url + path)
         expect(page.get_by_role("alert")).to_contain_text(said)
-        assert page.get_by_role("alert").get_by_role("link").get_attribute("href") == "/"
+        assert page.get_by_role("alert").get_by_role("link").get_attribute("href") == "/features"
 
 
 def test_the_whole_view_is_in_the_address(watched: Watched, expect: Any, busy: int) -> None:
@@ -72,7 +72,7 @@ def test_the_whole_view_is_in_the_address(watched: Watched, expect: Any, busy: i
 
 
 def test_back_goes_back(watched: Watched, expect: Any) -> None:
-    page = watched.open("/?q=1&state=unlabelled")
+    page = watched.open("/features?q=1&state=unlabelled")
     expect(page.locator(".ag-row").first).to_be_visible()
     first, second = (page.locator(f".ag-row[row-index='{row}'] a").inner_text() for row in (0, 1))
     page.locator(".ag-row[row-index='0'] a").click()
@@ -90,8 +90,8 @@ def test_back_goes_back(watched: Watched, expect: Any) -> None:
 
 
 def test_the_list_is_sorted_where_the_data_is(watched: Watched, expect: Any, source: Source) -> None:
-    page = watched.open("/")
-    expect(page.get_by_role("status")).to_have_text("96 of 96 features")
+    page = watched.open("/features")
+    expect(page.locator("#features-count")).to_have_text("96 of 96 features")
     page.locator(".ag-header-cell", has_text="density").click()
     page.locator(".ag-header-cell", has_text="density").click()
 
@@ -104,18 +104,18 @@ def test_the_list_is_sorted_where_the_data_is(watched: Watched, expect: Any, sou
 def test_a_search_narrows_the_list_from_its_top(watched: Watched, expect: Any, source: Source) -> None:
     token = source.rows(ListQuery(sort="-f1"))["token"][0].partition(">")[0]
     matching = source.rows(ListQuery(q=token))
-    page = watched.open("/")
-    expect(page.get_by_role("status")).to_have_text("96 of 96 features")
+    page = watched.open("/features")
+    expect(page.locator("#features-count")).to_have_text("96 of 96 features")
     page.locator(".ag-body-viewport").evaluate("body => { body.scrollTop = 32 * 90 - 100; }")
     expect(page.locator(".ag-row[row-index='90'] a")).to_be_visible()
 
     page.get_by_label("Search").fill(token)
 
-    expect(page.get_by_role("status")).to_have_text(f"{matching.height} of 96 features")
+    expect(page.locator("#features-count")).to_have_text(f"{matching.height} of 96 features")
     expect(page.locator(".ag-row[row-index='0'] a")).to_have_text(str(matching["feature_id"][0]))
     assert f"q={token}" in page.evaluate("location.search")
     page.get_by_label("Search").fill("nothing of the kind")
-    expect(page.get_by_role("status")).to_have_text("No feature matches (96 searched)")
+    expect(page.locator("#features-count")).to_have_text("No feature matches (96 searched)")
 
 
 def test_keys_follow_the_list_and_leave_writers_alone(watched: Watched, expect: Any, source: Source) -> None:
@@ -131,7 +131,7 @@ def test_keys_follow_the_list_and_leave_writers_alone(watched: Watched, expect: 
     page.keyboard.press("[")
     expect(page.locator("main h3", has_text="Tokens that go with it")).to_be_visible()
 
-    page.goto(watched.url + "/")
+    page.goto(watched.url + "/features")
     expect(page.locator(".ag-row").first).to_be_visible()
     page.keyboard.press("/")
     page.keyboard.type("jjk")
@@ -145,7 +145,8 @@ def test_numbers_on_the_page_are_those_of_the_store(watched: Watched, expect: An
 
     expect(page.locator("figcaption")).to_contain_text(f"Fires on {own['n_active']:,} samples")
     assert f"zeros: {found.histogram['n_zero']:,}" in page.locator("figcaption").inner_text()
-    numbers = dict(zip(page.locator("dt").all_inner_texts(), page.locator("dd").all_inner_texts(), strict=True))
+    kept = page.locator("#numbers")
+    numbers = dict(zip(kept.locator("dt").all_inner_texts(), kept.locator("dd").all_inner_texts(), strict=True))
     assert numbers["max"] == shown(own["max"])
     assert numbers["density"] == f"{own['n_active'] / own['n_samples']:.4%}"
     raised = found.influences["raised"][:8] if found.influences else []
@@ -198,17 +199,110 @@ def test_features_are_found_by_a_rule_a_token_and_a_weapon(watched: Watched, exp
     expect(page.locator("h1")).to_contain_text(weapon)
 
 
-def test_the_sheet_lists_the_keys_and_each_of_them_works(watched: Watched, expect: Any, busy: int) -> None:
+def test_the_sheet_lists_the_keys_and_each_of_them_works(
+    watched: Watched, expect: Any, busy: int, source: Source
+) -> None:
+    watched.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=watched.url)
     page = watched.open(f"/f/{busy}")
     expect(page.locator("h1")).to_be_visible()
     page.keyboard.press("?")
     sheet = page.locator("#help-sheet")
     expect(sheet).to_be_visible()
-    assert set(sheet.locator("kbd").all_inner_texts()) == {"/", "j, k", "[, ]", "?", "Esc"}
+    listed = {
+        "/",
+        "j, k",
+        "r",
+        "[, ]",
+        "1 … 9",
+        "e",
+        "Ctrl Enter",
+        "p",
+        "c",
+        "g",
+        "?",
+        "Esc",
+    }  # Ctrl Enter: test_labels
+    assert set(sheet.locator("kbd").all_inner_texts()) == listed
     page.keyboard.press("Escape")
     expect(sheet).to_be_hidden()
+
+    page.keyboard.press("2")
+    expect(page.get_by_role("navigation", name="Examples").locator(".chosen")).not_to_have_text("strongest")
+    page.keyboard.press("c")
+    expect(page.locator("#told")).to_have_text("The link is copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == page.evaluate("location.href")
+    page.keyboard.press("e")
+    expect(page.locator("#label-text")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.keyboard.press("p")
+    expect(page.locator("#pinned")).to_have_text(f"pinned {busy}")
+    page.keyboard.press("r")
+    other = source.place(busy, ListQuery()).other
+    expect(page.locator("h1")).to_have_text(re.compile(rf"^Feature {other}\b"))
+    page.keyboard.press("p")
+    expect(page.locator("h1")).to_have_text(f"Feature {busy} beside feature {other}")
+    for key, heading in (
+        ("l", "Labels"),
+        ("t", "Tokens and weapons"),
+        ("a", "About"),
+        ("h", "small"),
+        ("f", "Features"),
+    ):
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        expect(page.locator("h1")).to_have_text(heading)
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    expect(page.locator("h1")).to_have_text("About")
     page.keyboard.press("/")
     expect(page.get_by_label("Search")).to_be_visible()
+
+
+def test_a_panel_grows_and_shrinks(watched: Watched, expect: Any, busy: int) -> None:
+    page = watched.open(f"/f/{busy}")
+    panel = page.locator("figure.panel")
+    expect(panel.locator(".main-svg").first).to_be_visible()
+    small = panel.bounding_box()
+
+    panel.get_by_role("button", name="larger").click()
+    expect(panel.get_by_role("button", name="smaller")).to_be_focused()
+    page.wait_for_timeout(300)
+    assert panel.bounding_box() == {"x": 0, "y": 0, "width": 1400, "height": 900}
+    assert panel.locator(".main-svg").first.bounding_box()["height"] > 700
+    page.keyboard.press("Escape")
+
+    expect(panel.get_by_role("button", name="larger")).to_be_focused()
+    assert panel.bounding_box() == small
+
+
+def test_a_click_on_a_point_of_the_first_page_opens_the_feature(watched: Watched, expect: Any) -> None:
+    page = watched.open("/")
+    expect(page.locator("#home-spread canvas").first).to_be_visible()
+    page.wait_for_timeout(500)
+    place = page.evaluate(
+        """() => { const plot = document.querySelector("#home-spread .js-plotly-plot"), all = plot.calcdata[0],
+             box = plot.getBoundingClientRect(), x = plot._fullLayout.xaxis, y = plot._fullLayout.yaxis, data = plot._fullData[0];
+             return [box.x + x._offset + x.l2p(Math.log10(data.x[0])), box.y + y._offset + y.l2p(Math.log10(data.y[0])),
+                     data.customdata[0]]; }"""
+    )
+    page.mouse.move(place[0], place[1])
+    page.wait_for_timeout(300)
+    page.mouse.click(place[0], place[1])
+
+    expect(page.locator("h1")).to_contain_text("Feature ")
+
+
+def test_the_first_page_has_the_figures_of_the_scorecard(watched: Watched, expect: Any, source: Source) -> None:
+    card = source.subject.scorecard
+    page = watched.open("/")
+
+    expect(page.locator(".card").first).to_be_visible()
+    shown_there = dict(
+        zip(page.locator(".card dt").all_inner_texts(), page.locator(".card dd").all_inner_texts(), strict=True)
+    )
+    assert shown_there["FVU"] == f"{card['fvu']:.4f}"
+    assert shown_there["L0"] == f"{card['l0_mean']:.1f}"
+    assert shown_there["fidelity"] == f"{card['fidelity']:.4f}"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -218,7 +312,16 @@ def test_nothing_stands_in_the_way_of_a_screen_reader(
     from axe_playwright_python.sync_playwright import Axe
 
     watched = Watched(browser, url, color_scheme=scheme)
-    paths = ("/", "/about", f"/f/{busy}", f"/f/{busy}?tab=tokens", f"/f/{busy}?tab=doses", "/f/abc")
+    paths = (
+        "/",
+        "/features",
+        "/labels",
+        "/about",
+        f"/f/{busy}",
+        f"/f/{busy}?tab=tokens",
+        f"/f/{busy}?tab=doses",
+        "/f/abc",
+    )
     for path in (*paths, f"/compare?f={busy},1", "/find", "/find?rule=ninja_squid", "/tokens"):
         page = watched.open(path)
         expect(page.locator("main h1")).to_be_visible()

@@ -1,0 +1,99 @@
+"""Where one begins: how good the SAE is, how its features are spread, and ways into them."""
+
+from typing import Any
+
+import polars as pl
+from dash import dcc, html
+
+from splat_assets.analysis.scorecard import MEANINGS
+from splat_assets.errors import SplatError
+from splat_dash import address, figures
+from splat_dash.query import ListQuery
+from splat_dash.source import Source
+
+_CARDS = (
+    ("fvu", "FVU", "{:.4f}"),
+    ("l0_mean", "L0", "{:.1f}"),
+    ("dead_percent", "dead", "{:.2f} %"),
+    ("dense_percent", "dense", "{:.2f} %"),
+    ("fidelity", "fidelity", "{:.4f}"),
+    ("bce_recovered", "loss recovered", "{:.4f}"),
+)
+_WAYS = (
+    ("features with the best rules", ListQuery(state="suggested", sort="-f1")),
+    ("the most frequent ones", ListQuery(sort="-density")),
+    ("the strongest ones", ListQuery(sort="-max")),
+    ("those without a label", ListQuery(state="unlabelled", sort="-density")),
+    ("dead ones", ListQuery(state="dead")),
+)
+
+
+def layout(source: Source, **_: Any) -> html.Article:
+    """The page."""
+    about = source.about
+    n_activations = "" if about.n_activations is None else f", {about.n_activations:,} activations"
+    return html.Article(
+        [
+            html.H1(about.name or "A store"),
+            html.P(f"{about.n_features:,} features on {about.n_samples:,} samples{n_activations}."),
+            html.Section([html.H2("How good the SAE is"), _scorecard(source)]),
+            html.Div(
+                [
+                    html.Section([html.H2("Where to start"), html.Ul([html.Li(_way(source, *way)) for way in _WAYS])]),
+                    html.Section(
+                        [
+                            html.H2("All features that fire"),
+                            figures.figure(
+                                figures.spread(_spread(source)),
+                                "Each point is a feature: how often it fires, and its mean where it does. A click opens it.",
+                                "home-spread",
+                                height=420,
+                            ),
+                        ]
+                    ),
+                ],
+                className="feature",
+            ),
+        ]
+    )
+
+
+def _scorecard(source: Source) -> Any:
+    try:
+        card = source.subject.scorecard
+    except SplatError as error:
+        return html.P(f"No scorecard: {error}", className="quiet")
+    cards = [
+        html.Div(
+            [html.Dt(words, title=MEANINGS[name]), html.Dd(form.format(card[name]) if card.get(name) is not None else "—")],
+            className="card",
+        )
+        for name, words, form in _CARDS
+    ]  # fmt: skip
+    told = [
+        html.Tr([html.Th(name, scope="row"), html.Td(f"{card[name]:,.5g}", className="number"), html.Td(meaning)])
+        for name, meaning in MEANINGS.items()
+        if card.get(name) is not None
+    ]
+    measured = f"Measured on {card['n_test_samples']:,} test samples that training did not see."
+    return html.Div(
+        [
+            html.Dl(cards, className="cards"),
+            html.P(measured, className="quiet"),
+            html.Details(
+                [
+                    html.Summary("all figures"),
+                    html.Div(html.Table(html.Tbody(told)), className="scrolled", tabIndex="0"),
+                ]
+            ),
+        ]
+    )
+
+
+def _way(source: Source, words: str, query: ListQuery) -> list[Any]:
+    n = source.rows(query).height
+    return [dcc.Link(words, href=address.of_list(query)), html.Span(f" ({n:,})", className="quiet")]
+
+
+def _spread(source: Source) -> pl.DataFrame:
+    return source.rows(ListQuery()).filter(pl.col("n_active") > 0).select("feature_id", "density", "mean")

@@ -1,0 +1,193 @@
+"""The label of a feature: what people say, what a rule suggests, and a form in which to say something else."""
+
+from typing import Any, get_args
+
+import dash_mantine_components as dmc
+from dash import Dash, Input, Output, State, dcc, html, no_update
+
+from splat_assets.domain.concepts import parse_rule
+from splat_assets.domain.rule_text import rule_as_text
+from splat_assets.errors import SplatError
+from splat_dash import ui
+from splat_dash.source import Source
+from splat_serving.database import FeatureSummary
+from splat_serving.errors import LabelConflictError
+from splat_serving.investigations.label_pages import events_table
+from splat_serving.investigations.rendering import visible
+from splat_serving.labels.event import Category, Event, Status
+
+_FIELDS = ("text", "category", "status", "confidence", "rule", "notes")
+
+
+def section(source: Source, found: FeatureSummary) -> html.Section:
+    """The label now, the suggestion beside it, and the form."""
+    return html.Section(
+        [
+            html.H2("Label"),
+            html.Div(now(source.labels().get(found.feature_id)), id="label-now"),
+            *_score(source, found.feature_id),
+            *_suggestion(found),
+            *(_form(source, found) if source.subject.has_labels else []),
+        ],
+        id="label",
+    )
+
+
+def now(event: Event | None) -> list[Any]:
+    """What is said of a feature at the moment."""
+    if event is None or event.label is None:
+        return [html.P("Nobody has labelled it yet.", className="quiet")]
+    label = event.label
+    sure = "" if label.confidence is None else f", confidence {label.confidence:.0%}"
+    said = (
+        f"{label.status}, {label.category}{sure}; {visible(event.author)}, {event.at[:10]}, revision {event.revision}"
+    )
+    return [
+        html.P(html.Strong(visible(label.text))),
+        html.P(said, className="quiet"),
+        html.P(visible(label.notes)) if label.notes else None,
+    ]
+
+
+def _score(source: Source, feature_id: int) -> list[Any]:
+    """How well the rule of the label, if it has one, tells where the feature fires: claim beside evidence."""
+    found = source.scored(feature_id)
+    if found is None:
+        return []
+    rule, score = found
+    text = (
+        f"F1 {score.f1:.3f} [{score.f1_low:.3f}, {score.f1_high:.3f}], precision {_share(score.precision)}, "
+        f"recall {_share(score.recall)}: it holds on {score.n_rule:,} of {score.n:,} samples, {score.n_both:,} of which fire."
+    )
+    return [html.P(["Its rule: ", html.Code(rule_as_text(rule))]), html.P(text, className="quiet", id="label-score")]
+
+
+def _share(value: float | None) -> str:
+    return "—" if value is None else f"{value:.1%}"
+
+
+def _suggestion(found: FeatureSummary) -> list[Any]:
+    rule = found.suggestion
+    if not rule or not rule.get("text"):
+        return []
+    verdict = "good enough to be a label" if rule["suggested"] else "not good enough to be a label"
+    return [
+        html.H3("Suggested by a rule"),
+        html.P(html.Code(visible(rule["text"]))),
+        html.P(
+            f"F1 {rule['f1']:.3f} [{rule['f1_low']:.3f}, {rule['f1_high']:.3f}] on {rule['n']:,} builds that did not choose "
+            f"it; chance reaches {rule['threshold']:.3f}, {rule['token']} alone {rule['token_f1']:.3f}: {verdict}.",
+            className="quiet",
+        ),
+    ]
+
+
+def _form(source: Source, found: FeatureSummary) -> list[Any]:
+    feature_id = found.feature_id
+    event = source.labels().get(feature_id)
+    label = event.label if event else None
+    revision = event.revision if event else 0
+    kept: dict[str, Any] = {
+        "persistence": f"{source.about.version}-{feature_id}-{revision}",
+        "persistence_type": "session",
+    }
+    rule = rule_as_text(parse_rule(label.rule)) if label and label.rule else ""
+    history = source.subject.labels.history(feature_id)
+    return [
+        html.Details(
+            [
+                html.Summary(["edit", html.Kbd("e")], id="label-edit"),
+                dmc.TextInput(id="label-text", label="What it stands for", value=label.text if label else "", **kept),
+                dmc.Group(
+                    [
+                        dmc.Select(id="label-category", label="Category", data=[*get_args(Category)], w=130, **kept,
+                                   value=label.category if label else "none", allowDeselect=False),
+                        dmc.Select(id="label-status", label="Status", data=[*get_args(Status)], w=130, **kept,
+                                   value=label.status if label else "draft", allowDeselect=False),
+                        dmc.NumberInput(id="label-confidence", label="Confidence, 0 to 1", min=0, max=1, step=0.1, w=130,
+                                        value=label.confidence if label and label.confidence is not None else "", **kept),
+                    ]
+                ),
+                dmc.TextInput(id="label-rule", label="Rule over builds, if there is one", value=rule,
+                              placeholder="ssu>=21 and ninja_squid", **kept),
+                dmc.Textarea(id="label-notes", label="Notes", value=label.notes if label else "", autosize=True,
+                             minRows=2, **kept),
+                dmc.TextInput(id="label-author", label="Who says it", value=source.author, persistence=True,
+                              persistence_type="local"),
+                dmc.Group(
+                    [
+                        html.Button(["Save", html.Kbd("Ctrl Enter")], id="label-save", type="button", className="plain-button"),
+                        html.Button("Skip", id="label-skip", type="button", className="plain-button",
+                                    title="Leave it out of the queue"),
+                    ],
+                    mt="xs",
+                ),
+            ],
+            className="label-form",
+        ),
+        html.Div(id="label-said", role="status"),
+        dcc.Store(id="label-of", data={"feature": feature_id, "based_on": revision}),
+        html.Details(
+            [html.Summary(f"history ({len(history)})"), html.Div(_history(history), id="label-history")],
+            className="label-form",
+        ),
+    ]  # fmt: skip
+
+
+def _history(events: list[Event]) -> Any:
+    return ui.table(events_table("history", "History", events)) if events else html.P("Nothing was said yet.")
+
+
+def callbacks(app: Dash, source: Source) -> None:
+    """Saving and skipping."""
+
+    @app.callback(
+        Output("label-now", "children"),
+        Output("label-said", "children"),
+        Output("label-of", "data"),
+        Output("label-history", "children"),
+        Output("feature-name", "children"),
+        Input("label-save", "n_clicks"),
+        State("label-of", "data"),
+        State("label-author", "value"),
+        *(State(f"label-{name}", "value") for name in _FIELDS),
+        prevent_initial_call=True,
+    )
+    def save(_: Any, of: dict[str, int], author: str | None, *values: Any) -> tuple[Any, ...]:
+        feature_id = of["feature"]
+        try:
+            event = source.write_label(feature_id, dict(zip(_FIELDS, values, strict=True)), author, of["based_on"])
+        except LabelConflictError:
+            theirs = source.labels()[feature_id]
+            said = [
+                html.P("Somebody else was faster. What they say:"),
+                *now(theirs),
+                html.P("What you typed is still in the form: save again to put it in the place of theirs."),
+            ]
+            told = html.Div(said, className="alert", role="alert")
+            return no_update, told, {**of, "based_on": theirs.revision}, no_update, no_update
+        except SplatError as error:
+            text = f"Not saved: {error}"
+            return no_update, html.Pre(text, className="alert", role="alert"), no_update, no_update, no_update
+        assert event.label is not None
+        return (
+            now(event),
+            html.P(f"Saved, revision {event.revision}, {event.at[11:16]} UTC.", className="quiet"),
+            {**of, "based_on": event.revision},
+            _history(source.subject.labels.history(feature_id)),
+            f" {visible(event.label.text)}",
+        )
+
+    @app.callback(
+        Output("label-said", "children", allow_duplicate=True),
+        Input("label-skip", "n_clicks"),
+        State("label-of", "data"),
+        State("label-author", "value"),
+        prevent_initial_call=True,
+    )
+    def skip(_: Any, of: dict[str, int], author: str | None) -> Any:
+        try:
+            source.subject.labels.skip(of["feature"], author=(author or "").strip() or None)
+        except SplatError as error:
+            return html.Pre(f"Not skipped: {error}", className="alert", role="alert")
+        return html.P("Skipped: it is left out of the queue.", className="quiet")

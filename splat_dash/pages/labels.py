@@ -1,0 +1,114 @@
+"""The workbench of labels: how far labelling is, what waits, and what has been said."""
+
+from typing import Any
+
+from dash import dcc, html
+
+from splat_dash import address, ui
+from splat_dash.query import ListQuery
+from splat_dash.source import Source
+from splat_serving.investigations.label_pages import status_page
+from splat_serving.investigations.rendering import visible
+from splat_serving.labels.event import Event
+
+_MOST = 500
+_LISTS = (
+    ("all that fire and have no label, most frequent first", ListQuery(state="unlabelled", sort="-density")),
+    ("those that a rule describes, best rule first", ListQuery(state="suggested", sort="-f1")),
+    ("the queue, in its order", ListQuery(state="queued", sort="queue")),
+)
+
+
+def layout(source: Source, **_: Any) -> html.Article:
+    """The page."""
+    if not source.subject.has_labels:
+        return html.Article(
+            [
+                html.H1("Labels"),
+                html.P(
+                    "Labels are kept in a data root, by SAE, and this store belongs to none: `splat import` makes a run of it.",
+                    className="quiet",
+                ),
+            ]
+        )
+    status = status_page(source.subject)
+    labels, waiting = source.labels(), source.subject.labels.queue()
+    share = float(status.facts["n_labelled"] or 0) / (float(status.facts["n_alive"] or 0) or 1)
+    return html.Article(
+        [
+            html.H1("Labels"),
+            html.Progress(value=f"{share:.4f}", max="1", **ui.named("Features that fire and have a label")),
+            *(html.P(text) for text in status.said),
+            html.H2("Go on labelling"),
+            html.P("On a feature's page e opens the form, Ctrl Enter saves, j goes on to the next.", className="quiet"),
+            html.Ul([html.Li(_way(source, words, query)) for words, query in _LISTS]),
+            html.H2(f"Labels ({len(labels):,})"),
+            html.P([html.A("all events as JSON Lines", href="/api/labels.jsonl", download="labels.jsonl")]) if labels else None,
+            _table(sorted(labels.values(), key=lambda event: event.at, reverse=True)),
+            html.H2(f"Waiting ({len(waiting):,})"),
+            _waiting(waiting),
+        ]
+    )  # fmt: skip
+
+
+def _way(source: Source, words: str, query: ListQuery) -> list[Any]:
+    ids = source.rows(query)["feature_id"]
+    if not ids.len():
+        return [html.Span(f"{words}: none", className="quiet")]
+    first = address.of_feature(int(ids[0]), query)
+    return [dcc.Link(words, href=first), html.Span(f" ({ids.len():,})", className="quiet")]
+
+
+def _table(events: list[Event]) -> Any:
+    if not events:
+        return html.P("Nobody has labelled anything yet.", className="quiet")
+    head = html.Tr(
+        [html.Th(name, scope="col") for name in ("feature", "label", "status", "category", "confidence", "by", "at")]
+    )
+    body = []
+    for event in events[:_MOST]:
+        assert event.label is not None
+        sure = "—" if event.label.confidence is None else f"{event.label.confidence:.0%}"
+        cells = (
+            visible(event.label.text),
+            event.label.status,
+            event.label.category,
+            sure,
+            visible(event.author),
+            event.at[:16],
+        )
+        link = dcc.Link(str(event.feature_id), href=address.of_feature(event.feature_id))
+        body.append(html.Tr([html.Td(link), *(html.Td(cell) for cell in cells)]))
+    more = len(events) - _MOST
+    note = html.P(f"{more:,} older ones are not shown.", className="quiet") if more > 0 else None
+    return html.Div(
+        [html.Div(html.Table([html.Thead(head), html.Tbody(body)]), className="scrolled", tabIndex="0"), note]
+    )
+
+
+def _waiting(events: list[Event]) -> Any:
+    if not events:
+        return html.P("The queue is empty: `splat label queue build` fills it.", className="quiet")
+    head = html.Tr(
+        [
+            html.Th("feature", scope="col"),
+            html.Th("priority", scope="col", className="number"),
+            html.Th("why", scope="col"),
+        ]
+    )
+    body = [
+        html.Tr(
+            [
+                html.Td(dcc.Link(str(event.feature_id), href=address.of_feature(event.feature_id, _LISTS[2][1]))),
+                html.Td(f"{event.priority:.3f}", className="number"),
+                html.Td(visible(event.reason)),
+            ]
+        )
+        for event in events[:_MOST]
+    ]
+    return html.Div(html.Table([html.Thead(head), html.Tbody(body)]), className="scrolled", tabIndex="0")
+
+
+def as_lines(source: Source) -> str:
+    """Everything that was ever said, one event a line, oldest first: JSON Lines."""
+    return "".join(f"{event.model_dump_json()}\n" for event in source.subject.label_log.events())

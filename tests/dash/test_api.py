@@ -1,0 +1,75 @@
+"""Files of what the pages show: whole, with their origin, and harmless in a spreadsheet."""
+
+import io
+import json
+
+import polars as pl
+import pytest
+from starlette.testclient import TestClient
+
+from splat_dash.api import harmless
+from splat_dash.app import create_app
+from splat_dash.query import ListQuery
+from splat_dash.source import Source
+
+
+@pytest.fixture(scope="module")
+def client(source: Source) -> TestClient:
+    return TestClient(create_app(source).server, base_url="http://127.0.0.1")
+
+
+def read(text: str) -> tuple[dict[str, object], pl.DataFrame]:
+    head, _, rows = text.partition("\n")
+    return json.loads(head.removeprefix("# ")), pl.read_csv(io.StringIO(rows))
+
+
+def test_the_list_as_a_file_has_the_rows_of_the_list(client: TestClient, source: Source) -> None:
+    answer = client.get("/api/features.csv?state=suggested&sort=-density")
+    head, frame = read(answer.text)
+
+    assert (
+        frame["feature_id"].to_list()
+        == source.rows(ListQuery(state="suggested", sort="-density"))["feature_id"].to_list()
+    )
+    assert (head["version"], head["provenance"]["sae"]) == (source.about.version, source.about.provenance["sae"])  # type: ignore[index]
+    assert str(head["link"]).endswith("/api/features.csv?state=suggested&sort=-density")
+    assert answer.headers["content-disposition"] == 'attachment; filename="features.csv"'
+
+
+def test_a_feature_as_json_is_its_record(client: TestClient, source: Source) -> None:
+    found = client.get("/api/features/3.json").json()
+
+    own = source.feature(3)
+    assert (found["feature_id"], found["statistics"], found["examples"]) == (3, own.statistics, own.examples)
+    assert (found["label"], found["version"], found["run"]) == (None, source.about.version, "small")
+
+
+def test_examples_as_a_file(client: TestClient, source: Source) -> None:
+    busy = int(source.rows(ListQuery(sort="-density"))["feature_id"][0])
+    _, frame = read(client.get(f"/api/features/{busy}/examples.csv").text)
+
+    groups = source.feature(busy).examples or {}
+    assert frame.height == sum(len(rows) for rows in groups.values())
+    first = frame.filter(pl.col("group") == "top").row(0, named=True)
+    assert (first["sample_id"], first["rank"]) == (groups["top"][0]["global_index"], 1)
+    assert first["activation"] == pytest.approx(groups["top"][0]["activation"])
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/api/features/96.json", 404, "0 to 95"),
+        ("/api/features.csv?sort=loud", 422, "sort"),
+        ("/api/features/x.json", 422, ""),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(client: TestClient, path: str, status: int, said: str) -> None:
+    answer = client.get(path)
+
+    assert (answer.status_code, said in answer.text) == (status, True)
+
+
+def test_no_text_is_a_formula() -> None:
+    assert [harmless(text) for text in ("=1+1", "+1", "-1", "@a", "swims", "", None)] == [
+        "'=1+1", "'+1", "'-1", "'@a", "swims", "", None,
+    ]  # fmt: skip

@@ -1,0 +1,207 @@
+"""Labelling in a browser: by keyboard alone, by two at once, with a server that goes away, and what is exported of it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+import pytest
+
+from splat_assets.errors import InputError
+from splat_assets.store.layout import DataRoot
+from splat_dash.app import create_app
+from splat_dash.query import ListQuery
+from splat_dash.source import Source
+from splat_serving.errors import LabelConflictError, ServerError
+from splat_serving.investigations.opening import open_subject
+from splat_serving.labels.event import Event, NewEvent
+from tests.dash.conftest import Watched
+from tests.serving.running import running
+
+
+@pytest.fixture
+def own_source(own_root: DataRoot) -> Iterator[Source]:
+    with open_subject("small", root=own_root) as subject:
+        yield Source(subject)
+
+
+@pytest.fixture
+def own_url(own_source: Source) -> Iterator[str]:
+    with running(create_app(own_source).server) as found:
+        yield found
+
+
+@pytest.fixture
+def labelling(browser: Any, own_url: str) -> Iterator[Watched]:
+    found = Watched(browser, own_url)
+    yield found
+    found.context.close()
+    assert found.complaints == []
+
+
+@pytest.fixture(scope="session")
+def expect() -> Any:
+    from playwright.sync_api import expect
+
+    return expect
+
+
+def test_what_a_form_says_becomes_a_label(own_source: Source) -> None:
+    said = {
+        "text": " swims ",
+        "category": "tactical",
+        "status": "proposed",
+        "confidence": 0.5,
+        "notes": "",
+        "rule": "ssu>=12",
+    }
+
+    event = own_source.write_label(3, said, "ann", 0)
+
+    assert event.label is not None
+    assert (event.label.text, event.label.confidence, event.author, event.revision) == ("swims", 0.5, "ann", 1)
+    scored = own_source.scored(3)
+    assert scored is not None
+    n_rule = int(own_source.subject.builds.holds(scored[0]).sum())
+    assert (scored[1].n_rule, scored[1].n) == (n_rule, own_source.about.n_samples)
+    assert own_source.names()[3] == "swims"
+    with pytest.raises(LabelConflictError):
+        own_source.write_label(3, {"text": "other"}, "bob", 0)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"text": "  "}, "has no text"),
+        ({"text": "a", "rule": "ssu>="}, r"\^"),
+        ({"text": "a", "confidence": 3}, "confidence"),
+        ({"text": "a", "status": "loud"}, "status"),
+    ],
+)
+def test_a_form_that_means_nothing_is_refused(own_source: Source, said: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        own_source.write_label(3, said, None, 0)
+
+    assert own_source.labels() == {}
+
+
+def test_lists_know_what_waits_and_what_was_skipped(own_source: Source) -> None:
+    book = own_source.subject.labels
+    book.enqueue(9, 0.2)
+    book.enqueue(4, 0.9)
+    alive = own_source.rows(ListQuery(state="unlabelled"))["feature_id"].to_list()
+    book.skip(alive[0])
+
+    assert own_source.rows(ListQuery(state="queued", sort="queue"))["feature_id"].to_list() == [4, 9]
+    assert own_source.rows(ListQuery(state="unlabelled"))["feature_id"].to_list() == alive[1:]
+
+
+@pytest.mark.slow
+def test_twenty_features_are_labelled_by_keyboard_alone(labelling: Watched, own_source: Source, expect: Any) -> None:
+    query = ListQuery(state="unlabelled", sort="-density")
+    ids = own_source.rows(query)["feature_id"].to_list()[:20]
+    page = labelling.open("/labels")
+    page.get_by_role("link", name="all that fire and have no label").click()
+    for at, feature in enumerate(ids):
+        expect(page.locator("h1")).to_contain_text(f"Feature {feature}")
+        page.keyboard.press("e")
+        expect(page.locator("#label-text")).to_be_focused()
+        page.keyboard.type(f"label {at}, jkr")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#label-said")).to_contain_text("Saved, revision 1")
+        expect(page.locator("#feature-name")).to_have_text(f" label {at}, jkr")
+        page.keyboard.press("j")
+
+    events = own_source.subject.label_log.events()
+    assert [(event.feature_id, event.label and event.label.text) for event in events] == [
+        (feature, f"label {at}, jkr") for at, feature in enumerate(ids)
+    ]
+    lines = page.request.get(f"{labelling.url}/api/labels.jsonl").text().splitlines()
+    assert [Event.model_validate_json(line) for line in lines] == events
+    page.goto(f"{labelling.url}/labels")
+    expect(page.locator("main h2", has_text="Labels (20)")).to_be_visible()
+
+
+@pytest.mark.slow
+def test_two_who_label_at_once_see_each_other(browser: Any, own_url: str, own_source: Source, expect: Any) -> None:
+    first, second = Watched(browser, own_url), Watched(browser, own_url)
+    pages = [one.open("/f/5") for one in (first, second)]
+    for page, text in zip(pages, ("swims", "dives"), strict=True):
+        expect(page.locator("h1")).to_contain_text("Feature 5")
+        page.keyboard.press("e")
+        page.locator("#label-text").fill(text)
+        page.locator("#label-notes").fill(f"why it {text}")
+        page.locator("#label-save").click()
+        expect(page.locator("#label-said")).to_contain_text("Saved" if text == "swims" else "Somebody else was faster")
+
+    assert "swims" in pages[1].locator("#label-said").inner_text()
+    assert pages[1].locator("#label-notes").input_value() == "why it dives"
+    label = own_source.labels()[5].label
+    assert label is not None and label.text == "swims"
+    pages[1].locator("#label-save").click()
+    expect(pages[1].locator("#label-said")).to_contain_text("Saved, revision 2")
+    pages[0].reload()
+    expect(pages[0].locator("#feature-name")).to_have_text(" dives")
+    pages[0].locator("summary", has_text="history (3)").click()
+    expect(pages[0].locator("#label-history")).to_contain_text("swims")
+    for one in (first, second):
+        one.context.close()
+        assert one.complaints == []
+
+
+class _Gone:
+    """Events of a server that goes away when something is to be written."""
+
+    def events(self) -> list[Event]:
+        return []
+
+    def append(self, event: NewEvent) -> Event:
+        raise ServerError("no activation server answers at http://127.0.0.1:1")
+
+
+@pytest.mark.slow
+def test_what_was_typed_outlives_a_server_that_went_away(labelling: Watched, own_source: Source, expect: Any) -> None:
+    own_source.subject.__dict__["label_log"] = _Gone()
+    page = labelling.open("/f/6")
+    expect(page.locator("h1")).to_contain_text("Feature 6")
+    page.keyboard.press("e")
+    page.locator("#label-text").fill("swims")
+    page.locator("#label-save").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("Not saved: no activation server answers")
+    assert page.locator("#label-text").input_value() == "swims"
+    page.reload()
+    expect(page.locator("h1")).to_contain_text("Feature 6")
+    page.keyboard.press("e")
+    expect(page.locator("#label-text")).to_have_value("swims")
+
+
+@pytest.mark.slow
+def test_skipping_takes_a_feature_off_the_queue(labelling: Watched, own_source: Source, expect: Any) -> None:
+    own_source.subject.labels.enqueue(7, 1.0, "looks odd")
+    page = labelling.open("/labels")
+    expect(page.locator("main")).to_contain_text("looks odd")
+    page.get_by_role("link", name="the queue, in its order").click()
+    expect(page.locator("h1")).to_contain_text("Feature 7")
+    page.keyboard.press("e")
+    page.locator("#label-skip").click()
+
+    expect(page.locator("#label-said")).to_contain_text("left out of the queue")
+    assert own_source.subject.labels.queue() == []
+
+
+def test_a_store_without_a_place_for_labels_says_so(own_root: DataRoot, tmp_path: Any) -> None:
+    from splat_dash.pages import feature, labels
+
+    store = own_root.path / "runs" / "small" / "store"
+    moved = tmp_path / "alone"
+    store.rename(moved)
+    with open_subject(str(moved)) as subject:
+        alone = Source(subject)
+        assert "belongs to none" in json.dumps(
+            labels.layout(alone).to_plotly_json(), default=lambda one: one.to_plotly_json()
+        )
+        page = json.dumps(feature.layout(alone, fid="3").to_plotly_json(), default=lambda one: one.to_plotly_json())
+
+    assert "label-save" not in page
+    assert isinstance(alone.rows(ListQuery(state="queued")), pl.DataFrame)

@@ -1,0 +1,67 @@
+"""The SAE's scorecard as a server and its clients give it: of the version's own SAE, or not at all."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from splat_assets.store.errors import CorruptStoreError
+from splat_assets.store.layout import DataRoot
+from splat_serving.app import create_app
+from splat_serving.async_client import AsyncActivationClient
+from splat_serving.catalogue import Catalogue, Target
+from splat_serving.client import ActivationClient
+from splat_serving.errors import NotComputedError
+from splat_serving.investigations.opening import open_subject
+from splat_serving.scorecards import scorecard_of
+from splat_serving.settings import ServerSettings
+from tests.serving.running import running
+
+
+def test_run_server_and_clients_give_the_same_figures(finished_root: DataRoot) -> None:
+    import asyncio
+
+    held = json.loads((finished_root.run("small").sae / "scorecard.json").read_text())
+    catalogue = Catalogue(Target.of("small", finished_root))
+    with open_subject("small", root=finished_root) as subject, running(create_app(catalogue, ServerSettings())) as url:
+        asked = ActivationClient(url)
+
+        async def ask() -> dict[str, object]:
+            client = AsyncActivationClient(url)
+            found = await client.scorecard()
+            await client.close()
+            return found
+
+        with open_subject(url) as remote:
+            assert subject.scorecard == asked.scorecard() == remote.scorecard == asyncio.run(ask()) == held
+        asked.close()
+
+
+def test_what_has_no_scorecard_says_so(finished_root: DataRoot, tmp_path: Path) -> None:
+    layout = finished_root.run("small")
+    sae = json.loads((layout.sae / "scorecard.json").read_text())["sae_sha256"]
+    with pytest.raises(NotComputedError, match="by itself has no scorecard"):
+        scorecard_of(None, {"sae": sae})
+    with pytest.raises(NotComputedError, match="of another SAE"):
+        scorecard_of(layout, {"sae": "0" * 64})
+    with pytest.raises(NotComputedError, match="does not exist"):
+        scorecard_of(DataRoot(tmp_path).run("none"), {"sae": sae})
+    other = DataRoot(tmp_path).run("other")
+    other.sae.mkdir(parents=True)
+    for text in ("[]", "{", "{}", "3"):
+        (other.sae / "scorecard.json").write_text(text)
+        with pytest.raises(CorruptStoreError, match="is no scorecard"):
+            scorecard_of(other, {"sae": sae})
+
+
+def test_a_store_by_itself_is_404(finished_root: DataRoot, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(finished_root.run("small").store, alone)
+    catalogue = Catalogue(Target.of(str(alone), finished_root))
+    answer = TestClient(
+        create_app(catalogue, ServerSettings()), base_url="http://127.0.0.1", client=("127.0.0.1", 1)
+    ).get("/scorecard")
+
+    assert (answer.status_code, answer.json()["title"]) == (404, "not computed")
