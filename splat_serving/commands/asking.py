@@ -131,7 +131,7 @@ def spec_options(
             if name in (*_NOT_OPTIONS, *arguments):
                 continue
             if name == "feature_id":
-                command = click.option("--feature-id", type=int, default=None, help="As FEATURE.")(command)
+                command = click.option("-f", "--feature-id", type=int, default=None, help="As FEATURE.")(command)
                 command = click.argument("feature", type=int, required=False, metavar="[FEATURE]")(command)
             else:
                 command = _option(name, field, (other_names or {}).get(name, ()))(command)

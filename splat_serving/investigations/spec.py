@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from splat_assets.domain.short_names import SHORT_NAMES
 from splat_assets.errors import InputError
 
 FeatureId = Annotated[int, Field(ge=0, description="The feature, 0 to n_features - 1.")]
+Ability = Annotated[str, AfterValidator(lambda name: SHORT_NAMES.get(name.strip().lower(), name))]
+"""The name of an ability; what players call it in short is taken, too."""
 Seed = Annotated[
     int, Field(ge=0, lt=2**63, description="Of everything drawn at random; the same seed gives the same numbers.")
 ]

@@ -353,6 +353,26 @@ def test_a_share_that_is_none_is_refused(local: Subject, busy: int) -> None:
         ask(local, "binary", busy, tokens=["comebak"])
 
 
+@pytest.mark.parametrize(
+    ("name", "short", "full"),
+    [
+        ("within-family", {"family": " SSU"}, {"family": "swim_speed_up"}),
+        (
+            "binary",
+            {"tokens": ["ns"], "primary_family": "iss"},
+            {"tokens": ["ninja_squid"], "primary_family": "ink_saver_sub"},
+        ),
+        ("interactions", {"given": "ns"}, {"given": "ninja_squid"}),
+    ],
+)
+def test_short_names_of_abilities_are_taken(
+    name: str, short: dict[str, object], full: dict[str, object], local: Subject, busy: int
+) -> None:
+    found, whole = ask(local, name, busy, **short), ask(local, name, busy, **full)
+
+    assert (found.tables, found.spec) == (whole.tables, whole.spec)
+
+
 def test_the_slope_of_an_ability_without_rungs_is_its_difference(local: Subject, busy: int, dense: np.ndarray) -> None:
     doses = dose_summary(local.feature(busy), local.builds)
     for name in ("ninja_squid", "comeback"):

@@ -15,7 +15,7 @@ from splat_assets.near_names import unknown_name
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import bars, never
 from splat_serving.investigations.result import Answer, ResultTable
-from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 
 
@@ -27,8 +27,10 @@ class Binary(FeatureSpec):
     """
 
     experiment: Literal["binary"] = "binary"
-    tokens: Annotated[tuple[str, ...], Field(description="Tokens or abilities; all main-only ones if left out.")] = ()
-    primary_family: Annotated[str | None, Field(description="Hold this ability fixed.")] = None
+    tokens: Annotated[
+        tuple[Ability, ...], Field(description="Tokens or abilities; all main-only ones if left out.")
+    ] = ()
+    primary_family: Annotated[Ability | None, Field(description="Hold this ability fixed.")] = None
     min_samples: Annotated[int, Field(ge=2, description="Only what so many samples have, and so many lack.")] = 20
 
 

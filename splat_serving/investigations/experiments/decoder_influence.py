@@ -11,7 +11,7 @@ from splat_assets.near_names import unknown_name
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable, Series, finite
-from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 
 _INFLUENCE = "Change of its logit per unit of activation, W_dec @ W_out^T: the direct path, without the output's bias."
@@ -26,7 +26,7 @@ class DecoderInfluence(FeatureSpec):
 
     experiment: Literal["decoder-influence"] = "decoder-influence"
     top_k: Annotated[int, Field(ge=1, le=1_000, description="So many outputs of each sign.")] = 15
-    exclude_family: Annotated[tuple[str, ...], Field(description="Leave out the tokens of these abilities.")] = ()
+    exclude_family: Annotated[tuple[Ability, ...], Field(description="Leave out the tokens of these abilities.")] = ()
 
 
 def _answer(subject: Subject, spec: DecoderInfluence) -> Answer:

@@ -24,7 +24,7 @@ from splat_serving.investigations.edited_builds import (
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import never
 from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable, Scalar, Series, finite
-from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 
 EvidenceWanted = Annotated[
@@ -45,7 +45,7 @@ class FamilySweep(FeatureSpec):
     """
 
     experiment: Literal["family-sweep"] = "family-sweep"
-    family: Annotated[str, Field(description="The ability, as swim_speed_up.")]
+    family: Annotated[Ability, Field(description="The ability, as swim_speed_up or ssu.")]
     evidence: EvidenceWanted = "both"
     rungs: Annotated[tuple[int, ...], Field(description="Rungs (AP) that are shown; all if left out.")] = ()
     absent: Annotated[bool, Field(description="Also show builds that do not wear it.")] = True

@@ -15,7 +15,7 @@ from splat_serving.investigations.edited_builds import Draw, draw_builds
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.family_sweep import EvidenceWanted, NumberOfBuilds, chosen_rungs
 from splat_serving.investigations.result import Answer, Figure, Heatmap, ResultTable, Scalar
-from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 
 
@@ -28,8 +28,8 @@ class HeatmapSpec(FeatureSpec):
     """
 
     experiment: Literal["heatmap"] = "heatmap"
-    family_x: Annotated[str, Field(description="One ability, as quick_respawn.")]
-    family_y: Annotated[str, Field(description="The other one.")]
+    family_x: Annotated[Ability, Field(description="One ability, as quick_respawn.")]
+    family_y: Annotated[Ability, Field(description="The other one.")]
     rungs_x: Annotated[tuple[int, ...], Field(description="Its rungs (AP); all that builds wear if left out.")] = ()
     rungs_y: Annotated[tuple[int, ...], Field(description="Those of the other one.")] = ()
     evidence: EvidenceWanted = "both"

@@ -14,7 +14,7 @@ from splat_assets.analysis.grouped import grouped
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import never
 from splat_serving.investigations.result import Answer, ResultTable
-from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 
 
@@ -29,7 +29,7 @@ class Interactions(FeatureSpec):
     n_families: Annotated[
         int, Field(ge=2, le=26, description="Pairs among so many abilities, those that explain most.")
     ] = 10
-    given: Annotated[str | None, Field(description="Only builds that wear this ability.")] = None
+    given: Annotated[Ability | None, Field(description="Only builds that wear this ability.")] = None
     min_samples: Annotated[
         int, Field(ge=2, description="Only pairs of which each of the four cells has so many samples.")
     ] = 20

@@ -10,7 +10,7 @@ from splat_assets.analysis.categories import COLUMNS, category_table
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import bars, never
 from splat_serving.investigations.result import Answer, ResultTable
-from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 
 TopK = Annotated[int, Field(ge=1, le=1_000, description="So many rows of each table.")]
@@ -27,7 +27,7 @@ class WeaponSweep(FeatureSpec):
     experiment: Literal["weapon-sweep"] = "weapon-sweep"
     top_k: TopK = 20
     min_examples: LeastExamples = 10
-    condition_family: Annotated[str | None, Field(description="Only builds that wear this ability.")] = None
+    condition_family: Annotated[Ability | None, Field(description="Only builds that wear this ability.")] = None
 
 
 def _answer(subject: Subject, spec: WeaponSweep) -> Answer:

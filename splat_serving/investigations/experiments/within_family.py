@@ -12,7 +12,7 @@ from splat_assets.analysis.grouped import grouped
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import never
 from splat_serving.investigations.result import Answer, ResultTable
-from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 
 
@@ -24,7 +24,7 @@ class WithinFamily(FeatureSpec):
     """
 
     experiment: Literal["within-family"] = "within-family"
-    family: Annotated[str, Field(description="The ability, as swim_speed_up.")]
+    family: Annotated[Ability, Field(description="The ability, as swim_speed_up or ssu.")]
     min_samples: Annotated[int, Field(ge=2, description="Only rungs with so many samples.")] = 10
 
 
