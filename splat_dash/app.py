@@ -20,7 +20,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from splat_assets.errors import SplatError
 from splat_dash import api, ui
-from splat_dash.pages import about, compare, feature, features, find, home, labelling, labels, tokens
+from splat_dash.pages import about, compare, experiments, feature, features, find, home, labelling, labels, tokens
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
 
@@ -183,6 +183,7 @@ def _shell(source: Source) -> dmc.MantineProvider:
 
 
 def _callbacks(app: Dash, source: Source) -> None:
+    experiments.callbacks(app, source)
     if source.subject.has_labels:
         labelling.callbacks(app, source)
 

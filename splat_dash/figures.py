@@ -8,6 +8,9 @@ import plotly.graph_objects as go
 import polars as pl
 from dash import dcc, html
 
+from splat_serving.investigations.result import LinesOrBars
+
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _INK, _BAR, _GRID = "#868e96", "#0072B2", "rgba(134,142,150,.2)"
 
 
@@ -27,8 +30,8 @@ def histogram(found: Mapping[str, Any]) -> go.Figure:
         )
     )
     figure.update_layout(
-        xaxis={"title": {"text": "activation"}, "gridcolor": _GRID, "rangemode": "tozero"},
-        yaxis={"title": {"text": "samples"}, "type": "log", "gridcolor": _GRID, "dtick": 1},
+        xaxis={"title": {"text": "activation"}, "gridcolor": _GRID, "zerolinecolor": _GRID, "rangemode": "tozero"},
+        yaxis={"title": {"text": "samples"}, "type": "log", "gridcolor": _GRID, "zerolinecolor": _GRID, "dtick": 1},
         bargap=0,
     )
     return figure
@@ -47,8 +50,42 @@ def spread(features: pl.DataFrame) -> go.Figure:
         )
     )
     figure.update_layout(
-        xaxis={"title": {"text": "density"}, "type": "log", "gridcolor": _GRID, "tickformat": "~%"},
-        yaxis={"title": {"text": "mean activation where it fires"}, "type": "log", "gridcolor": _GRID},
+        xaxis={
+            "title": {"text": "density"},
+            "type": "log",
+            "gridcolor": _GRID,
+            "zerolinecolor": _GRID,
+            "tickformat": "~%",
+        },
+        yaxis={
+            "title": {"text": "mean activation where it fires"},
+            "type": "log",
+            "gridcolor": _GRID,
+            "zerolinecolor": _GRID,
+        },
+    )
+    return figure
+
+
+def series(found: LinesOrBars) -> go.Figure:
+    """Lines or bars of a result, with intervals where there are any."""
+    figure = go.Figure()
+    for at, one in enumerate(found.series):
+        color = _COLORS[at % len(_COLORS)]
+        error = None
+        if one.low is not None and one.high is not None:
+            above = [None if y is None or high is None else high - y for y, high in zip(one.y, one.high, strict=True)]
+            below = [None if y is None or low is None else y - low for y, low in zip(one.y, one.low, strict=True)]
+            error = {"type": "data", "array": above, "arrayminus": below, "thickness": 1}
+        x = [str(value) for value in one.x]
+        if found.kind == "bars":
+            figure.add_bar(x=x, y=one.y, name=one.name, error_y=error, marker={"color": color})
+        else:
+            figure.add_scatter(x=x, y=one.y, name=one.name, error_y=error, mode="lines+markers", line={"color": color})
+    figure.update_layout(
+        xaxis={"title": {"text": found.x_label}, "gridcolor": _GRID, "zerolinecolor": _GRID, "type": "category"},
+        yaxis={"title": {"text": found.y_label}, "gridcolor": _GRID, "zerolinecolor": _GRID},
+        showlegend=len(found.series) > 1,
     )
     return figure
 

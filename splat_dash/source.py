@@ -1,6 +1,7 @@
 """What the pages show, asked of a store or a server: one record for a feature, and the rows of the list in their order."""
 
 import random
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -16,6 +17,7 @@ from splat_dash.query import ListQuery
 from splat_serving.database import About, FeatureSummary
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.compare import Compare, compare
+from splat_serving.investigations.experiment import experiment, run, spec_of
 from splat_serving.investigations.find import Find, find
 from splat_serving.investigations.overview import part
 from splat_serving.investigations.result import Result, ResultTable
@@ -50,6 +52,8 @@ class Source:
         self._scores = lru_cache(maxsize=128)(
             lambda feature, rule: score_rule(rule, subject.builds, subject.feature(feature))
         )
+        self._asking = threading.Lock()  # models run one at a time: a forward pass uses every core
+        self._answers = lru_cache(maxsize=64)(self._answered)
         self._found = lru_cache(maxsize=32)(lambda rule: find(subject, checked_spec(Find, {"rule": rule, "top_k": 50})))
 
     @cached_property
@@ -72,6 +76,19 @@ class Source:
     def found(self, rule: str) -> Result:
         """The features that go with the builds on which a rule holds; InputError for what is no rule, with a caret."""
         return self._found(rule)
+
+    def answer(self, asked: tuple[tuple[str, Any], ...]) -> Result:
+        """The answer of an experiment: its name and settings as texts, lists with commas; SplatError."""
+        return self._answers(asked)
+
+    def _answered(self, asked: tuple[tuple[str, Any], ...]) -> Result:
+        raw = dict(asked)
+        fields = experiment(str(raw["experiment"])).spec.model_fields
+        for name, value in raw.items():
+            if isinstance(value, str) and name in fields and "tuple" in str(fields[name].annotation):
+                raw[name] = [part.strip() for part in value.split(",") if part.strip()]
+        with self._asking:
+            return run(self.subject, spec_of(raw))
 
     @property
     def author(self) -> str:

@@ -1,17 +1,18 @@
 """Data as components: badges of abilities, bars, tables with what their columns mean, and what is shown when there is nothing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dash import dcc, html
 
-from splat_dash.abilities import code_of, family_of, in_words
+from splat_dash import cells, figures
 from splat_dash.address import of_feature
-from splat_serving.investigations.build_text import highest_rungs
-from splat_serving.investigations.rendering import cells, shown, visible
-from splat_serving.investigations.result import Result, ResultTable
+from splat_serving.investigations.experiment import experiment
+from splat_serving.investigations.rendering import cells as in_cells
+from splat_serving.investigations.rendering import shown, visible
+from splat_serving.investigations.result import Figure, Heatmap, Result, ResultTable
 
-_FULL_AP = 57
 _OF_FEATURES = ("feature", "feature_id")
 _HIDDEN: Any = {"aria-hidden": "true"}
 
@@ -23,27 +24,10 @@ def named(name: str) -> Any:
 
 def badge(ability: str, ap: int | None) -> html.Span:
     """An ability with its AP, `SSU 21`; the full name for a pointer and for screen readers."""
-    name = in_words(ability) + ("" if ap is None else f", {ap} AP")
-    text = code_of(ability) if ap is None else f"{code_of(ability)} {ap}"
+    text, name, kind, share = cells.badge(ability, ap)
+    style = None if share is None else {"--ap": f"{share:.3f}"}
     parts = [html.Span(text, **_HIDDEN), html.Span(name, className="unseen")]
-    if ap is None:
-        return html.Span(parts, className=f"badge {family_of(ability)} main-only", title=name)
-    style = {"--ap": f"{min(ap, _FULL_AP) / _FULL_AP:.3f}"}
-    return html.Span(parts, className=f"badge {family_of(ability)}", title=name, style=style)
-
-
-def build(token_names: Iterable[str]) -> list[html.Span]:
-    """The abilities of a build: most AP first, main-only ones last."""
-    worn = highest_rungs(token_names)
-    ordered = sorted(worn.items(), key=lambda one: (one[1] is None, -(one[1] or 0)))
-    return [badge(ability, ap) for ability, ap in ordered] or [html.Span("no abilities", className="quiet")]
-
-
-def bar(share: float, text: str, sign: int = 1) -> html.Div:
-    """A number with a bar: share of the longest one, 0 to 1. sign: below 0 for what is lowered."""
-    style = {"--share": f"{100 * min(max(share, 0.0), 1.0):.1f}%"}
-    return html.Div([html.Span(className="bar" if sign > 0 else "bar lowered", style=style), html.Span(text, className="number")],
-                    className="with-bar")  # fmt: skip
+    return html.Span(parts, className=f"badge {kind}", title=name, style=style)
 
 
 def numbers(rows: Sequence[tuple[str, str, str]]) -> html.Dl:
@@ -57,25 +41,77 @@ def told(found: Result) -> list[Any]:
     return [*(html.P(text) for text in found.said), *warnings, *(table(one, html.H2) for one in found.tables)]
 
 
+def answer(found: Result) -> html.Div:
+    """A whole result: its figures too, and the command that gives it again."""
+    warnings = [html.P(f"Warning: {text}", className="alert") for text in found.warnings]
+    usual = {name: field.default for name, field in experiment(found.kind).spec.model_fields.items()}
+    settings = {
+        name: value for name, value in found.spec.items() if name != "experiment" and not _is(value, usual.get(name))
+    }
+    flags = " ".join(f"--{name.replace('_', '-')} {_typed(value)}" for name, value in settings.items())
+    made = f"{found.provenance.seconds:,.2f} s; splat experiment {found.kind} {flags}"
+    return html.Div(
+        [
+            *(html.P(text) for text in found.said),
+            *warnings,
+            *(figure(one) for one in found.figures),
+            *(_folded(one) if one.detail else table(one) for one in found.tables),
+            html.P(html.Code(made), className="quiet"),
+        ]
+    )  # fmt: skip
+
+
+def _is(value: Any, usual: Any) -> bool:
+    return bool(value == (list(usual) if isinstance(usual, tuple) else usual))
+
+
+def _folded(found: ResultTable) -> html.Details:
+    return html.Details([html.Summary(f"{found.title} ({len(found.rows):,} rows)"), table(found)])
+
+
+def _typed(value: Any) -> str:
+    return shlex.quote(",".join(map(str, value)) if isinstance(value, list) else str(value))
+
+
+def figure(found: Figure) -> Any:
+    """A figure of a result: cells as a strip of colours, lines and bars as a plot."""
+    if isinstance(found, Heatmap):
+        return strip(found)
+    return figures.figure(figures.series(found), found.title, f"figure-{found.name}", height=300)
+
+
+def strip(found: Heatmap) -> html.Section:
+    """Cells coloured by sign and size, each with its number; hatched where nothing is known, with n where it is counted."""
+    largest = max((abs(value) for row in found.z for value in row if value is not None), default=0.0) or 1.0
+    head = [cells.heading(found.y_label), *(cells.heading(shown(x)) for x in found.x)]
+    counted: Sequence[Sequence[int | None]] = found.n or [[None] * len(found.x)] * len(found.y)
+    body = [
+        [cells.heading(shown(name)), *(_cell(value, largest, n) for value, n in zip(row, ns, strict=True))]
+        for name, row, ns in zip(found.y, found.z, counted, strict=True)
+    ]
+    whole = cells.drawn(head, body, "strip", f"{found.z_label} by {found.x_label}")
+    return html.Section([html.H3(found.title), whole])
+
+
+def _cell(value: float | None, largest: float, n: int | None) -> cells.Cell:
+    counted = "" if n is None else f"n = {n:,}"
+    if value is None:
+        return {"t": "", "c": "nothing", "i": counted or "nothing is known here"}
+    size = f"{100 * abs(value) / largest:.0f}%"
+    return {"t": f"{value:.2g}", "c": "lowered" if value < 0 else "", "i": counted, "s": {"--size": size}}
+
+
 def table(found: ResultTable, heading: type[html.H2 | html.H3] = html.H3, most_rows: int = 200) -> html.Section:
     """A table of a result: headings say what they mean, numbers to the right; a note says what is left out."""
-    names, right, rows = cells(found)
+    names, right, rows = in_cells(found)
     meanings = {column.name: column.description for column in found.columns}
     kinds = ["number" if numeric else "" for numeric in right]
-    head = html.Tr(
-        [
-            html.Th(name, title=meanings.get(name.removesuffix(" [95 %]"), ""), className=kind, scope="col")
-            for name, kind in zip(names, kinds, strict=True)
-        ]
-    )
-    links = [name in _OF_FEATURES for name in names]
+    head = [
+        cells.heading(name, meanings.get(name.removesuffix(" [95 %]"), ""), kind)
+        for name, kind in zip(names, kinds, strict=True)
+    ]
     body = [
-        html.Tr(
-            [
-                html.Td(dcc.Link(cell, href=of_feature(int(cell.replace(",", "")))) if linked else cell, className=kind)
-                for cell, kind, linked in zip(row, kinds, links, strict=True)
-            ]
-        )
+        [_told(cell, name, kind) for cell, name, kind in zip(row, names, kinds, strict=True)]
         for row in rows[:most_rows]
     ]
     hidden = len(rows) - most_rows
@@ -86,36 +122,38 @@ def table(found: ResultTable, heading: type[html.H2 | html.H3] = html.H3, most_r
         [
             heading([found.title, " ", html.Span(found.evidence, className="evidence")]),
             html.P(note, className="quiet") if note else None,
-            html.Div(html.Table([html.Thead(head), html.Tbody(body)]), className="scrolled", tabIndex="0"),
+            cells.drawn(head, body),
         ]
     )
 
 
-def effects(rows: Sequence[Mapping[str, Any]], longest: float, sign: int) -> html.Table:
+def _told(cell: str, column: str, kind: str) -> cells.Cell:
+    if column in _OF_FEATURES:
+        return cells.link(cell, of_feature(int(cell.replace(",", ""))), c=kind)
+    return {"t": cell, "c": kind} if kind else cell
+
+
+def effects(rows: Sequence[Mapping[str, Any]], longest: float, sign: int) -> html.Div:
     """Tokens with how much a unit of the feature moves each one's logit."""
-    return html.Table(
-        html.Tbody(
-            [
-                html.Tr([html.Th(row["token"], scope="row"),
-                         html.Td(bar(abs(row["value"]) / longest if longest else 0, f"{row['value']:+.4g}", sign))])
-                for row in rows
-            ]
-        ),
-        className="effects",
-    )  # fmt: skip
+    body = [
+        [
+            cells.heading(row["token"]),
+            cells.bar(abs(row["value"]) / longest if longest else 0, f"{row['value']:+.4g}", sign),
+        ]
+        for row in rows
+    ]
+    return cells.drawn([], body, "effects")
 
 
-def example(row: Mapping[str, Any], strongest: float) -> html.Tr:
+def example(row: Mapping[str, Any], strongest: float) -> list[cells.Cell]:
     """One sample: how strongly the feature fires on it, its weapon and what it wears."""
     value = float(row["activation"])
-    return html.Tr(
-        [
-            html.Td(bar(value / strongest if strongest else 0, shown(value))),
-            html.Td(visible(row.get("weapon_name") or "unknown weapon"), className="weapon"),
-            html.Td(build(row.get("abilities") or ())),
-            html.Td(f"{row['global_index']:,}", className="number quiet", title="The sample's id"),
-        ]
-    )
+    return [
+        cells.bar(value / strongest if strongest else 0, shown(value)),
+        {"t": visible(row.get("weapon_name") or "unknown weapon"), "c": "weapon"},
+        cells.build(row.get("abilities") or ()),
+        {"t": f"{row['global_index']:,}", "c": "number quiet", "i": "The sample's id"},
+    ]
 
 
 def alert(title: str, text: str, action: tuple[str, str] = ("Back to the list of features", "/features")) -> html.Div:

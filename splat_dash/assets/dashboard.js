@@ -24,6 +24,75 @@ window.dash_clientside.splat = {
   },
 };
 
+// Tables: `cells.drawn` sends them as data, here they become elements. What is written is text, never markup.
+(() => {
+  const element = (name, kind, text) => {
+    const made = document.createElement(name);
+    if (kind) made.className = kind;
+    if (text != null) made.textContent = text;
+    return made;
+  };
+  const badge = ([text, name, kind, share]) => {
+    const made = element("span", "badge " + kind);
+    const seen = element("span", "", text);
+    seen.setAttribute("aria-hidden", "true");
+    made.append(seen, element("span", "unseen", name));
+    made.title = name;
+    if (share != null) made.style.setProperty("--ap", share);
+    return made;
+  };
+  const cell = (given, above) => {
+    const said = typeof given === "string" ? { t: given } : given;
+    const made = element(said.th ? "th" : "td", said.c);
+    if (said.th) made.scope = above ? "col" : "row";
+    if (said.i) made.title = said.i;
+    for (const [name, value] of Object.entries(said.s || {})) made.style.setProperty(name, value);
+    if (said.b) made.append(...said.b.map(badge));
+    else if (said.bar != null) {
+      const whole = element("div", "with-bar"), bar = element("span", "bar " + (said.c || ""));
+      bar.style.setProperty("--share", said.bar + "%");
+      whole.append(bar, element("span", "number", said.t));
+      made.append(whole);
+    } else if (said.h) {
+      const link = element("a", "", said.t);
+      link.href = said.h;
+      made.append(link);
+    } else made.textContent = said.t;
+    return made;
+  };
+  const row = (cells, above) => {
+    const made = element("tr");
+    made.append(...cells.map((one) => cell(one, above)));
+    return made;
+  };
+  const draw = (place) => {
+    if (place.drawn === place.dataset.table) return;
+    place.drawn = place.dataset.table;
+    const told = JSON.parse(place.drawn), table = element("table", told.kind), body = element("tbody");
+    if (told.caption) table.append(element("caption", "", told.caption));
+    if (told.head.length) {
+      const head = element("thead");
+      head.append(row(told.head, true));
+      table.append(head);
+    }
+    body.append(...told.body.map((cells) => row(cells, false)));
+    table.append(body);
+    place.replaceChildren(table);
+  };
+  new MutationObserver(() => document.querySelectorAll("slot[data-table]").forEach(draw)).observe(document.documentElement, {
+    childList: true, subtree: true, attributes: true, attributeFilter: ["data-table"],
+  });
+  // A plain link within a table changes the page as a link of Dash does, without loading everything again.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest && event.target.closest("slot a[href]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    history.pushState({}, "", link.href);
+    window.dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
+    window.scrollTo(0, 0);
+  });
+})();
+
 (() => {
   const typing = (target) => target.closest && target.closest("input, textarea, select, [contenteditable], .ag-cell-inline-editing");
   const click = (selector) => { const found = document.querySelector(selector); if (found) found.click(); return Boolean(found); };

@@ -7,15 +7,15 @@ from dash import dcc, html
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import FeatureNotFoundError
-from splat_dash import address, figures, ui
-from splat_dash.pages import labelling
+from splat_dash import address, cells, figures, ui
+from splat_dash.pages import experiments, labelling
 from splat_dash.query import ListQuery
 from splat_dash.source import Place, Source
 from splat_serving.database import FeatureSummary
 from splat_serving.investigations.overview import PARTS
 from splat_serving.investigations.rendering import shown, visible
 
-TABS = ("examples", *PARTS)
+TABS = ("examples", *PARTS, "experiments")
 _N_EFFECTS, _N_NEIGHBOURS = 8, 5
 _GROUPS = {
     "top": "strongest",
@@ -58,7 +58,11 @@ def layout(source: Source, fid: str = "", tab: str = "examples", group: str = "t
                         className="claim",
                     ),
                     html.Div(
-                        [_histogram(found), _tabs(feature_id, tab, query), _panel(source, found, tab, group, query)],
+                        [
+                            _histogram(found),
+                            _tabs(feature_id, tab, query),
+                            _panel(source, found, tab, group, query, given),
+                        ],
                         className="proof",
                     ),
                 ],
@@ -177,7 +181,11 @@ def _tabs(feature_id: int, tab: str, query: ListQuery) -> html.Nav:
     return html.Nav(links, className="choices", **ui.named("Evidence"))
 
 
-def _panel(source: Source, found: FeatureSummary, tab: str, group: str, query: ListQuery) -> Any:
+def _panel(
+    source: Source, found: FeatureSummary, tab: str, group: str, query: ListQuery, given: Mapping[str, Any]
+) -> Any:
+    if tab == "experiments":
+        return experiments.panel(source, found.feature_id, query, given)
     if tab == "examples":
         return _examples(found, group, query)
     tables = source.tables(found.feature_id, tab)
@@ -203,16 +211,8 @@ def _examples(found: FeatureSummary, group: str, query: ListQuery) -> html.Secti
     ]  # fmt: skip
     rows = groups[group]
     strongest = float(found.statistics["max"] or 0)
-    head = html.Tr([html.Th("activation", scope="col"), html.Th("weapon", scope="col"), html.Th("build", scope="col"),
-                    html.Th("sample", scope="col", className="number")])  # fmt: skip
+    head = [cells.heading(name) for name in ("activation", "weapon", "build")] + [cells.heading("sample", "", "number")]
     body = [ui.example(row, strongest) for row in rows]
     return html.Section(
-        [
-            html.Nav(links, className="choices", **ui.named("Examples")),
-            html.Div(
-                html.Table([html.Thead(head), html.Tbody(body)], className="examples"),
-                className="scrolled",
-                tabIndex="0",
-            ),
-        ]
+        [html.Nav(links, className="choices", **ui.named("Examples")), cells.drawn(head, body, "examples")]
     )

@@ -7,7 +7,7 @@ from dash import dcc, html
 
 from splat_assets.analysis.scorecard import MEANINGS
 from splat_assets.errors import SplatError
-from splat_dash import address, figures
+from splat_dash import address, cells, figures
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
 
@@ -71,7 +71,7 @@ def _scorecard(source: Source) -> Any:
         for name, words, form in _CARDS
     ]  # fmt: skip
     told = [
-        html.Tr([html.Th(name, scope="row"), html.Td(f"{card[name]:,.5g}", className="number"), html.Td(meaning)])
+        [cells.heading(name), cells.number(f"{card[name]:,.5g}"), meaning]
         for name, meaning in MEANINGS.items()
         if card.get(name) is not None
     ]
@@ -80,12 +80,7 @@ def _scorecard(source: Source) -> Any:
         [
             html.Dl(cards, className="cards"),
             html.P(measured, className="quiet"),
-            html.Details(
-                [
-                    html.Summary("all figures"),
-                    html.Div(html.Table(html.Tbody(told)), className="scrolled", tabIndex="0"),
-                ]
-            ),
+            html.Details([html.Summary("all figures"), cells.drawn([], told)]),
         ]
     )
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from dash import dcc, html
 
-from splat_dash import address, ui
+from splat_dash import address, cells, ui
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
 from splat_serving.investigations.label_pages import status_page
@@ -62,51 +62,31 @@ def _way(source: Source, words: str, query: ListQuery) -> list[Any]:
 def _table(events: list[Event]) -> Any:
     if not events:
         return html.P("Nobody has labelled anything yet.", className="quiet")
-    head = html.Tr(
-        [html.Th(name, scope="col") for name in ("feature", "label", "status", "category", "confidence", "by", "at")]
-    )
     body = []
     for event in events[:_MOST]:
         assert event.label is not None
         sure = "—" if event.label.confidence is None else f"{event.label.confidence:.0%}"
-        cells = (
-            visible(event.label.text),
-            event.label.status,
-            event.label.category,
-            sure,
-            visible(event.author),
-            event.at[:16],
-        )
-        link = dcc.Link(str(event.feature_id), href=address.of_feature(event.feature_id))
-        body.append(html.Tr([html.Td(link), *(html.Td(cell) for cell in cells)]))
+        said = (visible(event.label.text), event.label.status, event.label.category, sure, visible(event.author))
+        body.append([cells.link(str(event.feature_id), address.of_feature(event.feature_id)), *said, event.at[:16]])
     more = len(events) - _MOST
     note = html.P(f"{more:,} older ones are not shown.", className="quiet") if more > 0 else None
-    return html.Div(
-        [html.Div(html.Table([html.Thead(head), html.Tbody(body)]), className="scrolled", tabIndex="0"), note]
-    )
+    head = [cells.heading(name) for name in ("feature", "label", "status", "category", "confidence", "by", "at")]
+    return html.Div([cells.drawn(head, body), note])
 
 
 def _waiting(events: list[Event]) -> Any:
     if not events:
         return html.P("The queue is empty: `splat label queue build` fills it.", className="quiet")
-    head = html.Tr(
-        [
-            html.Th("feature", scope="col"),
-            html.Th("priority", scope="col", className="number"),
-            html.Th("why", scope="col"),
-        ]
-    )
+    head = [cells.heading("feature"), cells.heading("priority", "", "number"), cells.heading("why")]
     body = [
-        html.Tr(
-            [
-                html.Td(dcc.Link(str(event.feature_id), href=address.of_feature(event.feature_id, _LISTS[2][1]))),
-                html.Td(f"{event.priority:.3f}", className="number"),
-                html.Td(visible(event.reason)),
-            ]
-        )
+        [
+            cells.link(str(event.feature_id), address.of_feature(event.feature_id, _LISTS[2][1])),
+            cells.number(f"{event.priority:.3f}"),
+            visible(event.reason),
+        ]
         for event in events[:_MOST]
     ]
-    return html.Div(html.Table([html.Thead(head), html.Tbody(body)]), className="scrolled", tabIndex="0")
+    return cells.drawn(head, body)
 
 
 def as_lines(source: Source) -> str:

@@ -8,6 +8,7 @@ import pytest
 from splat_assets.domain.concepts import Wears
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
+from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.rendering import shown
 from tests.dash.conftest import Watched
 
@@ -332,6 +333,39 @@ def test_nothing_stands_in_the_way_of_a_screen_reader(
         page.close()
     watched.context.close()
     assert watched.complaints == []
+
+
+def test_an_experiment_is_asked_from_the_page_and_its_numbers_are_its_own(
+    watched: Watched, expect: Any, source: Source, busy: int
+) -> None:
+    page = watched.open(f"/f/{busy}?tab=experiments&x=within-family")
+    expect(page.locator("#experiment-answer")).to_have_text("Say family, and ask.")
+    page.get_by_label("family", exact=True).fill("ssu")
+    page.get_by_role("button", name="Ask").click()
+    answer = page.locator("#experiment-answer")
+    expect(answer.locator("table").first).to_be_visible()
+
+    whole = run(source.subject, spec_of({"experiment": "within-family", "feature_id": busy, "family": "ssu"}))
+    assert answer.locator("p").first.inner_text() == whole.said[0]
+    rows = answer.locator("table").first.locator("tbody tr")
+    assert rows.count() == len(whole.tables[0].rows)
+    assert "family=ssu" in page.evaluate("location.search")
+    page.goto(f"{watched.url}/f/{busy}?tab=experiments&x=within-family&family=swim_sped_up")
+    expect(page.get_by_role("alert")).to_contain_text("did you mean swim_speed_up")
+    page.goto(f"{watched.url}/f/{busy}?tab=experiments&x=palmistry")
+    expect(page.get_by_role("alert")).to_contain_text("There is no experiment 'palmistry'")
+
+
+def test_every_ability_at_every_rung_observed_and_caused(
+    watched: Watched, expect: Any, source: Source, busy: int
+) -> None:
+    page = watched.open(f"/f/{busy}?tab=experiments&x=dose-sweep&n_builds=20")
+    expect(page.locator("table.strip").first).to_be_visible()
+
+    whole = run(source.subject, spec_of({"experiment": "dose-sweep", "feature_id": busy, "n_builds": 20}))
+    for at, figure in enumerate(whole.figures):
+        cells = page.locator("table.strip").nth(at).locator("tbody td").all_inner_texts()
+        assert cells == ["" if value is None else f"{value:.2g}" for row in figure.z for value in row]  # type: ignore[union-attr]
 
 
 def test_on_a_phone_a_feature_still_reads(browser: Any, url: str, expect: Any, busy: int) -> None:

@@ -1,0 +1,112 @@
+"""Any experiment on a feature, asked from its page: a form made from its settings, and the answer when it is there."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from dash import Dash, Input, Output, dcc, html, no_update
+
+from splat_assets.errors import SplatError
+from splat_dash import address, ui
+from splat_dash.query import ListQuery
+from splat_dash.source import Source
+from splat_serving.investigations.experiment import experiment, experiment_names
+from splat_serving.investigations.spec import Spec
+
+FIRST = "dose-sweep"
+_FIXED = ("experiment", "feature_id")
+_LONGEST = 500
+_POLITE: dict[str, Any] = {"aria-live": "polite"}
+
+
+def names() -> list[str]:
+    """The experiments on one feature."""
+    return [name for name in experiment_names() if "feature_id" in experiment(name).spec.model_fields]
+
+
+def panel(source: Source, feature_id: int, query: ListQuery, given: Mapping[str, Any]) -> html.Div:
+    """The menu of experiments, the form of the one that `x` names, and the place for its answer."""
+    name = str(given.get("x") or FIRST)
+    known = names()
+    if name not in known:
+        return html.Div(
+            [
+                ui.alert(f"There is no experiment {name[:40]!r}", f"There are {', '.join(known)}."),
+                _menu(feature_id, query, "", known),
+            ]
+        )
+    kind = experiment(name)
+    settings = {key: str(given[key])[:_LONGEST] for key in _settings(kind.spec) if given.get(key) not in (None, "")}
+    missing = [key for key, field in _settings(kind.spec).items() if field.is_required() and key not in settings]
+    asked = None if missing else {"experiment": name, "feature_id": feature_id, **settings}
+    waiting = (
+        html.P(f"Say {' and '.join(missing)}, and ask.", className="quiet")
+        if missing
+        else html.P("…", className="quiet")
+    )
+    return html.Div(
+        [
+            _menu(feature_id, query, name, known),
+            html.P(kind.summary),
+            _form(feature_id, query, name, kind.spec, settings),
+            dcc.Store(id="experiment-asked", data=asked),
+            dcc.Loading(html.Div(waiting, id="experiment-answer", **_POLITE), delay_show=200),
+        ]
+    )  # fmt: skip
+
+
+def _settings(spec: type[Spec]) -> dict[str, Any]:
+    return {key: field for key, field in spec.model_fields.items() if key not in _FIXED}
+
+
+def _menu(feature_id: int, query: ListQuery, chosen: str, known: list[str]) -> html.Nav:
+    links = [
+        dcc.Link(name, href=address.of_feature(feature_id, query, tab="experiments", x=name),
+                 className="choice chosen" if name == chosen else "choice")
+        for name in known
+    ]  # fmt: skip
+    return html.Nav(links, className="choices", **ui.named("Experiments"))
+
+
+def _form(feature_id: int, query: ListQuery, name: str, spec: type[Spec], settings: Mapping[str, str]) -> html.Details:
+    """The settings as boxes, their defaults inside; the form leads to the address that has the answer."""
+    boxes = []
+    for key, field in _settings(spec).items():
+        default = "" if field.is_required() or field.default is None else _text(field.default)
+        boxes.append(
+            html.Div(
+                [
+                    html.Label(key.replace("_", " "), htmlFor=f"set-{key}", title=field.description or ""),
+                    dcc.Input(id=f"set-{key}", name=key, value=settings.get(key, ""), placeholder=default, type="text"),
+                ],
+                className="setting",
+            )
+        )
+    kept: dict[str, str] = {"list": query.as_text(), "tab": "experiments", "x": name}
+    hidden = [dcc.Input(id=f"kept-{key}", name=key, value=value, type="hidden") for key, value in kept.items() if value]
+    missing = any(field.is_required() and key not in settings for key, field in _settings(spec).items())
+    form = html.Form(
+        [*hidden, *boxes, html.Button("Ask", type="submit", className="plain-button")],
+        action=f"/f/{feature_id}",
+        method="get",
+        className="rule",
+    )
+    return html.Details([html.Summary("settings"), form], open=missing)
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def callbacks(app: Dash, source: Source) -> None:
+    """The answer, in a thread of its own: pages of others do not wait for it."""
+
+    @app.callback(Output("experiment-answer", "children"), Input("experiment-asked", "data"))
+    async def answer(asked: dict[str, Any] | None) -> Any:
+        if asked is None:
+            return no_update
+        try:
+            found = await asyncio.to_thread(source.answer, tuple(sorted(asked.items())))
+        except SplatError as error:
+            return html.Pre(str(error), className="alert", role="alert")
+        return ui.answer(found)
