@@ -21,6 +21,11 @@ def of_comparison(left: int, right: int) -> str:
     return f"/compare?f={left},{right}"
 
 
+def of_sample(sample_id: int) -> str:
+    """`/whatif?sample=17`: its build, to be changed."""
+    return f"/whatif?sample={sample_id}"
+
+
 def of_rule(rule: str) -> str:
     """`/find?rule=ssu%3E%3D21`."""
     return f"/find?{urlencode({'rule': rule})}"

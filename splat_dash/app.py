@@ -20,7 +20,19 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from splat_assets.errors import SplatError
 from splat_dash import api, ui
-from splat_dash.pages import about, compare, experiments, feature, features, find, home, labelling, labels, tokens
+from splat_dash.pages import (
+    about,
+    compare,
+    experiments,
+    feature,
+    features,
+    find,
+    home,
+    labelling,
+    labels,
+    tokens,
+    whatif,
+)
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
 
@@ -51,6 +63,7 @@ _NAVIGATION = (
     ("Find", "/find"),
     ("Compare", "/compare"),
     ("Tokens", "/tokens"),
+    ("What if", "/whatif"),
     ("Labels", "/labels"),
     ("About", "/about"),
 )
@@ -69,6 +82,7 @@ _PAGES: tuple[tuple[str, str, Any, Callable[..., Any]], ...] = (
     ("tokens", "/tokens", "Tokens", tokens.layout),
     ("token", "/tokens/<token>", "Token", find.of_token),
     ("weapon", "/weapons/<weapon>", "Weapon", find.of_weapon),
+    ("whatif", "/whatif", "What if", whatif.layout),
     ("labels", "/labels", "Labels", labels.layout),
     ("about", "/about", "About", about.layout),
 )
@@ -184,6 +198,8 @@ def _shell(source: Source) -> dmc.MantineProvider:
 
 def _callbacks(app: Dash, source: Source) -> None:
     experiments.callbacks(app, source)
+    if source.subject.has_model:
+        whatif.callbacks(app, source)
     if source.subject.has_labels:
         labelling.callbacks(app, source)
 

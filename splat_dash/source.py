@@ -20,11 +20,14 @@ from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.experiment import experiment, run, spec_of
 from splat_serving.investigations.find import Find, find
 from splat_serving.investigations.overview import part
-from splat_serving.investigations.result import Result, ResultTable
+from splat_serving.investigations.result import Answer, Result, ResultTable
 from splat_serving.investigations.spec import checked_spec
 from splat_serving.investigations.subject import Subject
+from splat_serving.investigations.what_if import what_if
 from splat_serving.labels.book import who
 from splat_serving.labels.event import Event
+from splat_serving.live_answers import Edit
+from splat_serving.model_runner import TokenSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,11 @@ class Source:
                 raw[name] = [part.strip() for part in value.split(",") if part.strip()]
         with self._asking:
             return run(self.subject, spec_of(raw))
+
+    def what_if(self, base: TokenSet, changed: TokenSet, edits: tuple[Edit, ...], focus: int | None) -> Answer:
+        """A build beside a changed one; see `investigations.what_if`."""
+        with self._asking:
+            return what_if(self.subject, base, changed, edits, focus)
 
     @property
     def author(self) -> str:

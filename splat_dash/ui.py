@@ -7,7 +7,7 @@ from typing import Any
 from dash import dcc, html
 
 from splat_dash import cells, figures
-from splat_dash.address import of_feature
+from splat_dash.address import of_feature, of_sample
 from splat_serving.investigations.experiment import experiment
 from splat_serving.investigations.rendering import cells as in_cells
 from splat_serving.investigations.rendering import shown, visible
@@ -73,14 +73,14 @@ def _typed(value: Any) -> str:
     return shlex.quote(",".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
-def figure(found: Figure) -> Any:
+def figure(found: Figure, heading: type[html.H2 | html.H3] = html.H3) -> Any:
     """A figure of a result: cells as a strip of colours, lines and bars as a plot."""
     if isinstance(found, Heatmap):
-        return strip(found)
+        return strip(found, heading)
     return figures.figure(figures.series(found), found.title, f"figure-{found.name}", height=300)
 
 
-def strip(found: Heatmap) -> html.Section:
+def strip(found: Heatmap, heading: type[html.H2 | html.H3] = html.H3) -> html.Section:
     """Cells coloured by sign and size, each with its number; hatched where nothing is known, with n where it is counted."""
     largest = max((abs(value) for row in found.z for value in row if value is not None), default=0.0) or 1.0
     head = [cells.heading(found.y_label), *(cells.heading(shown(x)) for x in found.x)]
@@ -90,7 +90,7 @@ def strip(found: Heatmap) -> html.Section:
         for name, row, ns in zip(found.y, found.z, counted, strict=True)
     ]
     whole = cells.drawn(head, body, "strip", f"{found.z_label} by {found.x_label}")
-    return html.Section([html.H3(found.title), whole])
+    return html.Section([heading(found.title), whole])
 
 
 def _cell(value: float | None, largest: float, n: int | None) -> cells.Cell:
@@ -152,7 +152,12 @@ def example(row: Mapping[str, Any], strongest: float) -> list[cells.Cell]:
         cells.bar(value / strongest if strongest else 0, shown(value)),
         {"t": visible(row.get("weapon_name") or "unknown weapon"), "c": "weapon"},
         cells.build(row.get("abilities") or ()),
-        {"t": f"{row['global_index']:,}", "c": "number quiet", "i": "The sample's id"},
+        cells.link(
+            f"{row['global_index']:,}",
+            of_sample(row["global_index"]),
+            c="number",
+            i="What if it were another build",
+        ),
     ]
 
 

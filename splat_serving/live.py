@@ -163,7 +163,7 @@ class LiveModel:
         keep_error: what the SAE does not rebuild stays in place; without it, its reconstruction takes the place of the hook's
         values, edited or not. Raises FeatureNotFoundError, UnknownNameError, ParameterError.
         """
-        features = self._checked(edits)
+        features = self.checked_edits(edits)
         seen = seen_builds(builds, self.vocabulary, self.contexts)
         if not seen:
             return ()
@@ -263,7 +263,7 @@ class LiveModel:
             ).numpy()
         return found
 
-    def _checked(self, edits: Sequence[Edit]) -> list[int]:
+    def checked_edits(self, edits: Sequence[Edit]) -> list[int]:
         """The features that are edited, each once."""
         features = [edit.feature for edit in edits]
         for at, feature in enumerate(features):

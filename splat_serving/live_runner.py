@@ -47,12 +47,22 @@ class LiveRunner:
             found[rows] = self.model.activations(passed.values[at], features)
         return found
 
-    def probabilities(self, builds: Sequence[TokenSet]) -> Floats:
-        """Probability of each token: float32, shape (n_builds, n_tokens)."""
+    def probabilities(self, builds: Sequence[TokenSet], edits: Sequence[Edit] = ()) -> Floats:
+        """Probability of each token, with features edited: float32, shape (n_builds, n_tokens)."""
+        features = self.model.checked_edits(edits)
         found = np.zeros((len(builds), len(self.model.vocabulary)), dtype=np.float32)
         for rows, passed in self._passes(builds):
-            found[rows] = sigmoid(passed.logits)
+            found[rows] = sigmoid(self._logits(passed, features, edits))
         return found
+
+    def _logits(self, passed: Pass, features: Sequence[int], edits: Sequence[Edit]) -> Floats:
+        """Decoding is linear: adding the change alone keeps what the SAE does not rebuild."""
+        if not edits:
+            return passed.logits
+        before = self.model.activations(passed.values, features)
+        after = np.array([[edit.of(value) for edit, value in zip(edits, row, strict=True)] for row in before.tolist()])
+        moved = passed.values + ((after - before) @ self.model.decoder_rows(features)).astype(np.float32)
+        return self.model.logits_with(passed, moved)
 
     def effects(
         self,

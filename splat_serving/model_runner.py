@@ -85,8 +85,11 @@ class ModelRunner(Protocol):
         """
         ...
 
-    def probabilities(self, builds: Sequence[TokenSet]) -> Floats:
-        """Probability of each token, the sigmoid of its logit: float32, shape (n_builds, n_tokens)."""
+    def probabilities(self, builds: Sequence[TokenSet], edits: Sequence[Edit] = ()) -> Floats:
+        """Probability of each token, the sigmoid of its logit: float32, shape (n_builds, n_tokens).
+
+        edits: of features, each at most once; what the SAE does not rebuild stays in place.
+        """
         ...
 
     def effects(
@@ -139,13 +142,14 @@ class RemoteRunner:
             parts.append(self._ask("activations", body, partial(_activations, len(asked), len(features))))
         return np.concatenate(parts)
 
-    def probabilities(self, builds: Sequence[TokenSet]) -> Floats:
-        """Probability of each token: float32, shape (n_builds, n_tokens)."""
+    def probabilities(self, builds: Sequence[TokenSet], edits: Sequence[Edit] = ()) -> Floats:
+        """Probability of each token, with features edited: float32, shape (n_builds, n_tokens)."""
+        said = [{"feature": edit.feature, "op": edit.op, "value": edit.value} for edit in edits]
         parts = []
         for start in range(0, max(len(builds), 1), MOST_BUILDS):
             asked = builds[start : start + MOST_BUILDS]
             read = partial(_probabilities, len(asked))
-            parts.append(self._ask("probabilities", {"builds": _bodies(asked)}, read))
+            parts.append(self._ask("probabilities", {"builds": _bodies(asked), "edits": said}, read))
         return np.concatenate(parts)
 
     def effects(

@@ -1,6 +1,10 @@
 // What happens in the browser alone: the list's address, and keys. Keys click the link that does the same by mouse.
 window.dash_clientside = window.dash_clientside || {};
 window.dash_clientside.splat = {
+  addressChanged(address) {
+    if (address && location.pathname === "/whatif") history.replaceState(history.state, "", address);
+    return dash_clientside.no_update;
+  },
   openPoint(clicked) {
     if (clicked) {
       const at = clicked.points[0]; // ids are in the plot alone: Dash does not read typed arrays

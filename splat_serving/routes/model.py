@@ -55,18 +55,23 @@ class ActivationsBody(_Body):
     )
 
 
-class ProbabilitiesBody(_Body):
-    """Builds."""
-
-    builds: Builds
-
-
 class EditBody(_Body):
     """`set` a feature to a value, `scale` it by one, or `ablate` it."""
 
     feature: _Id
     op: Operation
     value: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+    def edit(self) -> Edit:
+        """The edit; ParameterError."""
+        return Edit(self.feature, self.op, self.value)
+
+
+class ProbabilitiesBody(_Body):
+    """Builds, and edits of features that are in place meanwhile; what the SAE does not rebuild stays."""
+
+    builds: Builds
+    edits: Annotated[list[EditBody], Field(max_length=_MOST_FEATURES)] = []
 
 
 class EffectsBody(_Body):
@@ -153,9 +158,9 @@ async def activations(request: Request, served: FromServed, asked: ActivationsBo
     response_class=Response,
 )
 async def probabilities(request: Request, served: FromServed, asked: ProbabilitiesBody) -> Response:
-    """The probability of every token on many builds."""
-    builds = _sets(asked.builds)
-    return await _answer(request, served, lambda model: {"probabilities": model.probabilities(builds)})
+    """The probability of every token on many builds, with features edited if so asked."""
+    builds, edits = _sets(asked.builds), [one.edit() for one in asked.edits]
+    return await _answer(request, served, lambda model: {"probabilities": model.probabilities(builds, edits)})
 
 
 @router.post(
@@ -163,7 +168,7 @@ async def probabilities(request: Request, served: FromServed, asked: Probabiliti
 )
 async def effects(request: Request, served: FromServed, asked: EffectsBody) -> Response:
     """What an edit of a feature does to the predictions, beside random directions and other features moved by as much."""
-    builds, edit = _sets(asked.builds), Edit(asked.edit.feature, asked.edit.op, asked.edit.value)
+    builds, edit = _sets(asked.builds), asked.edit.edit()
     return await _answer(
         request,
         served,

@@ -1,5 +1,6 @@
 """Pages in Chromium: addresses, lists, keys, states, and nothing that a screen reader stumbles over."""
 
+import random
 import re
 from typing import Any
 
@@ -156,6 +157,35 @@ def test_numbers_on_the_page_are_those_of_the_store(watched: Watched, expect: An
     examples = page.locator("table.examples tbody tr")
     assert examples.count() == len((found.examples or {})["top"])
     assert examples.first.locator("td").last.inner_text() == f"{(found.examples or {})['top'][0]['global_index']:,}"
+
+
+def test_the_pages_of_fifty_features_say_what_store_and_api_say(watched: Watched, expect: Any, source: Source) -> None:
+    page = watched.open("/about")
+    for feature in random.Random(0).sample(range(source.about.n_features), 50):
+        page.goto(f"{watched.url}/f/{feature}")
+        expect(page.locator("h1")).to_contain_text(f"Feature {feature}")
+        page.wait_for_function(
+            "[...document.querySelectorAll('slot[data-table]')].every(place => place.querySelector('table'))"
+        )
+        told = page.request.get(f"{watched.url}/api/features/{feature}.json").json()
+        own = source.feature(feature)
+        assert (told["statistics"], told["influences"], told["examples"]) == (
+            own.statistics,
+            own.influences,
+            own.examples,
+        )
+        kept = page.locator("#numbers")
+        numbers = dict(zip(kept.locator("dt").all_inner_texts(), kept.locator("dd").all_inner_texts(), strict=True))
+        statistics = told["statistics"]
+        assert numbers["fires on"] == f"{statistics['n_active']:,} of {statistics['n_samples']:,} samples"
+        for name, key in (("max", "max"), ("mean", "mean"), ("median", "median"), ("99 %", "q99")):
+            assert numbers[name] == shown(statistics[key])
+        rows = page.locator("table.effects tr").all_inner_texts()
+        moved = [*told["influences"]["raised"][:8], *told["influences"]["lowered"][:8]]
+        assert [row.split() for row in rows] == [[one["token"], f"{one['value']:+.4g}"] for one in moved]
+        listed = page.locator("table.examples tbody tr").all_inner_texts()
+        first = [f"{one['global_index']:,}" for one in (told["examples"] or {}).get("top", [])]
+        assert [row.split()[-1] for row in listed] == first
 
 
 def test_two_features_are_compared_and_swapped(watched: Watched, expect: Any, source: Source, busy: int) -> None:
@@ -323,7 +353,7 @@ def test_nothing_stands_in_the_way_of_a_screen_reader(
         f"/f/{busy}?tab=doses",
         "/f/abc",
     )
-    for path in (*paths, f"/compare?f={busy},1", "/find", "/find?rule=ninja_squid", "/tokens"):
+    for path in (*paths, f"/compare?f={busy},1", "/whatif", "/find", "/find?rule=ninja_squid", "/tokens"):
         page = watched.open(path)
         expect(page.locator("main h1")).to_be_visible()
         page.wait_for_timeout(500)

@@ -14,7 +14,9 @@ from splat_assets.store.layout import DataRoot
 from splat_serving.errors import NotComputedError, ParameterError, UnknownNameError
 from splat_serving.investigations.opening import open_subject
 from splat_serving.investigations.subject import Subject
+from splat_serving.live import LiveModel
 from splat_serving.live_answers import Edit
+from splat_serving.live_builds import TypedBuild
 from splat_serving.model_runner import TokenSet
 from tests.small_run import make_all, new_small_run
 
@@ -80,6 +82,28 @@ def test_probabilities_are_sigmoids_of_the_model_s_logits(
         with torch.inference_mode():
             logits = model(torch.tensor([list(build.tokens)]), torch.tensor([[build.weapon_id]]))
         np.testing.assert_allclose(row, torch.sigmoid(logits)[0].numpy(), atol=1e-6)
+
+
+def test_probabilities_with_features_edited_are_what_an_intervention_gives(
+    subject: Subject, samples: npt.NDArray[np.integer], finished_root: DataRoot
+) -> None:
+    builds = builds_of(subject, samples[:3])
+    strongest = subject.model.trace(builds[0], 2).features
+    edits = [Edit(strongest[0], "ablate"), Edit(strongest[1], "scale", 3.0), Edit(90, "set", 0.5)]
+    model = LiveModel.of_run(finished_root.run("small"))
+    typed = [TypedBuild(build.weapon_id, tokens=build.tokens) for build in builds]
+    whole = model.intervene(typed, edits, predictions=len(model.vocabulary))
+
+    found = subject.model.probabilities(builds, edits)
+
+    for row, told in zip(found, whole, strict=True):
+        for prediction in told.predictions:
+            assert row[prediction.token_id] == pytest.approx(prediction.after, abs=1e-6)
+    assert not np.allclose(found, subject.model.probabilities(builds))
+    with pytest.raises(ParameterError, match="edited twice"):
+        subject.model.probabilities(builds, [Edit(1, "ablate"), Edit(1, "ablate")])
+    with pytest.raises(FeatureNotFoundError):
+        subject.model.probabilities(builds, [Edit(96, "ablate")])
 
 
 def test_the_empty_build_is_what_the_model_sees_as_null(subject: Subject) -> None:

@@ -1,0 +1,242 @@
+"""What if a build were another one: twelve slots that take only what fits them, and features and predictions that follow."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import dash_mantine_components as dmc
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+
+from splat_assets.domain.abilities import SLOTS
+from splat_assets.domain.builds import Build, Gear
+from splat_assets.errors import InputError, SplatError
+from splat_dash import cells, gear, ui
+from splat_dash.abilities import code_of, in_words
+from splat_dash.source import Source
+from splat_serving.investigations.build_text import highest_rungs
+from splat_serving.investigations.result import Answer, Column, ResultTable
+from splat_serving.live_answers import Edit
+
+_EDIT = re.compile(r"(?P<feature>\d{1,9})\s*(?P<op>[=*])\s*(?P<value>-?\d+(\.\d+)?(e-?\d+)?)")
+_PLACES: Final = tuple((slot, at) for slot in SLOTS for at in range(1 + gear.N_SUBS_EACH))
+_MOST_EDITS = 64
+_BUTTON: dict[str, Any] = {"type": "button", "className": "plain-button"}
+_POLITE: dict[str, Any] = {"aria-live": "polite"}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the address says: base and changed build, edits as text, the feature that is looked at."""
+
+    weapon: int
+    base: Build
+    changed_weapon: int
+    changed: Build
+    edits: str
+    focus: int | None
+
+    def as_text(self) -> str:
+        """`/whatif?b=…&b2=…`."""
+        base, changed = gear.as_text(self.weapon, self.base), gear.as_text(self.changed_weapon, self.changed)
+        said = {"b": base, "b2": changed if changed != base else "", "e": self.edits,
+                "f": "" if self.focus is None else str(self.focus)}  # fmt: skip
+        return "/whatif?" + urlencode({name: value for name, value in said.items() if value})
+
+
+def parse_edits(text: str) -> tuple[Edit, ...]:
+    """`12=0, 845=3.5, 7*2`: features set to a value, or scaled; InputError."""
+    edits = []
+    for part in (part.strip() for part in text.split(",")):
+        if not part:
+            continue
+        found = _EDIT.fullmatch(part)
+        if found is None:
+            raise InputError(f"{part[:40]!r} is no edit: write feature=value or feature*factor, as 12=0, 845=3.5, 7*2")
+        op = "set" if found["op"] == "=" else "scale"
+        edits.append(Edit(int(found["feature"]), op, float(found["value"])))  # type: ignore[arg-type]
+    if len(edits) > _MOST_EDITS:
+        raise InputError(f"at most {_MOST_EDITS} features can be edited at once, not {len(edits)}")
+    return tuple(edits)
+
+
+def view_of(source: Source, given: dict[str, Any]) -> View:
+    """The view that an address describes; InputError names what means nothing."""
+    n_weapons = len(source.subject.contexts)
+    if given.get("sample"):
+        weapon, base = _of_sample(source, str(given["sample"]))
+    else:
+        weapon, base = gear.parse(str(given["b"]), n_weapons) if given.get("b") else (0, gear.NOTHING)
+    changed_weapon, changed = gear.parse(str(given["b2"]), n_weapons) if given.get("b2") else (weapon, base)
+    focus = str(given.get("f") or "")
+    if focus and not (focus.isascii() and focus.isdigit() and int(focus[:9]) < source.about.n_features):
+        raise InputError(f"f: there is no feature {focus[:20]!r}; there are 0 to {source.about.n_features - 1:,}")
+    edits = str(given.get("e") or "")
+    parse_edits(edits)
+    return View(weapon, base, changed_weapon, changed, edits, int(focus) if focus else None)
+
+
+def _of_sample(source: Source, text: str) -> tuple[int, Build]:
+    if not (text.isascii() and text.isdigit() and len(text) < 12):
+        raise InputError(f"sample: {text[:20]!r} is no sample")
+    sample = source.subject.database.sample(int(text))
+    names = source.subject.vocabulary.names(sample.columns["ability_input_tokens"])
+    return int(sample.columns["weapon_id"]), gear.of_rungs(highest_rungs(names))
+
+
+def layout(source: Source, **given: Any) -> Any:
+    """The page."""
+    if not source.subject.has_model:
+        text = "This store has no model beside it: a run of the data root, or a server of one, can answer."
+        return html.Article([html.H1("What if"), html.P(text, className="quiet")])
+    try:
+        view = view_of(source, given)
+    except InputError as error:
+        return ui.alert("This build cannot be shown", str(error), ("Begin with nothing", "/whatif"))
+    weapons = [{"value": str(item.id), "label": item.name} for item in source.subject.contexts.items]
+    return html.Article(
+        [
+            html.H1("What if"),
+            html.P("Change the build, or features of it: what fires and what the model predicts follow.", className="quiet"),
+            dmc.Group(
+                [
+                    dmc.Select(id="whatif-weapon", label="Weapon", data=weapons, value=str(view.changed_weapon),
+                               searchable=True, limit=150, allowDeselect=False, w=260),
+                    dmc.TextInput(id="whatif-edits", label="Edits of features", value=view.edits, debounce=300, w=260,
+                                  placeholder="12=0, 845=3.5, 7*2"),
+                    dmc.TextInput(id="whatif-focus", label="Look at feature", debounce=300, w=140, placeholder="the strongest",
+                                  value="" if view.focus is None else str(view.focus)),
+                ]
+            ),
+            html.Div([_piece(slot, piece) for slot, piece in zip(SLOTS, _pieces(view.changed), strict=True)], className="gear"),
+            html.Div(
+                [
+                    html.Span("Base:"),
+                    html.Span(_base(source, view), id="whatif-base-build"),
+                    html.Button("make the changed build the base", id="whatif-rebase", **_BUTTON),
+                    html.Button("back to the base", id="whatif-reset", **_BUTTON),
+                ],
+                className="ways base",
+            ),
+            dcc.Store(id="whatif-base", data=gear.as_text(view.weapon, view.base)),
+            dcc.Store(id="whatif-address"),
+            html.Div(id="whatif-answer", **_POLITE),
+        ]
+    )  # fmt: skip
+
+
+def _pieces(build: Build) -> tuple[Gear, ...]:
+    return build.head, build.clothes, build.shoes
+
+
+def _piece(slot: str, piece: Gear) -> html.Fieldset:
+    worn = [piece.main, *piece.subs, *[None] * (gear.N_SUBS_EACH - len(piece.subs))]
+    return html.Fieldset([html.Legend(slot), *(_slot(slot, at, name) for at, name in enumerate(worn))])
+
+
+def _slot(slot: str, at: int, name: str | None) -> dmc.Select:
+    data = [
+        {"value": ability, "label": f"{in_words(ability)} ({code_of(ability)})"}
+        for ability in gear.fitting(slot, at == 0)
+    ]
+    said = "main" if at == 0 else f"sub {at}"
+    empty: dict[str, Any] = {"searchable": True, "clearable": True, "size": "xs", "placeholder": "nothing"}
+    return dmc.Select(id=f"whatif-{slot}-{at}", label=said, data=data, value=name, **empty)
+
+
+def _base(source: Source, view: View) -> list[Any]:
+    weapon = source.subject.contexts.items[view.weapon].name
+    worn = gear.token_set(view.weapon, view.base, source.subject).tokens
+    return [f"{weapon} ", cells.drawn([], [[cells.build(source.subject.vocabulary.names(worn))]])]
+
+
+def _build_of(values: Sequence[str | None]) -> Build:
+    size = 1 + gear.N_SUBS_EACH
+    pieces = [values[at : at + size] for at in range(0, len(values), size)]
+    return Build(*(Gear(piece[0] or None, tuple(name for name in piece[1:] if name)) for piece in pieces))
+
+
+def shown(source: Source, found: Answer) -> html.Div:
+    """The answer: features and predictions side by side, then what one feature hangs on."""
+    names = source.names()
+    features, predictions, *rest = [ui.table(_called(table, names), html.H2) for table in found.tables]
+    return html.Div(
+        [
+            *(html.P(text) for text in found.said),
+            html.Div([features, predictions], className="halves"),
+            *rest,
+            *(ui.figure(one, html.H2) for one in found.figures),
+        ]
+    )
+
+
+def _called(table: ResultTable, names: dict[int, str]) -> ResultTable:
+    """A table of features with what each is called."""
+    if table.name != "features":
+        return table
+    called = Column(name="called", description="Its label, or the rule that describes it.")
+    rows = [[*row, names.get(int(row[0] or 0), "")] for row in table.rows]
+    return table.model_copy(update={"columns": [*table.columns, called], "rows": rows})
+
+
+def callbacks(app: Dash, source: Source) -> None:
+    """The answer, the address, and the two buttons."""
+    slots = [f"whatif-{slot}-{at}" for slot, at in _PLACES]
+
+    @app.callback(
+        Output("whatif-answer", "children"),
+        Output("whatif-address", "data"),
+        Input("whatif-base", "data"),
+        Input("whatif-weapon", "value"),
+        Input("whatif-edits", "value"),
+        Input("whatif-focus", "value"),
+        *(Input(slot, "value") for slot in slots),
+    )
+    async def answer(
+        base: str, weapon: str, edits: str | None, focus: str | None, *worn: str | None
+    ) -> tuple[Any, Any]:
+        try:
+            changed = gear.as_text(int(weapon), _build_of(worn))
+            view = view_of(source, {"b": base, "b2": changed, "e": (edits or "").strip(), "f": (focus or "").strip()})
+            base_set = gear.token_set(view.weapon, view.base, source.subject)
+            changed_set = gear.token_set(view.changed_weapon, view.changed, source.subject)
+            edited = parse_edits(view.edits)
+            found = await asyncio.to_thread(source.what_if, base_set, changed_set, edited, view.focus)
+        except SplatError as error:
+            return html.Pre(str(error), className="alert", role="alert"), no_update
+        return shown(source, found), view.as_text()
+
+    @app.callback(
+        Output("whatif-base", "data"),
+        Output("whatif-base-build", "children"),
+        Input("whatif-rebase", "n_clicks"),
+        State("whatif-weapon", "value"),
+        *(State(slot, "value") for slot in slots),
+        prevent_initial_call=True,
+    )
+    def rebase(_: Any, weapon: str, *worn: str | None) -> tuple[str, Any]:
+        build = _build_of(worn)
+        return gear.as_text(int(weapon), build), _base(source, View(int(weapon), build, int(weapon), build, "", None))
+
+    @app.callback(
+        Output("whatif-weapon", "value"),
+        Output("whatif-edits", "value"),
+        *(Output(slot, "value") for slot in slots),
+        Input("whatif-reset", "n_clicks"),
+        State("whatif-base", "data"),
+        prevent_initial_call=True,
+    )
+    def reset(_: Any, base: str) -> tuple[Any, ...]:
+        weapon, build = gear.parse(base, len(source.subject.contexts))
+        worn = [name for piece in _pieces(build) for name in
+                (piece.main, *piece.subs, *[None] * (gear.N_SUBS_EACH - len(piece.subs)))]  # fmt: skip
+        return (str(weapon), "", *worn)
+
+    app.clientside_callback(
+        ClientsideFunction("splat", "addressChanged"),
+        Output("whatif-address", "modified_timestamp"),
+        Input("whatif-address", "data"),
+        prevent_initial_call=True,
+    )
