@@ -236,8 +236,9 @@ def test_a_receipt_that_was_edited_fails_the_step_in_words(own_root: DataRoot, i
 class Dagster:
     """A Dagster UI, asked over GraphQL."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, dash_port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
+        self.dashboard = f"http://127.0.0.1:{dash_port}"
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         body = json.dumps({"query": query, "variables": variables}).encode()
@@ -281,20 +282,21 @@ query ($id: ID!) {
 @pytest.fixture
 def user_interface(tmp_path: Path) -> Iterator[tuple[Dagster, "subprocess.Popen[bytes]", DataRoot]]:
     """`splat up` on a free port, over a fresh data root that holds a run nobody has made; all its processes end with it."""
-    with socket.socket() as free:
+    with socket.socket() as free, socket.socket() as other:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        other.bind(("127.0.0.1", 0))
+        port, dash_port = free.getsockname()[1], other.getsockname()[1]
     root = DataRoot(tmp_path / "data")
     new_small_run(root)
     environment = {key: value for key, value in os.environ.items() if key != "DAGSTER_HOME"}
     environment["SPLAT_DATA"] = str(root.path)
-    command = [sys.executable, "-m", "splat_assets.cli", "up", "--port", str(port)]
+    command = [sys.executable, "-m", "splat_assets.cli", "up", "--port", str(port), "--dash-port", str(dash_port)]
     with (tmp_path / "up.log").open("wb") as log:
         process = subprocess.Popen(
             command, env=environment, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        yield Dagster(port), process, root
+        yield Dagster(port, dash_port), process, root
     finally:
         os.killpg(process.pid, signal.SIGINT)
         try:
@@ -340,4 +342,10 @@ def test_a_run_launched_through_the_ui_succeeds(
     assert made == {asset.name for asset in ASSETS}
     assert (root.run("small").store / "CURRENT").is_file()
     assert (root.path / "dagster" / "dagster.yaml").is_file()
+
+    def shown() -> bool:
+        with urllib.request.urlopen(f"{dagster.dashboard}/api/features/0.json", timeout=60) as page:
+            return bool(json.load(page)["run"] == "small")
+
+    assert dagster.wait_until(shown, 60, process), "the dashboard waited for the run and shows it now"
     assert [path.name for path in tmp_path.glob(".tmp_dagster*")] == [], "Dagster's home was not the data root's"

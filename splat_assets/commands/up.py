@@ -1,19 +1,29 @@
-"""`splat up`: the Dagster UI and daemon on this machine."""
+"""`splat up`: the Dagster UI, its daemon and the dashboard on this machine."""
 
 import os
+import signal
+import subprocess
 import sys
+from types import FrameType
 
 import click
 
 from splat_assets.store.layout import DataRoot
 
+_PATIENCE_SECONDS = 60
+
 
 @click.command()
 @click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI on 127.0.0.1.")
-def up(port: int) -> None:
-    """Start the Dagster UI and its daemon on 127.0.0.1, with an absolute DAGSTER_HOME under the data root.
+@click.option("--dash-port", default=8050, show_default=True, help="Port of the dashboard on 127.0.0.1.")
+@click.option(
+    "--dashboard/--no-dashboard", default=True, show_default=True, help="Whether the dashboard is started, too."
+)
+def up(port: int, dash_port: int, dashboard: bool) -> None:
+    """Start the Dagster UI, its daemon and the dashboard on 127.0.0.1, with an absolute DAGSTER_HOME under the data root.
 
-    Stop it with Ctrl-C. Anyone who reaches the port can start work with it, so it is never bound to another address.
+    The dashboard waits until a run is published. Stop all of it with Ctrl-C. Anyone who reaches the port of the UI can start work
+    with it, so it is never bound to another address.
     """
     from splat_assets.orchestrate import PROJECT, prepare_home
 
@@ -24,5 +34,32 @@ def up(port: int) -> None:
     # From its home, Dagster does not wonder about the project's own dagster.yaml; `dg dev`, which it recommends instead, would
     # need another package and reads no workspace.yaml.
     os.chdir(home)
+    python = [sys.executable, "-W", "ignore:Function `dev_command`", "-m"]
     command = ["dagster", "dev", "-w", str(PROJECT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
-    os.execv(sys.executable, [sys.executable, "-W", "ignore:Function `dev_command`", "-m", *command])
+    if not dashboard:
+        os.execv(sys.executable, [*python, *command])
+    beside = ["splat_assets.cli", "dash", "--wait", "--port", str(dash_port)]
+    sys.exit(_run_together([*python, *command], [*python, *beside]))
+
+
+def _run_together(main: list[str], beside: list[str]) -> int:
+    """Run a process and another one beside it, until the first ends or this one is told to; returns the first one's exit code."""
+    # Each in a session of its own: Ctrl-C reaches them once, through this process, and not from the terminal as well.
+    running = [subprocess.Popen(command, start_new_session=True) for command in (main, beside)]
+
+    def stop(_: int, __: FrameType | None) -> None:
+        for process in running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    try:
+        return running[0].wait()
+    finally:
+        if running[1].poll() is None:
+            running[1].send_signal(signal.SIGINT)
+        try:
+            running[1].wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            running[1].kill()

@@ -1,10 +1,34 @@
 """`splat dash`: the dashboard on this machine."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from splat_assets.errors import InputError
+from splat_assets.store.errors import LayoutError, NotPublishedError
+
+if TYPE_CHECKING:
+    from splat_serving.investigations.subject import Subject
+
+_WAIT_SECONDS = 2.0
+
+
+def _opened(open_it: "Callable[[], Subject]", wait: bool) -> "Subject":
+    """What is shown; if it may be waited for, once it is there."""
+    told = False
+    while True:
+        try:
+            return open_it()
+        except (InputError, LayoutError, NotPublishedError) as error:
+            if not wait:
+                raise
+            if not told:
+                click.echo(f"the dashboard waits: {error}", err=True)
+                told = True
+            time.sleep(_WAIT_SECONDS)
 
 
 @click.command()
@@ -14,6 +38,7 @@ from splat_assets.errors import InputError
 @click.option(
     "--token-file", type=click.Path(path_type=Path), default=None, help="The secret of a server that wants one."
 )
+@click.option("--wait", is_flag=True, help="Wait until there is something to show, where nothing is published yet.")
 @click.option("--use-efficient", is_flag=True, help="As the guide has it; formats are told apart without it.")
 @click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="As PATH.")
 @click.option("--examples-dir", type=click.Path(path_type=Path), default=None,
@@ -22,6 +47,7 @@ def dash(
     target: str | None,
     port: int,
     token_file: Path | None,
+    wait: bool,
     use_efficient: bool,
     data_dir: Path | None,
     examples_dir: Path | None,
@@ -43,7 +69,8 @@ def dash(
     from splat_serving.commands.serve import listening_socket
     from splat_serving.investigations.opening import open_subject
 
-    with open_subject(target or (str(data_dir) if data_dir else None), token_file) as subject:
+    named = target or (str(data_dir) if data_dir else None)
+    with _opened(lambda: open_subject(named, token_file), wait) as subject:
         source = Source(subject)
         app = create_app(source)
         listening = listening_socket("127.0.0.1", port)
