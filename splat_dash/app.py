@@ -222,6 +222,12 @@ def _callbacks(app: Dash, source: Source) -> None:
         return {"rowData": named.to_dicts(), "rowCount": found.height}, told
 
     app.clientside_callback(
+        dash.ClientsideFunction("splat", "openBar"),
+        Output("feature-histogram", "className"),
+        Input("feature-histogram", "clickData"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
         dash.ClientsideFunction("splat", "openPoint"),
         Output("home-spread", "className"),
         Input("home-spread", "clickData"),

@@ -28,6 +28,9 @@ from splat_serving.labels.book import who
 from splat_serving.labels.event import Event
 from splat_serving.live_answers import Edit
 from splat_serving.model_runner import TokenSet
+from splat_serving.selection import Selection
+
+_MOST_BETWEEN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,13 @@ class Source:
     def feature(self, feature_id: int) -> FeatureSummary:
         """Everything that the store's tables say of a feature; FeatureNotFoundError."""
         return self.subject.database.feature(feature_id)
+
+    def between(self, feature_id: int, low: float, high: float) -> tuple[int, list[dict[str, Any]]]:
+        """How many samples have an activation from low to high, and the strongest of them as examples have them."""
+        selection = Selection(order="activation", min_activation=low, max_activation=high, limit=_MOST_BETWEEN)
+        columns = ("global_index", "activation", "weapon_name", "abilities")
+        found = self.subject.database.activations(feature_id, selection, columns)
+        return found.n_matching, found.table.to_pylist()
 
     def tables(self, feature_id: int, name: str) -> list[ResultTable]:
         """What an investigation says of a feature, with intervals: `tokens`, `weapons`, `doses` or `statistics`."""

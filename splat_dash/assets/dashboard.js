@@ -1,16 +1,28 @@
 // What happens in the browser alone: the list's address, and keys. Keys click the link that does the same by mouse.
 window.dash_clientside = window.dash_clientside || {};
+// What the point that was clicked stands for, from the plot itself: Dash does not read typed arrays.
+const told = (id, clicked) => {
+  const at = clicked.points[0], plot = document.querySelector(`#${id} .js-plotly-plot`);
+  return plot._fullData[at.curveNumber].customdata[at.pointNumber];
+};
 window.dash_clientside.splat = {
   addressChanged(address) {
     if (address && location.pathname === "/whatif") history.replaceState(history.state, "", address);
     return dash_clientside.no_update;
   },
-  openPoint(clicked) {
+  openBar(clicked) {
     if (clicked) {
-      const at = clicked.points[0]; // ids are in the plot alone: Dash does not read typed arrays
-      const plot = document.querySelector(`#${dash_clientside.callback_context.triggered_id} .js-plotly-plot`);
-      location.assign("/f/" + plot._fullData[at.curveNumber].customdata[at.pointNumber]);
+      const [low, high] = told("feature-histogram", clicked), url = new URL(location);
+      for (const name of ["tab", "group", "x"]) url.searchParams.delete(name);
+      url.searchParams.set("min", low);
+      url.searchParams.set("max", high);
+      history.pushState({}, "", url);
+      window.dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
     }
+    return dash_clientside.no_update;
+  },
+  openPoint(clicked) {
+    if (clicked) location.assign("/f/" + told("home-spread", clicked));
     return dash_clientside.no_update;
   },
   listChanged(q, state) {

@@ -1,6 +1,7 @@
 """One feature: what it is called, how it fires, on what, what it does, and which others are like it."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dash import dcc, html
@@ -17,6 +18,7 @@ from splat_serving.investigations.rendering import shown, visible
 
 TABS = ("examples", *PARTS, "experiments")
 _N_EFFECTS, _N_NEIGHBOURS = 8, 5
+_LARGEST = 3.4e38  # of float32
 _GROUPS = {
     "top": "strongest",
     "band_top": "band: top",
@@ -187,11 +189,50 @@ def _panel(
     if tab == "experiments":
         return experiments.panel(source, found.feature_id, query, given)
     if tab == "examples":
-        return _examples(found, group, query)
+        interval = _interval(given)
+        return _between(source, found, interval, query) if interval else _examples(found, group, query)
     tables = source.tables(found.feature_id, tab)
     if not tables:
         return html.P("It never fires: there is nothing to tell of it here.", className="quiet")
     return html.Div([ui.table(table) for table in tables])
+
+
+def _interval(given: Mapping[str, Any]) -> tuple[float, float] | None:
+    """`min` and `max` of an address; InputError."""
+    if not given.get("min") and not given.get("max"):
+        return None
+    try:
+        low, high = float(given.get("min") or 0), float(given.get("max") or math.inf)
+    except (TypeError, ValueError):
+        raise InputError("min and max are numbers, as min=0.5&max=0.75") from None
+    if math.isnan(low) or math.isnan(high):
+        raise InputError("min and max are numbers, as min=0.5&max=0.75")
+    return low, min(high, _LARGEST)
+
+
+def _between(source: Source, found: FeatureSummary, interval: tuple[float, float], query: ListQuery) -> html.Section:
+    """The samples whose activation is within an interval: what a bar of the histogram counts."""
+    n, rows = source.between(found.feature_id, *interval)
+    strongest = float(found.statistics["max"] or 0)
+    upper = "" if interval[1] == _LARGEST else f" to {shown(interval[1])}"
+    shown_are = f", the {len(rows)} strongest of them here" if n > len(rows) else ""
+    return html.Section(
+        [
+            html.P(
+                [
+                    f"Activation from {shown(interval[0])}{upper}: {n:,} samples{shown_are}. ",
+                    dcc.Link("All examples", href=address.of_feature(found.feature_id, query)),
+                ],
+                id="interval",
+            ),
+            _table_of(rows, strongest),
+        ]
+    )
+
+
+def _table_of(rows: Sequence[Mapping[str, Any]], strongest: float) -> html.Div:
+    head = [cells.heading(name) for name in ("activation", "weapon", "build")] + [cells.heading("sample", "", "number")]
+    return cells.drawn(head, [ui.example(row, strongest) for row in rows], "examples")
 
 
 def _examples(found: FeatureSummary, group: str, query: ListQuery) -> html.Section:
@@ -211,8 +252,4 @@ def _examples(found: FeatureSummary, group: str, query: ListQuery) -> html.Secti
     ]  # fmt: skip
     rows = groups[group]
     strongest = float(found.statistics["max"] or 0)
-    head = [cells.heading(name) for name in ("activation", "weapon", "build")] + [cells.heading("sample", "", "number")]
-    body = [ui.example(row, strongest) for row in rows]
-    return html.Section(
-        [html.Nav(links, className="choices", **ui.named("Examples")), cells.drawn(head, body, "examples")]
-    )
+    return html.Section([html.Nav(links, className="choices", **ui.named("Examples")), _table_of(rows, strongest)])

@@ -4,6 +4,7 @@ import random
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from splat_assets.domain.concepts import Wears
@@ -305,6 +306,28 @@ def test_a_panel_grows_and_shrinks(watched: Watched, expect: Any, busy: int) -> 
 
     expect(panel.get_by_role("button", name="larger")).to_be_focused()
     assert panel.bounding_box() == small
+
+
+def test_a_click_on_a_bar_lists_its_samples(watched: Watched, expect: Any, source: Source, busy: int) -> None:
+    page = watched.open(f"/f/{busy}")
+    expect(page.locator("#feature-histogram .main-svg").first).to_be_visible()
+    histogram = source.feature(busy).histogram
+    at = max(range(len(histogram["counts"])), key=lambda bin: histogram["counts"][bin])
+    bar = page.locator("#feature-histogram .bars .point").nth(at).bounding_box()  # it ends below the plot
+    page.mouse.move(bar["x"] + bar["width"] / 2, bar["y"] + 5)
+    page.wait_for_timeout(300)
+    page.mouse.click(bar["x"] + bar["width"] / 2, bar["y"] + 5)
+
+    expect(page.locator("#interval")).to_contain_text("All examples")
+    low, high = histogram["edges"][at : at + 2]
+    stored = source.subject.feature(busy).values
+    within = int(((stored >= np.float32(low)) & (stored <= np.float32(high))).sum())
+    assert f": {within:,} samples" in page.locator("#interval").inner_text()
+    assert within >= histogram["counts"][at]
+    values = [float(text) for text in page.locator("table.examples .with-bar .number").all_inner_texts()]
+    assert len(values) == min(within, 50) and all(low - 1e-3 <= value <= high + 1e-3 for value in values)
+    page.goto(f"{watched.url}/f/{busy}?min=much")
+    expect(page.get_by_role("alert")).to_contain_text("min and max are numbers")
 
 
 def test_a_click_on_a_point_of_the_first_page_opens_the_feature(watched: Watched, expect: Any) -> None:
