@@ -6,22 +6,7 @@ from dash import html
 
 from splat_dash import ui
 from splat_dash.source import Source
-
-TERMS = (
-    ("activation", "Value of a feature on a sample, 0 where it does not fire."),
-    ("sample", "A build as the model saw it: a weapon and a set of ability tokens."),
-    ("density", "Share of all samples on which a feature fires."),
-    ("dead", "A feature that fires on no sample."),
-    ("lift", "How many times as often a feature fires on samples with a token or weapon as on all samples."),
-    ("phi", "Correlation of two yes-or-no facts: the sample has it, the feature fires."),
-    (
-        "F1",
-        "Harmonic mean of precision and recall of a rule for 'the feature fires', on builds that did not choose it.",
-    ),
-    ("q", "p-value adjusted for the number of things compared (Benjamini and Hochberg)."),
-    ("band", "Samples by their activation as a share of the feature's effective maximum."),
-    ("raises, lowers", "Change of a token's logit per unit of activation: W_dec @ W_out^T."),
-)
+from splat_dash.terms import TERMS
 
 
 def layout(source: Source, **_: Any) -> html.Div:
@@ -41,6 +26,10 @@ def layout(source: Source, **_: Any) -> html.Div:
             html.H2("What is shown"),
             ui.numbers(facts),
             html.H2("What the words mean"),
-            ui.numbers([(term, meaning, "") for term, meaning in TERMS]),
+            *(
+                part
+                for title, terms in TERMS.items()
+                for part in (html.H3(title), ui.numbers([(term, meaning, "") for term, meaning in terms.items()]))
+            ),
         ]
     )

@@ -232,6 +232,25 @@ def test_features_are_found_by_a_rule_a_token_and_a_weapon(watched: Watched, exp
     expect(page.locator("h1")).to_contain_text(weapon)
 
 
+def test_every_heading_is_defined(watched: Watched, expect: Any, busy: int) -> None:
+    page = watched.open("/about")
+    expect(page.locator("main h1")).to_have_text("About")
+    defined = set(page.locator("main dt").all_inner_texts())
+    paths = (
+        "/",
+        "/features",
+        *(f"/f/{busy}?tab={tab}" for tab in ("examples", "tokens", "weapons", "doses", "statistics")),
+    )
+    headings = "[...document.querySelectorAll('main th[scope=col], main dt, .ag-header-cell-text')].map(one => one.textContent)"
+    for path in (*paths, f"/compare?f={busy},1", "/find?rule=ninja_squid", "/whatif?b=3.SSU-SSU-_-_._-_-_-_._-_-_-_"):
+        page.goto(watched.url + path)
+        expect(page.locator("main h1")).to_be_visible()
+        page.wait_for_timeout(1500)
+        found = {name.removesuffix(" [95 %]") for name in page.evaluate(headings)}
+        assert found, path
+        assert {name for name in found - defined if not name.isdigit()} == set(), path
+
+
 def test_the_sheet_lists_the_keys_and_each_of_them_works(
     watched: Watched, expect: Any, busy: int, source: Source
 ) -> None:
