@@ -59,6 +59,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "splat_serving.commands.investigate:investigate",
         "The whole way through a feature, as one report.",
     ),
+    "export": ("splat_serving.commands.export:export", "A feature, or two side by side, as one file."),
     "overview": ("splat_serving.commands.overview:overview", "One page on a feature."),
     "compare": ("splat_serving.commands.compare:compare", "Two features side by side."),
     "find": ("splat_serving.commands.find:find", "Builds on which a rule holds, and features that go with it."),

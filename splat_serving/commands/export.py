@@ -1,0 +1,68 @@
+"""`splat export`: one file that shows a feature, or two side by side, wherever it is opened."""
+
+from pathlib import Path
+
+import click
+
+from splat_assets.store.files import replacing_file
+from splat_serving.commands.asking import command_line, source_options, told_where
+from splat_serving.investigations.compare import Compare
+from splat_serving.investigations.compare import compare as compared
+from splat_serving.investigations.investigate import Investigate, report_as_markdown
+from splat_serving.investigations.investigate import investigate as report_of
+from splat_serving.investigations.opening import open_subject
+from splat_serving.investigations.plotting import as_html
+from splat_serving.investigations.rendering import as_markdown
+from splat_serving.investigations.spec import checked_spec
+
+_FORM = click.option("--html/--markdown", "html", default=True, show_default=True, help="What is written.")
+_OUTPUT = click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=None,
+    help="The file; named after the features, in the current folder, if left out.",
+)  # fmt: skip
+
+
+@click.group()
+def export() -> None:
+    """Single files that are opened from disk: nothing in them is loaded from anywhere, no server is needed.
+
+    Each holds version, fingerprints and the questions, with which the same numbers are got again.
+    """
+
+
+@export.command()
+@click.argument("feature", type=int)
+@_FORM
+@_OUTPUT
+@source_options
+def feature(feature: int, html: bool, output: Path | None, run: str | None, token_file: Path | None) -> None:
+    """The report on FEATURE, as of `splat investigate`, as one file: `splat export feature 45 --html`."""
+    spec = checked_spec(Investigate, {"feature_id": feature})
+    with open_subject(run, token_file) as subject:
+        report = report_of(subject, spec, command_line(), lambda text: click.echo(f"… {text}", err=True))
+    title = f"Feature {feature}: report"
+    text = as_html(report.results, title) if html else report_as_markdown(report)
+    _write(text, output or Path(f"feature-{feature:05d}"), html)
+
+
+@export.command()
+@click.argument("left", type=int)
+@click.argument("right", type=int)
+@_FORM
+@_OUTPUT
+@source_options
+def comparison(
+    left: int, right: int, html: bool, output: Path | None, run: str | None, token_file: Path | None
+) -> None:
+    """LEFT and RIGHT side by side, as of `splat compare`, as one file."""
+    spec = checked_spec(Compare, {"left": left, "right": right})
+    with open_subject(run, token_file) as subject:
+        found = compared(subject, spec, command_line())
+    _write(as_html([found]) if html else as_markdown(found), output or Path(f"compare-{left:05d}-{right:05d}"), html)
+
+
+def _write(text: str, path: Path, html: bool) -> None:
+    path = path if path.suffix else path.with_suffix(".html" if html else ".md")
+    with told_where(path), replacing_file(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+    click.echo(f"written: {path}")

@@ -1,0 +1,71 @@
+"""Single files: opened from disk in a browser they ask nobody, and their numbers are those of the live page."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from splat_assets.cli import main
+from splat_assets.store.layout import DataRoot
+from splat_dash.query import ListQuery
+from splat_dash.source import Source
+
+
+@pytest.mark.slow
+def test_a_report_opens_from_disk_and_says_what_the_page_says(
+    browser: Any, source: Source, url: str, finished_root: DataRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = int(source.rows(ListQuery(sort="-density"))["feature_id"][0])
+    monkeypatch.setenv("SPLAT_DATA", str(finished_root.path))
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(main, ["export", "feature", str(busy), "--html"])
+    assert (found.exit_code, found.output.splitlines()[-1]) == (0, f"written: feature-{busy:05d}.html"), found.output
+    context = browser.new_context()
+    page, asked, complaints = context.new_page(), [], []
+    page.on("request", lambda sent: asked.append(sent.url))
+    page.on("console", lambda said: complaints.append(said.text))
+
+    page.goto((tmp_path / f"feature-{busy:05d}.html").as_uri())
+
+    live = context.new_page()
+    live.goto(f"{url}/f/{busy}?tab=tokens")
+    live.wait_for_selector("main section table")
+    rows = (
+        live.locator("main h3", has_text="Tokens that go with it")
+        .locator("xpath=..")
+        .locator("tbody tr")
+        .all_inner_texts()
+    )
+    text = " ".join(page.locator("body").inner_text().split())
+    told = [" ".join(row.split()) in text for row in rows]
+    assert sum(told) >= 5 and told == sorted(told, reverse=True), "the file has the strongest of them"
+    assert (asked, complaints) == ([(tmp_path / f"feature-{busy:05d}.html").as_uri()], [])
+    context.close()
+
+
+def test_a_comparison_as_a_file(finished_root: DataRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPLAT_DATA", str(finished_root.path))
+    path = tmp_path / "both.md"
+
+    found = CliRunner().invoke(main, ["export", "comparison", "1", "2", "--markdown", "-o", str(path)])
+
+    assert (found.exit_code, path.read_text().startswith("# Feature 1 beside feature 2")) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["feature", "96"], "it holds features 0 to 95"),
+        (["feature", "1", "-o", "/proc/nowhere/a.html"], "/proc/nowhere/a.html cannot be written"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    words: list[str], said: str, finished_root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPLAT_DATA", str(finished_root.path))
+
+    found = CliRunner().invoke(main, ["export", *words])
+
+    assert (found.exit_code, "Traceback" in found.output) == (2, False)
+    assert said in found.output
