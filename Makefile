@@ -55,7 +55,7 @@ docs: $(INSTALLED)  ## write docs/cli.md from --help
 	$(BIN)/python -m splat_assets.commands.reference > docs/cli.md
 
 bench: $(INSTALLED)  ## run the benchmarks; they print rates and ratios
-	for name in store pipeline sae_training precompute serving soak; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in store pipeline sae_training precompute serving soak dashboard; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:  ## delete the environment and caches, never data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -39,6 +39,7 @@ from splat_dash.source import Source
 _asked: ContextVar[Source] = ContextVar("source of the application that is asked")
 """Dash keeps the pages of all applications of a process in one place: which of them is asked is known of the request alone."""
 _log = logging.getLogger(__name__)
+_WATCH_SECONDS = 20
 _HERE = Path(__file__).parent
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -188,6 +189,8 @@ def _shell(source: Source) -> dmc.MantineProvider:
             html.A("To the content", href="#content", className="skip"),
             header,
             html.Div(id="faults"),
+            html.Div(id="newer", role="status"),
+            dcc.Interval(id="watch", interval=_WATCH_SECONDS * 1_000),
             html.Div(id="told", role="status", className="told"),
             html.Main(dash.page_container, id="content", tabIndex="-1"),
             sheet,
@@ -221,6 +224,10 @@ def _callbacks(app: Dash, source: Source) -> None:
         named = page.with_columns(pl.col("feature_id").cast(pl.String).alias("id"))  # ids of rows are texts
         return {"rowData": named.to_dicts(), "rowCount": found.height}, told
 
+    @app.callback(Output("newer", "children"), Input("watch", "n_intervals"), prevent_initial_call=True)
+    async def watch(_: int) -> Any:
+        return await asyncio.to_thread(news, source)
+
     app.clientside_callback(
         dash.ClientsideFunction("splat", "openBar"),
         Output("feature-histogram", "className"),
@@ -240,6 +247,21 @@ def _callbacks(app: Dash, source: Source) -> None:
         Input("features-state", "value"),
         prevent_initial_call=True,
     )
+
+
+def news(source: Source) -> Any:
+    """What has become of the store meanwhile, if anything."""
+    shown = source.about.version
+    try:
+        latest = source.subject.latest()
+    except SplatError as error:
+        return html.P(f"What is behind this page does not answer: {error}", className="alert")
+    if latest == shown:
+        return None
+    text = (
+        f"Version {latest} was published meanwhile; this is still {shown}: start `splat dash` again to see the new one."
+    )
+    return html.P(text, className="alert")
 
 
 def _sort_of(request: dict[str, Any], given: str | None) -> str:

@@ -65,6 +65,7 @@ class BuildTable:
         self.weapons = weapons
         self.vocabulary = vocabulary
         self.contexts = contexts
+        self._counted: dict[str, npt.NDArray[np.int64]] = {}
 
     @property
     def n_samples(self) -> int:
@@ -149,6 +150,12 @@ class BuildTable:
         self.group(name)
         row: npt.NDArray[np.uint8] = self.rungs[self.group_numbers[name]]
         return row
+
+    def n_on_rungs(self, name: str) -> npt.NDArray[np.int64]:
+        """Samples on each rung of one group, counted once: int64, shape (n_rungs,); InputError as `group`."""
+        if name not in self._counted:
+            self._counted[name] = np.bincount(self.rungs_of(name), minlength=self.group(name).n_rungs)
+        return self._counted[name]
 
     def rung_at(self, name: str, level: int) -> int:
         """The rung of a group with this level; InputError names the levels there are."""

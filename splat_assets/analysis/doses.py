@@ -28,8 +28,7 @@ def dose_summary(found: Activations, builds: BuildTable) -> pl.DataFrame:
     0 AP for "not worn", 10 for a main-only ability. q: of an F test of eta2, adjusted for the number of abilities; None below
     FEW_ACTIVE activations, where that test does not hold.
     """
-    rows = [_summary_of(grouped(found, builds.rungs_of(group.name), group.n_rungs), group.name, _ap_of(group))
-            for group in builds.groups]  # fmt: skip
+    rows = [_summary_of(by_rung(found, builds, group), group.name, _ap_of(group)) for group in builds.groups]
     frame = with_q(pl.DataFrame(rows, schema=_SUMMARY, orient="row"))
     return frame.sort(["eta2", "ability"], descending=[True, False], nulls_last=True)
 
@@ -45,22 +44,27 @@ _SUMMARY = {
 }
 
 
+def by_rung(found: Activations, builds: BuildTable, group: Group) -> Grouped:
+    """The activations of a feature by the rung of one ability."""
+    return grouped(found, builds.rungs_of(group.name), group.n_rungs, builds.n_on_rungs(group.name))
+
+
 def _by_rung(found: Activations, builds: BuildTable, name: str, seed: int) -> pl.DataFrame:
     group = builds.group(name)
-    by_rung = grouped(found, builds.rungs_of(name), group.n_rungs)
-    low, high = by_rung.mean_interval(seed)
-    share_low, share_high = by_rung.share_interval()
+    here = by_rung(found, builds, group)
+    low, high = here.mean_interval(seed)
+    share_low, share_high = here.share_interval()
     return pl.DataFrame(
         {
             "ability": [name] * group.n_rungs,
             "rung": [group.rung_name(rung) for rung in range(group.n_rungs)],
             "ap": _ap_of(group),
-            "n": by_rung.n,
-            "n_active": by_rung.n_active,
-            "mean": by_rung.mean,
+            "n": here.n,
+            "n_active": here.n_active,
+            "mean": here.mean,
             "mean_low": low,
             "mean_high": high,
-            "share_active": by_rung.share,
+            "share_active": here.share,
             "share_active_low": share_low,
             "share_active_high": share_high,
         }
@@ -72,16 +76,16 @@ def _ap_of(group: Group) -> list[int]:
     return list(group.levels) if group.has_levels else [0, 10]
 
 
-def _summary_of(by_rung: Grouped, name: str, ap: list[int]) -> tuple[str, int, float, float, float, float, float]:
+def _summary_of(here: Grouped, name: str, ap: list[int]) -> tuple[str, int, float, float, float, float, float]:
     from scipy.special import fdtrc
 
-    n, total = by_rung.n.astype(np.float64), by_rung.total
+    n, total = here.n.astype(np.float64), here.total
     n_all, sum_all = n.sum(), total.sum()
     mean = sum_all / n_all
     worn = n[1:].sum()
     there = n > 0
-    between = float((n[there] * (by_rung.mean[there] - mean) ** 2).sum())
-    whole = float(by_rung.total_of_squares.sum() - n_all * mean**2)
+    between = float((n[there] * (here.mean[there] - mean) ** 2).sum())
+    whole = float(here.total_of_squares.sum() - n_all * mean**2)
     x = np.array(ap, dtype=np.float64)
     x_mean = (n * x).sum() / n_all
     spread = float((n * (x - x_mean) ** 2).sum())
@@ -89,12 +93,12 @@ def _summary_of(by_rung: Grouped, name: str, ap: list[int]) -> tuple[str, int, f
     k = int(there.sum())
     eta2 = between / whole if whole > 0 and k > 1 else np.nan
     p = np.nan
-    if whole > between > 0 and n_all > k > 1 and by_rung.n_active.sum() >= FEW_ACTIVE:
+    if whole > between > 0 and n_all > k > 1 and here.n_active.sum() >= FEW_ACTIVE:
         p = float(fdtrc(k - 1, n_all - k, (between / (k - 1)) / ((whole - between) / (n_all - k))))
     return (
         name,
         int(worn),
-        float(by_rung.mean[0]),
+        float(here.mean[0]),
         float(total[1:].sum() / worn) if worn else np.nan,
         slope,
         eta2,

@@ -66,15 +66,27 @@ class Grouped:
         return low, high
 
 
-def grouped(found: Activations, codes: npt.NDArray[np.integer], n_groups: int) -> Grouped:
-    """The activations of a feature by group. codes: the group of every sample, shape (n_samples,); -1 for none."""
-    wide = codes.astype(np.int64)
-    here = wide[found.sample_ids]
+def group_sizes(codes: npt.NDArray[np.integer], n_groups: int) -> npt.NDArray[np.int64]:
+    """Samples in each group, shape (n_groups,); codes as in `grouped`."""
+    return np.bincount(codes[codes >= 0], minlength=n_groups)
+
+
+def grouped(
+    found: Activations,
+    codes: npt.NDArray[np.integer],
+    n_groups: int,
+    sizes: npt.NDArray[np.int64] | None = None,
+) -> Grouped:
+    """The activations of a feature by group. codes: the group of every sample, shape (n_samples,); -1 for none.
+
+    sizes: samples in each group, shape (n_groups,), where they were counted before; that is what takes time for a rare feature.
+    """
+    here = codes[found.sample_ids].astype(np.int64)
     inside = here >= 0
     groups, values = here[inside], found.values[inside]
     exact = values.astype(np.float64)
     return Grouped(
-        n=np.bincount(wide[wide >= 0], minlength=n_groups),
+        n=group_sizes(codes, n_groups) if sizes is None else sizes,
         n_active=np.bincount(groups, minlength=n_groups),
         total=np.bincount(groups, weights=exact, minlength=n_groups).astype(np.float64),
         total_of_squares=np.bincount(groups, weights=exact**2, minlength=n_groups).astype(np.float64),

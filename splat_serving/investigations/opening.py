@@ -46,6 +46,7 @@ def open_subject(given: str | None = None, token_file: Path | None = None, root:
         lambda: _runner(layout, database),
         labels=labels,
         scorecard=lambda: scorecard_of(layout, database.about().provenance),
+        latest=found.current_id,
     )
 
 
@@ -67,14 +68,23 @@ def _of_server(url: str, token_file: Path | None) -> Subject:
             why = getattr(error, "strerror", None) or "it is no text"
             raise InputError(f"the token file {token_file} cannot be read: {why}") from error
     named: dict[str, Any] = {"url": base.rstrip("/"), "run": run.strip("/") or None, "token": secret}
-    with ActivationClient(**named) as client:
-        version = client.about().version
+    current = ActivationClient(**named)
+    try:
+        version = current.about().version
+    except BaseException:
+        current.close()
+        raise
     pinned = ActivationClient(**named, version=version)  # every answer of one investigation is of one version
     hook = pinned.about().provenance.get("hook")
     runner = (lambda: RemoteRunner(pinned.live, hook[0] == "token_ff")) if hook else None
     events = RemoteEvents(pinned.label_events)
     labels = (lambda: events) if _has_labels(pinned) else None
-    return Subject(pinned, url, runner, pinned.close, labels, pinned.scorecard)
+
+    def close() -> None:
+        pinned.close()
+        current.close()
+
+    return Subject(pinned, url, runner, close, labels, pinned.scorecard, lambda: current.about().version)
 
 
 def _has_labels(client: ActivationClient) -> bool:

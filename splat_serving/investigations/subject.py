@@ -39,10 +39,12 @@ class Subject:
         close: Callable[[], None] = lambda: None,
         labels: Callable[[], Events] | None = None,
         scorecard: Callable[[], dict[str, Any]] | None = None,
+        latest: Callable[[], str] | None = None,
     ) -> None:
         """source: what the user named (run, path or URL). model: makes what runs the model when it is first needed, None where it
         cannot be run. close: lets go of connections. labels: opens what people wrote of its SAE, None where there is no place
         for it. scorecard: reads the figures of the SAE's scorecard, None where there is no run's folder to have one.
+        latest: the id of the version that is current by now, None where there is but one.
         """
         self.close = close
         self.database = database
@@ -50,6 +52,7 @@ class Subject:
         self._model = model
         self._labels = labels
         self._scorecard = scorecard
+        self._latest = latest
         self._feature = lru_cache(maxsize=_KEPT_FEATURES)(self._read_feature)
 
     def __enter__(self) -> "Subject":
@@ -62,6 +65,10 @@ class Subject:
     def about(self) -> About:
         """What the database holds."""
         return self.database.about()
+
+    def latest(self) -> str:
+        """The id of the version that is current by now; this subject stays what it was. NotPublishedError, ServerError."""
+        return self.about.version if self._latest is None else self._latest()
 
     @property
     def n_samples(self) -> int:
