@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import dash
 import dash_mantine_components as dmc
@@ -18,8 +19,9 @@ from dash import Dash, Input, Output, State, dcc, html, set_props
 from fastapi import Request, Response
 from starlette.middleware.gzip import GZipMiddleware
 
-from splat_assets.errors import SplatError
+from splat_assets.errors import InputError, SplatError
 from splat_dash import api, ui
+from splat_dash.guard import OnlyOwnPages
 from splat_dash.pages import (
     about,
     compare,
@@ -70,8 +72,8 @@ _NAVIGATION = (
 )
 
 
-def _title_of_feature(fid: str = "", **_: Any) -> str:
-    return f"F{fid[:12]}" if fid.isdigit() else "Feature"
+def _title_of_feature(fid: Any = "", **_: Any) -> str:
+    return f"F{fid[:12]}" if isinstance(fid, str) and fid.isdigit() else "Feature"
 
 
 _PAGES: tuple[tuple[str, str, Any, Callable[..., Any]], ...] = (
@@ -134,22 +136,35 @@ def _register() -> None:
     """The pages, which are those of every application of this process."""
     for name, path, title, layout in _PAGES:
         where: dict[str, Any] = {"path_template": path} if "<" in path else {"path": path}
-        dash.register_page(name, title=title, layout=partial(_page, layout), **where)
+        dash.register_page(name, title=title, layout=partial(_page, path, layout), **where)
     dash.register_page(
         "not_found_404", layout=lambda **given: ui.alert("There is no such page", "The address leads nowhere.")
     )
 
 
-def _page(layout: Callable[..., Any], **given: Any) -> Any:
+def _page(template: str, layout: Callable[..., Any], **given: Any) -> Any:
     """A page, or in its place one sentence on why it cannot be shown; a fault of ours has a number that the log has, too."""
     try:
-        return layout(_asked.get(), **given)
+        for name, value in given.items():
+            if not isinstance(value, str):
+                raise InputError(f"{name}: it is given more than once")
+        given.pop("source", None)
+        return layout(_asked.get(), **{**given, **_variable(template)})
     except SplatError as error:
         return ui.alert("This cannot be shown", str(error))
     except Exception:
         number = uuid.uuid4().hex[:8]
         _log.exception("fault %s", number)
         return ui.alert("A fault of the dashboard", f"Its log has the rest under {number}.")
+
+
+def _variable(template: str) -> dict[str, str]:
+    """What the path has in the place of the template's variable: a parameter of that name is none of it."""
+    prefix, _, name = template.partition("<")
+    if not name:
+        return {}
+    path = str(dash.ctx.inputs["_pages_location.pathname"])
+    return {name.rstrip(">"): unquote(path.removeprefix(prefix)).rstrip("/")}
 
 
 def _say_error(error: Exception) -> None:
@@ -284,3 +299,4 @@ def _serve_politely(app: Dash, source: Source) -> None:
 
     app.server.middleware("http")(headers)
     app.server.add_middleware(GZipMiddleware, minimum_size=1_000)
+    app.server.add_middleware(OnlyOwnPages)

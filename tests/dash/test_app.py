@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import sys
 
+import pytest
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from splat_assets.store.layout import DataRoot
 from splat_dash.app import create_app, news
@@ -66,3 +68,77 @@ def test_the_page_says_when_the_server_behind_it_goes_away(finished_root: DataRo
         assert news(Source(subject)) is None
     assert "does not answer: no activation server answers" in str(news(Source(subject)))
     subject.close()
+
+
+def asked(client: TestClient, path: str, search: str) -> str:
+    """What Dash's router gets for an address."""
+    inputs = [("pathname", path), ("search", search)]
+    outputs = [("_pages_content", "children"), ("_pages_store", "data")]
+    body = {
+        "output": ".." + "...".join(f"{one}.{name}" for one, name in outputs) + "..",
+        "outputs": [{"id": one, "property": name} for one, name in outputs],
+        "inputs": [{"id": "_pages_location", "property": name, "value": value} for name, value in inputs],
+        "changedPropIds": ["_pages_location.pathname"],
+        "state": [],
+    }
+    answer = client.post("/_dash-update-component", json=body)
+    assert answer.status_code == 200
+    return answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "search", "said"),
+    [
+        ("/f/43", "?fid=7", "Feature 43"),
+        ("/f/43/", "", "Feature 43"),
+        ("/f/43", "?fid=7&fid=8", "fid: it is given more than once"),
+        ("/f/43", "?source=1", "Feature 43"),
+        ("/f/43", "?group=a&group=b", "group: it is given more than once"),
+        ("/compare", "?source=1&f=1,2", "Feature 1 beside feature 2"),
+        ("/compare", "?f=1&f=2", "f: it is given more than once"),
+        ("/whatif", "?sample=9999999", "sample 9999999 is not in small"),
+        ("/f/43", "?min=-inf", "must be a finite number"),
+        ("/f/43", "?max=1e400", "Activation from 0"),
+        ("/weapons/../etc", "", "There is no weapon"),
+        ("/weapons/%2E52%20Gal", "", "weapon="),
+        ("/find", "?rule=" + "(" * 500, "Find features by a rule"),
+        ("/features", "?q=" + "a" * 300, "at most 200 characters"),
+    ],
+)
+def test_no_address_is_a_fault(path: str, search: str, said: str, source: Source) -> None:
+    text = asked(TestClient(create_app(source).server, base_url="http://127.0.0.1"), path, search)
+
+    assert "A fault of the dashboard" not in text
+    assert said in text
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:8050", "Origin": "http://localhost:8050"}, 200),
+        ({"Host": "[::1]:8050"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "127.0.0.1:8050", "Origin": "http://127.0.0.1:9000"}, 403),
+        ({"Host": "[::1"}, 403),
+    ],
+)
+def test_only_pages_of_its_own_may_ask(headers: dict[str, str], status: int, source: Source) -> None:
+    client = TestClient(create_app(source).server, base_url="http://127.0.0.1")
+
+    assert client.get("/_dash-layout", headers=headers).status_code == status
+    assert client.get("/api/features/1.json", headers=headers).status_code == status
+
+
+def test_a_name_that_was_made_to_point_here_gets_no_connection(source: Source) -> None:
+    client = TestClient(create_app(source).server, base_url="http://127.0.0.1")
+    path = "/_dash-ws-callback"
+
+    with client.websocket_connect(path, headers={"Host": "127.0.0.1", "Origin": "http://127.0.0.1"}):
+        """Its own page is connected."""
+    with pytest.raises(WebSocketDisconnect):
+        with client.websocket_connect(path, headers={"Host": "evil.example", "Origin": "http://evil.example"}):
+            """Never connected."""
