@@ -11,6 +11,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from splat_assets.store.layout import DataRoot
 from splat_dash.app import create_app, news
+from splat_dash.query import ListQuery
 from splat_dash.source import Source
 from splat_serving.app import create_app as create_server
 from splat_serving.catalogue import Catalogue, Target
@@ -110,6 +111,33 @@ def test_no_address_is_a_fault(path: str, search: str, said: str, source: Source
 
     assert "A fault of the dashboard" not in text
     assert said in text
+
+
+def test_a_fault_has_a_number_that_the_log_has_and_other_pages_live_on(
+    source: Source, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = TestClient(create_app(source).server, base_url="http://127.0.0.1")
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("it broke")
+
+    monkeypatch.setattr(source, "place", broken)
+    text = asked(client, "/f/43", "")
+
+    found = re.search("the rest under ([0-9a-f]{8})", text)
+    assert found is not None and found[1] in caplog.text and "it broke" in caplog.text
+    assert "it broke" not in text
+    assert "Feature 1 beside feature 2" in asked(client, "/compare", "?f=1,2")
+
+
+def test_a_dead_feature_says_that_it_is_one(source: Source) -> None:
+    client = TestClient(create_app(source).server, base_url="http://127.0.0.1")
+    dead = source.rows(ListQuery(state="dead"))["feature_id"].to_list()
+    assert dead, "the small run has dead features"
+
+    for tab in ("examples", "tokens", "weapons", "doses", "statistics"):
+        text = asked(client, f"/f/{dead[0]}", f"?tab={tab}")
+        assert "It never fires" in text and "A fault" not in text
 
 
 @pytest.mark.parametrize(
