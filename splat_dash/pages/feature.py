@@ -18,6 +18,7 @@ from splat_serving.investigations.rendering import shown, visible
 
 TABS = ("examples", *PARTS, "experiments")
 _N_EFFECTS, _N_NEIGHBOURS = 8, 5
+_N_INTERVALS = 10
 _LARGEST = 3.4e38  # of float32
 _GROUPS = {
     "top": "strongest",
@@ -218,6 +219,7 @@ def _between(source: Source, found: FeatureSummary, interval: tuple[float, float
     shown_are = f", the {len(rows)} strongest of them here" if n > len(rows) else ""
     return html.Section(
         [
+            _intervals(found, query, interval),
             html.P(
                 [
                     f"Activation from {shown(interval[0])}{upper}: {n:,} samples{shown_are}. ",
@@ -252,4 +254,23 @@ def _examples(found: FeatureSummary, group: str, query: ListQuery) -> html.Secti
     ]  # fmt: skip
     rows = groups[group]
     strongest = float(found.statistics["max"] or 0)
-    return html.Section([html.Nav(links, className="choices", **ui.named("Examples")), _table_of(rows, strongest)])
+    nav = html.Nav(links, className="choices", **ui.named("Examples"))
+    return html.Section([nav, _intervals(found, query), _table_of(rows, strongest)])
+
+
+def _intervals(found: FeatureSummary, query: ListQuery, chosen: tuple[float, float] | None = None) -> html.Nav | None:
+    """Ways to ten intervals from 0 to the largest activation, each with its share of the samples on which the feature fires."""
+    edges, counts = found.histogram["edges"], found.histogram["counts"]
+    size = len(counts) // _N_INTERVALS
+    total = sum(counts)
+    if not total or not size:
+        return None
+    borders = [*range(0, size * _N_INTERVALS, size), len(counts)]
+    links = []
+    for first, last in zip(borders, borders[1:], strict=False):
+        low, high = edges[first], edges[last]
+        share = sum(counts[first:last]) / total
+        href = address.of_feature(found.feature_id, query, min=repr(low), max=repr(high))
+        kind = "choice chosen" if chosen == (low, high) else "choice"
+        links.append(dcc.Link([f"{low:.3g} to {high:.3g} ", html.Small(f"{share:.1%}")], href=href, className=kind))
+    return html.Nav(links, className="choices small", **ui.named("Intervals of the activation"))

@@ -3,6 +3,7 @@
 import random
 import re
 from typing import Any
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
@@ -347,6 +348,26 @@ def test_a_click_on_a_bar_lists_its_samples(watched: Watched, expect: Any, sourc
     assert len(values) == min(within, 50) and all(low - 1e-3 <= value <= high + 1e-3 for value in values)
     page.goto(f"{watched.url}/f/{busy}?min=much")
     expect(page.get_by_role("alert")).to_contain_text("min and max are numbers")
+
+
+def test_ten_intervals_hold_all_activations(watched: Watched, expect: Any, source: Source, busy: int) -> None:
+    page = watched.open(f"/f/{busy}")
+    nav = page.get_by_role("navigation", name="Intervals of the activation")
+    expect(nav.get_by_role("link")).to_have_count(10)
+    shares = [float(text.rstrip("%")) for text in nav.locator("small").all_inner_texts()]
+    assert sum(shares) == pytest.approx(100, abs=0.6)
+    stored = source.subject.feature(busy).values
+    for at in range(10):
+        nav.get_by_role("link").nth(at).click()
+        expect(nav.locator(".chosen")).to_have_text(nav.get_by_role("link").nth(at).inner_text())
+        said = parse_qs(page.evaluate("location.search.slice(1)"))
+        low, high = float(said["min"][0]), float(said["max"][0])
+        within = stored[(stored >= np.float32(low)) & (stored <= np.float32(high))]
+        expect(page.locator("#interval")).to_contain_text(f": {within.size:,} samples")
+        values = [float(text) for text in page.locator("table.examples .with-bar .number").all_inner_texts()]
+        assert len(values) == min(within.size, 50)
+        assert all(low - 1e-3 <= value <= high + 1e-3 for value in values)
+        assert shares[at] == pytest.approx(100 * within.size / stored.size, abs=100 * 3 / stored.size + 0.06)
 
 
 def test_a_click_on_a_point_of_the_first_page_opens_the_feature(watched: Watched, expect: Any) -> None:
