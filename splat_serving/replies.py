@@ -71,7 +71,8 @@ def encoded(rows: Rows, form: Form, orient: str = "rows", also_a_file: bool = Fa
             return _csv(schema, rows.batches)
         case _ if orient == "columns":
             blocks = list(_cut(rows.batches, _JSON_ROWS))
-            return json_rows.columns_document(dict(rows.head), rows.schema, blocks)
+            head = {name: value for name, value in rows.head.items() if name != "columns"}  # their names are with them
+            return json_rows.columns_document(head, rows.schema, blocks)
         case _:
             return json_rows.document(dict(rows.head), _cut(rows.batches, _JSON_ROWS))
 

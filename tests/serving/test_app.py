@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -39,6 +40,27 @@ def test_a_feature_has_the_guides_shape(client: TestClient, store: Store, featur
     assert found["global_index"].to_list() == expected.sample_ids.tolist()
     assert found["weapon_id"].to_list() == samples["weapon_id_token"].to_list()
     assert found["ability_input_tokens"].to_list() == samples["tokens"].to_list()
+
+
+@pytest.mark.parametrize("orient", ["rows", "columns"])
+def test_no_member_of_an_answer_is_there_twice(client: TestClient, feature_id: int, orient: str) -> None:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        assert len({name for name, _ in pairs}) == len(pairs), [name for name, _ in pairs]
+        return dict(pairs)
+
+    for path in (
+        f"/activations/{feature_id}",
+        "/features",
+        "/tokens",
+        "/weapons",
+        f"/coactivation/{feature_id}",
+    ):
+        more = "" if path in ("/tokens", "/weapons") else "&limit=2"
+        found = json.loads(client.get(f"{path}?orient={orient}{more}").content, object_pairs_hook=once)
+        assert ("data" in found) == (orient == "rows") and isinstance(found.get("columns", {}), dict | list)
+    body = {"feature_ids": [feature_id, 0]}
+    many = client.post(f"/activations?orient={orient}", json=body)
+    json.loads(many.content, object_pairs_hook=once)
 
 
 def test_every_form_holds_the_same_rows(client: TestClient, feature_id: int) -> None:
