@@ -20,10 +20,12 @@ import scipy.sparse as sp
 
 from splat_assets.compute.coactivation import co_activation
 from splat_assets.compute.examples import write_examples
+from splat_assets.compute.feature_map import write_feature_map
 from splat_assets.compute.histograms import write_histograms
 from splat_assets.compute.idf import write_idf
 from splat_assets.compute.influences import write_influences
 from splat_assets.compute.nearest import nearest_by_direction
+from splat_assets.compute.neighbours import write_neighbours
 from splat_assets.store.activations import Activations, SparseRows, feature_id_dtype
 from splat_assets.store.vocabulary import Token, Vocabulary
 
@@ -154,6 +156,8 @@ def steps(store: SyntheticStore, folder: Path, memory_limit_bytes: int) -> Itera
     small = SyntheticStore(50, 10, 3, 0.5, seed=0)
     co_activation(small, 3, nothing)
     nearest_by_direction(decoder[:10], 3)
+    write_neighbours(small, decoder[:10], folder / "few.parquet", 3)
+    write_feature_map(folder / "few.parquet", decoder[:10], folder / "few_map.parquet", seed=0)
     yield (
         "histograms and statistics",
         lambda: write_histograms(store, folder / "histograms.parquet", folder / "features.parquet"),
@@ -177,6 +181,14 @@ def steps(store: SyntheticStore, folder: Path, memory_limit_bytes: int) -> Itera
     yield (
         "neighbours by direction",
         lambda: nearest_by_direction(decoder, 20),
+        store.n_features, "features", "bare product, float32", lambda: product_seconds,
+    )  # fmt: skip
+    made = folder / "neighbours.parquet"
+    small_store = SyntheticStore(2_000, store.n_features, 8, 0.7, seed=1)
+    write_neighbours(small_store, decoder, made, 20)
+    yield (
+        "feature map",
+        lambda: write_feature_map(made, decoder, folder / "feature_map.parquet", seed=0),
         store.n_features, "features", "bare product, float32", lambda: product_seconds,
     )  # fmt: skip
     yield (

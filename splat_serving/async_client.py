@@ -112,6 +112,10 @@ class AsyncActivationClient:
         """The best rule for each feature with its held-out scores, one row each; see `compute.suggested_labels`."""
         return await self._run(self._questions.suggestions())
 
+    async def feature_map(self) -> pl.DataFrame:
+        """Place and cluster of each feature by decoder and by co-activation, one row each; see `compute.feature_map`."""
+        return await self._run(self._questions.feature_map())
+
     async def sample(self, sample_id: int) -> Sample:
         """One sample and the features that fire on it."""
         return await self._run(self._questions.sample(sample_id))

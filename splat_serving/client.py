@@ -124,6 +124,10 @@ class ActivationClient:
         """The best rule for each feature with its held-out scores, one row each; see `compute.suggested_labels`."""
         return self._run(self._questions.suggestions())
 
+    def feature_map(self) -> pl.DataFrame:
+        """Place and cluster of each feature by decoder and by co-activation, one row each; see `compute.feature_map`."""
+        return self._run(self._questions.feature_map())
+
     def sample(self, sample_id: int) -> Sample:
         """One sample and the features that fire on it."""
         return self._run(self._questions.sample(sample_id))

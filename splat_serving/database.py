@@ -208,6 +208,10 @@ class ActivationDatabase(Protocol):
         """The best rule for each feature with its held-out scores, one row each; see `compute.suggested_labels`."""
         ...
 
+    def feature_map(self) -> pl.DataFrame:
+        """Place and cluster of each feature by decoder and by co-activation, one row each; see `compute.feature_map`."""
+        ...
+
     def sample(self, sample_id: int) -> Sample:
         """One sample and the features that fire on it."""
         ...

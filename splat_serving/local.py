@@ -180,6 +180,15 @@ class LocalDatabase:
             )
         return self._suggestions
 
+    def feature_map(self) -> pl.DataFrame:
+        """Place and cluster of each feature; NotComputedError for a version or folder without that table."""
+        if not self._source.has("feature_map.parquet"):
+            raise NotComputedError(
+                f"a map of the features was not computed for {self.name or 'this store'}, version {self.version}: "
+                "`splat materialize RUN` computes and publishes it"
+            )
+        return self._feature_map
+
     def sample(self, sample_id: int) -> Sample:
         """One sample and the features that fire on it."""
         sample_id = self._checked_sample(sample_id)
@@ -409,6 +418,10 @@ class LocalDatabase:
     def _suggestions(self) -> pl.DataFrame:
         return self._by_feature("suggested_labels")
 
+    @cached_property
+    def _feature_map(self) -> pl.DataFrame:
+        return self._by_feature("feature_map", ("decoder_x", "decoder_y", "decoder_cluster", "coactivation_x"))
+
     def _suggestion_of(self, feature_id: int) -> dict[str, Any] | None:
         if not self._source.has("suggested_labels.parquet"):
             return None
@@ -457,7 +470,7 @@ class LocalDatabase:
         return row, _histogram(own.lower, own.upper, own.counts, n_samples - found.n_active)
 
 
-_TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours", "suggested_labels")
+_TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours", "feature_map", "suggested_labels")
 _SUMMARIES = ("min", "q25", "median", "q75", "q90", "q95", "q99", "max", "mean", "std")
 _STATISTICS = ("n_active", "n_samples", "sparsity", *_SUMMARIES, *(f"{name}_all" for name in _SUMMARIES))
 

@@ -68,6 +68,7 @@ STREAM_FAULTS = (httpx2.TransportError, pa.ArrowException, OSError)
 _OF_FRAMES = {
     "/features": ("feature_id", "n_active"),
     "/suggestions": ("feature_id", "suggested"),
+    "/feature-map": ("feature_id", "decoder_x", "decoder_y", "decoder_cluster", "coactivation_cluster"),
     "/tokens": ("token_id", "token"),
     "/weapons": ("weapon_id", "key", "name"),
 }
@@ -312,6 +313,10 @@ class Questions:
     def suggestions(self) -> Steps[pl.DataFrame]:
         """See `ActivationDatabase.suggestions`."""
         return (yield from self._frame("/suggestions"))
+
+    def feature_map(self) -> Steps[pl.DataFrame]:
+        """See `ActivationDatabase.feature_map`."""
+        return (yield from self._frame("/feature-map"))
 
     def sample(self, sample_id: int) -> Steps[Sample]:
         """See `ActivationDatabase.sample`."""

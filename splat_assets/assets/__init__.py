@@ -6,6 +6,7 @@ Plain Python: Dagster's shell around it is `splat_assets.definitions`. `ASSETS` 
 from splat_assets.assets.asset import Asset
 from splat_assets.assets.base_model import BASE_MODEL
 from splat_assets.assets.dataset import DATASET
+from splat_assets.assets.feature_map import FEATURE_MAP
 from splat_assets.assets.guide_formats import BATCH_ZARR, NEURON_ACTS, TRANSPOSED_ZARR
 from splat_assets.assets.published_store import PUBLISHED_STORE
 from splat_assets.assets.raw_activations import RAW_ACTIVATIONS
@@ -26,6 +27,7 @@ ASSETS: tuple[Asset, ...] = (
     INFLUENCES,
     EXAMPLES,
     NEIGHBOURS,
+    FEATURE_MAP,
     SUGGESTED_LABELS,
     PUBLISHED_STORE,
     BATCH_ZARR,

@@ -13,7 +13,7 @@ from splat_assets.store.published import current_version, open_store, publish
 from splat_assets.store.receipts import Output, read_receipt, sha256_of_tree
 from splat_assets.store.samples import write_samples
 
-_TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours", "suggested_labels")
+_TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours", "feature_map", "suggested_labels")
 _DEPS = ("raw_activations", "sparse_activations", *_TABLES[1:])
 
 

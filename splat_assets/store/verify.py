@@ -22,7 +22,7 @@ from splat_assets.store.tables import read_table
 _BLOCK_NNZ = 2**20
 _MOST_NAMED = 20
 
-_ONE_ROW_PER_FEATURE = ("features", "histograms", "influences", "suggested_labels")
+_ONE_ROW_PER_FEATURE = ("features", "histograms", "influences", "feature_map", "suggested_labels")
 _IDS = {
     "examples": {"feature_id": "feature", "sample_id": "sample"},
     "neighbours": {"feature_id": "feature", "other_id": "feature"},

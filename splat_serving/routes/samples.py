@@ -105,6 +105,12 @@ async def suggestions(request: Request, served: FromServed, form: TableForm, ori
     return await _frame_reply(request, served, form, orient, served.database.suggestions)
 
 
+@router.get("/feature-map", summary="Features in two dimensions", responses=table_answers(), response_class=Response)
+async def feature_map(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
+    """Place and cluster of each feature, by decoder direction and by co-activation; null where it has no neighbour."""
+    return await _frame_reply(request, served, form, orient, served.database.feature_map)
+
+
 @router.get("/weapons", summary="The weapons", responses=table_answers(), response_class=Response)
 async def weapons(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
     """The weapons, with class, sub and special."""

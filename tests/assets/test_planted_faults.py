@@ -36,6 +36,7 @@ FAULTS: dict[str, Faults] = {
     "influences": of_statistics.INFLUENCES,
     "examples": of_statistics.EXAMPLES,
     "neighbours": of_statistics.NEIGHBOURS,
+    "feature_map": of_statistics.FEATURE_MAP,
     "suggested_labels": of_statistics.SUGGESTED_LABELS,
     "published_store": of_activations.PUBLISHED_STORE,
     "batch_zarr": of_guide_formats.BATCH_ZARR,

@@ -327,8 +327,9 @@ class DatabaseContract:
 
         assert (summary.influences, summary.neighbours, summary.examples) == (None, None, None)
         assert database.about().computed == ()
-        with pytest.raises(NotComputedError):
-            database.features()
+        for ask in (database.features, database.suggestions, database.feature_map):
+            with pytest.raises(NotComputedError):
+                ask()
 
     def test_tokens_and_weapons_are_those_of_the_base_model(self, database: ActivationDatabase) -> None:
         tokens, weapons = database.tokens(), database.weapons()

@@ -776,6 +776,7 @@ _STRANGE: dict[str, tuple[Callable[[Any], Any], bytes]] = {
     "samples: a column missing": (lambda db: db.samples(["split"]), _table_with({})),
     "features: a column missing": (lambda db: db.features(), _table_with({})),
     "suggestions: a column missing": (lambda db: db.suggestions(), _table_with({})),
+    "feature map: a column missing": (lambda db: db.feature_map(), _table_with({})),
     "tokens: a column missing": (lambda db: db.tokens(), _table_with({})),
     "a name: a column missing": (lambda db: db.features_of_token("a/b"), _table_with({})),
     "weapons: a column missing": (lambda db: db.weapons(), _table_with({})),

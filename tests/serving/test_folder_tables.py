@@ -16,7 +16,7 @@ from splat_serving.folder import Folder
 from splat_serving.local import LocalDatabase
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table, sparse_random
 
-TABLES = ("features", "histograms", "influences", "examples", "neighbours", "suggested_labels")
+TABLES = ("features", "histograms", "influences", "examples", "neighbours", "feature_map", "suggested_labels")
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 
 
@@ -50,11 +50,12 @@ def test_rows_in_another_order_are_found_all_the_same(name: str, folder: Path, o
         assert (found.statistics, found.histogram) == (expected.statistics, expected.histogram)
         assert (found.influences, found.suggestion) == (expected.influences, expected.suggestion)
         assert found.neighbours == expected.neighbours
+        assert here.feature_map().equals(there.feature_map())
         assert found.examples is not None
         assert found.examples.keys() == (expected.examples or {}).keys()
 
 
-@pytest.mark.parametrize("name", ["features", "histograms", "influences", "suggested_labels"])
+@pytest.mark.parametrize("name", ["features", "histograms", "influences", "feature_map", "suggested_labels"])
 @pytest.mark.parametrize(
     "change",
     [
@@ -68,7 +69,8 @@ def test_rows_in_another_order_are_found_all_the_same(name: str, folder: Path, o
 )
 def test_a_table_of_other_features_is_refused_and_named(name: str, change: Change, folder: Path) -> None:
     with pytest.raises(LayoutError, match=rf"{name}\.parquet of .* compute it again, or remove it"):
-        changed(folder, name, change).feature(3)
+        found = changed(folder, name, change)
+        found.feature_map() if name == "feature_map" else found.feature(3)
 
 
 def test_a_table_of_other_samples_is_refused(folder: Path) -> None:

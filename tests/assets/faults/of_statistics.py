@@ -181,6 +181,21 @@ NEIGHBOURS: Faults = {
     },
 }
 
+FEATURE_MAP: Faults = {
+    "map_keeps_neighbours": {
+        "places of other features": table("feature_map.parquet", each_row_of_another_feature),
+        "another place": table("feature_map.parquet", set_cell(3, "decoder_x", 1e6)),
+        "a place for nobody": table("feature_map.parquet", columns(pl.col("coactivation_x").fill_null(0.0))),
+        "no place": table("feature_map.parquet", set_cell(5, "decoder_y", None)),
+        "NaNs": table("feature_map.parquet", columns(coactivation_y=pl.lit(NAN, pl.Float32))),
+        "other clusters": table("feature_map.parquet", columns(pl.col("coactivation_cluster") + 1)),
+        "other neighbours": table("neighbours.parquet", columns(other_id=pl.lit(0, pl.UInt32))),
+        "another seed": table("feature_map.parquet", seed=1),
+        "features left out": table("feature_map.parquet", first(90)),
+        "a lost file": file("feature_map.parquet"),
+    },
+}
+
 SUGGESTED_LABELS: Faults = {
     "suggestions_are_found_again": {
         "other scores": table("suggested_labels.parquet", columns(pl.col("f1") * 0.99)),

@@ -1,0 +1,49 @@
+"""The map: every feature as a point of the plane, and the clusters that they form."""
+
+from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, outputs_are_intact
+from splat_assets.assets.opened import sae_of
+from splat_assets.compute.feature_map import write_feature_map, wrong_feature_map
+from splat_assets.progress import Progress
+from splat_assets.runs import Run
+
+
+def _make(run: Run, progress: Progress) -> Made:
+    staged = run.layout.staged
+    target = staged / "feature_map.parquet"
+    written = write_feature_map(
+        staged / "neighbours.parquet", sae_of(run).W_dec.numpy(), target, run.config.activations.seed, progress
+    )
+    facts: Facts = {"shape": f"{sae_of(run).d_sae:,} features"}
+    for name, n_placed in written.n_placed.items():
+        facts[f"n_placed_{name}"] = n_placed
+        facts[f"n_clusters_{name}"] = written.n_clusters[name]
+        kept = written.nearest_kept[name]
+        facts[f"nearest_kept_{name}"] = "too few features" if kept is None else round(kept, 4)
+    return Made([target], facts)
+
+
+def _keeps_neighbours(run: Run) -> Outcome:
+    staged = run.layout.staged
+    wrong = wrong_feature_map(
+        staged / "neighbours.parquet", staged / "feature_map.parquet", run.config.activations.seed
+    )
+    return Outcome(not wrong, {"n_problems": len(wrong), "problems": "; ".join(wrong)})
+
+
+FEATURE_MAP = Asset(
+    name="feature_map",
+    description="Features in two dimensions, by decoder direction and by co-activation, and their clusters.",
+    group="statistics",
+    kinds=("parquet",),
+    deps=("neighbours", "sae_checkpoint"),
+    own_inputs=lambda run: {"seed": str(run.config.activations.seed)},
+    make=_make,
+    checks=(
+        outputs_are_intact("feature_map"),
+        Check(
+            "map_keeps_neighbours",
+            "All that have neighbours have a place, neighbours are near as stated, clusters are found again.",
+            _keeps_neighbours,
+        ),
+    ),
+)
