@@ -26,7 +26,13 @@ from splat_serving.investigations.opening import open_subject
 IMAGES = Path(__file__).parent / "images"
 SIZES = {"desk": (1280, 800), "phone": (390, 780)}
 N_COLORS = 64
-ANSWERS = {"experiment": "table.strip", "whatif": "#whatif-answer table", "home": "canvas", "feature": ".main-svg"}
+ANSWERS = {
+    "experiment": "table.strip",
+    "whatif": "#whatif-answer table",
+    "home": "canvas",
+    "map": "canvas",
+    "feature": ".main-svg",
+}
 
 
 def pages(source: Source) -> dict[str, str]:
@@ -40,6 +46,7 @@ def pages(source: Source) -> dict[str, str]:
         "features": "/features?sort=-f1",
         "feature": f"/f/{first}",
         "experiment": f"/f/{first}?tab=experiments&x=dose-sweep",
+        "map": "/map?color=cluster&by=coactivation",
         "compare": f"/compare?f={first},{second}",
         "find": "/find?rule=swim_speed_up%3E%3D21+and+ninja_squid",
         "tokens": "/tokens",

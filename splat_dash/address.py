@@ -2,7 +2,7 @@
 
 from urllib.parse import quote, urlencode
 
-from splat_dash.query import EVERYTHING, ListQuery
+from splat_dash.query import EVERYTHING, WHOLE_MAP, ListQuery, MapQuery
 
 
 def of_list(query: ListQuery = EVERYTHING) -> str:
@@ -14,6 +14,12 @@ def of_feature(feature_id: int, query: ListQuery = EVERYTHING, **state: str) -> 
     """`/f/845?list=sort%3D-density&tab=tokens`."""
     kept = {name: value for name, value in {"list": query.as_text(), **state}.items() if value}
     return f"/f/{feature_id}" + (f"?{urlencode(kept)}" if kept else "")
+
+
+def of_map(query: MapQuery = WHOLE_MAP, **changed: str) -> str:
+    """`/map?by=coactivation&cluster=3`, after some change."""
+    text = query.as_text(**changed)
+    return f"/map?{text}" if text else "/map"
 
 
 def of_comparison(left: int, right: int) -> str:

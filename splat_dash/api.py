@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from splat_assets.errors import InputError, SplatError
 from splat_assets.store.errors import FeatureNotFoundError
 from splat_dash.pages.labels import as_lines
-from splat_dash.query import ListQuery
+from splat_dash.query import ListQuery, MapQuery
 from splat_dash.source import Source
 from splat_serving.labels.book import label_as_json
 
@@ -32,10 +32,15 @@ def mount(server: FastAPI, source: Source) -> None:
         """The list of features that a page shows for the same parameters, whole."""
         query = ListQuery.parse({name: value for name, value in request.query_params.multi_items()})
         frame = source.rows(query)
-        texts = [name for name, kind in frame.schema.items() if kind == _TEXT]
-        return _csv(
-            frame.with_columns(pl.col(texts).map_elements(harmless, _TEXT)), _origin(source, request), "features"
-        )
+        return _csv(_harmless(frame), _origin(source, request), "features")
+
+    @server.get("/api/map.csv")
+    def on_map(request: Request) -> Response:
+        """The features that a map shows as chosen for the same parameters, all that have a place where none are chosen."""
+        query = MapQuery.parse({name: value for name, value in request.query_params.multi_items()})
+        frame = source.on_map(query)
+        frame = (frame.filter("chosen") if query.chooses else frame.drop_nulls("x")).drop("chosen")
+        return _csv(_harmless(frame), _origin(source, request), f"map-{query.by}")
 
     @server.get("/api/features/{feature_id}.json")
     def feature(request: Request, feature_id: int) -> Response:
@@ -66,6 +71,11 @@ def mount(server: FastAPI, source: Source) -> None:
 def harmless(text: str | None) -> str | None:
     """A text that no spreadsheet takes for a formula."""
     return f"'{text}" if text and text.startswith(_FORMULA) else text
+
+
+def _harmless(frame: pl.DataFrame) -> pl.DataFrame:
+    texts = [name for name, kind in frame.schema.items() if kind == _TEXT]
+    return frame.with_columns(pl.col(texts).map_elements(harmless, _TEXT))
 
 
 def _origin(source: Source, request: Request) -> dict[str, Any]:

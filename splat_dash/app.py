@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import dash
 import dash_mantine_components as dmc
@@ -27,6 +27,7 @@ from splat_dash.pages import (
     compare,
     experiments,
     feature,
+    feature_map,
     features,
     find,
     home,
@@ -35,7 +36,7 @@ from splat_dash.pages import (
     tokens,
     whatif,
 )
-from splat_dash.query import ListQuery
+from splat_dash.query import ListQuery, MapQuery
 from splat_dash.source import Source
 
 _asked: ContextVar[Source] = ContextVar("source of the application that is asked")
@@ -63,6 +64,7 @@ _KEYS = (
 )
 _NAVIGATION = (
     ("Features", "/features"),
+    ("Map", "/map"),
     ("Find", "/find"),
     ("Compare", "/compare"),
     ("Tokens", "/tokens"),
@@ -80,6 +82,7 @@ _PAGES: tuple[tuple[str, str, Any, Callable[..., Any]], ...] = (
     ("home", "/", "Splat", home.layout),
     ("features", "/features", "Features", features.layout),
     ("feature", "/f/<fid>", _title_of_feature, feature.layout),
+    ("map", "/map", "Map", feature_map.layout),
     ("compare", "/compare", "Compare", compare.layout),
     ("find", "/find", "Find", find.layout),
     ("tokens", "/tokens", "Tokens", tokens.layout),
@@ -247,6 +250,31 @@ def _callbacks(app: Dash, source: Source) -> None:
         dash.ClientsideFunction("splat", "openBar"),
         Output("feature-histogram", "className"),
         Input("feature-histogram", "clickData"),
+        prevent_initial_call=True,
+    )
+
+    @app.callback(
+        Output("map-chosen", "children"),
+        Input("map-box", "data"),
+        State("map-query", "data"),
+        prevent_initial_call=True,
+    )
+    def in_box(box: str | None, query: str) -> Any:
+        if box is None:
+            raise dash.exceptions.PreventUpdate
+        asked = MapQuery.parse({**dict(parse_qsl(query)), "box": box})
+        return feature_map.chosen(source.on_map(asked), asked)
+
+    app.clientside_callback(
+        dash.ClientsideFunction("splat", "boxDrawn"),
+        Output("map-box", "data"),
+        Input("map", "selectedData"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        dash.ClientsideFunction("splat", "openOnMap"),
+        Output("map", "className"),
+        Input("map", "clickData"),
         prevent_initial_call=True,
     )
     app.clientside_callback(

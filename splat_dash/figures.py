@@ -1,9 +1,11 @@
 """Data as Plotly figures that read well on light and dark, and the frame with a caption in which one is shown."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import plotly.graph_objects as go
 import polars as pl
 from dash import dcc, html
@@ -11,6 +13,10 @@ from dash import dcc, html
 from splat_serving.investigations.result import LinesOrBars
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+CLUSTER_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#868e96")
+N_CLUSTER_COLORS = len(CLUSTER_COLORS)
+LABEL_COLORS = (("#D55E00", "labelled"), ("#0072B2", "with a rule"), ("#868e96", "neither"), ("#56B4E9", "dead"))
+_DENSITY = [(0.0, "#440154"), (0.25, "#3b528b"), (0.5, "#21918c"), (0.75, "#5ec962"), (1.0, "#fde725")]
 _INK, _BAR, _GRID = "#868e96", "#0072B2", "rgba(134,142,150,.2)"
 
 
@@ -65,6 +71,81 @@ def spread(features: pl.DataFrame) -> go.Figure:
         },
     )
     return figure
+
+
+def on_map(features: pl.DataFrame, color: str, box: Sequence[float] | None) -> go.Figure:
+    """Every feature as a point, in the order of ids, so that a point's number is its feature's.
+
+    features: `x, y, cluster, density, label, text, n_active, chosen`, null x for those without a place. color: `density`, `label`
+    or `cluster`. box: left, right, bottom, top of the chosen part, drawn. Places travel as float32, colours as bytes.
+    """
+    shade, scale, bar = _shades(features, color)
+    chosen = features["chosen"].arg_true().to_list()
+    figure = go.Figure(
+        go.Scattergl(
+            x=features["x"].to_numpy().astype(np.float32),
+            y=features["y"].to_numpy().astype(np.float32),
+            mode="markers",
+            marker={"color": shade, "colorscale": scale, "cmin": 0, "cmax": 255, "size": 5, **bar},
+            selectedpoints=chosen if features["chosen"].any() or box else None,
+            unselected={"marker": {"opacity": 0.12}},
+            selected={"marker": {"opacity": 1}},
+            hovertemplate="feature %{pointNumber}<extra></extra>",
+        )
+    )
+    hidden = {"visible": False, "showgrid": False, "zeroline": False}
+    figure.update_layout(
+        xaxis=hidden,
+        yaxis={**hidden, "scaleanchor": "x"},
+        dragmode="select",
+        selectdirection="any",
+        hovermode="closest",
+    )
+    if box:
+        left, right, bottom, top = box
+        figure.add_selection(x0=left, x1=right, y0=bottom, y1=top, line={"color": _INK, "width": 1, "dash": "dot"})
+    return figure
+
+
+def _shades(
+    features: pl.DataFrame, color: str
+) -> tuple[npt.NDArray[np.uint8], list[tuple[float, str]], dict[str, Any]]:
+    """A byte per feature, the colours that bytes stand for, and the bar that explains them where there is one."""
+    if color == "density":
+        density = np.log10(np.maximum(features["density"].fill_null(0).to_numpy(), 1e-12))
+        fires = (features["n_active"] > 0).to_numpy()
+        low, high = (float(density[fires].min()), float(density[fires].max())) if fires.any() else (-1.0, 0.0)
+        shade = np.clip(255 * (density - low) / max(high - low, 1e-9), 0, 255)
+        at = (
+            np.arange(math.ceil(low), math.floor(high) + 1, dtype=np.float64)
+            if high - low > 1
+            else np.array([low, high])
+        )
+        ticks = {
+            "tickvals": (255 * (at - low) / max(high - low, 1e-9)).tolist(),
+            "ticktext": [f"{100 * 10**one:.3g} %" for one in at],
+        }
+        return (
+            shade.astype(np.uint8),
+            _DENSITY,
+            {"showscale": True, "colorbar": {"title": {"text": "density"}, "thickness": 10, **ticks}},
+        )
+    if color == "label":
+        kind = np.select(
+            [
+                features["label"].is_not_null().to_numpy(),
+                (features["n_active"] == 0).to_numpy(),
+                features["text"].is_not_null().to_numpy(),
+            ],
+            [0, 3, 1],
+            2,
+        )
+    else:
+        kind = features["cluster"].fill_null(0).to_numpy() % N_CLUSTER_COLORS
+    names = [rgb for rgb, _ in LABEL_COLORS] if color == "label" else list(CLUSTER_COLORS)
+    step = 256 / len(names)
+    scale = [(min(1.0, edge), rgb) for i, rgb in enumerate(names) for edge in (i / len(names), (i + 1) / len(names))]
+    return (step * (kind + 0.5)).astype(np.uint8), scale, {"showscale": False}
 
 
 def series(found: LinesOrBars) -> go.Figure:

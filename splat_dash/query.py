@@ -1,5 +1,7 @@
-"""What the list of features shows, as it stands in a URL: parsed strictly, written without defaults, the same both ways."""
+"""What the list and the map show, as it stands in a URL: parsed strictly, written without defaults, the same both ways."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -8,6 +10,15 @@ from splat_assets.errors import InputError
 
 SORTS = ("feature_id", "density", "max", "mean", "f1", "label", "queue")
 STATES = ("labelled", "unlabelled", "suggested", "queued", "dead")
+
+
+def _own(cls: Any, given: Mapping[str, Any]) -> dict[str, str]:
+    """Of the parameters of a URL those that a query has; InputError for one that is given more than once."""
+    known = {field.name: given[field.name] for field in fields(cls) if given.get(field.name) is not None}
+    for name, value in known.items():
+        if not isinstance(value, str):
+            raise InputError(f"{name}: it is given more than once")
+    return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +38,9 @@ class ListQuery:
             raise InputError(f"sort: there is no column {self.sort[:40]!r}; there are {', '.join(SORTS)}")
 
     @classmethod
-    def parse(cls, given: dict[str, Any]) -> "ListQuery":
+    def parse(cls, given: Mapping[str, Any]) -> "ListQuery":
         """From the parameters of a URL; others than its own are left to others. InputError names the one that means nothing."""
-        known = {field.name: given[field.name] for field in fields(cls) if given.get(field.name) is not None}
-        for name, value in known.items():
-            if not isinstance(value, str):
-                raise InputError(f"{name}: it is given more than once")
-        return cls(**known)
+        return cls(**_own(cls, given))
 
     @classmethod
     def from_text(cls, text: str) -> "ListQuery":
@@ -47,3 +54,60 @@ class ListQuery:
 
 
 EVERYTHING = ListQuery()
+MAPS = ("decoder", "coactivation")
+COLORS = ("density", "label", "cluster")
+
+
+@dataclass(frozen=True, slots=True)
+class MapQuery:
+    """by: one of MAPS. color: one of COLORS. Of all features the chosen ones: q: words as in a list; cluster: its number;
+    box: `x0,x1,y0,y1` on the map. With none of the three, none is chosen."""
+
+    by: str = "decoder"
+    color: str = "density"
+    q: str = ""
+    cluster: str = ""
+    box: str = ""
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("by", self.by, MAPS), ("color", self.color, COLORS)):
+            if value not in known:
+                raise InputError(f"{name}: there is no {value[:40]!r}; there are {', '.join(known)}")
+        ListQuery(self.q)
+        if self.cluster and not (self.cluster.isascii() and self.cluster.isdigit() and len(self.cluster) < 10):
+            raise InputError(f"cluster: {self.cluster[:40]!r} is no number of a cluster")
+        if self.box:
+            _corners(self.box)
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> "MapQuery":
+        """From the parameters of a URL; InputError names the one that means nothing."""
+        return cls(**_own(cls, given))
+
+    @property
+    def corners(self) -> tuple[float, float, float, float] | None:
+        """The box as left, right, bottom, top; None without one."""
+        return _corners(self.box) if self.box else None
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it chooses any features."""
+        return bool(self.q or self.cluster or self.box)
+
+    def as_text(self, **changed: str) -> str:
+        """`by=coactivation&cluster=3`: what differs from the default, after some change."""
+        found = {field.name: changed.get(field.name, getattr(self, field.name)) for field in fields(self)}
+        return urlencode({name: value for name, value in found.items() if value != getattr(WHOLE_MAP, name)})
+
+
+def _corners(text: str) -> tuple[float, float, float, float]:
+    try:
+        x0, x1, y0, y1 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"box: {text[:60]!r} is not four numbers with commas: x0,x1,y0,y1") from None
+    if not all(map(math.isfinite, (x0, x1, y0, y1))):
+        raise InputError(f"box: {text[:60]!r} is not four finite numbers")
+    return min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
+
+
+WHOLE_MAP = MapQuery()

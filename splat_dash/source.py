@@ -13,11 +13,12 @@ from splat_assets.analysis.rule_score import Score, score_rule
 from splat_assets.domain.concepts import Rule, parse_rule
 from splat_assets.domain.rule_text import Names, parse_rule_text
 from splat_assets.errors import InputError
-from splat_dash.query import ListQuery
+from splat_dash.query import EVERYTHING, ListQuery, MapQuery
 from splat_serving.database import About, FeatureSummary
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.experiment import experiment, run, spec_of
+from splat_serving.investigations.feature_map import places
 from splat_serving.investigations.find import Find, find
 from splat_serving.investigations.overview import part
 from splat_serving.investigations.result import Answer, Result, ResultTable
@@ -58,6 +59,7 @@ class Source:
         self._scores = lru_cache(maxsize=128)(
             lambda feature, rule: score_rule(rule, subject.builds, subject.feature(feature))
         )
+        self._places = lru_cache(maxsize=2)(partial(places, subject))
         self._asking = threading.Lock()  # models run one at a time: a forward pass uses every core
         self._answers = lru_cache(maxsize=64)(self._answered)
         self._found = lru_cache(maxsize=32)(lambda rule: find(subject, checked_spec(Find, {"rule": rule, "top_k": 50})))
@@ -182,6 +184,23 @@ class Source:
             frame = frame.filter(text.str.to_lowercase().str.contains(word, literal=True))
         by = query.sort.removeprefix("-")
         return frame.sort([by, "feature_id"], descending=[query.sort.startswith("-"), False], nulls_last=True)
+
+    def on_map(self, query: MapQuery) -> pl.DataFrame:
+        """Every feature, in the order of ids, with its place on a map and whether the query chooses it; NotComputedError.
+
+        Columns: `feature_id, x, y, cluster, kept, n_active, density, max, text, token, label, chosen`.
+        """
+        frame = self.rows(EVERYTHING).select("feature_id", "n_active", "density", "max", "text", "token", "label")
+        whole = self._places(query.by).join(frame, on="feature_id", how="left", maintain_order="left")
+        chosen = pl.lit(query.chooses) & pl.col("x").is_not_null()
+        if query.q:
+            chosen &= pl.col("feature_id").is_in(self.rows(ListQuery(query.q))["feature_id"].to_list())
+        if query.cluster:
+            chosen &= pl.col("cluster") == int(query.cluster)
+        if query.corners:
+            left, right, bottom, top = query.corners
+            chosen &= pl.col("x").is_between(left, right) & pl.col("y").is_between(bottom, top)
+        return whole.with_columns(chosen=chosen)
 
     def _skipped(self) -> list[int]:
         return self.subject.labels.skipped() if self.subject.has_labels else []

@@ -62,6 +62,13 @@ TERMS: Final[dict[str, dict[str, str]]] = {
         "eta2": "Share of the variance of the activation that an ability's rungs explain.",
         "abilities": "Abilities of a build with their highest rung.",
     },
+    "The map": {
+        "cluster": "Features that are more alike one another than others: Louvain's communities among the nearest neighbours.",
+        "n_features": "Features of the row.",
+        "n_labelled": "Of those, features that people labelled.",
+        "share_of_cluster": "Share of its features of which the token is the best single one.",
+        "near": "Among the 100 nearest points of the map, or a fifth of all if that is less.",
+    },
     "Comparing": {
         "statistic": "Over the activations; with _all over all samples, zeros included.",
         "left": "Of the first feature.",

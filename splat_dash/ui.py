@@ -14,7 +14,8 @@ from splat_serving.investigations.rendering import shown, visible
 from splat_serving.investigations.result import Figure, Heatmap, Result, ResultTable
 
 _OF_FEATURES = ("feature", "feature_id")
-_HIDDEN: Any = {"aria-hidden": "true"}
+HIDDEN: Any = {"aria-hidden": "true"}
+"""What screen readers pass over."""
 
 
 def named(name: str) -> Any:
@@ -26,7 +27,7 @@ def badge(ability: str, ap: int | None) -> html.Span:
     """An ability with its AP, `SSU 21`; the full name for a pointer and for screen readers."""
     text, name, kind, share = cells.badge(ability, ap)
     style = None if share is None else {"--ap": f"{share:.3f}"}
-    parts = [html.Span(text, **_HIDDEN), html.Span(name, className="unseen")]
+    parts = [html.Span(text, **HIDDEN), html.Span(name, className="unseen")]
     return html.Span(parts, className=f"badge {kind}", title=name, style=style)
 
 

@@ -31,6 +31,7 @@ FEATURE_MAP_SCHEMA = {
     "feature_id": pl.UInt32,
     **{f"{name}_{axis}": pl.Float32 for name in MAPS for axis in "xy"},
     **{f"{name}_cluster": pl.UInt32 for name in MAPS},
+    **{f"{name}_kept": pl.Float32 for name in MAPS},
 }
 _N_EPOCHS, _MIN_DIST = 200, 0.1
 _N_BEST = 10
@@ -43,7 +44,7 @@ _FEWEST_JUDGED = _SHARE_NEAR * _N_BEST
 
 @dataclass(frozen=True, slots=True)
 class FeatureMapWritten:
-    """What was found, by map: features that have a place, clusters, share of best neighbours that are near on the map."""
+    """What was found, by map: features that have a place, clusters, mean share of best neighbours that are near on the map."""
 
     n_placed: dict[str, int]
     n_clusters: dict[str, int]
@@ -54,7 +55,7 @@ class FeatureMapWritten:
 def write_feature_map(
     neighbours: Path, decoder: npt.NDArray[np.float32], path: Path, seed: int, progress: Progress | None = None
 ) -> FeatureMapWritten:
-    """Write a place and a cluster of every feature in both maps, null for those that have no neighbour there.
+    """Write place, cluster and `kept` (see `neighbours_kept`) of every feature in both maps, null where it has no neighbour.
 
     neighbours: `neighbours.parquet`. decoder: W_dec, shape (n_features, d); its two widest directions are where the first map
     begins, and where that ends the second one begins, so that the two can be compared. Clusters are numbered by size, 0 is the
@@ -82,7 +83,9 @@ def write_feature_map(
             columns[f"{name}_x"], columns[f"{name}_y"] = (_only(placed, places[:, axis]) for axis in (0, 1))
             columns[f"{name}_cluster"] = _only(placed, _whole(clusters, placed, n_features), pl.UInt32)
             n_placed[name], n_clusters[name] = placed.size, np.unique(clusters).size
-            kept[name], near[name] = nearest_kept(graph, placed, places[placed]), n_near(placed.size)
+            shares = neighbours_kept(graph, placed, places[placed])
+            columns[f"{name}_kept"] = _only(placed, _whole(shares, placed, n_features))
+            kept[name], near[name] = _mean(shares), n_near(placed.size)
             task.advance(1)
     facts = {
         "n_features": n_features,
@@ -127,21 +130,23 @@ def clusters_of(graph: csr_array, seed: int) -> npt.NDArray[np.int64]:
     return np.asarray(rank[number], dtype=np.int64)
 
 
-def nearest_kept(graph: csr_array, placed: npt.NDArray[np.intp], places: npt.NDArray[np.float32]) -> float | None:
-    """Of a feature's 10 most alike ones, the share that is among its `n_near` nearest on the map; mean over all with a place.
+def neighbours_kept(
+    graph: csr_array, placed: npt.NDArray[np.intp], places: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Of each placed feature's 10 most alike ones, the share that is among its `n_near` nearest on the map.
 
-    None where fewer than 50 have a place. By chance it were `n_near` over their number.
+    float32, shape (n_placed,); NaN where fewer than 50 have a place. By chance it were `n_near` over their number.
     """
     if placed.size < _FEWEST_JUDGED:
-        return None
+        return np.full(placed.size, np.nan, dtype=np.float32)
     near = cKDTree(places).query(places, k=n_near(placed.size) + 1)[1]
-    shares = np.empty(placed.size)
+    shares = np.empty(placed.size, dtype=np.float32)
     for at, feature_id in enumerate(placed):
         start, stop = graph.indptr[feature_id], graph.indptr[feature_id + 1]
         weights, others = graph.data[start:stop], graph.indices[start:stop]
         best = others[np.argsort(-weights, kind="stable")[:_N_BEST]]
         shares[at] = np.isin(best, placed[near[at]]).mean()
-    return float(shares.mean())
+    return shares
 
 
 def n_near(n_placed: int) -> int:
@@ -161,9 +166,11 @@ def wrong_feature_map(neighbours: Path, path: Path, seed: int) -> list[str]:
     for name, kind in MAPS.items():
         graph = neighbour_graph(others, kind, n_features)
         placed = np.flatnonzero(graph.sum(axis=1) > 0)
-        own = table.select(x=f"{name}_x", y=f"{name}_y", cluster=f"{name}_cluster")
+        own = table.select(x=f"{name}_x", y=f"{name}_y", cluster=f"{name}_cluster", kept=f"{name}_kept")
         here = own[placed]
-        if own.null_count().row(0) != (n_features - placed.size,) * 3 or sum(here.null_count().row(0)):
+        judged = placed.size >= _FEWEST_JUDGED
+        missing = (n_features - placed.size,) * 3 + (n_features - placed.size * judged,)
+        if own.null_count().row(0) != missing or sum(here.select("x", "y", "cluster").null_count().row(0)):
             wrong.append(f"{name}: not just the {placed.size} features that have neighbours have a place")
             continue
         places = here.select("x", "y").to_numpy()
@@ -172,8 +179,9 @@ def wrong_feature_map(neighbours: Path, path: Path, seed: int) -> list[str]:
             continue
         if not np.array_equal(here["cluster"].to_numpy(), clusters_of(graph[placed][:, placed], seed)):
             wrong.append(f"{name}: clusters are not those of the neighbours")
-        kept, stated = nearest_kept(graph, placed, places), facts["nearest_kept"].get(name)
-        if (kept is None) != (stated is None) or (kept is not None and abs(kept - stated) > 1e-9):
+        shares = neighbours_kept(graph, placed, places)
+        kept, stated = _mean(shares), facts["nearest_kept"].get(name)
+        if kept != stated or (judged and not np.array_equal(shares, here["kept"].to_numpy())):
             wrong.append(f"{name}: {kept} of the best neighbours are near on the map, it says {stated}")
         elif kept is not None and kept < 1.5 * n_near(placed.size) / placed.size:
             wrong.append(f"{name}: neighbours are hardly nearer on the map than by chance ({kept:.3f})")
@@ -224,10 +232,14 @@ def _only(placed: npt.NDArray[np.intp], values: npt.NDArray[Any], dtype: Any = p
     """The values of those that have a place, null for the others."""
     has_place = np.zeros(values.size, dtype=bool)
     has_place[placed] = True
-    return pl.select(pl.when(pl.Series(has_place)).then(pl.Series(values).cast(dtype))).to_series()
+    return pl.select(pl.when(pl.Series(has_place)).then(pl.Series(values, nan_to_null=True).cast(dtype))).to_series()
 
 
-def _whole(values: npt.NDArray[np.int64], placed: npt.NDArray[np.intp], n: int) -> npt.NDArray[np.int64]:
-    whole = np.zeros(n, dtype=np.int64)
+def _mean(shares: npt.NDArray[np.float32]) -> float | None:
+    return None if np.isnan(shares).any() or not shares.size else float(shares.astype(np.float64).mean())
+
+
+def _whole(values: npt.NDArray[Any], placed: npt.NDArray[np.intp], n: int) -> npt.NDArray[Any]:
+    whole = np.zeros(n, dtype=values.dtype)
     whole[placed] = values
     return whole

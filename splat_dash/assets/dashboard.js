@@ -5,7 +5,25 @@ const told = (id, clicked) => {
   const at = clicked.points[0], plot = document.querySelector(`#${id} .js-plotly-plot`);
   return plot._fullData[at.curveNumber].customdata[at.pointNumber];
 };
+const go = (address) => {
+  history.pushState({}, "", address);
+  window.dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
+  window.scrollTo(0, 0);
+};
 window.dash_clientside.splat = {
+  boxDrawn(chosen) {
+    const url = new URL(location), range = chosen && chosen.range;
+    if (url.pathname !== "/map" || (chosen && !range)) return dash_clientside.no_update;
+    const box = range ? [...range.x, ...range.y].map((value) => +value.toPrecision(6)).join(",") : "";
+    if (box === (url.searchParams.get("box") || "")) return dash_clientside.no_update;
+    box ? url.searchParams.set("box", box) : url.searchParams.delete("box");
+    history.replaceState(history.state, "", url);
+    return box;
+  },
+  openOnMap(clicked) {
+    if (clicked) go("/f/" + clicked.points[0].pointNumber);
+    return dash_clientside.no_update;
+  },
   addressChanged(address) {
     if (address && location.pathname === "/whatif") history.replaceState(history.state, "", address);
     return dash_clientside.no_update;
@@ -16,13 +34,12 @@ window.dash_clientside.splat = {
       for (const name of ["tab", "group", "x"]) url.searchParams.delete(name);
       url.searchParams.set("min", low);
       url.searchParams.set("max", high);
-      history.pushState({}, "", url);
-      window.dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
+      go(url);
     }
     return dash_clientside.no_update;
   },
   openPoint(clicked) {
-    if (clicked) location.assign("/f/" + told("home-spread", clicked));
+    if (clicked) go("/f/" + told("home-spread", clicked));
     return dash_clientside.no_update;
   },
   listChanged(q, state) {
@@ -103,9 +120,7 @@ window.dash_clientside.splat = {
     const link = event.target.closest && event.target.closest("slot a[href]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
-    history.pushState({}, "", link.href);
-    window.dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
-    window.scrollTo(0, 0);
+    go(link.href);
   });
 })();
 

@@ -240,6 +240,7 @@ def test_every_heading_is_defined(watched: Watched, expect: Any, busy: int) -> N
     paths = (
         "/",
         "/features",
+        "/map",
         *(f"/f/{busy}?tab={tab}" for tab in ("examples", "tokens", "weapons", "doses", "statistics")),
     )
     headings = "[...document.querySelectorAll('main th[scope=col], main dt, .ag-header-cell-text')].map(one => one.textContent)"
@@ -410,6 +411,8 @@ def test_nothing_stands_in_the_way_of_a_screen_reader(
     paths = (
         "/",
         "/features",
+        "/map",
+        "/map?color=label&by=coactivation&cluster=0",
         "/labels",
         "/about",
         f"/f/{busy}",

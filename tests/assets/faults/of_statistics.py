@@ -184,6 +184,7 @@ NEIGHBOURS: Faults = {
 FEATURE_MAP: Faults = {
     "map_keeps_neighbours": {
         "places of other features": table("feature_map.parquet", each_row_of_another_feature),
+        "other shares kept": table("feature_map.parquet", columns(coactivation_kept=pl.lit(1, pl.Float32))),
         "another place": table("feature_map.parquet", set_cell(3, "decoder_x", 1e6)),
         "a place for nobody": table("feature_map.parquet", columns(pl.col("coactivation_x").fill_null(0.0))),
         "no place": table("feature_map.parquet", set_cell(5, "decoder_y", None)),

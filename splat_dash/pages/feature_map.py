@@ -1,0 +1,167 @@
+"""All features as points of a plane: which lie together, what they have in common, and the way to each."""
+
+from typing import Any
+
+import polars as pl
+from dash import dcc, html
+
+from splat_assets.errors import InputError
+from splat_dash import address, cells, figures, ui
+from splat_dash.query import COLORS, MapQuery
+from splat_dash.source import Source
+from splat_serving.errors import NotComputedError
+from splat_serving.investigations.feature_map import MAPS, clusters
+from splat_serving.investigations.rendering import shown, visible
+
+_MOST_LISTED = 100
+_MOST_CLUSTERS = 40
+
+
+def layout(source: Source, **given: Any) -> Any:
+    """The page, for the map query in the URL."""
+    try:
+        query = MapQuery.parse(given)
+        features = source.on_map(query)
+    except InputError as error:
+        return ui.alert("This map cannot be shown", str(error), ("The whole map", "/map"))
+    except NotComputedError as error:
+        return ui.alert("There is no map", str(error))
+    drawn = figures.on_map(features, query.color, query.corners)
+    return html.Article(
+        [
+            html.H1("Map of the features"),
+            html.Div(
+                [
+                    _choice("Map", {name: words for name, words in MAPS.items()}, "by", query),
+                    _choice("Colour", {name: f"colour: {name}" for name in COLORS}, "color", query),
+                    _search(query),
+                ],
+                className="rule",
+            ),
+            html.Div(
+                [
+                    html.Div([figures.figure(drawn, _caption(features), "map", height=640), _legend(query.color)]),
+                    html.Div(
+                        [
+                            html.Div(chosen(features, query), id="map-chosen", role="status"),
+                            _clusters(features, query),
+                        ]
+                    ),
+                ],
+                className="map",
+            ),
+            dcc.Store(id="map-query", data=query.as_text()),
+            dcc.Store(id="map-box"),
+        ]
+    )
+
+
+def _choice(name: str, words: dict[str, str], field: str, query: MapQuery) -> html.Nav:
+    links = [
+        dcc.Link(
+            text,
+            # Clusters and boxes are of one map, and mean nothing on the other.
+            href=address.of_map(query, **{field: value}, **({"cluster": "", "box": ""} if field == "by" else {})),
+            className="choice chosen" if getattr(query, field) == value else "choice",
+        )
+        for value, text in words.items()
+    ]
+    return html.Nav(links, className="choices", **ui.named(name))
+
+
+def _search(query: MapQuery) -> html.Form:
+    kept = [
+        dcc.Input(type="hidden", name=name, value=getattr(query, name), id=f"map-keeps-{name}")
+        for name in ("by", "color")
+    ]
+    return html.Form(
+        [
+            html.Label("Highlight", htmlFor="map-q"),
+            dcc.Input(id="map-q", name="q", value=query.q, type="text", placeholder="words of label, rule or token"),
+            *kept,
+            html.Button("Show", type="submit", className="plain-button"),
+        ],
+        action="/map",
+        method="get",
+        className="rule",
+    )
+
+
+def _caption(features: pl.DataFrame) -> str:
+    placed = features.drop_nulls("x")
+    text = f"{placed.height:,} features are points; a click opens one, a box drawn around some lists them."
+    if unplaced := features.height - placed.height:
+        text += f" {unplaced:,} have no neighbour and no place."
+    if placed["kept"].count():
+        kept = placed.select(pl.col("kept").mean()).item()
+        text += (
+            f" Of a feature's ten nearest {kept:.0%} lie near it here: what lies far apart may be alike all the same."
+        )
+    return text
+
+
+def _legend(color: str) -> html.P | None:
+    if color == "label":
+        parts = [
+            html.Span([html.Span("●", style={"color": rgb}, **ui.HIDDEN), f" {name} "])
+            for rgb, name in figures.LABEL_COLORS
+        ]
+        return html.P(parts, className="legend")
+    if color == "cluster":
+        return html.P(
+            f"Colours repeat after {figures.N_CLUSTER_COLORS} clusters; the table links to each.", className="quiet"
+        )
+    return None
+
+
+def chosen(features: pl.DataFrame, query: MapQuery) -> list[Any]:
+    """The list of the features that a query chooses, the most frequent first, and the way to all of them."""
+    heading = html.H2("Chosen features")
+    if not query.chooses:
+        return [heading, html.P("None yet: draw a box on the map, choose a cluster, or search.", className="quiet")]
+    found = features.filter("chosen").sort(["density", "feature_id"], descending=[True, False])
+    ways = [dcc.Link("Choose none", href=address.of_map(query, q="", cluster="", box=""))]
+    if not found.height:
+        return [heading, html.P("No feature is there. "), *ways]
+    file = html.A("all as CSV", href=f"/api/map.csv?{query.as_text()}")
+    head = [cells.heading("feature", "", "number"), cells.heading("density", "", "number"), cells.heading("called")]
+    body = [
+        [
+            cells.link(str(row["feature_id"]), address.of_feature(row["feature_id"]), c="number"),
+            cells.number(f"{row['density']:.3%}"),
+            visible(row["label"] or row["text"] or "—"),
+        ]
+        for row in found.head(_MOST_LISTED).rows(named=True)
+    ]
+    more = f", the {_MOST_LISTED} most frequent of them here" if found.height > _MOST_LISTED else ""
+    told = html.P([f"{found.height:,} features{more}. ", file, " · ", *ways])
+    return [heading, told, html.Div(cells.drawn(head, body), className="tall")]
+
+
+def _clusters(features: pl.DataFrame, query: MapQuery) -> html.Section:
+    found = clusters(features.with_columns(labelled=pl.col("label").is_not_null()), query.by)
+    meanings = {column.name: column.description for column in found.columns}
+    names = [*meanings]
+    head = [cells.heading(name, meanings[name], "" if name == "token" else "number") for name in names]
+    body = []
+    for cluster, n_features, n_labelled, density, token, share in found.rows[:_MOST_CLUSTERS]:
+        number = str(cluster)
+        body.append(
+            [
+                cells.link(number, address.of_map(query, cluster=number, q="", box="", color="cluster"), c="number"),
+                cells.number(f"{n_features:,}"),
+                cells.number(f"{n_labelled:,}"),
+                cells.number(shown(density)),
+                visible(str(token or "—")),
+                cells.number(shown(share)),
+            ]
+        )
+    more = len(found.rows) - _MOST_CLUSTERS
+    note = html.P(f"{more:,} smaller ones are not listed.", className="quiet") if more > 0 else None
+    return html.Section(
+        [
+            html.H2([found.title, " ", html.Span(found.evidence, className="evidence")]),
+            html.Div(cells.drawn(head, body), className="tall"),
+            note,
+        ]
+    )
