@@ -63,6 +63,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "overview": ("splat_serving.commands.overview:overview", "One page on a feature."),
     "compare": ("splat_serving.commands.compare:compare", "Two features side by side."),
     "find": ("splat_serving.commands.find:find", "Builds on which a rule holds, and features that go with it."),
+    "contrast": ("splat_serving.commands.contrast:contrast", "Features that tell two sets of builds apart."),
     "trace": ("splat_serving.commands.trace:trace", "What fires on a build, and what it does to the predictions."),
     "decoder": ("splat_serving.commands.decoder:decoder", "What the weights alone say of a feature."),
     "label": ("splat_serving.commands.label:label", "What people say of features: labels, queue, history."),

@@ -17,6 +17,7 @@ from splat_dash.query import EVERYTHING, ListQuery, MapQuery
 from splat_serving.database import About, FeatureSummary
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.compare import Compare, compare
+from splat_serving.investigations.contrast import Contrast, contrast
 from splat_serving.investigations.experiment import experiment, run, spec_of
 from splat_serving.investigations.feature_map import places
 from splat_serving.investigations.find import Find, find
@@ -62,6 +63,9 @@ class Source:
         self._places = lru_cache(maxsize=2)(partial(places, subject))
         self._asking = threading.Lock()  # models run one at a time: a forward pass uses every core
         self._answers = lru_cache(maxsize=64)(self._answered)
+        self._contrasted = lru_cache(maxsize=32)(
+            lambda left, right: contrast(subject, checked_spec(Contrast, {"left": left, "right": right, "top_k": 50}))
+        )
         self._found = lru_cache(maxsize=32)(lambda rule: find(subject, checked_spec(Find, {"rule": rule, "top_k": 50})))
 
     @cached_property
@@ -91,6 +95,10 @@ class Source:
     def found(self, rule: str) -> Result:
         """The features that go with the builds on which a rule holds; InputError for what is no rule, with a caret."""
         return self._found(rule)
+
+    def contrast(self, left: str, right: str) -> Result:
+        """The features that tell the builds of two rules apart; InputError for what is no rule, with a caret."""
+        return self._contrasted(left, right)
 
     def answer(self, asked: tuple[tuple[str, Any], ...]) -> Result:
         """The answer of an experiment: its name and settings as texts, lists with commas; SplatError."""

@@ -51,6 +51,8 @@ TERMS: Final[dict[str, dict[str, str]]] = {
         "phi": "Correlation of two yes-or-no facts: the sample has it, the feature fires.",
         "q": "p-value adjusted for the number of things compared (Benjamini and Hochberg).",
         "auroc": "Probability that the activation is higher on a sample of the rule than on another one, ties counting half.",
+        "n_left": "Samples of the left rule, or of the left feature's activations.",
+        "n_right": "The same of the right one.",
         "f1": "Harmonic mean of precision and recall.",
         "[95 %]": "An interval that holds the true value in 95 of 100 such draws.",
     },

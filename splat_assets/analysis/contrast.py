@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from scipy.special import erfc
 
 from splat_assets.analysis.association import phi
 from splat_assets.analysis.intervals import benjamini_hochberg, wilson_interval
@@ -69,17 +70,16 @@ def contrast(left: pl.DataFrame, right: pl.DataFrame, what: str, n_left: int, n_
             pl.Series("difference", difference),
             pl.Series("difference_low", low),
             pl.Series("difference_high", high),
-            pl.Series("q", benjamini_hochberg(_equal_shares_p(k_left, n_left, k_right, n_right))).fill_nan(None),
+            pl.Series("q", benjamini_hochberg(equal_shares_p(k_left, n_left, k_right, n_right))).fill_nan(None),
         )
         .sort([pl.col("difference").abs(), pl.col(f"{what}_id")], descending=[True, False])
     )  # fmt: skip
 
 
-def _equal_shares_p(
+def equal_shares_p(
     k_left: npt.NDArray[np.float64], n_left: int, k_right: npt.NDArray[np.float64], n_right: int
 ) -> npt.NDArray[np.float64]:
-    from scipy.special import erfc
-
+    """p of equal shares k / n left and right (two-sided z test, pooled), shape of k_left; NaN where nothing varies."""
     with np.errstate(invalid="ignore", divide="ignore"):
         pooled = (k_left + k_right) / (n_left + n_right)
         spread = (

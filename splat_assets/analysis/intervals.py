@@ -10,6 +10,8 @@ from scipy.special import betaincinv, erfc, gammaln, ndtri, stdtrit
 Floats = npt.NDArray[np.float64]
 LEVEL = 0.95
 """Coverage of every interval that is shown."""
+Z = float(ndtri((1 + LEVEL) / 2))
+"""Half the width of such an interval of a normal quantity, in standard errors."""
 
 
 def share_interval(n_hits: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:

@@ -13,12 +13,21 @@ from splat_dash.source import Source
 _EXAMPLE = "swim_speed_up>=21 and ninja_squid"
 
 
-def layout(source: Source, rule: str = "", **_: Any) -> Any:
-    """The page of a rule, with a box to write another one in."""
+def layout(source: Source, rule: str = "", against: str = "", **_: Any) -> Any:
+    """The page of a rule, with boxes to write another one in. against: the builds that they are told from; all others without."""
     box = html.Form(
         [
             html.Label("Rule over builds", htmlFor="rule"),
             dcc.Input(id="rule", name="rule", value=rule, placeholder=_EXAMPLE, type="text", className="rule-box"),
+            html.Label("against", htmlFor="against"),
+            dcc.Input(
+                id="against",
+                name="against",
+                value=against,
+                placeholder="all other builds",
+                type="text",
+                className="rule-box",
+            ),
             html.Button("Find", type="submit", className="plain-button"),
         ],
         action="/find",
@@ -29,7 +38,7 @@ def layout(source: Source, rule: str = "", **_: Any) -> Any:
         text = f"Abilities with their rungs and the weapon's class, sub, special or name, as {_EXAMPLE}."
         return html.Article([html.H1("Find features by a rule"), box, html.P(text, className="quiet")])
     try:
-        found = source.found(rule)
+        found = source.contrast(rule, against) if against else source.found(rule)
     except InputError as error:
         return html.Article(
             [html.H1("Find features by a rule"), box, html.Pre(str(error), role="alert", className="alert")]

@@ -14,6 +14,7 @@ from splat_assets.domain.rule_text import Names, parse_rule_text
 from splat_assets.errors import InputError
 from splat_serving.investigations.build_text import build_as_text
 from splat_serving.investigations.compare import Compare, compare
+from splat_serving.investigations.contrast import Contrast, contrast
 from splat_serving.investigations.experiment import answered, experiment, experiment_names, run, spec_of
 from splat_serving.investigations.find import Find, find
 from splat_serving.investigations.label_pages import history_page, label_page
@@ -81,6 +82,14 @@ class FindArguments(_Arguments):
     rule: Annotated[str, Field(max_length=2_000, description="As ssu>=21 and ninja_squid and not class=roller.")]
     limit: Annotated[int, Field(ge=0, le=50, description="So many example builds.")] = 5
     top_k: Annotated[int, Field(ge=0, le=50, description="So many features.")] = 10
+
+
+class ContrastArguments(_Arguments):
+    """Two rules over builds."""
+
+    left: Annotated[str, Field(max_length=2_000, description="As class=roller.")]
+    right: Annotated[str, Field(max_length=2_000, description="As class=charger.")]
+    top_k: Annotated[int, Field(ge=1, le=50, description="So many features.")] = 10
 
 
 class TraceArguments(_Arguments):
@@ -337,6 +346,12 @@ READ_TOOLS = (
         "Builds on which a rule holds, and the features that fire there: the way from an idea to a feature.",
         FindArguments,
         lambda subject, asked: find(subject, checked_spec(Find, asked.model_dump())),
+    ),
+    Tool(
+        "contrast_builds",
+        "The features that tell the builds of two rules apart, best first by AUROC over all features.",
+        ContrastArguments,
+        lambda subject, asked: contrast(subject, checked_spec(Contrast, asked.model_dump())),
     ),
     Tool(
         "trace_build",

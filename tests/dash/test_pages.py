@@ -233,6 +233,19 @@ def test_features_are_found_by_a_rule_a_token_and_a_weapon(watched: Watched, exp
     expect(page.locator("h1")).to_contain_text(weapon)
 
 
+def test_two_weapons_are_told_apart(watched: Watched, expect: Any, source: Source) -> None:
+    page = watched.open("/find")
+    page.fill("#rule", "class=shooter")
+    page.fill("#against", "class=roller")
+    page.get_by_role("button", name="Find").click()
+
+    expect(page.locator("h1")).to_contain_text("class=shooter against class=roller")
+    expected = source.contrast("class=shooter", "class=roller").table("features")
+    shown_there = page.locator("main table").first.locator("tbody tr td:first-child").all_inner_texts()
+    assert shown_there == [str(row[0]) for row in expected.rows]
+    assert "against=class%3Droller" in page.url
+
+
 def test_every_heading_is_defined(watched: Watched, expect: Any, busy: int) -> None:
     page = watched.open("/about")
     expect(page.locator("main h1")).to_have_text("About")
@@ -244,7 +257,13 @@ def test_every_heading_is_defined(watched: Watched, expect: Any, busy: int) -> N
         *(f"/f/{busy}?tab={tab}" for tab in ("examples", "tokens", "weapons", "doses", "statistics")),
     )
     headings = "[...document.querySelectorAll('main th[scope=col], main dt, .ag-header-cell-text')].map(one => one.textContent)"
-    for path in (*paths, f"/compare?f={busy},1", "/find?rule=ninja_squid", "/whatif?b=3.SSU-SSU-_-_._-_-_-_._-_-_-_"):
+    for path in (
+        *paths,
+        f"/compare?f={busy},1",
+        "/find?rule=ninja_squid",
+        "/find?rule=ssu>=6&against=iss>=6",
+        "/whatif?b=3.SSU-SSU-_-_._-_-_-_._-_-_-_",
+    ):
         page.goto(watched.url + path)
         expect(page.locator("main h1")).to_be_visible()
         page.wait_for_timeout(1500)
@@ -420,7 +439,15 @@ def test_nothing_stands_in_the_way_of_a_screen_reader(
         f"/f/{busy}?tab=doses",
         "/f/abc",
     )
-    for path in (*paths, f"/compare?f={busy},1", "/whatif", "/find", "/find?rule=ninja_squid", "/tokens"):
+    for path in (
+        *paths,
+        f"/compare?f={busy},1",
+        "/whatif",
+        "/find",
+        "/find?rule=ninja_squid",
+        "/find?rule=ssu>=6&against=iss>=6",
+        "/tokens",
+    ):
         page = watched.open(path)
         expect(page.locator("main h1")).to_be_visible()
         page.wait_for_timeout(500)

@@ -1,6 +1,5 @@
 """The HTTP client: what a server says is what the local database says; fingerprints, retries, streams, and servers that fail."""
 
-import asyncio
 import io
 import json
 import struct
@@ -61,6 +60,7 @@ from splat_serving.server import app_of
 from splat_serving.settings import ServerSettings, settings_from_environment
 from splat_serving.wire import Answer, error_of
 from tests.contracts.sources import DenseSource, sparse_random
+from tests.own_loop import finished
 from tests.serving.running import Awaited, running
 from tests.store.making import flip_byte, staged_parts
 
@@ -985,7 +985,7 @@ def test_an_awaited_stream_gives_its_batches_before_it_has_ended() -> None:
             return found
 
     with Scripted(half) as server:
-        assert asyncio.run(read(server.url)) == [[0, 1, 2], [1, 2, 3]]
+        assert finished(read(server.url)) == [[0, 1, 2], [1, 2, 3]]
 
 
 def test_a_stream_that_breaks_off_raises_after_what_came_whole() -> None:

@@ -1,6 +1,5 @@
 """Tools for assistants: each asked by the protocol's own client; errors that help; bounded answers; no writing unasked."""
 
-import asyncio
 import json
 import sys
 from collections.abc import Callable
@@ -25,6 +24,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "describe_experiment": {"name": "family-sweep"},
     "run_experiment": {"name": "family-sweep", "settings": {"feature_id": 1, "family": "swim_speed_up", "n_builds": 6}},
     "find_builds": {"rule": "ssu>=6 and not ninja_squid"},
+    "contrast_builds": {"left": "ssu>=6", "right": "iss>=6", "top_k": 3},
     "trace_build": {"build": "0: ssu 21, ninja_squid"},
     "show_sample": {"sample_id": 5},
     "suggest_label": {"feature_id": 1},
@@ -40,7 +40,7 @@ def conversation(root: DataRoot, talk: Callable[[Client], Any], **options: Any) 
         async with Client(make_server(lambda: open_subject("small", root=root), **options)) as client:
             return await talk(client)
 
-    return asyncio.run(talking())
+    return finished(talking())
 
 
 def test_every_tool_is_asked_in_these_tests() -> None:
@@ -156,7 +156,7 @@ def test_the_command_speaks_the_protocol_and_nothing_else(finished_root: DataRoo
             listed = await client.list_tools()
             return [tool.name for tool in listed.tools], await client.call_tool("feature_overview", {"feature_id": 1})
 
-    names, found = asyncio.run(talking())
+    names, found = finished(talking())
 
     assert names == tool_names(READ_TOOLS)
     assert not found.is_error and found.structured_content["kind"] == "overview"

@@ -17,11 +17,11 @@ from splat_serving.errors import NotComputedError
 from splat_serving.investigations.opening import open_subject
 from splat_serving.scorecards import scorecard_of
 from splat_serving.settings import ServerSettings
+from tests.own_loop import finished
 from tests.serving.running import running
 
 
 def test_run_server_and_clients_give_the_same_figures(finished_root: DataRoot) -> None:
-    import asyncio
 
     held = json.loads((finished_root.run("small").sae / "scorecard.json").read_text())
     catalogue = Catalogue(Target.of("small", finished_root))
@@ -35,7 +35,7 @@ def test_run_server_and_clients_give_the_same_figures(finished_root: DataRoot) -
             return found
 
         with open_subject(url) as remote:
-            assert subject.scorecard == asked.scorecard() == remote.scorecard == asyncio.run(ask()) == held
+            assert subject.scorecard == asked.scorecard() == remote.scorecard == finished(ask()) == held
         asked.close()
 
 

@@ -1,0 +1,155 @@
+"""`splat contrast LEFT RIGHT`: the features that tell two sets of builds apart."""
+
+import heapq
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import Field
+
+from splat_assets.analysis.contrast import equal_shares_p
+from splat_assets.analysis.intervals import benjamini_hochberg
+from splat_assets.analysis.separation import Separation, auroc_bounds, separation
+from splat_assets.domain.concepts import All, Not, Rule
+from splat_assets.domain.rule_text import Names, parse_rule_text, rule_as_text
+from splat_assets.errors import InputError
+from splat_serving.investigations.experiment import answered
+from splat_serving.investigations.result import Answer, Result, ResultTable
+from splat_serving.investigations.spec import Spec
+from splat_serving.investigations.subject import Subject
+
+_RuleText = Annotated[str, Field(max_length=2_000, description="As ssu>=21 and ninja_squid.")]
+_COLUMNS = {
+    "feature_id": "The feature.",
+    "auroc": "Probability that its activation is higher on a sample of the left than on one of the right, ties counting half.",
+    "auroc_low": "Lower border of its 95 % interval (DeLong).",
+    "auroc_high": "Upper border.",
+    "n_left": "Samples of the left rule on which it fires.",
+    "n_right": "Samples of the right rule on which it fires.",
+    "share_left": "n_left over all samples of the left rule.",
+    "share_right": "n_right over all samples of the right rule.",
+    "difference": "share_left - share_right.",
+    "q": "p of equal shares (two-sided z test), adjusted for all features.",
+}
+
+
+_ROUNDING = 1e-12
+
+
+class Contrast(Spec):
+    """The features that tell two sets of builds apart, best first: by AUROC of their activation, exact over all features."""
+
+    experiment: Literal["contrast"] = "contrast"
+    left: _RuleText
+    right: _RuleText
+    top_k: Annotated[int, Field(ge=1, le=1_000, description="So many features are shown.")] = 25
+
+
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """Samples on which a rule holds and the other one does not."""
+
+    rule: Rule
+    holds: npt.NDArray[np.bool_]
+
+    @property
+    def n(self) -> int:
+        return int(np.count_nonzero(self.holds))
+
+
+def contrast(subject: Subject, spec: Contrast, command: str = "") -> Result:
+    """The features that separate the builds of two rules; RuleTextError with a caret where one cannot be read."""
+    return answered(subject, "contrast", spec.model_dump(mode="json"), _answer, spec, command)
+
+
+def _answer(subject: Subject, spec: Contrast) -> Answer:
+    names = Names(subject.vocabulary, subject.contexts)
+    left, right = parse_rule_text(spec.left, names), parse_rule_text(spec.right, names)
+    of_left, of_right = subject.builds.holds(left), subject.builds.holds(right)
+    n_shared = int(np.count_nonzero(of_left & of_right))
+    if n_shared:
+        left, right = All((left, Not(right))), All((right, Not(left)))
+    sets = _Set(left, of_left & ~of_right), _Set(right, of_right & ~of_left)
+    for one, text in zip(sets, (spec.left, spec.right), strict=True):
+        if not one.n:
+            raise InputError(f"no sample has {text!r} and not the other: there is nothing to tell apart")
+    frame, n_read = ranked(subject, *sets, spec.top_k)
+    said = [f"{sets[0].n:,} samples of the left rule, {sets[1].n:,} of the right."]
+    if n_shared:
+        said.append(f"{n_shared:,} samples on which both hold are in neither.")
+    row = frame.row(0, named=True)  # an SAE has at least one feature
+    side = "left" if row["auroc"] >= 0.5 else "right"
+    said.append(
+        f"Feature {row['feature_id']} tells them apart best: its activation is higher on the {side} in "
+        f"{max(row['auroc'], 1 - row['auroc']):.1%} of all pairs (half would say nothing)."
+    )
+    note = (
+        f"Ordered by the distance of AUROC from a half, over all {subject.n_features:,} features: {n_read:,} were read, "
+        "the others fire too seldom there, or too evenly, to be among these."
+    )
+    return Answer(
+        title=f"{rule_as_text(parse_rule_text(spec.left, names))} against {rule_as_text(parse_rule_text(spec.right, names))}",
+        said=said,
+        facts={"n_left": sets[0].n, "n_right": sets[1].n, "n_shared": n_shared, "n_read": n_read},
+        tables=[ResultTable.of("features", "Features that tell them apart", "observed", frame, _COLUMNS, note)],
+    )
+
+
+def ranked(subject: Subject, left: _Set, right: _Set, top_k: int) -> tuple[pl.DataFrame, int]:
+    """The top_k features by distance of AUROC from a half (ties: smaller id), and how many had to be read.
+
+    Exact over all features: they are read in the order of what firing alone allows, until none that is left can be among them.
+    """
+    k_left, k_right = (_firing(subject, one.rule) for one in (left, right))
+    low, high = auroc_bounds(k_left, left.n, k_right, right.n)
+    reach = np.maximum(np.abs(low - 0.5), np.abs(high - 0.5))
+    found: dict[int, Separation] = {}
+    best: list[float] = []  # a heap of the top_k largest distances
+    for feature_id in np.lexsort((np.arange(reach.size), -reach)).tolist():
+        if len(best) == top_k and best[0] > reach[feature_id] + _ROUNDING:
+            break
+        found[feature_id] = _separated(subject, feature_id, left, right)
+        heapq.heappush(best, _distance(found[feature_id]))
+        if len(best) > top_k:
+            heapq.heappop(best)
+    order = sorted(found, key=lambda feature: (-round(_distance(found[feature]), 12), feature))[:top_k]
+    ids = np.array(order, dtype=np.int64)
+    q = benjamini_hochberg(equal_shares_p(k_left, left.n, k_right, right.n))
+    share_left, share_right = k_left[ids] / left.n, k_right[ids] / right.n
+    frame = pl.DataFrame(
+        {
+            "feature_id": ids,
+            "auroc": [found[one].auroc for one in order],
+            "auroc_low": [found[one].low for one in order],
+            "auroc_high": [found[one].high for one in order],
+            "n_left": k_left[ids].astype(np.int64),
+            "n_right": k_right[ids].astype(np.int64),
+            "share_left": share_left,
+            "share_right": share_right,
+            "difference": share_left - share_right,
+            "q": q[ids],
+        }
+    ).with_columns(pl.col("q").fill_nan(None))
+    return frame, len(found)
+
+
+def _distance(one: Separation) -> float:
+    assert one.auroc is not None  # neither set is empty
+    return abs(one.auroc - 0.5)
+
+
+def _firing(subject: Subject, rule: Rule) -> npt.NDArray[np.float64]:
+    """On how many samples of a rule each feature fires, shape (n_features,)."""
+    counts = np.zeros(subject.n_features)
+    table = subject.database.features_of_rule(rule).table
+    counts[table["feature_id"].to_numpy()] = table["n_both"].to_numpy()
+    return counts
+
+
+def _separated(subject: Subject, feature_id: int, left: _Set, right: _Set) -> Separation:
+    found = subject.feature(feature_id)
+    return separation(
+        found.values[left.holds[found.sample_ids]], left.n, found.values[right.holds[found.sample_ids]], right.n
+    )
