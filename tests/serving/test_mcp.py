@@ -14,6 +14,7 @@ from splat_serving.assistant.server import make_server, tool_names
 from splat_serving.assistant.tools import READ_TOOLS, WRITE_TOOLS
 from splat_serving.investigations.opening import open_subject
 from splat_serving.investigations.result import Result
+from tests.own_loop import finished
 
 ASKED: dict[str, dict[str, Any]] = {
     "about": {},
