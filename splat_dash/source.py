@@ -9,9 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from splat_assets.analysis.rule_score import Score, score_rule
-from splat_assets.domain.concepts import Rule, parse_rule
-from splat_assets.domain.rule_text import Names, parse_rule_text
+from splat_assets.domain.concepts import parse_rule
+from splat_assets.domain.rule_text import Names, parse_rule_text, rule_as_text
 from splat_assets.errors import InputError
 from splat_dash.query import EVERYTHING, ListQuery, MapQuery
 from splat_serving.database import About, FeatureSummary
@@ -23,6 +22,7 @@ from splat_serving.investigations.feature_map import places
 from splat_serving.investigations.find import Find, find
 from splat_serving.investigations.overview import part
 from splat_serving.investigations.result import Answer, Result, ResultTable
+from splat_serving.investigations.rule_evidence import Evidence, rule_evidence
 from splat_serving.investigations.spec import checked_spec
 from splat_serving.investigations.subject import Subject
 from splat_serving.investigations.what_if import what_if
@@ -57,9 +57,7 @@ class Source:
         self._compared = lru_cache(maxsize=32)(
             lambda left, right: compare(subject, checked_spec(Compare, {"left": left, "right": right}))
         )
-        self._scores = lru_cache(maxsize=128)(
-            lambda feature, rule: score_rule(rule, subject.builds, subject.feature(feature))
-        )
+        self._evidence = lru_cache(maxsize=128)(lambda feature, rule: rule_evidence(subject, feature, rule))
         self._places = lru_cache(maxsize=2)(partial(places, subject))
         self._asking = threading.Lock()  # models run one at a time: a forward pass uses every core
         self._answers = lru_cache(maxsize=64)(self._answered)
@@ -123,13 +121,14 @@ class Source:
         """Who labels, as this machine knows them."""
         return who()
 
-    def scored(self, feature_id: int) -> tuple[Rule, Score] | None:
-        """The rule of the feature's label with its score as it is now; None without one."""
+    def claimed(self, feature_id: int) -> str:
+        """The rule of the feature's label; empty without one."""
         event = self.labels().get(feature_id)
-        if event is None or event.label is None or event.label.rule is None:
-            return None
-        rule = parse_rule(event.label.rule)
-        return rule, self._scores(feature_id, rule)
+        return rule_as_text(parse_rule(event.label.rule)) if event and event.label and event.label.rule else ""
+
+    def evidence(self, feature_id: int, rule: str) -> Evidence:
+        """How well a rule tells where the feature fires, and builds that break it; InputError for no rule."""
+        return self._evidence(feature_id, parse_rule_text(rule, Names(self.subject.vocabulary, self.subject.contexts)))
 
     def write_label(self, feature_id: int, said: Mapping[str, Any], author: str | None, based_on: int) -> Event:
         """Label a feature with what a form says: texts, `rule` among them; InputError, LabelConflictError, ServerError."""

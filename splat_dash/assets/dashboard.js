@@ -20,6 +20,11 @@ window.dash_clientside.splat = {
     history.replaceState(history.state, "", url);
     return box;
   },
+  // What is being written, once its writer pauses.
+  written(text) {
+    const mine = (dash_clientside.splat.nth = (dash_clientside.splat.nth || 0) + 1);
+    return new Promise((told) => setTimeout(() => told(mine === dash_clientside.splat.nth ? text : dash_clientside.no_update), 250));
+  },
   openOnMap(clicked) {
     if (clicked) go("/f/" + clicked.points[0].pointNumber);
     return dash_clientside.no_update;

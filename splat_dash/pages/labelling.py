@@ -3,12 +3,10 @@
 from typing import Any, get_args
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, dcc, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 
-from splat_assets.domain.concepts import parse_rule
-from splat_assets.domain.rule_text import rule_as_text
-from splat_assets.errors import SplatError
-from splat_dash import ui
+from splat_assets.errors import InputError, SplatError
+from splat_dash import cells, ui
 from splat_dash.source import Source
 from splat_serving.database import FeatureSummary
 from splat_serving.errors import LabelConflictError
@@ -25,7 +23,7 @@ def section(source: Source, found: FeatureSummary) -> html.Section:
         [
             html.H2("Label"),
             html.Div(now(source.labels().get(found.feature_id)), id="label-now"),
-            *_score(source, found.feature_id),
+            html.Div(evidence(source, found.feature_id, source.claimed(found.feature_id)), id="label-evidence"),
             *_suggestion(found),
             *(_form(source, found) if source.subject.has_labels else []),
         ],
@@ -49,17 +47,44 @@ def now(event: Event | None) -> list[Any]:
     ]
 
 
-def _score(source: Source, feature_id: int) -> list[Any]:
-    """How well the rule of the label, if it has one, tells where the feature fires: claim beside evidence."""
-    found = source.scored(feature_id)
-    if found is None:
+def evidence(source: Source, feature_id: int, rule: str) -> list[Any]:
+    """How well a rule, if there is one, tells where the feature fires, and builds that break it: claim beside evidence."""
+    if not rule.strip():
         return []
-    rule, score = found
+    try:
+        found = source.evidence(feature_id, rule)
+    except InputError as error:
+        return [html.Pre(str(error), className="alert", role="alert")]
+    score = found.score
     text = (
         f"F1 {score.f1:.3f} [{score.f1_low:.3f}, {score.f1_high:.3f}], precision {_share(score.precision)}, "
         f"recall {_share(score.recall)}: it holds on {score.n_rule:,} of {score.n:,} samples, {score.n_both:,} of which fire."
     )
-    return [html.P(["Its rule: ", html.Code(rule_as_text(rule))]), html.P(text, className="quiet", id="label-score")]
+    strongest = max((row["activation"] for row in found.missed), default=0.0)
+    return [
+        html.P(["Its rule: ", html.Code(visible(rule))]),
+        html.P(text, className="quiet", id="label-score"),
+        html.Details(
+            [
+                html.Summary(f"builds that break it ({found.n_missed + found.n_silent:,} samples)"),
+                *_breaking(
+                    f"fires, and the rule does not hold: {found.n_missed:,} samples, the strongest",
+                    found.missed,
+                    strongest,
+                ),
+                *_breaking(
+                    f"the rule holds, and it does not fire: {found.n_silent:,} samples, some at random",
+                    found.silent,
+                    strongest,
+                ),
+            ],
+            className="label-form",
+        ),
+    ]
+
+
+def _breaking(title: str, rows: list[dict[str, Any]], strongest: float) -> list[Any]:
+    return [html.H3(title), cells.drawn([], [ui.example(row, strongest) for row in rows], "examples")] if rows else []
 
 
 def _share(value: float | None) -> str:
@@ -91,7 +116,7 @@ def _form(source: Source, found: FeatureSummary) -> list[Any]:
         "persistence": f"{source.about.version}-{feature_id}-{revision}",
         "persistence_type": "session",
     }
-    rule = rule_as_text(parse_rule(label.rule)) if label and label.rule else ""
+    rule = source.claimed(feature_id)
     history = source.subject.labels.history(feature_id)
     return [
         html.Details(
@@ -126,6 +151,7 @@ def _form(source: Source, found: FeatureSummary) -> list[Any]:
             className="label-form",
         ),
         html.Div(id="label-said", role="status"),
+        dcc.Store(id="label-rule-written"),
         dcc.Store(id="label-of", data={"feature": feature_id, "based_on": revision}),
         html.Details(
             [html.Summary(f"history ({len(history)})"), html.Div(_history(history), id="label-history")],
@@ -139,7 +165,23 @@ def _history(events: list[Event]) -> Any:
 
 
 def callbacks(app: Dash, source: Source) -> None:
-    """Saving and skipping."""
+    """Saving, skipping, and the evidence for a rule while it is written."""
+
+    @app.callback(
+        Output("label-evidence", "children"),
+        Input("label-rule-written", "data"),
+        State("label-of", "data"),
+        prevent_initial_call=True,
+    )
+    def follow(rule: str | None, of: dict[str, int]) -> list[Any]:
+        return evidence(source, of["feature"], rule or "")
+
+    app.clientside_callback(
+        ClientsideFunction("splat", "written"),
+        Output("label-rule-written", "data"),
+        Input("label-rule", "value"),
+        prevent_initial_call=True,
+    )
 
     @app.callback(
         Output("label-now", "children"),

@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
+from splat_assets.domain.rule_text import Names, parse_rule_text
 from splat_assets.errors import InputError
 from splat_assets.store.layout import DataRoot
 from splat_dash.app import create_app
@@ -60,13 +62,49 @@ def test_what_a_form_says_becomes_a_label(own_source: Source) -> None:
 
     assert event.label is not None
     assert (event.label.text, event.label.confidence, event.author, event.revision) == ("swims", 0.5, "ann", 1)
-    scored = own_source.scored(3)
-    assert scored is not None
-    n_rule = int(own_source.subject.builds.holds(scored[0]).sum())
-    assert (scored[1].n_rule, scored[1].n) == (n_rule, own_source.about.n_samples)
+    assert own_source.claimed(3) == "swim_speed_up>=12"
     assert own_source.names()[3] == "swims"
     with pytest.raises(LabelConflictError):
         own_source.write_label(3, {"text": "other"}, "bob", 0)
+
+
+def test_a_rule_stands_beside_its_score_and_builds_that_break_it(own_source: Source) -> None:
+    subject = own_source.subject
+    feature = int(own_source.rows(ListQuery(sort="-density"))["feature_id"][0])
+    holds = subject.builds.holds(parse_rule_text("ssu>=6", Names(subject.vocabulary, subject.contexts)))
+    fires = subject.dense(feature) > 0
+
+    found = own_source.evidence(feature, "ssu>=6")
+
+    assert (found.n_missed, found.n_silent) == (int((fires & ~holds).sum()), int((holds & ~fires).sum()))
+    assert found.score.f1 == pytest.approx(2 * (fires & holds).sum() / (fires.sum() + holds.sum()))
+    assert len(found.missed) == len(found.silent) == 5
+    strongest = np.where(fires & ~holds, subject.dense(feature), 0).max()
+    assert found.missed[0]["activation"] == pytest.approx(strongest)
+    for row in (*found.missed, *found.silent):
+        sample = row["global_index"]
+        assert holds[sample] != fires[sample]
+        assert row["activation"] == pytest.approx(subject.dense(feature)[sample])
+    builds = [subject.builds.distinct[row["global_index"]] for row in found.missed]
+    assert len(set(builds)) == 5
+    with pytest.raises(InputError, match=r"\^"):
+        own_source.evidence(feature, "ssu>=")
+
+
+@pytest.mark.slow
+def test_the_evidence_follows_the_rule_while_it_is_written(labelling: Watched, own_source: Source, expect: Any) -> None:
+    page = labelling.open("/f/7")
+    page.locator("#label-edit").click()
+    for rule in ("ssu>=6", "ssu>=12 and not ninja_squid"):
+        page.fill("#label-rule", rule)
+        found = own_source.evidence(7, rule)
+        expect(page.locator("#label-score")).to_contain_text(f"it holds on {found.score.n_rule:,} of")
+        expect(page.locator("#label-score")).to_contain_text(f"F1 {found.score.f1:.3f}")
+        expect(page.locator("#label-evidence summary")).to_contain_text(f"{found.n_missed + found.n_silent:,} samples")
+    page.fill("#label-rule", "ssu>=")
+    expect(page.locator("#label-evidence [role=alert]")).to_contain_text("^")
+    page.fill("#label-rule", "")
+    expect(page.locator("#label-evidence")).to_be_empty()
 
 
 @pytest.mark.parametrize(

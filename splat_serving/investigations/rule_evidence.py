@@ -1,0 +1,71 @@
+"""A rule beside what a feature does: how well it tells where the feature fires, and builds that break it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from splat_assets.analysis.rule_score import Score, score_rule
+from splat_assets.domain.concepts import Rule
+from splat_serving.investigations.subject import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """score: over all samples. missed: of n_missed samples on which the feature fires and the rule does not hold the strongest.
+    silent: of n_silent on which the rule holds and the feature does not fire some at random. Each has
+    `global_index, activation, weapon_name, abilities`, and no build comes twice."""
+
+    score: Score
+    n_missed: int
+    missed: list[dict[str, Any]]
+    n_silent: int
+    silent: list[dict[str, Any]]
+
+
+def rule_evidence(subject: Subject, feature_id: int, rule: Rule, n: int = 5, seed: int = 0) -> Evidence:
+    """How well a rule tells where a feature fires, and up to n builds that break it each way; SplatError."""
+    found, builds = subject.feature(feature_id), subject.builds
+    holds = builds.holds(rule)
+    missed = found.sample_ids[~holds[found.sample_ids]]
+    by_strength = missed[np.argsort(-found.values[~holds[found.sample_ids]], kind="stable")]
+    silent = holds.copy()
+    silent[found.sample_ids] = False
+    waiting = np.flatnonzero(silent)
+    drawn = np.random.default_rng(seed).permutation(waiting)
+    return Evidence(
+        score_rule(rule, builds, found),
+        int(missed.size),
+        [
+            _described(subject, one, float(found.values[np.searchsorted(found.sample_ids, one)]))
+            for one in _of_other_builds(by_strength, builds.distinct, n)
+        ],
+        int(waiting.size),
+        [_described(subject, one, 0.0) for one in _of_other_builds(drawn, builds.distinct, n)],
+    )
+
+
+def _of_other_builds(samples: npt.NDArray[np.integer[Any]], distinct: npt.NDArray[np.int32], n: int) -> Iterable[int]:
+    """The first n samples that have a build of their own."""
+    seen: set[int] = set()
+    for sample in samples.tolist():
+        if len(seen) == n:
+            return
+        build = int(distinct[sample])
+        if build not in seen:
+            seen.add(build)
+            yield sample
+
+
+def _described(subject: Subject, sample_id: int, activation: float) -> dict[str, Any]:
+    builds = subject.builds
+    tokens = builds.tokens[builds.offsets[sample_id] : builds.offsets[sample_id + 1]]
+    weapon = int(builds.weapons[sample_id])
+    return {
+        "global_index": sample_id,
+        "activation": activation,
+        "weapon_name": builds.contexts.items[weapon].name if weapon >= 0 else None,
+        "abilities": builds.vocabulary.names(tokens.tolist()),
+    }
