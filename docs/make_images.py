@@ -52,6 +52,7 @@ def pages(source: Source) -> dict[str, str]:
         "tokens": "/tokens",
         "whatif": f"/whatif?sample={sample}",
         "labels": "/labels",
+        "runs": "/runs",
         "about": "/about",
     }
 

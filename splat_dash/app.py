@@ -33,6 +33,7 @@ from splat_dash.pages import (
     home,
     labelling,
     labels,
+    runs,
     tokens,
     whatif,
 )
@@ -58,7 +59,7 @@ _KEYS = (
     ("Ctrl Enter", "save it"),
     ("p", "pin, to be compared with another feature"),
     ("c", "copy the link to what is shown"),
-    ("g", "then h, f, m, w, t, l, a: go to a page"),
+    ("g", "then h, f, m, w, t, l, u, a: go to a page"),
     ("?", "this sheet"),
     ("Esc", "close; leave what is being written"),
 )
@@ -70,6 +71,7 @@ _NAVIGATION = (
     ("Tokens", "/tokens"),
     ("What if", "/whatif"),
     ("Labels", "/labels"),
+    ("Runs", "/runs"),
     ("About", "/about"),
 )
 
@@ -90,6 +92,7 @@ _PAGES: tuple[tuple[str, str, Any, Callable[..., Any]], ...] = (
     ("weapon", "/weapons/<weapon>", "Weapon", find.of_weapon),
     ("whatif", "/whatif", "What if", whatif.layout),
     ("labels", "/labels", "Labels", labels.layout),
+    ("runs", "/runs", "Runs", runs.layout),
     ("about", "/about", "About", about.layout),
 )
 

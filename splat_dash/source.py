@@ -30,6 +30,7 @@ from splat_serving.labels.book import who
 from splat_serving.labels.event import Event
 from splat_serving.live_answers import Edit
 from splat_serving.model_runner import TokenSet
+from splat_serving.runs import Published, published_versions
 from splat_serving.selection import Selection
 
 _MOST_BETWEEN = 50
@@ -50,9 +51,10 @@ class Place:
 class Source:
     """A run, store or server behind the dashboard. Safe to use from threads."""
 
-    def __init__(self, subject: Subject) -> None:
-        """subject: opened; whoever opened it closes it."""
+    def __init__(self, subject: Subject, dagster_url: str | None = None) -> None:
+        """subject: opened; whoever opened it closes it. dagster_url: where the Dagster UI of its data root is, if it runs."""
         self.subject = subject
+        self.dagster_url = dagster_url
         self._tables = lru_cache(maxsize=128)(partial(part, subject))
         self._compared = lru_cache(maxsize=32)(
             lambda left, right: compare(subject, checked_spec(Compare, {"left": left, "right": right}))
@@ -93,6 +95,10 @@ class Source:
     def found(self, rule: str) -> Result:
         """The features that go with the builds on which a rule holds; InputError for what is no rule, with a caret."""
         return self._found(rule)
+
+    def published(self) -> list[Published] | None:
+        """The versions of all runs of the data root; None where no data root on this machine is behind this."""
+        return None if self.subject.root is None else published_versions(self.subject.root)
 
     def contrast(self, left: str, right: str) -> Result:
         """The features that tell the builds of two rules apart; InputError for what is no rule, with a caret."""

@@ -93,6 +93,15 @@ TERMS: Final[dict[str, dict[str, str]]] = {
         "without": "Activation when the ability is taken off and all else held.",
         "drop": "How much less that is.",
     },
+    "Runs": {
+        "run": "One base checkpoint, dataset and recipe.",
+        "version": "An immutable state of a run's store.",
+        "published": "When a version was, UTC.",
+        "samples": "Samples of the version.",
+        "features": "Features of its SAE, dead ones included.",
+        "activations": "Its activations above 0.",
+        **{name: MEANINGS[name] for name in ("fvu", "l0_mean", "dead_percent", "dense_percent", "bce_recovered")},
+    },
     "How good the SAE is": {
         "FVU": MEANINGS["fvu"],
         "L0": MEANINGS["l0_mean"],

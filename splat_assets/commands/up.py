@@ -38,7 +38,15 @@ def up(port: int, dash_port: int, dashboard: bool) -> None:
     command = ["dagster", "dev", "-w", str(PROJECT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
     if not dashboard:
         os.execv(sys.executable, [*python, *command])
-    beside = ["splat_assets.cli", "dash", "--wait", "--port", str(dash_port)]
+    beside = [
+        "splat_assets.cli",
+        "dash",
+        "--wait",
+        "--port",
+        str(dash_port),
+        "--dagster-url",
+        f"http://127.0.0.1:{port}",
+    ]
     sys.exit(_run_together([*python, *command], [*python, *beside]))
 
 

@@ -123,7 +123,7 @@ window.dash_clientside.splat = {
   // A plain link within a table changes the page as a link of Dash does, without loading everything again.
   document.addEventListener("click", (event) => {
     const link = event.target.closest && event.target.closest("slot a[href]");
-    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    if (!link || link.origin !== location.origin || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
     go(link.href);
   });
@@ -185,7 +185,7 @@ window.dash_clientside.splat = {
     panel.querySelector(".grow").focus();
     window.dispatchEvent(new Event("resize"));
   };
-  const places = { h: "/", f: "/features", m: "/map", w: "/whatif", t: "/tokens", l: "/labels", a: "/about" };
+  const places = { h: "/", f: "/features", m: "/map", w: "/whatif", t: "/tokens", l: "/labels", u: "/runs", a: "/about" };
   let going = 0;
   const keys = {
     j: () => click(".to-next"),

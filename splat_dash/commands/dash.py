@@ -31,6 +31,12 @@ def _opened(open_it: "Callable[[], Subject]", wait: bool) -> "Subject":
             time.sleep(_WAIT_SECONDS)
 
 
+def _checked_url(url: str | None) -> str | None:
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise InputError(f"--dagster-url is {url[:100]!r}: it begins with http:// or https://")
+    return url.rstrip("/") if url else None
+
+
 @click.command()
 @click.argument("target", required=False, metavar="[RUN|PATH|URL]")
 @click.option("--port", default=8050, show_default=True, type=click.IntRange(0, 65535),
@@ -39,6 +45,7 @@ def _opened(open_it: "Callable[[], Subject]", wait: bool) -> "Subject":
     "--token-file", type=click.Path(path_type=Path), default=None, help="The secret of a server that wants one."
 )
 @click.option("--wait", is_flag=True, help="Wait until there is something to show, where nothing is published yet.")
+@click.option("--dagster-url", default=None, help="Where the Dagster UI is: runs link to it, as with `splat up`.")
 @click.option("--use-efficient", is_flag=True, help="As the guide has it; formats are told apart without it.")
 @click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="As PATH.")
 @click.option("--examples-dir", type=click.Path(path_type=Path), default=None,
@@ -48,6 +55,7 @@ def dash(
     port: int,
     token_file: Path | None,
     wait: bool,
+    dagster_url: str | None,
     use_efficient: bool,
     data_dir: Path | None,
     examples_dir: Path | None,
@@ -71,7 +79,7 @@ def dash(
 
     named = target or (str(data_dir) if data_dir else None)
     with _opened(lambda: open_subject(named, token_file), wait) as subject:
-        source = Source(subject)
+        source = Source(subject, _checked_url(dagster_url))
         app = create_app(source)
         listening = listening_socket("127.0.0.1", port)
         taken = listening.getsockname()[1]

@@ -47,6 +47,7 @@ def open_subject(given: str | None = None, token_file: Path | None = None, root:
         labels=labels,
         scorecard=lambda: scorecard_of(layout, database.about().provenance),
         latest=found.current_id,
+        root=DataRoot(layout.root.absolute().parent.parent),
     )
 
 

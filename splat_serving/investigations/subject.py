@@ -14,6 +14,7 @@ from splat_assets.analysis.build_table import BuildTable
 from splat_assets.analysis.edits import RealBuilds
 from splat_assets.domain.tokens import NULL, PAD
 from splat_assets.store.activations import Activations
+from splat_assets.store.layout import DataRoot
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
 from splat_serving.arrow_arrays import numpy_of
 from splat_serving.database import About, ActivationDatabase
@@ -40,15 +41,18 @@ class Subject:
         labels: Callable[[], Events] | None = None,
         scorecard: Callable[[], dict[str, Any]] | None = None,
         latest: Callable[[], str] | None = None,
+        root: DataRoot | None = None,
     ) -> None:
         """source: what the user named (run, path or URL). model: makes what runs the model when it is first needed, None where it
         cannot be run. close: lets go of connections. labels: opens what people wrote of its SAE, None where there is no place
         for it. scorecard: reads the figures of the SAE's scorecard, None where there is no run's folder to have one.
-        latest: the id of the version that is current by now, None where there is but one.
+        latest: the id of the version that is current by now, None where there is but one. root: the data root of this machine
+        that the run is of, if it is of one.
         """
         self.close = close
         self.database = database
         self.source = source
+        self.root = root
         self._model = model
         self._labels = labels
         self._scorecard = scorecard

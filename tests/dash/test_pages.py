@@ -254,6 +254,7 @@ def test_every_heading_is_defined(watched: Watched, expect: Any, busy: int) -> N
         "/",
         "/features",
         "/map",
+        "/runs",
         *(f"/f/{busy}?tab={tab}" for tab in ("examples", "tokens", "weapons", "doses", "statistics")),
     )
     headings = "[...document.querySelectorAll('main th[scope=col], main dt, .ag-header-cell-text')].map(one => one.textContent)"
@@ -433,6 +434,7 @@ def test_nothing_stands_in_the_way_of_a_screen_reader(
         "/map",
         "/map?color=label&by=coactivation&cluster=0",
         "/labels",
+        "/runs",
         "/about",
         f"/f/{busy}",
         f"/f/{busy}?tab=tokens",

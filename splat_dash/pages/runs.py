@@ -1,0 +1,75 @@
+"""The runs of the data root and their versions, with the scorecards of their SAEs side by side."""
+
+from typing import Any
+from urllib.parse import quote
+
+from dash import html
+
+from splat_assets.analysis.scorecard import MEANINGS
+from splat_dash import cells
+from splat_dash.source import Source
+from splat_serving.investigations.rendering import visible
+from splat_serving.runs import Published
+
+_FIGURES = ("fvu", "l0_mean", "dead_percent", "dense_percent", "fidelity", "bce_recovered")
+_HEADINGS = {
+    "run": "One base checkpoint, dataset and recipe.",
+    "version": "An immutable state of its store; * is the current one.",
+    "published": "When, UTC.",
+    "samples": "All samples.",
+    "features": "Features of the SAE, dead ones included.",
+    "activations": "Activations above 0.",
+}
+
+
+def layout(source: Source, **_: Any) -> Any:
+    """The page."""
+    heading = html.H1("Runs")
+    found = source.published()
+    if found is None:
+        text = "Runs lie side by side where one of a data root here is shown; this is a store by itself, or a server."
+        return html.Article([heading, html.P(text, className="quiet")])
+    head = [cells.heading(name, meaning, _kind(name)) for name, meaning in _HEADINGS.items()]
+    head += [cells.heading(name, MEANINGS[name], "number") for name in _FIGURES]
+    said = [f"{one.run}: {one.said}" for one in found if one.said]
+    shown = source.about
+    return html.Article(
+        [
+            heading,
+            html.P(f"{len(found):,} versions. Shown in this window: {shown.name}, version {shown.version}."),
+            cells.drawn(head, [_row(source, one) for one in found]),
+            html.P(["Another one: ", html.Code("splat dash RUN"), ". ", *_dagster(source)]),
+            html.Ul([html.Li(visible(text)) for text in said], className="quiet") if said else None,
+        ]
+    )
+
+
+def _kind(name: str) -> str:
+    return "number" if name in ("samples", "features", "activations") else ""
+
+
+def _row(source: Source, one: Published) -> list[cells.Cell]:
+    shown = (one.run, one.version) == (source.about.name, source.about.version)
+    name = visible(one.run) + (" (shown)" if shown else "")
+    address = _of_run(source, one.run)
+    return [
+        cells.link(name, address, i="In the Dagster UI") if address else name,
+        f"{one.version or '—'}{' *' if one.current else ''}",
+        one.published.strftime("%Y-%m-%d %H:%M") if one.published else "—",
+        *(cells.number("—" if n is None else f"{n:,}") for n in (one.n_samples, one.n_features, one.n_activations)),
+        *(
+            cells.number(f"{one.scorecard[name]:.4g}" if one.scorecard.get(name) is not None else "—")
+            for name in _FIGURES
+        ),
+    ]
+
+
+def _dagster(source: Source) -> list[Any]:
+    if not source.dagster_url:
+        return [html.Span("With `splat up`, runs link to the Dagster UI.", className="quiet")]
+    return [html.A("All artifacts in the Dagster UI", href=f"{source.dagster_url}/assets")]
+
+
+def _of_run(source: Source, name: str) -> str | None:
+    partition = quote(name, safe="")
+    return f"{source.dagster_url}/assets/published_store?partition={partition}" if source.dagster_url else None
