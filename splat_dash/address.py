@@ -10,6 +10,11 @@ def of_list(query: ListQuery = EVERYTHING) -> str:
     return f"/features?{query.as_text()}" if query.as_text() else "/features"
 
 
+def of_list_file(query: ListQuery = EVERYTHING) -> str:
+    """`/api/features.csv?sort=-density`: the whole list as a file."""
+    return f"/api/features.csv?{query.as_text()}" if query.as_text() else "/api/features.csv"
+
+
 def of_feature(feature_id: int, query: ListQuery = EVERYTHING, **state: str) -> str:
     """`/f/845?list=sort%3D-density&tab=tokens`."""
     kept = {name: value for name, value in {"list": query.as_text(), **state}.items() if value}

@@ -53,6 +53,7 @@ window.dash_clientside.splat = {
       value ? url.searchParams.set(name, value) : url.searchParams.delete(name);
     }
     history.replaceState(history.state, "", url);
+    document.getElementById("features-file").href = "/api/features.csv" + url.search;
     const grid = dash_ag_grid.getApi("features-grid");
     if (grid) {
       if (grid.getDisplayedRowCount()) grid.ensureIndexVisible(0, "top");

@@ -95,10 +95,18 @@ def _head(found: FeatureSummary, name: str | None, place: Place, query: ListQuer
         if other is not None
     ]
     where = f"{place.number:,} of {place.n_rows:,}" if place.number else f"not among the {place.n_rows:,} of the list"
+    files = [
+        html.A(words, href=f"/api/features/{found.feature_id}{path}", title=meaning)
+        for words, path, meaning in (
+            ("JSON", ".json", "Everything that the store's tables say of it, its label among it"),
+            ("examples as CSV", "/examples.csv", "Its examples, all groups"),
+        )
+    ]
     pin: dict[str, Any] = {"data-feature": str(found.feature_id), "title": "Keep it, to be compared with another one"}
     way = [
         dcc.Link("Features", href=address.of_list(query)),
         html.Span(where, className="quiet"),
+        *files,
         html.Span(steps, className="steps"),
         html.Button(["pin", html.Kbd("p")], id="pin", type="button", className="plain-button", **pin),
     ]

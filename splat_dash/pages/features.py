@@ -7,7 +7,7 @@ import dash_mantine_components as dmc
 from dash import dcc, html
 
 from splat_assets.errors import InputError
-from splat_dash import ui
+from splat_dash import address, ui
 from splat_dash.query import STATES, ListQuery
 from splat_dash.source import Source
 
@@ -72,6 +72,7 @@ def layout(source: Source, **given: Any) -> Any:
                                data=[{"value": name, "label": _STATE_NAMES[name]} for name in ("", *STATES)],
                                allowDeselect=False, w=200),
                     html.P(id="features-count", className="count", role="status"),
+                    html.A("as CSV", id="features-file", href=address.of_list_file(query), className="count"),
                 ],
                 align="flex-end",
             ),

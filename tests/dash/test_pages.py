@@ -122,6 +122,25 @@ def test_a_search_narrows_the_list_from_its_top(watched: Watched, expect: Any, s
     expect(page.locator("#features-count")).to_have_text("No feature matches (96 searched)")
 
 
+def test_files_hold_what_the_page_shows(watched: Watched, expect: Any, source: Source, busy: int) -> None:
+    page = watched.open("/features?sort=-density")
+    page.fill("#features-q", "ink")
+    n = source.rows(ListQuery("ink")).height
+    expect(page.locator("#features-count")).to_contain_text(f"{n} of")
+    expect(page.locator("#features-file")).to_have_attribute("href", re.compile("q=ink"))
+    with page.expect_download() as coming:
+        page.locator("#features-file").click()
+    lines = coming.value.path().read_text().splitlines()
+    assert len(lines) == n + 2  # where it comes from, and headings
+    assert lines[0].startswith("# {")
+
+    page.goto(f"{watched.url}/f/{busy}")
+    address = page.get_by_role("link", name="JSON").get_attribute("href")
+    whole = page.request.get(watched.url + str(address)).json()
+    assert (whole["feature_id"], whole["run"]) == (busy, "small")
+    assert whole["version"] == source.about.version
+
+
 def test_keys_follow_the_list_and_leave_writers_alone(watched: Watched, expect: Any, source: Source) -> None:
     ids = source.rows(ListQuery(sort="-density"))["feature_id"].to_list()
     page = watched.open(f"/f/{ids[0]}?list=sort%3D-density&tab=weapons")
@@ -500,6 +519,13 @@ def test_on_a_phone_a_feature_still_reads(browser: Any, url: str, expect: Any, b
     page.set_viewport_size({"width": 390, "height": 800})
     expect(page.locator("main h1")).to_be_visible()
 
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    from axe_playwright_python.sync_playwright import Axe
+
+    for path in (f"/f/{busy}", "/map", "/runs", "/", "/labels", "/whatif"):
+        page.goto(watched.url + path)
+        expect(page.locator("main h1")).to_be_visible()
+        page.wait_for_timeout(500)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+        assert [one["id"] for one in Axe().run(page).response["violations"]] == [], path
     watched.context.close()
     assert watched.complaints == []
