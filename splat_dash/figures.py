@@ -16,7 +16,7 @@ _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 CLUSTER_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#868e96")
 N_CLUSTER_COLORS = len(CLUSTER_COLORS)
 LABEL_COLORS = (("#D55E00", "labelled"), ("#0072B2", "with a rule"), ("#868e96", "neither"), ("#56B4E9", "dead"))
-_DENSITY = [(0.0, "#440154"), (0.25, "#3b528b"), (0.5, "#21918c"), (0.75, "#5ec962"), (1.0, "#fde725")]
+_DENSITY = [(0.0, "#8068c8"), (0.33, "#2f8fc4"), (0.66, "#1fa187"), (1.0, "#d98a00")]  # to be seen on light and on dark
 _INK, _BAR, _GRID = "#868e96", "#0072B2", "rgba(134,142,150,.2)"
 
 

@@ -104,6 +104,12 @@ def asked(client: TestClient, path: str, search: str) -> str:
         ("/weapons/%2E52%20Gal", "", "weapon="),
         ("/find", "?rule=" + "(" * 500, "Find features by a rule"),
         ("/features", "?q=" + "a" * 300, "at most 200 characters"),
+        ("/map", "?box=1e400,2,3,4", "is not four finite numbers"),
+        ("/map", "?cluster=999999999&box=-1e308,1e308,-1e308,1e308", "No feature is there"),
+        ("/map", "?by=decoder&by=decoder", "by: it is given more than once"),
+        ("/find", "?rule=ssu>=6&against=ssu>=6", "there is nothing to tell apart"),
+        ("/find", "?rule=ssu&against=(", "Find features by a rule"),
+        ("/runs", "?source=1", "Shown in this window: small"),
     ],
 )
 def test_no_address_is_a_fault(path: str, search: str, said: str, source: Source) -> None:
