@@ -15,7 +15,7 @@ from splat_serving.investigations.result import LinesOrBars
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 CLUSTER_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#868e96")
 N_CLUSTER_COLORS = len(CLUSTER_COLORS)
-LABEL_COLORS = (("#D55E00", "labelled"), ("#0072B2", "with a rule"), ("#868e96", "neither"), ("#56B4E9", "dead"))
+LABEL_COLORS = (("#D55E00", "labelled"), ("#2f8fc4", "with a rule"), ("#868e96", "neither"), ("#CC79A7", "dead"))
 _DENSITY = [(0.0, "#8068c8"), (0.33, "#2f8fc4"), (0.66, "#1fa187"), (1.0, "#d98a00")]  # to be seen on light and on dark
 _INK, _BAR, _GRID = "#868e96", "#0072B2", "rgba(134,142,150,.2)"
 
@@ -76,7 +76,7 @@ def spread(features: pl.DataFrame) -> go.Figure:
 def on_map(features: pl.DataFrame, color: str, box: Sequence[float] | None) -> go.Figure:
     """Every feature as a point, in the order of ids, so that a point's number is its feature's.
 
-    features: `x, y, cluster, density, label, text, n_active, chosen`, null x for those without a place. color: `density`, `label`
+    features: `x, y, cluster, density, label, suggested, n_active, chosen`, null x for those without a place. color: `density`, `label`
     or `cluster`. box: left, right, bottom, top of the chosen part, drawn. Places travel as float32, colours as bytes.
     """
     shade, scale, bar = _shades(features, color)
@@ -135,7 +135,7 @@ def _shades(
             [
                 features["label"].is_not_null().to_numpy(),
                 (features["n_active"] == 0).to_numpy(),
-                features["text"].is_not_null().to_numpy(),
+                features["suggested"].fill_null(False).to_numpy(),
             ],
             [0, 3, 1],
             2,

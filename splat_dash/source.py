@@ -201,9 +201,11 @@ class Source:
     def on_map(self, query: MapQuery) -> pl.DataFrame:
         """Every feature, in the order of ids, with its place on a map and whether the query chooses it; NotComputedError.
 
-        Columns: `feature_id, x, y, cluster, kept, n_active, density, max, text, token, label, chosen`.
+        Columns: `feature_id, x, y, cluster, kept, n_active, density, max, suggested, text, token, label, chosen`.
         """
-        frame = self.rows(EVERYTHING).select("feature_id", "n_active", "density", "max", "text", "token", "label")
+        frame = self.rows(EVERYTHING).select(
+            "feature_id", "n_active", "density", "max", "suggested", "text", "token", "label"
+        )
         whole = self._places(query.by).join(frame, on="feature_id", how="left", maintain_order="left")
         chosen = pl.lit(query.chooses) & pl.col("x").is_not_null()
         if query.q:

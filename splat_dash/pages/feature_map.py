@@ -129,7 +129,7 @@ def chosen(features: pl.DataFrame, query: MapQuery) -> list[Any]:
         [
             cells.link(str(row["feature_id"]), address.of_feature(row["feature_id"]), c="number"),
             cells.number(f"{row['density']:.3%}"),
-            visible(row["label"] or row["text"] or "—"),
+            visible(row["label"] or (row["text"] if row["suggested"] else None) or "—"),
         ]
         for row in found.head(_MOST_LISTED).rows(named=True)
     ]

@@ -112,7 +112,7 @@ def test_colours_stand_for_what_the_legend_says(source: Source) -> None:
             if color == "cluster":
                 expected = marker.colorscale[2 * (row["cluster"] % n)][1]
             else:
-                kind = "dead" if not row["n_active"] else "with a rule" if row["text"] else "neither"
+                kind = "dead" if not row["n_active"] else "with a rule" if row["suggested"] else "neither"
                 expected = next(rgb for rgb, name in LABEL_COLORS if name == kind)
             assert rgb == expected, row
 
