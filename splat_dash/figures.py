@@ -76,7 +76,7 @@ def spread(features: pl.DataFrame) -> go.Figure:
 def on_map(features: pl.DataFrame, color: str, box: Sequence[float] | None) -> go.Figure:
     """Every feature as a point, in the order of ids, so that a point's number is its feature's.
 
-    features: `x, y, cluster, density, label, suggested, n_active, chosen`, null x for those without a place. color: `density`, `label`
+    features: `x, y, cluster, density, label, suggested, n_active, chosen`; x is null without a place. color: `density`, `label`
     or `cluster`. box: left, right, bottom, top of the chosen part, drawn. Places travel as float32, colours as bytes.
     """
     shade, scale, bar = _shades(features, color)
