@@ -54,11 +54,11 @@ window.dash_clientside.splat = {
     }
     history.replaceState(history.state, "", url);
     document.getElementById("features-file").href = "/api/features.csv" + url.search;
-    const grid = dash_ag_grid.getApi("features-grid");
-    if (grid) {
+    // Who types before the grid is there is heard once it is.
+    dash_ag_grid.getApiAsync("features-grid").then((grid) => {
       if (grid.getDisplayedRowCount()) grid.ensureIndexVisible(0, "top");
       grid.purgeInfiniteCache();
-    }
+    });
     return dash_clientside.no_update;
   },
 };
