@@ -7,12 +7,12 @@ from splat_dash.query import EVERYTHING, WHOLE_MAP, ListQuery, MapQuery
 
 def of_list(query: ListQuery = EVERYTHING) -> str:
     """`/features?sort=-density`."""
-    return f"/features?{query.as_text()}" if query.as_text() else "/features"
+    return _with("/features", query.as_text())
 
 
 def of_list_file(query: ListQuery = EVERYTHING) -> str:
     """`/api/features.csv?sort=-density`: the whole list as a file."""
-    return f"/api/features.csv?{query.as_text()}" if query.as_text() else "/api/features.csv"
+    return _with("/api/features.csv", query.as_text())
 
 
 def of_feature(feature_id: int, query: ListQuery = EVERYTHING, **state: str) -> str:
@@ -23,8 +23,7 @@ def of_feature(feature_id: int, query: ListQuery = EVERYTHING, **state: str) -> 
 
 def of_map(query: MapQuery = WHOLE_MAP, **changed: str) -> str:
     """`/map?by=coactivation&cluster=3`, after some change."""
-    text = query.as_text(**changed)
-    return f"/map?{text}" if text else "/map"
+    return _with("/map", query.as_text(**changed))
 
 
 def of_comparison(left: int, right: int) -> str:
@@ -50,3 +49,7 @@ def of_token(token: str) -> str:
 def of_weapon(key: str) -> str:
     """`/weapons/40`."""
     return f"/weapons/{quote(key, safe='')}"
+
+
+def _with(path: str, parameters: str) -> str:
+    return f"{path}?{parameters}" if parameters else path

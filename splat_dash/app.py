@@ -249,12 +249,13 @@ def _callbacks(app: Dash, source: Source) -> None:
     async def watch(_: int) -> Any:
         return await asyncio.to_thread(news, source)
 
-    app.clientside_callback(
-        dash.ClientsideFunction("splat", "openBar"),
-        Output("feature-histogram", "className"),
-        Input("feature-histogram", "clickData"),
-        prevent_initial_call=True,
-    )
+    for name, figure in (("openBar", "feature-histogram"), ("openOnMap", "map"), ("openPoint", "home-spread")):
+        app.clientside_callback(
+            dash.ClientsideFunction("splat", name),
+            Output(figure, "className"),
+            Input(figure, "clickData"),
+            prevent_initial_call=True,
+        )
 
     @app.callback(
         Output("map-chosen", "children"),
@@ -272,18 +273,6 @@ def _callbacks(app: Dash, source: Source) -> None:
         dash.ClientsideFunction("splat", "boxDrawn"),
         Output("map-box", "data"),
         Input("map", "selectedData"),
-        prevent_initial_call=True,
-    )
-    app.clientside_callback(
-        dash.ClientsideFunction("splat", "openOnMap"),
-        Output("map", "className"),
-        Input("map", "clickData"),
-        prevent_initial_call=True,
-    )
-    app.clientside_callback(
-        dash.ClientsideFunction("splat", "openPoint"),
-        Output("home-spread", "className"),
-        Input("home-spread", "clickData"),
         prevent_initial_call=True,
     )
     app.clientside_callback(

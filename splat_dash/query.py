@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from splat_assets.errors import InputError
+from splat_serving.investigations.feature_map import MAPS
 
 SORTS = ("feature_id", "density", "max", "mean", "f1", "label", "queue")
 STATES = ("labelled", "unlabelled", "suggested", "queued", "dead")
@@ -54,7 +55,6 @@ class ListQuery:
 
 
 EVERYTHING = ListQuery()
-MAPS = ("decoder", "coactivation")
 COLORS = ("density", "label", "cluster")
 
 

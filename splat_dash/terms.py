@@ -95,7 +95,7 @@ TERMS: Final[dict[str, dict[str, str]]] = {
     },
     "Runs": {
         "run": "One base checkpoint, dataset and recipe.",
-        "version": "An immutable state of a run's store.",
+        "version": "An immutable state of a run's store; * is the current one.",
         "published": "When a version was, UTC.",
         "samples": "Samples of the version.",
         "features": "Features of its SAE, dead ones included.",

@@ -1,7 +1,7 @@
 """Data as components: badges of abilities, bars, tables with what their columns mean, and what is shown when there is nothing."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dash import dcc, html
@@ -13,7 +13,7 @@ from splat_serving.investigations.rendering import cells as in_cells
 from splat_serving.investigations.rendering import shown, visible
 from splat_serving.investigations.result import Figure, Heatmap, Result, ResultTable
 
-_OF_FEATURES = ("feature", "feature_id")
+_TO_FEATURES: Mapping[str, Callable[[int], str]] = {"feature": of_feature, "feature_id": of_feature}
 HIDDEN: Any = {"aria-hidden": "true"}
 """What screen readers pass over."""
 
@@ -102,8 +102,16 @@ def _cell(value: float | None, largest: float, n: int | None) -> cells.Cell:
     return {"t": f"{value:.2g}", "c": "lowered" if value < 0 else "", "i": counted, "s": {"--size": size}}
 
 
-def table(found: ResultTable, heading: type[html.H2 | html.H3] = html.H3, most_rows: int = 200) -> html.Section:
-    """A table of a result: headings say what they mean, numbers to the right; a note says what is left out."""
+def table(
+    found: ResultTable,
+    heading: type[html.H2 | html.H3] = html.H3,
+    most_rows: int = 200,
+    links: Mapping[str, Callable[[int], str]] = _TO_FEATURES,
+) -> html.Section:
+    """A table of a result: headings say what they mean, numbers to the right; a note says what is left out.
+
+    links: where the numbers of a column lead, by its name.
+    """
     names, right, rows = in_cells(found)
     meanings = {column.name: column.description for column in found.columns}
     kinds = ["number" if numeric else "" for numeric in right]
@@ -112,7 +120,7 @@ def table(found: ResultTable, heading: type[html.H2 | html.H3] = html.H3, most_r
         for name, kind in zip(names, kinds, strict=True)
     ]
     body = [
-        [_told(cell, name, kind) for cell, name, kind in zip(row, names, kinds, strict=True)]
+        [_told(cell, kind, links.get(name)) for cell, name, kind in zip(row, names, kinds, strict=True)]
         for row in rows[:most_rows]
     ]
     hidden = len(rows) - most_rows
@@ -128,9 +136,9 @@ def table(found: ResultTable, heading: type[html.H2 | html.H3] = html.H3, most_r
     )
 
 
-def _told(cell: str, column: str, kind: str) -> cells.Cell:
-    if column in _OF_FEATURES:
-        return cells.link(cell, of_feature(int(cell.replace(",", ""))), c=kind)
+def _told(cell: str, kind: str, leads_to: Callable[[int], str] | None) -> cells.Cell:
+    if leads_to is not None:
+        return cells.link(cell, leads_to(int(cell.replace(",", ""))), c=kind)
     return {"t": cell, "c": kind} if kind else cell
 
 

@@ -78,13 +78,13 @@ def write_feature_map(
         for name, kind in MAPS.items():
             graph = neighbour_graph(table, kind, n_features)
             placed = np.flatnonzero(graph.sum(axis=1) > 0)
-            places[placed] = _laid_out(graph[placed][:, placed], places[placed], seed)
-            clusters = clusters_of(graph[placed][:, placed], seed)
-            columns[f"{name}_x"], columns[f"{name}_y"] = (_only(placed, places[:, axis]) for axis in (0, 1))
-            columns[f"{name}_cluster"] = _only(placed, _whole(clusters, placed, n_features), pl.UInt32)
+            among_them = graph[placed][:, placed]
+            places[placed] = _laid_out(among_them, places[placed], seed)
+            clusters = clusters_of(among_them, seed)
             n_placed[name], n_clusters[name] = placed.size, np.unique(clusters).size
             shares = neighbours_kept(graph, placed, places[placed])
-            columns[f"{name}_kept"] = _only(placed, _whole(shares, placed, n_features))
+            of_placed = {"x": places[placed, 0], "y": places[placed, 1], "cluster": clusters, "kept": shares}
+            columns |= {f"{name}_{what}": _column(values, placed, n_features) for what, values in of_placed.items()}
             kept[name], near[name] = _mean(shares), n_near(placed.size)
             task.advance(1)
     facts = {
@@ -95,7 +95,9 @@ def write_feature_map(
         "n_near": near,
         "nearest_kept": kept,
     }
-    write_table(path, pl.DataFrame(columns, schema=FEATURE_MAP_SCHEMA), facts)
+    write_table(
+        path, pl.DataFrame(columns).select(pl.col(name).cast(kind) for name, kind in FEATURE_MAP_SCHEMA.items()), facts
+    )
     seconds = time.monotonic() - began
     logger.info("maps of %d features, %.1f s", n_features, seconds)
     return FeatureMapWritten(n_placed, n_clusters, kept, seconds)
@@ -228,18 +230,12 @@ def _laid_out(graph: csr_array, begin: npt.NDArray[np.float32], seed: int) -> np
     return np.asarray(places, dtype=np.float32)
 
 
-def _only(placed: npt.NDArray[np.intp], values: npt.NDArray[Any], dtype: Any = pl.Float32) -> pl.Series:
-    """The values of those that have a place, null for the others."""
-    has_place = np.zeros(values.size, dtype=bool)
-    has_place[placed] = True
-    return pl.select(pl.when(pl.Series(has_place)).then(pl.Series(values, nan_to_null=True).cast(dtype))).to_series()
-
-
 def _mean(shares: npt.NDArray[np.float32]) -> float | None:
     return None if np.isnan(shares).any() or not shares.size else float(shares.astype(np.float64).mean())
 
 
-def _whole(values: npt.NDArray[Any], placed: npt.NDArray[np.intp], n: int) -> npt.NDArray[Any]:
-    whole = np.zeros(n, dtype=values.dtype)
+def _column(values: npt.NDArray[Any], placed: npt.NDArray[np.intp], n_features: int) -> pl.Series:
+    """A value of each feature, null where it has no place or the value is NaN."""
+    whole = np.full(n_features, np.nan)
     whole[placed] = values
-    return whole
+    return pl.Series(whole, nan_to_null=True)

@@ -11,7 +11,7 @@ from splat_dash.query import COLORS, MapQuery
 from splat_dash.source import Source
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.feature_map import MAPS, clusters
-from splat_serving.investigations.rendering import shown, visible
+from splat_serving.investigations.rendering import visible
 
 _MOST_LISTED = 100
 _MOST_CLUSTERS = 40
@@ -32,7 +32,7 @@ def layout(source: Source, **given: Any) -> Any:
             html.H1("Map of the features"),
             html.Div(
                 [
-                    _choice("Map", {name: words for name, words in MAPS.items()}, "by", query),
+                    _choice("Map", MAPS, "by", query),
                     _choice("Colour", {name: f"colour: {name}" for name in COLORS}, "color", query),
                     _search(query),
                 ],
@@ -140,28 +140,8 @@ def chosen(features: pl.DataFrame, query: MapQuery) -> list[Any]:
 
 def _clusters(features: pl.DataFrame, query: MapQuery) -> html.Section:
     found = clusters(features.with_columns(labelled=pl.col("label").is_not_null()), query.by)
-    meanings = {column.name: column.description for column in found.columns}
-    names = [*meanings]
-    head = [cells.heading(name, meanings[name], "" if name == "token" else "number") for name in names]
-    body = []
-    for cluster, n_features, n_labelled, density, token, share in found.rows[:_MOST_CLUSTERS]:
-        number = str(cluster)
-        body.append(
-            [
-                cells.link(number, address.of_map(query, cluster=number, q="", box="", color="cluster"), c="number"),
-                cells.number(f"{n_features:,}"),
-                cells.number(f"{n_labelled:,}"),
-                cells.number(shown(density)),
-                visible(str(token or "—")),
-                cells.number(shown(share)),
-            ]
-        )
-    more = len(found.rows) - _MOST_CLUSTERS
-    note = html.P(f"{more:,} smaller ones are not listed.", className="quiet") if more > 0 else None
-    return html.Section(
-        [
-            html.H2([found.title, " ", html.Span(found.evidence, className="evidence")]),
-            html.Div(cells.drawn(head, body), className="tall"),
-            note,
-        ]
-    )
+
+    def choosing(cluster: int) -> str:
+        return address.of_map(query, cluster=str(cluster), q="", box="", color="cluster")
+
+    return ui.table(found, html.H2, _MOST_CLUSTERS, {"cluster": choosing})

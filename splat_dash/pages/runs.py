@@ -8,18 +8,12 @@ from dash import html
 from splat_assets.analysis.scorecard import MEANINGS
 from splat_dash import cells
 from splat_dash.source import Source
+from splat_dash.terms import TERMS
 from splat_serving.investigations.rendering import visible
 from splat_serving.runs import Published
 
 _FIGURES = ("fvu", "l0_mean", "dead_percent", "dense_percent", "fidelity", "bce_recovered")
-_HEADINGS = {
-    "run": "One base checkpoint, dataset and recipe.",
-    "version": "An immutable state of its store; * is the current one.",
-    "published": "When, UTC.",
-    "samples": "All samples.",
-    "features": "Features of the SAE, dead ones included.",
-    "activations": "Activations above 0.",
-}
+_COLUMNS = ("run", "version", "published", "samples", "features", "activations")
 
 
 def layout(source: Source, **_: Any) -> Any:
@@ -29,8 +23,8 @@ def layout(source: Source, **_: Any) -> Any:
     if found is None:
         text = "Runs lie side by side where one of a data root here is shown; this is a store by itself, or a server."
         return html.Article([heading, html.P(text, className="quiet")])
-    head = [cells.heading(name, meaning, _kind(name)) for name, meaning in _HEADINGS.items()]
-    head += [cells.heading(name, MEANINGS[name], "number") for name in _FIGURES]
+    meanings = {**TERMS["Runs"], **MEANINGS}
+    head = [cells.heading(name, meanings[name], _kind(name)) for name in (*_COLUMNS, *_FIGURES)]
     said = [f"{one.run}: {one.said}" for one in found if one.said]
     shown = source.about
     return html.Article(
@@ -45,7 +39,7 @@ def layout(source: Source, **_: Any) -> Any:
 
 
 def _kind(name: str) -> str:
-    return "number" if name in ("samples", "features", "activations") else ""
+    return "" if name in ("run", "version", "published") else "number"
 
 
 def _row(source: Source, one: Published) -> list[cells.Cell]:

@@ -49,11 +49,17 @@ def highest_rungs(token_names: Iterable[str]) -> dict[str, int | None]:
 
 def sample_as_text(subject: Subject, sample_id: int) -> tuple[str | None, str]:
     """The weapon of a sample, None where it is unknown, and its abilities."""
+    weapon, names = build_of_sample(subject, sample_id)
+    return weapon, build_as_text(names)
+
+
+def build_of_sample(subject: Subject, sample_id: int) -> tuple[str | None, list[str]]:
+    """The weapon of a sample, None where it is unknown, and the names of its tokens."""
     builds = subject.builds
     tokens = builds.tokens[builds.offsets[sample_id] : builds.offsets[sample_id + 1]]
     weapon = int(builds.weapons[sample_id])
     name = builds.contexts.items[weapon].name if weapon >= 0 else None
-    return name, build_as_text(builds.vocabulary.names(tokens.tolist()))
+    return name, builds.vocabulary.names(tokens.tolist())
 
 
 def cannot_be_worn(build: TokenSet, subject: Subject) -> bool:

@@ -33,9 +33,8 @@ _COLUMNS = {
     "difference": "share_left - share_right.",
     "q": "p of equal shares (two-sided z test), adjusted for all features.",
 }
-
-
-_ROUNDING = 1e-12
+_DIGITS = 12
+"""To so many digits distances are told from each other; equal ones go by feature id."""
 
 
 class Contrast(Spec):
@@ -53,10 +52,11 @@ class _Set:
 
     rule: Rule
     holds: npt.NDArray[np.bool_]
+    n: int
 
-    @property
-    def n(self) -> int:
-        return int(np.count_nonzero(self.holds))
+    @classmethod
+    def of(cls, rule: Rule, holds: npt.NDArray[np.bool_]) -> "_Set":
+        return cls(rule, holds, int(np.count_nonzero(holds)))
 
 
 def contrast(subject: Subject, spec: Contrast, command: str = "") -> Result:
@@ -67,11 +67,12 @@ def contrast(subject: Subject, spec: Contrast, command: str = "") -> Result:
 def _answer(subject: Subject, spec: Contrast) -> Answer:
     names = Names(subject.vocabulary, subject.contexts)
     left, right = parse_rule_text(spec.left, names), parse_rule_text(spec.right, names)
+    title = f"{rule_as_text(left)} against {rule_as_text(right)}"
     of_left, of_right = subject.builds.holds(left), subject.builds.holds(right)
     n_shared = int(np.count_nonzero(of_left & of_right))
     if n_shared:
         left, right = All((left, Not(right))), All((right, Not(left)))
-    sets = _Set(left, of_left & ~of_right), _Set(right, of_right & ~of_left)
+    sets = _Set.of(left, of_left & ~of_right), _Set.of(right, of_right & ~of_left)
     for one, text in zip(sets, (spec.left, spec.right), strict=True):
         if not one.n:
             raise InputError(f"no sample has {text!r} and not the other: there is nothing to tell apart")
@@ -90,7 +91,7 @@ def _answer(subject: Subject, spec: Contrast) -> Answer:
         "the others fire too seldom there, or too evenly, to be among these."
     )
     return Answer(
-        title=f"{rule_as_text(parse_rule_text(spec.left, names))} against {rule_as_text(parse_rule_text(spec.right, names))}",
+        title=title,
         said=said,
         facts={"n_left": sets[0].n, "n_right": sets[1].n, "n_shared": n_shared, "n_read": n_read},
         tables=[ResultTable.of("features", "Features that tell them apart", "observed", frame, _COLUMNS, note)],
@@ -108,13 +109,13 @@ def ranked(subject: Subject, left: _Set, right: _Set, top_k: int) -> tuple[pl.Da
     found: dict[int, Separation] = {}
     best: list[float] = []  # a heap of the top_k largest distances
     for feature_id in np.lexsort((np.arange(reach.size), -reach)).tolist():
-        if len(best) == top_k and best[0] > reach[feature_id] + _ROUNDING:
+        if len(best) == top_k and best[0] > reach[feature_id] + 10**-_DIGITS:
             break
         found[feature_id] = _separated(subject, feature_id, left, right)
         heapq.heappush(best, _distance(found[feature_id]))
         if len(best) > top_k:
             heapq.heappop(best)
-    order = sorted(found, key=lambda feature: (-round(_distance(found[feature]), 12), feature))[:top_k]
+    order = sorted(found, key=lambda feature: (-round(_distance(found[feature]), _DIGITS), feature))[:top_k]
     ids = np.array(order, dtype=np.int64)
     q = benjamini_hochberg(equal_shares_p(k_left, left.n, k_right, right.n))
     share_left, share_right = k_left[ids] / left.n, k_right[ids] / right.n

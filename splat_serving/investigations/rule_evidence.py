@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from splat_assets.analysis.rule_score import Score, score_rule
 from splat_assets.domain.concepts import Rule
+from splat_serving.investigations.build_text import build_of_sample
 from splat_serving.investigations.subject import Subject
 
 
@@ -29,15 +30,15 @@ def rule_evidence(subject: Subject, feature_id: int, rule: Rule, n: int = 5, see
     """How well a rule tells where a feature fires, and up to n builds that break it each way; SplatError."""
     found, builds = subject.feature(feature_id), subject.builds
     holds = builds.holds(rule)
-    missed = found.sample_ids[~holds[found.sample_ids]]
-    by_strength = missed[np.argsort(-found.values[~holds[found.sample_ids]], kind="stable")]
+    unlike = np.flatnonzero(~holds[found.sample_ids])
+    by_strength = found.sample_ids[unlike[np.argsort(-found.values[unlike], kind="stable")]]
     silent = holds.copy()
     silent[found.sample_ids] = False
     waiting = np.flatnonzero(silent)
     drawn = np.random.default_rng(seed).permutation(waiting)
     return Evidence(
         score_rule(rule, builds, found),
-        int(missed.size),
+        int(unlike.size),
         [
             _described(subject, one, float(found.values[np.searchsorted(found.sample_ids, one)]))
             for one in _of_other_builds(by_strength, builds.distinct, n)
@@ -50,7 +51,7 @@ def rule_evidence(subject: Subject, feature_id: int, rule: Rule, n: int = 5, see
 def _of_other_builds(samples: npt.NDArray[np.integer[Any]], distinct: npt.NDArray[np.int32], n: int) -> Iterable[int]:
     """The first n samples that have a build of their own."""
     seen: set[int] = set()
-    for sample in samples.tolist():
+    for sample in map(int, samples):
         if len(seen) == n:
             return
         build = int(distinct[sample])
@@ -60,12 +61,5 @@ def _of_other_builds(samples: npt.NDArray[np.integer[Any]], distinct: npt.NDArra
 
 
 def _described(subject: Subject, sample_id: int, activation: float) -> dict[str, Any]:
-    builds = subject.builds
-    tokens = builds.tokens[builds.offsets[sample_id] : builds.offsets[sample_id + 1]]
-    weapon = int(builds.weapons[sample_id])
-    return {
-        "global_index": sample_id,
-        "activation": activation,
-        "weapon_name": builds.contexts.items[weapon].name if weapon >= 0 else None,
-        "abilities": builds.vocabulary.names(tokens.tolist()),
-    }
+    weapon, names = build_of_sample(subject, sample_id)
+    return {"global_index": sample_id, "activation": activation, "weapon_name": weapon, "abilities": names}

@@ -164,8 +164,9 @@ def test_twenty_features_are_labelled_by_keyboard_alone(labelling: Watched, own_
 def test_two_who_label_at_once_see_each_other(browser: Any, own_url: str, own_source: Source, expect: Any) -> None:
     first, second = Watched(browser, own_url), Watched(browser, own_url)
     pages = [one.open("/f/5") for one in (first, second)]
-    for page, text in zip(pages, ("swims", "dives"), strict=True):
+    for page in pages:  # both see the feature before either says anything
         expect(page.locator("h1")).to_contain_text("Feature 5")
+    for page, text in zip(pages, ("swims", "dives"), strict=True):
         page.keyboard.press("e")
         page.locator("#label-text").fill(text)
         page.locator("#label-notes").fill(f"why it {text}")
