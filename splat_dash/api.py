@@ -11,7 +11,7 @@ from splat_assets.errors import InputError, SplatError
 from splat_assets.store.errors import FeatureNotFoundError
 from splat_dash.pages.labels import as_lines
 from splat_dash.query import ListQuery, MapQuery
-from splat_dash.source import Source
+from splat_dash.shown import asked
 from splat_serving.labels.book import label_as_json
 
 _TEXT = pl.String()
@@ -19,7 +19,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _EXAMPLE_COLUMNS = ("group", "rank", "sample_id", "activation", "weapon_id", "weapon", "abilities")
 
 
-def mount(server: FastAPI, source: Source) -> None:
+def mount(server: FastAPI) -> None:
     """Add the paths below /api."""
 
     @server.exception_handler(SplatError)
@@ -31,23 +31,22 @@ def mount(server: FastAPI, source: Source) -> None:
     def features(request: Request) -> Response:
         """The list of features that a page shows for the same parameters, whole."""
         query = ListQuery.parse({name: value for name, value in request.query_params.multi_items()})
-        frame = source.rows(query)
-        return _csv(_harmless(frame), _origin(source, request), "features")
+        return _csv(_harmless(asked().rows(query)), _origin(request), "features")
 
     @server.get("/api/map.csv")
     def on_map(request: Request) -> Response:
         """The features that a map shows as chosen for the same parameters, all that have a place where none are chosen."""
         query = MapQuery.parse({name: value for name, value in request.query_params.multi_items()})
-        frame = source.on_map(query)
+        frame = asked().on_map(query)
         frame = (frame.filter("chosen") if query.chooses else frame.drop_nulls("x")).drop("chosen")
-        return _csv(_harmless(frame), _origin(source, request), f"map-{query.by}")
+        return _csv(_harmless(frame), _origin(request), f"map-{query.by}")
 
     @server.get("/api/features/{feature_id}.json")
     def feature(request: Request, feature_id: int) -> Response:
         """Everything that the page of a feature shows from the store's tables, its label among it."""
-        found = source.feature(feature_id)
-        whole = {**_origin(source, request), **{name: getattr(found, name) for name in found.__slots__}}
-        whole["label"] = label_as_json(source.labels().get(feature_id))
+        found = asked().feature(feature_id)
+        whole = {**_origin(request), **{name: getattr(found, name) for name in found.__slots__}}
+        whole["label"] = label_as_json(asked().labels().get(feature_id))
         return Response(orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
     @server.get("/api/features/{feature_id}/examples.csv")
@@ -56,16 +55,16 @@ def mount(server: FastAPI, source: Source) -> None:
         rows = [
             (group, rank, row["global_index"], row["activation"], row.get("weapon_id"), harmless(row.get("weapon_name")),
              " ".join(row.get("abilities") or ()))
-            for group, found in (source.feature(feature_id).examples or {}).items()
+            for group, found in (asked().feature(feature_id).examples or {}).items()
             for rank, row in enumerate(found, 1)
         ]  # fmt: skip
         frame = pl.DataFrame(rows, list(_EXAMPLE_COLUMNS), orient="row", infer_schema_length=None)
-        return _csv(frame, _origin(source, request), f"f{feature_id:05d}-examples")
+        return _csv(frame, _origin(request), f"f{feature_id:05d}-examples")
 
     @server.get("/api/labels.jsonl")
     def labels() -> Response:
         """Every label event, oldest first."""
-        return Response(as_lines(source), media_type="application/jsonl")
+        return Response(as_lines(asked()), media_type="application/jsonl")
 
 
 def harmless(text: str | None) -> str | None:
@@ -78,8 +77,8 @@ def _harmless(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.col(texts).map_elements(harmless, _TEXT))
 
 
-def _origin(source: Source, request: Request) -> dict[str, Any]:
-    about = source.about
+def _origin(request: Request) -> dict[str, Any]:
+    about = asked().about
     return {"run": about.name, "version": about.version, "provenance": about.provenance, "link": str(request.url)}
 
 

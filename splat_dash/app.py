@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,10 +37,9 @@ from splat_dash.pages import (
     whatif,
 )
 from splat_dash.query import ListQuery, MapQuery
+from splat_dash.shown import News, Shown, answer_from, asked
 from splat_dash.source import Source
 
-_asked: ContextVar[Source] = ContextVar("source of the application that is asked")
-"""Dash keeps the pages of all applications of a process in one place: which of them is asked is known of the request alone."""
 _log = logging.getLogger(__name__)
 _WATCH_SECONDS = 20
 _HERE = Path(__file__).parent
@@ -98,7 +96,9 @@ _PAGES: tuple[tuple[str, str, Any, Callable[..., Any]], ...] = (
 
 
 def create_app(source: Source) -> Dash:
-    """The dashboard of a source. Serve `app.server`, a FastAPI application, with uvicorn."""
+    """The dashboard of a source, and of each version of it that is published later. Serve `app.server`, a FastAPI application,
+    with uvicorn."""
+    shown = Shown(source)
     app = Dash(
         "splat_dash",
         backend="fastapi",
@@ -114,10 +114,10 @@ def create_app(source: Source) -> Dash:
     )
     _register()
     app.index_string = app.index_string.replace("<html>", '<html lang="en">')
-    app.layout = _shell(source)
-    _callbacks(app, source)
-    api.mount(app.server, source)
-    _serve_politely(app, source)
+    app.layout = _shell
+    _callbacks(app, shown)
+    api.mount(app.server)
+    _serve_politely(app, shown)
     with ThreadPoolExecutor(1) as thread:  # whoever calls may have an event loop of their own
         thread.submit(lambda: asyncio.run(_asked_once(app))).result()
     return app
@@ -155,7 +155,7 @@ def _page(template: str, layout: Callable[..., Any], **given: Any) -> Any:
             if not isinstance(value, str):
                 raise InputError(f"{name}: it is given more than once")
         given.pop("source", None)
-        return layout(_asked.get(), **{**given, **_variable(template)})
+        return layout(asked(), **{**given, **_variable(template)})
     except SplatError as error:
         return ui.alert("This cannot be shown", str(error))
     except Exception:
@@ -186,8 +186,8 @@ def _say_error(error: Exception) -> None:
     set_props("faults", {"children": html.P(text, role="alert", className="alert")})
 
 
-def _shell(source: Source) -> dmc.MantineProvider:
-    about_it = source.about
+def _shell() -> dmc.MantineProvider:
+    about_it = asked().about
     links = [dcc.Link(words, href=address, className="nav") for words, address in _NAVIGATION]
     header = html.Header(
         [
@@ -211,6 +211,7 @@ def _shell(source: Source) -> dmc.MantineProvider:
             header,
             html.Div(id="faults"),
             html.Div(id="newer", role="status"),
+            dcc.Store(id="loaded", data=about_it.version),
             dcc.Interval(id="watch", interval=_WATCH_SECONDS * 1_000),
             html.Div(id="told", role="status", className="told"),
             html.Main(dash.page_container, id="content", tabIndex="-1"),
@@ -220,12 +221,10 @@ def _shell(source: Source) -> dmc.MantineProvider:
     )
 
 
-def _callbacks(app: Dash, source: Source) -> None:
-    experiments.callbacks(app, source)
-    if source.subject.has_model:
-        whatif.callbacks(app, source)
-    if source.subject.has_labels:
-        labelling.callbacks(app, source)
+def _callbacks(app: Dash, shown: Shown) -> None:
+    experiments.callbacks(app)
+    whatif.callbacks(app)
+    labelling.callbacks(app)
 
     @app.callback(
         Output("features-grid", "getRowsResponse"),
@@ -238,6 +237,7 @@ def _callbacks(app: Dash, source: Source) -> None:
     def rows(request: dict[str, Any] | None, q: str | None, state: str | None, sort: str | None) -> tuple[Any, str]:
         if request is None:
             raise dash.exceptions.PreventUpdate
+        source = asked()
         found = source.rows(ListQuery(q or "", state or "", _sort_of(request, sort)))
         page = found.slice(request["startRow"], request["endRow"] - request["startRow"])
         n_all = source.about.n_features
@@ -245,9 +245,11 @@ def _callbacks(app: Dash, source: Source) -> None:
         named = page.with_columns(pl.col("feature_id").cast(pl.String).alias("id"))  # ids of rows are texts
         return {"rowData": named.to_dicts(), "rowCount": found.height}, told
 
-    @app.callback(Output("newer", "children"), Input("watch", "n_intervals"), prevent_initial_call=True)
-    async def watch(_: int) -> Any:
-        return await asyncio.to_thread(news, source)
+    @app.callback(
+        Output("newer", "children"), Input("watch", "n_intervals"), State("loaded", "data"), prevent_initial_call=True
+    )
+    async def watch(_: int, loaded: str) -> Any:
+        return news_for(await asyncio.to_thread(shown.follow), loaded)
 
     for name, figure in (("openBar", "feature-histogram"), ("openOnMap", "map"), ("openPoint", "home-spread")):
         app.clientside_callback(
@@ -266,8 +268,8 @@ def _callbacks(app: Dash, source: Source) -> None:
     def in_box(box: str | None, query: str) -> Any:
         if box is None:
             raise dash.exceptions.PreventUpdate
-        asked = MapQuery.parse({**dict(parse_qsl(query)), "box": box})
-        return feature_map.chosen(source.on_map(asked), asked)
+        drawn = MapQuery.parse({**dict(parse_qsl(query)), "box": box})
+        return feature_map.chosen(asked().on_map(drawn), drawn)
 
     app.clientside_callback(
         dash.ClientsideFunction("splat", "boxDrawn"),
@@ -284,19 +286,15 @@ def _callbacks(app: Dash, source: Source) -> None:
     )
 
 
-def news(source: Source) -> Any:
-    """What has become of the store meanwhile, if anything."""
-    shown = source.about.version
-    try:
-        latest = source.subject.latest()
-    except SplatError as error:
-        return html.P(f"What is behind this page does not answer: {error}", className="alert")
-    if latest == shown:
+def news_for(news: News, loaded: str) -> Any:
+    """What a page that was loaded from a version says when that is no longer what is shown, or when nothing answers."""
+    if news.trouble:
+        return html.P(f"What is behind this page does not answer: {news.trouble}", className="alert")
+    if news.version == loaded:
         return None
-    text = (
-        f"Version {latest} was published meanwhile; this is still {shown}: start `splat dash` again to see the new one."
-    )
-    return html.P(text, className="alert")
+    again = html.Button("Load it again", type="button", className="plain-button reload")
+    text = f"Version {news.version} was published meanwhile; what stands here is of {loaded}. "
+    return html.P([text, again, " What is typed into a label is kept."], className="alert")
 
 
 def _sort_of(request: dict[str, Any], given: str | None) -> str:
@@ -305,12 +303,14 @@ def _sort_of(request: dict[str, Any], given: str | None) -> str:
     return f"{'-' if model[0]['sort'] == 'desc' else ''}{model[0]['colId']}" if model else given or "feature_id"
 
 
-def _serve_politely(app: Dash, source: Source) -> None:
-    """Compressed answers, how long each took, and nothing from elsewhere."""
+def _serve_politely(app: Dash, shown: Shown) -> None:
+    """Compressed answers, how long each took, and nothing from elsewhere. Who loads a page gets the newest version."""
 
     async def headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         began = time.perf_counter()
-        _asked.set(source)
+        if request.url.path == "/_dash-layout":
+            await asyncio.to_thread(shown.follow)  # what does not answer is told by the page itself
+        answer_from(shown.source)
         answer = await call_next(request)
         answer.headers["Server-Timing"] = f"total;dur={1000 * (time.perf_counter() - began):.2f}"
         answer.headers["Content-Security-Policy"] = _POLICY

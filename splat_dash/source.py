@@ -73,6 +73,12 @@ class Source:
         """What the store holds."""
         return self.subject.about
 
+    @property
+    def sae(self) -> str | None:
+        """Content hash of the SAE whose features are shown, None where the store does not say; labels are of an SAE."""
+        named = self.about.provenance.get("sae")
+        return named if isinstance(named, str) else None
+
     def feature(self, feature_id: int) -> FeatureSummary:
         """Everything that the store's tables say of a feature; FeatureNotFoundError."""
         return self.subject.database.feature(feature_id)

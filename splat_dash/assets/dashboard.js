@@ -233,6 +233,7 @@ window.dash_clientside.splat = {
     if (button.id === "help-button") sheet().showModal();
     else if (button.id === "copy-link") copyLink();
     else if (button.id === "pin") pin();
+    else if (button.classList.contains("reload")) location.reload();
     else if (button.classList.contains("grow")) grow(button.closest(".panel"));
   });
 })();

@@ -9,6 +9,7 @@ from dash import Dash, Input, Output, dcc, html, no_update
 from splat_assets.errors import SplatError
 from splat_dash import address, ui
 from splat_dash.query import ListQuery
+from splat_dash.shown import asked
 from splat_dash.source import Source
 from splat_serving.investigations.experiment import experiment, experiment_names
 from splat_serving.investigations.spec import Spec
@@ -38,7 +39,7 @@ def panel(source: Source, feature_id: int, query: ListQuery, given: Mapping[str,
     kind = experiment(name)
     settings = {key: str(given[key])[:_LONGEST] for key in _settings(kind.spec) if given.get(key) not in (None, "")}
     missing = [key for key, field in _settings(kind.spec).items() if field.is_required() and key not in settings]
-    asked = None if missing else {"experiment": name, "feature_id": feature_id, **settings}
+    wanted = None if missing else {"experiment": name, "feature_id": feature_id, **settings}
     waiting = (
         html.P(f"Say {' and '.join(missing)}, and ask.", className="quiet")
         if missing
@@ -49,7 +50,7 @@ def panel(source: Source, feature_id: int, query: ListQuery, given: Mapping[str,
             _menu(feature_id, query, name, known),
             html.P(kind.summary),
             _form(feature_id, query, name, kind.spec, settings),
-            dcc.Store(id="experiment-asked", data=asked),
+            dcc.Store(id="experiment-asked", data=wanted),
             dcc.Loading(html.Div(waiting, id="experiment-answer", **_POLITE), delay_show=200),
         ]
     )  # fmt: skip
@@ -98,15 +99,15 @@ def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def callbacks(app: Dash, source: Source) -> None:
+def callbacks(app: Dash) -> None:
     """The answer, in a thread of its own: pages of others do not wait for it."""
 
     @app.callback(Output("experiment-answer", "children"), Input("experiment-asked", "data"))
-    async def answer(asked: dict[str, Any] | None) -> Any:
-        if asked is None:
+    async def answer(wanted: dict[str, Any] | None) -> Any:
+        if wanted is None:
             return no_update
         try:
-            found = await asyncio.to_thread(source.answer, tuple(sorted(asked.items())))
+            found = await asyncio.to_thread(asked().answer, tuple(sorted(wanted.items())))
         except SplatError as error:
             return html.Pre(str(error), className="alert", role="alert")
         return ui.answer(found)

@@ -7,6 +7,7 @@ from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_u
 
 from splat_assets.errors import InputError, SplatError
 from splat_dash import cells, ui
+from splat_dash.shown import asked
 from splat_dash.source import Source
 from splat_serving.database import FeatureSummary
 from splat_serving.errors import LabelConflictError
@@ -113,7 +114,7 @@ def _form(source: Source, found: FeatureSummary) -> list[Any]:
     label = event.label if event else None
     revision = event.revision if event else 0
     kept: dict[str, Any] = {
-        "persistence": f"{source.about.version}-{feature_id}-{revision}",
+        "persistence": f"{source.sae}-{feature_id}-{revision}",
         "persistence_type": "session",
     }
     rule = source.claimed(feature_id)
@@ -152,7 +153,7 @@ def _form(source: Source, found: FeatureSummary) -> list[Any]:
         ),
         html.Div(id="label-said", role="status"),
         dcc.Store(id="label-rule-written"),
-        dcc.Store(id="label-of", data={"feature": feature_id, "based_on": revision}),
+        dcc.Store(id="label-of", data={"feature": feature_id, "based_on": revision, "sae": source.sae}),
         html.Details(
             [html.Summary(f"history ({len(history)})"), html.Div(_history(history), id="label-history")],
             className="label-form",
@@ -164,7 +165,16 @@ def _history(events: list[Event]) -> Any:
     return ui.table(events_table("history", "History", events)) if events else html.P("Nothing was said yet.")
 
 
-def callbacks(app: Dash, source: Source) -> None:
+def _check_same_sae(source: Source, of: dict[str, Any]) -> None:
+    """InputError where the page is of another SAE than what is shown by now: its features are other ones."""
+    if of["sae"] != source.sae:
+        raise InputError(
+            f"version {source.about.version} is shown by now, of another SAE, whose feature {of['feature']} is another one; "
+            "load the page again to see it (what is typed here is of the old one)"
+        )
+
+
+def callbacks(app: Dash) -> None:
     """Saving, skipping, and the evidence for a rule while it is written."""
 
     @app.callback(
@@ -173,8 +183,8 @@ def callbacks(app: Dash, source: Source) -> None:
         State("label-of", "data"),
         prevent_initial_call=True,
     )
-    def follow(rule: str | None, of: dict[str, int]) -> list[Any]:
-        return evidence(source, of["feature"], rule or "")
+    def follow(rule: str | None, of: dict[str, Any]) -> list[Any]:
+        return evidence(asked(), of["feature"], rule or "")
 
     app.clientside_callback(
         ClientsideFunction("splat", "written"),
@@ -195,9 +205,10 @@ def callbacks(app: Dash, source: Source) -> None:
         *(State(f"label-{name}", "value") for name in _FIELDS),
         prevent_initial_call=True,
     )
-    def save(_: Any, of: dict[str, int], author: str | None, *values: Any) -> tuple[Any, ...]:
-        feature_id = of["feature"]
+    def save(_: Any, of: dict[str, Any], author: str | None, *values: Any) -> tuple[Any, ...]:
+        feature_id, source = of["feature"], asked()
         try:
+            _check_same_sae(source, of)
             event = source.write_label(feature_id, dict(zip(_FIELDS, values, strict=True)), author, of["based_on"])
         except LabelConflictError:
             theirs = source.labels()[feature_id]
@@ -227,9 +238,10 @@ def callbacks(app: Dash, source: Source) -> None:
         State("label-author", "value"),
         prevent_initial_call=True,
     )
-    def skip(_: Any, of: dict[str, int], author: str | None) -> Any:
+    def skip(_: Any, of: dict[str, Any], author: str | None) -> Any:
         try:
-            source.subject.labels.skip(of["feature"], author=(author or "").strip() or None)
+            _check_same_sae(asked(), of)
+            asked().subject.labels.skip(of["feature"], author=(author or "").strip() or None)
         except SplatError as error:
             return html.Pre(f"Not skipped: {error}", className="alert", role="alert")
         return html.P("Skipped: it is left out of the queue.", className="quiet")

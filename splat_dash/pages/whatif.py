@@ -15,6 +15,7 @@ from splat_assets.domain.builds import Build, Gear
 from splat_assets.errors import InputError, SplatError
 from splat_dash import cells, gear, ui
 from splat_dash.abilities import code_of, in_words
+from splat_dash.shown import asked
 from splat_dash.source import Source
 from splat_serving.investigations.build_text import highest_rungs
 from splat_serving.investigations.result import Answer, Column, ResultTable
@@ -181,7 +182,7 @@ def _called(table: ResultTable, names: dict[int, str]) -> ResultTable:
     return table.model_copy(update={"columns": [*table.columns, called], "rows": rows})
 
 
-def callbacks(app: Dash, source: Source) -> None:
+def callbacks(app: Dash) -> None:
     """The answer, the address, and the two buttons."""
     slots = [f"whatif-{slot}-{at}" for slot, at in _PLACES]
 
@@ -197,6 +198,7 @@ def callbacks(app: Dash, source: Source) -> None:
     async def answer(
         base: str, weapon: str, edits: str | None, focus: str | None, *worn: str | None
     ) -> tuple[Any, Any]:
+        source = asked()
         try:
             changed = gear.as_text(int(weapon), _build_of(worn))
             view = view_of(source, {"b": base, "b2": changed, "e": (edits or "").strip(), "f": (focus or "").strip()})
@@ -217,7 +219,7 @@ def callbacks(app: Dash, source: Source) -> None:
         prevent_initial_call=True,
     )
     def rebase(_: Any, weapon: str, *worn: str | None) -> tuple[str, Any]:
-        build = _build_of(worn)
+        build, source = _build_of(worn), asked()
         return gear.as_text(int(weapon), build), _base(source, View(int(weapon), build, int(weapon), build, "", None))
 
     @app.callback(
@@ -229,7 +231,7 @@ def callbacks(app: Dash, source: Source) -> None:
         prevent_initial_call=True,
     )
     def reset(_: Any, base: str) -> tuple[Any, ...]:
-        weapon, build = gear.parse(base, len(source.subject.contexts))
+        weapon, build = gear.parse(base, len(asked().subject.contexts))
         worn = [name for piece in _pieces(build) for name in
                 (piece.main, *piece.subs, *[None] * (gear.N_SUBS_EACH - len(piece.subs)))]  # fmt: skip
         return (str(weapon), "", *worn)

@@ -48,6 +48,7 @@ def open_subject(given: str | None = None, token_file: Path | None = None, root:
         scorecard=lambda: scorecard_of(layout, database.about().provenance),
         latest=found.current_id,
         root=DataRoot(layout.root.absolute().parent.parent),
+        again=lambda: open_subject(str(layout.root.absolute())),
     )
 
 
@@ -85,7 +86,10 @@ def _of_server(url: str, token_file: Path | None) -> Subject:
         pinned.close()
         current.close()
 
-    return Subject(pinned, url, runner, close, labels, pinned.scorecard, lambda: current.about().version)
+    latest = lambda: current.about().version  # noqa: E731
+    return Subject(
+        pinned, url, runner, close, labels, pinned.scorecard, latest, again=lambda: _of_server(url, token_file)
+    )
 
 
 def _has_labels(client: ActivationClient) -> bool:

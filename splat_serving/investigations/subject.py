@@ -42,12 +42,13 @@ class Subject:
         scorecard: Callable[[], dict[str, Any]] | None = None,
         latest: Callable[[], str] | None = None,
         root: DataRoot | None = None,
+        again: Callable[[], "Subject"] | None = None,
     ) -> None:
         """source: what the user named (run, path or URL). model: makes what runs the model when it is first needed, None where it
         cannot be run. close: lets go of connections. labels: opens what people wrote of its SAE, None where there is no place
         for it. scorecard: reads the figures of the SAE's scorecard, None where there is no run's folder to have one.
         latest: the id of the version that is current by now, None where there is but one. root: the data root of this machine
-        that the run is of, if it is of one.
+        that the run is of, if it is of one. again: opens the version that is current by now, None where there is but one.
         """
         self.close = close
         self.database = database
@@ -57,6 +58,7 @@ class Subject:
         self._labels = labels
         self._scorecard = scorecard
         self._latest = latest
+        self._again = again
         self._feature = lru_cache(maxsize=_KEPT_FEATURES)(self._read_feature)
 
     def __enter__(self) -> "Subject":
@@ -73,6 +75,10 @@ class Subject:
     def latest(self) -> str:
         """The id of the version that is current by now; this subject stays what it was. NotPublishedError, ServerError."""
         return self.about.version if self._latest is None else self._latest()
+
+    def again(self) -> "Subject":
+        """The version that is current by now, opened anew, to be closed by whoever asks; itself where there is but one."""
+        return self if self._again is None else self._again()
 
     @property
     def n_samples(self) -> int:

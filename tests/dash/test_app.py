@@ -1,7 +1,6 @@
 """The dashboard without a browser: the first answer is whole, answers are compressed and timed, and starting takes no torch."""
 
 import re
-import shutil
 import subprocess
 import sys
 
@@ -9,15 +8,9 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from splat_assets.store.layout import DataRoot
-from splat_dash.app import create_app, news
+from splat_dash.app import create_app
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
-from splat_serving.app import create_app as create_server
-from splat_serving.catalogue import Catalogue, Target
-from splat_serving.investigations.opening import open_subject
-from splat_serving.settings import settings_from_environment
-from tests.serving.running import running
 
 
 def test_the_first_page_that_somebody_gets_is_whole(source: Source) -> None:
@@ -46,29 +39,6 @@ def test_neither_dagster_nor_torch_is_imported() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert found.stdout.strip() == "[]"
-
-
-def test_the_page_says_when_another_version_is_published(own_root: DataRoot) -> None:
-    with open_subject("small", root=own_root) as subject:
-        source = Source(subject)
-        assert news(source) is None
-        store = own_root.run("small").store
-        other = "0123456789abcdef"
-        text = (store / "CURRENT").read_text()
-        shutil.copytree(store / "versions" / source.about.version, store / "versions" / other)
-        (store / "CURRENT").write_text(text.replace(source.about.version, other))
-        assert f"Version {other} was published meanwhile" in str(news(source))
-        (store / "CURRENT").unlink()
-        assert "does not answer" in str(news(source))
-
-
-def test_the_page_says_when_the_server_behind_it_goes_away(finished_root: DataRoot) -> None:
-    app = create_server(Catalogue(Target.of(None, finished_root)), settings_from_environment())
-    with running(app) as url:
-        subject = open_subject(url)
-        assert news(Source(subject)) is None
-    assert "does not answer: no activation server answers" in str(news(Source(subject)))
-    subject.close()
 
 
 def asked(client: TestClient, path: str, search: str) -> str:
