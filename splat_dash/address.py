@@ -1,8 +1,24 @@
 """Addresses of pages, written in one place: every link on every page is made here."""
 
+from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 from splat_dash.query import EVERYTHING, WHOLE_MAP, ListQuery, MapQuery
+
+FORMS = {"csv": "CSV", "json": "JSON", "md": "Markdown"}
+"""What a table can be had as: the ending of its address, and what that is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where tables of a page are as files. path: `/api/features/45/tokens`. parameters: as the page's address has them."""
+
+    path: str
+    parameters: str = ""
+
+    def of(self, table: str, form: str) -> str:
+        """`/api/features/45/tokens/tokens.csv`."""
+        return _with(f"{self.path}/{quote(table, safe='')}.{form}", self.parameters)
 
 
 def of_list(query: ListQuery = EVERYTHING) -> str:
@@ -19,6 +35,11 @@ def of_feature(feature_id: int, query: ListQuery = EVERYTHING, **state: str) -> 
     """`/f/845?list=sort%3D-density&tab=tokens`."""
     kept = {name: value for name, value in {"list": query.as_text(), **state}.items() if value}
     return f"/f/{feature_id}" + (f"?{urlencode(kept)}" if kept else "")
+
+
+def files_of_feature(feature_id: int, part: str, parameters: str = "") -> Files:
+    """The tables of one part of a feature's page."""
+    return Files(f"/api/features/{feature_id}/{part}", parameters)
 
 
 def of_map(query: MapQuery = WHOLE_MAP, **changed: str) -> str:

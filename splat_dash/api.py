@@ -1,5 +1,7 @@
 """What the pages show as files: the same numbers for a script or a spreadsheet."""
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -9,12 +11,19 @@ from fastapi.responses import Response
 
 from splat_assets.errors import InputError, SplatError
 from splat_assets.store.errors import FeatureNotFoundError
+from splat_dash.address import FORMS
+from splat_dash.pages import compare, feature, feature_map, whatif
 from splat_dash.pages.labels import as_lines
 from splat_dash.query import ListQuery, MapQuery
 from splat_dash.shown import asked
+from splat_serving.investigations.overview import PARTS, RECORD, examples_table
+from splat_serving.investigations.rendering import markdown_table
+from splat_serving.investigations.result import ResultTable
 from splat_serving.labels.book import label_as_json
 
 _TEXT = pl.String()
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_MOST_EXAMPLES = 10_000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _EXAMPLE_COLUMNS = ("group", "rank", "sample_id", "activation", "weapon_id", "weapon", "abilities")
 
@@ -42,7 +51,7 @@ def mount(server: FastAPI) -> None:
         return _csv(_harmless(frame), _origin(request), f"map-{query.by}")
 
     @server.get("/api/features/{feature_id}.json")
-    def feature(request: Request, feature_id: int) -> Response:
+    def record(request: Request, feature_id: int) -> Response:
         """Everything that the page of a feature shows from the store's tables, its label among it."""
         found = asked().feature(feature_id)
         whole = {**_origin(request), **{name: getattr(found, name) for name in found.__slots__}}
@@ -61,10 +70,97 @@ def mount(server: FastAPI) -> None:
         frame = pl.DataFrame(rows, list(_EXAMPLE_COLUMNS), orient="row", infer_schema_length=None)
         return _csv(frame, _origin(request), f"f{feature_id:05d}-examples")
 
+    @server.get("/api/features/{feature_id}/{part}/{table}.{form}")
+    def of_feature(request: Request, feature_id: int, part: str, table: str, form: str) -> Response:
+        """A table of a feature's page. Of the examples, those of a `group`, or with an activation from `min` to `max`."""
+        if part not in (*PARTS, *RECORD):
+            raise InputError(f"a feature has no {part[:40]!r}; there are {', '.join((*PARTS, *RECORD))}")
+        tables = _examples(feature_id, request) if part == "examples" else asked().tables(feature_id, part)
+        more = {"feature_id": feature_id, "label": label_as_json(asked().labels().get(feature_id))}
+        return _table(request, tables, table, form, f"f{feature_id:05d}", more)
+
+    @server.get("/api/compare/{table}.{form}")
+    def of_comparison(request: Request, table: str, form: str) -> Response:
+        """A table of the comparison of `f=1,2`."""
+        left, right = compare.pair(request.query_params.get("f"))
+        return _table(request, asked().comparison(left, right).tables, table, form, f"compare-{left}-{right}")
+
+    @server.get("/api/find/{table}.{form}")
+    def of_rule(request: Request, table: str, form: str) -> Response:
+        """A table of what is found by `rule`, or by `rule` rather than by `against`."""
+        rule, against = (request.query_params.get(name, "") for name in ("rule", "against"))
+        found = asked().contrast(rule, against) if against else asked().found(rule)
+        return _table(request, found.tables, table, form, "find")
+
+    @server.get("/api/experiments/{name}/{table}.{form}")
+    def of_experiment(request: Request, name: str, table: str, form: str) -> Response:
+        """A table of an experiment's answer; its settings are the parameters."""
+        settings = tuple(sorted({**request.query_params, "experiment": name}.items()))
+        return _table(request, asked().answer(settings).tables, table, form, name)
+
+    @server.get("/api/whatif/{table}.{form}")
+    def of_what_if(request: Request, table: str, form: str) -> Response:
+        """A table of the what-if page, whose parameters it takes."""
+        view = whatif.view_of(asked(), dict(request.query_params))
+        return _table(request, whatif.answer_for(asked(), view).tables, table, form, "whatif")
+
+    @server.get("/api/map/{table}.{form}")
+    def of_map(request: Request, table: str, form: str) -> Response:
+        """The clusters of the map `by`."""
+        query = MapQuery.parse({name: value for name, value in request.query_params.multi_items()})
+        return _table(request, [feature_map.clusters_of(asked(), query)], table, form, f"map-{query.by}")
+
     @server.get("/api/labels.jsonl")
     def labels() -> Response:
         """Every label event, oldest first."""
         return Response(as_lines(asked()), media_type="application/jsonl")
+
+
+def _examples(feature_id: int, request: Request) -> list[ResultTable]:
+    """The examples that a page shows for the same parameters."""
+    given = request.query_params
+    interval = feature.interval(given)
+    groups: Mapping[str, Any]
+    if interval:
+        groups = {"interval": asked().between(feature_id, *interval)[1]}
+    else:
+        groups = asked().feature(feature_id).examples or {}
+        if given.get("group"):
+            groups = {name: rows for name, rows in groups.items() if name == given["group"]}
+    return [*examples_table(groups, _MOST_EXAMPLES)]
+
+
+def _table(
+    request: Request,
+    tables: Sequence[ResultTable],
+    name: str,
+    form: str,
+    prefix: str,
+    more: Mapping[str, Any] = _NOTHING,
+) -> Response:
+    """One of the tables in a form: with where it comes from, and what its columns mean where the form has a place for it."""
+    found = next((one for one in tables if one.name == name), None)
+    if found is None:
+        raise InputError(
+            f"there is no table {name[:40]!r} here; there are {', '.join(one.name for one in tables) or 'none'}"
+        )
+    if form not in FORMS:
+        raise InputError(f"there is no form {form[:20]!r}; there are {', '.join(FORMS)}")
+    origin = {**_origin(request), **more}
+    file = f"{prefix}-{found.name}"
+    if form == "csv":
+        return _csv(_harmless(found.frame), origin, file)
+    if form == "json":
+        return _named(
+            orjson.dumps({**origin, "table": found.model_dump(mode="json")}), "application/json", f"{file}.json"
+        )
+    told = f"*{found.note}*\n\n" if found.note else ""
+    where = f"\nRun {origin['run']}, version {origin['version']}: <{origin['link']}>\n"
+    return _named(f"## {found.title}\n\n{told}{markdown_table(found)}\n{where}", "text/markdown", f"{file}.md")
+
+
+def _named(content: str | bytes, kind: str, name: str) -> Response:
+    return Response(content, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
 def harmless(text: str | None) -> str | None:
@@ -86,5 +182,4 @@ def _csv(frame: pl.DataFrame, origin: dict[str, Any], name: str) -> Response:
     """Comma-separated, after a line with `#` that says where it comes from."""
     made_from = {key: value for key, value in origin["provenance"].items() if isinstance(value, str)}
     head = f"# {orjson.dumps({**origin, 'provenance': made_from}).decode()}\n"
-    kept = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
-    return Response(head + frame.write_csv(), media_type="text/csv", headers=kept)
+    return _named(head + frame.write_csv(), "text/csv", f"{name}.csv")

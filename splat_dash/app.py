@@ -223,6 +223,7 @@ def _shell() -> dmc.MantineProvider:
 
 def _callbacks(app: Dash, shown: Shown) -> None:
     experiments.callbacks(app)
+    feature.callbacks(app)
     whatif.callbacks(app)
     labelling.callbacks(app)
 

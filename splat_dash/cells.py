@@ -49,9 +49,14 @@ def bar(share: float, text: str, sign: int = 1) -> Cell:
 
 def build(token_names: Iterable[str]) -> Cell:
     """The abilities of a build: most AP first, main-only ones last."""
+    badges = [badge(ability, ap) for ability, ap in in_order(token_names)]
+    return {"b": badges} if badges else {"t": "no abilities", "c": "quiet"}
+
+
+def in_order(token_names: Iterable[str]) -> list[tuple[str, int | None]]:
+    """The abilities of a build with their AP, in the order of its badges."""
     worn = highest_rungs(token_names)
-    ordered = sorted(worn.items(), key=lambda one: (one[1] is None, -(one[1] or 0)))
-    return {"b": [badge(ability, ap) for ability, ap in ordered]} if ordered else {"t": "no abilities", "c": "quiet"}
+    return sorted(worn.items(), key=lambda one: (one[1] is None, -(one[1] or 0)))
 
 
 def badge(ability: str, ap: int | None) -> list[Any]:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import polars as pl
 from dash import dcc, html
 
+from splat_dash import menus
 from splat_serving.investigations.result import LinesOrBars
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -171,8 +172,13 @@ def series(found: LinesOrBars) -> go.Figure:
     return figure
 
 
-def figure(drawn: go.Figure, caption: str, name: str, height: int = 220) -> html.Figure:
-    """The figure, which can be made as large as the window, with its caption. name: its id, and that of a saved image."""
+def figure(
+    drawn: go.Figure, caption: str, name: str, height: int = 220, files: Mapping[str, str] | None = None
+) -> html.Figure:
+    """The figure, which can be made as large as the window, with its caption. name: its id, and that of a saved image.
+
+    files: its numbers, as for `menus.menu`.
+    """
     drawn.update_layout(
         margin={"l": 55, "r": 10, "t": 10, "b": 45},
         paper_bgcolor="rgba(0,0,0,0)",
@@ -182,4 +188,6 @@ def figure(drawn: go.Figure, caption: str, name: str, height: int = 220) -> html
     options: Any = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"filename": name}}
     graph = dcc.Graph(id=name, figure=drawn, config=options, style={"height": f"{height}px"})
     larger = html.Button("larger", type="button", className="plain-button grow", title="As large as the window; Escape")
-    return html.Figure([graph, html.Figcaption([caption, " ", larger])], className="panel")
+    menu = menus.menu(caption, name, files, picture=True)
+    below = html.Figcaption([html.Span(caption), larger, menu], className="headed")
+    return html.Figure([graph, below], className="panel", id=menus.ANCHOR + name)

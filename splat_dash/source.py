@@ -18,6 +18,7 @@ from splat_serving.errors import NotComputedError
 from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.contrast import Contrast, contrast
 from splat_serving.investigations.experiment import experiment, run, spec_of
+from splat_serving.investigations.experiments.leave_one_out import leave_one_out
 from splat_serving.investigations.feature_map import places
 from splat_serving.investigations.find import Find, find
 from splat_serving.investigations.overview import part
@@ -34,6 +35,8 @@ from splat_serving.runs import Published, published_versions
 from splat_serving.selection import Selection
 
 _MOST_BETWEEN = 50
+Lost = dict[int, dict[str, tuple[float, float]]]
+"""By sample and ability: how much less a feature fires without it, and that as a share of its activation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Source:
         self._contrasted = lru_cache(maxsize=32)(
             lambda left, right: contrast(subject, checked_spec(Contrast, {"left": left, "right": right, "top_k": 50}))
         )
+        self._lost = lru_cache(maxsize=64)(self._asked_without)
         self._found = lru_cache(maxsize=32)(lambda rule: find(subject, checked_spec(Find, {"rule": rule, "top_k": 50})))
 
     @cached_property
@@ -90,8 +94,23 @@ class Source:
         found = self.subject.database.activations(feature_id, selection, columns)
         return found.n_matching, found.table.to_pylist()
 
+    def lost(self, feature_id: int, sample_ids: tuple[int, ...]) -> Lost:
+        """What the feature loses on each of these samples when an ability is taken off.
+
+        Masked copies have nothing, nor have samples on which it does not fire. NotComputedError where there is no model.
+        """
+        return self._lost(feature_id, sample_ids)
+
+    def _asked_without(self, feature_id: int, sample_ids: tuple[int, ...]) -> Lost:
+        with self._asking:
+            frame = leave_one_out(self.subject, feature_id, sample_ids)
+        found: Lost = {}
+        for row in frame.filter(pl.col("activation") > 0).drop_nulls("drop").iter_rows(named=True):
+            found.setdefault(row["sample_id"], {})[row["ability"]] = (row["drop"], row["drop"] / row["activation"])
+        return found
+
     def tables(self, feature_id: int, name: str) -> list[ResultTable]:
-        """What an investigation says of a feature, with intervals: `tokens`, `weapons`, `doses` or `statistics`."""
+        """What is said of a feature, one of `overview.PARTS` with intervals, or what is stored of it, one of RECORD."""
         return self._tables(feature_id, name)
 
     def comparison(self, left: int, right: int) -> Result:

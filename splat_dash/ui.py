@@ -6,8 +6,8 @@ from typing import Any
 
 from dash import dcc, html
 
-from splat_dash import cells, figures
-from splat_dash.address import of_feature, of_sample
+from splat_dash import cells, figures, menus
+from splat_dash.address import Files, of_feature, of_sample
 from splat_serving.investigations.experiment import experiment
 from splat_serving.investigations.rendering import cells as in_cells
 from splat_serving.investigations.rendering import shown, visible
@@ -36,13 +36,14 @@ def numbers(rows: Sequence[tuple[str, str, str]]) -> html.Dl:
     return html.Dl([part for term, value, meaning in rows for part in (html.Dt(term, title=meaning), html.Dd(value))])
 
 
-def told(found: Result) -> list[Any]:
-    """A result: its sentences, its warnings, its tables."""
+def told(found: Result, files: Files) -> list[Any]:
+    """A result: its sentences, its warnings, its tables, which are to be had as files."""
     warnings = [html.P(f"Warning: {text}", className="alert") for text in found.warnings]
-    return [*(html.P(text) for text in found.said), *warnings, *(table(one, html.H2) for one in found.tables)]
+    tables = [table(one, html.H2, files=files) for one in found.tables]
+    return [*(html.P(text) for text in found.said), *warnings, *tables]
 
 
-def answer(found: Result) -> html.Div:
+def answer(found: Result, files: Files) -> html.Div:
     """A whole result: its figures too, and the command that gives it again."""
     warnings = [html.P(f"Warning: {text}", className="alert") for text in found.warnings]
     usual = {name: field.default for name, field in experiment(found.kind).spec.model_fields.items()}
@@ -56,7 +57,7 @@ def answer(found: Result) -> html.Div:
             *(html.P(text) for text in found.said),
             *warnings,
             *(figure(one) for one in found.figures),
-            *(_folded(one) if one.detail else table(one) for one in found.tables),
+            *(_folded(one, files) if one.detail else table(one, files=files) for one in found.tables),
             html.P(html.Code(made), className="quiet"),
         ]
     )  # fmt: skip
@@ -66,8 +67,8 @@ def _is(value: Any, usual: Any) -> bool:
     return bool(value == (list(usual) if isinstance(usual, tuple) else usual))
 
 
-def _folded(found: ResultTable) -> html.Details:
-    return html.Details([html.Summary(f"{found.title} ({len(found.rows):,} rows)"), table(found)])
+def _folded(found: ResultTable, files: Files) -> html.Details:
+    return html.Details([html.Summary(f"{found.title} ({len(found.rows):,} rows)"), table(found, files=files)])
 
 
 def _typed(value: Any) -> str:
@@ -91,7 +92,9 @@ def strip(found: Heatmap, heading: type[html.H2 | html.H3] = html.H3) -> html.Se
         for name, row, ns in zip(found.y, found.z, counted, strict=True)
     ]
     whole = cells.drawn(head, body, "strip", f"{found.z_label} by {found.x_label}")
-    return html.Section([heading(found.title), whole])
+    name = f"figure-{found.name}"
+    menu = menus.menu(found.title, name)
+    return html.Section([menus.headed(heading(found.title), menu), whole], id=menus.ANCHOR + name)
 
 
 def _cell(value: float | None, largest: float, n: int | None) -> cells.Cell:
@@ -107,10 +110,11 @@ def table(
     heading: type[html.H2 | html.H3] = html.H3,
     most_rows: int = 200,
     links: Mapping[str, Callable[[int], str]] = _TO_FEATURES,
+    files: Files | None = None,
 ) -> html.Section:
     """A table of a result: headings say what they mean, numbers to the right; a note says what is left out.
 
-    links: where the numbers of a column lead, by its name.
+    links: where the numbers of a column lead, by its name. files: where the page's tables are as files, whole.
     """
     names, right, rows = in_cells(found)
     meanings = {column.name: column.description for column in found.columns}
@@ -129,10 +133,14 @@ def table(
     )
     return html.Section(
         [
-            heading([found.title, " ", html.Span(found.evidence, className="evidence")]),
+            menus.headed(
+                heading([found.title, " ", html.Span(found.evidence, className="evidence")]),
+                menus.menu(found.title, found.name, menus.files_of(files, found.name) if files else None),
+            ),
             html.P(note, className="quiet") if note else None,
             cells.drawn(head, body),
-        ]
+        ],
+        id=menus.ANCHOR + found.name,
     )
 
 

@@ -25,6 +25,20 @@ window.dash_clientside.splat = {
     const mine = (dash_clientside.splat.nth = (dash_clientside.splat.nth || 0) + 1);
     return new Promise((told) => setTimeout(() => told(mine === dash_clientside.splat.nth ? text : dash_clientside.no_update), 250));
   },
+  // What is lost without each ability, row by row and badge by badge: [what is told, share in percent], or nothing.
+  showLost(rows) {
+    const shown = document.querySelectorAll("#examples tbody tr");
+    (rows || []).forEach((row, at) => row.forEach((lost, nth) => {
+      const badge = lost && shown[at] && shown[at].querySelectorAll(".badge")[nth];
+      if (!badge) return;
+      badge.style.setProperty("--lost", lost[1] + "%");
+      badge.title += lost[0];
+      badge.querySelector(".unseen").textContent += lost[0];
+    }));
+    return rows && rows.some((row) => row.some(Boolean))
+      ? "The line below an ability: the share of the activation that is lost when it alone is taken off and the model is asked again. A pointer on it is told how much."
+      : dash_clientside.no_update;
+  },
   openOnMap(clicked) {
     if (clicked) go("/f/" + clicked.points[0].pointNumber);
     return dash_clientside.no_update;
@@ -146,7 +160,7 @@ window.dash_clientside.splat = {
     clearTimeout(say.until);
     say.until = setTimeout(() => { told.textContent = ""; }, 4000);
   };
-  const copyLink = () => navigator.clipboard.writeText(location.href).then(() => say("The link is copied."), () => say("The browser did not allow it."));
+  const copyLink = (anchor) => navigator.clipboard.writeText(anchor ? location.href.split("#")[0] + "#" + anchor : location.href).then(() => say("The link is copied."), () => say("The browser did not allow it."));
   // Pinned: one feature, kept as long as the browser's tab is.
   const pinned = () => sessionStorage.getItem("splat-pinned");
   const showPinned = () => {
@@ -186,6 +200,18 @@ window.dash_clientside.splat = {
     panel.querySelector(".grow").focus();
     window.dispatchEvent(new Event("resize"));
   };
+  const picture = (panel, format) => {
+    const plot = panel.querySelector(".js-plotly-plot");
+    if (plot) Plotly.downloadImage(plot, { format, filename: panel.querySelector(".dash-graph").id, width: plot.clientWidth, height: plot.clientHeight, scale: 2 });
+  };
+  // A link to a panel leads there once the panel is there.
+  const arrive = () => {
+    const panel = location.hash.startsWith("#panel-") && document.getElementById(location.hash.slice(1));
+    if (!panel || arrive.at === location.href) return;
+    arrive.at = location.href;
+    panel.scrollIntoView();
+  };
+  new MutationObserver(arrive).observe(document.documentElement, { childList: true, subtree: true });
   const places = { h: "/", f: "/features", m: "/map", w: "/whatif", t: "/tokens", l: "/labels", u: "/runs", a: "/about" };
   let going = 0;
   const keys = {
@@ -196,7 +222,7 @@ window.dash_clientside.splat = {
     "[": () => step(-1),
     e: edit,
     p: pin,
-    c: copyLink,
+    c: () => copyLink(),
     g: () => { going = Date.now(); },
     "?": () => sheet().showModal(),
     "/": () => { const box = document.getElementById("features-q"); if (box) box.focus(); else click('.shell nav a[href="/features"]'); },
@@ -229,9 +255,13 @@ window.dash_clientside.splat = {
   document.addEventListener("click", (event) => {
     const button = event.target.closest && event.target.closest("button");
     if (event.target.id === "help-sheet") sheet().close();
+    const menu = event.target.closest && event.target.closest(".menu");
+    for (const open of document.querySelectorAll(".menu[open]")) if (open !== menu || button) open.open = false;
     if (!button) return;
     if (button.id === "help-button") sheet().showModal();
     else if (button.id === "copy-link") copyLink();
+    else if (button.dataset.link) copyLink(button.dataset.link);
+    else if (button.dataset.picture) picture(button.closest(".panel"), button.dataset.picture);
     else if (button.id === "pin") pin();
     else if (button.classList.contains("reload")) location.reload();
     else if (button.classList.contains("grow")) grow(button.closest(".panel"));

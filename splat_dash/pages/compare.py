@@ -15,7 +15,7 @@ def layout(source: Source, f: Any = "", **_: Any) -> Any:
         return ui.alert(
             "Compare two features", "Name two in the address, as /compare?f=1,2, or choose one on a feature's page."
         )
-    left, right = _pair(f)
+    left, right = pair(f)
     found = source.comparison(left, right)
     return html.Article(
         [
@@ -29,12 +29,13 @@ def layout(source: Source, f: Any = "", **_: Any) -> Any:
                 **ui.named("Features"),
             ),
             html.H1(found.title),
-            *ui.told(found),
+            *ui.told(found, address.Files("/api/compare", f"f={left},{right}")),
         ]
     )
 
 
-def _pair(text: Any) -> tuple[int, int]:
+def pair(text: Any) -> tuple[int, int]:
+    """Two features from `1,2`; InputError."""
     parts = text.split(",") if isinstance(text, str) else []
     if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
         raise InputError(f"f={str(text)[:40]!r} is no pair of features: write two whole numbers, as f=1,2")

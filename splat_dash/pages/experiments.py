@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from dash import Dash, Input, Output, dcc, html, no_update
 
@@ -51,9 +52,24 @@ def panel(source: Source, feature_id: int, query: ListQuery, given: Mapping[str,
             html.P(kind.summary),
             _form(feature_id, query, name, kind.spec, settings),
             dcc.Store(id="experiment-asked", data=wanted),
-            dcc.Loading(html.Div(waiting, id="experiment-answer", **_POLITE), delay_show=200),
+            _place(waiting),
         ]
     )  # fmt: skip
+
+
+def alone(name: str, feature_id: int) -> html.Div:
+    """One experiment with its usual settings: what it asks, and the place for its answer."""
+    return html.Div(
+        [
+            html.P(experiment(name).summary),
+            dcc.Store(id="experiment-asked", data={"experiment": name, "feature_id": feature_id}),
+            _place(html.P("…", className="quiet")),
+        ]
+    )
+
+
+def _place(waiting: html.P) -> dcc.Loading:
+    return dcc.Loading(html.Div(waiting, id="experiment-answer", **_POLITE), delay_show=200)
 
 
 def _settings(spec: type[Spec]) -> dict[str, Any]:
@@ -99,6 +115,12 @@ def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def files_of(asked_for: Mapping[str, Any]) -> address.Files:
+    """Where the tables of an answer are as files."""
+    settings = {name: value for name, value in asked_for.items() if name != "experiment"}
+    return address.Files(f"/api/experiments/{asked_for['experiment']}", urlencode(settings))
+
+
 def callbacks(app: Dash) -> None:
     """The answer, in a thread of its own: pages of others do not wait for it."""
 
@@ -110,4 +132,4 @@ def callbacks(app: Dash) -> None:
             found = await asyncio.to_thread(asked().answer, tuple(sorted(wanted.items())))
         except SplatError as error:
             return html.Pre(str(error), className="alert", role="alert")
-        return ui.answer(found)
+        return ui.answer(found, files_of(wanted))

@@ -1,22 +1,25 @@
 """One feature: what it is called, how it fires, on what, what it does, and which others are like it."""
 
+import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
-from dash import dcc, html
+from dash import ClientsideFunction, Dash, Input, Output, dcc, html, no_update
 
-from splat_assets.errors import InputError
+from splat_assets.errors import InputError, SplatError
 from splat_assets.store.errors import FeatureNotFoundError
-from splat_dash import address, cells, figures, ui
+from splat_dash import address, cells, figures, menus, ui
 from splat_dash.pages import experiments, labelling
 from splat_dash.query import ListQuery
+from splat_dash.shown import asked
 from splat_dash.source import Place, Source
 from splat_serving.database import FeatureSummary
 from splat_serving.investigations.overview import PARTS
 from splat_serving.investigations.rendering import shown, visible
 
-TABS = ("examples", *PARTS, "experiments")
+TABS = ("examples", *PARTS, "effects", "experiments")
 _N_EFFECTS, _N_NEIGHBOURS = 8, 5
 _N_INTERVALS = 10
 _LARGEST = 3.4e38  # of float32
@@ -129,7 +132,18 @@ def _numbers(found: FeatureSummary) -> html.Section:
         ("median", shown(own["median"]), "Median over the samples on which it fires."),
         ("99 %", shown(own["q99"]), "99th percentile over the samples on which it fires."),
     ]
-    return html.Section([html.H2("Numbers"), ui.numbers(rows)], id="numbers")
+    return html.Section([_headed(found, html.H2("Numbers"), "statistics"), html.Div(ui.numbers(rows), id="numbers")])
+
+
+def _headed(found: FeatureSummary, heading: Any, part: str, table: str = "") -> html.Div:
+    """A heading with the menu of a part of the record; the panel's id is the heading's."""
+    name = table or part
+    heading.id = menus.ANCHOR + name
+    return menus.headed(heading, menus.menu(name, name, _files(found, part, name)))
+
+
+def _files(found: FeatureSummary, part: str, table: str, parameters: str = "") -> dict[str, str]:
+    return menus.files_of(address.files_of_feature(found.feature_id, part, parameters), table)
 
 
 def _effects(found: FeatureSummary) -> html.Section:
@@ -141,16 +155,23 @@ def _effects(found: FeatureSummary) -> html.Section:
     raised, lowered = (found.influences[key][:_N_EFFECTS] for key in ("raised", "lowered"))
     longest = max((abs(row["value"]) for row in (*raised, *lowered)), default=0.0)
     return html.Section(
-        [head, html.H3("raises"), ui.effects(raised, longest, 1), html.H3("lowers"), ui.effects(lowered, longest, -1)]
+        [
+            head,
+            _headed(found, html.H3("raises"), "influences", "raised"),
+            ui.effects(raised, longest, 1),
+            _headed(found, html.H3("lowers"), "influences", "lowered"),
+            ui.effects(lowered, longest, -1),
+        ]
     )
 
 
 def _neighbours(found: FeatureSummary, names: Mapping[int, str]) -> html.Section:
-    parts: list[Any] = [html.H2("Features like it")]
     if found.neighbours is None:
-        parts.append(html.P("Neighbours were not computed for this version.", className="quiet"))
+        text = "Neighbours were not computed for this version."
+        return html.Section([html.H2("Features like it"), html.P(text, className="quiet")])
+    parts: list[Any] = [_headed(found, html.H2("Features like it"), "neighbours")]
     for kind, title in _KINDS.items():
-        rows = (found.neighbours or {}).get(kind, [])[:_N_NEIGHBOURS]
+        rows = found.neighbours.get(kind, [])[:_N_NEIGHBOURS]
         if rows:
             items = [_neighbour(found.feature_id, row, names) for row in rows]
             parts += [html.H3(title), html.Ul(items, className="plain")]
@@ -180,7 +201,8 @@ def _histogram(found: FeatureSummary) -> html.Figure:
         f"Fires on {own['n_active']:,} samples ({1 - own['sparsity']:.4%}), at most with {shown(own['max'])}; "
         f"zeros: {found.histogram['n_zero']:,}, not drawn."
     )
-    return figures.figure(figures.histogram(found.histogram), caption, "feature-histogram")
+    files = _files(found, "histogram", "histogram")
+    return figures.figure(figures.histogram(found.histogram), caption, "feature-histogram", files=files)
 
 
 def _tabs(feature_id: int, tab: str, query: ListQuery) -> html.Nav:
@@ -197,17 +219,20 @@ def _panel(
 ) -> Any:
     if tab == "experiments":
         return experiments.panel(source, found.feature_id, query, given)
+    if tab == "effects":
+        return experiments.alone("causal-effect", found.feature_id)
     if tab == "examples":
-        interval = _interval(given)
-        return _between(source, found, interval, query) if interval else _examples(found, group, query)
+        chosen = interval(given)
+        return _between(source, found, chosen, query) if chosen else _examples(source, found, group, query)
     tables = source.tables(found.feature_id, tab)
     if not tables:
         return html.P("It never fires: there is nothing to tell of it here.", className="quiet")
-    return html.Div([ui.table(table) for table in tables])
+    files = address.files_of_feature(found.feature_id, tab)
+    return html.Div([ui.table(table, files=files) for table in tables])
 
 
-def _interval(given: Mapping[str, Any]) -> tuple[float, float] | None:
-    """`min` and `max` of an address; InputError."""
+def interval(given: Mapping[str, Any]) -> tuple[float, float] | None:
+    """From `min` and `max` of an address; InputError."""
     if not given.get("min") and not given.get("max"):
         return None
     try:
@@ -219,25 +244,40 @@ def _interval(given: Mapping[str, Any]) -> tuple[float, float] | None:
     return low, min(high, _LARGEST)
 
 
-def _between(source: Source, found: FeatureSummary, interval: tuple[float, float], query: ListQuery) -> html.Section:
+def _between(source: Source, found: FeatureSummary, chosen: tuple[float, float], query: ListQuery) -> html.Section:
     """The samples whose activation is within an interval: what a bar of the histogram counts."""
-    n, rows = source.between(found.feature_id, *interval)
-    strongest = float(found.statistics["max"] or 0)
-    upper = "" if interval[1] == _LARGEST else f" to {shown(interval[1])}"
+    n, rows = source.between(found.feature_id, *chosen)
+    upper = "" if chosen[1] == _LARGEST else f" to {shown(chosen[1])}"
     shown_are = f", the {len(rows)} strongest of them here" if n > len(rows) else ""
     return html.Section(
         [
-            _intervals(found, query, interval),
+            _intervals(found, query, chosen),
             html.P(
                 [
-                    f"Activation from {shown(interval[0])}{upper}: {n:,} samples{shown_are}. ",
+                    f"Activation from {shown(chosen[0])}{upper}: {n:,} samples{shown_are}. ",
                     dcc.Link("All examples", href=address.of_feature(found.feature_id, query)),
                 ],
                 id="interval",
             ),
-            _table_of(rows, strongest),
+            *_shown_examples(source, found, rows, {"min": chosen[0], "max": chosen[1]}),
         ]
     )
+
+
+def _shown_examples(
+    source: Source, found: FeatureSummary, rows: Sequence[Mapping[str, Any]], which: Mapping[str, Any]
+) -> list[Any]:
+    """The table at once; what each badge is worth follows when the model has been asked. which: how to find the rows again."""
+    strongest = float(found.statistics["max"] or 0)
+    asked_for = {"feature": found.feature_id, **which}
+    files = _files(found, "examples", "examples", urlencode(which))
+    return [
+        menus.headed(html.Span(id=f"{menus.ANCHOR}examples"), menus.menu("examples", "examples", files)),
+        html.Div(_table_of(rows, strongest), id="examples"),
+        html.P("", id="examples-legend", className="quiet"),
+        dcc.Store(id="examples-shown", data=asked_for if source.subject.has_model and rows else None),
+        dcc.Store(id="examples-lost"),
+    ]
 
 
 def _table_of(rows: Sequence[Mapping[str, Any]], strongest: float) -> html.Div:
@@ -245,7 +285,54 @@ def _table_of(rows: Sequence[Mapping[str, Any]], strongest: float) -> html.Div:
     return cells.drawn(head, [ui.example(row, strongest) for row in rows], "examples")
 
 
-def _examples(found: FeatureSummary, group: str, query: ListQuery) -> html.Section:
+def callbacks(app: Dash) -> None:
+    """What each ability of the examples is worth: asked of the model once they are shown."""
+
+    @app.callback(
+        Output("examples-lost", "data"),
+        Output("examples-legend", "children", allow_duplicate=True),
+        Input("examples-shown", "data"),
+        prevent_initial_call="initial_duplicate",
+    )
+    async def lost(which: dict[str, Any] | None) -> tuple[Any, Any]:
+        if which is None:
+            return no_update, no_update
+        try:
+            return await asyncio.to_thread(_lost, asked(), which), no_update
+        except SplatError as error:
+            return no_update, f"What each ability is worth cannot be asked: {error}"
+
+    app.clientside_callback(
+        ClientsideFunction("splat", "showLost"),
+        Output("examples-legend", "children"),
+        Input("examples-lost", "data"),
+        prevent_initial_call=True,
+    )
+
+
+def _lost(source: Source, which: dict[str, Any]) -> list[list[tuple[str, float] | None]]:
+    """Badge by badge, what is told of what is lost without it, and its share in percent, 0 to 100."""
+    if "group" in which:
+        rows = (source.feature(which["feature"]).examples or {})[which["group"]]
+    else:
+        rows = source.between(which["feature"], which["min"], which["max"])[1]
+    found = source.lost(which["feature"], tuple(row["global_index"] for row in rows))
+    return [
+        [
+            _worth(found.get(row["global_index"], {}).get(ability))
+            for ability, _ in cells.in_order(row.get("abilities") or ())
+        ]
+        for row in rows
+    ]
+
+
+def _worth(lost: tuple[float, float] | None) -> tuple[str, float] | None:
+    if lost is None:
+        return None
+    return f"; without it {-lost[0]:+.3g} ({-lost[1]:+.0%})", round(100 * min(max(lost[1], 0.0), 1.0), 1)
+
+
+def _examples(source: Source, found: FeatureSummary, group: str, query: ListQuery) -> html.Section:
     groups = found.examples or {}
     if not groups:
         text = (
@@ -260,10 +347,10 @@ def _examples(found: FeatureSummary, group: str, query: ListQuery) -> html.Secti
                  className="choice chosen" if name == group else "choice")
         for name in groups
     ]  # fmt: skip
-    rows = groups[group]
-    strongest = float(found.statistics["max"] or 0)
     nav = html.Nav(links, className="choices", **ui.named("Examples"))
-    return html.Section([nav, _intervals(found, query), _table_of(rows, strongest)])
+    return html.Section(
+        [nav, _intervals(found, query), *_shown_examples(source, found, groups[group], {"group": group})]
+    )
 
 
 def _intervals(found: FeatureSummary, query: ListQuery, chosen: tuple[float, float] | None = None) -> html.Nav | None:

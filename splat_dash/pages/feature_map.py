@@ -12,6 +12,7 @@ from splat_dash.source import Source
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.feature_map import MAPS, clusters
 from splat_serving.investigations.rendering import visible
+from splat_serving.investigations.result import ResultTable
 
 _MOST_LISTED = 100
 _MOST_CLUSTERS = 40
@@ -26,6 +27,7 @@ def layout(source: Source, **given: Any) -> Any:
         return ui.alert("This map cannot be shown", str(error), ("The whole map", "/map"))
     except NotComputedError as error:
         return ui.alert("There is no map", str(error))
+    of_file = f"/api/map.csv?{query.as_text()}"
     drawn = figures.on_map(features, query.color, query.corners)
     return html.Article(
         [
@@ -40,7 +42,9 @@ def layout(source: Source, **given: Any) -> Any:
             ),
             html.Div(
                 [
-                    html.Div([figures.figure(drawn, _caption(features), "map", height=640), _legend(query.color)]),
+                    html.Div(
+                        [figures.figure(drawn, _caption(features), "map", 640, {"CSV": of_file}), _legend(query.color)]
+                    ),
                     html.Div(
                         [
                             html.Div(chosen(features, query), id="map-chosen", role="status"),
@@ -138,10 +142,19 @@ def chosen(features: pl.DataFrame, query: MapQuery) -> list[Any]:
     return [heading, told, html.Div(cells.drawn(head, body), className="tall")]
 
 
+def clusters_of(source: Source, query: MapQuery) -> ResultTable:
+    """The clusters of a map; NotComputedError."""
+    return _clusters_in(source.on_map(query), query)
+
+
+def _clusters_in(features: pl.DataFrame, query: MapQuery) -> ResultTable:
+    return clusters(features.with_columns(labelled=pl.col("label").is_not_null()), query.by)
+
+
 def _clusters(features: pl.DataFrame, query: MapQuery) -> html.Section:
-    found = clusters(features.with_columns(labelled=pl.col("label").is_not_null()), query.by)
+    found = _clusters_in(features, query)
 
     def choosing(cluster: int) -> str:
         return address.of_map(query, cluster=str(cluster), q="", box="", color="cluster")
 
-    return ui.table(found, html.H2, _MOST_CLUSTERS, {"cluster": choosing})
+    return ui.table(found, html.H2, _MOST_CLUSTERS, {"cluster": choosing}, address.Files("/api/map", f"by={query.by}"))

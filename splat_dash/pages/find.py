@@ -1,13 +1,14 @@
 """The builds on which a rule holds, and the features that go with it: for a rule, a token, a weapon."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from dash import dcc, html
 
 from splat_assets.domain.concepts import WeaponIs, Wears
 from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.errors import InputError
-from splat_dash import ui
+from splat_dash import address, ui
 from splat_dash.source import Source
 
 _EXAMPLE = "swim_speed_up>=21 and ninja_squid"
@@ -43,7 +44,8 @@ def layout(source: Source, rule: str = "", against: str = "", **_: Any) -> Any:
         return html.Article(
             [html.H1("Find features by a rule"), box, html.Pre(str(error), role="alert", className="alert")]
         )
-    return html.Article([html.H1(found.title), box, *ui.told(found)])
+    files = address.Files("/api/find", urlencode({"rule": rule, "against": against} if against else {"rule": rule}))
+    return html.Article([html.H1(found.title), box, *ui.told(found, files)])
 
 
 def of_token(source: Source, token: str = "", **_: Any) -> Any:

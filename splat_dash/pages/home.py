@@ -47,7 +47,8 @@ def layout(source: Source, **_: Any) -> html.Article:
                                 figures.spread(_spread(source)),
                                 "Each point is a feature: how often it fires, and its mean where it does. A click opens it.",
                                 "home-spread",
-                                height=420,
+                                420,
+                                {"CSV": address.of_list_file()},
                             ),
                         ]
                     ),

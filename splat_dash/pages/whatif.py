@@ -13,7 +13,7 @@ from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_u
 from splat_assets.domain.abilities import SLOTS
 from splat_assets.domain.builds import Build, Gear
 from splat_assets.errors import InputError, SplatError
-from splat_dash import cells, gear, ui
+from splat_dash import address, cells, gear, ui
 from splat_dash.abilities import code_of, in_words
 from splat_dash.shown import asked
 from splat_dash.source import Source
@@ -159,10 +159,19 @@ def _build_of(values: Sequence[str | None]) -> Build:
     return Build(*(Gear(piece[0] or None, tuple(name for name in piece[1:] if name)) for piece in pieces))
 
 
-def shown(source: Source, found: Answer) -> html.Div:
-    """The answer: features and predictions side by side, then what one feature hangs on."""
+def answer_for(source: Source, view: View) -> Answer:
+    """What model and SAE say of a view; SplatError."""
+    base = gear.token_set(view.weapon, view.base, source.subject)
+    changed = gear.token_set(view.changed_weapon, view.changed, source.subject)
+    found = source.what_if(base, changed, parse_edits(view.edits), view.focus)
     names = source.names()
-    features, predictions, *rest = [ui.table(_called(table, names), html.H2) for table in found.tables]
+    return found.model_copy(update={"tables": [_called(table, names) for table in found.tables]})
+
+
+def shown(found: Answer, view: View) -> html.Div:
+    """The answer: features and predictions side by side, then what one feature hangs on."""
+    files = address.Files("/api/whatif", view.as_text().partition("?")[2])
+    features, predictions, *rest = [ui.table(table, html.H2, files=files) for table in found.tables]
     return html.Div(
         [
             *(html.P(text) for text in found.said),
@@ -202,13 +211,10 @@ def callbacks(app: Dash) -> None:
         try:
             changed = gear.as_text(int(weapon), _build_of(worn))
             view = view_of(source, {"b": base, "b2": changed, "e": (edits or "").strip(), "f": (focus or "").strip()})
-            base_set = gear.token_set(view.weapon, view.base, source.subject)
-            changed_set = gear.token_set(view.changed_weapon, view.changed, source.subject)
-            edited = parse_edits(view.edits)
-            found = await asyncio.to_thread(source.what_if, base_set, changed_set, edited, view.focus)
+            found = await asyncio.to_thread(answer_for, source, view)
         except SplatError as error:
             return html.Pre(str(error), className="alert", role="alert"), no_update
-        return shown(source, found), view.as_text()
+        return shown(found, view), view.as_text()
 
     @app.callback(
         Output("whatif-base", "data"),

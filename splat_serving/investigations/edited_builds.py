@@ -107,7 +107,7 @@ def draw_builds(subject: Subject, feature_id: int, n_builds: int, seed: int) -> 
 
     Masked copies of builds are left out. Raises InputError when the store has no build to draw.
     """
-    ordinary = np.isin(subject.samples["kind"].to_numpy(), _KINDS)
+    ordinary = rerunnable(subject)
     fires = np.zeros(subject.n_samples, dtype=np.bool_)
     fires[subject.feature(feature_id).sample_ids] = True
     rng = np.random.default_rng(seed)
@@ -117,7 +117,16 @@ def draw_builds(subject: Subject, feature_id: int, n_builds: int, seed: int) -> 
     half = min(n_builds // 2, firing.size)
     chosen_silent = _different(subject, silent, n_builds - half, rng)
     chosen_firing = _different(subject, firing, n_builds - chosen_silent.size, rng)
-    ids = np.concatenate([chosen_firing, chosen_silent])
+    return draw_of(subject, feature_id, np.concatenate([chosen_firing, chosen_silent]), int(chosen_firing.size))
+
+
+def rerunnable(subject: Subject) -> npt.NDArray[np.bool_]:
+    """Which samples are builds as the model sees them, not masked copies: bool, shape (n_samples,)."""
+    return np.isin(subject.samples["kind"].to_numpy(), _KINDS)
+
+
+def draw_of(subject: Subject, feature_id: int, ids: npt.NDArray[np.int64], n_firing: int) -> Draw:
+    """The builds of these samples, the first n_firing of which fire."""
     table = subject.builds
     sets = tuple(
         TokenSet(int(table.weapons[at]), _ordinary(subject, table.tokens[table.offsets[at] : table.offsets[at + 1]]))
@@ -127,7 +136,7 @@ def draw_builds(subject: Subject, feature_id: int, n_builds: int, seed: int) -> 
     if subject.model.per_token():
         positions = subject.samples["token_position"].to_numpy()[ids]
         own = tuple(int(table.tokens[table.offsets[at] + place]) for at, place in zip(ids, positions, strict=True))
-    return Draw(subject, feature_id, ids, subject.dense(feature_id)[ids], int(chosen_firing.size), sets, own)
+    return Draw(subject, feature_id, ids, subject.dense(feature_id)[ids], n_firing, sets, own)
 
 
 def plausibility(draw: Draw, edited: Sequence[Sequence[TokenSet]]) -> Plausibility:

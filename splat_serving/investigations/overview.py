@@ -32,6 +32,7 @@ from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 
 _MOST_BARS = 20
+_MOST_NEIGHBOURS = 5
 _SPARKS = "▁▂▃▄▅▆▇█"
 EXTENDED = (
     "enrichment",
@@ -70,14 +71,25 @@ def overview(subject: Subject, spec: Overview, command: str = "") -> Result:
 
 
 PARTS = ("tokens", "weapons", "doses", "statistics")
+RECORD = ("influences", "neighbours", "examples", "histogram")
+"""Further parts: what is stored of a feature, whole."""
 
 
 def part(subject: Subject, feature_id: int, name: str, top_k: int = 1_000) -> list[ResultTable]:
-    """The tables of one part of the page alone: one of PARTS. Statistics are there for every feature, the others if it fires.
+    """The tables of one part of the page alone: one of PARTS or RECORD.
 
-    FeatureNotFoundError.
+    Statistics are there for every feature, PARTS if it fires, RECORD where it was computed. FeatureNotFoundError.
     """
     summary = subject.database.feature(feature_id)
+    match name:
+        case "influences":
+            return [*_influences(summary, top_k)]
+        case "neighbours":
+            return [*_neighbours(summary, top_k)]
+        case "examples":
+            return [*examples_table(summary.examples or {}, top_k)]
+        case "histogram":
+            return [_histogram_table(summary)]
     if not summary.statistics["n_active"]:
         return [_statistics(summary)] if name == "statistics" else []
     found, builds = subject.feature(feature_id), subject.builds
@@ -112,8 +124,8 @@ def _answer(subject: Subject, spec: Overview) -> Answer:
         warnings.append("it never fires on these samples: nothing can be said of what it responds to")
     tables += [
         *_influences(summary, spec.top_k),
-        *_neighbours(summary, spec.top_k),
-        *_examples(summary, spec.max_examples),
+        *_neighbours(summary, min(spec.top_k, _MOST_NEIGHBOURS)),
+        *examples_table(summary.examples or {}, spec.max_examples),
     ]
     said += _label(subject, spec.feature_id)
     said += _suggestion(summary)
@@ -243,6 +255,21 @@ def _histogram(summary: FeatureSummary) -> LinesOrBars | None:
         x_label="activation",
         y_label="samples",
         series=[bars],
+    )
+
+
+def _histogram_table(summary: FeatureSummary) -> ResultTable:
+    edges = [float(edge) for edge in summary.histogram["edges"]]
+    rows = [*zip(edges, edges[1:], summary.histogram["counts"], strict=False)]
+    schema = {"from": pl.Float64, "to": pl.Float64, "samples": pl.Int64}
+    described = {
+        "from": "Where the bin begins.",
+        "to": "Where it ends; the last one with its end.",
+        "samples": "Samples whose activation is in it.",
+    }
+    note = f"On {summary.histogram['n_zero']:,} further samples it is 0."
+    return ResultTable.of(
+        "histogram", "Activations", "observed", pl.DataFrame(rows, schema, orient="row"), described, note
     )
 
 
@@ -378,7 +405,7 @@ def _neighbours(summary: FeatureSummary, top_k: int) -> Iterable[ResultTable]:
     rows = [
         (kind, one["feature_id"], one["score"], one["n_both"])
         for kind in _KINDS
-        for one in (summary.neighbours or {}).get(kind, [])[: min(top_k, 5)]
+        for one in (summary.neighbours or {}).get(kind, [])[:top_k]
     ]
     if rows:
         schema = {"kind": pl.String, "feature": pl.Int64, "score": pl.Float64, "n_both": pl.Int64}
@@ -393,10 +420,11 @@ def _neighbours(summary: FeatureSummary, top_k: int) -> Iterable[ResultTable]:
         )
 
 
-def _examples(summary: FeatureSummary, most: int) -> Iterable[ResultTable]:
+def examples_table(groups: Mapping[str, Sequence[Any]], most: int) -> Iterable[ResultTable]:
+    """Samples by group as one table, the first of each group before the second of any, at most so many; none for no sample."""
     rows = [
         (group, one["activation"], one["weapon_name"], build_as_text(one.get("abilities") or ()), one["global_index"])
-        for group, one in _in_turn(summary.examples or {}, most)
+        for group, one in _in_turn(groups, most)
     ]
     if rows:
         schema = {

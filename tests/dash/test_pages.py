@@ -6,12 +6,16 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import numpy as np
+import polars as pl
 import pytest
 
 from splat_assets.domain.concepts import Wears
+from splat_dash.abilities import in_words
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
 from splat_serving.investigations.experiment import run, spec_of
+from splat_serving.investigations.experiments.leave_one_out import leave_one_out
+from splat_serving.investigations.rendering import cells as cells_of
 from splat_serving.investigations.rendering import shown
 from tests.dash.conftest import Watched
 
@@ -274,7 +278,7 @@ def test_every_heading_is_defined(watched: Watched, expect: Any, busy: int) -> N
         "/features",
         "/map",
         "/runs",
-        *(f"/f/{busy}?tab={tab}" for tab in ("examples", "tokens", "weapons", "doses", "statistics")),
+        *(f"/f/{busy}?tab={tab}" for tab in ("examples", "tokens", "weapons", "doses", "statistics", "effects")),
     )
     headings = "[...document.querySelectorAll('main th[scope=col], main dt, .ag-header-cell-text')].map(one => one.textContent)"
     for path in (
@@ -458,6 +462,7 @@ def test_nothing_stands_in_the_way_of_a_screen_reader(
         f"/f/{busy}",
         f"/f/{busy}?tab=tokens",
         f"/f/{busy}?tab=doses",
+        f"/f/{busy}?tab=effects",
         "/f/abc",
     )
     for path in (
@@ -499,6 +504,46 @@ def test_an_experiment_is_asked_from_the_page_and_its_numbers_are_its_own(
     expect(page.get_by_role("alert")).to_contain_text("did you mean swim_speed_up")
     page.goto(f"{watched.url}/f/{busy}?tab=experiments&x=palmistry")
     expect(page.get_by_role("alert")).to_contain_text("There is no experiment 'palmistry'")
+
+
+def test_the_effect_of_a_feature_stands_beside_what_its_weights_say(
+    watched: Watched, expect: Any, source: Source, busy: int
+) -> None:
+    page = watched.open(f"/f/{busy}?tab=effects")
+    answer = page.locator("#experiment-answer")
+    expect(answer.locator("table").first).to_be_visible()
+
+    whole = run(source.subject, spec_of({"experiment": "causal-effect", "feature_id": busy}))
+    assert answer.locator("p").first.inner_text() == whole.said[0]
+    assert "correlate with r = 1.0000" in whole.said[0]
+    names, _, rows = cells_of(whole.table("outputs"))
+    assert answer.locator("table").first.locator("thead th").all_inner_texts() == names
+    first = answer.locator("table").first.locator("tbody tr").first.locator("td, th").all_inner_texts()
+    assert first == list(rows[0])
+
+
+def test_each_ability_of_an_example_tells_what_it_is_worth(
+    watched: Watched, expect: Any, source: Source, busy: int
+) -> None:
+    page = watched.open(f"/f/{busy}")
+    expect(page.locator("#examples-legend")).to_contain_text("the share of the activation that is lost")
+
+    rows = (source.feature(busy).examples or {})["top"]
+    frame = leave_one_out(source.subject, busy, [row["global_index"] for row in rows])
+    called = {in_words(group.name): group.name for group in source.subject.builds.groups}
+    for at, row in enumerate(rows[:5]):
+        shown = page.locator("table.examples tbody tr").nth(at).locator(".badge")
+        own = frame.filter(pl.col("sample_id") == row["global_index"])
+        assert shown.count() == own.height
+        for badge in shown.all():
+            title = badge.get_attribute("title") or ""
+            ability = called[title.partition(";")[0].partition(",")[0]]
+            drop, whole = own.filter(pl.col("ability") == ability).select("drop", "activation").row(0)
+            assert title.endswith(f"; without it {-drop:+.3g} ({-drop / whole:+.0%})")
+            lost = float(badge.evaluate("one => one.style.getPropertyValue('--lost')").rstrip("%"))
+            assert lost == pytest.approx(100 * min(max(drop / whole, 0), 1), abs=0.06)
+    page.locator('nav[aria-label="Examples"] .choice', has_text="random, where it does not").click()
+    expect(page.locator("#examples-legend")).to_have_text("")
 
 
 def test_every_ability_at_every_rung_observed_and_caused(

@@ -16,7 +16,7 @@ from splat_serving.investigations.overview import Overview, overview
 from splat_serving.investigations.result import Result
 from splat_serving.investigations.subject import Subject
 
-CAUSAL = {"dose-sweep", "ablation", "heatmap", "family-sweep"}
+CAUSAL = {"dose-sweep", "ablation", "causal-effect", "leave-one-out", "heatmap", "family-sweep"}
 OBSERVED = sorted(
     name
     for name in set(experiment_names()) - CAUSAL

@@ -1,0 +1,163 @@
+"""What taking a feature away does to each output, measured, beside what the weights alone say it should do."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import Field
+
+from splat_assets.analysis.bands import BANDS, band_numbers
+from splat_assets.errors import InputError
+from splat_serving.investigations.edited_builds import draw_builds, mean_with_interval
+from splat_serving.investigations.experiment import Experiment
+from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.subject import Subject
+from splat_serving.live_answers import Edit
+
+_NO_LINEAR = "there is no linear estimate: influences on the outputs are not known for this hook, or were not computed"
+_SMALL = 0.05
+"""A difference below this share of the largest measured change is nothing to point at."""
+
+
+class CausalEffect(FeatureSpec):
+    """What taking a feature away does to each output, measured by running the model, beside what its weights alone say.
+
+    Drawn builds on which it fires, no two alike; what the SAE does not rebuild stays in place. The linear estimate is what the
+    feature adds along the direct path, minus its activation times W_dec @ W_out^T. Where both differ, what lies behind
+    the hook does more than add, and the measured change is what counts. For a hook whose values the output layer does not read,
+    as those of token_ff, there is no linear estimate.
+    """
+
+    experiment: Literal["causal-effect"] = "causal-effect"
+    n_builds: Annotated[int, Field(ge=2, le=2_000, description="So many builds on which it fires.")] = 64
+    top_k: Annotated[int, Field(ge=1, le=1_000, description="So many outputs are shown.")] = 20
+
+
+def _answer(subject: Subject, spec: CausalEffect) -> Answer:
+    summary = subject.database.feature(spec.feature_id)
+    if not summary.statistics["n_active"]:
+        raise InputError(f"feature {spec.feature_id} never fires on these samples: there is nothing to take away")
+    influence = {
+        one["token"]: one["value"] for key in ("raised", "lowered") for one in (summary.influences or {}).get(key, ())
+    }
+    draw = draw_builds(subject, spec.feature_id, 2 * spec.n_builds, spec.seed)
+    fires = draw.stratum("fires")
+    sets, stored = draw.sets[fires][: spec.n_builds], draw.stored[fires][: spec.n_builds].astype(np.float64)
+    if not sets:
+        raise InputError(f"feature {spec.feature_id} fires on no build that can be run again: only on masked copies")
+    measured = subject.model.effects(sets, Edit(spec.feature_id, "ablate"), n_random=0).own.astype(np.float64)
+    special = {subject.vocabulary.pad_id, subject.vocabulary.null_id}
+    tokens = [token for token in subject.vocabulary.tokens if token.id not in special]
+    measured = measured[:, [token.id for token in tokens]]
+    linear = -stored[:, None] * np.array([influence.get(token.name, np.nan) for token in tokens])
+    outputs = _outputs([token.name for token in tokens], measured, linear, spec.seed)
+    bands = _bands(stored, float(summary.statistics["effective_max"]), measured, linear)
+    r = _pearson(measured.mean(axis=0), linear.mean(axis=0))
+    n_apart = int(outputs["disagrees"].sum()) if influence else None
+    return Answer(
+        title=f"Feature {spec.feature_id}: taken away, measured and by its weights",
+        said=[_said(r, n_apart, len(tokens), len(sets))],
+        facts={"n_builds": len(sets), "n_outputs": len(tokens), "n_disagree": n_apart, "pearson": r},
+        tables=[_output_table(outputs, spec.top_k), _band_table(bands)],
+        warnings=[*draw.warnings, *([] if influence else [_NO_LINEAR])],
+    )
+
+
+def _outputs(
+    names: list[str], measured: npt.NDArray[np.float64], linear: npt.NDArray[np.float64], seed: int
+) -> pl.DataFrame:
+    """`token, n, measured, measured_low, measured_high, linear, difference, disagrees`, the largest measured change first.
+
+    disagrees: the interval of measured less linear, build by build, leaves out 0, and the mean difference is no trifle.
+    """
+    largest = float(np.abs(measured.mean(axis=0)).max(initial=0.0))
+    rows = []
+    for at, name in enumerate(names):
+        difference, low, high = mean_with_interval(measured[:, at] - linear[:, at], seed)
+        known = not np.isnan(difference)
+        apart = not low <= 0 <= high and abs(difference) > _SMALL * largest if known else None
+        estimate = float(linear[:, at].mean()) if known else None
+        rows.append(
+            (
+                name,
+                len(measured),
+                *mean_with_interval(measured[:, at], seed),
+                estimate,
+                difference if known else None,
+                apart,
+            )
+        )
+    schema = {"token": pl.String, "n": pl.Int64, "measured": pl.Float64, "measured_low": pl.Float64, "measured_high": pl.Float64,
+              "linear": pl.Float64, "difference": pl.Float64, "disagrees": pl.Boolean}  # fmt: skip
+    frame = pl.DataFrame(rows, schema, orient="row")
+    return frame.sort(pl.col("measured").abs(), "token", descending=[True, False])
+
+
+def _bands(
+    stored: npt.NDArray[np.float64], top: float, measured: npt.NDArray[np.float64], linear: npt.NDArray[np.float64]
+) -> pl.DataFrame:
+    """`band, n, activation, moved, linear_moved, pearson`, a row for each band that has builds, the strongest first."""
+    numbers = band_numbers(stored, top)
+    rows = []
+    for number in range(len(BANDS) - 1, -1, -1):
+        own = numbers == number
+        if own.any():
+            mean, estimate = measured[own].mean(axis=0), linear[own].mean(axis=0)
+            moved = None if np.isnan(estimate).any() else float(np.abs(estimate).mean())
+            rows.append((BANDS[number].name, int(own.sum()), float(stored[own].mean()), float(np.abs(mean).mean()), moved,
+                         _pearson(mean, estimate)))  # fmt: skip
+    schema = {"band": pl.String, "n": pl.Int64, "activation": pl.Float64, "moved": pl.Float64, "linear_moved": pl.Float64,
+              "pearson": pl.Float64}  # fmt: skip
+    return pl.DataFrame(rows, schema, orient="row")
+
+
+def _pearson(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float | None:
+    """None where one of both is constant or not known."""
+    a, b = first - first.mean(), second - second.mean()
+    length = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / length if length > 0 else None
+
+
+def _said(r: float | None, n_apart: int | None, n_outputs: int, n_builds: int) -> str:
+    if n_apart is None:
+        return f"Measured on {n_outputs} outputs, means over {n_builds} builds."
+    told = "cannot be correlated (one of them is constant)" if r is None else f"correlate with r = {r:.4f}"
+    apart = (
+        "none differs by more than builds do"
+        if not n_apart
+        else f"{n_apart} of them {'differs' if n_apart == 1 else 'differ'} by more than builds do"
+    )
+    return f"Measured and linear changes of {n_outputs} outputs, means over {n_builds} builds, {told}; {apart}."
+
+
+def _output_table(outputs: pl.DataFrame, top_k: int) -> ResultTable:
+    described = {
+        "token": "The output.",
+        "n": "Builds.",
+        "measured": "Mean change of its logit when the feature is taken away.",
+        "measured_low": "Lower border of its 95 % interval (bootstrap over builds).",
+        "measured_high": "Upper border.",
+        "linear": "Mean of what the weights say: minus the activation times its influence.",
+        "difference": "Measured less linear.",
+        "disagrees": "The 95 % interval of the difference leaves out 0, and it is above 5 % of the largest measured change.",
+    }
+    shown = outputs.head(top_k)
+    note = f"{outputs.height} outputs; the largest measured changes first."
+    return ResultTable.of("outputs", "Outputs when it is taken away", "causal", shown, described, note)
+
+
+def _band_table(bands: pl.DataFrame) -> ResultTable:
+    described = {
+        "band": "A range of activations, by shares of the effective maximum.",
+        "n": "Builds of those drawn in it.",
+        "activation": "Their mean activation.",
+        "moved": "Mean over outputs of |mean measured change|.",
+        "linear_moved": "The same of the linear estimate.",
+        "pearson": "Correlation of both over outputs.",
+    }
+    return ResultTable.of("bands", "By band of activation", "causal", bands, described)
+
+
+EXPERIMENT = Experiment(CausalEffect, _answer, {"n_builds": ("--max-examples",)})
