@@ -21,8 +21,8 @@ _DENSITY = [(0.0, "#8068c8"), (0.33, "#2f8fc4"), (0.66, "#1fa187"), (1.0, "#d98a
 _INK, _BAR, _GRID = "#868e96", "#0072B2", "rgba(134,142,150,.2)"
 
 
-def histogram(found: Mapping[str, Any]) -> go.Figure:
-    """How often each activation occurs, zeros left out; counts on a logarithmic axis."""
+def histogram(found: Mapping[str, Any], marked: float | None = None) -> go.Figure:
+    """How often each activation occurs, zeros left out; counts on a logarithmic axis. marked: an activation to be shown in it."""
     edges, counts = found["edges"], found["counts"]
     middles = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]
     widths = [high - low for low, high in zip(edges, edges[1:], strict=False)]
@@ -41,19 +41,23 @@ def histogram(found: Mapping[str, Any]) -> go.Figure:
         yaxis={"title": {"text": "samples"}, "type": "log", "gridcolor": _GRID, "zerolinecolor": _GRID, "dtick": 1},
         bargap=0,
     )
+    if marked is not None:
+        figure.add_vline(
+            marked, line={"color": _COLORS[1], "width": 2}, annotation={"text": "this build", "yshift": -8}
+        )
     return figure
 
 
-def spread(features: pl.DataFrame) -> go.Figure:
-    """Density against mean activation, both on logarithmic axes, a point per feature. features: `feature_id, density, mean`."""
+def spread(features: pl.DataFrame, name: str, title: str) -> go.Figure:
+    """Density against something else, both on logarithmic axes, a point per feature. features: `feature_id, density` and name."""
     figure = go.Figure(
         go.Scattergl(
             x=features["density"].to_numpy().astype(np.float32),
-            y=features["mean"].to_numpy().astype(np.float32),
+            y=features[name].to_numpy().astype(np.float32),
             customdata=features["feature_id"].to_numpy().astype(np.int32),
             mode="markers",
             marker={"color": _BAR, "size": 5, "opacity": 0.6},
-            hovertemplate="feature %{customdata}: fires on %{x:.3%}, mean %{y:.4g}<extra></extra>",
+            hovertemplate="feature %{customdata}: fires on %{x:.3%}; %{y:.4g}<extra></extra>",
         )
     )
     figure.update_layout(
@@ -65,7 +69,7 @@ def spread(features: pl.DataFrame) -> go.Figure:
             "tickformat": "~%",
         },
         yaxis={
-            "title": {"text": "mean activation where it fires"},
+            "title": {"text": title},
             "type": "log",
             "gridcolor": _GRID,
             "zerolinecolor": _GRID,

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 from splat_assets.errors import InputError
 from splat_serving.investigations.feature_map import MAPS
 
-SORTS = ("feature_id", "density", "max", "mean", "f1", "label", "queue")
+SORTS = ("feature_id", "density", "max", "mean", "effect", "f1", "label", "queue")
 STATES = ("labelled", "unlabelled", "suggested", "queued", "dead")
 
 

@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import Any
@@ -26,12 +27,12 @@ from splat_serving.investigations.result import Answer, Result, ResultTable
 from splat_serving.investigations.rule_evidence import Evidence, rule_evidence
 from splat_serving.investigations.spec import checked_spec
 from splat_serving.investigations.subject import Subject
-from splat_serving.investigations.what_if import what_if
+from splat_serving.investigations.what_if import activations_on, what_if
 from splat_serving.labels.book import who
 from splat_serving.labels.event import Event
 from splat_serving.live_answers import Edit
 from splat_serving.model_runner import TokenSet
-from splat_serving.runs import Published, published_versions
+from splat_serving.published_version import Published
 from splat_serving.selection import Selection
 
 _MOST_BETWEEN = 50
@@ -69,6 +70,9 @@ class Source:
         self._contrasted = lru_cache(maxsize=32)(
             lambda left, right: contrast(subject, checked_spec(Contrast, {"left": left, "right": right, "top_k": 50}))
         )
+        self._feature = lru_cache(maxsize=256)(subject.database.feature)
+        self._activation = lru_cache(maxsize=256)(self._activation_now)
+        self._preparing = ThreadPoolExecutor(1, "prepare")
         self._lost = lru_cache(maxsize=64)(self._asked_without)
         self._found = lru_cache(maxsize=32)(lambda rule: find(subject, checked_spec(Find, {"rule": rule, "top_k": 50})))
 
@@ -85,7 +89,11 @@ class Source:
 
     def feature(self, feature_id: int) -> FeatureSummary:
         """Everything that the store's tables say of a feature; FeatureNotFoundError."""
-        return self.subject.database.feature(feature_id)
+        return self._feature(feature_id)
+
+    def prepare(self, feature_id: int) -> None:
+        """Read beside what else goes on a feature that is likely to be asked for next; what fails fails once it is asked for."""
+        self._preparing.submit(self._feature, feature_id)
 
     def between(self, feature_id: int, low: float, high: float) -> tuple[int, list[dict[str, Any]]]:
         """How many samples have an activation from low to high, and the strongest of them as examples have them."""
@@ -122,8 +130,8 @@ class Source:
         return self._found(rule)
 
     def published(self) -> list[Published] | None:
-        """The versions of all runs of the data root; None where no data root on this machine is behind this."""
-        return None if self.subject.root is None else published_versions(self.subject.root)
+        """The versions of all runs of the data root; None where no data root is behind this."""
+        return self.subject.published()
 
     def contrast(self, left: str, right: str) -> Result:
         """The features that tell the builds of two rules apart; InputError for what is no rule, with a caret."""
@@ -146,6 +154,14 @@ class Source:
         """A build beside a changed one; see `investigations.what_if`."""
         with self._asking:
             return what_if(self.subject, base, changed, edits, focus)
+
+    def activation_on(self, feature_id: int, build: TokenSet) -> float:
+        """The feature on a build, as the model has it now; NotComputedError where there is no model."""
+        return self._activation(feature_id, build)
+
+    def _activation_now(self, feature_id: int, build: TokenSet) -> float:
+        with self._asking:
+            return float(activations_on(self.subject, [build], feature_id)[0])
 
     @property
     def author(self) -> str:
@@ -190,7 +206,7 @@ class Source:
     def rows(self, query: ListQuery) -> pl.DataFrame:
         """The features that a query asks for, in its order.
 
-        Columns: `feature_id, n_active, density, max, mean, suggested, text` (of the rule), `token, f1, label`.
+        Columns: `feature_id, n_active, density, max, mean, effect, suggested, text` (of the rule), `token, f1, label`.
         """
         labels = {feature: event.label.text for feature, event in self.labels().items() if event.label}
         known = pl.DataFrame(
@@ -260,7 +276,12 @@ class Source:
         """Statistics and suggestions of all features, in the order of their ids."""
         statistics = self.subject.database.features()
         frame = statistics.select(
-            pl.col("feature_id").cast(pl.UInt32), "n_active", (1 - pl.col("sparsity")).alias("density"), "max", "mean"
+            pl.col("feature_id").cast(pl.UInt32),
+            "n_active",
+            (1 - pl.col("sparsity")).alias("density"),
+            "max",
+            "mean",
+            "effect",
         )
         try:
             rules = self.subject.database.suggestions()

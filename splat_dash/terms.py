@@ -14,6 +14,7 @@ TERMS: Final[dict[str, dict[str, str]]] = {
         "density": "Share of all samples on which a feature fires.",
         "max": "Largest activation.",
         "mean": "Mean activation over the samples on which it fires; in tables with n over all n, zeros included.",
+        "effect": "Mean activation times the largest |W_dec @ W_out^T|: how far the most moved logit goes, on the direct path.",
         "median": "Median over the samples on which it fires.",
         "99 %": "99th percentile over the samples on which it fires.",
         "min": "Smallest activation over the samples on which it fires.",

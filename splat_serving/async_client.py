@@ -13,6 +13,7 @@ from splat_assets.domain.concepts import Rule
 from splat_serving.arrow_reading import BatchDecoder
 from splat_serving.client import DEFAULT_URL
 from splat_serving.database import About, Associations, FeatureActivations, FeatureSummary, Query, QueryResult, Sample
+from splat_serving.published_version import Published
 from splat_serving.selection import Selection
 from splat_serving.wire import (
     STREAM_FAULTS,
@@ -155,6 +156,10 @@ class AsyncActivationClient:
     async def scorecard(self) -> dict[str, Any]:
         """How good the SAE is, in figures; NotComputedError where the server has only a store."""
         return await self._run(self._questions.scorecard())
+
+    async def published(self) -> list[Published]:
+        """All versions of all runs of the server's data root; NotComputedError where it has only a store."""
+        return await self._run(self._questions.published())
 
     async def label_events(self, new: Mapping[str, Any] | None = None, read: Reading[Any] = dict) -> Any:
         """What `read` makes of all events of the labels, or of what became of a new one; see `labels.remote.RemoteEvents`.

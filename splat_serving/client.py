@@ -15,6 +15,7 @@ import pyarrow as pa
 from splat_assets.domain.concepts import Rule
 from splat_serving.arrow_reading import BatchDecoder
 from splat_serving.database import About, Associations, FeatureActivations, FeatureSummary, Query, QueryResult, Sample
+from splat_serving.published_version import Published
 from splat_serving.selection import Selection
 from splat_serving.wire import (
     STREAM_FAULTS,
@@ -167,6 +168,10 @@ class ActivationClient:
     def scorecard(self) -> dict[str, Any]:
         """How good the SAE is, in figures; NotComputedError where the server has only a store."""
         return self._run(self._questions.scorecard())
+
+    def published(self) -> list[Published]:
+        """All versions of all runs of the server's data root; NotComputedError where it has only a store."""
+        return self._run(self._questions.published())
 
     def label_events(self, new: Mapping[str, Any] | None = None, read: Reading[Any] = dict) -> Any:
         """What `read` makes of all events of the labels, or of what became of a new one; see `labels.remote.RemoteEvents`.

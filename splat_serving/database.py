@@ -201,7 +201,7 @@ class ActivationDatabase(Protocol):
         ...
 
     def features(self) -> pl.DataFrame:
-        """Statistics of all features, one row each."""
+        """Statistics of all features, one row each, and `effect`: mean activation x largest |influence|, null if not known."""
         ...
 
     def suggestions(self) -> pl.DataFrame:

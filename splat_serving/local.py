@@ -41,7 +41,7 @@ from splat_serving.errors import NotComputedError, ParameterError
 from splat_serving.folder import Folder
 from splat_serving.sample_columns import OF_SAMPLES, SampleColumns, checked_columns, checked_sample_columns
 from splat_serving.selection import Selection, matching_values, page
-from splat_serving.summary import examples_of, influences_of, neighbours_of
+from splat_serving.summary import examples_of, influences_of, largest_influences, neighbours_of
 
 _BLOCK_SAMPLES = 16_384
 _FEW_IN_A_BLOCK = 512  # reading so many samples one by one costs as much as reading and checking the whole block
@@ -164,12 +164,12 @@ class LocalDatabase:
         )
 
     def features(self) -> pl.DataFrame:
-        """Statistics of all features; NotComputedError for a folder without that table."""
+        """Statistics of all features, and `effect`; NotComputedError for a folder without that table."""
         if not self._source.has("features.parquet"):
             raise NotComputedError(
                 "statistics of all features were not computed here: `splat histograms --data-dir … --output-dir …/precomputed`"
             )
-        return self._features
+        return self._features_with_effect
 
     def suggestions(self) -> pl.DataFrame:
         """The best rule for each feature; NotComputedError for a version or folder without that table."""
@@ -413,6 +413,17 @@ class LocalDatabase:
     @cached_property
     def _features(self) -> pl.DataFrame:
         return self._by_feature("features", _STATISTICS)
+
+    @cached_property
+    def _features_with_effect(self) -> pl.DataFrame:
+        """`effect` beside the statistics: the mean activation times the largest |influence|, null where influences are not known.
+
+        That is how far the most moved logit goes, along the direct path, where the feature fires as it does on average.
+        """
+        if not self._source.has("influences.parquet"):
+            return self._features.with_columns(effect=pl.lit(None, pl.Float64))
+        largest = pl.Series("effect", largest_influences(self._influences[0]))
+        return self._features.with_columns((largest * self._features["mean"].cast(pl.Float64)).alias("effect"))
 
     @cached_property
     def _suggestions(self) -> pl.DataFrame:

@@ -1,32 +1,14 @@
 """The published versions of every run of a data root, with what is known of their SAEs: to be laid side by side."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from splat_assets.errors import SplatError
 from splat_assets.store.layout import DataRoot, is_name
 from splat_assets.store.manifest import MANIFEST, VERSION_ID, Manifest
 from splat_assets.store.published import current_version
+from splat_serving.published_version import Published
 from splat_serving.scorecards import scorecard_of
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """One version of a run, or a run without any. published: when, UTC. scorecard: figures of its SAE; empty where they are not
-    known, and then `said` says why, as it does where the version cannot be read."""
-
-    run: str
-    version: str | None
-    current: bool = False
-    published: datetime | None = None
-    n_samples: int | None = None
-    n_features: int | None = None
-    n_activations: int | None = None
-    scorecard: Mapping[str, Any] = field(default_factory=dict)
-    said: str = ""
 
 
 def published_versions(root: DataRoot) -> list[Published]:

@@ -43,6 +43,7 @@ from splat_serving.errors import (
     ServerError,
     UnknownNameError,
 )
+from splat_serving.published_version import Published
 from splat_serving.sample_columns import checked_columns, checked_sample_columns
 from splat_serving.selection import Selection
 
@@ -381,6 +382,15 @@ class Questions:
     def scorecard(self) -> Steps[dict[str, Any]]:
         """The figures of the SAE's scorecard."""
         return (yield from self._ask(Request("/scorecard"), lambda answer: dict(_members(answer))))
+
+    def published(self) -> Steps[list[Published]]:
+        """All versions of all runs beside the one that is asked."""
+        request = Request("/published")
+        return (
+            yield from self._ask(
+                request, lambda answer: [Published.of_json(row) for row in _members(answer)["published"]]
+            )
+        )
 
     def live(self, path: str, body: Mapping[str, Any], read: Reading[Value]) -> Steps[Value]:
         """What `read` makes of the answer of the model to a body at a path below /live."""

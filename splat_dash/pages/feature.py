@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,15 +11,18 @@ from dash import ClientsideFunction, Dash, Input, Output, dcc, html, no_update
 
 from splat_assets.errors import InputError, SplatError
 from splat_assets.store.errors import FeatureNotFoundError
-from splat_dash import address, cells, figures, menus, ui
+from splat_dash import address, cells, figures, gear, menus, ui
 from splat_dash.pages import experiments, labelling
 from splat_dash.query import ListQuery
 from splat_dash.shown import asked
 from splat_dash.source import Place, Source
 from splat_serving.database import FeatureSummary
+from splat_serving.errors import NotComputedError
 from splat_serving.investigations.overview import PARTS
 from splat_serving.investigations.rendering import shown, visible
 
+Address = Callable[..., str]
+"""The address of the feature, in the list and with the build that the page has, after some change of the rest."""
 TABS = ("examples", *PARTS, "effects", "experiments")
 _N_EFFECTS, _N_NEIGHBOURS = 8, 5
 _N_INTERVALS = 10
@@ -48,15 +52,21 @@ def layout(source: Source, fid: str = "", tab: str = "examples", group: str = "t
         feature_id = _feature_id(fid, n_features)
         query = ListQuery.from_text(str(given.get("list") or ""))
         found = source.feature(feature_id)
+        if given.get("b"):
+            gear.parse(str(given["b"]), len(source.subject.contexts))
     except FeatureNotFoundError:
         return ui.alert(f"There is no feature {fid[:20]}", f"This SAE has features 0 to {n_features - 1:,}.")
     except InputError as error:
         return ui.alert("This address means nothing", str(error))
     names = source.names()
+    at = partial(address.of_feature, feature_id, query, b=str(given.get("b") or ""))
+    place = source.place(feature_id, query)
+    if place.after is not None:
+        source.prepare(place.after)
     tab = tab if tab in TABS else "examples"
     return html.Article(
         [
-            _head(found, names.get(feature_id), source.place(feature_id, query), query, tab),
+            _head(found, names.get(feature_id), place, query, tab),
             html.Div(
                 [
                     html.Div(
@@ -65,9 +75,9 @@ def layout(source: Source, fid: str = "", tab: str = "examples", group: str = "t
                     ),
                     html.Div(
                         [
-                            _histogram(found),
-                            _tabs(feature_id, tab, query),
-                            _panel(source, found, tab, group, query, given),
+                            _histogram(source, found, str(given.get("b") or "")),
+                            _tabs(tab, at),
+                            _panel(source, found, tab, group, query, given, at),
                         ],
                         className="proof",
                     ),
@@ -191,7 +201,8 @@ def _neighbour(feature_id: int, row: Mapping[str, Any], names: Mapping[int, str]
     )
 
 
-def _histogram(found: FeatureSummary) -> html.Figure:
+def _histogram(source: Source, found: FeatureSummary, build: str) -> html.Figure:
+    """build: as in the address of the what-if page, to be marked; empty for none."""
     own = found.statistics
     if not own["n_active"]:
         return html.Figure(
@@ -201,13 +212,27 @@ def _histogram(found: FeatureSummary) -> html.Figure:
         f"Fires on {own['n_active']:,} samples ({1 - own['sparsity']:.4%}), at most with {shown(own['max'])}; "
         f"zeros: {found.histogram['n_zero']:,}, not drawn."
     )
+    marked = None
+    if build:
+        marked, told = _on_build(source, found.feature_id, build)
+        caption += f" {told}"
     files = _files(found, "histogram", "histogram")
-    return figures.figure(figures.histogram(found.histogram), caption, "feature-histogram", files=files)
+    return figures.figure(figures.histogram(found.histogram, marked), caption, "feature-histogram", files=files)
 
 
-def _tabs(feature_id: int, tab: str, query: ListQuery) -> html.Nav:
+def _on_build(source: Source, feature_id: int, build: str) -> tuple[float | None, str]:
+    """The feature on a build of an address, and a sentence on it; InputError for what is no build."""
+    weapon, worn = gear.parse(build, len(source.subject.contexts))
+    try:
+        value = source.activation_on(feature_id, gear.token_set(weapon, worn, source.subject))
+    except NotComputedError as error:
+        return None, f"What it is on the build of the address cannot be asked: {error}."
+    return value, f"On the build of the address it is {shown(value)}."
+
+
+def _tabs(tab: str, at: Address) -> html.Nav:
     links = [
-        dcc.Link(name, href=address.of_feature(feature_id, query, tab="" if name == "examples" else name),
+        dcc.Link(name, href=at(tab="" if name == "examples" else name),
                  className="choice chosen" if name == tab else "choice")
         for name in TABS
     ]  # fmt: skip
@@ -215,7 +240,7 @@ def _tabs(feature_id: int, tab: str, query: ListQuery) -> html.Nav:
 
 
 def _panel(
-    source: Source, found: FeatureSummary, tab: str, group: str, query: ListQuery, given: Mapping[str, Any]
+    source: Source, found: FeatureSummary, tab: str, group: str, query: ListQuery, given: Mapping[str, Any], at: Address
 ) -> Any:
     if tab == "experiments":
         return experiments.panel(source, found.feature_id, query, given)
@@ -223,7 +248,7 @@ def _panel(
         return experiments.alone("causal-effect", found.feature_id)
     if tab == "examples":
         chosen = interval(given)
-        return _between(source, found, chosen, query) if chosen else _examples(source, found, group, query)
+        return _between(source, found, chosen, at) if chosen else _examples(source, found, group, at)
     tables = source.tables(found.feature_id, tab)
     if not tables:
         return html.P("It never fires: there is nothing to tell of it here.", className="quiet")
@@ -244,18 +269,18 @@ def interval(given: Mapping[str, Any]) -> tuple[float, float] | None:
     return low, min(high, _LARGEST)
 
 
-def _between(source: Source, found: FeatureSummary, chosen: tuple[float, float], query: ListQuery) -> html.Section:
+def _between(source: Source, found: FeatureSummary, chosen: tuple[float, float], at: Address) -> html.Section:
     """The samples whose activation is within an interval: what a bar of the histogram counts."""
     n, rows = source.between(found.feature_id, *chosen)
     upper = "" if chosen[1] == _LARGEST else f" to {shown(chosen[1])}"
     shown_are = f", the {len(rows)} strongest of them here" if n > len(rows) else ""
     return html.Section(
         [
-            _intervals(found, query, chosen),
+            _intervals(found, at, chosen),
             html.P(
                 [
                     f"Activation from {shown(chosen[0])}{upper}: {n:,} samples{shown_are}. ",
-                    dcc.Link("All examples", href=address.of_feature(found.feature_id, query)),
+                    dcc.Link("All examples", href=at()),
                 ],
                 id="interval",
             ),
@@ -332,7 +357,7 @@ def _worth(lost: tuple[float, float] | None) -> tuple[str, float] | None:
     return f"; without it {-lost[0]:+.3g} ({-lost[1]:+.0%})", round(100 * min(max(lost[1], 0.0), 1.0), 1)
 
 
-def _examples(source: Source, found: FeatureSummary, group: str, query: ListQuery) -> html.Section:
+def _examples(source: Source, found: FeatureSummary, group: str, at: Address) -> html.Section:
     groups = found.examples or {}
     if not groups:
         text = (
@@ -343,17 +368,15 @@ def _examples(source: Source, found: FeatureSummary, group: str, query: ListQuer
         return html.Section(html.P(text, className="quiet"))
     group = group if group in groups else next(iter(groups))
     links = [
-        dcc.Link(_GROUPS.get(name, name), href=address.of_feature(found.feature_id, query, group="" if name == "top" else name),
+        dcc.Link(_GROUPS.get(name, name), href=at(group="" if name == "top" else name),
                  className="choice chosen" if name == group else "choice")
         for name in groups
     ]  # fmt: skip
     nav = html.Nav(links, className="choices", **ui.named("Examples"))
-    return html.Section(
-        [nav, _intervals(found, query), *_shown_examples(source, found, groups[group], {"group": group})]
-    )
+    return html.Section([nav, _intervals(found, at), *_shown_examples(source, found, groups[group], {"group": group})])
 
 
-def _intervals(found: FeatureSummary, query: ListQuery, chosen: tuple[float, float] | None = None) -> html.Nav | None:
+def _intervals(found: FeatureSummary, at: Address, chosen: tuple[float, float] | None = None) -> html.Nav | None:
     """Ways to ten intervals from 0 to the largest activation, each with its share of the samples on which the feature fires."""
     edges, counts = found.histogram["edges"], found.histogram["counts"]
     size = len(counts) // _N_INTERVALS
@@ -365,7 +388,7 @@ def _intervals(found: FeatureSummary, query: ListQuery, chosen: tuple[float, flo
     for first, last in zip(borders, borders[1:], strict=False):
         low, high = edges[first], edges[last]
         share = sum(counts[first:last]) / total
-        href = address.of_feature(found.feature_id, query, min=repr(low), max=repr(high))
+        href = at(min=repr(low), max=repr(high))
         kind = "choice chosen" if chosen == (low, high) else "choice"
         links.append(dcc.Link([f"{low:.3g} to {high:.3g} ", html.Small(f"{share:.1%}")], href=href, className=kind))
     return html.Nav(links, className="choices small", **ui.named("Intervals of the activation"))

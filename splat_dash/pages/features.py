@@ -26,6 +26,9 @@ COLUMNS: list[dict[str, Any]] = [
      "valueFormatter": {"function": "params.value == null ? '—' : d3.format('.3f')(params.value)"}, **_NUMBER},
     {"field": "mean", "headerName": "mean", "width": 100, "headerTooltip": "Mean over the samples on which it fires.",
      "valueFormatter": {"function": "params.value == null ? '—' : d3.format('.3f')(params.value)"}, **_NUMBER},
+    {"field": "effect", "headerName": "effect", "width": 100,
+     "headerTooltip": "How far the most moved logit goes at its mean activation, along the direct path.",
+     "valueFormatter": {"function": "params.value == null ? '—' : d3.format('.3f')(params.value)"}, **_NUMBER},
 ]  # fmt: skip
 _STATE_NAMES = {
     "": "all",

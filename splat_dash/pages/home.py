@@ -23,6 +23,7 @@ _WAYS = (
     ("features with the best rules", ListQuery(state="suggested", sort="-f1")),
     ("the most frequent ones", ListQuery(sort="-density")),
     ("the strongest ones", ListQuery(sort="-max")),
+    ("those that do most to the outputs", ListQuery(sort="-effect")),
     ("those without a label", ListQuery(state="unlabelled", sort="-density")),
     ("dead ones", ListQuery(state="dead")),
 )
@@ -43,13 +44,7 @@ def layout(source: Source, **_: Any) -> html.Article:
                     html.Section(
                         [
                             html.H2("All features that fire"),
-                            figures.figure(
-                                figures.spread(_spread(source)),
-                                "Each point is a feature: how often it fires, and its mean where it does. A click opens it.",
-                                "home-spread",
-                                420,
-                                {"CSV": address.of_list_file()},
-                            ),
+                            _spread(source),
                         ]
                     ),
                 ],
@@ -91,5 +86,13 @@ def _way(source: Source, words: str, query: ListQuery) -> list[Any]:
     return [dcc.Link(words, href=address.of_list(query)), html.Span(f" ({n:,})", className="quiet")]
 
 
-def _spread(source: Source) -> pl.DataFrame:
-    return source.rows(ListQuery()).filter(pl.col("n_active") > 0).select("feature_id", "density", "mean")
+def _spread(source: Source) -> html.Figure:
+    """All features by how often they fire and what they do; by their mean where it is not known what they do."""
+    features = source.rows(ListQuery()).filter(pl.col("n_active") > 0)
+    known = features["effect"].null_count() < features.height
+    name = "effect" if known else "mean"
+    title = "largest change of a logit at its mean" if known else "mean activation where it fires"
+    what = "how far it moves the logit it moves most" if known else "its mean where it does"
+    text = f"Each point is a feature: how often it fires, and {what}. A click opens it."
+    drawn = figures.spread(features.filter(pl.col(name) > 0), name, title)
+    return figures.figure(drawn, text, "home-spread", 420, {"CSV": address.of_list_file()})

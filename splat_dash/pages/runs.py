@@ -10,7 +10,7 @@ from splat_dash import cells
 from splat_dash.source import Source
 from splat_dash.terms import TERMS
 from splat_serving.investigations.rendering import visible
-from splat_serving.runs import Published
+from splat_serving.published_version import Published
 
 _FIGURES = ("fvu", "l0_mean", "dead_percent", "dense_percent", "fidelity", "bce_recovered")
 _COLUMNS = ("run", "version", "published", "samples", "features", "activations")
@@ -21,7 +21,7 @@ def layout(source: Source, **_: Any) -> Any:
     heading = html.H1("Runs")
     found = source.published()
     if found is None:
-        text = "Runs lie side by side where one of a data root here is shown; this is a store by itself, or a server."
+        text = "Runs lie side by side where one of a data root is shown; this is a store by itself."
         return html.Article([heading, html.P(text, className="quiet")])
     meanings = {**TERMS["Runs"], **MEANINGS}
     head = [cells.heading(name, meanings[name], _kind(name)) for name in (*_COLUMNS, *_FIGURES)]

@@ -171,7 +171,13 @@ def answer_for(source: Source, view: View) -> Answer:
 def shown(found: Answer, view: View) -> html.Div:
     """The answer: features and predictions side by side, then what one feature hangs on."""
     files = address.Files("/api/whatif", view.as_text().partition("?")[2])
-    features, predictions, *rest = [ui.table(table, html.H2, files=files) for table in found.tables]
+    build = gear.as_text(view.changed_weapon, view.changed)
+
+    def marked(feature: int) -> str:
+        return address.of_feature(feature, b=build)
+
+    links = {"feature": marked}
+    features, predictions, *rest = [ui.table(table, html.H2, links=links, files=files) for table in found.tables]
     return html.Div(
         [
             *(html.P(text) for text in found.said),

@@ -15,6 +15,7 @@ from splat_serving.labels.remote import RemoteEvents
 from splat_serving.live_models import live_model_class
 from splat_serving.local import LocalDatabase
 from splat_serving.model_runner import ModelRunner, RemoteRunner
+from splat_serving.runs import published_versions
 from splat_serving.scorecards import scorecard_of
 
 SOURCE_VARIABLE = "SPLAT_RUN"
@@ -37,9 +38,8 @@ def open_subject(given: str | None = None, token_file: Path | None = None, root:
         return Subject(database, str(named))
     layout = found.layout
     sae = database.about().provenance.get("sae")
-    labels = (
-        (lambda: LabelLog(DataRoot(layout.root.absolute().parent.parent).labels, sae)) if isinstance(sae, str) else None
-    )
+    beside = DataRoot(layout.root.absolute().parent.parent)
+    labels = (lambda: LabelLog(beside.labels, sae)) if isinstance(sae, str) else None
     return Subject(
         database,
         found.name,
@@ -47,7 +47,7 @@ def open_subject(given: str | None = None, token_file: Path | None = None, root:
         labels=labels,
         scorecard=lambda: scorecard_of(layout, database.about().provenance),
         latest=found.current_id,
-        root=DataRoot(layout.root.absolute().parent.parent),
+        published=lambda: published_versions(beside),
         again=lambda: open_subject(str(layout.root.absolute())),
     )
 
@@ -88,7 +88,15 @@ def _of_server(url: str, token_file: Path | None) -> Subject:
 
     latest = lambda: current.about().version  # noqa: E731
     return Subject(
-        pinned, url, runner, close, labels, pinned.scorecard, latest, again=lambda: _of_server(url, token_file)
+        pinned,
+        url,
+        runner,
+        close,
+        labels,
+        pinned.scorecard,
+        latest,
+        pinned.published,
+        again=lambda: _of_server(url, token_file),
     )
 
 

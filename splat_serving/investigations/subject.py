@@ -14,13 +14,13 @@ from splat_assets.analysis.build_table import BuildTable
 from splat_assets.analysis.edits import RealBuilds
 from splat_assets.domain.tokens import NULL, PAD
 from splat_assets.store.activations import Activations
-from splat_assets.store.layout import DataRoot
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
 from splat_serving.arrow_arrays import numpy_of
 from splat_serving.database import About, ActivationDatabase
 from splat_serving.errors import NotComputedError
 from splat_serving.labels.book import Events, LabelBook
 from splat_serving.model_runner import ModelRunner
+from splat_serving.published_version import Published
 from splat_serving.sample_columns import OF_BUILDS
 
 _KEPT_FEATURES = 64
@@ -41,19 +41,19 @@ class Subject:
         labels: Callable[[], Events] | None = None,
         scorecard: Callable[[], dict[str, Any]] | None = None,
         latest: Callable[[], str] | None = None,
-        root: DataRoot | None = None,
+        published: Callable[[], list[Published]] | None = None,
         again: Callable[[], "Subject"] | None = None,
     ) -> None:
         """source: what the user named (run, path or URL). model: makes what runs the model when it is first needed, None where it
         cannot be run. close: lets go of connections. labels: opens what people wrote of its SAE, None where there is no place
         for it. scorecard: reads the figures of the SAE's scorecard, None where there is no run's folder to have one.
-        latest: the id of the version that is current by now, None where there is but one. root: the data root of this machine
-        that the run is of, if it is of one. again: opens the version that is current by now, None where there is but one.
+        latest: the id of the version that is current by now, None where there is but one. published: the versions of all runs of
+        its data root, None where it is of none. again: opens the version that is current by now, None where there is but one.
         """
         self.close = close
         self.database = database
         self.source = source
-        self.root = root
+        self._published = published
         self._model = model
         self._labels = labels
         self._scorecard = scorecard
@@ -79,6 +79,15 @@ class Subject:
     def again(self) -> "Subject":
         """The version that is current by now, opened anew, to be closed by whoever asks; itself where there is but one."""
         return self if self._again is None else self._again()
+
+    def published(self) -> list[Published] | None:
+        """The versions of all runs of its data root; None where it is of none."""
+        if self._published is None:
+            return None
+        try:
+            return self._published()
+        except NotComputedError:
+            return None
 
     @property
     def n_samples(self) -> int:

@@ -118,7 +118,7 @@ def _abilities(subject: Subject, build: TokenSet, focus: int) -> ResultTable:
     """The focus with each ability of the build taken off."""
     worn = [(group, rung) for group, rung in zip(subject.builds.groups, _rungs_of(subject, build), strict=True) if rung]
     sets = [build, *(TokenSet(build.weapon_id, with_rung(build.tokens, group, 0)) for group, _ in worn)]
-    values = _of_focus(subject, sets, focus)
+    values = activations_on(subject, sets, focus)
     rows = [
         (group.name, group.rung_name(rung), float(without), float(values[0] - without))
         for (group, rung), without in zip(worn, values[1:], strict=True)
@@ -141,7 +141,7 @@ def _rungs(subject: Subject, build: TokenSet, focus: int) -> Heatmap:
     levels = list(dict.fromkeys(level for group in groups for level in group.levels))
     places = [(group, rung) for group in groups for rung in range(group.n_rungs)]
     sets = [TokenSet(build.weapon_id, with_rung(build.tokens, group, rung)) for group, rung in places]
-    values = _of_focus(subject, sets, focus)
+    values = activations_on(subject, sets, focus)
     wearable = legal(rungs_of_sets([one.tokens for one in sets], subject.builds), subject.builds.groups)
     known = np.ones(len(sets), dtype=np.bool_) if wearable is None else wearable
     cells = {
@@ -160,7 +160,8 @@ def _rungs(subject: Subject, build: TokenSet, focus: int) -> Heatmap:
     )
 
 
-def _of_focus(subject: Subject, sets: Sequence[TokenSet], focus: int) -> Numbers:
+def activations_on(subject: Subject, sets: Sequence[TokenSet], focus: int) -> Numbers:
+    """The feature on each build, for a hook per token its largest: float64, shape (n,). NotComputedError without a model."""
     if not subject.model.per_token():
         return subject.model.activations(sets, [focus])[:, 0].astype(np.float64)
     found = [_activations(subject.model.trace(one, _MOST_FEATURES)).get(focus, 0.0) for one in sets]

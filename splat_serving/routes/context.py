@@ -3,15 +3,18 @@
 import importlib.metadata
 from typing import Any
 
+import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from splat_assets.store.layout import DataRoot
 from splat_serving.errors import NotComputedError
 from splat_serving.negotiation import JSON
 from splat_serving.problems import documented
 from splat_serving.replies import json_reply
+from splat_serving.runs import published_versions
 from splat_serving.scorecards import scorecard_of
-from splat_serving.state import FromServed, Served
+from splat_serving.state import FromServed, Served, state_of
 
 router = APIRouter(tags=["context"])
 _ANSWERS: Any = {
@@ -64,6 +67,17 @@ async def scorecard(request: Request, served: FromServed) -> Response:
     """The figures of the SAE's scorecard: fraction of variance unexplained, L0, dead and dense features, fidelity."""
     layout = served.run.layout if served.run else None
     return await json_reply(request, served, lambda: scorecard_of(layout, served.database.about().provenance))
+
+
+@router.get("/published", summary="All versions of all runs beside it", responses=_ANSWERS, response_class=Response)
+async def published(request: Request, served: FromServed) -> Response:
+    """Every version of every run of the data root that this one is of, with its scorecard, by run and the newest first."""
+    layout = served.run.layout if served.run else None
+    if layout is None:
+        raise NotComputedError("what is served is no run of a data root: there are no runs beside it")
+    root = DataRoot(layout.root.absolute().parent.parent)
+    found = await state_of(request).workers.run(lambda: [one.as_json() for one in published_versions(root)])
+    return await json_reply(request, served, lambda: {"published": found}, lambda: orjson.dumps(found).decode())
 
 
 @router.get("/version", summary="What is served, and its fingerprints", responses=_ANSWERS, response_class=Response)

@@ -394,6 +394,26 @@ def test_a_click_on_a_bar_lists_its_samples(watched: Watched, expect: Any, sourc
     expect(page.get_by_role("alert")).to_contain_text("min and max are numbers")
 
 
+def test_a_build_is_marked_in_the_histogram(watched: Watched, expect: Any, source: Source, busy: int) -> None:
+    sample = int(source.subject.feature(busy).sample_ids[0])
+    page = watched.open(f"/whatif?sample={sample}&f={busy}")
+    link = page.locator("#panel-features td a", has_text=re.compile(f"^{busy}$"))
+    expect(link).to_be_visible()
+    link.click()
+
+    expect(page.locator("main h1")).to_contain_text(f"Feature {busy}")
+    value = float(source.subject.dense(busy)[sample])
+    expect(page.locator("#panel-feature-histogram figcaption")).to_contain_text(
+        f"On the build of the address it is {shown(value)}."
+    )
+    expect(page.locator("#feature-histogram .annotation-text")).to_have_text("this build")
+    page.get_by_role("navigation", name="Evidence").get_by_role("link", name="weapons").click()
+    expect(page.locator("#panel-weapons")).to_be_visible()
+    assert parse_qs(page.evaluate("location.search.slice(1)"))["b"]
+    page.goto(f"{watched.url}/f/{busy}?b=nonsense")
+    expect(page.get_by_role("alert")).to_contain_text("This address means nothing")
+
+
 def test_ten_intervals_hold_all_activations(watched: Watched, expect: Any, source: Source, busy: int) -> None:
     page = watched.open(f"/f/{busy}")
     nav = page.get_by_role("navigation", name="Intervals of the activation")

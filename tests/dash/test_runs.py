@@ -11,8 +11,15 @@ from splat_assets.store.layout import DataRoot
 from splat_assets.store.published import open_store, publish
 from splat_dash.pages import runs
 from splat_dash.source import Source
+from splat_serving.app import create_app
+from splat_serving.async_client import AsyncActivationClient
+from splat_serving.catalogue import Catalogue, Target
 from splat_serving.investigations.opening import open_subject
+from splat_serving.published_version import Published
 from splat_serving.runs import published_versions
+from splat_serving.settings import settings_from_environment
+from tests.own_loop import finished
+from tests.serving.running import running
 
 
 def test_every_version_of_every_run_has_a_row(own_root: DataRoot, tmp_path: Path) -> None:
@@ -59,12 +66,31 @@ def test_the_page_shows_figures_and_links(finished_root: DataRoot) -> None:
     assert "(shown)" in page
 
 
+def test_a_server_tells_the_same_versions(finished_root: DataRoot) -> None:
+    server = create_app(Catalogue(Target.of(None, finished_root)), settings_from_environment())
+    with running(server) as url, open_subject(url) as subject:
+        assert subject.published() == published_versions(finished_root)
+
+        async def ask() -> list[Published]:
+            client = AsyncActivationClient(url)
+            found = await client.published()
+            await client.close()
+            return found
+
+        assert finished(ask()) == published_versions(finished_root)
+        page = str(runs.layout(Source(subject)).to_plotly_json())
+    assert "small (shown)" in page
+
+
 def test_a_store_by_itself_has_no_runs_beside_it(finished_root: DataRoot, tmp_path: Path) -> None:
     store = open_store(finished_root.run("small").root)
     alone = tmp_path / "alone"
     publish(alone, {path.name: path for path in store.folder.iterdir() if path.name != "manifest.json"}, {})
     with open_subject(str(alone)) as subject:
         assert "a store by itself" in str(runs.layout(Source(subject)).to_plotly_json())
+    server = create_app(Catalogue(Target.of(str(alone), finished_root)), settings_from_environment())
+    with running(server) as url, open_subject(url) as subject:
+        assert subject.published() is None
 
 
 def test_an_address_that_is_none_is_refused(finished_root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,3 +50,26 @@ def test_a_feature_has_its_place_in_the_list(source: Source) -> None:
     assert (inner.number, inner.before, inner.after) == (6, ids[4], ids[6])
     assert (last.number, last.before, last.after) == (len(ids), ids[-2], None)
     assert source.place(ids[0], ListQuery(q="no such thing anywhere")).number is None
+
+
+def test_the_effect_is_the_mean_times_the_largest_influence(source: Source) -> None:
+    rows = source.rows(ListQuery())
+    for feature in (0, 5, 50):
+        record = source.feature(feature)
+        assert record.influences is not None
+        values = [one["value"] for key in ("raised", "lowered") for one in record.influences[key]]
+        expected = None if record.statistics["mean"] is None else record.statistics["mean"] * max(map(abs, values))
+        assert rows["effect"][feature] == (None if expected is None else pytest.approx(expected, rel=1e-6))
+    assert rows["effect"].drop_nulls().min() >= 0  # type: ignore[operator]
+
+
+def test_the_next_feature_is_read_before_it_is_asked_for(source: Source) -> None:
+    fresh = Source(source.subject)
+    asked: list[int] = []
+    fresh._feature = lambda feature: asked.append(feature)  # type: ignore[assignment,misc,return-value]
+    ids = source.rows(ListQuery(sort="-density"))["feature_id"]
+
+    fresh.prepare(int(ids[1]))
+    fresh._preparing.shutdown()
+
+    assert asked == [int(ids[1])]
