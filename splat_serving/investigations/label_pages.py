@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from splat_assets.analysis.agreement import Agreement, agreement
 from splat_assets.analysis.rule_score import score_rule
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text
@@ -89,16 +90,36 @@ def status_page(subject: Subject) -> Answer:
         pl.DataFrame(rows, {"what": pl.String, "kind": pl.String, "n": pl.Int64}, orient="row"),
         described,
     )
+    opinions = subject.labels.opinions().values()
+    agreed = agreement([[one.category for one in said.values() if one.category != "none"] for said in opinions])
     waiting, skipped = len(subject.labels.queue()), len(subject.labels.skipped())
     return Answer(
         title="Labels",
         said=[
             f"{len(labelled):,} of {alive:,} features that fire have a label; they hold {covered:.1%} of all activations.",
             f"{waiting:,} features wait in the queue, {skipped:,} were skipped.",
+            *_agreement_in_words(agreed),
         ],
-        facts={"n_labelled": len(current), "n_alive": alive, "share_of_activations": covered, "n_waiting": waiting},
+        facts={
+            "n_labelled": len(current),
+            "n_alive": alive,
+            "share_of_activations": covered,
+            "n_waiting": waiting,
+            "n_by_several": agreed.n,
+            "n_same_category": agreed.n_alike,
+            "alpha": agreed.alpha,
+        },
         tables=[table] if rows else [],
     )
+
+
+def _agreement_in_words(found: Agreement) -> list[str]:
+    if not found.n:
+        return []
+    alpha = "" if found.alpha is None else f" (Krippendorff's alpha {found.alpha:.2f}; 1: always, 0: as by chance)"
+    return [
+        f"Of {found.n:,} features that two people or more put into a category, {found.n_alike:,} have the same from all{alpha}."
+    ]
 
 
 def similar_page(subject: Subject, feature_id: int, top_k: int) -> Answer:

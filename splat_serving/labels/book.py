@@ -33,6 +33,14 @@ class LabelBook:
         """The label of each feature that has one, by feature."""
         return {event.feature_id: event for event in self._source.events() if _counts(event)}
 
+    def opinions(self) -> dict[int, dict[str, LabelFields]]:
+        """By feature and author: what each said last, also where somebody else was faster."""
+        found: dict[int, dict[str, LabelFields]] = {}
+        for event in self._source.events():
+            if event.label is not None:
+                found.setdefault(event.feature_id, {})[event.author] = event.label
+        return found
+
     def label(self, feature_id: int) -> Event | None:
         """The label of a feature, None where nobody labelled it."""
         return self.current().get(feature_id)

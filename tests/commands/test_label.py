@@ -107,6 +107,26 @@ def test_the_queue_is_worked_through(splat: Splat, own_root: DataRoot) -> None:
     splat("queue", "build", "-k", "2", "--method", "random", "--seed", "3")
 
 
+def test_how_far_people_agree_is_told(splat: Splat) -> None:
+    said = {
+        1: ("tactical", "tactical"),
+        2: ("tactical", "mechanical"),
+        3: ("mechanical", "mechanical"),
+        4: ("none", "tactical"),
+    }
+    for feature, categories in said.items():
+        for author, category in zip(("ann", "bob"), categories, strict=True):
+            splat("set", str(feature), f"says {author}", "-c", category, "--author", author)
+
+    facts = json.loads(splat("status", "--format", "json").stdout)["facts"]
+
+    assert (facts["n_by_several"], facts["n_same_category"]) == (3, 2)
+    assert facts["alpha"] == pytest.approx(1 - 5 * 2 / (2 * 3 * 3))  # 1 of 3 pairs apart, three of each category
+    assert (
+        "Of 3 features that two people or more put into a category, 2 have the same from all" in splat("status").output
+    )
+
+
 def test_features_like_one_show_their_labels(splat: Splat) -> None:
     with open_subject("small") as subject:
         near = (subject.database.feature(0).neighbours or {})["decoder_cosine"][0]["feature_id"]
