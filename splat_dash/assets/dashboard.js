@@ -20,6 +20,16 @@ window.dash_clientside.splat = {
     history.replaceState(history.state, "", url);
     return box;
   },
+  // The form of a label as it stands on the screen: what was typed last may not have been told to Dash yet.
+  typed(clicks, ...values) {
+    const names = ["text", "category", "status", "confidence", "rule", "notes", "author"], form = { clicks };
+    names.forEach((name, at) => {
+      const box = ["category", "status"].includes(name) ? null : document.getElementById("label-" + name);
+      form[name] = box && "value" in box ? box.value : values[at];
+    });
+    if (form.confidence !== "" && form.confidence != null) form.confidence = +form.confidence;
+    return form;
+  },
   // What is being written, once its writer pauses.
   written(text) {
     const mine = (dash_clientside.splat.nth = (dash_clientside.splat.nth || 0) + 1);
@@ -236,8 +246,8 @@ window.dash_clientside.splat = {
     }
     if (event.key === "Enter" && event.ctrlKey && event.target.closest && event.target.closest("#label")) {
       event.preventDefault();
-      event.target.blur(); // what was typed last is told to the page
-      setTimeout(() => click("#label-save"), 50);
+      event.target.blur();
+      click("#label-save");
       return;
     }
     if (event.ctrlKey || event.altKey || event.metaKey || typing(event.target)) return;

@@ -15,7 +15,8 @@ from splat_serving.investigations.label_pages import events_table
 from splat_serving.investigations.rendering import visible
 from splat_serving.labels.event import Category, Event, Status
 
-_FIELDS = ("text", "category", "status", "confidence", "rule", "notes")
+_FIELDS = ("text", "category", "status", "confidence", "rule", "notes", "author")
+"""In the order in which `splat.typed` of dashboard.js gets them."""
 
 
 def section(source: Source, found: FeatureSummary) -> html.Section:
@@ -153,6 +154,7 @@ def _form(source: Source, found: FeatureSummary) -> list[Any]:
         ),
         html.Div(id="label-said", role="status"),
         dcc.Store(id="label-rule-written"),
+        dcc.Store(id="label-typed"),
         dcc.Store(id="label-of", data={"feature": feature_id, "based_on": revision, "sae": source.sae}),
         html.Details(
             [html.Summary(f"history ({len(history)})"), html.Div(_history(history), id="label-history")],
@@ -193,23 +195,29 @@ def callbacks(app: Dash) -> None:
         prevent_initial_call=True,
     )
 
+    app.clientside_callback(
+        ClientsideFunction("splat", "typed"),
+        Output("label-typed", "data"),
+        Input("label-save", "n_clicks"),
+        *(State(f"label-{name}", "value") for name in _FIELDS),
+        prevent_initial_call=True,
+    )
+
     @app.callback(
         Output("label-now", "children"),
         Output("label-said", "children"),
         Output("label-of", "data"),
         Output("label-history", "children"),
         Output("feature-name", "children"),
-        Input("label-save", "n_clicks"),
+        Input("label-typed", "data"),
         State("label-of", "data"),
-        State("label-author", "value"),
-        *(State(f"label-{name}", "value") for name in _FIELDS),
         prevent_initial_call=True,
     )
-    def save(_: Any, of: dict[str, Any], author: str | None, *values: Any) -> tuple[Any, ...]:
+    def save(typed: dict[str, Any], of: dict[str, Any]) -> tuple[Any, ...]:
         feature_id, source = of["feature"], asked()
         try:
             _check_same_sae(source, of)
-            event = source.write_label(feature_id, dict(zip(_FIELDS, values, strict=True)), author, of["based_on"])
+            event = source.write_label(feature_id, typed, typed.get("author"), of["based_on"])
         except LabelConflictError:
             theirs = source.labels()[feature_id]
             said = [

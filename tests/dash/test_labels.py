@@ -161,6 +161,33 @@ def test_twenty_features_are_labelled_by_keyboard_alone(labelling: Watched, own_
 
 
 @pytest.mark.slow
+def test_what_stands_in_the_form_is_saved_though_dash_has_not_heard_of_it_yet(
+    labelling: Watched, own_source: Source, expect: Any
+) -> None:
+    page = labelling.open("/f/5")
+    expect(page.locator("#label-edit")).to_be_visible()
+    page.keyboard.press("e")
+    page.fill("#label-text", "to the very last letter")
+    page.fill("#label-notes", "all of it")
+    page.fill("#label-confidence", "0.5")
+    stale = ["to the ve", "tactical", "proposed", 0.2, "", "a", "ann"]
+
+    told = page.evaluate("stale => dash_clientside.splat.typed(1, ...stale)", stale)
+
+    assert (told["text"], told["notes"], told["confidence"]) == ("to the very last letter", "all of it", 0.5)
+    assert (told["category"], told["status"]) == ("tactical", "proposed")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#label-said")).to_contain_text("Saved, revision 1")
+    event = own_source.subject.labels.label(5)
+    assert event is not None and event.label is not None
+    assert (event.label.text, event.label.notes, event.label.confidence) == (
+        "to the very last letter",
+        "all of it",
+        0.5,
+    )
+
+
+@pytest.mark.slow
 def test_two_who_label_at_once_see_each_other(browser: Any, own_url: str, own_source: Source, expect: Any) -> None:
     first, second = Watched(browser, own_url), Watched(browser, own_url)
     pages = [one.open("/f/5") for one in (first, second)]
