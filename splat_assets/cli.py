@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ingest": ("splat_assets.commands.ingest:ingest", "Turn battle exports into tokenised builds."),
     "train-base": ("splat_assets.commands.train_base:train_base", "Train a SplatGPT base model on tokenised builds."),
     "run": ("splat_assets.commands.run:run", "Make, list and show runs."),
+    "runs": ("splat_assets.commands.runs:runs", "All runs, what waits to become one, and what happened last."),
     "materialize": ("splat_assets.commands.materialize:materialize", "Make the artifacts of a run, with their checks."),
     "verify": ("splat_assets.commands.verify:verify", "Check every artifact of a run against its bytes."),
     "train-sae": (

@@ -1,9 +1,11 @@
-"""Dagster definitions assembly: the assets, their checks, the job that makes a whole run. Nothing is computed here."""
+"""Dagster definitions assembly: assets and checks, jobs, what starts them. Nothing is computed here."""
 
 import dagster as dg
 
 from splat_assets.assets import ASSETS
+from splat_assets.jobs import WHOLE_RUN, every_night, nightly
 from splat_assets.resources import DataRootResource
+from splat_assets.sensors import new_files, run_failed, run_succeeded
 from splat_assets.shell import dagster_asset, dagster_check
 
 
@@ -22,7 +24,9 @@ def build_defs(data: DataRootResource | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=dagster_assets(),
         asset_checks=dagster_checks(),
-        jobs=[dg.define_asset_job("whole_run", dg.AssetSelection.all(), description="Everything for one run.")],
+        jobs=[WHOLE_RUN, nightly],
+        sensors=[new_files, run_succeeded, run_failed],
+        schedules=[every_night],
         resources={"data": data or DataRootResource()},
         executor=dg.in_process_executor,
     )

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from splat_assets.definitions import dagster_assets, dagster_checks
 from splat_assets.errors import InputError
-from splat_assets.partitions import RUNS
+from splat_assets.partitions import RUNS, TAG
 from splat_assets.progress import step
 from splat_assets.resources import DataRootResource
 from splat_assets.runs import Run
@@ -86,7 +86,7 @@ def materialize_run(run: Run, names: Sequence[str]) -> Materialized:
             selection=dg.AssetSelection.assets(*names),
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
-            tags={"splat/run": run.name},
+            tags={TAG: run.name},
         )
     failures = [(event.step_key or "", event.step_failure_data) for event in result.get_step_failure_events()]
     foreseen = [(step, failure.user_failure_data) for step, failure in failures if failure.user_failure_data]

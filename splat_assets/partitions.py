@@ -2,4 +2,6 @@
 
 import dagster as dg
 
+TAG = "splat/run"
+"""The tag that names the run a Dagster run is of."""
 RUNS = dg.DynamicPartitionsDefinition(name="run")

@@ -1,9 +1,20 @@
 """Dagster resources: configuration turned into plain objects, and no further."""
 
+import os
+from typing import TypeVar
+
 import dagster as dg
 
+from splat_assets.automation.settings import AUTOMATION
 from splat_assets.runs import Run, open_run
 from splat_assets.store.layout import DataRoot
+
+Status = TypeVar("Status", dg.DefaultSensorStatus, dg.DefaultScheduleStatus)
+
+
+def automation_begins(status: type[Status]) -> Status:
+    """How a sensor or schedule begins: running, or stopped where SPLAT_AUTOMATION says `off`; the UI can switch each."""
+    return status["STOPPED"] if os.environ.get(AUTOMATION) == "off" else status["RUNNING"]
 
 
 class DataRootResource(dg.ConfigurableResource):  # type: ignore[type-arg]

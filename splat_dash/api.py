@@ -1,6 +1,7 @@
 """What the pages show as files: the same numbers for a script or a spreadsheet."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
@@ -109,6 +110,16 @@ def mount(server: FastAPI) -> None:
         """The clusters of the map `by`."""
         query = MapQuery.parse({name: value for name, value in request.query_params.multi_items()})
         return _table(request, [feature_map.clusters_of(asked(), query)], table, form, f"map-{query.by}")
+
+    @server.get("/api/runs.json")
+    def runs(request: Request) -> Response:
+        """Versions of all runs beside this one, and what happened last."""
+        found = {
+            **_origin(request),
+            "published": [one.as_json() for one in asked().published() or []],
+            "activity": [asdict(one) for one in asked().subject.activity()],
+        }
+        return Response(orjson.dumps(found), media_type="application/json")
 
     @server.get("/api/labels.jsonl")
     def labels() -> Response:

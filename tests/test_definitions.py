@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,9 @@ import dagster as dg
 import pytest
 
 from splat_assets.assets import ASSETS, asset_named
-from splat_assets.assets.asset import picture_of, recorded_outcomes
+from splat_assets.assets.asset import Status, picture_of, recorded_outcomes, status_of
+from splat_assets.automation.activity import activity
+from splat_assets.automation.arrivals import Record, records_of
 from splat_assets.definitions import build_defs, dagster_assets, dagster_checks, defs
 from splat_assets.partitions import RUNS
 from splat_assets.resources import DataRootResource
@@ -264,6 +267,7 @@ class Dagster:
         raise AssertionError(f"not ready after {seconds} s")
 
 
+NOTHING = Record("", "waiting", "")
 ASSET_NODES = "{ assetNodes { assetKey { path } groupName isPartitioned repository { name location { name } } } }"
 ADD_PARTITION = """
 mutation ($name: String!, $key: String!, $repository: RepositorySelector!) {
@@ -288,6 +292,9 @@ def user_interface(tmp_path: Path) -> Iterator[tuple[Dagster, "subprocess.Popen[
         port, dash_port = free.getsockname()[1], other.getsockname()[1]
     root = DataRoot(tmp_path / "data")
     new_small_run(root)
+    (root.path / "automation.toml").write_text(
+        "[recipe]\nd-sae = 96\nk = 8\nepochs = 30\nsae-batch-size = 128\nlr = 0.01\nshard-items = 256\nbatch-size = 64\n"
+    )
     environment = {key: value for key, value in os.environ.items() if key != "DAGSTER_HOME"}
     environment["SPLAT_DATA"] = str(root.path)
     command = [sys.executable, "-m", "splat_assets.cli", "up", "--port", str(port), "--dash-port", str(dash_port)]
@@ -307,7 +314,7 @@ def user_interface(tmp_path: Path) -> Iterator[tuple[Dagster, "subprocess.Popen[
 
 
 @pytest.mark.slow
-def test_a_run_launched_through_the_ui_succeeds(
+def test_a_run_launched_through_the_ui_succeeds_and_so_does_one_that_starts_itself(
     user_interface: tuple[Dagster, "subprocess.Popen[bytes]", DataRoot], tmp_path: Path
 ) -> None:
     dagster, process, root = user_interface
@@ -342,6 +349,26 @@ def test_a_run_launched_through_the_ui_succeeds(
     assert made == {asset.name for asset in ASSETS}
     assert (root.run("small").store / "CURRENT").is_file()
     assert (root.path / "dagster" / "dagster.yaml").is_file()
+
+    new = root.models / "new"
+    shutil.copytree(root.models / "small", root.path / "aside")
+    vocabulary = root.path / "aside" / "vocab.json"
+    vocabulary.write_text(vocabulary.read_text() + "\n")  # the same model, other bytes
+    (root.path / "aside").rename(new)
+    brought = time.monotonic()
+    name = dagster.wait_until(lambda: records_of(root).get("saved_models/new", NOTHING).run, 120, process)
+    seconds = time.monotonic() - brought
+    print(f"the run of what was brought was there after {seconds:.0f} s")
+    ended = dagster.wait_until(lambda: [one for one in activity(root) if one.subject == name], 300, process)
+    assert [(one.kind, one.said) for one in ended] == [("succeeded", "all artifacts made, all checks passed")]
+    run = open_run(root, name)
+    assert all(status_of(asset, run) is Status.SETTLED for asset in ASSETS)
+
+    def listed() -> bool:
+        with urllib.request.urlopen(f"{dagster.dashboard}/api/runs.json", timeout=60) as answer:
+            return name in {row["run"] for row in json.load(answer)["published"]}
+
+    dagster.wait_until(listed, 60, process)
 
     def shown() -> bool:
         with urllib.request.urlopen(f"{dagster.dashboard}/api/features/0.json", timeout=60) as page:

@@ -32,6 +32,7 @@ from splat_assets.runs import (
 from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.store.files import files_below, locked, remove_leftovers, staging_path
 from splat_assets.store.layout import DataRoot
+from splat_assets.store.published import current_version, pin_version, remove_old_versions
 
 
 @click.group()
@@ -102,6 +103,14 @@ def new(name: str, **options: Any) -> None:
 def list_() -> None:
     """List the runs under the data root."""
     root = DataRoot.from_environment()
+    table = run_table(root)
+    if not table.row_count:
+        raise InputError(f"there are no runs under {root.runs}; make one with `splat run new` or `splat demo`")
+    console().print(table)
+
+
+def run_table(root: DataRoot) -> Table:
+    """A row for each run; what cannot be read is said on standard error."""
     table = Table("run", "SAE", "artifacts up to date", "store")
     for name in root.run_names():
         try:
@@ -109,9 +118,7 @@ def list_() -> None:
         except (SplatError, OSError) as error:
             table.add_row(name, "", "cannot be read", "")
             click.echo(f"run {name}: {error}", err=True)
-    if not table.row_count:
-        raise InputError(f"there are no runs under {root.runs}; make one with `splat run new` or `splat demo`")
-    console().print(table)
+    return table
 
 
 def _row(found: Run) -> tuple[str, ...]:
@@ -161,6 +168,32 @@ def remove(name: str, yes: bool) -> None:
         os.rename(found.layout.root, doomed)
         shutil.rmtree(doomed)
     click.echo(f"deleted {found.layout.root} ({size(n_bytes)})")
+
+
+@run.command()
+@click.argument("name")
+@click.argument("version", required=False)
+@click.option("--remove", is_flag=True, help="Let it go again.")
+def pin(name: str, version: str | None, remove: bool) -> None:
+    """Keep VERSION of run NAME (the current one if left out) for good: no clean-up deletes it."""
+    store = DataRoot.from_environment().run(name).store
+    chosen = version or current_version(store)
+    pin_version(store, chosen, pinned=not remove)
+    click.echo(f"run {name}: version {chosen} is {'no longer ' if remove else ''}pinned")
+
+
+@run.command()
+@click.argument("name")
+@click.option(
+    "--keep", default=5, show_default=True, type=click.IntRange(1), help="So many are kept, the current one included."
+)
+def clean(name: str, keep: int) -> None:
+    """Delete the old versions of run NAME's store; never the current one, nor pinned ones.
+
+    Who has a deleted version open keeps what was opened of it, as a rule, and nothing else.
+    """
+    removed = remove_old_versions(DataRoot.from_environment().run(name).store, keep)
+    click.echo(f"run {name}: " + (f"deleted {', '.join(removed)}" if removed else "there is nothing old"))
 
 
 def _picked(kind: type, options: dict[str, Any]) -> Any:

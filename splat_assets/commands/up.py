@@ -11,6 +11,8 @@ import click
 from splat_assets.store.layout import DataRoot
 
 _PATIENCE_SECONDS = 60
+_SENSOR_SECONDS = 900
+"""A look at what was brought hashes it and opens it once: minutes for a large dataset."""
 
 
 @click.command()
@@ -19,17 +21,25 @@ _PATIENCE_SECONDS = 60
 @click.option(
     "--dashboard/--no-dashboard", default=True, show_default=True, help="Whether the dashboard is started, too."
 )
-def up(port: int, dash_port: int, dashboard: bool) -> None:
+@click.option("--automation/--no-automation", default=True, show_default=True,
+              help="Whether new files become runs, and stores are verified every night.")  # fmt: skip
+def up(port: int, dash_port: int, dashboard: bool, automation: bool) -> None:
     """Start the Dagster UI, its daemon and the dashboard on 127.0.0.1, with an absolute DAGSTER_HOME under the data root.
 
-    The dashboard waits until a run is published. Stop all of it with Ctrl-C. Anyone who reaches the port of the UI can start work
-    with it, so it is never bound to another address.
+    While it runs, a base model in saved_models/, a ready-made SAE in saved_saes/ or a dataset in datasets/ becomes a run by
+    itself, within a minute from when it is whole; automation.toml in the data root says with which recipe. Every night stores are
+    verified and old versions go. The dashboard waits until a run is published. Stop all of it with Ctrl-C.
+
+    Anyone who reaches the port of the UI can start work with it, so it is never bound to another address.
     """
+    from splat_assets.automation.settings import AUTOMATION
     from splat_assets.orchestrate import PROJECT, prepare_home
 
     root = DataRoot.from_environment().checked_writable()
     home = prepare_home(root)
     os.environ["SPLAT_DATA"] = str(root.path)
+    os.environ[AUTOMATION] = "on" if automation else "off"
+    os.environ.setdefault("DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS", str(_SENSOR_SECONDS))
     click.echo(f"Dagster UI: http://127.0.0.1:{port}   data: {root.path}   DAGSTER_HOME: {home}", err=True)
     # From its home, Dagster does not wonder about the project's own dagster.yaml; `dg dev`, which it recommends instead, would
     # need another package and reads no workspace.yaml.

@@ -142,6 +142,21 @@ class DataRoot:
         return self.path / "datasets"
 
     @property
+    def saes(self) -> Path:
+        """SAEs that were brought ready-made, one folder each."""
+        return self.path / "saved_saes"
+
+    @property
+    def activity(self) -> Path:
+        """What happened by itself, line by line."""
+        return self.path / "activity.jsonl"
+
+    @property
+    def arrivals(self) -> Path:
+        """What is known of everything that was brought."""
+        return self.path / "arrivals.json"
+
+    @property
     def runs(self) -> Path:
         """Runs, one folder each."""
         return self.path / "runs"

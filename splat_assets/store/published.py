@@ -2,6 +2,7 @@
 
     store/CURRENT             one line: the id of the version that readers open
     store/versions/<id>/      files that never change, sealed by manifest.json
+    store/PINNED              ids of versions that are never deleted, one a line; where there are any
 
 A version is put together aside, hashed, re-opened and verified, flushed to disk and renamed; only then CURRENT is replaced.
 Whoever opened a version before goes on reading it.
@@ -33,6 +34,7 @@ from splat_assets.store.sparse import SparseReader
 from splat_assets.store.version import ACTIVATIONS, Store, content_problems
 
 _CURRENT = "CURRENT"
+_PINNED = "PINNED"
 _VERSIONS = "versions"
 _LOCK = ".lock"
 _LONGEST_POINTER = 64
@@ -112,7 +114,7 @@ def current_version(store: Path | str) -> str:
 
 
 def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
-    """Delete all but the current version and the keep_last - 1 published last before; return the ids of the deleted.
+    """Delete all but the current version, pinned ones, and the keep_last - 1 others published last; the ids of the deleted.
 
     Who has a deleted version open keeps what was opened of it (the activations by feature, as a rule) and nothing else: keep
     as many as readers may hold.
@@ -121,8 +123,8 @@ def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
     if keep_last < 1:
         raise InputError(f"keep_last is {keep_last}: at least the current version is kept")
     with locked(store / _LOCK):
-        current = current_version(store)
-        others = [folder for folder in (store / _VERSIONS).iterdir() if folder.name != current and _is_version(folder)]
+        kept = {current_version(store), *pinned_versions(store)}
+        others = [folder for folder in (store / _VERSIONS).iterdir() if folder.name not in kept and _is_version(folder)]
         others.sort(key=lambda folder: ((folder / MANIFEST).stat().st_mtime_ns, folder.name), reverse=True)
         old = others[keep_last - 1 :]
         for folder in old:
@@ -130,6 +132,29 @@ def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
             os.rename(folder, doomed)
             shutil.rmtree(doomed)
     return sorted(folder.name for folder in old)
+
+
+def pinned_versions(store: Path | str) -> tuple[str, ...]:
+    """The versions that are never deleted, by id; CorruptStoreError when `PINNED` cannot be read."""
+    path = Path(store) / _PINNED
+    try:
+        return tuple(line for line in path.read_text(encoding="ascii").split() if VERSION_ID.fullmatch(line))
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorruptStoreError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def pin_version(store: Path | str, version: str, pinned: bool = True) -> None:
+    """Keep a version for good, or no longer; InputError lists the versions there are when it is none of them."""
+    store = Path(store)
+    with locked(store / _LOCK):
+        there = sorted(folder.name for folder in (store / _VERSIONS).glob("*") if _is_version(folder))
+        if version not in there:
+            raise InputError(f"{store} has no version {version[:40]!r}; there are {', '.join(there) or 'none'}")
+        others = [one for one in pinned_versions(store) if one != version]
+        with replacing_file(store / _PINNED) as aside:
+            aside.write_text("".join(f"{one}\n" for one in [*others, *([version] if pinned else [])]), encoding="ascii")
 
 
 def _check_staged(staged: Mapping[str, Path]) -> None:

@@ -6,6 +6,7 @@ from urllib.parse import quote
 from dash import html
 
 from splat_assets.analysis.scorecard import MEANINGS
+from splat_assets.progress import counted
 from splat_dash import cells
 from splat_dash.source import Source
 from splat_dash.terms import TERMS
@@ -30,12 +31,28 @@ def layout(source: Source, **_: Any) -> Any:
     return html.Article(
         [
             heading,
-            html.P(f"{len(found):,} versions. Shown in this window: {shown.name}, version {shown.version}."),
+            html.P(
+                [
+                    f"{counted(len(found), 'versions')}. Shown in this window: {shown.name}, version {shown.version}. ",
+                    html.A("JSON", href="/api/runs.json"),
+                ]
+            ),
             cells.drawn(head, [_row(source, one) for one in found]),
             html.P(["Another one: ", html.Code("splat dash RUN"), ". ", *_dagster(source)]),
             html.Ul([html.Li(visible(text)) for text in said], className="quiet") if said else None,
+            *_happened(source),
         ]
     )
+
+
+def _happened(source: Source) -> list[Any]:
+    """What was brought, what became of it, and how runs ended."""
+    lines = source.subject.activity()
+    if not lines:
+        return []
+    head = [cells.heading(name, TERMS["Runs"].get(name, "")) for name in ("at", "what", "of", "said")]
+    body = [[one.at[:16].replace("T", " "), one.kind, visible(one.subject), visible(one.said)] for one in lines]
+    return [html.H2("What happened last"), cells.drawn(head, body)]
 
 
 def _kind(name: str) -> str:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from splat_assets.automation.activity import activity
 from splat_assets.errors import InputError
 from splat_assets.store.layout import DataRoot, RunLayout
 from splat_serving.catalogue import Catalogue, Target
@@ -49,6 +50,7 @@ def open_subject(given: str | None = None, token_file: Path | None = None, root:
         latest=found.current_id,
         published=lambda: published_versions(beside),
         again=lambda: open_subject(str(layout.root.absolute())),
+        activity=lambda: activity(beside),
     )
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from splat_assets.analysis.build_table import BuildTable
 from splat_assets.analysis.edits import RealBuilds
+from splat_assets.automation.activity import Happened
 from splat_assets.domain.tokens import NULL, PAD
 from splat_assets.store.activations import Activations
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
@@ -43,12 +44,14 @@ class Subject:
         latest: Callable[[], str] | None = None,
         published: Callable[[], list[Published]] | None = None,
         again: Callable[[], "Subject"] | None = None,
+        activity: Callable[[], list[Happened]] | None = None,
     ) -> None:
         """source: what the user named (run, path or URL). model: makes what runs the model when it is first needed, None where it
         cannot be run. close: lets go of connections. labels: opens what people wrote of its SAE, None where there is no place
         for it. scorecard: reads the figures of the SAE's scorecard, None where there is no run's folder to have one.
         latest: the id of the version that is current by now, None where there is but one. published: the versions of all runs of
         its data root, None where it is of none. again: opens the version that is current by now, None where there is but one.
+        activity: what happened last in its data root, None where that is of another machine.
         """
         self.close = close
         self.database = database
@@ -59,6 +62,7 @@ class Subject:
         self._scorecard = scorecard
         self._latest = latest
         self._again = again
+        self._activity = activity
         self._feature = lru_cache(maxsize=_KEPT_FEATURES)(self._read_feature)
 
     def __enter__(self) -> "Subject":
@@ -88,6 +92,10 @@ class Subject:
             return self._published()
         except NotComputedError:
             return None
+
+    def activity(self) -> list[Happened]:
+        """What happened last in its data root, the newest first; nothing where that is of another machine."""
+        return self._activity() if self._activity else []
 
     @property
     def n_samples(self) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from splat_assets.automation.activity import tell
 from splat_assets.cli import main
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published import open_store, publish
@@ -64,6 +65,14 @@ def test_the_page_shows_figures_and_links(finished_root: DataRoot) -> None:
     assert f"{card['fvu']:.4g}" in page
     assert "http://127.0.0.1:3000/assets/published_store?partition=small" in page
     assert "(shown)" in page
+
+
+def test_what_happened_last_is_shown(own_root: DataRoot) -> None:
+    with open_subject("small", root=own_root) as subject:
+        assert "What happened last" not in str(runs.layout(Source(subject)).to_plotly_json())
+        tell(own_root, "refused", "saved_models/new", "this base model became no run: it is broken")
+        page = str(runs.layout(Source(subject)).to_plotly_json())
+    assert "What happened last" in page and "it is broken" in page
 
 
 def test_a_server_tells_the_same_versions(finished_root: DataRoot) -> None:

@@ -1,0 +1,67 @@
+"""What happened in a data root, line by line: what was brought, which run it became, how that ended.
+
+`<data root>/activity.jsonl`, only ever added to; of a long one the older half goes.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from splat_assets.store.files import locked, replacing_file
+from splat_assets.store.layout import DataRoot
+
+MOST_BYTES = 2**20
+Kind = Literal["arrived", "refused", "succeeded", "failed", "kept", "removed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One thing that happened. at: UTC, to the second. subject: a run, or what was brought, by its path below the data root."""
+
+    at: str
+    kind: Kind
+    subject: str
+    said: str
+
+
+def tell(root: DataRoot, kind: Kind, subject: str, said: str) -> Happened:
+    """Write down that something happened."""
+    happened = Happened(datetime.now(UTC).isoformat(timespec="seconds"), kind, subject, said)
+    root.path.mkdir(parents=True, exist_ok=True)
+    with locked(root.path / ".activity.lock"):
+        _shorten(root.activity)
+        with root.activity.open("ab") as file:
+            file.write((json.dumps(asdict(happened), ensure_ascii=False) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+    return happened
+
+
+def activity(root: DataRoot, most: int = 20) -> list[Happened]:
+    """What happened last, the newest first. A line that cannot be read, as of a disk that was full, is left out."""
+    found: list[Happened] = []
+    for line in reversed(_lines(root.activity)):
+        if len(found) == most:
+            break
+        try:
+            found.append(Happened(**json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return found
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _shorten(path: Path) -> None:
+    if path.is_file() and path.stat().st_size > MOST_BYTES:
+        lines = _lines(path)
+        with replacing_file(path) as aside:
+            aside.write_bytes(b"".join(line + b"\n" for line in lines[len(lines) // 2 :]))

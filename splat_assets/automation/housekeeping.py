@@ -1,0 +1,49 @@
+"""Every night: each published store is verified, and old versions go; the current one and pinned ones never do."""
+
+from dataclasses import dataclass
+
+from splat_assets.automation.activity import tell
+from splat_assets.automation.settings import read_settings
+from splat_assets.errors import SplatError
+from splat_assets.progress import Progress, SilentProgress
+from splat_assets.store.errors import NotPublishedError
+from splat_assets.store.layout import DataRoot
+from splat_assets.store.published import open_store, remove_old_versions
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of a run's store. version: the current one, which was verified. problems: what is wrong with it, in words;
+    then nothing was removed. removed: ids of the versions that went."""
+
+    run: str
+    version: str
+    problems: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def keep_house(root: DataRoot, progress: Progress | None = None) -> list[Kept]:
+    """Verify the current version of every run and remove its old versions; by run.
+
+    Runs without a published version are passed over. Raises InputError when `automation.toml` means nothing.
+    """
+    settings, progress = read_settings(root), progress or SilentProgress()
+    found = []
+    for name in root.run_names():
+        layout = root.run(name)
+        try:
+            store = open_store(layout.store)
+            version = store.version
+            with progress.step(f"verifying {name}, version {version}"):
+                problems = tuple(store.verify(deep=True))
+        except NotPublishedError:
+            continue
+        except SplatError as error:
+            problems, version = (str(error),), ""
+        removed = () if problems else tuple(remove_old_versions(layout.store, settings.keep_versions))
+        found.append(Kept(name, version, problems, removed))
+        if problems:
+            tell(root, "failed", name, f"its store does not hold what was published: {problems[0]}")
+        elif removed:
+            tell(root, "removed", name, f"old versions: {', '.join(removed)}; {settings.keep_versions} are kept")
+    return found

@@ -1,0 +1,63 @@
+"""`<data root>/automation.toml`: what happens by itself, and how. Without the file, everything does, by the defaults."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from splat_assets.errors import InputError
+from splat_assets.store.layout import DataRoot
+
+FILE = "automation.toml"
+AUTOMATION = "SPLAT_AUTOMATION"
+"""The variable of the environment with which Dagster's sensors and schedule begin stopped: `off`."""
+Option = str | int | float | bool
+
+
+class Automation(BaseModel):
+    """What happens by itself. recipe: options of `splat run new` for the runs that are made, by their names without dashes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = True
+    model: str | None = None
+    """Which base model a new dataset or SAE is tried with; the one that was brought last if left out."""
+    dataset: str | None = None
+    """Which dataset a new base model or SAE is run on; the one that was brought last if left out."""
+    keep_versions: Annotated[int, Field(ge=1)] = 5
+    """So many versions of each run are kept every night, besides pinned ones."""
+    recipe: dict[str, Option] = {}
+
+
+def read_settings(root: DataRoot) -> Automation:
+    """The settings of a data root; InputError for a file that means nothing."""
+    path = root.path / FILE
+    try:
+        return Automation(**_parsed(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(Automation.model_fields)
+        raise InputError(f"{path}: {where}: {first['msg']} (there are {known})") from error
+
+
+def as_options(recipe: dict[str, Option]) -> list[str]:
+    """`{"k": 32, "profile": "compact", "embeddings": False}` as `--k 32 --profile compact --no-embeddings`."""
+    words: list[str] = []
+    for name, value in recipe.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", str(value)]
+    return words
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error

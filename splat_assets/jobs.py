@@ -1,0 +1,49 @@
+"""Dagster jobs, and the schedule: making all of a run, and keeping house every night."""
+
+import dagster as dg
+
+from splat_assets.automation.housekeeping import keep_house
+from splat_assets.automation.settings import read_settings
+from splat_assets.errors import SplatError
+from splat_assets.progress import LogProgress
+from splat_assets.resources import DataRootResource, automation_begins
+
+WHOLE_RUN = dg.define_asset_job("whole_run", dg.AssetSelection.all(), description="Everything for one run.")
+
+
+@dg.op
+def verify_and_clean(context: dg.OpExecutionContext, data: DataRootResource) -> None:
+    """Verify every published store, remove old versions; fails when a store does not hold what was published."""
+    try:
+        found = keep_house(data.root(), LogProgress(context.log.info))
+    except SplatError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    rows = [
+        dg.TableRecord({"run": one.run, "version": one.version, "problem": " ".join(one.problems[:1]) or "none",
+                        "removed": ", ".join(one.removed) or "none"})
+        for one in found
+    ]  # fmt: skip
+    metadata = {"stores": dg.MetadataValue.table(rows, schema=dg.TableSchema(
+        [dg.TableColumn(name) for name in ("run", "version", "problem", "removed")]))}  # fmt: skip
+    context.add_output_metadata(metadata)
+    broken = [one for one in found if one.problems]
+    if broken:
+        first = f"{broken[0].run}: {broken[0].problems[0]}"
+        text = f"{len(broken)} of {len(found)} stores do not hold what was published; {first}"
+        raise dg.Failure(description=text, metadata=metadata, allow_retries=False)
+
+
+@dg.job(
+    description="Verify every published store and remove old versions of it; automation.toml says how many are kept."
+)
+def nightly() -> None:
+    """Keep house."""
+    verify_and_clean()
+
+
+@dg.schedule(job=nightly, cron_schedule="0 3 * * *", default_status=automation_begins(dg.DefaultScheduleStatus))
+def every_night(data: DataRootResource) -> dg.RunRequest | dg.SkipReason:
+    """At three in the morning, unless automation.toml turns it off."""
+    if not read_settings(data.root()).enabled:
+        return dg.SkipReason("automation.toml says enabled = false")
+    return dg.RunRequest()

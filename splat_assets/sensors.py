@@ -1,0 +1,61 @@
+"""Dagster sensors: what was brought becomes a run, and how runs ended is written where people see it."""
+
+import dagster as dg
+
+from splat_assets.automation.activity import tell
+from splat_assets.automation.arrivals import look
+from splat_assets.automation.settings import read_settings
+from splat_assets.jobs import WHOLE_RUN
+from splat_assets.partitions import RUNS, TAG
+from splat_assets.resources import DataRootResource, automation_begins
+
+_EVERY_SECONDS = 15
+_PARTITION = "dagster/partition"
+
+
+@dg.sensor(
+    job=WHOLE_RUN, minimum_interval_seconds=_EVERY_SECONDS, default_status=automation_begins(dg.DefaultSensorStatus)
+)
+def new_files(context: dg.SensorEvaluationContext, data: DataRootResource) -> dg.SensorResult | dg.SkipReason:
+    """Each whole base model, ready-made SAE and dataset that was brought becomes a run, once for its content."""
+    root = data.root()
+    if not read_settings(root).enabled:
+        return dg.SkipReason("automation.toml says enabled = false")
+    new = [name for name in look(root) if not _was_started(context.instance, name)]
+    if not new:
+        return dg.SkipReason("nothing new was brought")
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=name, partition_key=name, tags={TAG: name}) for name in new],
+        dynamic_partitions_requests=[RUNS.build_add_request(new)],
+    )
+
+
+@dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, default_status=automation_begins(dg.DefaultSensorStatus))
+def run_succeeded(context: dg.RunStatusSensorContext, data: DataRootResource) -> None:
+    """Write down that a run was finished."""
+    name = context.dagster_run.tags.get(_PARTITION)
+    if name:
+        tell(data.root(), "succeeded", name, "all artifacts made, all checks passed")
+
+
+@dg.run_failure_sensor(default_status=automation_begins(dg.DefaultSensorStatus))
+def run_failed(context: dg.RunFailureSensorContext, data: DataRootResource) -> None:
+    """Write down why a run was not finished."""
+    name = context.dagster_run.tags.get(_PARTITION) or context.dagster_run.job_name
+    tell(data.root(), "failed", name, _reason(context))
+
+
+def _was_started(instance: dg.DagsterInstance, name: str) -> bool:
+    """Whether Dagster ever had a run of that partition, from here or from the shell."""
+    return bool(instance.get_run_records(dg.RunsFilter(tags={TAG: name}), limit=1))
+
+
+def _reason(context: dg.RunFailureSensorContext) -> str:
+    """The sentence of the step that failed first; what Dagster says where no step did."""
+    for event in context.get_step_failure_events():
+        failure = event.step_failure_data
+        said = failure.user_failure_data.description if failure.user_failure_data else None
+        if not said and failure.error is not None:
+            said = (failure.error.cause or failure.error).message.strip().splitlines()[0]
+        return f"{event.step_key}: {said}" if said else f"{event.step_key} failed"
+    return (context.failure_event.message or "it failed").strip().splitlines()[0]
