@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from splat_assets.compute.harvest import BaseActivations, BaseModelFiles, Shard, harvest, harvest_identity, shards_of
 from splat_assets.compute.items import Items, make_items
+from splat_assets.compute.shards import ShardRunner
 from splat_assets.data.builds import Builds
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.model.hooks import HookPoint
@@ -77,7 +78,8 @@ def base_activations_of(run: Run, items: Items, progress: Progress) -> BaseActiv
     hook = hook_of(run).in_model(model.dimensions.num_layers)
     identity = harvest_identity(model.fingerprint, items, hook, recipe.shard_items, recipe.batch_size)
     folder = run.root.cache / "base_activations" / identity[:16]
-    return harvest(folder, items, files, hook, recipe.shard_items, recipe.batch_size, progress=progress)
+    runner = ShardRunner.from_environment()
+    return harvest(folder, items, files, hook, recipe.shard_items, recipe.batch_size, runner, progress)
 
 
 def sae_path_of(run: Run) -> Path:

@@ -18,6 +18,7 @@ from splat_assets.assets.opened import (
 )
 from splat_assets.compute.encode import encode, rows_unlike_a_fresh_pass
 from splat_assets.compute.items import sample_table
+from splat_assets.compute.shards import ShardRunner
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
 
@@ -32,7 +33,7 @@ def _make(run: Run, progress: Progress) -> Made:
     recipe, per_token = run.config.activations, hook_of(run).per_token
     items = items_of(run)
     base = base_activations_of(run, items, progress)
-    shards = shards_of_run(run, items)
+    shards, runner = shards_of_run(run, items), ShardRunner.from_environment()
     done = encode(
         run.layout.raw_activations,
         items,
@@ -43,6 +44,7 @@ def _make(run: Run, progress: Progress) -> Made:
         sae_path_of(run),
         per_token=per_token,
         embeddings=recipe.embeddings,
+        runner=runner,
         progress=progress,
     )
     raw = raw_of(run)
@@ -53,6 +55,7 @@ def _make(run: Run, progress: Progress) -> Made:
         "density": raw.nnz / max(1, raw.n_samples * raw.n_features),
         "n_shards": raw.n_shards,
         "n_shards_resumed": done.n_skipped,
+        "backend": runner.backend,
         "rows_per_s": round(raw.n_samples / done.seconds, 1),
     }
     table: list[Row] = [

@@ -35,6 +35,8 @@ from splat_assets.store.vocabulary import Contexts, Vocabulary
 if TYPE_CHECKING:
     from splat_assets.sae import Sae
 
+_PROCESS_BYTES = 400 * 2**20
+"""Of a process that has torch and the compiled functions loaded."""
 VOCABULARY_FILE, CONTEXTS_FILE = "vocabulary.json", "contexts.json"
 
 
@@ -96,7 +98,8 @@ def encode(
     n_samples = base.values.shape[0]
     there = n_samples - sum(shard.n_samples for shard in todo)
     with (progress or SilentProgress()).task("SAE activations", n_samples, "samples", there) as task:
-        (runner or ShardRunner()).run(encode_shard, specs, task.advance)
+        needed = _bytes_of_a_shard(_sae(sae), todo, base.logits.shape[1] if embeddings else 0)
+        (runner or ShardRunner()).run(encode_shard, specs, task.advance, needed)
     return EncodedShards(len(todo), len(shards) - len(todo), time.monotonic() - began)
 
 
@@ -185,6 +188,14 @@ def is_same_row(stored: SampleFeatures, fresh: SampleFeatures, sae: "Sae", x: np
     in_one_only = (dense > 0).any(axis=0) & ~(dense > 0).all(axis=0)
     near_threshold = largest - sae.threshold.numpy() <= allowed
     return bool(np.where(in_one_only, near_threshold, np.abs(dense[0] - dense[1]) <= allowed).all())
+
+
+def _bytes_of_a_shard(sae: "Sae", shards: Sequence[Shard], n_outputs: int) -> int:
+    """Memory that encoding the largest shard takes, at most a tenth of the features active. n_outputs: 0 without embeddings."""
+    n_rows = max((shard.n_samples for shard in shards), default=0)
+    dense = 4 * (sae.d_in * (3 if n_outputs else 1) + n_outputs)
+    sparse = 2 * 8 * max(64, sae.d_sae // 10)
+    return _PROCESS_BYTES + 2 * 4 * 2 * sae.d_in * sae.d_sae + n_rows * (dense + sparse)
 
 
 def _samples_of(

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 VALUES_FILE, LOGITS_FILE = "values.npy", "logits.npy"
 _DESCRIPTION = "harvest.json"
+_PROCESS_BYTES = 600 * 2**20
+"""Of a process that has torch, a base model and the builds loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def harvest(
                 for spec in specs:
                     _harvest_shard(spec, items.builds, advance=task.advance)
             else:
-                runner.run(_harvest_in_process, specs, task.advance)
+                runner.run(_harvest_in_process, specs, task.advance, _PROCESS_BYTES)
     return open_base_activations(folder, identity)
 
 

@@ -1,67 +1,247 @@
-"""Running the same function over many shards: one after the other, or in processes that share the cores out.
+"""Running the same function over many shards: one after the other, in processes that share the cores out, or on a Ray cluster.
 
 A shard function takes one plain, picklable argument and writes its own result atomically, so work that was lost with a
-process is simply done again. It never touches Dagster.
+process or a machine is simply done again, there or elsewhere. It never touches Dagster.
 """
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
 
-from splat_assets.errors import InputError
+from splat_assets.compute.threads import usable_cpus
+from splat_assets.errors import InputError, SplatError
 
 Spec = TypeVar("Spec")
 Result = TypeVar("Result")
+Backend = Literal["local", "process", "ray"]
+SHARDS, GPUS = "SPLAT_SHARDS", "SPLAT_SHARD_GPUS"
+"""Variables of the environment that say how shards are run, and what share of a GPU each gets on Ray."""
+_MOST_DEATHS = 3
+_SHARE_OF_MEMORY = 0.8
+_PATIENCE_SECONDS = 10
+
+
+class LostWorkersError(SplatError):
+    """Processes or machines that ran a shard were lost too often."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardRunner:
-    """How shards are run: `local` uses all cores for one shard at a time, `process` one core for each of n_workers."""
+    """How shards are run: `local` uses all cores for one shard at a time, `process` one core for each of n_workers, `ray` one
+    core of a cluster for each shard that is under way."""
 
-    backend: Literal["local", "process"] = "local"
+    backend: Backend = "local"
     n_workers: int = 0
-    """Processes; 0 means one per core."""
+    """Processes; 0 means one per core, fewer where memory does not reach. On Ray: shards under way, 0 for one per core."""
+    address: str = ""
+    """Of the Ray cluster, host and port; empty for the one that RAY_ADDRESS names, or one of this machine alone for as long."""
+    n_gpus: float = 0.0
+    """What each shard asks of Ray besides a core."""
 
     def __post_init__(self) -> None:
+        if self.backend not in get_args(Backend):
+            raise InputError(f"unknown shard backend {self.backend!r}: use {', '.join(get_args(Backend))}")
         if self.n_workers < 0:
             raise InputError(f"the number of processes must be 0 (one per core) or more, not {self.n_workers}")
+        if self.n_gpus < 0:
+            raise InputError(f"a shard asks for 0 GPUs or more, not {self.n_gpus}")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "ShardRunner":
+        """What SPLAT_SHARDS says: `local`, `process`, `process:4`, `ray` or `ray:HOST:PORT`; InputError for anything else."""
+        said = environment.get(SHARDS, "") or "local"
+        backend, _, rest = said.partition(":")
+        gpus = environment.get(GPUS, "") or "0"
+        try:
+            n_workers = int(rest) if backend == "process" and rest else 0
+            return cls(backend, n_workers, rest if backend == "ray" else "", float(gpus))  # type: ignore[arg-type]
+        except (ValueError, InputError) as error:
+            there_are = "local, process, process:4, ray or ray:HOST:PORT, and a number"
+            raise InputError(f"{SHARDS} is {said!r} and {GPUS} {gpus!r} ({error}): there are {there_are}") from error
 
     def run(
         self,
         function: Callable[[Spec], Result],
         specs: Iterable[Spec],
         done: Callable[[Result], None] = lambda result: None,
+        bytes_each: int = 0,
     ) -> None:
-        """Call function on every spec and `done` with each result as it arrives; the first failure is raised."""
+        """Call function on every spec and `done` with each result as it arrives; the first failure is raised.
+
+        bytes_each: memory that one call takes; no more processes are started than memory has room for. Specs are taken as they
+        are needed. Raises LostWorkersError when processes or machines die again and again.
+        """
         if self.backend == "local":
             for spec in specs:
                 done(function(spec))
         elif self.backend == "process":
-            self._run_in_processes(function, specs, done)
+            _in_processes(function, iter(specs), done, self.n_processes(bytes_each))
         else:
-            raise InputError(f"unknown shard backend {self.backend!r}: use 'local' or 'process'")
+            self._on_ray(function, iter(specs), done, bytes_each)
 
-    def _run_in_processes(
-        self, function: Callable[[Spec], Result], specs: Iterable[Spec], done: Callable[[Result], None]
+    def n_processes(self, bytes_each: int = 0) -> int:
+        """So many processes: n_workers, or one per core, and never more than memory has room for."""
+        wanted = self.n_workers or usable_cpus()
+        free = free_memory()
+        if bytes_each <= 0 or free is None:
+            return wanted
+        return max(1, min(wanted, int(_SHARE_OF_MEMORY * free) // bytes_each))
+
+    def _on_ray(
+        self, function: Callable[[Spec], Result], specs: Iterator[Spec], done: Callable[[Result], None], bytes_each: int
     ) -> None:
-        n_cores = os.cpu_count() or 1
-        n_workers = self.n_workers or n_cores
-        spawn = multiprocessing.get_context("spawn")
-        threads = max(1, n_cores // n_workers)
-        with ProcessPoolExecutor(n_workers, mp_context=spawn, initializer=_use_threads, initargs=(threads,)) as pool:
-            futures = [pool.submit(function, spec) for spec in specs]
-            try:
-                for future in as_completed(futures):
-                    done(future.result())
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as it will be; else it warns of that
+        try:
+            import ray
+        except ImportError as error:
+            raise InputError(f"{SHARDS} asks for Ray, which is not installed: `pip install 'splat[ray]'`") from error
+        began_here = not ray.is_initialized()
+        if began_here:
+            _join_ray(ray, self.address)
+        try:
+            needs: dict[str, Any] = {"num_cpus": 1, "num_gpus": self.n_gpus, "max_retries": _MOST_DEATHS}
+            if bytes_each > 0:
+                needs["memory"] = bytes_each
+            cluster: Any = ray
+            task = cluster.remote(**needs)(_with_one_thread)
+            most = self.n_workers or max(2, 2 * int(cluster.cluster_resources().get("CPU", 1)))
+            under_way: list[Any] = []
+            while True:
+                for spec in specs:
+                    under_way.append(task.remote(function, spec))
+                    if len(under_way) >= most:
+                        break
+                if not under_way:
+                    return
+                (ready, *_), under_way = ray.wait(under_way, num_returns=1)
+                done(_result_of(ray, ready))
+        finally:
+            if began_here:
+                ray.shutdown()
+
+
+def free_memory() -> int | None:
+    """Bytes that new work may take without swapping: of the machine, and of the container if that is less; None if not known."""
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        if limit.isdigit():
+            used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+            found.append(max(0, int(limit) - used))
+    except (OSError, ValueError, IndexError):
+        pass
+    return min(found, default=None)
+
+
+def _in_processes(
+    function: Callable[[Spec], Result], specs: Iterator[Spec], done: Callable[[Result], None], n_workers: int
+) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    threads = max(1, usable_cpus() // n_workers)
+    lost: list[Spec] = []
+    for _ in range(1 + _MOST_DEATHS):
+        pool = ProcessPoolExecutor(n_workers, mp_context=spawn, initializer=_use_threads, initargs=(threads,))
+        under_way: dict[Future[Result], Spec] = {}
+        try:
+            _feed(pool, function, lost, specs, done, under_way, 2 * n_workers)
+            return
+        except BrokenProcessPool:
+            lost += under_way.values()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    raise LostWorkersError(
+        f"a process that ran a shard died {1 + _MOST_DEATHS} times, as one does that memory does not reach for: fewer processes "
+        f"({SHARDS}=process:1), or smaller shards; what was finished is kept"
+    )
+
+
+def _feed(
+    pool: ProcessPoolExecutor,
+    function: Callable[[Spec], Result],
+    lost: list[Spec],
+    specs: Iterator[Spec],
+    done: Callable[[Result], None],
+    under_way: dict[Future[Result], Spec],
+    most: int,
+) -> None:
+    """Keep the pool busy until all is done. What is under way stays in `under_way` when a process dies; what waits, in `lost`."""
+    while True:
+        while len(under_way) < most:
+            spec = lost.pop() if lost else next(specs, None)
+            if spec is None:
+                break
+            under_way[_submitted(pool, function, spec, lost)] = spec
+        if not under_way:
+            return
+        for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+            result = future.result()
+            del under_way[future]
+            done(result)
+
+
+def _submitted(
+    pool: ProcessPoolExecutor, function: Callable[[Spec], Result], spec: Spec, lost: list[Spec]
+) -> Future[Result]:
+    try:
+        return pool.submit(function, spec)
+    except BrokenProcessPool:
+        lost.append(spec)
+        raise
 
 
 def _use_threads(n_threads: int) -> None:
     import torch
 
     torch.set_num_threads(n_threads)
+
+
+def _with_one_thread(function: Callable[[Spec], Result], spec: Spec) -> Result:
+    _use_threads(1)
+    return function(spec)
+
+
+def _join_ray(ray: Any, address: str) -> None:
+    where = address or os.environ.get("RAY_ADDRESS", "")
+    try:
+        if where:
+            _refuse_silence(where)  # Ray itself asks for minutes
+            ray.init(address=where, log_to_driver=False)
+        else:  # alone, and for nobody but this machine
+            alone: dict[str, Any] = {
+                "num_cpus": usable_cpus(),
+                "include_dashboard": False,
+                "_node_ip_address": "127.0.0.1",
+            }
+            ray.init(log_to_driver=False, **alone)
+    except (OSError, RuntimeError, ValueError) as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"the Ray cluster {where or 'of this machine'} cannot be reached: {said}") from error
+
+
+def _refuse_silence(address: str) -> None:
+    """OSError when nobody listens at HOST:PORT; other ways to name a cluster are Ray's to understand."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_PATIENCE_SECONDS).close()
+
+
+def _result_of(ray: Any, reference: Any) -> Any:
+    """The result of a task, or what it raised, as it was."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError) as error:
+        raise LostWorkersError(
+            f"a shard was lost on {1 + _MOST_DEATHS} Ray workers ({type(error).__name__}): what was finished is kept; smaller "
+            "shards take less memory"
+        ) from error

@@ -1,8 +1,9 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from splat_assets.compute.shards import ShardRunner
+from splat_assets.compute.shards import LostWorkersError, ShardRunner, free_memory
 from splat_assets.errors import InputError
 
 
@@ -52,8 +53,68 @@ def test_specs_are_taken_as_they_are_needed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "expected"), [(("ray", 0), "unknown shard backend 'ray'"), (("local", -1), "not -1")]
+    ("settings", "expected"), [(("dask", 0), "unknown shard backend 'dask'"), (("local", -1), "not -1")]
 )
 def test_what_there_is_not_is_refused(settings: tuple[str, int], expected: str) -> None:
     with pytest.raises(InputError, match=expected):
-        ShardRunner(*settings).run(square, [1])  # type: ignore[arg-type]
+        ShardRunner(*settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("", ShardRunner()),
+        ("process", ShardRunner("process")),
+        ("process:3", ShardRunner("process", 3)),
+        ("ray", ShardRunner("ray")),
+        ("ray:10.0.0.1:6379", ShardRunner("ray", address="10.0.0.1:6379")),
+    ],
+)
+def test_the_environment_says_how(said: str, expected: ShardRunner) -> None:
+    assert ShardRunner.from_environment({"SPLAT_SHARDS": said}) == expected
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"SPLAT_SHARDS": "dask"}, {"SPLAT_SHARDS": "process:many"}, {"SPLAT_SHARDS": "process:-1"},
+     {"SPLAT_SHARDS": "ray", "SPLAT_SHARD_GPUS": "one"}],
+)  # fmt: skip
+def test_an_environment_that_means_nothing_is_one_sentence(environment: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="there are local, process, process:4, ray or ray:HOST:PORT"):
+        ShardRunner.from_environment(environment)
+
+
+def die_once(folder: Path) -> str:
+    """The end of the process at the first call for a folder; its name at the next."""
+    mark = folder.with_suffix(".died")
+    if not mark.exists():
+        mark.touch()
+        os._exit(1)
+    return folder.name
+
+
+def die(_: Path) -> str:
+    os._exit(1)
+
+
+def test_what_a_process_was_at_when_it_died_is_done_again(tmp_path: Path) -> None:
+    found: list[str] = []
+
+    ShardRunner("process", 2).run(die_once, [tmp_path / name for name in "ab"], found.append)
+
+    assert sorted(found) == ["a", "b"]
+
+
+def test_processes_that_die_again_and_again_end_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(LostWorkersError, match="fewer processes"):
+        ShardRunner("process", 1).run(die, [tmp_path / "a"])
+
+
+def test_no_more_processes_are_started_than_memory_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (free_memory() or 2**20) > 2**19
+    monkeypatch.setattr("splat_assets.compute.shards.free_memory", lambda: 10 * 2**30)
+    runner = ShardRunner("process", 8)
+    assert (runner.n_processes(), runner.n_processes(2**30), runner.n_processes(3 * 2**30)) == (8, 8, 2)
+    assert runner.n_processes(100 * 2**30) == 1
+    monkeypatch.setattr("splat_assets.compute.shards.free_memory", lambda: None)
+    assert runner.n_processes(100 * 2**30) == 8
