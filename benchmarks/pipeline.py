@@ -51,11 +51,11 @@ def main(
     """Print rows a second of each step, their share of the bare product, bytes per activation and peak memory."""
     scratch = Path(tempfile.mkdtemp(dir=folder))
     try:
-        base = _base_activations(scratch / "base", n_samples, d_in)
-        sae = _random_sae(d_in, d_sae, n_active, np.array(base.values[:2_048]))
+        base = base_activations(scratch / "base", n_samples, d_in)
+        sae = random_sae(d_in, d_sae, n_active, np.array(base.values[:2_048]))
         save_sae(sae, scratch / "sae")
         before = _bare_product_rate(sae, base, block_rows, first_row=0)
-        items, contexts, vocabulary = _items(n_samples)
+        items, contexts, vocabulary = items_of(n_samples)
         began = time.monotonic()
         encode(
             scratch / "raw", items, vocabulary, contexts, shards_of(items, shard_items, per_token=False), base,
@@ -89,7 +89,8 @@ def main(
     )
 
 
-def _base_activations(folder: Path, n_samples: int, d_in: int) -> BaseActivations:
+def base_activations(folder: Path, n_samples: int, d_in: int) -> BaseActivations:
+    """Rows of normal numbers, of one seed, in the layout of a harvest."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     values = np.lib.format.open_memmap(folder / VALUES_FILE, mode="w+", dtype=np.float32, shape=(n_samples, d_in))
@@ -103,7 +104,7 @@ def _base_activations(folder: Path, n_samples: int, d_in: int) -> BaseActivation
     )
 
 
-def _random_sae(d_in: int, d_sae: int, n_active: int, rows: np.ndarray) -> Sae:
+def random_sae(d_in: int, d_sae: int, n_active: int, rows: np.ndarray) -> Sae:
     """Random directions, with the one threshold that lets n_active features fire on a row."""
     generator = torch.Generator().manual_seed(0)
     decoder = torch.nn.functional.normalize(torch.randn(d_sae, d_in, generator=generator), dim=1)
@@ -132,7 +133,7 @@ def _bare_product_rate(sae: Sae, base: BaseActivations, block_rows: int, first_r
     return (last_row - first_row) / seconds
 
 
-def _items(n_samples: int) -> tuple[Items, Contexts, Vocabulary]:
+def items_of(n_samples: int) -> tuple[Items, Contexts, Vocabulary]:
     """Builds of one token each: the step under test does not look at them."""
     builds = Builds(
         tokens=np.zeros(n_samples, dtype=np.int32),
