@@ -105,10 +105,10 @@ def _by_ability(found: pl.DataFrame, seed: int) -> pl.DataFrame:
 def _said(summary: pl.DataFrame, n_builds: int) -> list[str]:
     if summary.is_empty():
         return [f"{n_builds} builds where it fires wear nothing that could be taken off."]
-    row = summary.row(0, named=True)
+    row = summary.row(int((summary["n"] * summary["drop"].abs()).arg_max() or 0), named=True)
     return [
-        f"On {n_builds} builds where it fires, {row['ability']} counts most: the {row['n']} that wear it change by "
-        f"{-row['drop']:+.4g} on average without it."
+        f"Over {n_builds} builds where it fires, {row['ability']} counts most in sum: without it, the activation changes by "
+        f"{-row['drop']:+.4g} on average on {row['n']} of them."
     ]
 
 
