@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.pipeline import base_activations, items_of, random_sae
 from splat_assets.compute.encode import encode
-from splat_assets.compute.harvest import openbase_activations, shards_of
+from splat_assets.compute.harvest import open_base_activations, shards_of
 from splat_assets.compute.shards import ShardRunner
 from splat_assets.sae import save_sae
 from splat_assets.store.files import write_json
@@ -100,7 +100,7 @@ def _own_bytes(pid: int) -> int:
 
 
 def _encode(scratch: Path, n: int, shard_items: int) -> None:
-    base = openbase_activations(scratch / "base", (scratch / "base" / "identity").read_text())
+    base = open_base_activations(scratch / "base", (scratch / "base" / "identity").read_text())
     items, contexts, vocabulary = items_of(n)
     shards = shards_of(items, shard_items, per_token=False)
     began = time.monotonic()

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("splat_assets.commands.run:run", "Make, list and show runs."),
     "runs": ("splat_assets.commands.runs:runs", "All runs, what waits to become one, and what happened last."),
     "materialize": ("splat_assets.commands.materialize:materialize", "Make the artifacts of a run, with their checks."),
+    "sweep": ("splat_assets.commands.sweep:sweep", "SAEs of several widths, k and seeds side by side."),
     "verify": ("splat_assets.commands.verify:verify", "Check every artifact of a run against its bytes."),
     "train-sae": (
         "splat_assets.commands.train_sae:train_sae",

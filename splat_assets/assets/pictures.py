@@ -43,6 +43,22 @@ def training_curves(metrics: pl.DataFrame) -> bytes:
     return _png(figure)
 
 
+def pareto_plot(runs: pl.DataFrame) -> bytes:
+    """FVU over L0, a point per run, a colour per width; the front as a line. runs: as `sweeps.compare_sweep` gives them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    for width in runs["width"].unique(maintain_order=False).sort().to_list():
+        own = runs.filter(pl.col("width") == width)
+        axes.scatter(own["l0_mean"], own["fvu"], label=f"{width:,} features", s=22)
+    front = runs.filter("on_front").sort("l0_mean")
+    axes.plot(front["l0_mean"], front["fvu"], color="grey", linewidth=1, zorder=0)
+    axes.set(xlabel="L0: active features per sample", ylabel="FVU: unexplained variance", yscale="log")
+    axes.legend(fontsize=8)
+    return _png(figure)
+
+
 def _png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     # Without a date or version the same plot is the same bytes.

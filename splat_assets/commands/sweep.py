@@ -1,0 +1,110 @@
+"""`splat sweep`: SAEs of several widths, k and seeds on the same activations, side by side."""
+
+import sys
+
+import click
+from rich.table import Table
+
+from splat_assets.assets import ASSETS, asset_named, sources_of
+from splat_assets.commands.materialize import make_settled
+from splat_assets.commands.report import console
+from splat_assets.errors import InputError
+from splat_assets.runs import RunConfig, open_run
+from splat_assets.store.layout import DataRoot
+
+_COLUMNS = ("width", "k", "seed", "FVU", "L0", "fidelity", "dead %", "dense %", "stability", "front")
+
+
+@click.command()
+@click.option("--like", metavar="RUN", help="The run whose inputs and recipe they have, but for what is swept.")
+@click.option("--name", help="What the sweep is called.  [default: RUN-sweep]")
+@click.option("--k", "ks", default="", help="Active features per row, separated by commas.  [default: that of RUN]")
+@click.option("--widths", default="", help="Numbers of features, separated by commas.  [default: that of RUN]")
+@click.option(
+    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="So many seeds of each, RUN's first."
+)
+@click.option("--whole", is_flag=True, help="Make every artifact of each run, not its SAE alone.")
+@click.option(
+    "--freeze", is_flag=True, help="Only freeze the runs, to be made by `splat materialize` or in the Dagster UI."
+)
+@click.option("--show", "only_show", is_flag=True, help="Only compare what is trained already.")
+def sweep(
+    like: str | None, name: str | None, ks: str, widths: str, seeds: int, whole: bool, freeze: bool, only_show: bool
+) -> None:
+    """Train an SAE for each of --widths with each of --k and each of so many seeds, and compare them.
+
+    The runs, called NAME-w2048-k16-s0 and so on, share their base activations, which are computed once. What was finished stays:
+    called again after an interruption, it goes on. `--name NAME` alone goes on with a sweep, with `--show` it compares only.
+    Compared are FVU and L0 (those that no other one beats in both are on the front), fidelity, dead and dense features, and how
+    alike the directions are that other seeds find (mean max cosine similarity). A picture is drawn, too.
+    """
+    from splat_assets.sweeps import create_sweep, open_sweep
+
+    root = DataRoot.from_environment().checked_writable()
+    if like is None:
+        if name is None or ks or widths or seeds > 1:
+            raise InputError(
+                "--like RUN says what the runs of a new sweep have in common; --name NAME alone goes on with one"
+            )
+        found = open_sweep(root, name)
+    else:
+        config = open_run(root, like).config
+        first = config.sae.seed
+        chosen = _numbers("--k", ks) or [config.sae.k], _numbers("--widths", widths) or [_width(like, config)]
+        found = create_sweep(root, name or f"{like}-sweep", config, *chosen, range(first, first + seeds))
+        click.echo(f"sweep {found.name}: {len(found.runs)} runs, {found.runs[0]} to {found.runs[-1]}", err=True)
+    if freeze:
+        return
+    failed = [] if only_show else _trained(root, found.runs, whole)
+    _show(root, found.name)
+    for one in failed:
+        click.echo(f"run {one} was not finished or failed a check: `splat run show {one}`", err=True)
+    if failed:
+        sys.exit(1)
+
+
+def _trained(root: DataRoot, runs: tuple[str, ...], whole: bool) -> list[str]:
+    """Train what is not trained; the runs that were not finished or failed a check."""
+    sae = asset_named("sae_checkpoint")
+    selected = list(ASSETS) if whole else [*sources_of(sae), sae]
+    failed = []
+    for at, name in enumerate(runs, start=1):
+        click.echo(f"run {at} of {len(runs)}: {name}", err=True)
+        if not make_settled(open_run(root, name), selected):
+            failed.append(name)
+    return failed
+
+
+def _show(root: DataRoot, name: str) -> None:
+    from splat_assets.sweeps import compare_sweep, open_sweep
+
+    found = open_sweep(root, name)
+    frame = compare_sweep(found)
+    table = Table("run", *_COLUMNS)
+    for row in frame.iter_rows(named=True):
+        stability = "—" if row["stability"] is None else f"{row['stability']:.3f}"
+        figures = (f"{row['fvu']:.4f}", f"{row['l0_mean']:.1f}", f"{row['fidelity']:.4f}", f"{row['dead_percent']:.2f}",
+                   f"{row['dense_percent']:.2f}", stability)  # fmt: skip
+        recipe = (str(row[part]) for part in ("width", "k", "seed"))
+        table.add_row(row["run"], *recipe, *figures, "*" if row["on_front"] else "")
+    console().print(table)
+    n_missing = len(found.runs) - frame.height
+    if n_missing:
+        click.echo(f"{n_missing} of {len(found.runs)} runs have no SAE yet", err=True)
+    click.echo(f"{found.folder / 'comparison.parquet'}, {found.folder / 'pareto.png'}")
+
+
+def _width(like: str, config: RunConfig) -> int:
+    if config.sae.d_sae is None:
+        raise InputError(f"run {like} has its width by --expansion-factor: say --widths")
+    return config.sae.d_sae
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    try:
+        found = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise InputError(f"{option} is {text!r}: whole numbers, separated by commas") from None
+    if len(set(found)) != len(found):
+        raise InputError(f"{option} is {text!r}: each number once")
+    return found
