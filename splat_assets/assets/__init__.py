@@ -3,7 +3,7 @@
 Plain Python: Dagster's shell around it is `splat_assets.definitions`. `ASSETS` lists all of them, sources first.
 """
 
-from splat_assets.assets.asset import Asset, status_of
+from splat_assets.assets.asset import Asset
 from splat_assets.assets.base_model import BASE_MODEL
 from splat_assets.assets.dataset import DATASET
 from splat_assets.assets.feature_map import FEATURE_MAP
@@ -15,7 +15,6 @@ from splat_assets.assets.sparse_activations import SPARSE_ACTIVATIONS
 from splat_assets.assets.statistics import EXAMPLES, HISTOGRAMS, IDF, INFLUENCES, NEIGHBOURS
 from splat_assets.assets.suggested_labels import SUGGESTED_LABELS
 from splat_assets.errors import InputError
-from splat_assets.runs import Run
 
 ASSETS: tuple[Asset, ...] = (
     DATASET,
@@ -44,18 +43,6 @@ def sources_of(asset: Asset) -> list[Asset]:
         if source.name in needed:
             needed |= set(source.deps)
     return [source for source in ASSETS if source.name in needed]
-
-
-def outdated(run: Run) -> list[str]:
-    """The artifacts that were not made from what is there now, and those made from such: what a change leaves to be made again.
-
-    Sources first. What is made from an artifact that comes out the same again need not be made.
-    """
-    found: list[str] = []
-    for asset in ASSETS:
-        if set(asset.deps) & set(found) or not status_of(asset, run).is_up_to_date:
-            found.append(asset.name)
-    return found
 
 
 def asset_named(name: str) -> Asset:

@@ -9,7 +9,8 @@ from typing import Any
 import click
 from rich.table import Table
 
-from splat_assets.assets import ASSETS, outdated
+from splat_assets.assets import ASSETS
+from splat_assets.assets.asset import status_of
 from splat_assets.commands.inputs import hook_options, model_options, take_hook, try_inputs, warn_of_other_builds
 from splat_assets.commands.recipe_options import sae_options, take_recipe, warn_of_few_steps
 from splat_assets.commands.report import artifact_table, console, size
@@ -122,7 +123,7 @@ def run_table(root: DataRoot) -> Table:
 
 def _row(found: Run) -> tuple[str, ...]:
     """One line about a run: its SAE, how far it is, what readers of it get."""
-    n_current = len(ASSETS) - len(outdated(found))
+    n_current = sum(status_of(asset, found).is_up_to_date for asset in ASSETS)
     current = found.layout.store / "CURRENT"
     version = current.read_text(encoding="utf-8").strip() if current.is_file() else "not published"
     sae = "ready-made" if found.config.inputs.sae_checkpoint else found.config.sae.architecture

@@ -5,12 +5,21 @@ import dataclasses
 import pytest
 
 from splat_assets import assets
-from splat_assets.assets import ASSETS, asset_named, outdated, sources_of
+from splat_assets.assets import ASSETS, asset_named, sources_of
 from splat_assets.assets.asset import Status, status_of
 from splat_assets.runs import Run, open_run
 from splat_assets.store.layout import DataRoot
 
 ALL = [asset.name for asset in ASSETS]
+
+
+def outdated(run: Run) -> list[str]:
+    """What was not made from what is there now, and what is made from such; sources first."""
+    found: list[str] = []
+    for asset in assets.ASSETS:
+        if not status_of(asset, run).is_up_to_date or set(asset.deps) & set(found):
+            found.append(asset.name)
+    return found
 
 
 def after(*names: str) -> list[str]:
