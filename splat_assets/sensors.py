@@ -1,7 +1,10 @@
 """Dagster sensors: what was brought becomes a run, and how runs ended is written where people see it."""
 
+from collections.abc import Set as AbstractSet
+
 import dagster as dg
 
+from splat_assets.assets import ASSETS
 from splat_assets.automation.activity import tell
 from splat_assets.automation.arrivals import look
 from splat_assets.automation.settings import read_settings
@@ -35,7 +38,7 @@ def run_succeeded(context: dg.RunStatusSensorContext, data: DataRootResource) ->
     """Write down that a run was finished."""
     name = context.dagster_run.tags.get(_PARTITION)
     if name:
-        tell(data.root(), "succeeded", name, "all artifacts made, all checks passed")
+        tell(data.root(), "succeeded", name, _made(context.dagster_run.asset_selection))
 
 
 @dg.run_failure_sensor(default_status=automation_begins(dg.DefaultSensorStatus))
@@ -43,6 +46,13 @@ def run_failed(context: dg.RunFailureSensorContext, data: DataRootResource) -> N
     """Write down why a run was not finished."""
     name = context.dagster_run.tags.get(_PARTITION) or context.dagster_run.job_name
     tell(data.root(), "failed", name, _reason(context))
+
+
+def _made(selected: AbstractSet[dg.AssetKey] | None) -> str:
+    """What a Dagster run was of. Checks that only warn may have failed."""
+    whole = not selected or len(selected) == len(ASSETS)
+    which = "all artifacts" if whole else ", ".join(sorted(key.to_user_string() for key in selected or ()))
+    return f"up to date: {which}; no check that blocks failed"
 
 
 def _was_started(instance: dg.DagsterInstance, name: str) -> bool:

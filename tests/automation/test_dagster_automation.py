@@ -14,7 +14,7 @@ from splat_assets.definitions import build_defs
 from splat_assets.jobs import every_night, nightly
 from splat_assets.partitions import RUNS, TAG
 from splat_assets.resources import DataRootResource
-from splat_assets.sensors import new_files, run_failed, run_succeeded
+from splat_assets.sensors import _made, new_files, run_failed, run_succeeded
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published import current_version, open_store, pin_version, pinned_versions, publish
 
@@ -155,6 +155,10 @@ def test_how_a_run_ended_is_written_down(own_root: DataRoot, instance: dg.Dagste
 
     newest, older = activity(own_root)
     assert (newest.kind, newest.subject) == ("succeeded", "small")
+    assert newest.said == "up to date: all artifacts; no check that blocks failed"
+    assert (
+        _made({dg.AssetKey("idf"), dg.AssetKey("examples")}) == "up to date: examples, idf; no check that blocks failed"
+    )
     assert (older.kind, older.said) == ("failed", "breaks: the sentence that says why")
 
 
