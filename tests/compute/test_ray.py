@@ -52,9 +52,10 @@ def where(spec: tuple[Path, int, float]) -> tuple[int, str]:
     import ray
 
     folder, number, seconds = spec
-    (folder / f"{number}-{time.time_ns()}").touch()
+    node = str(ray.get_runtime_context().get_node_id())
+    (folder / f"{number}-{node}-{time.time_ns()}").touch()
     time.sleep(seconds)
-    return number, ray.get_runtime_context().get_node_id()
+    return number, node
 
 
 def refuse(spec: int) -> int:
@@ -81,9 +82,19 @@ def test_what_a_lost_node_had_is_done_elsewhere(cluster: Any, tmp_path: Path) ->
     def done(result: tuple[int, str]) -> None:
         found.append(result[0])
         if len(found) == 2:
-            cluster.remove_node(cluster.workers[1], allow_graceful=False)
+            doomed = cluster.workers[1]
+            deadline = time.monotonic() + 60
+            while not at_work(doomed.node_id):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            cluster.remove_node(doomed, allow_graceful=False)
 
-    ShardRunner("ray", address=cluster.address).run(where, ((tmp_path, number, 1.0) for number in range(8)), done)
+    def at_work(node: str) -> bool:
+        """Whether the node has begun something in the last half second, of the two that it takes."""
+        began = [int(path.name.rpartition("-")[2]) for path in tmp_path.glob(f"*-{node}-*")]
+        return bool(began) and time.time_ns() - max(began) < 0.5e9
+
+    ShardRunner("ray", address=cluster.address).run(where, ((tmp_path, number, 2.0) for number in range(8)), done)
 
     assert sorted(found) == list(range(8))
     begun = [path.name.partition("-")[0] for path in tmp_path.iterdir()]
