@@ -22,6 +22,10 @@ from splat_assets.store.files import replacing_file, sha256_of_file
 from splat_assets.store.layout import DataRoot, RunLayout
 
 SHARD_ITEMS = 32_768
+BASE_MODEL_FILES = ("model.pth", "model.safetensors")
+"""What a base model's weights may be called, in its folder."""
+SAE_FILES = ("sae_weights.safetensors", "sae_model_final.pth")
+"""What an SAE's weights may be called, in its folder, the first that is there counting."""
 _FORBID = ConfigDict(extra="forbid")
 _RECORDED_VERSIONS = ("splat", "torch", "numpy", "polars", "pyarrow", "zarr", "numcodecs")
 
@@ -262,7 +266,7 @@ def checkpoint_file(path: Path) -> Path:
     """The weights file: path itself, or the one in the folder path."""
     if not path.is_dir():
         return path
-    there = [path / name for name in ("model.pth", "model.safetensors") if (path / name).is_file()]
+    there = [path / name for name in BASE_MODEL_FILES if (path / name).is_file()]
     if len(there) > 1:
         raise InputError(f"{path} holds both model.pth and model.safetensors; name the file to use")
     if not there:
@@ -273,7 +277,7 @@ def checkpoint_file(path: Path) -> Path:
 def _sae_file(path: Path) -> Path:
     if not path.is_dir():
         return path
-    for name in ("sae_weights.safetensors", "sae_model_final.pth"):
+    for name in SAE_FILES:
         if (path / name).is_file():
             return path / name
     raise InputError(f"{path} holds no SAE: neither sae_weights.safetensors nor sae_model_final.pth")

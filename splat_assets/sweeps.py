@@ -19,6 +19,7 @@ from splat_assets.errors import InputError
 from splat_assets.runs import Run, RunConfig, create_run, open_run
 from splat_assets.store.files import replacing_file, write_json
 from splat_assets.store.layout import DataRoot, checked_name
+from splat_assets.store.scorecard import read_scorecard
 
 _FIGURES = ("fvu", "l0_mean", "fidelity", "dead_percent", "dense_percent")
 LARGEST = 200
@@ -62,14 +63,14 @@ def create_sweep(
     if not 1 <= len(recipes) <= LARGEST:
         raise InputError(f"that sweep would be {len(recipes):,} runs; there may be 1 to {LARGEST}")
     path = sweep_folder(root, name) / "sweep.json"
-    runs = [run for run, _ in recipes]
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["runs"] != runs:
+    runs = tuple(run for run, _ in recipes)
+    if path.is_file() and open_sweep(root, name).runs != runs:
         raise InputError(f"sweep {name!r} exists and is of other runs: see {path}, or choose another name")
     for run, recipe in recipes:
         create_run(root, run, replace(like, sae=recipe))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"runs": runs})
-    return Sweep(root, name, tuple(runs))
+    return Sweep(root, name, runs)
 
 
 def open_sweep(root: DataRoot, name: str) -> Sweep:
@@ -91,11 +92,7 @@ def compare_sweep(sweep: Sweep) -> pl.DataFrame:
     seeds of the same width and k; null for one) and `on_front` (no other run has both less FVU and less L0). Best first: those on
     the front, then by fidelity. InputError when no run has an SAE yet.
     """
-    runs = [
-        run
-        for run in (open_run(sweep.root, name) for name in sweep.runs)
-        if (run.layout.sae / "scorecard.json").is_file()
-    ]
+    runs = [run for run in (open_run(sweep.root, name) for name in sweep.runs) if run.layout.scorecard.is_file()]
     if not runs:
         raise InputError(f"no run of sweep {sweep.name} has an SAE yet: `splat sweep --name {sweep.name}` trains them")
     alike = {
@@ -103,7 +100,7 @@ def compare_sweep(sweep: Sweep) -> pl.DataFrame:
     }
     rows = []
     for run in runs:
-        card = json.loads((run.layout.sae / "scorecard.json").read_text(encoding="utf-8"))
+        card = read_scorecard(run.layout.scorecard)
         recipe = run.config.sae
         rows.append(
             (run.name, recipe.d_sae, recipe.k, recipe.seed, *(card[name] for name in _FIGURES), alike[_cell(run)])

@@ -40,13 +40,13 @@ def mount(server: FastAPI) -> None:
     @server.get("/api/features.csv")
     def features(request: Request) -> Response:
         """The list of features that a page shows for the same parameters, whole."""
-        query = ListQuery.parse({name: value for name, value in request.query_params.multi_items()})
+        query = ListQuery.parse(dict(request.query_params))
         return _csv(_harmless(asked().rows(query)), _origin(request), "features")
 
     @server.get("/api/map.csv")
     def on_map(request: Request) -> Response:
         """The features that a map shows as chosen for the same parameters, all that have a place where none are chosen."""
-        query = MapQuery.parse({name: value for name, value in request.query_params.multi_items()})
+        query = MapQuery.parse(dict(request.query_params))
         frame = asked().on_map(query)
         frame = (frame.filter("chosen") if query.chooses else frame.drop_nulls("x")).drop("chosen")
         return _csv(_harmless(frame), _origin(request), f"map-{query.by}")
@@ -108,7 +108,7 @@ def mount(server: FastAPI) -> None:
     @server.get("/api/map/{table}.{form}")
     def of_map(request: Request, table: str, form: str) -> Response:
         """The clusters of the map `by`."""
-        query = MapQuery.parse({name: value for name, value in request.query_params.multi_items()})
+        query = MapQuery.parse(dict(request.query_params))
         return _table(request, [feature_map.clusters_of(asked(), query)], table, form, f"map-{query.by}")
 
     @server.get("/api/runs.json")

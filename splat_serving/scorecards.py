@@ -1,11 +1,10 @@
 """The scorecard of the SAE that a version was made with: how faithful and how sparse it is, on test samples."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.layout import RunLayout
+from splat_assets.store.scorecard import read_scorecard
 from splat_serving.errors import NotComputedError
 
 
@@ -19,17 +18,13 @@ def scorecard_of(layout: RunLayout | None, provenance: Mapping[str, Any]) -> dic
         raise NotComputedError(
             "a store or a folder of guide formats by itself has no scorecard: the run's folder has it"
         )
-    path = layout.sae / "scorecard.json"
+    path = layout.scorecard
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        of = found["sae_sha256"]
+        card = read_scorecard(path)
     except FileNotFoundError as error:
         raise NotComputedError(
             f"{path} does not exist: `splat materialize RUN --select sae_checkpoint` measures it"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptStoreError(f"{path} is no scorecard ({type(error).__name__}: {error})") from error
-    if of != provenance.get("sae"):
+    if card["sae_sha256"] != provenance.get("sae"):
         raise NotComputedError(f"{path} is of another SAE than this version was made with")
-    card: dict[str, Any] = found
     return card

@@ -11,7 +11,6 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from splat_assets.store.layout import DataRoot
 from splat_serving.catalogue import Catalogue, Run
 from splat_serving.errors import BusyError, NotComputedError, TooLargeError
 from splat_serving.labels.log import LabelLog
@@ -73,7 +72,7 @@ class ServerState:
             raise NotComputedError(
                 "labels are kept in a data root, and what is served is no run of one: `splat serve RUN`"
             )
-        key = (DataRoot(layout.root.absolute().parent.parent).labels, sae)
+        key = (layout.data_root.labels, sae)
         if key not in self._logs:
             self._logs[key] = LabelLog(*key)
         return self._logs[key]

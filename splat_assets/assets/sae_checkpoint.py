@@ -19,12 +19,13 @@ from splat_assets.assets.asset import (
 )
 from splat_assets.assets.opened import base_activations_of, base_model_of, hook_of, items_of, sae_of
 from splat_assets.assets.pictures import training_curves
-from splat_assets.compute.fit import NOT_COMPUTED, SCORECARD, SampleSplits, fit_sae, write_scorecard, wrong_figures
+from splat_assets.compute.fit import NOT_COMPUTED, SampleSplits, fit_sae, write_scorecard, wrong_figures
 from splat_assets.compute.provenance import hook_for, refuse_other_model
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.runs import Run
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
 from splat_assets.store.receipts import read_receipt
+from splat_assets.store.scorecard import SCORECARD
 
 _REPORTED = ("d_in", "d_sae", "fvu", "l0_mean", "dead_percent", "dense_percent", "fidelity", "gamma", "cosine")
 
@@ -78,7 +79,7 @@ def _facts(card: dict[str, Any]) -> dict[str, Fact]:
 
 
 def _card(run: Run) -> dict[str, Any]:
-    path = run.layout.sae / SCORECARD
+    path = run.layout.scorecard
     try:
         card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -14,21 +14,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from splat_assets.automation.activity import tell
 from splat_assets.automation.settings import Automation, as_options, read_settings
 from splat_assets.errors import InputError, SplatError
-from splat_assets.runs import RunInputs, open_run
+from splat_assets.runs import BASE_MODEL_FILES, SAE_FILES, RunInputs, open_run
 from splat_assets.store.files import locked, sha256_of_file, sha256_of_json, write_json
 from splat_assets.store.layout import DataRoot, is_name
 
 Kind = Literal["base model", "SAE", "dataset"]
 State = Literal["waiting", "run", "known", "refused"]
-_WEIGHTS = ("model.pth", "model.safetensors")
-_SAE_FILES = ("sae_weights.safetensors", "sae_model_final.pth")
 _NEEDED = ("vocab.json", "weapon_vocab.json")
 _REFUSED = 2
 """Exit code of a command that says in a sentence why it does not do what is asked."""
@@ -62,17 +61,13 @@ class Brought:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a folder. signature: as it was when that was found out. partners: signatures of what it was tried with.
-
-    digests: sha256 of its files, in their order, once it was whole.
-    """
+    """What is known of a folder. signature: as it was when that was found out. partners: signatures of what it was tried with."""
 
     signature: str
     state: State
     said: str
     run: str = ""
-    digests: tuple[str, ...] = ()
-    partners: tuple[str, ...] = field(default=())
+    partners: tuple[str, ...] = ()
 
 
 def look(root: DataRoot, make_run: MakeRun | None = None) -> list[str]:
@@ -85,7 +80,7 @@ def look(root: DataRoot, make_run: MakeRun | None = None) -> list[str]:
     with locked(root.path / ".arrivals.lock"):
         records, made = _read(root)
         found = brought(root)
-        whole: dict[Path, str] = {}
+        whole: list[Brought] = []
         for one in found:
             key = _key(root, one)
             try:
@@ -94,28 +89,28 @@ def look(root: DataRoot, make_run: MakeRun | None = None) -> list[str]:
                 continue  # it is being moved; the next look sees where to
             before = records.get(key)
             if one.missing:
-                records[key] = _kept(before, Record(signature, "waiting", f"it has no {one.missing} yet"))
+                records[key] = Record(signature, "waiting", f"it has no {one.missing} yet")
             elif before is None or before.signature != signature:
                 records[key] = Record(signature, "waiting", "its files have just changed")
             else:
-                whole[one.folder] = signature
+                whole.append(one)
 
         def made_by_us(name: str, words: Sequence[str]) -> str:
             made.add(name)  # before it is made: who is killed in between finds it as one of these
             _write(root, records, made)
             return make_run(name, words) if make_run else new_run(root, name, words)
 
-        for one in found:
-            if one.folder in whole:
-                key = _key(root, one)
-                sound = [
-                    other for other in found if other.folder in whole and records[_key(root, other)].state != "refused"
-                ]
-                settled = _settled(root, settings, one, records[key], sound, whole, made_by_us)
-                if settled != records[key]:
-                    records[key] = settled
-                    _write(root, records, made)
-                    _say(root, key, one, settled)
+        hashed = cache(sha256_of_file)  # what several are run with is hashed once
+        for one in whole:
+            key = _key(root, one)
+            sound = {
+                other: record.signature for other in whole if (record := records[_key(root, other)]).state != "refused"
+            }
+            settled = _settled(root, settings, one, records[key], sound, hashed, made_by_us)
+            if settled != records[key]:
+                records[key] = settled
+                _write(root, records, made)
+                _say(root, key, one, settled)
         there = {_key(root, one) for one in found}
         _write(root, {key: record for key, record in records.items() if key in there}, made)
     return [name for name in root.run_names() if name in made]
@@ -160,31 +155,30 @@ def _settled(
     settings: Automation,
     one: Brought,
     record: Record,
-    sound: Sequence[Brought],
-    whole: Mapping[Path, str],
+    sound: Mapping[Brought, str],
+    hashed: Callable[[Path], str],
     make_run: MakeRun,
 ) -> Record:
-    """What becomes of something whole. sound: what it may be run with."""
+    """What becomes of something whole. sound: what it may be run with, and the signature of each. hashed: sha256 of a file."""
     if record.state in ("run", "known"):
         return record
-    partners = _partners(one, settings, sound)
-    if isinstance(partners, str):
-        return replace(record, state="waiting", said=partners)
-    signatures = tuple(whole[partner.folder] for partner in partners)
-    if record.state == "refused" and record.partners == signatures:
-        return record
     try:
-        parts = {part.kind: (part, tuple(sha256_of_file(path) for path in part.files)) for part in (one, *partners)}
+        partners = _partners(one, settings, [*sound])
+        if isinstance(partners, str):
+            return replace(record, state="waiting", said=partners)
+        signatures = tuple(sound[partner] for partner in partners)
+        if record.state == "refused" and record.partners == signatures:
+            return record
+        parts = {part.kind: part for part in (one, *partners)}
+        digests = {kind: tuple(hashed(path) for path in part.files) for kind, part in parts.items()}
     except OSError:
         return record  # it is being moved or written; the next look sees it
-    digests = parts[one.kind][1]
-    settled = replace(record, digests=digests, partners=signatures)
-    same = _run_of({kind: digests for kind, (_, digests) in parts.items()}, root)
+    settled = replace(record, partners=signatures)
+    same = _run_of(digests, root)
     if same:
         return replace(settled, state="known", said=f"run {same} is made of the same content already", run=same)
-    content = sha256_of_json([(kind, digests) for kind, (_, digests) in sorted(parts.items())])
-    name = f"{one.folder.name[:_LONGEST_NAME]}-{content[:8]}"
-    refusal = make_run(name, _words({kind: part for kind, (part, _) in parts.items()}, settings))
+    name = f"{one.folder.name[:_LONGEST_NAME]}-{sha256_of_json(sorted(digests.items()))[:8]}"
+    refusal = make_run(name, _words(parts, settings))
     if refusal:
         return replace(settled, state="refused", said=refusal)
     others = " and ".join(f"{partner.kind} {partner.folder.name}" for partner in partners)
@@ -237,18 +231,20 @@ def _words(parts: Mapping[Kind, Brought], settings: Automation) -> list[str]:
 
 
 def _model_in(folder: Path) -> Brought | None:
-    weights = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
+    weights = [folder / name for name in BASE_MODEL_FILES if (folder / name).is_file()]
     needed = [folder / name for name in _NEEDED]
     missing = [path.name for path in needed if not path.is_file()]
     if len(weights) != 1:
-        missing.insert(0, " or ".join(_WEIGHTS) if not weights else "single file of weights (both kinds are there)")
+        missing.insert(
+            0, " or ".join(BASE_MODEL_FILES) if not weights else "single file of weights (both kinds are there)"
+        )
     parameters = folder / "model_params.json"
     files = [*weights, *(path for path in needed if path.is_file()), *([parameters] if parameters.is_file() else [])]
     return Brought("base model", folder, tuple(files), " and no ".join(missing)) if files else None
 
 
 def _sae_in(folder: Path) -> Brought | None:
-    for name in _SAE_FILES:
+    for name in SAE_FILES:
         if (folder / name).is_file():
             config = folder / "cfg.json"
             beside = [config] if name.endswith(".safetensors") and config.is_file() else []
@@ -266,15 +262,8 @@ def _dataset_in(folder: Path) -> Brought | None:
     return Brought("dataset", folder, tuple(tables), missing)
 
 
-def _kept(before: Record | None, now: Record) -> Record:
-    """The record as it was, where nothing about the folder changed."""
-    return before if before is not None and before.signature == now.signature else now
-
-
 def _say(root: DataRoot, key: str, one: Brought, record: Record) -> None:
-    if record.state == "run":
-        tell(root, "arrived", key, f"new {one.kind}: {record.said}")
-    elif record.state == "known":
+    if record.state in ("run", "known"):
         tell(root, "arrived", key, f"new {one.kind}: {record.said}")
     elif record.state == "refused":
         tell(root, "refused", key, f"this {one.kind} became no run: {record.said}")
@@ -288,10 +277,7 @@ def _read(root: DataRoot) -> tuple[dict[str, Record], set[str]]:
     """What is known of each folder, and the runs that were made."""
     try:
         raw: dict[str, Any] = json.loads(root.arrivals.read_text(encoding="utf-8"))
-        records = {
-            key: Record(**{**row, "digests": tuple(row["digests"]), "partners": tuple(row["partners"])})
-            for key, row in raw["brought"].items()
-        }
+        records = {key: Record(**{**row, "partners": tuple(row["partners"])}) for key, row in raw["brought"].items()}
         return records, set(raw["made"])
     except FileNotFoundError:
         return {}, set()
@@ -303,8 +289,6 @@ def _read(root: DataRoot) -> tuple[dict[str, Record], set[str]]:
 
 
 def _write(root: DataRoot, records: Mapping[str, Record], made: set[str]) -> None:
-    known = {"brought": {key: asdict(record) for key, record in sorted(records.items())}, "made": sorted(made)}
-    if not root.arrivals.is_file() or json.loads(root.arrivals.read_text(encoding="utf-8")) != json.loads(
-        json.dumps(known)
-    ):
+    if not root.arrivals.is_file() or _read(root) != (dict(records), made):
+        known = {"brought": {key: asdict(record) for key, record in records.items()}, "made": sorted(made)}
         write_json(root.arrivals, known)

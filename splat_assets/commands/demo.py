@@ -12,7 +12,6 @@ from splat_assets.commands.materialize import make_settled
 from splat_assets.commands.report import artifact_table, console, failed_checks
 from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.commands.server_check import ask_server
-from splat_assets.compute.fit import SCORECARD
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress
 from splat_assets.runs import ActivationsRecipe, Run, RunConfig, SplitRecipe, create_run, hash_inputs
@@ -38,7 +37,7 @@ def demo(n_builds: int, seed: int) -> None:
     succeeded = make_settled(run, list(ASSETS))
     out = console()
     out.print(artifact_table(run))
-    out.print(scorecard_view(run.layout.sae / SCORECARD))
+    out.print(scorecard_view(run.layout.scorecard))
     for line in failed_checks(run):
         click.echo(line, err=True)
     if succeeded:

@@ -138,9 +138,8 @@ def show(name: str) -> None:
     out = console()
     out.print(found.layout.config.read_text(encoding="utf-8"), markup=False)
     out.print(artifact_table(found))
-    card = found.layout.sae / "scorecard.json"
-    if card.is_file():
-        out.print(scorecard_view(card))
+    if found.layout.scorecard.is_file():
+        out.print(scorecard_view(found.layout.scorecard))
 
 
 @run.command()

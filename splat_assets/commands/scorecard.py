@@ -1,6 +1,5 @@
 """The SAE's scorecard for people: every figure of `scorecard.json` with what it means."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from rich.table import Table
 
 from splat_assets.analysis.scorecard import MEANINGS
 from splat_assets.compute.fit import NOT_COMPUTED
+from splat_assets.store.scorecard import read_scorecard
 
 _HEAD = (
     "architecture",
@@ -31,7 +31,7 @@ _PREDICTIONS = {
 
 def scorecard_view(path: Path) -> RenderableType:
     """The scorecard at path as tables: figures with their meaning, and the base model's predictions with and without the SAE."""
-    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    card = read_scorecard(path)
     figures = Table(title=_title(card), title_justify="left", title_style="bold", show_header=False)
     for name, meaning in MEANINGS.items():
         figures.add_row(name, _shown(card[name]), meaning)

@@ -21,6 +21,7 @@ from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.data.splits import split_builds
 from splat_assets.errors import InputError
 from splat_assets.runs import ActivationsRecipe, SplitRecipe
+from splat_assets.store.scorecard import SCORECARD
 
 
 @click.command("train-sae")
@@ -74,7 +75,7 @@ def train_sae(
             cache, items, opened.model_files, hook, settings.shard_items, settings.batch_size, progress=progress
         )
         card = fit_sae(items, base, recipe, hook, opened.model, save_dir, progress, resume=not restart)
-    console().print(scorecard_view(save_dir / "scorecard.json"))
+    console().print(scorecard_view(save_dir / SCORECARD))
     if not card["training"]["decoder_trained"]:
         click.echo("warning: the decoder has hardly left its random beginning: more --epochs, a higher --lr", err=True)
     click.echo(f"SAE of {card['d_sae']:,} features: {save_dir / 'sae_model_final.pth'}", err=True)

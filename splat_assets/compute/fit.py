@@ -16,12 +16,12 @@ from splat_assets.progress import Progress
 from splat_assets.sae.schedule import spread
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.files import write_json
+from splat_assets.store.scorecard import SCORECARD
 
 if TYPE_CHECKING:
     from splat_assets.model.protocol import BaseModel
     from splat_assets.sae import Sae, SaeRecipe
 
-SCORECARD = "scorecard.json"
 NOT_COMPUTED = "not computed"
 """What tables show for a figure that is null in the scorecard."""
 _FIDELITY_BUILDS = 4_096

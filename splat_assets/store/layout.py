@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splat_assets.errors import InputError
+from splat_assets.store.scorecard import SCORECARD
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -38,6 +39,11 @@ class RunLayout:
         return self.root.name
 
     @property
+    def data_root(self) -> "DataRoot":
+        """The data root that the run lies in."""
+        return DataRoot(self.root.absolute().parent.parent)
+
+    @property
     def config(self) -> Path:
         """The frozen description of the run."""
         return self.root / "run.toml"
@@ -61,6 +67,11 @@ class RunLayout:
     def sae(self) -> Path:
         """The trained SAE, its metrics and scorecard."""
         return self.root / "sae"
+
+    @property
+    def scorecard(self) -> Path:
+        """How good the SAE is, in figures."""
+        return self.sae / SCORECARD
 
     @property
     def raw_activations(self) -> Path:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from dash import ClientsideFunction, Dash, Input, Output, dcc, html, no_update
 
+from splat_assets.domain.builds import Build
 from splat_assets.errors import InputError, SplatError
 from splat_assets.store.errors import FeatureNotFoundError
 from splat_dash import address, cells, figures, gear, menus, ui
@@ -52,8 +53,7 @@ def layout(source: Source, fid: str = "", tab: str = "examples", group: str = "t
         feature_id = _feature_id(fid, n_features)
         query = ListQuery.from_text(str(given.get("list") or ""))
         found = source.feature(feature_id)
-        if given.get("b"):
-            gear.parse(str(given["b"]), len(source.subject.contexts))
+        build = gear.parse(str(given["b"]), len(source.subject.contexts)) if given.get("b") else None
     except FeatureNotFoundError:
         return ui.alert(f"There is no feature {fid[:20]}", f"This SAE has features 0 to {n_features - 1:,}.")
     except InputError as error:
@@ -75,7 +75,7 @@ def layout(source: Source, fid: str = "", tab: str = "examples", group: str = "t
                     ),
                     html.Div(
                         [
-                            _histogram(source, found, str(given.get("b") or "")),
+                            _histogram(source, found, build),
                             _tabs(tab, at),
                             _panel(source, found, tab, group, query, given, at),
                         ],
@@ -201,8 +201,8 @@ def _neighbour(feature_id: int, row: Mapping[str, Any], names: Mapping[int, str]
     )
 
 
-def _histogram(source: Source, found: FeatureSummary, build: str) -> html.Figure:
-    """build: as in the address of the what-if page, to be marked; empty for none."""
+def _histogram(source: Source, found: FeatureSummary, build: tuple[int, Build] | None) -> html.Figure:
+    """build: weapon and gear to be marked, None for none."""
     own = found.statistics
     if not own["n_active"]:
         return html.Figure(
@@ -213,16 +213,15 @@ def _histogram(source: Source, found: FeatureSummary, build: str) -> html.Figure
         f"zeros: {found.histogram['n_zero']:,}, not drawn."
     )
     marked = None
-    if build:
-        marked, told = _on_build(source, found.feature_id, build)
+    if build is not None:
+        marked, told = _on_build(source, found.feature_id, *build)
         caption += f" {told}"
     files = _files(found, "histogram", "histogram")
     return figures.figure(figures.histogram(found.histogram, marked), caption, "feature-histogram", files=files)
 
 
-def _on_build(source: Source, feature_id: int, build: str) -> tuple[float | None, str]:
-    """The feature on a build of an address, and a sentence on it; InputError for what is no build."""
-    weapon, worn = gear.parse(build, len(source.subject.contexts))
+def _on_build(source: Source, feature_id: int, weapon: int, worn: Build) -> tuple[float | None, str]:
+    """The feature on a build, and a sentence on it."""
     try:
         value = source.activation_on(feature_id, gear.token_set(weapon, worn, source.subject))
     except NotComputedError as error:

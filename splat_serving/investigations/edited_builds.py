@@ -120,6 +120,16 @@ def draw_builds(subject: Subject, feature_id: int, n_builds: int, seed: int) -> 
     return draw_of(subject, feature_id, np.concatenate([chosen_firing, chosen_silent]), int(chosen_firing.size))
 
 
+def draw_firing(subject: Subject, feature_id: int, n_builds: int, seed: int) -> tuple[Draw, slice]:
+    """A draw, and which of its builds are n_builds at most on which the feature fires; InputError when there is none."""
+    if not subject.feature(feature_id).n_active:
+        raise InputError(f"feature {feature_id} never fires on these samples: there is nothing to take away")
+    draw = draw_builds(subject, feature_id, 2 * n_builds, seed)
+    if not draw.n_firing:
+        raise InputError(f"feature {feature_id} fires on no build that can be run again: only on masked copies")
+    return draw, slice(0, min(n_builds, draw.n_firing))
+
+
 def rerunnable(subject: Subject) -> npt.NDArray[np.bool_]:
     """Which samples are builds as the model sees them, not masked copies: bool, shape (n_samples,)."""
     return np.isin(subject.samples["kind"].to_numpy(), _KINDS)
@@ -149,6 +159,17 @@ def plausibility(draw: Draw, edited: Sequence[Sequence[TokenSet]]) -> Plausibili
     wearable = legal(rungs, builds.groups)
     near = np.stack([(distances == value).mean(axis=1) for value in range(FAR + 1)], axis=1)
     return Plausibility(None if wearable is None else wearable.reshape(shape).mean(axis=1), near)
+
+
+def each_taken_off(subject: Subject, sets: Sequence[TokenSet]) -> list[tuple[int, Group, int, TokenSet]]:
+    """Each build with each ability that it wears taken off, all else held: which build, the ability, its rung, what is left."""
+    rungs = rungs_of_sets([one.tokens for one in sets], subject.builds)
+    return [
+        (at, group, rung, TokenSet(one.weapon_id, with_rung(one.tokens, group, 0)))
+        for at, one in enumerate(sets)
+        for group, rung in zip(subject.builds.groups, rungs[:, at].tolist(), strict=True)
+        if rung
+    ]
 
 
 def edited_sets(draw: Draw, group: Group, rungs: Sequence[int]) -> list[list[TokenSet]]:

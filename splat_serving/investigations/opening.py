@@ -39,7 +39,7 @@ def open_subject(given: str | None = None, token_file: Path | None = None, root:
         return Subject(database, str(named))
     layout = found.layout
     sae = database.about().provenance.get("sae")
-    beside = DataRoot(layout.root.absolute().parent.parent)
+    beside = layout.data_root
     labels = (lambda: LabelLog(beside.labels, sae)) if isinstance(sae, str) else None
     return Subject(
         database,

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from splat_assets.analysis.edits import legal, rungs_of_sets, with_rung
+from splat_serving.investigations.edited_builds import each_taken_off
 from splat_serving.investigations.result import Answer, Figure, Heatmap, ResultTable
 from splat_serving.investigations.subject import Subject
 from splat_serving.live_answers import Edit
@@ -116,12 +117,11 @@ def _predictions(
 
 def _abilities(subject: Subject, build: TokenSet, focus: int) -> ResultTable:
     """The focus with each ability of the build taken off."""
-    worn = [(group, rung) for group, rung in zip(subject.builds.groups, _rungs_of(subject, build), strict=True) if rung]
-    sets = [build, *(TokenSet(build.weapon_id, with_rung(build.tokens, group, 0)) for group, _ in worn)]
-    values = activations_on(subject, sets, focus)
+    edited = each_taken_off(subject, [build])
+    values = activations_on(subject, [build, *(less for *_, less in edited)], focus)
     rows = [
         (group.name, group.rung_name(rung), float(without), float(values[0] - without))
-        for (group, rung), without in zip(worn, values[1:], strict=True)
+        for (_, group, rung, _), without in zip(edited, values[1:], strict=True)
     ]
     schema = {"ability": pl.String, "rung": pl.String, "without": pl.Float64, "drop": pl.Float64}
     described = {
@@ -166,8 +166,3 @@ def activations_on(subject: Subject, sets: Sequence[TokenSet], focus: int) -> Nu
         return subject.model.activations(sets, [focus])[:, 0].astype(np.float64)
     found = [_activations(subject.model.trace(one, _MOST_FEATURES)).get(focus, 0.0) for one in sets]
     return np.array(found, dtype=np.float64)
-
-
-def _rungs_of(subject: Subject, build: TokenSet) -> list[int]:
-    rungs: list[int] = rungs_of_sets([build.tokens], subject.builds)[:, 0].tolist()
-    return rungs

@@ -7,7 +7,6 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from splat_assets.store.layout import DataRoot
 from splat_serving.errors import NotComputedError
 from splat_serving.negotiation import JSON
 from splat_serving.problems import documented
@@ -75,7 +74,7 @@ async def published(request: Request, served: FromServed) -> Response:
     layout = served.run.layout if served.run else None
     if layout is None:
         raise NotComputedError("what is served is no run of a data root: there are no runs beside it")
-    root = DataRoot(layout.root.absolute().parent.parent)
+    root = layout.data_root
     found = await state_of(request).workers.run(lambda: [one.as_json() for one in published_versions(root)])
     return await json_reply(request, served, lambda: {"published": found}, lambda: orjson.dumps(found).decode())
 

@@ -75,6 +75,12 @@ def test_a_sweep_is_trained_compared_and_gone_on_with(tmp_path: Path, monkeypatc
     assert done.exit_code in (0, 1)  # small SAEs may fail their limits, which is said
     assert all(name in done.output for name in names)
     assert "everything is up to date" in call(root, monkeypatch, "--name", "small-sweep").output
+    open_run(root, names[0]).layout.scorecard.write_text("{")
+    spoilt = call(root, monkeypatch, "--name", "small-sweep", "--show")
+    assert (spoilt.exit_code, "is no scorecard" in spoilt.output) == (2, True)
+    (root.path / "sweeps" / "small-sweep" / "sweep.json").write_text("{")
+    spoilt = call(root, monkeypatch, "--like", "small", "--k", "4,8", "--seeds", "2", "--freeze")
+    assert (spoilt.exit_code, "does not describe a sweep" in spoilt.output) == (2, True)
 
 
 @pytest.mark.parametrize(

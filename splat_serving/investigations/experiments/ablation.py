@@ -7,8 +7,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from splat_assets.analysis.intervals import benjamini_hochberg
-from splat_assets.errors import InputError
-from splat_serving.investigations.edited_builds import draw_builds, mean_with_interval, sign_flip_p
+from splat_serving.investigations.edited_builds import draw_firing, mean_with_interval, sign_flip_p
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable, Series, finite
 from splat_serving.investigations.spec import FeatureSpec
@@ -41,12 +40,8 @@ class Ablation(FeatureSpec):
 
 
 def _answer(subject: Subject, spec: Ablation) -> Answer:
-    if not subject.feature(spec.feature_id).n_active:
-        raise InputError(f"feature {spec.feature_id} never fires on these samples: there is nothing to take away")
-    draw = draw_builds(subject, spec.feature_id, 2 * spec.n_builds, spec.seed)
-    firing = draw.sets[draw.stratum("fires")][: spec.n_builds]
-    if not firing:
-        raise InputError(f"feature {spec.feature_id} fires on no build that can be run again: only on masked copies")
+    draw, fires = draw_firing(subject, spec.feature_id, spec.n_builds, spec.seed)
+    firing = draw.sets[fires]
     matched = _as_frequent(subject, spec)
     edit = Edit(spec.feature_id, spec.op, spec.value)
     found = subject.model.effects(firing, edit, spec.n_random, matched, spec.seed)

@@ -8,8 +8,7 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.bands import BANDS, band_numbers
-from splat_assets.errors import InputError
-from splat_serving.investigations.edited_builds import draw_builds, mean_with_interval
+from splat_serving.investigations.edited_builds import draw_firing, mean_with_interval
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.result import Answer, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
@@ -37,16 +36,11 @@ class CausalEffect(FeatureSpec):
 
 def _answer(subject: Subject, spec: CausalEffect) -> Answer:
     summary = subject.database.feature(spec.feature_id)
-    if not summary.statistics["n_active"]:
-        raise InputError(f"feature {spec.feature_id} never fires on these samples: there is nothing to take away")
     influence = {
         one["token"]: one["value"] for key in ("raised", "lowered") for one in (summary.influences or {}).get(key, ())
     }
-    draw = draw_builds(subject, spec.feature_id, 2 * spec.n_builds, spec.seed)
-    fires = draw.stratum("fires")
-    sets, stored = draw.sets[fires][: spec.n_builds], draw.stored[fires][: spec.n_builds].astype(np.float64)
-    if not sets:
-        raise InputError(f"feature {spec.feature_id} fires on no build that can be run again: only on masked copies")
+    draw, fires = draw_firing(subject, spec.feature_id, spec.n_builds, spec.seed)
+    sets, stored = draw.sets[fires], draw.stored[fires].astype(np.float64)
     measured = subject.model.effects(sets, Edit(spec.feature_id, "ablate"), n_random=0).own.astype(np.float64)
     special = {subject.vocabulary.pad_id, subject.vocabulary.null_id}
     tokens = [token for token in subject.vocabulary.tokens if token.id not in special]

@@ -7,12 +7,11 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.edits import rungs_of_sets, with_rung
 from splat_assets.analysis.intervals import benjamini_hochberg
-from splat_assets.errors import InputError
 from splat_serving.investigations.edited_builds import (
-    draw_builds,
+    draw_firing,
     draw_of,
+    each_taken_off,
     mean_with_interval,
     rerunnable,
     sign_flip_p,
@@ -21,7 +20,6 @@ from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.result import Answer, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
-from splat_serving.model_runner import TokenSet
 
 
 class LeaveOneOut(FeatureSpec):
@@ -45,20 +43,15 @@ def leave_one_out(subject: Subject, feature_id: int, sample_ids: Sequence[int]) 
     able = rerunnable(subject)
     ids = np.array([one for one in sample_ids if able[one] and subject.builds.weapons[one] >= 0], dtype=np.int64)
     draw = draw_of(subject, feature_id, ids, ids.size)
-    rungs = rungs_of_sets([one.tokens for one in draw.sets], subject.builds)
-    places = [(at, number) for at in range(ids.size) for number in np.flatnonzero(rungs[:, at]).tolist()]
-    groups = subject.builds.groups
-    edited = [
-        TokenSet(draw.sets[at].weapon_id, with_rung(draw.sets[at].tokens, groups[number], 0)) for at, number in places
-    ]
+    edited = each_taken_off(subject, draw.sets)
+    owners = np.array([at for at, *_ in edited], dtype=np.int64)
     whole = draw.activations(draw.sets, range(ids.size)).astype(np.float64)
-    without = draw.activations(edited, [at for at, _ in places]).astype(np.float64)
-    owners = np.array([at for at, _ in places], dtype=np.int64)
+    without = draw.activations([less for *_, less in edited], owners.tolist()).astype(np.float64)
     frame = pl.DataFrame(
         {
             "sample_id": ids[owners],
-            "ability": [groups[number].name for _, number in places],
-            "rung": [groups[number].rung_name(int(rungs[number, at])) for at, number in places],
+            "ability": [group.name for _, group, _, _ in edited],
+            "rung": [group.rung_name(rung) for _, group, rung, _ in edited],
             "activation": whole[owners],
             "without": without,
             "drop": whole[owners] - without,
@@ -70,12 +63,8 @@ def leave_one_out(subject: Subject, feature_id: int, sample_ids: Sequence[int]) 
 
 
 def _answer(subject: Subject, spec: LeaveOneOut) -> Answer:
-    if not subject.feature(spec.feature_id).n_active:
-        raise InputError(f"feature {spec.feature_id} never fires on these samples: it has nothing to lose")
-    draw = draw_builds(subject, spec.feature_id, 2 * spec.n_builds, spec.seed)
-    ids = draw.sample_ids[draw.stratum("fires")][: spec.n_builds].tolist()
-    if not ids:
-        raise InputError(f"feature {spec.feature_id} fires on no build that can be run again: only on masked copies")
+    draw, fires = draw_firing(subject, spec.feature_id, spec.n_builds, spec.seed)
+    ids = draw.sample_ids[fires].tolist()
     found = leave_one_out(subject, spec.feature_id, ids)
     summary = _by_ability(found, spec.seed)
     return Answer(
