@@ -54,6 +54,12 @@ def main_of(target: str, n_features: int) -> None:
             lambda feature: page(url, "/compare", f"?f={feature},{first if feature != first else second}"),
             ids[:30],
         )
+        rungs = [one.name for one in source.subject.vocabulary.tokens if one.level][: len(ids)]
+        report("evidence of a rule", lambda at: evidence(url, ids[at % 30], rungs[at % len(rungs)]), [*range(1, 61)])
+        if source.subject.has_labels:
+            report("saving a label", lambda feature: label(url, feature, source.sae), ids[:30])
+        if source.subject.has_model:
+            report("what-if, an edit", lambda at: what_if(url, at), [*range(30)])
         report("list, 100 rows sorted", lambda feature: rows(url, feature % 200, ""), ids[:50])
         report("list, searched", lambda feature: rows(url, 0, str(feature)[:2]), ids[:50])
         browse(url)
@@ -92,16 +98,67 @@ def rows(url: str, block: int, q: str) -> tuple[float, int]:
         "endRow": 100 * block + 100,
         "sortModel": [{"colId": "density", "sort": "desc"}],
     }
-    outputs = [{"id": "features-grid", "property": "getRowsResponse"}, {"id": "features-count", "property": "children"}]
-    states = [("features-q", "value", q), ("features-state", "value", ""), ("features-sort", "data", None)]
-    body = {
-        "output": "..features-grid.getRowsResponse...features-count.children..",
-        "outputs": outputs,
-        "inputs": [{"id": "features-grid", "property": "getRowsRequest", "value": request}],
-        "changedPropIds": ["features-grid.getRowsRequest"],
-        "state": [{"id": one, "property": name, "value": value} for one, name, value in states],
+    outputs = ["features-grid.getRowsResponse", "features-count.children"]
+    states = {"features-q.value": q, "features-state.value": "", "features-sort.data": None}
+    return posted(url, called(outputs, {"features-grid.getRowsRequest": request}, states))
+
+
+def evidence(url: str, feature: int, token: str) -> tuple[float, int]:
+    """What is asked once the writer of a rule pauses."""
+    ability, _, rung = token.rpartition("_")
+    return posted(
+        url,
+        called(
+            ["label-evidence.children"],
+            {"label-rule-written.data": f"{ability}>={rung} and not ninja_squid"},
+            {"label-of.data": {"feature": feature, "based_on": 0, "sae": None}},
+        ),
+    )
+
+
+def label(url: str, feature: int, sae: str | None) -> tuple[float, int]:
+    """What Ctrl Enter sends."""
+    outputs = [
+        "label-now.children",
+        "label-said.children",
+        "label-of.data",
+        "label-history.children",
+        "feature-name.children",
+    ]
+    typed = {"text": "measured", "category": "none", "status": "draft", "author": "bench", "rule": "ninja_squid"}
+    of = {"feature": feature, "based_on": 0, "sae": sae}
+    return posted(url, called(outputs, {"label-typed.data": typed}, {"label-of.data": of}))
+
+
+def what_if(url: str, at: int) -> tuple[float, int]:
+    """What an edit of a slot sends: features and predictions of both builds."""
+    subs = ("ink_saver_main", "swim_speed_up", "ink_recovery_up", "special_charge_up", "quick_respawn")
+    pieces = [[subs[(at + piece) % 5], *(subs[(at // 5 + piece + one) % 5] for one in range(3))] for piece in range(3)]
+    worn = {
+        f"whatif-{slot}-{place}.value": name
+        for slot, piece in zip(("head", "clothes", "shoes"), pieces, strict=True)
+        for place, name in enumerate(piece)
     }
-    return posted(url, body)
+    given = {"whatif-base.data": "3.SSU-SSU-_-_._-_-_-_._-_-_-_", "whatif-weapon.value": str(at % 40)}
+    given |= {"whatif-edits.value": "", "whatif-focus.value": "", **worn}
+    return posted(url, called(["whatif-answer.children", "whatif-address.data"], given, {}))
+
+
+def called(outputs: list[str], inputs: dict[str, Any], states: dict[str, Any]) -> dict[str, Any]:
+    """The body with which Dash calls a callback; names are `id.property`."""
+
+    def told(given: dict[str, Any]) -> list[dict[str, Any]]:
+        parts = [(*name.split("."), value) for name, value in given.items()]
+        return [{"id": one, "property": kind, "value": value} for one, kind, value in parts]
+
+    ends = [{"id": one, "property": kind} for one, kind in (name.split(".") for name in outputs)]
+    return {
+        "output": outputs[0] if len(outputs) == 1 else f"..{'...'.join(outputs)}..",
+        "outputs": ends[0] if len(ends) == 1 else ends,
+        "inputs": told(inputs),
+        "changedPropIds": [next(iter(inputs))],
+        "state": told(states),
+    }
 
 
 def posted(url: str, body: dict[str, Any]) -> tuple[float, int]:

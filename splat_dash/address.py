@@ -67,6 +67,11 @@ def of_token(token: str) -> str:
     return f"/tokens/{quote(token, safe='')}"
 
 
+def files_of_token(token: str) -> Files:
+    """The tables of a token's page that are not those of a rule."""
+    return Files(f"/api/tokens/{quote(token, safe='')}")
+
+
 def of_weapon(key: str) -> str:
     """`/weapons/40`."""
     return f"/weapons/{quote(key, safe='')}"

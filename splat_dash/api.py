@@ -93,6 +93,11 @@ def mount(server: FastAPI) -> None:
         found = asked().contrast(rule, against) if against else asked().found(rule)
         return _table(request, found.tables, table, form, "find")
 
+    @server.get("/api/tokens/{token}/{table}.{form}")
+    def of_token(request: Request, token: str, table: str, form: str) -> Response:
+        """The features that raise a token, or those that lower it."""
+        return _table(request, asked().pushed(token), table, form, f"token-{token}")
+
     @server.get("/api/experiments/{name}/{table}.{form}")
     def of_experiment(request: Request, name: str, table: str, form: str) -> Response:
         """A table of an experiment's answer; its settings are the parameters."""

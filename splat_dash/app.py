@@ -36,7 +36,7 @@ from splat_dash.pages import (
     tokens,
     whatif,
 )
-from splat_dash.query import ListQuery, MapQuery
+from splat_dash.query import EVERYTHING, ListQuery, MapQuery
 from splat_dash.shown import News, Shown, answer_from, asked
 from splat_dash.source import Source
 
@@ -235,14 +235,14 @@ def _callbacks(app: Dash, shown: Shown) -> None:
         State("features-state", "value"),
         State("features-sort", "data"),
     )
-    def rows(request: dict[str, Any] | None, q: str | None, state: str | None, sort: str | None) -> tuple[Any, str]:
+    def rows(request: dict[str, Any] | None, q: str | None, state: str | None, sort: str | None) -> tuple[Any, Any]:
         if request is None:
             raise dash.exceptions.PreventUpdate
         source = asked()
         found = source.rows(ListQuery(q or "", state or "", _sort_of(request, sort)))
         page = found.slice(request["startRow"], request["endRow"] - request["startRow"])
         n_all = source.about.n_features
-        told = f"{found.height:,} of {n_all:,} features" if found.height else f"No feature matches ({n_all:,} searched)"
+        told = f"{found.height:,} of {n_all:,} features" if found.height else features.nothing(n_all)
         named = page.with_columns(pl.col("feature_id").cast(pl.String).alias("id"))  # ids of rows are texts
         return {"rowData": named.to_dicts(), "rowCount": found.height}, told
 
@@ -301,7 +301,7 @@ def news_for(news: News, loaded: str) -> Any:
 def _sort_of(request: dict[str, Any], given: str | None) -> str:
     """The order that the grid asks for, else that of the URL."""
     model = request.get("sortModel") or []
-    return f"{'-' if model[0]['sort'] == 'desc' else ''}{model[0]['colId']}" if model else given or "feature_id"
+    return f"{'-' if model[0]['sort'] == 'desc' else ''}{model[0]['colId']}" if model else given or EVERYTHING.sort
 
 
 def _serve_politely(app: Dash, shown: Shown) -> None:

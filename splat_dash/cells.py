@@ -2,6 +2,7 @@
 
 A cell is a text, or a dict: `t` text, `h` address it leads to, `c` class, `s` style by name, `i` what a pointer is told, `th`
 whether it is a heading, `b` badges ([text, full name, class, share of full AP or None]), `bar` the share of the longest bar.
+A row is a list of cells, or a dict: `cells`, `n` the samples that it is of, `c` class, `alike` further rows, folded away.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,20 +12,35 @@ import orjson
 from dash import html
 
 from splat_dash.abilities import code_of, family_of, in_words
+from splat_dash.terms import FEW, meaning_of
 from splat_serving.investigations.build_text import highest_rungs
 
 FULL_AP = 57
 Cell = str | dict[str, Any]
+Row = Sequence[Cell] | dict[str, Any]
 
 
-def drawn(head: Sequence[Cell], body: Iterable[Sequence[Cell]], kind: str = "", caption: str = "") -> html.Div:
+def drawn(head: Sequence[Cell], body: Iterable[Row], kind: str = "", caption: str = "") -> html.Div:
     """A table. head: the cells above its columns, none for a table without. kind: its class. Wide ones can be scrolled."""
-    told = {"head": list(head), "body": [list(row) for row in body], "kind": kind, "caption": caption}
+    told = {"head": list(head), "body": list(body), "kind": kind, "caption": caption}
     return html.Div(html.Slot(**_data(orjson.dumps(told).decode())), className="scrolled", tabIndex="0")
 
 
 def _data(text: str) -> Any:
     return {"data-table": text}
+
+
+def of_samples(row: Sequence[Cell], n: int | None) -> Row:
+    """A row that is of n samples; pale where they are few. n: None where samples do not come into it."""
+    if n is None:
+        return row
+    few = {"c": "few", "i": f"Of {n:,} samples only."} if n < FEW else {}
+    return {"cells": row, "n": n, **few}
+
+
+def folded(rows: Sequence[Sequence[Cell]]) -> Row:
+    """The first of some rows that are nearly the same; the others come when they are asked for."""
+    return rows[0] if len(rows) == 1 else {"cells": rows[0], "alike": list(rows[1:])}
 
 
 def link(text: str, to: str, **more: Any) -> Cell:
@@ -37,9 +53,9 @@ def number(text: str) -> Cell:
     return {"t": text, "c": "number"}
 
 
-def heading(text: str, meaning: str = "", kind: str = "") -> Cell:
-    """The cell above a column or before a row."""
-    return {"t": text, "th": True, "i": meaning, "c": kind}
+def heading(text: str, meaning: str = "", kind: str = "") -> dict[str, Any]:
+    """The cell above a column or before a row. meaning: that of /about where none is given."""
+    return {"t": text, "th": True, "i": meaning or meaning_of(text), "c": kind}
 
 
 def bar(share: float, text: str, sign: int = 1) -> Cell:

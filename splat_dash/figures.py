@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import polars as pl
 from dash import dcc, html
 
+from splat_assets.analysis.bands import BANDS
 from splat_dash import menus
 from splat_serving.investigations.result import LinesOrBars
 
@@ -18,11 +19,15 @@ CLUSTER_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E0
 N_CLUSTER_COLORS = len(CLUSTER_COLORS)
 LABEL_COLORS = (("#D55E00", "labelled"), ("#2f8fc4", "with a rule"), ("#868e96", "neither"), ("#CC79A7", "dead"))
 _DENSITY = [(0.0, "#8068c8"), (0.33, "#2f8fc4"), (0.66, "#1fa187"), (1.0, "#d98a00")]  # to be seen on light and on dark
+_NAMED_FROM = 10  # a band takes at least that part of the width, or its name does not fit
 _INK, _BAR, _GRID = "#868e96", "#0072B2", "rgba(134,142,150,.2)"
 
 
-def histogram(found: Mapping[str, Any], marked: float | None = None) -> go.Figure:
-    """How often each activation occurs, zeros left out; counts on a logarithmic axis. marked: an activation to be shown in it."""
+def histogram(found: Mapping[str, Any], effective_max: float, marked: float | None = None) -> go.Figure:
+    """How often each activation occurs, zeros left out; counts on a logarithmic axis, bands dotted and named.
+
+    effective_max: what the bands are shares of. marked: an activation to be shown in it.
+    """
     edges, counts = found["edges"], found["counts"]
     middles = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]
     widths = [high - low for low, high in zip(edges, edges[1:], strict=False)]
@@ -41,11 +46,24 @@ def histogram(found: Mapping[str, Any], marked: float | None = None) -> go.Figur
         yaxis={"title": {"text": "samples"}, "type": "log", "gridcolor": _GRID, "zerolinecolor": _GRID, "dtick": 1},
         bargap=0,
     )
+    _draw_bands(figure, effective_max, edges[-1])
     if marked is not None:
         figure.add_vline(
             marked, line={"color": _COLORS[1], "width": 2}, annotation={"text": "this build", "yshift": -8}
         )
     return figure
+
+
+def _draw_bands(figure: go.Figure, effective_max: float, largest: float) -> None:
+    """Where each band begins, and the names of those with room for one."""
+    for band in BANDS:
+        low, high = band.above * effective_max, min(band.up_to * effective_max, largest)
+        if 0 < low < largest:
+            figure.add_vline(low, line={"color": _INK, "width": 1, "dash": "dot"}, layer="below")
+        if (high - low) * _NAMED_FROM > largest:
+            name = band.name.replace("_", " ")
+            at = {"x": (low + high) / 2, "y": 1, "yref": "paper", "yanchor": "bottom"}
+            figure.add_annotation(text=name, showarrow=False, font={"size": 10}, name="band", **at)
 
 
 def spread(features: pl.DataFrame, name: str, title: str) -> go.Figure:
@@ -177,14 +195,21 @@ def series(found: LinesOrBars) -> go.Figure:
 
 
 def figure(
-    drawn: go.Figure, caption: str, name: str, height: int = 220, files: Mapping[str, str] | None = None
+    drawn: go.Figure,
+    caption: str | Sequence[Any],
+    name: str,
+    height: int = 220,
+    files: Mapping[str, str] | None = None,
+    title: str = "",
+    n: int | None = None,
 ) -> html.Figure:
     """The figure, which can be made as large as the window, with its caption. name: its id, and that of a saved image.
 
-    files: its numbers, as for `menus.menu`.
+    files: its numbers, as for `menus.menu`. title: what its menu calls it, if that is not its caption. n: of how many samples
+    the percentages of its caption are.
     """
     drawn.update_layout(
-        margin={"l": 55, "r": 10, "t": 10, "b": 45},
+        margin={"l": 55, "r": 10, "t": 14, "b": 45},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": _INK},
@@ -192,6 +217,7 @@ def figure(
     options: Any = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"filename": name}}
     graph = dcc.Graph(id=name, figure=drawn, config=options, style={"height": f"{height}px"})
     larger = html.Button("larger", type="button", className="plain-button grow", title="As large as the window; Escape")
-    menu = menus.menu(caption, name, files, picture=True)
-    below = html.Figcaption([html.Span(caption), larger, menu], className="headed")
+    menu = menus.menu(title or str(caption), name, files, picture=True)
+    of: Any = {} if n is None else {"data-n": str(n)}
+    below = html.Figcaption([html.Span(caption, **of), larger, menu], className="headed")
     return html.Figure([graph, below], className="panel", id=menus.ANCHOR + name)

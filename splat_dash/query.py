@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 from splat_assets.errors import InputError
 from splat_serving.investigations.feature_map import MAPS
 
-SORTS = ("feature_id", "density", "max", "mean", "effect", "f1", "label", "queue")
+SORTS = ("best", "feature_id", "density", "max", "mean", "effect", "f1", "label", "queue")
 STATES = ("labelled", "unlabelled", "suggested", "queued", "dead")
 
 
@@ -24,11 +24,15 @@ def _own(cls: Any, given: Mapping[str, Any]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """q: words that label, rule or token must hold. state: one of STATES, or all. sort: one of SORTS, with - largest first."""
+    """q: words that label, rule or token must hold. state: one of STATES, or all. sort: one of SORTS, with - largest first.
+
+    best: those whose label has the words, then those whose best single token has them, then others, each by the F1 of their rule;
+    by number where there are no words.
+    """
 
     q: str = ""
     state: str = ""
-    sort: str = "feature_id"
+    sort: str = "best"
 
     def __post_init__(self) -> None:
         if len(self.q) > 200:

@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -23,6 +23,7 @@ from splat_serving.investigations.experiments.leave_one_out import leave_one_out
 from splat_serving.investigations.feature_map import places
 from splat_serving.investigations.find import Find, find
 from splat_serving.investigations.overview import part
+from splat_serving.investigations.pushed import pushed
 from splat_serving.investigations.result import Answer, Result, ResultTable
 from splat_serving.investigations.rule_evidence import Evidence, rule_evidence
 from splat_serving.investigations.spec import checked_spec
@@ -36,6 +37,7 @@ from splat_serving.published_version import Published
 from splat_serving.selection import Selection
 
 _MOST_BETWEEN = 50
+_MOST_PUSHED = 50
 Lost = dict[int, dict[str, tuple[float, float]]]
 """By sample and ability: how much less a feature fires without it, and that as a share of its activation."""
 
@@ -72,6 +74,7 @@ class Source:
         )
         self._feature = lru_cache(maxsize=256)(subject.database.feature)
         self._activation = lru_cache(maxsize=256)(self._activation_now)
+        self._pushed = lru_cache(maxsize=32)(lambda token: pushed(subject, token, _MOST_PUSHED))
         self._preparing = ThreadPoolExecutor(1, "prepare")
         self._lost = lru_cache(maxsize=64)(self._asked_without)
         self._found = lru_cache(maxsize=32)(lambda rule: find(subject, checked_spec(Find, {"rule": rule, "top_k": 50})))
@@ -128,6 +131,10 @@ class Source:
     def found(self, rule: str) -> Result:
         """The features that go with the builds on which a rule holds; InputError for what is no rule, with a caret."""
         return self._found(rule)
+
+    def pushed(self, token: str) -> list[ResultTable]:
+        """The features that raise a token and those that lower it; NotComputedError, UnknownNameError."""
+        return self._pushed(token)
 
     def published(self) -> list[Published] | None:
         """The versions of all runs of the data root; None where no data root is behind this."""
@@ -234,10 +241,12 @@ class Source:
         text = pl.concat_str(
             ["label", "text", "token", pl.col("feature_id").cast(pl.String)], separator=" ", ignore_nulls=True
         )
-        for word in query.q.lower().split():
-            frame = frame.filter(text.str.to_lowercase().str.contains(word, literal=True))
+        words = query.q.lower().split()
+        frame = frame.filter(_holds(words, text)).with_columns(best=_best(words))
         by = query.sort.removeprefix("-")
-        return frame.sort([by, "feature_id"], descending=[query.sort.startswith("-"), False], nulls_last=True)
+        return frame.sort([by, "feature_id"], descending=[query.sort.startswith("-"), False], nulls_last=True).drop(
+            "best"
+        )
 
     def on_map(self, query: MapQuery) -> pl.DataFrame:
         """Every feature, in the order of ids, with its place on a map and whether the query chooses it; NotComputedError.
@@ -292,3 +301,18 @@ class Source:
             pl.col("feature_id").cast(pl.UInt32), pl.col("suggested").fill_null(False), "text", "token", "f1"
         )
         return frame.join(chosen, on="feature_id", how="left", maintain_order="left")
+
+
+def _holds(words: Sequence[str], text: pl.Expr) -> pl.Expr:
+    """Whether a text has every word, capitals aside."""
+    return pl.all_horizontal(
+        pl.lit(True), *(text.str.to_lowercase().str.contains(word, literal=True) for word in words)
+    )
+
+
+def _best(words: Sequence[str]) -> pl.Expr:
+    """The lower, the better a feature matches the words: by label, by best single token, by anything else; then by F1."""
+    if not words:
+        return pl.col("feature_id").cast(pl.Float64)
+    named, token = (_holds(words, pl.col(name)).fill_null(False) for name in ("label", "token"))
+    return pl.when(named).then(0.0).when(token).then(2.0).otherwise(4.0) - pl.col("f1").fill_null(0.0)

@@ -4,6 +4,9 @@ from typing import Final
 
 from splat_assets.analysis.scorecard import MEANINGS
 
+FEW: Final = 30
+"""Rows of fewer samples are marked: their shares and means say little."""
+
 TERMS: Final[dict[str, dict[str, str]]] = {
     "Features": {
         "sample": "A build as the model saw it: a weapon and a set of ability tokens.",
@@ -25,10 +28,15 @@ TERMS: Final[dict[str, dict[str, str]]] = {
         "q99": "99th percentile.",
         "std": "Standard deviation, dividing by n.",
         "over": "What a row of statistics is of: the activations alone, or all samples with zeros.",
+        "zeros": "Samples on which it does not fire.",
+        "effective max": "99.5th percentile of the activations above 0: what the bands are shares of.",
+        "alike": "Examples of the same weapon with at least 80 % of their tokens in common: one line stands for them.",
         "band": "A range of activations, by shares of the feature's effective maximum (its 99.5th percentile).",
         "above": "Where a band begins.",
         "share": "Share of all activations of the feature.",
         "raises, lowers": "Change of a token's logit per unit of activation: W_dec @ W_out^T.",
+        "influence": "Of a feature on one token: that change, by token.",
+        "moves": "influence times the mean where it fires: how far a feature moves a token's logit, on the direct path.",
         "label": "What people call it.",
         "called": "Its label, or the rule that describes it.",
         "rule": "A condition over builds; the suggested one is chosen on one half of the builds and scored on the other.",
@@ -38,7 +46,7 @@ TERMS: Final[dict[str, dict[str, str]]] = {
         "token": "An ability at a rung: `swim_speed_up_21` is at least 21 AP of swim speed up.",
         "weapon": "The weapon of a sample.",
         "build": "What a sample wears.",
-        "n": "Samples of the row.",
+        "n": f"Samples of the row; rows of fewer than {FEW} are pale, as what they say is of few samples.",
         "n_active": "Samples of those on which the feature fires.",
         "n_both": "Samples on which both hold.",
         "share_active": "n_active / n.",
@@ -121,3 +129,11 @@ TERMS: Final[dict[str, dict[str, str]]] = {
         "loss recovered": MEANINGS["bce_recovered"],
     },
 }
+
+
+MEANINGS_BY_NAME: Final = {name: meaning for group in TERMS.values() for name, meaning in group.items()}
+
+
+def meaning_of(name: str) -> str:
+    """What a heading means, its interval aside; empty for what is defined nowhere."""
+    return MEANINGS_BY_NAME.get(name.removesuffix(" [95 %]"), "")

@@ -7,7 +7,8 @@ from typing import Any
 from dash import dcc, html
 
 from splat_dash import cells, figures, menus
-from splat_dash.address import Files, of_feature, of_sample
+from splat_dash.address import Files, of_feature, of_sample, of_token
+from splat_dash.terms import MEANINGS_BY_NAME
 from splat_serving.investigations.experiment import experiment
 from splat_serving.investigations.rendering import cells as in_cells
 from splat_serving.investigations.rendering import shown, visible
@@ -31,9 +32,24 @@ def badge(ability: str, ap: int | None) -> html.Span:
     return html.Span(parts, className=f"badge {kind}", title=name, style=style)
 
 
-def numbers(rows: Sequence[tuple[str, str, str]]) -> html.Dl:
-    """Terms with their numbers and, for a pointer, what they mean: (term, number, meaning)."""
-    return html.Dl([part for term, value, meaning in rows for part in (html.Dt(term, title=meaning), html.Dd(value))])
+def numbers(rows: Sequence[tuple[str, str, str]], n: int | None = None) -> html.Dl:
+    """Terms with their numbers and, for a pointer, what they mean: (term, number, meaning). n: what percentages are of."""
+    parts = [part for term, value, meaning in rows for part in (html.Dt(term, title=meaning), html.Dd(value))]
+    return html.Dl(parts, **of_n(n))
+
+
+def of_n(n: int | None) -> Any:
+    """The attribute that says of how many a percentage is, for who reads the page by program."""
+    return {} if n is None else {"data-n": str(n)}
+
+
+def term(text: str, name: str) -> html.Span:
+    """Words or numbers with what they mean for a pointer. name: a term of /about."""
+    return html.Span(text, title=MEANINGS_BY_NAME[name], **_data(term=name))
+
+
+def _data(**named: str) -> Any:
+    return {f"data-{name}": value for name, value in named.items()}
 
 
 def told(found: Result, files: Files) -> list[Any]:
@@ -123,9 +139,13 @@ def table(
         cells.heading(name, meanings.get(name.removesuffix(" [95 %]"), ""), kind)
         for name, kind in zip(names, kinds, strict=True)
     ]
+    counts = _counts(found)
     body = [
-        [_told(cell, kind, links.get(name)) for cell, name, kind in zip(row, names, kinds, strict=True)]
-        for row in rows[:most_rows]
+        cells.of_samples(
+            [_told(cell, kind, links.get(name)) for cell, name, kind in zip(row, names, kinds, strict=True)],
+            None if counts is None else counts[at],
+        )
+        for at, row in enumerate(rows[:most_rows])
     ]
     hidden = len(rows) - most_rows
     note = " ".join(
@@ -144,6 +164,14 @@ def table(
     )
 
 
+def _counts(found: ResultTable) -> list[int | None] | None:
+    """The samples that each row is of; None for a table that does not count any."""
+    at = next((at for name in ("n", "n_active") for at, one in enumerate(found.columns) if one.name == name), None)
+    if at is None:
+        return None
+    return [row[at] if isinstance(row[at], int) else None for row in found.rows]  # type: ignore[misc]
+
+
 def _told(cell: str, kind: str, leads_to: Callable[[int], str] | None) -> cells.Cell:
     if leads_to is not None:
         return cells.link(cell, leads_to(int(cell.replace(",", ""))), c=kind)
@@ -154,7 +182,7 @@ def effects(rows: Sequence[Mapping[str, Any]], longest: float, sign: int) -> htm
     """Tokens with how much a unit of the feature moves each one's logit."""
     body = [
         [
-            cells.heading(row["token"]),
+            {**cells.heading(row["token"]), "h": of_token(row["token"])},
             cells.bar(abs(row["value"]) / longest if longest else 0, f"{row['value']:+.4g}", sign),
         ]
         for row in rows

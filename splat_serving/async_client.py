@@ -137,6 +137,10 @@ class AsyncActivationClient:
         """How each feature goes together with a token, named by id or name."""
         return await self._run(self._questions.features_of_token(token))
 
+    async def influences_on(self, token: str) -> pl.DataFrame:
+        """What a unit of each feature does to an output token's logit, by feature id; null where a guide table does not say."""
+        return await self._run(self._questions.influences_on(token))
+
     async def features_of_weapon(self, weapon: str) -> Associations:
         """How each feature goes together with a weapon, named by id, key or name."""
         return await self._run(self._questions.features_of_weapon(weapon))

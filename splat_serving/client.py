@@ -149,6 +149,10 @@ class ActivationClient:
         """How each feature goes together with a token, named by id or name."""
         return self._run(self._questions.features_of_token(token))
 
+    def influences_on(self, token: str) -> pl.DataFrame:
+        """What a unit of each feature does to an output token's logit, by feature id; null where a guide table does not say."""
+        return self._run(self._questions.influences_on(token))
+
     def features_of_weapon(self, weapon: str) -> Associations:
         """How each feature goes together with a weapon, named by id, key or name."""
         return self._run(self._questions.features_of_weapon(weapon))

@@ -232,6 +232,14 @@ class ActivationDatabase(Protocol):
         """How each feature goes together with a token, named by id or name."""
         ...
 
+    def influences_on(self, token: str) -> pl.DataFrame:
+        """What a unit of each feature does to an output token's logit (`W_dec @ W_out^T`), token named by id or name.
+
+        Columns `feature_id, influence`, one row each, by id. A guide table names only the tokens that a feature moves most: null
+        for the others. NotComputedError without influences, UnknownNameError for what is no output (padding, null).
+        """
+        ...
+
     def features_of_weapon(self, weapon: str) -> Associations:
         """How each feature goes together with a weapon, named by id, key or name."""
         ...

@@ -39,9 +39,10 @@ from splat_serving.database import (
 )
 from splat_serving.errors import NotComputedError, ParameterError
 from splat_serving.folder import Folder
+from splat_serving.names import token_id
 from splat_serving.sample_columns import OF_SAMPLES, SampleColumns, checked_columns, checked_sample_columns
 from splat_serving.selection import Selection, matching_values, page
-from splat_serving.summary import examples_of, influences_of, largest_influences, neighbours_of
+from splat_serving.summary import examples_of, influences_of, influences_on, largest_influences, neighbours_of
 
 _BLOCK_SAMPLES = 16_384
 _FEW_IN_A_BLOCK = 512  # reading so many samples one by one costs as much as reading and checking the whole block
@@ -245,6 +246,19 @@ class LocalDatabase:
         """How each feature goes together with a token, named by id or name."""
         token_id = self.columns.token_id(token)
         return self._associations(f"token {token_id}", np.flatnonzero(self.columns.with_token(token_id)))
+
+    def influences_on(self, token: str) -> pl.DataFrame:
+        """What a unit of each feature does to an output token's logit, by feature id; null where a guide table does not say."""
+        if not self._source.has("influences.parquet"):
+            raise NotComputedError(
+                "influences were not computed for this version: what features do to a token is not known"
+            )
+        return influences_on(*self._influences, self._output(token))
+
+    def _output(self, token: str) -> str:
+        """The name of a token, given by id or name."""
+        known = self.vocabulary
+        return token if known is None else known.tokens[token_id(token, known)].name
 
     def features_of_weapon(self, weapon: str) -> Associations:
         """How each feature goes together with a weapon, named by id, key or name."""

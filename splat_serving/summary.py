@@ -9,6 +9,7 @@ import polars as pl
 
 from splat_assets.analysis.influence import most_lowered, most_raised
 from splat_assets.store.errors import LayoutError
+from splat_serving.errors import UnknownNameError
 
 Described = Callable[[Sequence[int]], list[dict[str, Any]]]
 
@@ -46,6 +47,22 @@ def influences_of(table: pl.DataFrame, facts: Mapping[str, Any], feature_id: int
             if at >= 0
         ]
     return found
+
+
+def influences_on(table: pl.DataFrame, facts: Mapping[str, Any], token: str) -> pl.DataFrame:
+    """`feature_id, influence` (float32) of every feature on a token, by row; null where a guide table does not name it.
+
+    table, facts: as for `influences_of`. UnknownNameError for a token that is no output.
+    """
+    ids = pl.Series("feature_id", range(table.height), pl.UInt32)
+    if "influence" in table.columns:
+        names = facts["token_names"]
+        if token not in names:
+            raise UnknownNameError(f"{token[:60]!r} is no output of the model: nothing moves it")
+        return pl.DataFrame([ids, table["influence"].arr.get(names.index(token)).alias("influence")])
+    ranks = [name.removesuffix("_tok") for name in table.columns if name.endswith("_tok")]
+    named = [pl.when(pl.col(f"{rank}_tok") == token).then(pl.col(f"{rank}_val")) for rank in ranks]
+    return pl.DataFrame([ids, table.select(pl.coalesce(named).cast(pl.Float32).alias("influence"))["influence"]])
 
 
 def largest_influences(table: pl.DataFrame) -> npt.NDArray[np.float64]:

@@ -348,6 +348,11 @@ class Questions:
         """See `ActivationDatabase.features_of_token`."""
         return (yield from self._of_name("tokens", token))
 
+    def influences_on(self, token: str) -> Steps[pl.DataFrame]:
+        """See `ActivationDatabase.influences_on`."""
+        name = yield from self._named("tokens", token)
+        return (yield from self._frame(f"/tokens/{_segment(name)}/influences", ("feature_id", "influence")))
+
     def features_of_weapon(self, weapon: str) -> Steps[Associations]:
         """See `ActivationDatabase.features_of_weapon`."""
         return (yield from self._of_name("weapons", weapon))
@@ -417,15 +422,19 @@ class Questions:
         return found
 
     def _of_name(self, kind: str, name: str) -> Steps[Associations]:
-        """Of a token or weapon. A name that cannot be part of a path is looked up first."""
+        name = yield from self._named(kind, name)
+        return (yield from self._associations(f"/{kind}/{_segment(name)}/features"))
+
+    def _named(self, kind: str, name: str) -> Steps[str]:
+        """A token or weapon as a path can name it: by its id, where its name cannot be part of one."""
         if not name or "/" in name or not name.isprintable():
             known = yield from self._frame(f"/{kind}")
             texts = ("token",) if kind == "tokens" else ("key", "name")
             found = known.filter(pl.any_horizontal(pl.col(column) == name for column in texts))
             if found.is_empty():
                 raise UnknownNameError(f"there is no {kind[:-1]} {name[:60]!r}; /{kind} lists all")
-            name = str(found[0, 0])
-        return (yield from self._associations(f"/{kind}/{_segment(name)}/features"))
+            return str(found[0, 0])
+        return name
 
     def _associations(self, path: str) -> Steps[Associations]:
         request = Request(path, params=(("limit", str(_ALL_ROWS)),), accept=STREAM)
@@ -439,9 +448,11 @@ class Questions:
         table, facts = self._table(answer, ("global_index", *(f"feature_{one}" for one in query.features)))
         return QueryResult(facts["version"], int(facts["n_matching"]), table)
 
-    def _frame(self, path: str) -> Steps[pl.DataFrame]:
+    def _frame(self, path: str, needed: Sequence[str] = ()) -> Steps[pl.DataFrame]:
+        """needed: columns that the table has, where they are not those of a path that is always the same."""
+
         def read(answer: Answer) -> pl.DataFrame:
-            return pl.DataFrame(self._table(answer, _OF_FRAMES[path])[0])
+            return pl.DataFrame(self._table(answer, needed or _OF_FRAMES[path])[0])
 
         return (yield from self._ask(Request(path, accept=STREAM), read))
 

@@ -123,10 +123,29 @@ window.dash_clientside.splat = {
     } else made.textContent = said.t;
     return made;
   };
-  const row = (cells, above) => {
-    const made = element("tr");
-    made.append(...cells.map((one) => cell(one, above)));
+  const row = (given, above) => {
+    const said = Array.isArray(given) ? { cells: given } : given, made = element("tr", said.c);
+    if (said.i) made.title = said.i;
+    if (said.n != null) made.dataset.n = said.n;
+    made.append(...said.cells.map((one) => cell(one, above)));
     return made;
+  };
+  // A row, and those that are nearly the same: hidden until the button in it is pressed.
+  const rows = (given) => {
+    const first = row(given, false), others = (given.alike || []).map((cells) => row(cells, false));
+    if (others.length) {
+      const button = element("button", "plain-button alike", `+ ${others.length} alike`);
+      button.type = "button";
+      button.setAttribute("aria-expanded", "false");
+      others.forEach((one) => { one.hidden = true; });
+      button.addEventListener("click", () => {
+        const shown = others[0].hidden;
+        others.forEach((one) => { one.hidden = !shown; });
+        button.setAttribute("aria-expanded", String(shown));
+      });
+      first.lastElementChild.append(" ", button);
+    }
+    return [first, ...others];
   };
   const draw = (place) => {
     if (place.drawn === place.dataset.table) return;
@@ -138,7 +157,7 @@ window.dash_clientside.splat = {
       head.append(row(told.head, true));
       table.append(head);
     }
-    body.append(...told.body.map((cells) => row(cells, false)));
+    body.append(...told.body.flatMap(rows));
     table.append(body);
     place.replaceChildren(table);
   };
@@ -273,6 +292,10 @@ window.dash_clientside.splat = {
     else if (button.dataset.link) copyLink(button.dataset.link);
     else if (button.dataset.picture) picture(button.closest(".panel"), button.dataset.picture);
     else if (button.id === "pin") pin();
+    else if (button.classList.contains("clear-search")) {
+      dash_clientside.set_props("features-q", { value: "" });
+      dash_clientside.set_props("features-state", { value: "" });
+    }
     else if (button.classList.contains("reload")) location.reload();
     else if (button.classList.contains("grow")) grow(button.closest(".panel"));
   });

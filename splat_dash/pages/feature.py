@@ -17,8 +17,10 @@ from splat_dash.pages import experiments, labelling
 from splat_dash.query import ListQuery
 from splat_dash.shown import asked
 from splat_dash.source import Place, Source
+from splat_dash.terms import meaning_of
 from splat_serving.database import FeatureSummary
 from splat_serving.errors import NotComputedError
+from splat_serving.investigations.alike import folded
 from splat_serving.investigations.overview import PARTS
 from splat_serving.investigations.rendering import shown, visible
 
@@ -142,7 +144,8 @@ def _numbers(found: FeatureSummary) -> html.Section:
         ("median", shown(own["median"]), "Median over the samples on which it fires."),
         ("99 %", shown(own["q99"]), "99th percentile over the samples on which it fires."),
     ]
-    return html.Section([_headed(found, html.H2("Numbers"), "statistics"), html.Div(ui.numbers(rows), id="numbers")])
+    shown_there = html.Div(ui.numbers(rows, own["n_samples"]), id="numbers")
+    return html.Section([_headed(found, html.H2("Numbers"), "statistics"), shown_there])
 
 
 def _headed(found: FeatureSummary, heading: Any, part: str, table: str = "") -> html.Div:
@@ -208,16 +211,28 @@ def _histogram(source: Source, found: FeatureSummary, build: tuple[int, Build] |
         return html.Figure(
             html.Figcaption(f"It never fires on {own['n_samples']:,} samples (dead): only its weights can be told.")
         )
-    caption = (
-        f"Fires on {own['n_active']:,} samples ({1 - own['sparsity']:.4%}), at most with {shown(own['max'])}; "
-        f"zeros: {found.histogram['n_zero']:,}, not drawn."
-    )
+    caption = [
+        ui.term(f"Fires on {own['n_active']:,} samples", "fires on"),
+        " (",
+        ui.term(f"{1 - own['sparsity']:.4%}", "density"),
+        "), ",
+        ui.term(f"at most with {shown(own['max'])}", "max"),
+        "; ",
+        ui.term(f"zeros: {found.histogram['n_zero']:,}", "zeros"),
+        ", not drawn. Dotted: where ",
+        ui.term("bands", "band"),
+        " begin, shares of the ",
+        ui.term(f"effective maximum {shown(own['effective_max'])}", "effective max"),
+        ".",
+    ]
     marked = None
     if build is not None:
         marked, told = _on_build(source, found.feature_id, *build)
-        caption += f" {told}"
+        caption += [" ", ui.term(told, "activation")]
     files = _files(found, "histogram", "histogram")
-    return figures.figure(figures.histogram(found.histogram, marked), caption, "feature-histogram", files=files)
+    drawn = figures.histogram(found.histogram, own["effective_max"], marked)
+    title = "Histogram of the activations"
+    return figures.figure(drawn, caption, "feature-histogram", files=files, title=title, n=own["n_samples"])
 
 
 def _on_build(source: Source, feature_id: int, weapon: int, worn: Build) -> tuple[float | None, str]:
@@ -278,7 +293,12 @@ def _between(source: Source, found: FeatureSummary, chosen: tuple[float, float],
             _intervals(found, at, chosen),
             html.P(
                 [
-                    f"Activation from {shown(chosen[0])}{upper}: {n:,} samples{shown_are}. ",
+                    "Activation from ",
+                    ui.term(f"{shown(chosen[0])}{upper}", "activation"),
+                    ": ",
+                    ui.term(f"{n:,} samples", "sample"),
+                    ui.term(shown_are, "sample"),
+                    ". ",
                     dcc.Link("All examples", href=at()),
                 ],
                 id="interval",
@@ -306,7 +326,8 @@ def _shown_examples(
 
 def _table_of(rows: Sequence[Mapping[str, Any]], strongest: float) -> html.Div:
     head = [cells.heading(name) for name in ("activation", "weapon", "build")] + [cells.heading("sample", "", "number")]
-    return cells.drawn(head, [ui.example(row, strongest) for row in rows], "examples")
+    body = [cells.folded([ui.example(row, strongest) for row in group]) for group in folded(rows)]
+    return cells.drawn(head, body, "examples")
 
 
 def callbacks(app: Dash) -> None:
@@ -335,7 +356,7 @@ def callbacks(app: Dash) -> None:
 
 
 def _lost(source: Source, which: dict[str, Any]) -> list[list[tuple[str, float] | None]]:
-    """Badge by badge, what is told of what is lost without it, and its share in percent, 0 to 100."""
+    """Badge by badge, what is told of what is lost without it, and its share in percent, 0 to 100; in the order of the table."""
     if "group" in which:
         rows = (source.feature(which["feature"]).examples or {})[which["group"]]
     else:
@@ -346,7 +367,8 @@ def _lost(source: Source, which: dict[str, Any]) -> list[list[tuple[str, float] 
             _worth(found.get(row["global_index"], {}).get(ability))
             for ability, _ in cells.in_order(row.get("abilities") or ())
         ]
-        for row in rows
+        for group in folded(rows)
+        for row in group
     ]
 
 
@@ -389,5 +411,6 @@ def _intervals(found: FeatureSummary, at: Address, chosen: tuple[float, float] |
         share = sum(counts[first:last]) / total
         href = at(min=repr(low), max=repr(high))
         kind = "choice chosen" if chosen == (low, high) else "choice"
-        links.append(dcc.Link([f"{low:.3g} to {high:.3g} ", html.Small(f"{share:.1%}")], href=href, className=kind))
-    return html.Nav(links, className="choices small", **ui.named("Intervals of the activation"))
+        told = html.Small(f"{share:.1%}", title=meaning_of("share"))
+        links.append(dcc.Link([f"{low:.3g} to {high:.3g} ", told], href=href, className=kind))
+    return html.Nav(links, className="choices small", **ui.named("Intervals of the activation"), **ui.of_n(total))

@@ -40,6 +40,12 @@ _STATE_NAMES = {
 }
 
 
+def nothing(n_searched: int) -> list[Any]:
+    """What stands above an empty list, with the way out of it."""
+    clear = html.Button("Clear the search", type="button", className="plain-button clear-search")
+    return [f"No feature matches ({n_searched:,} searched) ", clear]
+
+
 def layout(source: Source, **given: Any) -> Any:
     """The page, for the list query in the URL."""
     try:

@@ -10,13 +10,28 @@ from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.errors import InputError
 from splat_dash import address, ui
 from splat_dash.source import Source
+from splat_serving.errors import NotComputedError, UnknownNameError
 
 _EXAMPLE = "swim_speed_up>=21 and ninja_squid"
 
 
 def layout(source: Source, rule: str = "", against: str = "", **_: Any) -> Any:
     """The page of a rule, with boxes to write another one in. against: the builds that they are told from; all others without."""
-    box = html.Form(
+    box = _box(rule, against)
+    if not rule:
+        text = f"Abilities with their rungs and the weapon's class, sub, special or name, as {_EXAMPLE}."
+        return html.Article([html.H1("Find features by a rule"), box, html.P(text, className="quiet")])
+    try:
+        found = source.contrast(rule, against) if against else source.found(rule)
+    except InputError as error:
+        return html.Article(
+            [html.H1("Find features by a rule"), box, html.Pre(str(error), role="alert", className="alert")]
+        )
+    return html.Article([html.H1(found.title), box, *ui.told(found, _files(rule, against))])
+
+
+def _box(rule: str, against: str) -> html.Form:
+    return html.Form(
         [
             html.Label("Rule over builds", htmlFor="rule"),
             dcc.Input(id="rule", name="rule", value=rule, placeholder=_EXAMPLE, type="text", className="rule-box"),
@@ -35,17 +50,10 @@ def layout(source: Source, rule: str = "", against: str = "", **_: Any) -> Any:
         method="get",
         className="rule",
     )
-    if not rule:
-        text = f"Abilities with their rungs and the weapon's class, sub, special or name, as {_EXAMPLE}."
-        return html.Article([html.H1("Find features by a rule"), box, html.P(text, className="quiet")])
-    try:
-        found = source.contrast(rule, against) if against else source.found(rule)
-    except InputError as error:
-        return html.Article(
-            [html.H1("Find features by a rule"), box, html.Pre(str(error), role="alert", className="alert")]
-        )
-    files = address.Files("/api/find", urlencode({"rule": rule, "against": against} if against else {"rule": rule}))
-    return html.Article([html.H1(found.title), box, *ui.told(found, files)])
+
+
+def _files(rule: str, against: str) -> address.Files:
+    return address.Files("/api/find", urlencode({"rule": rule, "against": against} if against else {"rule": rule}))
 
 
 def of_token(source: Source, token: str = "", **_: Any) -> Any:
@@ -53,7 +61,27 @@ def of_token(source: Source, token: str = "", **_: Any) -> Any:
     known = source.subject.vocabulary.by_name.get(token)
     if known is None or known.group not in source.subject.builds.group_numbers:
         return ui.alert(f"There is no token {token[:60]!r}", "Tokens lists all.", ("All tokens", "/tokens"))
-    return layout(source, rule=rule_as_text(Wears(known.group, known.level) if known.level else Wears(known.group)))
+    rule = rule_as_text(Wears(known.group, known.level) if known.level else Wears(known.group))
+    found = source.found(rule)
+    return html.Article(
+        [
+            html.H1(found.title),
+            _box(rule, ""),
+            html.H2("What fires on it"),
+            *ui.told(found, _files(rule, "")),
+            html.H2("What pushes it"),
+            *_pushed(source, token),
+        ]
+    )
+
+
+def _pushed(source: Source, token: str) -> list[Any]:
+    try:
+        tables = source.pushed(token)
+    except (NotComputedError, UnknownNameError) as error:
+        return [html.P(str(error), className="quiet")]
+    files = address.files_of_token(token)
+    return [html.Div([ui.table(table, files=files) for table in tables], className="halves")]
 
 
 def of_weapon(source: Source, weapon: str = "", **_: Any) -> Any:

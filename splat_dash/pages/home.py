@@ -7,7 +7,7 @@ from dash import dcc, html
 
 from splat_assets.analysis.scorecard import MEANINGS
 from splat_assets.errors import SplatError
-from splat_dash import address, cells, figures
+from splat_dash import address, cells, figures, ui
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
 
@@ -63,11 +63,12 @@ def _scorecard(source: Source) -> Any:
         html.Div(
             [html.Dt(words, title=MEANINGS[name]), html.Dd(form.format(card[name]) if card.get(name) is not None else "—")],
             className="card",
+            **ui.of_n(source.about.n_features if form.endswith("%") else card["n_test_samples"]),
         )
         for name, words, form in _CARDS
     ]  # fmt: skip
     told = [
-        [cells.heading(name), cells.number(f"{card[name]:,.5g}"), meaning]
+        [cells.heading(name), cells.number(f"{card[name]:,.5g}"), {"t": meaning, "c": "meaning"}]
         for name, meaning in MEANINGS.items()
         if card.get(name) is not None
     ]

@@ -33,7 +33,10 @@ def layout(source: Source, **_: Any) -> html.Article:
     return html.Article(
         [
             html.H1("Tokens and weapons"),
-            html.P("Each leads to the features that fire with it rather than without.", className="quiet"),
+            html.P(
+                "Each leads to the features that fire with it rather than without, a token also to those that push it.",
+                className="quiet",
+            ),
             html.Div(html.Table(html.Tbody(abilities)), className="scrolled", tabIndex="0"),
             *(
                 part

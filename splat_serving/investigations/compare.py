@@ -72,9 +72,11 @@ def _statistics(summaries: tuple[FeatureSummary, FeatureSummary]) -> ResultTable
     names = ("n_active", "mean", "median", "q95", "max", "mean_all", "std_all", "effective_max")
     rows = [(name, *(_number(one.statistics.get(name)) for one in summaries)) for name in names]
     frame = pl.DataFrame(rows, {"statistic": pl.String, "left": pl.Float64, "right": pl.Float64}, orient="row")
+    frame = frame.with_columns(difference=pl.col("left") - pl.col("right"))
     described = {
         "statistic": "Over the activations; with _all over all samples, zeros included.",
         "left": f"Of feature {summaries[0].feature_id}.",
+        "difference": "left - right.",
         "right": f"Of feature {summaries[1].feature_id}.",
     }
     return ResultTable.of("statistics", "Activation", "observed", frame, described)
@@ -111,10 +113,10 @@ def _contrast(what: str, sides: pl.DataFrame, spec: Compare) -> ResultTable:
         what: f"The {what}.",
         "n": "Samples with it.",
         "share_left": f"Share of the activations of feature {spec.left} that have it.",
-        "share_right": f"Share of those of feature {spec.right}.",
         "difference": "share_left - share_right.",
         "difference_low": "Lower border of its 95 % interval (Newcombe).",
         "difference_high": "Upper border.",
+        "share_right": f"Share of those of feature {spec.right}.",
         "q": "p of equal shares, adjusted for the number of rows compared.",
     }
     note = f"{sides.height} compared; the largest differences first."

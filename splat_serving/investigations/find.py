@@ -47,7 +47,7 @@ def _answer(subject: Subject, spec: Find) -> Answer:
     if holds.size and spec.top_k:
         features = _features(subject, rule)
         tables.append(_features_table(_scored(subject, rule, features.head(spec.top_k), spec.seed), features.height))
-        said.append(_best(features))
+        said.append(_best(features, holds.size))
     if holds.size and spec.limit:
         tables.append(_examples(subject, holds, spec))
     return Answer(
@@ -103,13 +103,13 @@ def _features_table(frame: pl.DataFrame, n_features: int) -> ResultTable:
     return ResultTable.of("features", "Features that go with it", "observed", frame, described, note)
 
 
-def _best(frame: pl.DataFrame) -> str:
+def _best(frame: pl.DataFrame, n_builds: int) -> str:
     if frame.is_empty():
         return "No feature fires there."
     row = frame.row(0, named=True)
     return (
-        f"Feature {row['feature_id']} goes with it most: it fires on {row['share_of_set']:.0%} of these builds, and "
-        f"{row['share_of_feature']:.0%} of its activations are on them."
+        f"Feature {row['feature_id']} goes with it most: it fires on {row['n_both']:,} of these {n_builds:,} builds "
+        f"({row['share_of_set']:.0%}), which have {row['share_of_feature']:.0%} of its {row['n_active']:,} activations."
     )
 
 

@@ -1,5 +1,6 @@
 """Samples, tokens and weapons: one build and its features, look-ups the other way round, and conditions on several features."""
 
+from functools import partial
 from itertools import chain
 from typing import Annotated, Any, Literal
 
@@ -141,6 +142,20 @@ async def features_of_token(
     """How every feature goes together with a token (by id or name): most correlated first."""
     asked = ("token", token, served.database.features_of_token)
     return await association_reply(request, served, asked, form, page, orient)
+
+
+@router.get(
+    "/tokens/{token}/influences", summary="What moves a token", responses=table_answers(), response_class=Response
+)
+async def influences_on(
+    request: Request,
+    served: FromServed,
+    token: Annotated[Name, Path(description="Id or name, as /tokens lists them.", examples=["3"])],
+    form: TableForm,
+    orient: Orient = "rows",
+) -> Response:
+    """What a unit of every feature does to the token's logit (`W_dec @ W_out^T`), in the order of features."""
+    return await _frame_reply(request, served, form, orient, partial(served.database.influences_on, token))
 
 
 @router.get(

@@ -381,6 +381,10 @@ class DatabaseContract:
             lambda: database.coactivation(feature_id), fires(feature_id), f"feature {feature_id}", without=feature_id
         )
 
+    def test_what_moves_a_token_is_not_known_without_influences(self, database: ActivationDatabase) -> None:
+        with pytest.raises(NotComputedError, match="influences were not computed"):
+            database.influences_on("comeback")
+
     def test_an_unknown_feature_goes_together_with_nothing(self, database: ActivationDatabase) -> None:
         with pytest.raises(FeatureNotFoundError, match="features 0 to 6"):
             database.coactivation(7)

@@ -69,7 +69,7 @@ def asked(client: TestClient, path: str, search: str) -> str:
         ("/compare", "?f=1&f=2", "f: it is given more than once"),
         ("/whatif", "?sample=9999999", "sample 9999999 is not in small"),
         ("/f/43", "?min=-inf", "must be a finite number"),
-        ("/f/43", "?max=1e400", "Activation from 0"),
+        ("/f/43", "?max=1e400", "All examples"),
         ("/weapons/../etc", "", "There is no weapon"),
         ("/weapons/%2E52%20Gal", "", "weapon="),
         ("/find", "?rule=" + "(" * 500, "Find features by a rule"),

@@ -9,10 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from splat_assets.analysis.bands import BANDS
 from splat_assets.domain.concepts import Wears
 from splat_dash.abilities import in_words
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
+from splat_dash.terms import FEW
+from splat_serving.investigations.alike import folded
+from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.experiments.leave_one_out import leave_one_out
 from splat_serving.investigations.rendering import cells as cells_of
@@ -123,7 +127,27 @@ def test_a_search_narrows_the_list_from_its_top(watched: Watched, expect: Any, s
     expect(page.locator(".ag-row[row-index='0'] a")).to_have_text(str(matching["feature_id"][0]))
     assert f"q={token}" in page.evaluate("location.search")
     page.get_by_label("Search").fill("nothing of the kind")
-    expect(page.locator("#features-count")).to_have_text("No feature matches (96 searched)")
+    expect(page.locator("#features-count")).to_contain_text("No feature matches (96 searched)")
+
+    page.get_by_role("button", name="Clear the search").click()
+
+    expect(page.locator("#features-count")).to_have_text("96 of 96 features")
+    assert page.get_by_label("Search").input_value() == ""
+    assert page.evaluate("location.search") == ""
+
+
+def test_the_first_hit_of_a_token_has_it_among_its_top_tokens(watched: Watched, expect: Any, source: Source) -> None:
+    tokens = sorted({text.partition(">")[0] for text in source.rows(ListQuery(sort="-f1"))["token"].drop_nulls()[:5]})
+    for token in tokens:
+        page = watched.open(f"/features?q={token}")
+        expect(page.locator("#features-count")).to_contain_text("of 96 features")
+        page.locator(".ag-row[row-index='0'] a").click()
+        page.get_by_role("navigation", name="Evidence").get_by_text("tokens").click()
+        top = page.locator("#panel-tokens tbody tr td:first-child")
+        expect(top.first).to_be_visible()
+        best = page.locator("#label .quiet", has_text=" alone ").inner_text()
+        assert any(token in name for name in (*top.all_inner_texts()[:10], best)), token
+        page.close()
 
 
 def test_files_hold_what_the_page_shows(watched: Watched, expect: Any, source: Source, busy: int) -> None:
@@ -181,7 +205,7 @@ def test_numbers_on_the_page_are_those_of_the_store(watched: Watched, expect: An
     assert [re.split(r"\s+", row.strip()) for row in rows] == [[one["token"], f"{one['value']:+.4g}"] for one in raised]
     examples = page.locator("table.examples tbody tr")
     assert examples.count() == len((found.examples or {})["top"])
-    assert examples.first.locator("td").last.inner_text() == f"{(found.examples or {})['top'][0]['global_index']:,}"
+    assert examples.first.locator("a").last.inner_text() == f"{(found.examples or {})['top'][0]['global_index']:,}"
 
 
 def test_the_pages_of_fifty_features_say_what_store_and_api_say(watched: Watched, expect: Any, source: Source) -> None:
@@ -208,10 +232,11 @@ def test_the_pages_of_fifty_features_say_what_store_and_api_say(watched: Watched
         rows = page.locator("table.effects tr").all_inner_texts()
         moved = [*told["influences"]["raised"][:8], *told["influences"]["lowered"][:8]]
         assert [row.split() for row in rows] == [[one["token"], f"{one['value']:+.4g}"] for one in moved]
-        listed = page.locator("table.examples tbody tr").all_inner_texts()
+        listed = page.locator("table.examples tbody td:last-child a").all_text_contents()
         groups = told["examples"] or {}
-        first = [f"{one['global_index']:,}" for one in groups.get("top", next(iter(groups.values()), []))]
-        assert [row.split()[-1] for row in listed] == first
+        folds = folded(groups.get("top", next(iter(groups.values()), [])))
+        assert listed == [f"{one['global_index']:,}" for group in folds for one in group]
+        expect(page.locator("table.examples tbody tr:visible")).to_have_count(len(folds))
 
 
 def test_two_features_are_compared_and_swapped(watched: Watched, expect: Any, source: Source, busy: int) -> None:
@@ -221,16 +246,57 @@ def test_two_features_are_compared_and_swapped(watched: Watched, expect: Any, so
     own = source.feature(busy).statistics
     row = page.locator("main table").first.locator("tbody tr", has_text="n_active")
     assert row.locator("td").nth(1).inner_text() == f"{own['n_active']:,}"
+    assert page.locator("main table").first.locator("th").all_inner_texts() == [
+        "statistic",
+        "left",
+        "difference",
+        "right",
+    ]
+    for told in source.comparison(busy, other).table("statistics").rows:
+        assert told[2] == told[1] - told[3]
 
     page.get_by_text("swap").click()
 
     expect(page.locator("h1")).to_have_text(f"Feature {other} beside feature {busy}")
     assert page.evaluate("location.search") == f"?f={other},{busy}"
-    expect(page.locator("main table").first.locator("tbody tr", has_text="n_active").locator("td").nth(2)).to_have_text(
+    expect(page.locator("main table").first.locator("tbody tr", has_text="n_active").locator("td").nth(3)).to_have_text(
         f"{own['n_active']:,}"
     )
     page.goto(f"{watched.url}/compare?f=1")
     expect(page.get_by_role("alert")).to_contain_text("is no pair of features")
+
+
+def test_a_comparison_the_other_way_round_says_the_same(source: Source, busy: int) -> None:
+    other = int(source.rows(ListQuery(sort="-density"))["feature_id"][1])
+    there = compare(source.subject, Compare(left=busy, right=other))
+    back = compare(source.subject, Compare(left=other, right=busy))
+
+    assert [table.name for table in there.tables] == [table.name for table in back.tables]
+    one, two = there.table("statistics").frame, back.table("statistics").frame
+    assert one["statistic"].to_list() == two["statistic"].to_list()
+    assert one["left"].to_list() == two["right"].to_list() and one["right"].to_list() == two["left"].to_list()
+    assert one["difference"].to_list() == [None if value is None else -value for value in two["difference"]]
+    one, two = there.table("agreement").frame, back.table("agreement").frame
+    assert one.select("n_both", "jaccard").equals(two.select("n_both", "jaccard"))
+    assert one.select("pearson", "phi").row(0) == pytest.approx(two.select("pearson", "phi").row(0), abs=1e-12)
+    assert one["only_left"][0] == two["only_right"][0] and one["only_right"][0] == two["only_left"][0]
+
+
+def test_neighbours_have_each_other_and_their_scores_are_those_of_the_comparison(
+    watched: Watched, expect: Any, source: Source, busy: int
+) -> None:
+    page = watched.open(f"/f/{busy}")
+    expect(page.locator("main h1")).to_be_visible()
+    near = source.feature(busy).neighbours or {}
+    assert near["decoder_cosine"] and near["pearson"]
+    for kind in ("decoder_cosine", "pearson"):
+        scores = [row["score"] for row in near[kind]]
+        assert scores == sorted(scores, reverse=True)
+    other = near["pearson"][0]
+    found = source.comparison(busy, other["feature_id"]).table("agreement").frame["pearson"][0]
+    assert found == pytest.approx(other["score"], abs=1e-5)
+    link = page.locator("section", has_text="by activations").get_by_role("link", name="compare").first
+    expect(link).to_be_visible()
 
 
 def test_features_are_found_by_a_rule_a_token_and_a_weapon(watched: Watched, expect: Any, source: Source) -> None:
@@ -242,6 +308,26 @@ def test_features_are_found_by_a_rule_a_token_and_a_weapon(watched: Watched, exp
     cells = page.locator("main table").first.locator("tbody tr").first.locator("td").all_inner_texts()
     assert cells[0] == f"{first['feature_id']:,}"
     assert f"{first['n_both']:,}" in cells
+
+    pushing = source.subject.database.influences_on("swim_speed_up_12")
+    table = pushing.join(source.subject.database.features(), on="feature_id").filter(pl.col("n_active") > 0)
+    for name, sign in (("raising", 1), ("lowering", -1)):
+        rows = page.locator(f"#panel-{name} tbody tr")
+        expect(rows.first).to_be_visible()
+        moved = table.filter(pl.col("influence") * sign > 0).with_columns(moves=pl.col("influence") * pl.col("mean"))
+        moved = moved.sort(-sign * pl.col("moves"), "feature_id").head(50)
+        assert rows.count() == moved.height
+        assert rows.locator("td:first-child").all_inner_texts() == [f"{one:,}" for one in moved["feature_id"]]
+        assert rows.first.locator("td").nth(3).inner_text() == shown(float(moved["moves"][0]))
+    rows.first.locator("a").click()
+    expect(page.locator("h1")).to_contain_text(f"Feature {moved['feature_id'][0]}")
+    raised = page.locator("table.effects th a").first
+    token = raised.inner_text()
+    raised.click()
+    expect(page.locator("#panel-raising h3")).to_contain_text(f"Features that raise {token}")
+    page.go_back()
+    page.go_back()
+    expect(page.locator("h1")).to_have_text("Builds with swim_speed_up>=12")
 
     page.get_by_label("Rule over builds").fill("ninja_squid and not ssu>=12")
     page.get_by_role("button", name="Find").click()
@@ -269,6 +355,126 @@ def test_two_weapons_are_told_apart(watched: Watched, expect: Any, source: Sourc
     assert "against=class%3Droller" in page.url
 
 
+_UNTOLD = """[...document.querySelectorAll('main th[scope=col], main dt')]
+  .filter(one => !one.title && one.textContent && !/^[0-9]/.test(one.textContent)).map(one => one.textContent)"""
+_CAPTIONS = """[...document.querySelectorAll('main figcaption, #interval')].flatMap(caption => {
+  const found = [], walk = document.createTreeWalker(caption, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) if (/[0-9]/.test(walk.currentNode.data)) found.push(
+    [walk.currentNode.data, walk.currentNode.parentElement.closest('[data-term]')?.dataset.term || null]);
+  return found; })"""
+_PERCENTAGES = """(() => {
+  const found = [], walk = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const said = walk.currentNode, at = said.parentElement;
+    if (!/[0-9] ?%/.test(said.data) || at.closest('svg, script, style, .badge, .ag-root, .menu, .meaning')) continue;
+    const whole = (at.closest('p, li, dd, td, span') || at).innerText;
+    if (at.closest('[data-n]') || at.title || /(of|on|n =) (these |its )?[0-9][0-9,]*/.test(whole)) continue;
+    found.push(said.data);
+  }
+  return found; })()"""
+
+
+def test_every_number_of_a_caption_is_defined(watched: Watched, expect: Any, source: Source, busy: int) -> None:
+    page = watched.open("/about")
+    expect(page.locator("main h1")).to_have_text("About")
+    defined = set(page.locator("main dt").all_inner_texts())
+    histogram = source.feature(busy).histogram
+    for search in (
+        "",
+        f"?min={histogram['edges'][3]!r}&max={histogram['edges'][9]!r}",
+        "?b=3.SSU-SSU-_-_._-_-_-_._-_-_-_",
+    ):
+        page.goto(f"{watched.url}/f/{busy}{search}")
+        expect(page.locator("figcaption").first).to_be_visible()
+        found = page.evaluate(_CAPTIONS)
+        assert len(found) >= 4
+        assert [text for text, term in found if term not in defined] == [], search
+
+
+def test_no_percentage_without_its_n(watched: Watched, expect: Any, busy: int) -> None:
+    page = watched.open("/")
+    paths = ("/", "/labels", f"/compare?f={busy},1", "/find?rule=ninja_squid", "/tokens/swim_speed_up_12")
+    tabs = ("examples", "tokens", "weapons", "doses", "statistics", "effects")
+    n_counted = 0
+    for path in (*paths, *(f"/f/{busy}?tab={tab}" for tab in tabs)):
+        page.goto(watched.url + path)
+        expect(page.locator("main h1")).to_be_visible()
+        page.wait_for_timeout(1000)
+        assert page.evaluate(_PERCENTAGES) == [], path
+        n_counted += page.locator("main [data-n]").count()
+    assert n_counted > 100
+
+
+def test_rows_of_few_samples_are_marked(watched: Watched, expect: Any, source: Source) -> None:
+    ids = source.rows(ListQuery(sort="-density"))["feature_id"].to_list()
+    n_few = 0
+    for feature in (ids[0], ids[20], ids[40]):
+        page = watched.open(f"/f/{feature}?tab=weapons")
+        rows = page.locator("#panel-weapons tbody tr")
+        expect(rows.first).to_be_visible()
+        counted = [int(row.locator("td").nth(1).inner_text().replace(",", "")) for row in rows.all()]
+        kinds = ["few" in (row.get_attribute("class") or "") for row in rows.all()]
+        assert kinds == [n < FEW for n in counted]
+        assert [int(row.get_attribute("data-n") or -1) for row in rows.all()] == counted
+        n_few += sum(kinds)
+        page.close()
+    assert n_few, "the small run has weapons that few samples have"
+
+
+def test_builds_that_are_nearly_the_same_are_folded(watched: Watched, expect: Any, source: Source) -> None:
+    for feature in source.rows(ListQuery(sort="-density"))["feature_id"].to_list():
+        groups = folded((source.feature(feature).examples or {})["top"])
+        if len(groups[0]) > 1:
+            break
+    page = watched.open(f"/f/{feature}")
+    rows = page.locator("table.examples tbody tr")
+    expect(rows.first).to_be_visible()
+    expect(page.locator("table.examples tbody tr:visible")).to_have_count(len(groups))
+    button = rows.first.get_by_role("button")
+    expect(button).to_have_text(f"+ {len(groups[0]) - 1} alike")
+    button.click()
+    expect(button).to_have_attribute("aria-expanded", "true")
+    expect(page.locator("table.examples tbody tr:visible")).to_have_count(len(groups) + len(groups[0]) - 1)
+    assert rows.nth(1).locator("a").inner_text() == f"{groups[0][1]['global_index']:,}"
+    button.click()
+    expect(page.locator("table.examples tbody tr:visible")).to_have_count(len(groups))
+
+
+def test_random_examples_are_the_same_after_a_reload(watched: Watched, expect: Any, busy: int) -> None:
+    page = watched.open(f"/f/{busy}?group=random_active")
+    expect(page.locator("table.examples tbody tr").first).to_be_visible()
+    before = page.locator("table.examples tbody a").all_text_contents()
+    page.reload()
+    expect(page.locator("table.examples tbody tr").first).to_be_visible()
+    assert page.locator("table.examples tbody a").all_text_contents() == before
+
+
+def test_bands_are_drawn_in_the_histogram(watched: Watched, expect: Any, source: Source, busy: int) -> None:
+    page = watched.open(f"/f/{busy}")
+    expect(page.locator("#feature-histogram .main-svg").first).to_be_visible()
+    largest = source.feature(busy).statistics["max"]
+    top = source.feature(busy).statistics["effective_max"]
+    drawn = page.evaluate(
+        "document.querySelector('#feature-histogram .js-plotly-plot').layout.shapes.map(one => one.x0)"
+    )
+    assert drawn == pytest.approx([band.above * top for band in BANDS if 0 < band.above * top < largest])
+    names = page.locator("#feature-histogram .annotation-text").all_text_contents()
+    assert "core" in names and "below core" in names
+
+
+def test_light_or_dark_is_remembered(watched: Watched, expect: Any) -> None:
+    page = watched.open("/about")
+    expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", "light")
+    page.get_by_label("Light or dark").click()
+    expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", "dark")
+
+    page.reload()
+    expect(page.locator("main h1")).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", "dark")
+    other = watched.open("/")
+    expect(other.locator("html")).to_have_attribute("data-mantine-color-scheme", "dark")
+
+
 def test_every_heading_is_defined(watched: Watched, expect: Any, busy: int) -> None:
     page = watched.open("/about")
     expect(page.locator("main h1")).to_have_text("About")
@@ -293,6 +499,12 @@ def test_every_heading_is_defined(watched: Watched, expect: Any, busy: int) -> N
         page.wait_for_timeout(1500)
         found = {name.removesuffix(" [95 %]") for name in page.evaluate(headings)}
         assert found, path
+        assert page.evaluate(_UNTOLD) == [], path
+        terms = page.evaluate(
+            "[...document.querySelectorAll('main [data-term]')].map(one => [one.dataset.term, one.title])"
+        )
+        assert {term for term, title in terms if not title} == set()
+        assert {term for term, _ in terms} <= defined
         assert {name for name in found - defined if not name.isdigit()} == set(), path
 
 
@@ -406,7 +618,7 @@ def test_a_build_is_marked_in_the_histogram(watched: Watched, expect: Any, sourc
     expect(page.locator("#panel-feature-histogram figcaption")).to_contain_text(
         f"On the build of the address it is {shown(value)}."
     )
-    expect(page.locator("#feature-histogram .annotation-text")).to_have_text("this build")
+    expect(page.locator("#feature-histogram .annotation-text", has_text="this build")).to_be_visible()
     page.get_by_role("navigation", name="Evidence").get_by_role("link", name="weapons").click()
     expect(page.locator("#panel-weapons")).to_be_visible()
     assert parse_qs(page.evaluate("location.search.slice(1)"))["b"]
@@ -548,7 +760,7 @@ def test_each_ability_of_an_example_tells_what_it_is_worth(
     page = watched.open(f"/f/{busy}")
     expect(page.locator("#examples-legend")).to_contain_text("the share of the activation that is lost")
 
-    rows = (source.feature(busy).examples or {})["top"]
+    rows = [row for group in folded((source.feature(busy).examples or {})["top"]) for row in group]
     frame = leave_one_out(source.subject, busy, [row["global_index"] for row in rows])
     called = {in_words(group.name): group.name for group in source.subject.builds.groups}
     for at, row in enumerate(rows[:5]):

@@ -22,6 +22,7 @@ def test_what_is_written_is_read_back(query: ListQuery) -> None:
 
 def test_the_default_is_written_as_nothing() -> None:
     assert EVERYTHING.as_text() == ""
+    assert ListQuery(sort="feature_id").as_text() == "sort=feature_id"
     assert ListQuery(sort="-density").as_text() == "sort=-density"
 
 

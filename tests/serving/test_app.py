@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import polars as pl
@@ -325,6 +326,22 @@ def test_a_page_on_a_feature_agrees_with_the_tables(client: TestClient, store: S
     assert [one["feature_id"] for one in body["neighbours"]["jaccard"]] == nearest["other_id"].to_list()
     top = store.examples.filter(feature_id=feature_id, group="top")
     assert [one["global_index"] for one in body["examples"]["top"]] == top["sample_id"].to_list()
+
+
+def test_what_moves_a_token_is_a_column_of_the_influences(client: TestClient, store: Store) -> None:
+    facts = json.loads(pl.read_parquet_metadata(store.folder / "influences.parquet")["splat"])
+    at = facts["token_names"].index("swim_speed_up_12")
+
+    by_name = client.get("/tokens/swim_speed_up_12/influences").json()["data"]
+    by_id = client.get(f"/tokens/{facts['token_ids'][at]}/influences").json()["data"]
+
+    assert [row["feature_id"] for row in by_name] == list(range(96))
+    stored = store.influences["influence"].arr.get(at).to_numpy()
+    np.testing.assert_array_equal(np.float32([row["influence"] for row in by_name]), stored)
+    assert by_id == by_name
+    for nothing, said in (("<NULL>", "no output of the model"), ("flying", "no token 'flying'")):
+        answer = client.get(f"/tokens/{quote(nothing)}/influences")
+        assert (answer.status_code, said in answer.json()["detail"]) == (404, True)
 
 
 def test_a_sample_has_its_build_and_its_features(client: TestClient, store: Store) -> None:

@@ -1,0 +1,28 @@
+"""Which of some examples are nearly the same build, so that one of them can stand for all."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ALIKE = 0.8
+"""Two builds are nearly the same from this share of common tokens on, if their weapon is the same."""
+
+
+def folded(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Examples in groups of nearly the same build; of each the first in the order given stands for the others.
+
+    rows: with `weapon_name` and `abilities` (names of tokens, every rung reached). A row belongs to the first group whose first
+    row has its weapon and at least ALIKE of the tokens of both in common (Jaccard); so groups keep the order of the first ones.
+    """
+    groups: list[list[Mapping[str, Any]]] = []
+    for row in rows:
+        own = next((group for group in groups if _alike(group[0], row)), None)
+        if own is None:
+            groups.append([row])
+        else:
+            own.append(row)
+    return groups
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    left, right = set(one.get("abilities") or ()), set(other.get("abilities") or ())
+    return one.get("weapon_name") == other.get("weapon_name") and len(left & right) >= ALIKE * len(left | right)

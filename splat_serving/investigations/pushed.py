@@ -1,0 +1,34 @@
+"""What moves a token: the features that raise its logit and those that lower it, read off the weights."""
+
+import polars as pl
+
+from splat_serving.investigations.result import ResultTable
+from splat_serving.investigations.subject import Subject
+
+_DESCRIBED = {
+    "feature_id": "The feature.",
+    "influence": "Change of the token's logit per unit of activation: W_dec @ W_out^T.",
+    "mean": "Mean activation over the samples on which it fires.",
+    "moves": "influence times that mean: how far it moves the token's logit where it fires, on the direct path.",
+    "n_active": "Samples on which it fires.",
+}
+
+
+def pushed(subject: Subject, token: str, top_k: int) -> list[ResultTable]:
+    """The features that fire and move a token most, `raising` it and `lowering` it, at most top_k each, the furthest first.
+
+    NotComputedError without influences, UnknownNameError for a token that is no output.
+    """
+    frame = subject.database.influences_on(token).join(
+        subject.database.features().select("feature_id", "n_active", "mean"), on="feature_id", maintain_order="left"
+    )
+    frame = frame.filter(pl.col("n_active") > 0).with_columns(moves=pl.col("influence") * pl.col("mean"))
+    return [
+        _table("raising", f"Features that raise {token}", frame.filter(pl.col("influence") > 0), -1, top_k),
+        _table("lowering", f"Features that lower {token}", frame.filter(pl.col("influence") < 0), 1, top_k),
+    ]
+
+
+def _table(name: str, title: str, frame: pl.DataFrame, sign: int, top_k: int) -> ResultTable:
+    strongest = frame.sort(sign * pl.col("moves"), "feature_id").head(top_k)
+    return ResultTable.of(name, title, "weights", strongest, _DESCRIBED, f"{frame.height:,} features that fire do.")
