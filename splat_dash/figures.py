@@ -23,47 +23,60 @@ _NAMED_FROM = 10  # a band takes at least that part of the width, or its name do
 _INK, _BAR, _GRID = "#868e96", "#0072B2", "rgba(134,142,150,.2)"
 
 
-def histogram(found: Mapping[str, Any], effective_max: float, marked: float | None = None) -> go.Figure:
+def histogram(found: Mapping[str, Any], effective_max: float, marked: float | None = None) -> dict[str, Any]:
     """How often each activation occurs, zeros left out; counts on a logarithmic axis, bands dotted and named.
 
-    effective_max: what the bands are shares of. marked: an activation to be shown in it.
+    effective_max: what the bands are shares of. marked: an activation to be shown in it. As plain JSON values: every page of a
+    feature has one, and building a `go.Figure` takes several times as long as everything else on it.
     """
     edges, counts = found["edges"], found["counts"]
-    middles = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]
-    widths = [high - low for low, high in zip(edges, edges[1:], strict=False)]
-    figure = go.Figure(
-        go.Bar(
-            x=middles,
-            y=counts,
-            width=widths,
-            marker={"color": _BAR, "line": {"width": 0}},
-            customdata=[[low, high] for low, high in zip(edges, edges[1:], strict=False)],
-            hovertemplate="%{customdata[0]:.4g} to %{customdata[1]:.4g}: %{y:,}<extra></extra>",
-        )
-    )
-    figure.update_layout(
-        xaxis={"title": {"text": "activation"}, "gridcolor": _GRID, "zerolinecolor": _GRID, "rangemode": "tozero"},
-        yaxis={"title": {"text": "samples"}, "type": "log", "gridcolor": _GRID, "zerolinecolor": _GRID, "dtick": 1},
-        bargap=0,
-    )
-    _draw_bands(figure, effective_max, edges[-1])
+    bins = [*zip(edges, edges[1:], strict=False)]
+    bars = {
+        "type": "bar",
+        "x": [(low + high) / 2 for low, high in bins],
+        "y": counts,
+        "width": [high - low for low, high in bins],
+        "marker": {"color": _BAR, "line": {"width": 0}},
+        "customdata": bins,
+        "hovertemplate": "%{customdata[0]:.4g} to %{customdata[1]:.4g}: %{y:,}<extra></extra>",
+    }
+    grid = {"gridcolor": _GRID, "zerolinecolor": _GRID}
+    lines, names = _bands(effective_max, edges[-1])
     if marked is not None:
-        figure.add_vline(
-            marked, line={"color": _COLORS[1], "width": 2}, annotation={"text": "this build", "yshift": -8}
-        )
-    return figure
+        lines.append(_upright(marked, {"color": _COLORS[1], "width": 2}))
+        names.append(_named("this build", marked, "right", -4))
+    layout = {
+        "xaxis": {"title": {"text": "activation"}, "rangemode": "tozero", **grid},
+        "yaxis": {"title": {"text": "samples"}, "type": "log", "dtick": 1, **grid},
+        "bargap": 0,
+        "shapes": lines,
+        "annotations": names,
+    }
+    return {"data": [bars], "layout": layout}
 
 
-def _draw_bands(figure: go.Figure, effective_max: float, largest: float) -> None:
+def _bands(effective_max: float, largest: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Where each band begins, and the names of those with room for one."""
-    for band in BANDS:
-        low, high = band.above * effective_max, min(band.up_to * effective_max, largest)
-        if 0 < low < largest:
-            figure.add_vline(low, line={"color": _INK, "width": 1, "dash": "dot"}, layer="below")
-        if (high - low) * _NAMED_FROM > largest:
-            name = band.name.replace("_", " ")
-            at = {"x": (low + high) / 2, "y": 1, "yref": "paper", "yanchor": "bottom"}
-            figure.add_annotation(text=name, showarrow=False, font={"size": 10}, name="band", **at)
+    ends = [(band, band.above * effective_max, min(band.up_to * effective_max, largest)) for band in BANDS]
+    lines = [_upright(low, {"color": _INK, "width": 1, "dash": "dot"}) for _, low, _ in ends if 0 < low < largest]
+    named = [(band, (low + high) / 2) for band, low, high in ends if (high - low) * _NAMED_FROM > largest]
+    return lines, [_named(band.name.replace("_", " "), middle, "center", 0) for band, middle in named]
+
+
+def _upright(x: float, line: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line, "layer": "below"}
+
+
+def _named(text: str, x: float, anchor: str, shift: int) -> dict[str, Any]:
+    at = {
+        "x": x,
+        "y": 1,
+        "yref": "paper",
+        "yanchor": "bottom" if not shift else "top",
+        "xanchor": anchor,
+        "xshift": shift,
+    }
+    return {"text": text, "showarrow": False, "font": {"size": 10 if not shift else 12}, **at}
 
 
 def spread(features: pl.DataFrame, name: str, title: str) -> go.Figure:
@@ -195,7 +208,7 @@ def series(found: LinesOrBars) -> go.Figure:
 
 
 def figure(
-    drawn: go.Figure,
+    drawn: go.Figure | dict[str, Any],
     caption: str | Sequence[Any],
     name: str,
     height: int = 220,
@@ -208,12 +221,16 @@ def figure(
     files: its numbers, as for `menus.menu`. title: what its menu calls it, if that is not its caption. n: of how many samples
     the percentages of its caption are.
     """
-    drawn.update_layout(
-        margin={"l": 55, "r": 10, "t": 14, "b": 45},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": _INK},
-    )
+    frame = {
+        "margin": {"l": 55, "r": 10, "t": 14, "b": 45},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": _INK},
+    }
+    if isinstance(drawn, go.Figure):
+        drawn.update_layout(frame)
+    else:
+        drawn = {**drawn, "layout": {**drawn["layout"], **frame}}
     options: Any = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"filename": name}}
     graph = dcc.Graph(id=name, figure=drawn, config=options, style={"height": f"{height}px"})
     larger = html.Button("larger", type="button", className="plain-button grow", title="As large as the window; Escape")

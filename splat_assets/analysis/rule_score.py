@@ -84,13 +84,11 @@ class RuleScorer:
         as one kind, which makes a resample one multinomial draw.
         """
         distinct = self._builds.distinct
-        of_rule = np.unique(distinct[np.flatnonzero(holds & self._within)])
-        of_feature, n_active = np.unique(distinct[ids], return_counts=True)
-        involved = np.union1d(of_rule, of_feature)
-        fits, fires = np.zeros(involved.size, dtype=np.int64), np.zeros(involved.size, dtype=np.int64)
-        fits[np.searchsorted(involved, of_rule)] = 1
-        fires[np.searchsorted(involved, of_feature)] = n_active
-        sizes = self._sizes[involved]
+        of_rule = np.zeros(self._builds.n_distinct, dtype=np.bool_)
+        of_rule[distinct[holds & self._within]] = True
+        n_active = np.bincount(distinct[ids], minlength=self._builds.n_distinct)
+        involved = np.flatnonzero(of_rule | (n_active > 0))
+        fits, fires, sizes = of_rule[involved].astype(np.int64), n_active[involved], self._sizes[involved]
         width = int(sizes.max()) + 1
         codes = (sizes * width + fires) * 2 + fits
         if 2 * width**2 <= _MOST_CODES:
