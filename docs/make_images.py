@@ -90,7 +90,7 @@ def draw(browser: Any, url: str, addresses: dict[str, str]) -> None:
                 page.goto(url + path)
                 page.wait_for_selector("main h1")
                 if name in ANSWERS:
-                    page.wait_for_selector(ANSWERS[name])
+                    page.wait_for_selector(ANSWERS[name], timeout=120_000)
                 page.wait_for_timeout(2_500)
                 picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
                 target = IMAGES / f"{name}-{size}-{scheme}.png"
