@@ -5,6 +5,8 @@ import importlib
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -112,7 +114,10 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the sub-command; people's mistakes and full or read-only disks come out as one sentence."""
         try:
-            return super().invoke(ctx)
+            if not _needs_data(ctx):
+                return super().invoke(ctx)
+            with _shared_data():
+                return super().invoke(ctx)
         except SplatError as error:
             raise Fault(str(error)) from error
         except OSError as error:
@@ -122,13 +127,36 @@ class LazyGroup(click.Group):
             raise Fault(f"{error.strerror}{where}; what was there before is untouched") from error
 
 
+def _needs_data(ctx: click.Context) -> bool:
+    """Whether a command is to be run whose data may lie in a bucket, and not only explained."""
+    words = [*getattr(ctx, "_protected_args", ()), *ctx.args]  # click keeps the name of the command apart
+    return (
+        os.environ.get("SPLAT_DATA", "").startswith("s3://")
+        and words[:1] != ["doctor"]
+        and not {"--help", "-h"} & {*words}
+    )
+
+
+@contextmanager
+def _shared_data() -> Iterator[None]:
+    """Bring what a data root in a bucket has, and send what the command makes of it."""
+    from splat_assets.sharing import shared_root
+    from splat_assets.store.layout import DataRoot
+
+    root = DataRoot.from_environment()
+    os.environ["SPLAT_DATA"] = str(root.path)  # processes that are started find the same working copy
+    with shared_root(root):
+        yield
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="splat")
 @click.option("-v", "--verbose", is_flag=True, help="Say more about what is done.")
 def main(verbose: bool) -> None:
     """Train a sparse autoencoder on SplatGPT, store what every feature does on every build, and explore it.
 
-    Data lives under the folder that SPLAT_DATA names (./data if unset). Start with `splat demo`.
+    Data lives under the folder that SPLAT_DATA names (./data if unset), or in the bucket that it names, s3://BUCKET/PREFIX.
+    Start with `splat demo`.
     """
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,

@@ -7,6 +7,7 @@ from splat_assets.automation.settings import read_settings
 from splat_assets.errors import SplatError
 from splat_assets.progress import LogProgress
 from splat_assets.resources import DataRootResource, automation_begins
+from splat_assets.sharing import shared_root
 
 WHOLE_RUN = dg.define_asset_job("whole_run", dg.AssetSelection.all(), description="Everything for one run.")
 
@@ -14,8 +15,10 @@ WHOLE_RUN = dg.define_asset_job("whole_run", dg.AssetSelection.all(), descriptio
 @dg.op
 def verify_and_clean(context: dg.OpExecutionContext, data: DataRootResource) -> None:
     """Verify every published store, remove old versions; fails when a store does not hold what was published."""
+    root = data.root()
     try:
-        found = keep_house(data.root(), LogProgress(context.log.info))
+        with shared_root(root):
+            found = keep_house(root, LogProgress(context.log.info))
     except SplatError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     rows = [

@@ -7,7 +7,8 @@ import importlib.metadata
 import math
 import platform
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file, sha256_of_file
 from splat_assets.store.layout import DataRoot, RunLayout
+from splat_assets.store.working_copy import WorkingCopy
 
 SHARD_ITEMS = 32_768
 BASE_MODEL_FILES = ("model.pth", "model.safetensors")
@@ -230,7 +232,9 @@ def create_run(root: DataRoot, name: str, config: RunConfig) -> Run:
         raise InputError(f"run {name!r} exists and was made differently: see {layout.config}, or choose another name")
     root.checked_writable()
     layout.root.mkdir(parents=True, exist_ok=True)
-    frozen = _as_toml({**asdict(config), "versions": recorded_versions()})
+    _refuse_inputs_elsewhere(root, config.inputs)
+    moved = replace(config, inputs=_with_paths(config.inputs, lambda path: _within(root, path)))
+    frozen = _as_toml({**asdict(moved), "versions": recorded_versions()})
     with replacing_file(layout.config) as aside:
         aside.write_text(tomli_w.dumps(frozen), encoding="utf-8")
     return open_run(root, name)
@@ -246,9 +250,36 @@ def open_run(root: DataRoot, name: str) -> Run:
         )
     try:
         raw = tomllib.loads(layout.config.read_text(encoding="utf-8"))
-        return Run(root, layout, _CONFIG.validate_python(raw))
+        config = _CONFIG.validate_python(raw)
+        whole = _with_paths(config.inputs, lambda path: str(root.path / path))
+        return Run(root, layout, replace(config, inputs=whole))
     except (OSError, ValueError, InputError) as error:
         raise InputError(f"{layout.config} does not describe a run: {_first_line(error)}") from error
+
+
+def _with_paths(inputs: RunInputs, changed: Callable[[str], str]) -> RunInputs:
+    """The inputs at other paths."""
+    there = {each.name: getattr(inputs, each.name) for each in fields(inputs)}
+    return RunInputs(**{name: one and replace(one, path=changed(one.path)) for name, one in there.items()})
+
+
+def _within(root: DataRoot, path: str) -> str:
+    """A path of the data root relative to it, so that the root can be moved, and stand elsewhere on another machine."""
+    return Path(path).relative_to(root.path).as_posix() if Path(path).is_relative_to(root.path) else path
+
+
+def _refuse_inputs_elsewhere(root: DataRoot, inputs: RunInputs) -> None:
+    """InputError for a file outside the data root, if that stands for a bucket: no other machine would have it."""
+    copy = WorkingCopy.around(root.path)
+    if copy is None:
+        return
+    for each in fields(inputs):
+        one: InputFile | None = getattr(inputs, each.name)
+        if one is not None and not Path(one.path).is_relative_to(root.path):
+            raise InputError(
+                f"{each.name.replace('_', ' ')}: {one.path} is not in {root.path}, which stands for {copy.bucket.url}: "
+                "copy it into its saved_models, saved_saes or datasets first, so that every machine has it"
+            )
 
 
 def recorded_versions() -> dict[str, str]:

@@ -5,12 +5,15 @@ from collections.abc import Set as AbstractSet
 import dagster as dg
 
 from splat_assets.assets import ASSETS
-from splat_assets.automation.activity import tell
+from splat_assets.automation.activity import Kind, tell
 from splat_assets.automation.arrivals import look
 from splat_assets.automation.settings import read_settings
 from splat_assets.jobs import WHOLE_RUN
 from splat_assets.partitions import RUNS, TAG
 from splat_assets.resources import DataRootResource, automation_begins
+from splat_assets.sharing import bring_datasets
+from splat_assets.store.layout import DataRoot
+from splat_assets.store.working_copy import sharing
 
 _EVERY_SECONDS = 15
 _PARTITION = "dagster/partition"
@@ -22,9 +25,12 @@ _PARTITION = "dagster/partition"
 def new_files(context: dg.SensorEvaluationContext, data: DataRootResource) -> dg.SensorResult | dg.SkipReason:
     """Each whole base model, ready-made SAE and dataset that was brought becomes a run, once for its content."""
     root = data.root()
+    bring_datasets(root)
     if not read_settings(root).enabled:
         return dg.SkipReason("automation.toml says enabled = false")
-    new = [name for name in look(root) if not _was_started(context.instance, name)]
+    with sharing(root.path):
+        found = look(root)
+    new = [name for name in found if not _was_started(context.instance, name)]
     if not new:
         return dg.SkipReason("nothing new was brought")
     return dg.SensorResult(
@@ -38,14 +44,19 @@ def run_succeeded(context: dg.RunStatusSensorContext, data: DataRootResource) ->
     """Write down that a run was finished."""
     name = context.dagster_run.tags.get(_PARTITION)
     if name:
-        tell(data.root(), "succeeded", name, _made(context.dagster_run.asset_selection))
+        _tell(data.root(), "succeeded", name, _made(context.dagster_run.asset_selection))
 
 
 @dg.run_failure_sensor(default_status=automation_begins(dg.DefaultSensorStatus))
 def run_failed(context: dg.RunFailureSensorContext, data: DataRootResource) -> None:
     """Write down why a run was not finished."""
     name = context.dagster_run.tags.get(_PARTITION) or context.dagster_run.job_name
-    tell(data.root(), "failed", name, _reason(context))
+    _tell(data.root(), "failed", name, _reason(context))
+
+
+def _tell(root: DataRoot, kind: Kind, subject: str, said: str) -> None:
+    with sharing(root.path):
+        tell(root, kind, subject, said)
 
 
 def _made(selected: AbstractSet[dg.AssetKey] | None) -> str:

@@ -23,7 +23,9 @@ from splat_assets.partitions import RUNS
 from splat_assets.progress import LogProgress, step, watched_progress
 from splat_assets.resources import DataRootResource
 from splat_assets.runs import Run
+from splat_assets.sharing import shared_run
 from splat_assets.store.receipts import Receipt
+from splat_assets.store.working_copy import sharing
 
 # Assets own their storage: nothing passes between them. Dagster takes this for a type, though its annotations do not.
 _NOTHING: Any = dg.Nothing
@@ -47,7 +49,7 @@ def dagster_asset(asset: Asset) -> dg.AssetsDefinition:
         dagster_type=_NOTHING,
     )
     def make(context: dg.AssetExecutionContext, data: DataRootResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        with _failing_in_words():
+        with _failing_in_words(), shared_run(data.root(), context.partition_key):
             run = data.run(context.partition_key)
             for source in sources_of(asset):
                 refuse_unless_sound(source, run)
@@ -75,7 +77,7 @@ def dagster_check(asset: Asset, check: Check) -> dg.AssetChecksDefinition:
             partitions_def=RUNS,
         )
         def test(context: dg.AssetCheckExecutionContext, data: DataRootResource) -> dg.AssetCheckResult:
-            with _failing_in_words(), step(f"checking {asset.name}: {check.name}"):
+            with _failing_in_words(), step(f"checking {asset.name}: {check.name}"), sharing(data.root().path):
                 outcome = run_check(asset, check, data.run(context.partition_key))
             severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
             return dg.AssetCheckResult(passed=outcome.passed, severity=severity, metadata=dict(outcome.facts))

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from splat_serving.catalogue import Catalogue, Run
 from splat_serving.errors import BusyError, NotComputedError, TooLargeError
 from splat_serving.labels.log import LabelLog
+from splat_serving.labels.shared import SharedLabelLog, label_events
 from splat_serving.live_models import LiveModels
 from splat_serving.local import LocalDatabase
 from splat_serving.settings import ServerSettings
@@ -32,7 +33,7 @@ class ServerState:
         self.cache = Cache(settings.cache_bytes)
         self.live = LiveModels()
         self.sending_bytes = 0
-        self._logs: dict[tuple[FilePath, str], LabelLog] = {}
+        self._logs: dict[tuple[FilePath, str], LabelLog | SharedLabelLog] = {}
         self.began = time.monotonic()
 
     @cached_property
@@ -64,7 +65,7 @@ class ServerState:
         finally:
             self.sending_bytes -= n_bytes
 
-    def labels(self, served: "Served") -> LabelLog:
+    def labels(self, served: "Served") -> LabelLog | SharedLabelLog:
         """The labels of the SAE of a version; NotComputedError where it belongs to no data root or does not name its SAE."""
         layout = served.run.layout if served.run else None
         sae = served.database.about().provenance.get("sae")
@@ -74,7 +75,7 @@ class ServerState:
             )
         key = (layout.data_root.labels, sae)
         if key not in self._logs:
-            self._logs[key] = LabelLog(*key)
+            self._logs[key] = label_events(*key)
         return self._logs[key]
 
     @staticmethod

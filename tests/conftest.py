@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 # Idle threads sleep instead of spinning: on a busy machine spinning makes small models ten times slower.
@@ -10,6 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest  # noqa: E402
 
 from splat_assets.store.layout import DataRoot  # noqa: E402
+from tests.s3 import BUCKET, S3  # noqa: E402
 from tests.small_run import make_all, new_small_run  # noqa: E402
 
 
@@ -28,6 +31,29 @@ def finished_root(tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
     root = DataRoot(tmp_path_factory.mktemp("finished"))
     make_all(new_small_run(root))
     return root
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    """An S3 server on this machine."""
+    server = S3()
+    stop = server.start()
+    yield server
+    stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3]:
+    """That server with one empty bucket, and an environment that leads there; each test has a working copy of its own."""
+    s3_server.before = None
+    urllib.request.urlopen(urllib.request.Request(f"{s3_server.url}/moto-api/reset", method="POST")).close()
+    urllib.request.urlopen(urllib.request.Request(f"{s3_server.url}/{BUCKET}", method="PUT")).close()
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SPLAT_WORKING_COPY", str(tmp_path / "copy"))
+    s3_server.asked.clear()
+    yield s3_server
+    s3_server.before = None
 
 
 @pytest.fixture

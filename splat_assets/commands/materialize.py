@@ -11,6 +11,7 @@ from splat_assets.commands.report import artifact_table, console, failed_checks
 from splat_assets.errors import SplatError
 from splat_assets.progress import watching
 from splat_assets.runs import Run, open_run
+from splat_assets.sharing import shared_run
 from splat_assets.store.layout import DataRoot
 
 
@@ -33,7 +34,8 @@ def materialize(run_name: str, select: str | None) -> None:
     run = open_run(DataRoot.from_environment().checked_writable(), run_name)
     selected = [asset_named(name.strip()) for name in select.split(",")] if select is not None else list(ASSETS)
     out = console()
-    succeeded = make_settled(run, _with_what_they_need(selected, run))
+    with shared_run(run.root, run.name):
+        succeeded = make_settled(run, _with_what_they_need(selected, run))
     out.print(artifact_table(run))
     for line in failed_checks(run):
         click.echo(line, err=True)
@@ -57,6 +59,11 @@ def make_settled(run: Run, selected: list[Asset]) -> bool:
     UnfinishedRunError when an artifact cannot be made for a reason that a sentence explains; the traceback of any
     other failure is printed.
     """
+    with shared_run(run.root, run.name):
+        return _made_settled(run, selected)
+
+
+def _made_settled(run: Run, selected: list[Asset]) -> bool:
     run.config.inputs.refuse_changed()
     if all(status_of(asset, run) is Status.SETTLED for asset in selected):
         click.echo(f"run {run.name}: everything is up to date", err=True)

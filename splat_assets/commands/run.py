@@ -30,6 +30,7 @@ from splat_assets.runs import (
     open_run,
 )
 from splat_assets.sae.recipe import SaeRecipe
+from splat_assets.sharing import bring_datasets, remove_there, shared_run
 from splat_assets.store.files import files_below, locked, remove_leftovers, staging_path
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published import current_version, pin_version, remove_old_versions
@@ -71,6 +72,7 @@ def new(name: str, **options: Any) -> None:
     """
     root = DataRoot.from_environment()
     root.run(name)
+    bring_datasets(root)
     if options["sae_checkpoint"] is not None:
         _refuse_training_options(options)
     recipe = take_recipe(options)
@@ -134,7 +136,12 @@ def _row(found: Run) -> tuple[str, ...]:
 @click.argument("name")
 def show(name: str) -> None:
     """Show run NAME: its recipe, its artifacts, the scorecard of its SAE."""
-    found = open_run(DataRoot.from_environment(), name)
+    root = DataRoot.from_environment()
+    with shared_run(root, root.run(name).name):
+        _show(open_run(root, name))
+
+
+def _show(found: Run) -> None:
     out = console()
     out.print(found.layout.config.read_text(encoding="utf-8"), markup=False)
     out.print(artifact_table(found))
@@ -162,6 +169,7 @@ def remove(name: str, yes: bool) -> None:
             f"{found.layout.root} is a symbolic link to {found.layout.root.resolve()}; remove both by hand"
         )
     remove_leftovers(root.runs)
+    remove_there(root, name)
     with locked(found.layout.root / ".lock"):
         doomed = staging_path(found.layout.root)
         os.rename(found.layout.root, doomed)

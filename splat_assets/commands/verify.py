@@ -10,7 +10,8 @@ from splat_assets.assets.asset import run_check, was_made
 from splat_assets.commands.inputs import progress_here
 from splat_assets.commands.report import console, shown_facts
 from splat_assets.progress import counted
-from splat_assets.runs import open_run
+from splat_assets.runs import Run, open_run
+from splat_assets.sharing import shared_run
 from splat_assets.store.layout import DataRoot
 
 
@@ -18,7 +19,12 @@ from splat_assets.store.layout import DataRoot
 @click.argument("run_name", metavar="RUN")
 def verify(run_name: str) -> None:
     """Run every check of RUN against the bytes on disk; exit code 1 when one fails or an artifact is not made."""
-    run = open_run(DataRoot.from_environment(), run_name)
+    root = DataRoot.from_environment()
+    with shared_run(root, root.run(run_name).name):
+        _verify(open_run(root, run_name))
+
+
+def _verify(run: Run) -> None:
     # An artifact has a line of its own: beside the names of its checks there would be no room for facts in 80 columns.
     table = Table()
     for column in ("artifact and check", "result"):
@@ -42,9 +48,9 @@ def verify(run_name: str) -> None:
                     failed.append(f"{asset.name}: {check.name}")
     console().print(table)
     if failed:
-        click.echo(f"{counted(len(failed), 'checks')} of run {run_name} failed: {', '.join(failed)}", err=True)
+        click.echo(f"{counted(len(failed), 'checks')} of run {run.name} failed: {', '.join(failed)}", err=True)
     if not_made:
-        there = f"not made yet: {', '.join(not_made)}; splat materialize {run_name}"
-        click.echo(f"{counted(len(not_made), 'artifacts')} of run {run_name} {there}", err=True)
+        there = f"not made yet: {', '.join(not_made)}; splat materialize {run.name}"
+        click.echo(f"{counted(len(not_made), 'artifacts')} of run {run.name} {there}", err=True)
     if failed or not_made:
         sys.exit(1)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splat_assets.errors import InputError
+from splat_assets.store.bucket import bucket_of
 from splat_assets.store.scorecard import SCORECARD
+from splat_assets.store.working_copy import WorkingCopy
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -139,7 +141,10 @@ class DataRoot:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "DataRoot":
-        """The folder SPLAT_DATA names, or ./data; absolute."""
+        """The folder SPLAT_DATA names, or ./data; absolute. Of a bucket (`s3://…`) its working copy here; InputError."""
+        bucket = bucket_of(environment)
+        if bucket is not None:
+            return cls(WorkingCopy.of(bucket).root)
         return cls(Path(environment.get("SPLAT_DATA") or "data").absolute())
 
     @property

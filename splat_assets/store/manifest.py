@@ -5,7 +5,7 @@ The version's id is the hash of this content, so it holds no times: the same con
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -63,9 +63,18 @@ class Manifest:
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
         """The manifest in folder; LayoutError when there is none or of another format, CorruptStoreError when damaged."""
+        try:
+            content = (folder / MANIFEST).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise LayoutError(f"{folder} is not a version of a store: it has no {MANIFEST}") from error
+        return cls.parsed(content, folder)
+
+    @classmethod
+    def parsed(cls, content: bytes, folder: Path) -> "Manifest":
+        """The manifest that is said to be of the version in folder; errors as `load`."""
         path = folder / MANIFEST
         try:
-            raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            raw: dict[str, Any] = json.loads(content.decode("utf-8"))
             form = (raw["format"], raw["format_version"])
             if form != (_FORMAT, FORMAT_VERSION):
                 raise LayoutError(
@@ -73,8 +82,6 @@ class Manifest:
                 )
             found = cls(**{**raw, "files": tuple(ManifestFile(**file) for file in raw["files"])})
             _refuse_strange_content(found)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise LayoutError(f"{folder} is not a version of a store: it has no {MANIFEST}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptStoreError(f"{path} is not a store's manifest: {error}") from error
         if VERSION_ID.fullmatch(folder.name) and folder.name != found.version:
@@ -82,6 +89,14 @@ class Manifest:
                 f"{path} was changed: the version's id is the hash of its content, which is {found.version}, not {folder.name}"
             )
         return found
+
+    def wrong_sizes(self, sizes: Mapping[str, int], where: str) -> list[str]:
+        """Which of the files are not there with their size, one sentence each. sizes: by path, of what is there."""
+        return [
+            f"{where}/{file.path} {'is missing' if found is None else f'has {found} bytes instead of {file.bytes}'}"
+            for file in self.files
+            if (found := sizes.get(file.path)) != file.bytes
+        ]
 
     def problems(self, folder: Path, deep: bool) -> list[str]:
         """What is wrong with the files below folder, one sentence each; deep compares every file's sha256."""

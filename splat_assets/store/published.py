@@ -11,13 +11,14 @@ Whoever opened a version before goes on reading it.
 import errno
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import feature_id_dtype, sample_id_dtype
+from splat_assets.store.bucket import SCHEME, Bucket, BucketError, MissingObjectError
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import CorruptStoreError, LayoutError, NotPublishedError, StoreError
 from splat_assets.store.files import (
@@ -30,8 +31,12 @@ from splat_assets.store.files import (
     sync_tree,
 )
 from splat_assets.store.manifest import MANIFEST, VERSION_ID, Manifest, described_files
+from splat_assets.store.read_cache import ReadCache
+from splat_assets.store.remote import RemoteFiles
+from splat_assets.store.shared_store import SharedStore
 from splat_assets.store.sparse import SparseReader
 from splat_assets.store.version import ACTIVATIONS, Store, content_problems
+from splat_assets.store.working_copy import WorkingCopy
 
 _CURRENT = "CURRENT"
 _PINNED = "PINNED"
@@ -53,12 +58,17 @@ def publish(
     `samples.parquet`); files are hard-linked, so what is staged must be replaced, never changed in place. facts: what the
     version was made from, as JSON values without times. The same content again gives the same id and changes nothing.
 
+    In the working copy of a bucket the version is published there, too, before it is the current one here.
+
     Raises LayoutError when a staged part is missing, CorruptStoreError naming what is wrong when the parts contradict each
-    other, DiskFullError; in every case the version before stays the current one.
+    other, DiskFullError, and of a bucket BucketError, and PublishedMeanwhileError where somebody else was faster; in every case
+    what was the current version stays so.
     """
     store, progress = Path(store), progress or SilentProgress()
     _check_staged(staged)
     versions = store / _VERSIONS
+    shared = SharedStore.of(store)
+    before = shared.pointer() if shared else None
     with explaining_write_errors("a version of the store", store), locked(store / _LOCK):
         remove_leftovers(versions)
         aside = staging_path(versions / "version")
@@ -70,21 +80,28 @@ def publish(
                 _move_into_place(aside, versions / manifest.version)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+        if shared and before:
+            with progress.step(f"sending version {manifest.version} to {shared.copy.bucket.url}"):
+                shared.publish(manifest.version, before)
         with replacing_file(store / _CURRENT) as pointer:
             pointer.write_text(f"{manifest.version}\n", encoding="ascii")
     return manifest.version
 
 
 def open_store(path: Path | str) -> Store:
-    """The published store at path: the folder of a run, its `store` folder, or one version's folder.
+    """The published store at path: the folder of a run, its `store` folder, or one version's folder; or its URL in a bucket.
+
+    In the working copy of a bucket, a version that is not whole here is read from there.
 
     CURRENT is read once: what is published later is seen by opening again. Raises NotPublishedError when nothing was
     published there, CorruptStoreError when the version is damaged or cannot be read.
     """
+    if str(path).startswith(SCHEME):
+        return _open_there(str(path))
     path = Path(path)
     try:
         if (path / MANIFEST).is_file():
-            return Store(path)
+            return _version_at(path)
         for folder in (path, path / "store"):
             if os.path.lexists(folder / _CURRENT):
                 return _open_current(folder)
@@ -122,6 +139,9 @@ def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
     store = Path(store)
     if keep_last < 1:
         raise InputError(f"keep_last is {keep_last}: at least the current version is kept")
+    shared = SharedStore.of(store)
+    if shared is not None:
+        return _remove_there(shared, {shared.pointer().version, *pinned_versions(store)}, keep_last)
     with locked(store / _LOCK):
         kept = {current_version(store), *pinned_versions(store)}
         others = [folder for folder in (store / _VERSIONS).iterdir() if folder.name not in kept and _is_version(folder)]
@@ -132,6 +152,21 @@ def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
             os.rename(folder, doomed)
             shutil.rmtree(doomed)
     return sorted(folder.name for folder in old)
+
+
+def _remove_there(shared: SharedStore, kept: Set[str], keep_last: int) -> list[str]:
+    """As `remove_old_versions`, of a bucket, and of what the working copy has of it."""
+    there = shared.versions()
+    others = sorted(there.keys() - kept, key=lambda version: (there[version], version), reverse=True)
+    old = others[keep_last - 1 :]
+    for version in old:
+        shared.remove(version)
+        folder = shared.folder / _VERSIONS / version
+        if folder.exists():
+            doomed = staging_path(folder)
+            os.rename(folder, doomed)
+            shutil.rmtree(doomed)
+    return sorted(old)
 
 
 def pinned_versions(store: Path | str) -> tuple[str, ...]:
@@ -237,6 +272,33 @@ def _move_into_place(aside: Path, version: Path) -> None:
     sync_folder(version.parent)
 
 
+def _version_at(folder: Path) -> Store:
+    """The version in a folder; from the bucket where the folder is in a working copy that has not all of it."""
+    copy = WorkingCopy.around(folder.absolute())
+    if copy is None:
+        return Store(folder)
+    if _is_version(folder) and not Manifest.load(folder).problems(folder, deep=False):
+        return Store(folder)
+    return Store(folder, copy.files_of(folder))
+
+
+def _open_there(url: str) -> Store:
+    """A run, store or version by its URL, without a working copy: what is read is kept in a folder of the user's cache."""
+    cache = ReadCache(Path.home() / ".cache" / "splat" / "read")
+    at = Bucket(url)
+    for prefix in ("", "store/"):
+        try:
+            version = at.read(f"{prefix}{_CURRENT}")[:_LONGEST_POINTER].decode("ascii", errors="replace").strip()
+        except MissingObjectError:
+            continue
+        if not VERSION_ID.fullmatch(version):
+            raise CorruptStoreError(f"{url}/{prefix}{_CURRENT} says {version!r}, which is no id of a version")
+        return Store(Path(version), RemoteFiles(at.below(f"{prefix}{_VERSIONS}/{version}"), cache))
+    if not any(name == MANIFEST for name in at.listed()):
+        raise NotPublishedError(f"{url} holds no published store: neither {_CURRENT} nor store/{_CURRENT} is there")
+    return Store(Path(at.prefix.rpartition("/")[2]), RemoteFiles(at, cache))
+
+
 def _is_version(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
@@ -244,11 +306,13 @@ def _is_version(folder: Path) -> bool:
 def _open_current(store: Path) -> Store:
     version = current_version(store)
     try:
-        return Store(store / _VERSIONS / version)
+        return _version_at(store / _VERSIONS / version)
     except (StoreError, OSError) as error:
         # Between reading CURRENT and opening, a newer version may have been published and this one removed.
         if current_version(store) != version:
-            return Store(store / _VERSIONS / current_version(store))
+            return _version_at(store / _VERSIONS / current_version(store))
+        if isinstance(error, BucketError):
+            raise
         if not _is_version(store / _VERSIONS / version):
             raise CorruptStoreError(
                 f"{store / _CURRENT} names version {version}, which is not in {store / _VERSIONS}: publish again"

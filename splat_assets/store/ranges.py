@@ -7,6 +7,7 @@ this holds, shard by shard; from then on a range is one read per shard it touche
 import logging
 import os
 import weakref
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cache
@@ -40,17 +41,37 @@ class RangeReader(Protocol):
         ...
 
 
+class ShardFile(Protocol):
+    """A file of an array, on this machine or elsewhere."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size."""
+        ...
+
+    def read_into(self, into: npt.NDArray[Any], offset: int) -> None:
+        """Fill the C-contiguous array with its bytes from offset on; CorruptStoreError when it ends before that."""
+        ...
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
+
+
+Opener = Callable[[Path], ShardFile]
+"""Opens a file of an array; CorruptStoreError when it is missing."""
+
+
 class ZarrRanges:
     """Any one-dimensional array, through zarr: correct for every codec, milliseconds slower."""
 
-    def __init__(self, array: zarr.Array[Any], folder: Path) -> None:
+    def __init__(self, array: zarr.Array[Any], folder: Path, opened: Opener) -> None:
         """folder is where the array lies."""
         self._array = array
         self._folder = folder
         self._per_file = (array.shards or array.chunks)[0]
         for shard in range(-(-array.shape[0] // self._per_file)):
-            if not (folder / "c" / str(shard)).is_file():
-                raise CorruptStoreError(f"{folder / 'c' / str(shard)} is missing")
+            opened(folder / "c" / str(shard)).close()
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Elements start..stop - 1."""
@@ -97,6 +118,15 @@ class _OpenFile:
     def __reduce__(self) -> tuple[type["_OpenFile"], tuple[Path]]:
         return _OpenFile, (self._path,)
 
+    @property
+    def size_bytes(self) -> int:
+        """Its size."""
+        return os.fstat(self.descriptor).st_size
+
+    def read_into(self, into: npt.NDArray[Any], offset: int) -> None:
+        """Fill the array with its bytes from offset on; CorruptStoreError when it ends before that."""
+        read_exactly(self.descriptor, into, offset, self._path)
+
 
 class ShardRanges:
     """An array whose shards are the raw array followed by an index. Safe to use from threads and to send to other processes.
@@ -105,8 +135,11 @@ class ShardRanges:
     each read.
     """
 
-    def __init__(self, folder: Path, dtype: np.dtype[Any], geometry: _Geometry, files: list[_OpenFile]) -> None:
-        """files: the first shards."""
+    def __init__(
+        self, folder: Path, dtype: np.dtype[Any], geometry: _Geometry, files: Sequence[ShardFile], opened: Opener
+    ) -> None:
+        """files: the first shards. opened: opens the others."""
+        self._opened = opened
         self._folder = folder
         self._dtype = dtype
         self._geometry = geometry
@@ -124,12 +157,11 @@ class ShardRanges:
         return found
 
     def _read_shard(self, shard: int, into: npt.NDArray[Any], offset: int) -> None:
-        path = self._folder / "c" / str(shard)
         if shard < len(self._files):
-            read_exactly(self._files[shard].descriptor, into, offset, path)
+            self._files[shard].read_into(into, offset)
             return
-        with closing(_OpenFile(path)) as file:
-            read_exactly(file.descriptor, into, offset, path)
+        with closing(self._opened(self._folder / "c" / str(shard))) as file:
+            file.read_into(into, offset)
 
     def file_of(self, element: int) -> Path:
         """The file that holds the element."""
@@ -146,28 +178,31 @@ def _keep_freed_memory() -> None:
     np.empty(_FREED_BYTES, dtype=np.uint8)
 
 
-def open_ranges(array: zarr.Array[Any], folder: Path) -> RangeReader:
-    """The fastest reader that is correct for the array at folder; CorruptStoreError when a shard is missing or cut short."""
+def open_ranges(array: zarr.Array[Any], folder: Path, opened: Opener = _OpenFile) -> RangeReader:
+    """The fastest reader that is correct for the array at folder; CorruptStoreError when a shard is missing or cut short.
+
+    opened: opens its files, which need not be on this machine.
+    """
     _keep_freed_memory()
     geometry = _contiguous_geometry(array)
     if geometry is None:
-        return ZarrRanges(array, folder)
+        return ZarrRanges(array, folder, opened)
     dtype = np.dtype(array.dtype)
-    files: list[_OpenFile] = []
+    files: list[ShardFile] = []
     with ExitStack() as on_failure:
         for shard in range(geometry.n_shards):
             path = folder / "c" / str(shard)
-            file = _OpenFile(path)
+            file = opened(path)
             on_failure.callback(file.close)
-            if not _is_sequential(file.descriptor, path, geometry, shard, dtype.itemsize):
+            if not _is_sequential(file, path, geometry, shard, dtype.itemsize):
                 logger.warning("%s is laid out in another order than expected: reading through zarr, slower", path)
-                return ZarrRanges(array, folder)
+                return ZarrRanges(array, folder, opened)
             if shard < _MOST_OPEN_FILES:
                 files.append(file)
             else:
                 file.close()
         on_failure.pop_all()
-    return ShardRanges(folder, dtype, geometry, files)
+    return ShardRanges(folder, dtype, geometry, files, opened)
 
 
 def _contiguous_geometry(array: zarr.Array[Any]) -> _Geometry | None:
@@ -187,14 +222,14 @@ def _contiguous_geometry(array: zarr.Array[Any]) -> _Geometry | None:
     return _Geometry(array.shape[0], array.chunks[0], array.shards[0])
 
 
-def _is_sequential(descriptor: int, path: Path, geometry: _Geometry, shard: int, itemsize: int) -> bool:
+def _is_sequential(file: ShardFile, path: Path, geometry: _Geometry, shard: int, itemsize: int) -> bool:
     """Whether the shard's index says: chunk after chunk from byte 0. Raises CorruptStoreError when the index is damaged."""
     n_entries = geometry.shard // geometry.inner
     tail = np.empty(n_entries * 16 + 4, dtype=np.uint8)
-    offset = os.fstat(descriptor).st_size - tail.size
+    offset = file.size_bytes - tail.size
     if offset < 0:
         raise CorruptStoreError(f"{path} is too short to be a shard: it was cut short")
-    read_exactly(descriptor, tail, offset, path)
+    file.read_into(tail, offset)
     if crc32c_of_bytes(tail[:-4]) != int(tail[-4:].view("<u4")[0]):
         raise CorruptStoreError(f"{path} has a damaged index: it was cut short or changed")
     used = tail[:-4].view("<u8").reshape(n_entries, 2)[: geometry.chunks_in(shard)]

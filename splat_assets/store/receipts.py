@@ -14,6 +14,8 @@ from typing import Any
 
 from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.files import files_below, sha256_of_file, sha256_of_json, write_json
+from splat_assets.store.manifest import MANIFEST
+from splat_assets.store.working_copy import WorkingCopy
 
 _SMALL_BYTES = 1_024
 
@@ -71,9 +73,14 @@ class Receipt:
     def missing_outputs(self, root: Path) -> list[str]:
         """Outputs that are gone or have another size or number of files than when they were written.
 
+        In the working copy of a bucket, what was not brought is there if the bucket has it.
         Only the smallest files are read: a pointer to something else has the same size.
         """
-        return [o.path for o in self.outputs if not _looks_as_written(root / o.path, o)]
+        missing = [o for o in self.outputs if not _looks_as_written(root / o.path, o)]
+        copy = WorkingCopy.around(root.absolute()) if missing else None
+        if copy is not None:
+            missing = [o for o in missing if not _is_there_alone(copy, root / o.path, o)]
+        return [o.path for o in missing]
 
     def changed_outputs(self, root: Path) -> list[str]:
         """Outputs whose bytes are not those that were written: reads everything."""
@@ -130,6 +137,13 @@ def _looks_as_written(path: Path, output: Output) -> bool:
     if _measure(path) != (output.n_files, output.size_bytes):
         return False
     return path.is_dir() or output.size_bytes > _SMALL_BYTES or _content_hash(path) == output.sha256
+
+
+def _is_there_alone(copy: WorkingCopy, path: Path, output: Output) -> bool:
+    """Whether nothing was brought of an output that the bucket has whole. Of a version its manifest is brought in any case."""
+    n_here, _ = _measure(path)
+    few = n_here == 0 or (n_here == 1 and (path / MANIFEST).is_file())
+    return few and copy.has_there(path, output.n_files, output.size_bytes)
 
 
 def _described(root: Path, path: Path) -> Output:

@@ -1,8 +1,9 @@
 """Reads the sparse store: one feature, one sample, or all rows in order, each range checked against its crc32c."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,14 @@ from splat_assets.store.activations import Activations, SampleFeatures, SparseRo
 from splat_assets.store.checksums import crc32c_of, crc32c_of_ranges
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, LayoutError, SampleNotFoundError
 from splat_assets.store.ranges import RangeReader, open_ranges
+from splat_assets.store.remote import RemoteFile, RemoteFiles
 from splat_assets.store.sparse_layout import ATTRIBUTES, BY_FEATURE, BY_SAMPLE, FORMAT_VERSION, accepting_pcodec
+
+
+@cache
+def _askers() -> ThreadPoolExecutor:
+    """Threads in which one of two requests waits."""
+    return ThreadPoolExecutor(16, "bucket")
 
 
 @dataclass(frozen=True)
@@ -28,11 +36,15 @@ class Orientation:
     crc32c: npt.NDArray[np.uint32]
     ids: RangeReader
     values: RangeReader
+    is_far: bool = False
 
     def read(self, first: int, last: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
-        """Ids and values of ranges first..last - 1, not checked."""
+        """Ids and values of ranges first..last - 1, not checked; side by side where each is asked for over a network."""
         lo, hi = int(self.indptr[first]), int(self.indptr[last])
-        return self.ids.read(lo, hi), self.values.read(lo, hi)
+        if not self.is_far:
+            return self.ids.read(lo, hi), self.values.read(lo, hi)
+        values = _askers().submit(self.values.read, lo, hi)
+        return self.ids.read(lo, hi), values.result()
 
     def read_checked(self, i: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
         """Ids and values of range i; CorruptStoreError when they fail their crc32c."""
@@ -64,13 +76,15 @@ class SparseReader:
     A copy, or what arrives in another process, is the store at the same path opened anew.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, remote: RemoteFiles | None = None) -> None:
         """Open the store and check what is cheap: form, files of the by-feature half, borders.
 
-        Raises LayoutError when path is no sparse store, CorruptStoreError when a file is missing or cut short.
+        remote: the files, where they lie in a bucket; path then only names the store. Raises LayoutError when path is no sparse
+        store, CorruptStoreError when a file is missing or cut short.
         """
         self.path = Path(path)
-        self._root = _open_group(self.path)
+        self._remote = remote
+        self._root = _open_group(self.path, self.path if remote is None else remote.zarr_store())
         facts = self._facts()
         self._n_samples, self._n_features = int(facts["n_samples"]), int(facts["n_features"])
         self.nnz = int(facts["nnz"])
@@ -78,8 +92,8 @@ class SparseReader:
         self.source = facts.get("source")
         self.by_feature = self._orientation("feature", BY_FEATURE, "var", self._n_features)
 
-    def __reduce__(self) -> tuple[type["SparseReader"], tuple[Path]]:
-        return SparseReader, (self.path,)
+    def __reduce__(self) -> tuple[type["SparseReader"], tuple[Path, RemoteFiles | None]]:
+        return SparseReader, (self.path, self._remote)
 
     def _facts(self) -> Mapping[str, Any]:
         facts = self._root.attrs.asdict().get(ATTRIBUTES)
@@ -162,7 +176,7 @@ class SparseReader:
             wrong = int(np.flatnonzero(np.diff(indptr) != n_active)[0])
             raise CorruptStoreError(f"{self.path}: {name}/indptr and {axis}/n_active disagree at {wrong}")
         ids, values = (self._ranges(f"{name}/{part}", self.nnz) for part in ("indices", "data"))
-        return Orientation(what, self.path / name, indptr, crc32c, ids, values)
+        return Orientation(what, self.path / name, indptr, crc32c, ids, values, self._remote is not None)
 
     def _whole(self, name: str, length: int) -> npt.NDArray[Any]:
         return self._ranges(name, length).read(0, length)
@@ -175,13 +189,16 @@ class SparseReader:
             raise CorruptStoreError(f"{self.path / name} is missing") from error
         if not isinstance(array, zarr.Array) or array.shape != (length,):
             raise CorruptStoreError(f"{self.path / name} is not an array of {length} elements")
-        return open_ranges(array, self.path / name)
+        if self._remote is None:
+            return open_ranges(array, self.path / name)
+        return open_ranges(array, self.path / name, partial(RemoteFile, self._remote, self.path))
 
 
-def _open_group(path: Path) -> zarr.Group:
+def _open_group(path: Path, store: Any) -> zarr.Group:
+    """store: the path itself, or what zarr reads instead."""
     try:
         with accepting_pcodec():
-            return zarr.open_group(path, mode="r", zarr_format=3)
+            return zarr.open_group(store, mode="r", zarr_format=3)
     except (FileNotFoundError, GroupNotFoundError, ContainsArrayError, NodeTypeValidationError) as error:
         raise LayoutError(f"{path} is not a sparse store: there is no Zarr group") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

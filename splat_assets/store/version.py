@@ -12,6 +12,7 @@ import polars as pl
 from splat_assets.store.activations import Activations, SampleFeatures, SparseRows
 from splat_assets.store.errors import CorruptStoreError, LayoutError, StoreError
 from splat_assets.store.manifest import MANIFEST, Manifest
+from splat_assets.store.remote import RemoteFiles
 from splat_assets.store.samples import SampleTable
 from splat_assets.store.sparse import SparseReader
 from splat_assets.store.tables import read_rows, read_table, table_facts
@@ -24,27 +25,33 @@ ACTIVATIONS = "activations.zarr"
 class Store:
     """A version of a store. It never changes while it is open, whatever is published meanwhile."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, remote: RemoteFiles | None = None) -> None:
         """Open the version in folder: read its manifest and see that every file is there with its size.
 
+        remote: its files, where they lie in a bucket; folder then only names it.
         Activations are checked on every read. Of any other file the bytes that are compared with its sha256 are the bytes that
         are used: what an answer is made of again and again is kept, so that nothing done to the file later is in an answer.
         Raises LayoutError when folder is no version, CorruptStoreError when a file is missing or of another size.
         """
         self.folder = folder
-        self.manifest = Manifest.load(folder)
-        problems = self.manifest.problems(folder, deep=False)
+        self._remote = remote
+        if remote is None:
+            self.manifest = Manifest.load(folder)
+            problems = self.manifest.problems(folder, deep=False)
+        else:
+            self.manifest = Manifest.parsed(remote.read(MANIFEST), folder)
+            problems = self.manifest.wrong_sizes(remote.sizes, remote.bucket.url)
         if problems:
             raise CorruptStoreError(f"{problems[0]}: the version is damaged; go back to another or publish again")
-        self.reader = SparseReader(folder / ACTIVATIONS)
+        self.reader = SparseReader(folder / ACTIVATIONS, None if remote is None else remote.below(ACTIVATIONS))
         self._sha256 = {file.path: file.sha256 for file in self.manifest.files}
         self._kept: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
         return f"<Store {self.version}: {self.n_samples:,} samples x {self.n_features:,} features at {self.folder}>"
 
-    def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
-        return Store, (self.folder,)
+    def __reduce__(self) -> tuple[type["Store"], tuple[Path, RemoteFiles | None]]:
+        return Store, (self.folder, self._remote)
 
     @property
     def version(self) -> str:
@@ -165,7 +172,7 @@ class Store:
             )
         path = self.folder / name
         try:
-            content = path.read_bytes()
+            content = path.read_bytes() if self._remote is None else self._remote.read(name)
         except FileNotFoundError as error:
             raise CorruptStoreError(
                 f"{path} is not there any more: version {self.version} was removed or damaged while it was open; "
@@ -184,9 +191,12 @@ class Store:
     def verify(self, deep: bool = True) -> list[str]:
         """What is wrong with the bytes of this version, one sentence each naming file, feature or sample; empty when sound.
 
-        Everything is read again from disk. deep also hashes every file.
+        Everything is read again from disk, or from the bucket. deep also hashes every file.
         """
-        return version_problems(self.folder, deep)
+        if self._remote is None:
+            return version_problems(self.folder, deep)
+        with self._remote.downloaded(self.version) as folder:
+            return version_problems(folder, deep)
 
 
 def version_problems(folder: Path, deep: bool = True) -> list[str]:

@@ -11,8 +11,8 @@ from splat_serving.catalogue import Catalogue, Target
 from splat_serving.client import ActivationClient
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.subject import Subject
-from splat_serving.labels.log import LabelLog
 from splat_serving.labels.remote import RemoteEvents
+from splat_serving.labels.shared import label_events
 from splat_serving.live_models import live_model_class
 from splat_serving.local import LocalDatabase
 from splat_serving.model_runner import ModelRunner, RemoteRunner
@@ -40,7 +40,7 @@ def open_subject(given: str | None = None, token_file: Path | None = None, root:
     layout = found.layout
     sae = database.about().provenance.get("sae")
     beside = layout.data_root
-    labels = (lambda: LabelLog(beside.labels, sae)) if isinstance(sae, str) else None
+    labels = (lambda: label_events(beside.labels, sae)) if isinstance(sae, str) else None
     return Subject(
         database,
         found.name,

@@ -8,7 +8,7 @@ import fcntl
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,12 +17,12 @@ import orjson
 from splat_assets.errors import InputError, SplatError
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import FingerprintMismatchError
-from splat_assets.store.files import sync_folder, write_json
+from splat_assets.store.files import replacing_file
 from splat_serving.errors import LabelConflictError
 from splat_serving.labels.event import Event, NewEvent, now
 
-_ABOUT = "about.json"
-_EVENTS = "events.jsonl"
+ABOUT = "about.json"
+EVENTS = "events.jsonl"
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
@@ -34,14 +34,11 @@ class LabelLog:
 
         Raises FingerprintMismatchError when the folder holds labels of another SAE, InputError for what is no fingerprint.
         """
-        if not _FINGERPRINT.fullmatch(sae):  # it becomes a path, and it was read from a file
-            raise InputError(f"{sae[:80]!r} is no fingerprint of an SAE: those are 64 hexadecimal digits")
+        self.sae = checked_fingerprint(sae)
         self.folder = root / sae[:16]
-        self.sae = sae
         self._lock = threading.Lock()
         self._events: list[Event] = []
         self._read_to = 0
-        self._revisions: dict[int, int] = {}
         self._check()
 
     def events(self) -> list[Event]:
@@ -59,42 +56,35 @@ class LabelLog:
         with explaining_write_errors("a label", self.folder), self._lock, self._locked() as file:
             self._catch_up()
             os.ftruncate(file, self._read_to)  # what a killed writer left of a line
-            known = self._revisions.get(event.feature_id, 0)
-            conflict = event.kind == "label" and event.based_on not in (None, known)
-            revision = known + 1 if event.kind == "label" and not conflict else known
-            written = Event(**dict(event), at=now(), revision=revision, conflict=conflict)
+            written = next_event(event, self._events)
             line = orjson.dumps(written.model_dump(mode="json")) + b"\n"
             if os.write(file, line) != len(line):
                 os.ftruncate(file, self._read_to)
                 raise SplatError(
-                    f"{self.folder / _EVENTS} could not be written whole: is the disk full? Nothing was added"
+                    f"{self.folder / EVENTS} could not be written whole: is the disk full? Nothing was added"
                 )
             os.fsync(file)
             self._catch_up()
-        if conflict:
-            raise LabelConflictError(
-                "based_on",
-                f"feature {event.feature_id} is at revision {known} by now, not at {event.based_on}; both are in its history, "
-                "look at it and set it again",
-            )
+        if written.conflict:
+            raise conflict_of(event, written.revision)
         return written
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.folder / _EVENTS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        file = os.open(self.folder / EVENTS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if not (self.folder / _ABOUT).is_file():
-                write_json(self.folder / _ABOUT, {"format": "splat.labels/1", "sae": self.sae})
-                sync_folder(self.folder)
+            if not (self.folder / ABOUT).is_file():
+                with replacing_file(self.folder / ABOUT) as aside:
+                    aside.write_bytes(about_labels(self.sae))
             self._check()
             yield file
         finally:
             os.close(file)
 
     def _check(self) -> None:
-        about = self.folder / _ABOUT
+        about = self.folder / ABOUT
         if not about.is_file():
             return
         try:
@@ -111,23 +101,61 @@ class LabelLog:
 
     def _catch_up(self) -> None:
         """Read the whole lines that came since."""
-        path = self.folder / _EVENTS
+        path = self.folder / EVENTS
         if not path.is_file():
             return
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size < self._read_to:
-                self._events, self._read_to, self._revisions = [], 0, {}
+                self._events, self._read_to = [], 0
             file.seek(self._read_to)
             new = file.read()
         whole = new[: new.rfind(b"\n") + 1]
-        for line in whole.splitlines():
-            try:
-                event = Event.model_validate_json(line)
-            except ValueError as error:
-                raise SplatError(
-                    f"{path}, line {len(self._events) + 1} is no label event: something else changed it; put back what was there"
-                ) from error
-            self._events.append(event)
-            if event.kind == "label" and not event.conflict:
-                self._revisions[event.feature_id] = event.revision
+        self._events += parsed(whole, len(self._events), str(path))
         self._read_to += len(whole)
+
+
+def checked_fingerprint(sae: str) -> str:
+    """The fingerprint itself; InputError for what is none: it becomes a path, and it was read from a file."""
+    if not _FINGERPRINT.fullmatch(sae):
+        raise InputError(f"{sae[:80]!r} is no fingerprint of an SAE: those are 64 hexadecimal digits")
+    return sae
+
+
+def about_labels(sae: str) -> bytes:
+    """What stands beside the events: of which SAE they are."""
+    return orjson.dumps({"format": "splat.labels/1", "sae": sae}) + b"\n"
+
+
+def next_event(event: NewEvent, before: Sequence[Event]) -> Event:
+    """An event as it is written after those before: a label based on another revision than there is becomes a conflict."""
+    own = (one.revision for one in reversed(before) if one.feature_id == event.feature_id and _is_revision(one))
+    known = next(own, 0)
+    conflict = event.kind == "label" and event.based_on not in (None, known)
+    revision = known + 1 if event.kind == "label" and not conflict else known
+    return Event(**dict(event), at=now(), revision=revision, conflict=conflict)
+
+
+def conflict_of(event: NewEvent, known: int) -> LabelConflictError:
+    """What somebody is told whose label was based on another revision than the known one."""
+    return LabelConflictError(
+        "based_on",
+        f"feature {event.feature_id} is at revision {known} by now, not at {event.based_on}; both are in its history, "
+        "look at it and set it again",
+    )
+
+
+def parsed(lines: bytes, n_before: int, where: str) -> list[Event]:
+    """Whole lines as events; SplatError names one that is none. n_before: how many lines stand before these."""
+    found = []
+    for at, line in enumerate(lines.splitlines(), n_before + 1):
+        try:
+            found.append(Event.model_validate_json(line))
+        except ValueError as error:
+            raise SplatError(
+                f"{where}, line {at} is no label event: something else changed it; put back what was there"
+            ) from error
+    return found
+
+
+def _is_revision(event: Event) -> bool:
+    return event.kind == "label" and not event.conflict

@@ -51,10 +51,10 @@ def write_sparse(path: Path, dense: Dense, profile: str = "raw", chunking: Chunk
     return path
 
 
-def staged_parts(folder: Path, dense: Dense, profile: str = "raw") -> dict[str, Path]:
+def staged_parts(folder: Path, dense: Dense, profile: str = "raw", chunking: Chunking = SMALL) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     parquet, arrow = write_samples(sample_table(dense.shape[0]), folder)
-    zarr = write_sparse(folder / "activations.zarr", dense, profile)
+    zarr = write_sparse(folder / "activations.zarr", dense, profile, chunking)
     return {"activations.zarr": zarr, "samples.parquet": parquet, "samples.arrow": arrow}
 
 

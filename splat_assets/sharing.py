@@ -1,0 +1,72 @@
+"""Commands and steps on a data root in a bucket: what they need is brought before, what they made is sent after.
+
+On a data root that is a folder nothing here does anything.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from splat_assets.errors import SplatError
+from splat_assets.store.layout import DataRoot
+from splat_assets.store.working_copy import WorkingCopy
+
+logger = logging.getLogger(__name__)
+
+_EVERY_SECONDS = 10.0
+
+
+@contextmanager
+def shared_root(root: DataRoot, every_seconds: float = _EVERY_SECONDS) -> Iterator[None]:
+    """What others did is brought, at once and again and again while the work inside lasts; what it made is sent at its end."""
+    copy = WorkingCopy.around(root.path)
+    if copy is None:
+        yield
+        return
+    copy.bring()
+    stop = threading.Event()
+    follower = threading.Thread(target=_follow, args=(copy, stop, every_seconds), daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        follower.join()
+        copy.send()
+
+
+def _follow(copy: WorkingCopy, stop: threading.Event, every_seconds: float) -> None:
+    while not stop.wait(every_seconds):
+        try:
+            copy.bring()
+        except SplatError as error:  # said again by whatever needs the bucket
+            logger.warning("%s", error)
+
+
+@contextmanager
+def shared_run(root: DataRoot, name: str) -> Iterator[None]:
+    """A run is brought whole before it is worked on, and what became of it is sent, also where the work failed."""
+    copy = WorkingCopy.around(root.path)
+    if copy is None:
+        yield
+        return
+    copy.bring_run(name)
+    try:
+        yield
+    finally:
+        copy.send()
+
+
+def bring_datasets(root: DataRoot) -> None:
+    """Everything that runs are made from is brought."""
+    copy = WorkingCopy.around(root.path)
+    if copy is not None:
+        copy.bring_run("-")
+
+
+def remove_there(root: DataRoot, name: str) -> None:
+    """A run is removed from the bucket, what was never brought of it included."""
+    copy = WorkingCopy.around(root.path)
+    if copy is not None:
+        copy.bucket.delete(list(copy.bucket.listed(f"runs/{name}")))

@@ -1,0 +1,195 @@
+"""A prefix of an S3 bucket: whole objects, ranges of bytes, and writes that happen only if nobody was faster.
+
+Credentials come from the environment and from nowhere else (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
+`AWS_ENDPOINT_URL`, `AWS_REGION`, or the files that `AWS_WEB_IDENTITY_TOKEN_FILE` and its like name). Every fault is a sentence.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from splat_assets.errors import InputError
+from splat_assets.store.errors import StoreError
+
+SCHEME = "s3://"
+_URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefix>[A-Za-z0-9!_.*'()/-]*))?")
+_IDENTITIES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+_LOCAL = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?/?")
+_RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
+
+
+class BucketError(StoreError):
+    """The bucket refused, did not answer, or has not what was asked for."""
+
+
+class MissingObjectError(BucketError):
+    """There is no object of that name."""
+
+
+class ChangedMeanwhileError(BucketError):
+    """Somebody else wrote the object between reading and writing it: nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """What a listing says of an object. written: seconds since 1970."""
+
+    size_bytes: int
+    tag: str
+    written: float
+
+
+class Bucket:
+    """Objects below a prefix, by their names relative to it. Safe for threads; sent to another process, it connects there."""
+
+    def __init__(self, url: str) -> None:
+        """url: `s3://bucket/prefix`. Nothing is sent yet. InputError for no such URL, and where no credentials are set."""
+        found = _URL.fullmatch(url.rstrip("/"))
+        if found is None or ".." in url:
+            raise InputError(f"{_without_secrets(url)!r} is no bucket: write s3://BUCKET or s3://BUCKET/PREFIX")
+        if not any(os.environ.get(name) for name in _IDENTITIES):
+            raise InputError(
+                f"{url} needs credentials, and the environment has none: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+                "(and AWS_ENDPOINT_URL for a bucket that is not Amazon's)"
+            )
+        self.url = url.rstrip("/")
+        self.name = found["bucket"]
+        self.prefix = (found["prefix"] or "").strip("/")
+
+    def __reduce__(self) -> tuple[type["Bucket"], tuple[str]]:
+        return Bucket, (self.url,)
+
+    def __repr__(self) -> str:
+        return f"<Bucket {self.url}>"
+
+    def below(self, prefix: str) -> "Bucket":
+        """What lies below a further prefix."""
+        return Bucket(f"{self.url}/{prefix}")
+
+    @cached_property
+    def objects(self) -> Any:
+        """The obstore of the prefix, for libraries that take one."""
+        from obstore.store import S3Store
+
+        endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL_S3") or ""
+        options: Any = {"allow_http": True} if _LOCAL.fullmatch(endpoint) else {}
+        more: Any = {"endpoint": endpoint, "virtual_hosted_style_request": False} if endpoint else {}
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        return S3Store(
+            self.name, prefix=self.prefix or None, region=region, client_options=options, retry_config=_RETRIES, **more
+        )
+
+    def read(self, name: str) -> bytes:
+        """A whole object; MissingObjectError, BucketError."""
+        return self.read_tagged(name)[0]
+
+    def read_tagged(self, name: str) -> tuple[bytes, str]:
+        """A whole object and its tag, which `replace` wants; errors as `read`."""
+        import obstore
+
+        with self._explained("read", name):
+            got = obstore.get(self.objects, name)
+            return bytes(got.bytes()), str(got.meta["e_tag"])
+
+    def read_range(self, name: str, start: int, length: int) -> bytes:
+        """length bytes of an object from start on, in one request; errors as `read`."""
+        import obstore
+
+        with self._explained("read", name):
+            return bytes(obstore.get_range(self.objects, name, start=start, length=length))
+
+    def fetch(self, name: str, path: Path) -> str:
+        """Write a whole object to a new file, piece by piece, and return its tag; errors as `read`."""
+        import obstore
+
+        with self._explained("read", name):
+            got = obstore.get(self.objects, name)
+            with path.open("wb") as file:
+                for piece in got.stream(min_chunk_size=8 * 2**20):
+                    file.write(piece)
+            return str(got.meta["e_tag"])
+
+    def listed(self, prefix: str = "") -> dict[str, Object]:
+        """Every object below a prefix, by name; BucketError."""
+        import obstore
+
+        with self._explained("list", prefix or "."):
+            pages = obstore.list(self.objects, prefix=prefix or None, chunk_size=1_000)
+            return {
+                str(one["path"]): Object(int(one["size"]), str(one["e_tag"]), one["last_modified"].timestamp())
+                for page in pages
+                for one in page
+            }
+
+    def write(self, name: str, content: bytes | Path) -> str:
+        """Write an object, whatever was there, and return its tag; large files go in parts. BucketError."""
+        import obstore
+
+        with self._explained("write", name):
+            return str(obstore.put(self.objects, name, content)["e_tag"])
+
+    def create(self, name: str, content: bytes) -> str:
+        """Write an object that must not exist yet, and return its tag; ChangedMeanwhileError where it does."""
+        import obstore
+
+        with self._explained("write", name):
+            return str(obstore.put(self.objects, name, content, mode="create", use_multipart=False)["e_tag"])
+
+    def replace(self, name: str, content: bytes, tag: str) -> str:
+        """Write an object that must still be the one with this tag, and return the new one; ChangedMeanwhileError."""
+        import obstore
+
+        with self._explained("write", name):
+            mode: Any = {"e_tag": tag}
+            return str(obstore.put(self.objects, name, content, mode=mode, use_multipart=False)["e_tag"])
+
+    def delete(self, names: list[str]) -> None:
+        """Remove objects; those that are gone already are no error."""
+        import obstore
+
+        if names:
+            with self._explained("delete", names[0]):
+                obstore.delete(self.objects, names)
+
+    @contextmanager
+    def _explained(self, verb: str, name: str) -> Iterator[None]:
+        from obstore import exceptions as faults
+
+        where = f"{self.url}/{name}"
+        try:
+            yield
+        except (FileNotFoundError, faults.NotFoundError) as error:
+            raise MissingObjectError(f"{where} is not there") from error
+        except (faults.AlreadyExistsError, faults.PreconditionError) as error:
+            raise ChangedMeanwhileError(f"{where} was written by somebody else meanwhile") from error
+        except (faults.PermissionDeniedError, faults.UnauthenticatedError) as error:
+            raise BucketError(f"{where}: not allowed to {verb} it; look at AWS_ACCESS_KEY_ID and its rights") from error
+        except faults.BaseError as error:
+            raise BucketError(f"cannot {verb} {where}: {_short(error)}") from error
+
+
+def bucket_of(environment: Mapping[str, str] = os.environ) -> Bucket | None:
+    """The bucket that SPLAT_DATA names; None where it names a folder."""
+    url = environment.get("SPLAT_DATA") or ""
+    return Bucket(url) if url.startswith(SCHEME) else None
+
+
+def _short(error: BaseException) -> str:
+    """The first line that says why, without debugging output."""
+    text = str(error).partition("\n\nDebug source")[0].strip().splitlines()
+    return (text[0] if text else type(error).__name__)[:300]
+
+
+def _without_secrets(url: str) -> str:
+    return re.sub(r"//[^/@]*@", "//…@", url)[:200]

@@ -1,0 +1,264 @@
+"""A data root in a bucket, worked on in a folder: what is needed is brought, what was finished is sent.
+
+The folder knows its bucket by the file `.bucket`, as a checkout knows its repository; every path in it is an ordinary path.
+Published versions are not brought: they are read in place, by range (`remote`), and published with a condition (`shared_store`).
+
+    SPLAT_DATA          s3://bucket/prefix
+    SPLAT_WORKING_COPY  the folder; ~/.cache/splat/<bucket>/<prefix> where it is not set
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from splat_assets.errors import InputError
+from splat_assets.store.bucket import Bucket, MissingObjectError, Object
+from splat_assets.store.files import locked, replacing_file, write_json
+from splat_assets.store.read_cache import ReadCache
+from splat_assets.store.remote import RemoteFiles
+
+logger = logging.getLogger(__name__)
+
+MARK = ".bucket"
+FOLDER = "SPLAT_WORKING_COPY"
+_STATE = ".brought.json"
+_THERE = ".there.json"
+_LOCK = ".bucket.lock"
+_CACHE = "read"
+_AT_ONCE = 8
+_OWN = ("cache", "dagster", "labels", _CACHE)
+"""Folders of the data root that are this machine's alone, or, as labels, have a way of their own."""
+_HEAVY = ("raw_activations", "activations_efficient", "activations_transposed", "neuron_acts", "dataset")
+"""Folders of a run that only its steps need."""
+
+Wanted = Callable[[str], bool]
+_Known = dict[str, tuple[str, int, int]]
+"""By name: tag in the bucket, size and time (ns) of the file here, as both were when they were the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingCopy:
+    """A folder that stands for a bucket."""
+
+    root: Path
+    bucket: Bucket
+
+    @classmethod
+    def of(cls, bucket: Bucket, environment: Mapping[str, str] = os.environ) -> "WorkingCopy":
+        """The one of a bucket on this machine, its folder made if need be; InputError where it is of another bucket."""
+        given = environment.get(FOLDER)
+        home = Path.home() / ".cache" / "splat" / bucket.name / (bucket.prefix or "root")
+        root = (Path(given) if given else home).absolute()
+        root.mkdir(parents=True, exist_ok=True)
+        mark = root / MARK
+        if not mark.exists():
+            if any(root.iterdir()):
+                raise InputError(f"{root} is to stand for {bucket.url}, and holds other things: name an empty {FOLDER}")
+            mark.write_text(f"{bucket.url}\n", encoding="utf-8")
+        found = cls.around(root)
+        if found is None or found.bucket.url != bucket.url:
+            raise InputError(f"{root} stands for another bucket than {bucket.url}: name another folder in {FOLDER}")
+        return found
+
+    @classmethod
+    def around(cls, path: Path) -> "WorkingCopy | None":
+        """The one that a path lies in; None where it lies in none."""
+        for folder in (path, *path.parents):
+            mark = folder / MARK
+            if mark.is_file():
+                return cls(folder, Bucket(mark.read_text(encoding="utf-8").strip()))
+        return None
+
+    @property
+    def cache(self) -> ReadCache:
+        """What was read of published versions."""
+        return ReadCache(self.root / _CACHE)
+
+    def name_of(self, path: Path) -> str:
+        """What a path here is called in the bucket."""
+        return path.absolute().relative_to(self.root).as_posix()
+
+    def files_of(self, folder: Path) -> RemoteFiles:
+        """The files of a version, in the bucket."""
+        return RemoteFiles(self.bucket.below(self.name_of(folder)), self.cache)
+
+    def bring(self, wanted: Wanted | None = None) -> list[str]:
+        """Fetch what the bucket has and this folder has not, or has as it was once; the names. BucketError.
+
+        What was changed here and not yet sent stays. What is gone from the bucket goes here too. wanted: which names; those that
+        a server needs if left out (`is_light`).
+        """
+        wanted = wanted or is_light
+        with locked(self.root / _LOCK):
+            there = {name: one for name, one in self.bucket.listed().items() if _is_shared(name)}
+            write_json(self.root / _THERE, {name: one.size_bytes for name, one in there.items()})
+            listed = {name: one for name, one in there.items() if wanted(name)}
+            known = self._known()
+            for name in [one for one in known if wanted(one) and one not in listed]:
+                self._forget(name, known)
+            new = [name for name, one in listed.items() if self._is_older(name, one, known)]
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                for name, fact in pool.map(lambda name: (name, self._fetched(name, listed[name])), new):
+                    known[name] = fact
+            if new:
+                logger.info("%d files brought from %s", len(new), self.bucket.url)
+            self._remember(known)
+        return new
+
+    def bring_run(self, name: str) -> list[str]:
+        """Fetch a run whole, of its versions the current one, and everything that runs are made from; the names. BucketError."""
+        start = f"runs/{name}/"
+        current = f"{start}store/versions/{self._current(f'{start}store/CURRENT')}/"
+
+        def wanted(one: str) -> bool:
+            return (
+                is_light(one)
+                or one.startswith(("datasets/", current))
+                or one.startswith(start)
+                and not _is_published(one)
+            )
+
+        return self.bring(wanted)
+
+    def has_there(self, path: Path, n_files: int, size_bytes: int) -> bool:
+        """Whether the bucket had, when it was last looked at, so many files at or below a path, with so many bytes in all."""
+        name = self.name_of(path)
+        try:
+            sizes = json.loads((self.root / _THERE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        own = [size for one, size in sizes.items() if one == name or one.startswith(f"{name}/")]
+        return (len(own), sum(own)) == (n_files, size_bytes)
+
+    def _current(self, pointer: str) -> str:
+        try:
+            return self.bucket.read(pointer).decode("ascii", errors="replace").strip()
+        except MissingObjectError:
+            return ""
+
+    def send(self) -> list[str]:
+        """Write what is new or changed here to the bucket, and remove there what was removed here; the names. BucketError."""
+        with locked(self.root / _LOCK):
+            known = self._known()
+            here = dict(self._here())
+            new = [name for name, (size, at) in here.items() if known.get(name, ("", -1, -1))[1:] != (size, at)]
+            gone = [name for name in known if name not in here and _is_sent(name)]
+            # What says that something is finished goes last: whoever brings it brings what it speaks of.
+            for part in _in_turns(new):
+                with ThreadPoolExecutor(_AT_ONCE) as pool:
+                    for name, tag in pool.map(lambda name: (name, self.bucket.write(name, self.root / name)), part):
+                        known[name] = (tag, *here[name])
+                self._remember(known)
+            self.bucket.delete(gone)
+            for name in gone:
+                del known[name]
+            self._remember(known)
+            if new or gone:
+                logger.info("%d files sent to %s, %d removed there", len(new), self.bucket.url, len(gone))
+        return [*new, *gone]
+
+    def _here(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        """Name, size and time of every file that is shared."""
+        for folder, folders, files in os.walk(self.root):
+            within = Path(folder).relative_to(self.root)
+            folders[:] = [one for one in folders if _is_sent((within / one / "x").as_posix())]
+            for one in files:
+                name = (within / one).as_posix()
+                if _is_sent(name):
+                    facts = os.stat(Path(folder) / one)
+                    yield name, (facts.st_size, facts.st_mtime_ns)
+
+    def _is_older(self, name: str, there: Object, known: _Known) -> bool:
+        """Whether what is here is nothing, or what the bucket had once and has no longer."""
+        path = self.root / name
+        if not path.is_file():
+            return True
+        tag, size, at = known.get(name, ("", -1, -1))
+        if _is_pointer(name):  # published here, it was written there first
+            return tag != there.tag
+        facts = path.stat()
+        is_as_brought = (facts.st_size, facts.st_mtime_ns) == (size, at)
+        return is_as_brought and tag != there.tag
+
+    def _fetched(self, name: str, there: Object) -> tuple[str, int, int]:
+        path = self.root / name
+        with replacing_file(path) as aside:
+            tag = self.bucket.fetch(name, aside)
+            os.utime(aside, (there.written, there.written))
+        facts = path.stat()
+        return tag, facts.st_size, facts.st_mtime_ns
+
+    def _forget(self, name: str, known: _Known) -> None:
+        path = self.root / name
+        _, size, at = known.pop(name)
+        if path.is_file() and (path.stat().st_size, path.stat().st_mtime_ns) == (size, at):
+            path.unlink()
+
+    def _known(self) -> _Known:
+        try:
+            return {
+                name: (fact[0], fact[1], fact[2]) for name, fact in json.loads((self.root / _STATE).read_text()).items()
+            }
+        except FileNotFoundError:
+            return {}
+        except (ValueError, LookupError, TypeError, AttributeError):
+            logger.warning("%s cannot be read: everything is compared anew", self.root / _STATE)
+            return {}
+
+    def _remember(self, known: _Known) -> None:
+        write_json(self.root / _STATE, known)
+
+
+@contextmanager
+def sharing(path: Path) -> Iterator[WorkingCopy | None]:
+    """What is done inside in a working copy is sent at the end, also where it failed; elsewhere nothing happens."""
+    copy = WorkingCopy.around(path)
+    try:
+        yield copy
+    finally:
+        if copy is not None:
+            copy.send()
+
+
+def is_light(name: str) -> bool:
+    """Whether whoever reads runs needs it: descriptions, models, scorecards, pointers, manifests."""
+    parts = name.split("/")
+    if parts[0] == "datasets":
+        return False
+    if parts[0] != "runs" or len(parts) < 4:
+        return True
+    if parts[2] == "store":
+        return parts[3:] in (["CURRENT"], ["PINNED"]) or (parts[3] == "versions" and parts[5:] == ["manifest.json"])
+    return parts[2] not in _HEAVY
+
+
+def _is_shared(name: str) -> bool:
+    """Whether a name of the bucket may become a file here: no hidden one, none of this machine's own folders."""
+    parts = name.split("/")
+    return all(part and not part.startswith(".") for part in parts) and parts[0] not in _OWN
+
+
+def _is_sent(name: str) -> bool:
+    """Whether a file here belongs into the bucket by way of `send`: published versions and their pointer do not."""
+    return _is_shared(name) and not _is_pointer(name) and not _is_published(name)
+
+
+def _is_pointer(name: str) -> bool:
+    parts = name.split("/")
+    return parts[0] == "runs" and parts[2:] == ["store", "CURRENT"]
+
+
+def _is_published(name: str) -> bool:
+    parts = name.split("/")
+    return parts[0] == "runs" and parts[2:4] == ["store", "versions"]
+
+
+def _in_turns(names: list[str]) -> list[list[str]]:
+    """Bytes first, then receipts and what describes a run."""
+    last = [name for name in names if "/receipts/" in name or name.endswith("/run.toml")]
+    return [part for part in ([name for name in names if name not in set(last)], last) if part]

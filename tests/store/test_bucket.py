@@ -1,0 +1,97 @@
+"""A bucket: objects, ranges, conditions, and faults that are sentences. The server is moto's, on this machine."""
+
+import pickle
+import re
+import threading
+from pathlib import Path
+
+import pytest
+
+from splat_assets.errors import InputError
+from splat_assets.store.bucket import Bucket, BucketError, ChangedMeanwhileError, MissingObjectError
+from tests.s3 import S3
+
+
+@pytest.fixture
+def bucket(s3: S3) -> Bucket:
+    return Bucket("s3://lab/some/data")
+
+
+def test_objects_are_written_read_listed_and_deleted(bucket: Bucket, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"from a file")
+    tag = bucket.write("a/one.txt", b"hello")
+    bucket.write("a/two.txt", tmp_path / "file")
+
+    assert bucket.read_tagged("a/one.txt") == (b"hello", tag)
+    assert bucket.read_range("a/one.txt", 1, 3) == b"ell"
+    assert bucket.fetch("a/two.txt", tmp_path / "back") and (tmp_path / "back").read_bytes() == b"from a file"
+    assert {name: one.size_bytes for name, one in bucket.listed().items()} == {"a/one.txt": 5, "a/two.txt": 11}
+    assert bucket.listed("a").keys() == bucket.listed().keys() and bucket.listed("b") == {}
+    assert bucket.below("a").read("one.txt") == b"hello"
+    assert pickle.loads(pickle.dumps(bucket)).read("a/one.txt") == b"hello"
+    bucket.delete(["a/one.txt", "never/was"])
+    assert list(bucket.listed()) == ["a/two.txt"]
+
+
+def test_a_conditional_write_happens_only_if_nobody_was_faster(bucket: Bucket) -> None:
+    first = bucket.create("pointer", b"1")
+    with pytest.raises(ChangedMeanwhileError, match="written by somebody else meanwhile"):
+        bucket.create("pointer", b"2")
+
+    second = bucket.replace("pointer", b"2", first)
+    with pytest.raises(ChangedMeanwhileError):
+        bucket.replace("pointer", b"3", first)
+
+    assert bucket.read_tagged("pointer") == (b"2", second)
+
+
+def test_of_many_writers_at_once_one_gets_in(bucket: Bucket) -> None:
+    tag = bucket.create("pointer", b"0")
+    got_in: list[int] = []
+
+    def write(number: int) -> None:
+        try:
+            bucket.replace("pointer", str(number).encode(), tag)
+        except ChangedMeanwhileError:
+            return
+        got_in.append(number)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(got_in) == 1
+    assert bucket.read("pointer") == str(got_in[0]).encode()
+
+
+def test_what_is_not_there_or_not_allowed_is_one_sentence(bucket: Bucket, s3: S3) -> None:
+    with pytest.raises(MissingObjectError, match=re.escape("s3://lab/some/data/none is not there")):
+        bucket.read("none")
+    with pytest.raises(BucketError, match="cannot list s3://nobodys-bucket/x/"):
+        Bucket("s3://nobodys-bucket/x").listed()
+
+    def refuse(_: object) -> None:
+        raise ConnectionError
+
+    s3.before = refuse
+    with pytest.raises(BucketError, match="not allowed to write it; look at AWS_ACCESS_KEY_ID") as told:
+        bucket.write("a", b"")
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://", "s3://A", "s3://lab/../x", "s3://key:secret@lab/x", "s3://lab/a?b", "s3://lab/a b"]
+)
+def test_what_is_no_bucket_is_refused_and_no_secret_repeated(url: str, s3: S3) -> None:
+    with pytest.raises(InputError, match="is no bucket: write s3://BUCKET") as told:
+        Bucket(url)
+    assert "secret" not in str(told.value)
+
+
+def test_credentials_come_from_the_environment_alone(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(InputError, match="the environment has none: set AWS_ACCESS_KEY_ID"):
+        Bucket("s3://lab")
+    assert s3.asked == []

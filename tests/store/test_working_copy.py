@@ -1,0 +1,246 @@
+"""A data root in a bucket and its working copies: what is brought, what is sent, and what two machines do to each other."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from splat_assets.errors import InputError
+from splat_assets.store import open_store
+from splat_assets.store.bucket import Bucket, BucketError
+from splat_assets.store.published import current_version, pin_version, publish, remove_old_versions
+from splat_assets.store.shared_store import PublishedMeanwhileError, SharedStore
+from splat_assets.store.working_copy import WorkingCopy, sharing
+from tests.contracts.sources import sparse_random
+from tests.s3 import S3, Asked
+from tests.store.making import staged_parts
+
+URL = "s3://lab/data"
+
+
+def _copy(folder: Path) -> WorkingCopy:
+    return WorkingCopy.of(Bucket(URL), {"SPLAT_WORKING_COPY": str(folder)})
+
+
+def _write(copy: WorkingCopy, name: str, text: str) -> None:
+    path = copy.root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def _store(copy: WorkingCopy) -> Path:
+    return copy.root / "runs" / "small" / "store"
+
+
+def _publish(copy: WorkingCopy, seed: int) -> str:
+    store = _store(copy)
+    dense = sparse_random(40, 5, 0.4, seed=seed)
+    return publish(store, staged_parts(copy.root / "cache" / f"{seed}", dense), {"sae": "a" * 64})
+
+
+def test_what_is_sent_here_is_brought_there_and_what_is_removed_goes(s3: S3, tmp_path: Path) -> None:
+    one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
+    _write(one, "saved_models/base/model.json", "weights")
+    _write(one, "runs/small/run.toml", "a = 1")
+    assert sorted(one.send()) == ["runs/small/run.toml", "saved_models/base/model.json"]
+    assert one.send() == []
+
+    assert sorted(other.bring()) == ["runs/small/run.toml", "saved_models/base/model.json"]
+    assert other.bring() == []
+    assert (other.root / "saved_models/base/model.json").read_text() == "weights"
+
+    _write(other, "runs/small/run.toml", "a = 2, which is longer")
+    (other.root / "saved_models/base/model.json").unlink()
+    other.send()
+    one.bring()
+    assert (one.root / "runs/small/run.toml").read_text() == "a = 2, which is longer"
+    assert not (one.root / "saved_models/base/model.json").exists()
+
+
+def test_what_was_changed_here_and_not_sent_stays(s3: S3, tmp_path: Path) -> None:
+    one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
+    _write(one, "automation.toml", "keep_versions = 1")
+    one.send()
+    other.bring()
+    _write(other, "automation.toml", "keep_versions = 22")
+    _write(one, "automation.toml", "keep_versions = 333")
+    one.send()
+
+    other.bring()
+
+    assert (other.root / "automation.toml").read_text() == "keep_versions = 22"
+
+
+def test_only_what_is_shared_is_sent(s3: S3, tmp_path: Path) -> None:
+    copy = _copy(tmp_path / "one")
+    for name in (
+        "cache/a",
+        "dagster/b",
+        "labels/c",
+        "read/d",
+        ".hidden",
+        "runs/.staging-x/y",
+        "runs/small/.lock",
+        "datasets/e",
+    ):
+        _write(copy, name, "x")
+    assert copy.send() == ["datasets/e"]
+
+
+def test_heavy_parts_are_brought_with_the_run_alone(s3: S3, tmp_path: Path) -> None:
+    one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
+    for name in (
+        "runs/a/raw_activations/x",
+        "runs/a/store/staged/y",
+        "runs/b/raw_activations/z",
+        "datasets/d",
+        "runs/a/sae/w",
+    ):
+        _write(one, name, "x")
+    one.send()
+
+    assert other.bring() == ["runs/a/sae/w"]
+    assert sorted(other.bring_run("a")) == ["datasets/d", "runs/a/raw_activations/x", "runs/a/store/staged/y"]
+
+
+def test_names_that_would_leave_the_folder_are_not_brought(s3: S3, tmp_path: Path) -> None:
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=s3.url)
+    for name in ("data/.bucket", "data/cache/x", "data/runs/.hidden/x", "data/fine"):
+        client.put_object(Bucket="lab", Key=name, Body=b"x")
+    copy = _copy(tmp_path / "one")
+    assert copy.bring() == ["fine"]
+    assert (copy.root / ".bucket").read_text() == f"{URL}\n"
+    client.put_object(Bucket="lab", Key="data/../escaped", Body=b"x")
+    with pytest.raises(BucketError, match="cannot list s3://lab/data"):
+        copy.bring()
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_a_folder_stands_for_one_bucket(s3: S3, tmp_path: Path) -> None:
+    _copy(tmp_path / "one")
+    with pytest.raises(InputError, match="stands for another bucket than s3://lab/else"):
+        WorkingCopy.of(Bucket("s3://lab/else"), {"SPLAT_WORKING_COPY": str(tmp_path / "one")})
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("x")
+    with pytest.raises(InputError, match="holds other things"):
+        _copy(tmp_path / "full")
+
+
+def test_what_failed_inside_is_sent_all_the_same(s3: S3, tmp_path: Path) -> None:
+    copy = _copy(tmp_path / "one")
+    with pytest.raises(ZeroDivisionError), sharing(copy.root):
+        _write(copy, "datasets/half", "x")
+        _ = 1 / 0
+    assert "datasets/half" in copy.bucket.listed()
+
+
+def test_a_version_published_here_is_the_current_one_there(s3: S3, tmp_path: Path) -> None:
+    one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
+    version = _publish(one, 1)
+    other.bring()
+    assert current_version(_store(other)) == version == SharedStore(other, _store(other)).pointer().version
+    assert open_store(_store(other)).verify() == []
+    assert _publish(one, 1) == version  # the same content again
+
+
+def test_two_publishers_at_once_one_wins_and_the_other_is_told(s3: S3, tmp_path: Path) -> None:
+    one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
+    first = _publish(one, 1)
+    other.bring()
+    published: list[str] = []
+
+    def meanwhile(asked: Asked) -> None:
+        if asked.method == "PUT" and asked.path.endswith("/manifest.json") and not published:
+            published.append("now")
+            published[0] = _publish(one, 2)
+
+    s3.before = meanwhile
+    with pytest.raises(
+        PublishedMeanwhileError, match=r"was published by somebody else while \w+ was being made"
+    ) as told:
+        _publish(other, 3)
+
+    theirs = published[0]
+    assert theirs in str(told.value)
+    assert SharedStore(other, _store(other)).pointer().version == theirs
+    assert current_version(_store(other)) == first  # until the next look
+    other.bring()
+    assert open_store(_store(other)).version == theirs
+    third = _publish(other, 3)  # again, after theirs
+    one.bring()
+    assert open_store(_store(one)).version == third
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from splat_assets.store.bucket import Bucket
+from tests.store.test_working_copy import _copy, _publish
+write = Bucket.write
+def dying(self, name, content):
+    if name.endswith(sys.argv[2]):
+        os._exit(9)
+    return write(self, name, content)
+Bucket.write = dying
+replace = Bucket.replace
+def dying_pointer(self, name, content, tag):
+    if name.endswith(sys.argv[2]):
+        os._exit(9)
+    return replace(self, name, content, tag)
+Bucket.replace = dying_pointer
+_publish(_copy(Path(sys.argv[1])), 2)
+"""
+
+
+@pytest.mark.parametrize("at", ["samples.arrow", "manifest.json", "CURRENT"])
+def test_a_writer_killed_while_publishing_leaves_the_old_version_current(at: str, s3: S3, tmp_path: Path) -> None:
+    one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
+    old = _publish(one, 1)
+
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(one.root), at], cwd=Path(__file__).parents[2], env=os.environ
+    )
+
+    assert killed.returncode == 9
+    other.bring()
+    assert open_store(_store(other)).version == old
+    assert open_store(_store(other)).verify() == []
+    assert current_version(_store(one)) == old
+    new = _publish(one, 2)
+    other.bring()
+    assert open_store(_store(other)).version == new != old
+
+
+def test_a_bucket_that_refuses_leaves_what_was_current(s3: S3, tmp_path: Path) -> None:
+    one = _copy(tmp_path / "one")
+    old = _publish(one, 1)
+
+    def refuse(asked: Asked) -> None:
+        if asked.method == "PUT" and asked.path.endswith("/CURRENT"):
+            raise ConnectionError
+
+    s3.before = refuse
+    with pytest.raises(BucketError, match="not allowed to write it"):
+        _publish(one, 2)
+    s3.before = None
+    assert current_version(_store(one)) == old == SharedStore(one, _store(one)).pointer().version
+
+
+def test_old_versions_go_here_and_there_but_never_pinned_ones(s3: S3, tmp_path: Path) -> None:
+    one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
+    versions = [_publish(one, seed) for seed in range(4)]
+    pin_version(_store(one), versions[0])
+    one.send()
+    other.bring()
+
+    removed = remove_old_versions(_store(other), 1)
+
+    assert removed == sorted(versions[1:3])
+    assert SharedStore(other, _store(other)).versions().keys() == {versions[0], versions[3]}
+    names = other.bucket.listed("runs/small/store/versions")
+    assert not any(version in name for version in removed for name in names)
+    assert open_store(_store(other)).verify() == []
