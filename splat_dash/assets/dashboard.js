@@ -33,7 +33,7 @@ window.dash_clientside.splat = {
   // What is being written, once its writer pauses.
   written(text) {
     const mine = (dash_clientside.splat.nth = (dash_clientside.splat.nth || 0) + 1);
-    return new Promise((told) => setTimeout(() => told(mine === dash_clientside.splat.nth ? text : dash_clientside.no_update), 250));
+    return new Promise((told) => setTimeout(() => told(mine === dash_clientside.splat.nth ? text : dash_clientside.no_update), 120));
   },
   // What is lost without each ability, row by row and badge by badge: [what is told, share in percent], or nothing.
   showLost(rows) {

@@ -209,7 +209,13 @@ def _histogram(source: Source, found: FeatureSummary, build: tuple[int, Build] |
     own = found.statistics
     if not own["n_active"]:
         return html.Figure(
-            html.Figcaption(f"It never fires on {own['n_samples']:,} samples (dead): only its weights can be told.")
+            html.Figcaption(
+                [
+                    "It never fires on ",
+                    ui.term(f"{own['n_samples']:,} samples", "sample"),
+                    " (dead): only its weights can be told.",
+                ]
+            )
         )
     caption = [
         ui.term(f"Fires on {own['n_active']:,} samples", "fires on"),

@@ -43,7 +43,12 @@ def layout(source: Source, **given: Any) -> Any:
             html.Div(
                 [
                     html.Div(
-                        [figures.figure(drawn, _caption(features), "map", 640, {"CSV": of_file}), _legend(query.color)]
+                        [
+                            figures.figure(
+                                drawn, _caption(features), "map", 640, {"CSV": of_file}, "The map", features.height
+                            ),
+                            _legend(query.color),
+                        ]
                     ),
                     html.Div(
                         [
@@ -91,17 +96,22 @@ def _search(query: MapQuery) -> html.Form:
     )
 
 
-def _caption(features: pl.DataFrame) -> str:
+def _caption(features: pl.DataFrame) -> list[Any]:
     placed = features.drop_nulls("x")
-    text = f"{placed.height:,} features are points; a click opens one, a box drawn around some lists them."
+    said: list[Any] = [
+        ui.term(f"{placed.height:,} features", "feature"),
+        " are points; a click opens one, a box drawn around some lists them.",
+    ]
     if unplaced := features.height - placed.height:
-        text += f" {unplaced:,} have no neighbour and no place."
+        said += [" ", ui.term(f"{unplaced:,} have no neighbour", "feature"), " and no place."]
     if placed["kept"].count():
         kept = placed.select(pl.col("kept").mean()).item()
-        text += (
-            f" Of a feature's ten nearest {kept:.0%} lie near it here: what lies far apart may be alike all the same."
-        )
-    return text
+        said += [
+            " Of a feature's ten nearest ",
+            ui.term(f"{kept:.0%} lie near it", "near"),
+            " here: what lies far apart may be alike all the same.",
+        ]
+    return said
 
 
 def _legend(color: str) -> html.P | None:

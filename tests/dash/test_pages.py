@@ -389,6 +389,11 @@ def test_every_number_of_a_caption_is_defined(watched: Watched, expect: Any, sou
         found = page.evaluate(_CAPTIONS)
         assert len(found) >= 4
         assert [text for text, term in found if term not in defined] == [], search
+    dead = source.rows(ListQuery(state="dead"))["feature_id"]
+    for path in ("/", "/map", *(f"/f/{one}" for one in dead[:1])):
+        page.goto(watched.url + path)
+        expect(page.locator("figcaption").first).to_be_visible()
+        assert [text for text, term in page.evaluate(_CAPTIONS) if term not in defined] == [], path
 
 
 def test_no_percentage_without_its_n(watched: Watched, expect: Any, busy: int) -> None:
