@@ -7,10 +7,11 @@ from splat_assets.jobs import WHOLE_RUN, every_night, nightly
 from splat_assets.resources import DataRootResource
 from splat_assets.sensors import new_files, run_failed, run_succeeded
 from splat_assets.shell import dagster_asset, dagster_check
+from splat_assets.sweep_shell import every_run_is_compared, sweep_comparison
 
 
 def dagster_assets() -> list[dg.AssetsDefinition]:
-    """Every artifact as a Dagster asset."""
+    """Every artifact of a run as a Dagster asset."""
     return [dagster_asset(asset) for asset in ASSETS]
 
 
@@ -22,8 +23,8 @@ def dagster_checks() -> list[dg.AssetChecksDefinition]:
 def build_defs(data: DataRootResource | None = None) -> dg.Definitions:
     """Fresh definitions; `data` replaces the resource that says where the data root is."""
     return dg.Definitions(
-        assets=dagster_assets(),
-        asset_checks=dagster_checks(),
+        assets=[*dagster_assets(), sweep_comparison],
+        asset_checks=[*dagster_checks(), every_run_is_compared],
         jobs=[WHOLE_RUN, nightly],
         sensors=[new_files, run_succeeded, run_failed],
         schedules=[every_night],

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from splat_assets.assets import ASSETS
 from splat_assets.automation.housekeeping import keep_house
 from splat_assets.automation.settings import read_settings
 from splat_assets.errors import SplatError
@@ -9,7 +10,9 @@ from splat_assets.progress import LogProgress
 from splat_assets.resources import DataRootResource, automation_begins
 from splat_assets.sharing import shared_root
 
-WHOLE_RUN = dg.define_asset_job("whole_run", dg.AssetSelection.all(), description="Everything for one run.")
+WHOLE_RUN = dg.define_asset_job(
+    "whole_run", dg.AssetSelection.assets(*(asset.name for asset in ASSETS)), description="Everything for one run."
+)
 
 
 @dg.op

@@ -15,13 +15,15 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from splat_assets.definitions import dagster_assets, dagster_checks
 from splat_assets.errors import InputError
-from splat_assets.partitions import RUNS, TAG
+from splat_assets.partitions import RUNS, SWEEPS, TAG
 from splat_assets.progress import step
 from splat_assets.resources import DataRootResource
 from splat_assets.runs import Run
 from splat_assets.store.disk import DiskFullError
 from splat_assets.store.files import locked, replacing_file
 from splat_assets.store.layout import DataRoot
+from splat_assets.sweep_shell import every_run_is_compared, sweep_comparison
+from splat_assets.sweeps import Sweep
 
 PROJECT = Path(__file__).resolve().parents[1]
 _HISTORY_BYTES = 8 * 2**20
@@ -88,6 +90,10 @@ def materialize_run(run: Run, names: Sequence[str]) -> Materialized:
             raise_on_error=False,
             tags={TAG: run.name},
         )
+    return _materialized(result)
+
+
+def _materialized(result: dg.ExecuteInProcessResult) -> Materialized:
     failures = [(event.step_key or "", event.step_failure_data) for event in result.get_step_failure_events()]
     foreseen = [(step, failure.user_failure_data) for step, failure in failures if failure.user_failure_data]
     others = [failure for _, failure in failures if not failure.user_failure_data and not _is_failed_check(failure)]
@@ -96,6 +102,23 @@ def materialize_run(run: Run, names: Sequence[str]) -> Materialized:
         tuple(f"{step}: {said.description}" for step, said in foreseen if said.description),
         tuple(failure.error_display_string for failure in others),
     )
+
+
+def materialize_sweep(sweep: Sweep) -> Materialized:
+    """Compare the runs of a sweep, recorded in Dagster's history; DiskFullError as `materialize_run`."""
+    home = prepare_home(sweep.root)
+    with _history_in(home), dg.DagsterInstance.get() as instance:
+        if sweep.name not in instance.get_dynamic_partitions(SWEEPS.name or ""):
+            instance.add_dynamic_partitions(SWEEPS.name or "", [sweep.name])
+        result = dg.materialize(
+            [sweep_comparison, every_run_is_compared],
+            instance=instance,
+            partition_key=sweep.name,
+            resources={"data": DataRootResource(path=str(sweep.root.path))},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+    return _materialized(result)
 
 
 def _read_every_database(home: Path) -> None:

@@ -1,12 +1,15 @@
 """From the pipeline's plain assets and checks to Dagster's: what the UI shows and what blocks what, no work of its own."""
 
 import base64
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from splat_assets.assets import sources_of
 from splat_assets.assets.asset import (
@@ -31,6 +34,11 @@ from splat_assets.store.working_copy import sharing
 _NOTHING: Any = dg.Nothing
 
 
+OWNERS = ["team:splat"]
+DASHBOARD_URL, SERVER_URL = "SPLAT_DASHBOARD_URL", "SPLAT_SERVER_URL"
+"""Where the dashboard and the activation server are, for links; `splat up` sets the first."""
+
+
 def dagster_asset(asset: Asset) -> dg.AssetsDefinition:
     """A Dagster asset, partitioned by run, that brings the plain one up to date and reports its receipt.
 
@@ -44,12 +52,14 @@ def dagster_asset(asset: Asset) -> dg.AssetsDefinition:
         partitions_def=RUNS,
         group_name=asset.group,
         kinds=set(asset.kinds),
+        owners=OWNERS,
+        tags={"splat/readers": "everyone" if asset.name == "published_store" else "pipeline"},
         description=asset.description,
         code_version=asset.code_version,
         dagster_type=_NOTHING,
     )
     def make(context: dg.AssetExecutionContext, data: DataRootResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        with _failing_in_words(), shared_run(data.root(), context.partition_key):
+        with failing_in_words(), shared_run(data.root(), context.partition_key):
             run = data.run(context.partition_key)
             for source in sources_of(asset):
                 refuse_unless_sound(source, run)
@@ -77,7 +87,7 @@ def dagster_check(asset: Asset, check: Check) -> dg.AssetChecksDefinition:
             partitions_def=RUNS,
         )
         def test(context: dg.AssetCheckExecutionContext, data: DataRootResource) -> dg.AssetCheckResult:
-            with _failing_in_words(), step(f"checking {asset.name}: {check.name}"), sharing(data.root().path):
+            with failing_in_words(), step(f"checking {asset.name}: {check.name}"), sharing(data.root().path):
                 outcome = run_check(asset, check, data.run(context.partition_key))
             severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
             return dg.AssetCheckResult(passed=outcome.passed, severity=severity, metadata=dict(outcome.facts))
@@ -97,6 +107,13 @@ def metadata_of(receipt: Receipt, run: Run, was_current: bool) -> dict[str, Any]
         "was_up_to_date": was_current,
         "fingerprint": receipt.fingerprint,
     }
+    metadata |= _links(receipt.step, run)
+    for output in receipt.outputs:
+        path = run.layout.root / output.path
+        if path.suffix == ".parquet" and path.is_file():
+            metadata["dagster/column_schema"] = _columns(path)
+            metadata["dagster/row_count"] = pl.scan_parquet(path).select(pl.len()).collect().item()
+            break
     if table:
         metadata["table"] = dg.MetadataValue.table(records=[dg.TableRecord(_scalars(row)) for row in table])
     picture = picture_of(receipt.step, run)
@@ -107,12 +124,27 @@ def metadata_of(receipt: Receipt, run: Run, was_current: bool) -> dict[str, Any]
 
 
 @contextmanager
-def _failing_in_words() -> Iterator[None]:
+def failing_in_words() -> Iterator[None]:
     """Fail the step with the sentence of a SplatError; trying again would not help."""
     try:
         yield
     except SplatError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+def _links(step: str, run: Run) -> dict[str, Any]:
+    """Ways from a published version to where it is looked at."""
+    if step != "published_store":
+        return {}
+    pages = {"dashboard": (DASHBOARD_URL, "/"), "server": (SERVER_URL, f"/runs/{run.name}/version")}
+    known = {name: (os.environ.get(variable), path) for name, (variable, path) in pages.items()}
+    return {name: dg.MetadataValue.url(url.rstrip("/") + path) for name, (url, path) in known.items() if url}
+
+
+def _columns(path: Path) -> dg.TableSchema:
+    """The columns of a Parquet file."""
+    types = pl.read_parquet_schema(path)
+    return dg.TableSchema([dg.TableColumn(name, type=str(kind)) for name, kind in types.items()])
 
 
 def _scalars(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from splat_assets.assets.asset import Status, picture_of, recorded_outcomes, sta
 from splat_assets.automation.activity import activity
 from splat_assets.automation.arrivals import Record, records_of
 from splat_assets.definitions import build_defs, dagster_assets, dagster_checks, defs
+from splat_assets.orchestrate import PROJECT
 from splat_assets.partitions import RUNS
 from splat_assets.resources import DataRootResource
 from splat_assets.runs import open_run
+from splat_assets.shell import dagster_asset
 from splat_assets.store.layout import DataRoot
 from tests.assets.faults.planting import change_json, change_recipe
 from tests.small_run import new_small_run
@@ -47,14 +50,16 @@ def test_importing_the_definitions_leaves_torch_out() -> None:
 def test_there_is_a_partitioned_asset_per_artifact_and_a_check_per_promise() -> None:
     graph = defs.resolve_asset_graph()
 
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {asset.name for asset in ASSETS}
-    assert len(graph.asset_check_keys) == N_CHECKS
+    found = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    assert found == {asset.name for asset in ASSETS} | {"sweep_comparison"}
+    assert len(graph.asset_check_keys) == N_CHECKS + 1
     for asset in ASSETS:
         node = graph.get(dg.AssetKey(asset.name))
         assert {key.to_user_string() for key in node.parent_keys} == set(asset.deps)
         assert node.partitions_def == RUNS
         assert (node.group_name, node.kinds, node.code_version) == (asset.group, set(asset.kinds), asset.code_version)
         assert node.description == asset.description
+        assert node.owners == ["team:splat"] and node.tags["splat/readers"] in ("everyone", "pipeline")
 
 
 def test_assets_own_their_storage() -> None:
@@ -283,6 +288,85 @@ query ($id: ID!) {
 }"""
 
 
+BACKFILL = """
+mutation ($parameters: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $parameters) {
+    __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
+  }
+}"""
+HOW_FAR = """
+query ($id: String!) {
+  partitionBackfillOrError(backfillId: $id) {
+    ... on PartitionBackfill { status numPartitions runs(limit: 10) { status tags { key value } } }
+  }
+}"""
+ENDED = ("SUCCESS", "FAILURE", "CANCELED")
+
+
+def _each_asset_alone(dagster: Dagster, process: "subprocess.Popen[bytes]", location: dict[str, str]) -> None:
+    """Every asset of the finished run is materialised by itself, as a click on it does, with its checks."""
+    runs = {}
+    for asset in ASSETS:
+        parameters = {
+            "selector": {**location, "jobName": "__ASSET_JOB", "assetSelection": [{"path": [asset.name]}]},
+            "runConfigData": {},
+            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "small"}]},
+        }
+        launched = dagster.ask(LAUNCH, parameters=parameters)["launchRun"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        runs[asset.name] = launched["run"]["runId"]
+    for name, run_id in runs.items():
+        found = dagster.wait_until(
+            lambda run_id=run_id: _ended(dagster.ask(RUN, id=run_id)["runOrError"]), 300, process
+        )
+        assert found["status"] == "SUCCESS", name
+        assert [event["assetKey"]["path"] for event in found["assetMaterializations"]] == [[name]]
+
+
+def _ended(found: dict[str, Any]) -> dict[str, Any] | None:
+    return found if found["status"] in ENDED else None
+
+
+def _a_backfill_over_three_runs(
+    dagster: Dagster, process: "subprocess.Popen[bytes]", location: dict[str, str], root: DataRoot
+) -> None:
+    """An asset is materialised for three runs at once, two of which had nothing yet."""
+    for name in ("second", "third"):
+        new_small_run(root, name)
+        added = dagster.ask(ADD_PARTITION, name="run", key=name, repository=location)
+        assert added["addDynamicPartition"]["__typename"] == "AddDynamicPartitionSuccess"
+    parameters = {"assetSelection": [{"path": ["dataset"]}], "partitionNames": ["small", "second", "third"], "tags": []}
+    launched = dagster.ask(BACKFILL, parameters=parameters)["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+
+    def finished() -> Any:
+        found = dagster.ask(HOW_FAR, id=launched["backfillId"])["partitionBackfillOrError"]
+        return found if found["status"] in ("COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED") else None
+
+    found = dagster.wait_until(finished, 300, process)
+    assert (found["status"], found["numPartitions"]) == ("COMPLETED_SUCCESS", 3)
+    assert [one["status"] for one in found["runs"]] == ["SUCCESS"] * 3
+    for name in ("second", "third"):
+        assert status_of(asset_named("dataset"), open_run(root, name)) is Status.SETTLED
+
+
+def _in_a_browser(dagster: Dagster, folder: Path) -> None:
+    """The UI draws the assets, and asks nobody but itself."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        return
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.goto(f"{dagster.url}/assets/published_store")
+        expect(page.get_by_text("what servers and dashboards read").first).to_be_visible(timeout=60_000)
+        page.screenshot(path=folder / "ui.png")
+        browser.close()
+    assert (folder / "ui.png").stat().st_size > 10_000
+
+
 @pytest.fixture
 def user_interface(tmp_path: Path) -> Iterator[tuple[Dagster, "subprocess.Popen[bytes]", DataRoot]]:
     """`splat up` on a free port, over a fresh data root that holds a run nobody has made; all its processes end with it."""
@@ -297,6 +381,9 @@ def user_interface(tmp_path: Path) -> Iterator[tuple[Dagster, "subprocess.Popen[
     )
     environment = {key: value for key, value in os.environ.items() if key != "DAGSTER_HOME"}
     environment["SPLAT_DATA"] = str(root.path)
+    root.dagster_home.mkdir()
+    settings = (PROJECT / "dagster.yaml").read_text()
+    (root.dagster_home / "dagster.yaml").write_text(settings.replace("concurrent_runs: 1", "concurrent_runs: 2"))
     command = [sys.executable, "-m", "splat_assets.cli", "up", "--port", str(port), "--dash-port", str(dash_port)]
     with (tmp_path / "up.log").open("wb") as log:
         process = subprocess.Popen(
@@ -320,7 +407,8 @@ def test_a_run_launched_through_the_ui_succeeds_and_so_does_one_that_starts_itse
     dagster, process, root = user_interface
 
     nodes = dagster.wait_until(lambda: dagster.ask(ASSET_NODES)["assetNodes"], 180, process)
-    assert {node["assetKey"]["path"][0] for node in nodes} == {asset.name for asset in ASSETS}
+    names = {node["assetKey"]["path"][0] for node in nodes}
+    assert names == {asset.name for asset in ASSETS} | {"sweep_comparison"}
     assert all(node["isPartitioned"] for node in nodes)
     with urllib.request.urlopen(dagster.url, timeout=60) as page:
         assert b"Dagster" in page.read()
@@ -350,6 +438,10 @@ def test_a_run_launched_through_the_ui_succeeds_and_so_does_one_that_starts_itse
     assert (root.run("small").store / "CURRENT").is_file()
     assert (root.path / "dagster" / "dagster.yaml").is_file()
 
+    _each_asset_alone(dagster, process, location)
+    _a_backfill_over_three_runs(dagster, process, location, root)
+    _in_a_browser(dagster, tmp_path)
+
     new = root.models / "new"
     shutil.copytree(root.models / "small", root.path / "aside")
     vocabulary = root.path / "aside" / "vocab.json"
@@ -378,3 +470,45 @@ def test_a_run_launched_through_the_ui_succeeds_and_so_does_one_that_starts_itse
 
     assert dagster.wait_until(shown, 60, process), "the dashboard waited for the run and shows it now"
     assert [path.name for path in tmp_path.glob(".tmp_dagster*")] == [], "Dagster's home was not the data root's"
+
+
+def _stale_in_dagster(instance: dg.DagsterInstance, changed: str) -> set[str]:
+    """What Dagster's UI marks as out of date for the run when the code of one asset is another one."""
+    from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+    from dagster._core.loader import LoadingContextForTest
+
+    assets = [replace(one, code_version="99") if one.name == changed else one for one in ASSETS]
+    graph = dg.Definitions(
+        assets=[dagster_asset(one) for one in assets], resources={"data": DataRootResource()}
+    ).resolve_asset_graph()
+    resolver = CachingStaleStatusResolver(
+        instance=instance, asset_graph=graph, loading_context=LoadingContextForTest(instance)
+    )
+    return {
+        one.name
+        for one in ASSETS
+        if resolver.get_status(dg.AssetKey(one.name), partition_key="small") is not StaleStatus.FRESH
+    }
+
+
+def test_dagster_marks_what_has_other_code_and_nothing_else(
+    finished_root: DataRoot, instance: dg.DagsterInstance
+) -> None:
+    materialized(finished_root, instance)
+
+    assert _stale_in_dagster(instance, "") == set()
+    for name in ("histograms", "idf", "sae_checkpoint", "published_store"):
+        assert _stale_in_dagster(instance, name) == {name}
+
+
+@pytest.mark.slow
+def test_dagster_marks_what_depends_on_another_sae(own_root: DataRoot, instance: dg.DagsterInstance) -> None:
+    materialized(own_root, instance)
+    change_recipe(open_run(own_root, "small"), "lr = 0.01", "lr = 0.011")
+    result = materialized(own_root, instance, dg.AssetSelection.assets("sae_checkpoint"))
+    assert metadata_of(result)["sae_checkpoint"]["was_up_to_date"] is False
+
+    own = {asset.name for asset in ASSETS if "sae_checkpoint" in asset.deps}
+    stale = _stale_in_dagster(instance, "")
+    assert own and own <= stale
+    assert not stale & {"dataset", "base_model", "idf", "sae_checkpoint"}

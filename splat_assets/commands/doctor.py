@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import sys
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from splat_assets.store.layout import DataRoot
 if TYPE_CHECKING:
     from splat_assets.assets.asset import Asset, Status
     from splat_assets.runs import Run
+    from splat_assets.store.bucket import Bucket
 
 _PACKAGES = (
     "dagster",
@@ -34,6 +36,7 @@ _PACKAGES = (
     "numpy",
 )
 _LEAST_FREE_BYTES = 2 * 10**9
+_UI = "Dagster UI"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,11 @@ class Finding:
 @click.option("--dagster-port", default=3000, show_default=True, help="The port that `splat up` would use.")
 def doctor(dagster_port: int) -> None:
     """Look at versions, the data root, ports and every run; exit code 1 when something needs mending."""
-    root = DataRoot.from_environment()
-    findings = [*installation(), *data_root(root), port(dagster_port), *runs(root)]
+    where, root = where_data_is()
+    findings = [*installation(), *where]
+    if root is not None:
+        ports = {_UI: dagster_port, "dashboard": 8050, "activation server": 8765}
+        findings += [*data_root(root), *(port(number, what) for what, number in ports.items()), *shards(), *runs(root)]
     table = Table(Column("what", no_wrap=True), Column("found", overflow="fold"), Column("what to do", overflow="fold"))
     for finding in findings:
         table.add_row(finding.what, finding.found, finding.what_to_do or "nothing")
@@ -72,6 +78,70 @@ def installation() -> Iterator[Finding]:
             yield Finding(name, "not installed", "make the environment again: make clean, then make demo")
 
 
+def where_data_is() -> tuple[list[Finding], DataRoot | None]:
+    """The bucket that SPLAT_DATA names, looked at, and the folder of the data; None where there is no way to it."""
+    from splat_assets.store.bucket import bucket_of
+
+    try:
+        bucket = bucket_of()
+        root = DataRoot.from_environment()
+    except SplatError as error:
+        return [Finding("SPLAT_DATA", os.environ.get("SPLAT_DATA", ""), str(error))], None
+    if bucket is None:
+        return [], root
+    try:
+        said = _tried(bucket)
+    except SplatError as error:
+        return [Finding("bucket", bucket.url, str(error))], None
+    what_to_do = "" if not said else f"{said}: publishing needs a bucket that honours If-Match and If-None-Match"
+    return [Finding("bucket", f"{bucket.url}, {len(bucket.listed('runs')):,} objects of runs", what_to_do)], root
+
+
+def _tried(bucket: "Bucket") -> str:
+    """What a bucket does not do of what publishing needs; empty when it does all. An object is written and deleted again."""
+    from splat_assets.store.bucket import ChangedMeanwhileError
+
+    name = f".doctor-{uuid.uuid4().hex}"
+    tag = bucket.create(name, b"1")
+    missing = []
+    try:
+        try:
+            bucket.create(name, b"2")
+            missing.append("it overwrites what must not exist yet")
+        except ChangedMeanwhileError:
+            pass
+        newer = bucket.replace(name, b"3", tag) if not missing else tag
+        try:
+            bucket.replace(name, b"4", tag if newer != tag else '"0"')
+            missing.append("it replaces what was changed meanwhile")
+        except ChangedMeanwhileError:
+            pass
+        return " and ".join(missing)
+    finally:
+        bucket.delete([name])
+
+
+def shards() -> Iterator[Finding]:
+    """Whether the Ray cluster that SPLAT_SHARDS names can be reached, and has the version that is here."""
+    given = os.environ.get("SPLAT_SHARDS", "")
+    if not given.startswith("ray"):
+        return
+    try:
+        version = importlib.metadata.version("ray")
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding("ray", "not installed", "pip install 'splat[ray]', or unset SPLAT_SHARDS")
+        return
+    host, _, number = given.removeprefix("ray").strip(":").rpartition(":")
+    if not host:
+        yield Finding("ray", f"{version}, of this machine alone or as RAY_ADDRESS says")
+        return
+    try:
+        with socket.create_connection((host, int(number)), timeout=5):
+            yield Finding("ray", f"{version}; {host}:{number} answers")
+    except (OSError, ValueError) as error:
+        yield Finding("ray", f"{version}; SPLAT_SHARDS={given}", f"nothing answers there ({error}): start a cluster")
+
+
 def data_root(root: DataRoot) -> Iterator[Finding]:
     """Whether the data root can be written and has room."""
     try:
@@ -91,12 +161,14 @@ def data_root(root: DataRoot) -> Iterator[Finding]:
         yield Finding("DAGSTER_HOME", home or f"unset: {root.dagster_home}")
 
 
-def port(number: int) -> Finding:
-    """Whether the Dagster UI could listen."""
+def port(number: int, what: str) -> Finding:
+    """Whether something could listen there."""
     with socket.socket() as probe:
         busy = probe.connect_ex(("127.0.0.1", number)) == 0
+    if what != _UI:  # it may well be what listens there
+        return Finding(f"port {number}", f"{what}: {'in use, by it or by something else' if busy else 'free'}")
     what_to_do = f"stop what listens there, or `splat up --port {number + 1}`" if busy else ""
-    return Finding(f"port {number}", "in use" if busy else "free", what_to_do)
+    return Finding(f"port {number}", f"{what}: {'in use' if busy else 'free'}", what_to_do)
 
 
 def runs(root: DataRoot) -> Iterator[Finding]:
@@ -110,8 +182,9 @@ def runs(root: DataRoot) -> Iterator[Finding]:
             run = open_run(root, name)
             run.config.inputs.refuse_changed()
             statuses = {asset: status_of(asset, run) for asset in ASSETS}
+            room = _room_of(run)
             if set(statuses.values()) == {Status.MISSING}:
-                yield Finding(f"run {name}", "not made yet", f"splat materialize {name}")
+                yield Finding(f"run {name}", f"not made yet{room[0]}", room[1] or f"splat materialize {name}")
                 continue
             store = _store_of(run)
         except (SplatError, OSError) as error:
@@ -122,7 +195,19 @@ def runs(root: DataRoot) -> Iterator[Finding]:
         if n_missing:
             due.append(f"{counted(n_missing, 'artifacts')} not made yet")
         what_to_do, state = (f"splat materialize {name}", ", ".join(due)) if due else ("", "up to date")
-        yield Finding(f"run {name}", f"{state}; {store}", what_to_do)
+        yield Finding(f"run {name}", f"{state}; {store}{room[0]}", room[1] or what_to_do)
+
+
+def _room_of(run: "Run") -> tuple[str, str]:
+    """How much room the rest of a run is expected to take, and what to do where there is less."""
+    from splat_assets.assets import ASSETS
+    from splat_assets.assets.expected import room_for
+
+    room = room_for(run, ASSETS)
+    if room is None or not room.needed_bytes:
+        return "", ""
+    short = f"make room: about {size(room.needed_bytes)} are needed, {size(room.free_bytes)} are free"
+    return f"; about {size(room.needed_bytes)} to come", "" if room.fits else short
 
 
 def _what_is_due(asset: "Asset", status: "Status", run: "Run") -> str:

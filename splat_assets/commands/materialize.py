@@ -6,6 +6,7 @@ import click
 
 from splat_assets.assets import ASSETS, asset_named, sources_of
 from splat_assets.assets.asset import Asset, Status, status_of
+from splat_assets.assets.expected import refuse_unless_it_fits
 from splat_assets.commands.inputs import progress_here
 from splat_assets.commands.report import artifact_table, console, failed_checks
 from splat_assets.errors import SplatError
@@ -26,16 +27,21 @@ class UnfinishedRunError(SplatError):
     metavar="NAMES",
     help="Only these artifacts, separated by commas, and what they need that is not there yet; all if left out.",
 )
-def materialize(run_name: str, select: str | None) -> None:
+@click.option("--anyway", is_flag=True, help="Also where it is not expected to fit on the disk.")
+def materialize(run_name: str, select: str | None, anyway: bool) -> None:
     """Make the artifacts of RUN that are not up to date, and check each.
 
-    Work that was cut off goes on where it was. What is made is recorded in Dagster's history, so `splat up` shows it.
+    How much room it will take is worked out first, and refused where there is less. Work that was cut off goes on where it was.
+    What is made is recorded in Dagster's history, so `splat up` shows it.
     """
     run = open_run(DataRoot.from_environment().checked_writable(), run_name)
     selected = [asset_named(name.strip()) for name in select.split(",")] if select is not None else list(ASSETS)
     out = console()
     with shared_run(run.root, run.name):
-        succeeded = make_settled(run, _with_what_they_need(selected, run))
+        wanted = _with_what_they_need(selected, run)
+        if not anyway:
+            refuse_unless_it_fits(run, wanted)
+        succeeded = make_settled(run, wanted)
     out.print(artifact_table(run))
     for line in failed_checks(run):
         click.echo(line, err=True)

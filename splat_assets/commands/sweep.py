@@ -3,6 +3,7 @@
 import sys
 
 import click
+import polars as pl
 from rich.table import Table
 
 from splat_assets.assets import ASSETS, asset_named, sources_of
@@ -76,10 +77,14 @@ def _trained(root: DataRoot, runs: tuple[str, ...], whole: bool) -> list[str]:
 
 
 def _show(root: DataRoot, name: str) -> None:
-    from splat_assets.sweeps import compare_sweep, open_sweep
+    from splat_assets.orchestrate import materialize_sweep
+    from splat_assets.sweeps import open_sweep
 
     found = open_sweep(root, name)
-    frame = compare_sweep(found)
+    made = materialize_sweep(found)
+    if made.faults or made.crashes:
+        raise InputError((made.faults or made.crashes)[0].removeprefix("sweep_comparison: "))
+    frame = pl.read_parquet(found.folder / "comparison.parquet")
     table = Table("run", *_COLUMNS)
     for row in frame.iter_rows(named=True):
         stability = "—" if row["stability"] is None else f"{row['stability']:.3f}"

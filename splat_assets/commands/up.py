@@ -38,6 +38,8 @@ def up(port: int, dash_port: int, dashboard: bool, automation: bool) -> None:
     root = DataRoot.from_environment().checked_writable()
     home = prepare_home(root)
     os.environ["SPLAT_DATA"] = str(root.path)
+    if dashboard:
+        os.environ.setdefault("SPLAT_DASHBOARD_URL", f"http://127.0.0.1:{dash_port}")
     os.environ[AUTOMATION] = "on" if automation else "off"
     os.environ.setdefault("DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS", str(_SENSOR_SECONDS))
     click.echo(f"Dagster UI: http://127.0.0.1:{port}   data: {root.path}   DAGSTER_HOME: {home}", err=True)

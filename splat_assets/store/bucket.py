@@ -170,6 +170,8 @@ class Bucket:
         try:
             yield
         except (FileNotFoundError, faults.NotFoundError) as error:
+            if verb == "write":
+                raise BucketError(f"cannot write {where}: there is no bucket {self.name!r}") from error
             raise MissingObjectError(f"{where} is not there") from error
         except (faults.AlreadyExistsError, faults.PreconditionError) as error:
             raise ChangedMeanwhileError(f"{where} was written by somebody else meanwhile") from error
