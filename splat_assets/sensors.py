@@ -11,7 +11,7 @@ from splat_assets.automation.settings import read_settings
 from splat_assets.jobs import WHOLE_RUN
 from splat_assets.partitions import RUNS, TAG
 from splat_assets.resources import DataRootResource, automation_begins
-from splat_assets.sharing import bring_datasets
+from splat_assets.sharing import bring_inputs
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.working_copy import sharing
 
@@ -25,7 +25,7 @@ _PARTITION = "dagster/partition"
 def new_files(context: dg.SensorEvaluationContext, data: DataRootResource) -> dg.SensorResult | dg.SkipReason:
     """Each whole base model, ready-made SAE and dataset that was brought becomes a run, once for its content."""
     root = data.root()
-    bring_datasets(root)
+    bring_inputs(root)
     if not read_settings(root).enabled:
         return dg.SkipReason("automation.toml says enabled = false")
     with sharing(root.path):

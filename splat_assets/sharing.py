@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from splat_assets.errors import SplatError
 from splat_assets.store.layout import DataRoot
@@ -45,24 +46,28 @@ def _follow(copy: WorkingCopy, stop: threading.Event, every_seconds: float) -> N
 
 
 @contextmanager
-def shared_run(root: DataRoot, name: str) -> Iterator[None]:
-    """A run is brought whole before it is worked on, and what became of it is sent, also where the work failed."""
+def shared_run(root: DataRoot, name: str) -> Iterator[list[Path]]:
+    """A run is brought whole before it is worked on, and what became of it is sent, also where the work failed.
+
+    What is put into the list was made anew, whole: what the bucket has of an earlier make of it goes.
+    """
     copy = WorkingCopy.around(root.path)
+    remade: list[Path] = []
     if copy is None:
-        yield
+        yield remade
         return
     copy.bring_run(name)
     try:
-        yield
+        yield remade
     finally:
-        copy.send()
+        copy.send(remade)
 
 
-def bring_datasets(root: DataRoot) -> None:
+def bring_inputs(root: DataRoot) -> None:
     """Everything that runs are made from is brought."""
     copy = WorkingCopy.around(root.path)
     if copy is not None:
-        copy.bring_run("-")
+        copy.bring_inputs()
 
 
 def remove_there(root: DataRoot, name: str) -> None:

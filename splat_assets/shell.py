@@ -59,13 +59,15 @@ def dagster_asset(asset: Asset) -> dg.AssetsDefinition:
         dagster_type=_NOTHING,
     )
     def make(context: dg.AssetExecutionContext, data: DataRootResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        with failing_in_words(), shared_run(data.root(), context.partition_key):
+        with failing_in_words(), shared_run(data.root(), context.partition_key) as remade:
             run = data.run(context.partition_key)
             for source in sources_of(asset):
                 refuse_unless_sound(source, run)
             was_current = status_of(asset, run).is_up_to_date
             with step(f"making {asset.name}"):
                 receipt = bring_up_to_date(asset, run, watched_progress() or LogProgress(context.log.info))
+            if not was_current:
+                remade += [run.layout.root / output.path for output in receipt.outputs]
         return dg.MaterializeResult(
             metadata=metadata_of(receipt, run, was_current), data_version=dg.DataVersion(receipt.fingerprint)
         )

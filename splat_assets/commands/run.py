@@ -30,7 +30,7 @@ from splat_assets.runs import (
     open_run,
 )
 from splat_assets.sae.recipe import SaeRecipe
-from splat_assets.sharing import bring_datasets, remove_there, shared_run
+from splat_assets.sharing import bring_inputs, remove_there, shared_run
 from splat_assets.store.files import files_below, locked, remove_leftovers, staging_path
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published import current_version, pin_version, remove_old_versions
@@ -72,7 +72,7 @@ def new(name: str, **options: Any) -> None:
     """
     root = DataRoot.from_environment()
     root.run(name)
-    bring_datasets(root)
+    bring_inputs(root)
     if options["sae_checkpoint"] is not None:
         _refuse_training_options(options)
     recipe = take_recipe(options)

@@ -52,6 +52,12 @@ class ReadCache:
         """What all entries take now."""
         return sum(size for _, size, _ in self._entries())
 
+    def clear(self) -> None:
+        """Keep nothing of what was kept so far."""
+        for _, _, path in self._entries():
+            path.unlink(missing_ok=True)
+        self._size = None
+
     def _keep(self, path: Path, content: bytes) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{uuid.uuid4().hex}")

@@ -63,6 +63,10 @@ class RemoteFiles:
             raise CorruptStoreError(f"{self.bucket.url}/{where} ends before byte {offset + n_bytes}: it was cut short")
         into.view(np.uint8).reshape(-1)[:] = np.frombuffer(found, dtype=np.uint8)
 
+    def forget(self) -> None:
+        """Read everything anew from now on: something that was kept does not hold against its checksum."""
+        self._cache.clear()
+
     @contextmanager
     def downloaded(self, name: str) -> Iterator[Path]:
         """All of them in a temporary folder of that name, past what is kept."""

@@ -36,12 +36,12 @@ class Orientation:
     crc32c: npt.NDArray[np.uint32]
     ids: RangeReader
     values: RangeReader
-    is_far: bool = False
+    far: RemoteFiles | None = None
 
     def read(self, first: int, last: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
         """Ids and values of ranges first..last - 1, not checked; side by side where each is asked for over a network."""
         lo, hi = int(self.indptr[first]), int(self.indptr[last])
-        if not self.is_far:
+        if self.far is None:
             return self.ids.read(lo, hi), self.values.read(lo, hi)
         values = _askers().submit(self.values.read, lo, hi)
         return self.ids.read(lo, hi), values.result()
@@ -49,6 +49,9 @@ class Orientation:
     def read_checked(self, i: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
         """Ids and values of range i; CorruptStoreError when they fail their crc32c."""
         ids, values = self.read(i, i + 1)
+        if self.far is not None and crc32c_of(ids, values) != self.crc32c[i]:
+            self.far.forget()  # bytes that were kept may be those of before somebody mended the bucket
+            ids, values = self.read(i, i + 1)
         if crc32c_of(ids, values) != self.crc32c[i]:
             raise CorruptStoreError(self.why_corrupt(i))
         return ids, values
@@ -176,7 +179,7 @@ class SparseReader:
             wrong = int(np.flatnonzero(np.diff(indptr) != n_active)[0])
             raise CorruptStoreError(f"{self.path}: {name}/indptr and {axis}/n_active disagree at {wrong}")
         ids, values = (self._ranges(f"{name}/{part}", self.nnz) for part in ("indices", "data"))
-        return Orientation(what, self.path / name, indptr, crc32c, ids, values, self._remote is not None)
+        return Orientation(what, self.path / name, indptr, crc32c, ids, values, self._remote)
 
     def _whole(self, name: str, length: int) -> npt.NDArray[Any]:
         return self._ranges(name, length).read(0, length)

@@ -173,6 +173,9 @@ class Store:
         path = self.folder / name
         try:
             content = path.read_bytes() if self._remote is None else self._remote.read(name)
+            if self._remote is not None and hashlib.sha256(content).hexdigest() != self._sha256[name]:
+                self._remote.forget()
+                content = self._remote.read(name)
         except FileNotFoundError as error:
             raise CorruptStoreError(
                 f"{path} is not there any more: version {self.version} was removed or damaged while it was open; "

@@ -10,7 +10,7 @@ Published versions are not brought: they are read in place, by range (`remote`),
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,6 +110,10 @@ class WorkingCopy:
             self._remember(known)
         return new
 
+    def bring_inputs(self) -> list[str]:
+        """Fetch what runs are made from, and what a server needs; the names. BucketError."""
+        return self.bring(lambda one: is_light(one) or one.startswith("datasets/"))
+
     def bring_run(self, name: str) -> list[str]:
         """Fetch a run whole, of its versions the current one, and everything that runs are made from; the names. BucketError."""
         start = f"runs/{name}/"
@@ -141,22 +145,26 @@ class WorkingCopy:
         except MissingObjectError:
             return ""
 
-    def send(self) -> list[str]:
-        """Write what is new or changed here to the bucket, and remove there what was removed here; the names. BucketError."""
+    def send(self, remade: Iterable[Path] = ()) -> list[str]:
+        """Write what is new or changed here to the bucket; the names of what was written or removed. BucketError.
+
+        remade: files and folders that were made anew here and whole, so that what the bucket has below them and this folder has
+        not is of an earlier make: it is removed there. Nothing else ever is: a folder like this one may be emptied to make room.
+        """
         with locked(self.root / _LOCK):
             known = self._known()
             here = dict(self._here())
             new = [name for name, (size, at) in here.items() if known.get(name, ("", -1, -1))[1:] != (size, at)]
-            gone = [name for name in known if name not in here and _is_sent(name)]
+            for name in [name for name in known if name not in here and _is_sent(name)]:
+                del known[name]
+            gone = [name for path in remade for name in self.bucket.listed(self.name_of(path)) if name not in here]
             # What says that something is finished goes last: whoever brings it brings what it speaks of.
             for part in _in_turns(new):
                 with ThreadPoolExecutor(_AT_ONCE) as pool:
                     for name, tag in pool.map(lambda name: (name, self.bucket.write(name, self.root / name)), part):
                         known[name] = (tag, *here[name])
                 self._remember(known)
-            self.bucket.delete(gone)
-            for name in gone:
-                del known[name]
+            self.bucket.delete([name for name in gone if _is_sent(name)])
             self._remember(known)
             if new or gone:
                 logger.info("%d files sent to %s, %d removed there", len(new), self.bucket.url, len(gone))

@@ -1,6 +1,7 @@
 """A data root in a bucket and its working copies: what is brought, what is sent, and what two machines do to each other."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def _publish(copy: WorkingCopy, seed: int) -> str:
     return publish(store, staged_parts(copy.root / "cache" / f"{seed}", dense), {"sae": "a" * 64})
 
 
-def test_what_is_sent_here_is_brought_there_and_what_is_removed_goes(s3: S3, tmp_path: Path) -> None:
+def test_what_is_sent_here_is_brought_there(s3: S3, tmp_path: Path) -> None:
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     _write(one, "saved_models/base/model.json", "weights")
     _write(one, "runs/small/run.toml", "a = 1")
@@ -52,11 +53,53 @@ def test_what_is_sent_here_is_brought_there_and_what_is_removed_goes(s3: S3, tmp
     assert (other.root / "saved_models/base/model.json").read_text() == "weights"
 
     _write(other, "runs/small/run.toml", "a = 2, which is longer")
-    (other.root / "saved_models/base/model.json").unlink()
     other.send()
     one.bring()
     assert (one.root / "runs/small/run.toml").read_text() == "a = 2, which is longer"
-    assert not (one.root / "saved_models/base/model.json").exists()
+
+
+def test_a_folder_that_is_emptied_costs_nothing_and_is_filled_again(s3: S3, tmp_path: Path) -> None:
+    copy = _copy(tmp_path / "one")
+    for name in (
+        "saved_models/base/model.json",
+        "runs/a/raw_activations/shard-0/x",
+        "runs/a/raw_activations/shard-1/x",
+    ):
+        _write(copy, name, "x")
+    copy.send()
+    shutil.rmtree(copy.root / "runs")
+    (copy.root / "saved_models/base/model.json").unlink()
+
+    assert copy.send() == []
+
+    assert len(copy.bucket.listed()) == 3
+    assert len(copy.bring_run("a")) == 3
+
+
+def test_what_was_made_anew_takes_the_place_of_what_was_there(s3: S3, tmp_path: Path) -> None:
+    one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
+    for name in ("shard-0/x", "shard-1/x"):
+        _write(one, f"runs/a/raw_activations/{name}", "x")
+    _write(one, "runs/a/neuron_acts/y", "y")
+    one.send()
+    other.bring_run("a")
+    shutil.rmtree(one.root / "runs/a/raw_activations")
+    _write(one, "runs/a/raw_activations/shard-0/x", "made anew")
+
+    one.send([one.root / "runs/a/raw_activations"])
+
+    assert sorted(one.bucket.listed()) == ["runs/a/neuron_acts/y", "runs/a/raw_activations/shard-0/x"]
+    other.bring_run("a")
+    assert [path.read_text() for path in sorted((other.root / "runs/a/raw_activations").rglob("x"))] == ["made anew"]
+
+
+def test_what_the_bucket_lost_goes_here_too(s3: S3, tmp_path: Path) -> None:
+    copy = _copy(tmp_path / "one")
+    _write(copy, "saved_models/base/model.json", "x")
+    copy.send()
+    copy.bucket.delete(["saved_models/base/model.json"])
+    copy.bring()
+    assert not (copy.root / "saved_models/base/model.json").exists()
 
 
 def test_what_was_changed_here_and_not_sent_stays(s3: S3, tmp_path: Path) -> None:
