@@ -92,9 +92,21 @@ def dagster_check(asset: Asset, check: Check) -> dg.AssetChecksDefinition:
             with failing_in_words(), step(f"checking {asset.name}: {check.name}"), sharing(data.root().path):
                 outcome = run_check(asset, check, data.run(context.partition_key))
             severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
-            return dg.AssetCheckResult(passed=outcome.passed, severity=severity, metadata=dict(outcome.facts))
+            return dg.AssetCheckResult(passed=outcome.passed, severity=severity, metadata=_told(outcome.facts))
 
         return test
+
+
+def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a check; offenders (`wrong_…`, separated by commas) as rows."""
+    told = dict(facts)
+    for name in [
+        name for name, value in facts.items() if name.startswith("wrong_") and isinstance(value, str) and value
+    ]:
+        what = name.removeprefix("wrong_")
+        rows = [dg.TableRecord({what: one}) for one in str(facts[name]).split(", ")]
+        told[name] = dg.MetadataValue.table(rows, schema=dg.TableSchema([dg.TableColumn(what)]))
+    return told
 
 
 def metadata_of(receipt: Receipt, run: Run, was_current: bool) -> dict[str, Any]:

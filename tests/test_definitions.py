@@ -27,7 +27,7 @@ from splat_assets.orchestrate import PROJECT
 from splat_assets.partitions import RUNS
 from splat_assets.resources import DataRootResource
 from splat_assets.runs import open_run
-from splat_assets.shell import dagster_asset
+from splat_assets.shell import _told, dagster_asset
 from splat_assets.store.layout import DataRoot
 from tests.assets.faults.planting import change_json, change_recipe
 from tests.small_run import new_small_run
@@ -37,6 +37,24 @@ N_CHECKS = sum(len(asset.checks) for asset in ASSETS)
 
 def test_the_definitions_load() -> None:
     dg.Definitions.validate_loadable(build_defs())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", [["dg", "check", "defs"], ["dagster", "definitions", "validate", "-w", "workspace.yaml"]]
+)
+def test_dagsters_own_checks_take_the_definitions(command: list[str], tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(tmp_path),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "DG_CLI_CONFIG": str(tmp_path / "none.toml"),
+    }
+    tool = Path(sys.executable).with_name(command[0])
+
+    done = subprocess.run([tool, *command[1:]], cwd=PROJECT, env=environment, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_importing_the_definitions_leaves_torch_out() -> None:
@@ -148,6 +166,15 @@ def test_the_data_version_of_an_asset_is_its_receipt(finished_root: DataRoot, in
     (event,) = result.get_asset_materialization_events()
     tags = event.materialization.tags or {}
     assert tags["dagster/data_version"] == metadata_of(result)["dataset"]["fingerprint"]
+
+
+def test_offenders_of_a_check_are_rows() -> None:
+    told = _told({"n_sampled": 32, "wrong_features": "3, 17", "wrong_tokens": "", "passed": True})
+
+    rows = told["wrong_features"]
+    assert isinstance(rows, dg.TableMetadataValue)
+    assert [record.data for record in rows.records] == [{"features": "3"}, {"features": "17"}]
+    assert (told["n_sampled"], told["wrong_tokens"], told["passed"]) == (32, "", True)
 
 
 def test_a_failing_check_blocks_what_depends_on_it(own_root: DataRoot, instance: dg.DagsterInstance) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -15,8 +16,11 @@ from splat_assets.jobs import every_night, nightly
 from splat_assets.partitions import RUNS, TAG
 from splat_assets.resources import DataRootResource
 from splat_assets.sensors import _made, new_files, run_failed, run_succeeded
+from splat_assets.store.bucket import Bucket
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published import current_version, open_store, pin_version, pinned_versions, publish
+from splat_assets.store.working_copy import WorkingCopy
+from tests.s3 import S3
 
 
 @pytest.fixture
@@ -197,3 +201,25 @@ def test_versions_are_pinned_and_cleaned_by_hand(own_root: DataRoot, monkeypatch
     assert f"version {first} is no longer pinned" in call("pin", "small", first, "--remove")
     assert call("clean", "small", "--keep", "1") == f"run small: deleted {first}\n"
     assert "has no published version yet" in call("clean", "nobody")
+
+
+@pytest.mark.slow
+def test_what_is_brought_into_the_bucket_becomes_a_run_there(
+    own_root: DataRoot, s3: S3, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    bucket = Bucket("s3://lab/data")
+    watcher = DataRoot(WorkingCopy.of(bucket, {"SPLAT_WORKING_COPY": str(tmp_path / "watcher")}).root)
+    for kind in ("datasets", "saved_models"):
+        for path in sorted((own_root.path / kind).rglob("*")):
+            if path.is_file():
+                bucket.write(path.relative_to(own_root.path).as_posix(), path)
+    bucket.write("automation.toml", b"[recipe]\nd-sae = 64\nk = 4\n")
+
+    looks = [tick(watcher, instance) for _ in range(3)]
+
+    found = next(one for one in looks if isinstance(one, dg.SensorResult))
+    assert found.run_requests
+    name = str(found.run_requests[0].partition_key)
+    assert f"runs/{name}/run.toml" in bucket.listed("runs"), "other machines see the run"
+    assert str(tmp_path) not in bucket.read(f"runs/{name}/run.toml").decode()
+    assert "arrivals.json" in bucket.listed() and "activity.jsonl" in bucket.listed()
