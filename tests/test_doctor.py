@@ -4,6 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from splat_assets.cli import main
@@ -43,6 +44,14 @@ def test_a_bucket_that_refuses_writing_is_said(s3: S3, monkeypatch: pytest.Monke
     s3.before = refuse
     code, said = _doctor(monkeypatch, SPLAT_DATA="s3://lab/data")
     assert code == 1 and "not allowed to write it" in said, said
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that the test has none of")
+def test_a_device_that_torch_has_not_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, said = _doctor(monkeypatch, SPLAT_DATA=str(tmp_path))
+    assert (code, "torch computes on │ cpu" in said) == (0, True), said
+    code, said = _doctor(monkeypatch, SPLAT_DATA=str(tmp_path), SPLAT_DEVICE="cuda")
+    assert code == 1 and "SPLAT_DEVICE=cuda" in said and "cannot compute on the device 'cuda'" in said, said
 
 
 def test_a_ray_cluster_is_asked_whether_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ def _make(run: Run, progress: Progress) -> Made:
         "n_shards": raw.n_shards,
         "n_shards_resumed": done.n_skipped,
         "backend": runner.backend,
+        "device": runner.device,
         "rows_per_s": round(raw.n_samples / done.seconds, 1),
     }
     table: list[Row] = [

@@ -21,6 +21,7 @@ from splat_assets.assets.opened import base_activations_of, base_model_of, hook_
 from splat_assets.assets.pictures import training_curves
 from splat_assets.compute.fit import NOT_COMPUTED, SampleSplits, fit_sae, write_scorecard, wrong_figures
 from splat_assets.compute.provenance import hook_for, refuse_other_model
+from splat_assets.device import device_asked
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.runs import Run
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
@@ -45,6 +46,7 @@ def _make(run: Run, progress: Progress) -> Made:
     items, model, folder = items_of(run), base_model_of(run), run.layout.sae
     hook = hook_of(run).in_model(model.dimensions.num_layers)
     base = base_activations_of(run, items, progress)
+    device = device_asked()
     outputs = [folder / name for name in ("cfg.json", "sae_weights.safetensors", "sae_model_final.pth", SCORECARD)]
     if run.config.inputs.sae_checkpoint is not None:
         brought = run.config.inputs.sae_checkpoint.checked("SAE checkpoint")
@@ -57,12 +59,14 @@ def _make(run: Run, progress: Progress) -> Made:
         card = write_scorecard(sae, items, base, hook, model, splits, folder, training={})
         return Made(outputs, _facts(card))
     try:
-        card = fit_sae(items, base, run.config.sae, hook, model, folder, progress, resume=_may_resume(run))
+        card = fit_sae(items, base, run.config.sae, hook, model, folder, progress, _may_resume(run), device)
     except FingerprintMismatchError:
         # The training state is that of an earlier make, from other inputs.
-        card = fit_sae(items, base, run.config.sae, hook, model, folder, progress, resume=False)
+        card = fit_sae(items, base, run.config.sae, hook, model, folder, progress, False, device)
     metrics = folder / "metrics.parquet"
-    return Made([*outputs, metrics], _facts(card), picture=training_curves(pl.read_parquet(metrics)))
+    return Made(
+        [*outputs, metrics], _facts(card) | {"device": device}, picture=training_curves(pl.read_parquet(metrics))
+    )
 
 
 def _may_resume(run: Run) -> bool:

@@ -1,6 +1,7 @@
 """`splat doctor`: looks at this installation and data root, and says in words what is wrong."""
 
 import importlib.metadata
+import importlib.util
 import os
 import shutil
 import socket
@@ -14,7 +15,8 @@ import click
 from rich.table import Column, Table
 
 from splat_assets.commands.report import console, size
-from splat_assets.errors import SplatError
+from splat_assets.device import DEVICE, device_asked, usable_device
+from splat_assets.errors import InputError, SplatError
 from splat_assets.progress import counted
 from splat_assets.store.layout import DataRoot
 
@@ -68,7 +70,7 @@ def doctor(dagster_port: int) -> None:
 
 
 def installation() -> Iterator[Finding]:
-    """The Python and the packages that matter."""
+    """The Python, the packages that matter, and where torch computes."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", version, "" if sys.version_info >= (3, 11) else "use Python 3.11 or newer")
     for name in _PACKAGES:
@@ -76,6 +78,14 @@ def installation() -> Iterator[Finding]:
             yield Finding(name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             yield Finding(name, "not installed", "make the environment again: make clean, then make demo")
+    if importlib.util.find_spec("torch") is None:
+        return
+    asked = device_asked()
+    try:
+        usable_device(asked)
+        yield Finding("torch computes on", asked)
+    except InputError as error:
+        yield Finding("torch computes on", f"{DEVICE}={asked}", f"{error}; unset {DEVICE}, or install a torch that can")
 
 
 def where_data_is() -> tuple[list[Finding], DataRoot | None]:

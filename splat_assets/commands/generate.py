@@ -9,6 +9,7 @@ import click
 from splat_assets.commands.inputs import (
     FILE,
     FOLDER,
+    device_option,
     hook_options,
     model_options,
     open_model,
@@ -18,6 +19,7 @@ from splat_assets.commands.inputs import (
 )
 from splat_assets.compute.shards import ShardRunner
 from splat_assets.data.splits import split_builds
+from splat_assets.device import usable_device
 from splat_assets.errors import InputError
 from splat_assets.runs import SHARD_ITEMS, ActivationsRecipe, SplitRecipe
 from splat_assets.store.errors import StoreError
@@ -44,6 +46,7 @@ _CACHE = ".base_activations"
     "--backend", type=click.Choice(["local", "process"]), default="local", show_default=True, help="How shards run."
 )
 @click.option("--workers", default=0, help="Processes of the backend `process`; one per core if left out.")
+@device_option
 def generate_activations(
     model_checkpoint: Path,
     data_csv: Path,
@@ -59,6 +62,7 @@ def generate_activations(
     embeddings: bool,
     backend: Any,
     workers: int,
+    device: str,
     **options: Any,
 ) -> None:
     """Run base model and SAE over every build, one <NULL> row per weapon, and masked variants if asked for.
@@ -76,7 +80,8 @@ def generate_activations(
 
     asked = take_hook(options)
     recipe = ActivationsRecipe(masked_variants, seed, shard_items, batch_size, embeddings)
-    split, runner = SplitRecipe(seed=split_seed), ShardRunner(backend, workers)
+    split, runner = SplitRecipe(seed=split_seed), ShardRunner(backend, workers, device=device)
+    usable_device(device)
     opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
     sae = load_sae(sae_checkpoint)
     hook = hook_for(sae, asked, opened.model.dimensions.num_layers)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from rich.console import Console
 
+from splat_assets.device import CPU, DEVICE
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, progress_for
 
@@ -38,6 +39,15 @@ _HOOK = (
     click.option("--hook-target", help="masked_mean: the pooled build. token_ff: each token.  [default: masked_mean]"),
     click.option("--hook-layer-index", type=int, help="token_ff: which layer, -1 is the last.  [default: -1]"),
     click.option("--hook-ff-module-index", type=int, help="token_ff: which module of the block.  [default: 2]"),
+)
+
+device_option = click.option(
+    "--device",
+    envvar=DEVICE,
+    default=CPU,
+    show_default=True,
+    show_envvar=True,
+    help="Where torch computes: cpu, cuda, cuda:1.",
 )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from rich.table import Table
 
-from splat_assets.commands.inputs import FILE, FOLDER, progress_here, writable_folder
+from splat_assets.commands.inputs import FILE, FOLDER, device_option, progress_here, writable_folder
 from splat_assets.commands.report import console
 from splat_assets.model.recipe import BaseTrainingRecipe
 
@@ -42,7 +42,7 @@ def _recipe_options(command: Command) -> Command:
     show_default=True,
     help="Seed of the split into train, validation and test; a run on these builds takes the same.",
 )
-@click.option("--device", default="cpu", show_default=True, help="Where torch computes: cpu, cuda, cuda:1.")
+@device_option
 @_recipe_options
 def train_base(
     data_csv: Path,

@@ -7,6 +7,7 @@ import click
 
 from splat_assets.commands.inputs import (
     FOLDER,
+    device_option,
     hook_options,
     model_options,
     open_model,
@@ -19,6 +20,7 @@ from splat_assets.commands.recipe_options import sae_options, take_recipe, warn_
 from splat_assets.commands.report import console
 from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.data.splits import split_builds
+from splat_assets.device import usable_device
 from splat_assets.errors import InputError
 from splat_assets.runs import ActivationsRecipe, SplitRecipe
 from splat_assets.store.scorecard import SCORECARD
@@ -34,6 +36,7 @@ from splat_assets.store.scorecard import SCORECARD
 )
 @click.option("--split-seed", default=0, show_default=True, help="Seed of the split into train, validation and test.")
 @click.option("--batch-size", default=1_024, show_default=True, help="Builds per forward pass of the base model.")
+@device_option
 @click.option("--restart", is_flag=True, help="Begin anew instead of going on where an earlier call was cut off.")
 def train_sae(
     model_checkpoint: Path,
@@ -44,6 +47,7 @@ def train_sae(
     masked_variants: int,
     split_seed: int,
     batch_size: int,
+    device: str,
     restart: bool,
     **options: Any,
 ) -> None:
@@ -55,12 +59,14 @@ def train_sae(
     from splat_assets.compute.fit import SampleSplits, fit_sae
     from splat_assets.compute.harvest import harvest
     from splat_assets.compute.items import make_items
+    from splat_assets.compute.shards import ShardRunner
     from splat_assets.model.hooks import MASKED_MEAN, HookPoint
     from splat_assets.store.files import locked
 
     recipe, hook = take_recipe(options), take_hook(options) or HookPoint(MASKED_MEAN)
     settings = ActivationsRecipe(masked_variants, recipe.seed, batch_size=batch_size)
     split = SplitRecipe(seed=split_seed)
+    usable_device(device)
     opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
     hook = hook.in_model(opened.model.dimensions.num_layers)
     recipe.checked_for(opened.model.hook_width(hook.target, hook.ff_module_index))
@@ -72,9 +78,10 @@ def train_sae(
     progress, cache = progress_here(), save_dir / "base_activations"
     with locked(save_dir / ".lock"):
         base = harvest(
-            cache, items, opened.model_files, hook, settings.shard_items, settings.batch_size, progress=progress
-        )
-        card = fit_sae(items, base, recipe, hook, opened.model, save_dir, progress, resume=not restart)
+            cache, items, opened.model_files, hook, settings.shard_items, settings.batch_size,
+            ShardRunner(device=device), progress,
+        )  # fmt: skip
+        card = fit_sae(items, base, recipe, hook, opened.model, save_dir, progress, not restart, device)
     console().print(scorecard_view(save_dir / SCORECARD))
     if not card["training"]["decoder_trained"]:
         click.echo("warning: the decoder has hardly left its random beginning: more --epochs, a higher --lr", err=True)

@@ -25,6 +25,7 @@ from splat_assets.compute.harvest import (
 )
 from splat_assets.compute.items import Items, sample_table
 from splat_assets.compute.shards import ShardRunner
+from splat_assets.device import CPU, usable_device
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import SampleFeatures
@@ -49,6 +50,7 @@ class EncodeSettings:
     base_folder: Path
     embeddings: bool
     inputs: dict[str, str]
+    device: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +95,14 @@ def encode(
     vocabulary.save(target / VOCABULARY_FILE)
     contexts.save(target / CONTEXTS_FILE)
 
-    settings = EncodeSettings(target, sae, base.folder, embeddings, inputs)
+    runner = runner or ShardRunner()
+    settings = EncodeSettings(target, sae, base.folder, embeddings, inputs, runner.device)
     specs = (EncodeSpec(settings, shard, *_samples_of(items, contexts, shard, per_token)) for shard in todo)
     n_samples = base.values.shape[0]
     there = n_samples - sum(shard.n_samples for shard in todo)
     with (progress or SilentProgress()).task("SAE activations", n_samples, "samples", there) as task:
         needed = _bytes_of_a_shard(_sae(sae), todo, base.logits.shape[1] if embeddings else 0)
-        (runner or ShardRunner()).run(encode_shard, specs, task.advance, needed)
+        runner.run(encode_shard, specs, task.advance, needed)
     return EncodedShards(len(todo), len(shards) - len(todo), time.monotonic() - began)
 
 
@@ -125,7 +128,7 @@ def shards_to_encode(target: Path, shards: Sequence[Shard], inputs: dict[str, st
 def encode_shard(spec: EncodeSpec) -> int:
     """Encode one shard and write it; returns its number of samples."""
     settings, shard = spec.settings, spec.shard
-    sae = _sae(settings.sae)
+    sae = _sae(settings.sae, settings.device)
     x = np.array(np.load(settings.base_folder / VALUES_FILE, mmap_mode="r")[shard.first_sample : shard.last_sample])
     rows = sae.encode_rows(x)
     embeddings = {}
@@ -206,13 +209,13 @@ def _samples_of(
     return sample_table(items, contexts, shard.first_item, shard.last_item, per_token), of_samples
 
 
-def _sae(path: Path) -> "Sae":
+def _sae(path: Path, device: str = CPU) -> "Sae":
     weights = path / "sae_weights.safetensors" if path.is_dir() else path
-    return _loaded_sae(path, weights.stat().st_mtime_ns if weights.exists() else 0)
+    return _loaded_sae(path, weights.stat().st_mtime_ns if weights.exists() else 0, device)
 
 
-@lru_cache(maxsize=1)
-def _loaded_sae(path: Path, changed: int) -> "Sae":
+@lru_cache(maxsize=2)
+def _loaded_sae(path: Path, changed: int, device: str) -> "Sae":
     from splat_assets.sae import load_sae
 
-    return load_sae(path)
+    return load_sae(path).to(usable_device(device))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from splat_assets.compute.harvest import BaseActivations
 from splat_assets.compute.items import NULL_ROW, SPLIT_NAMES, Items
+from splat_assets.device import CPU, usable_device
 from splat_assets.errors import InputError
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress
@@ -60,10 +61,12 @@ def fit_sae(
     save_dir: Path,
     progress: Progress,
     resume: bool = True,
+    device: str = CPU,
 ) -> dict[str, Any]:
-    """Train, save below save_dir, and return the scorecard that was written beside it."""
+    """Train, save below save_dir, and return the scorecard that was written beside it. device: where torch computes the steps."""
     from splat_assets.sae import train_sae
 
+    where = usable_device(device)
     splits = SampleSplits.of(items, hook.per_token)
     provenance = {
         "base_model": model.fingerprint,
@@ -75,7 +78,7 @@ def fit_sae(
     with explaining_write_errors("the SAE", save_dir):
         trained = train_sae(
             base.values, splits.train, splits.validation, recipe, save_dir,
-            provenance=provenance, progress=progress, resume=resume,
+            provenance=provenance, progress=progress, resume=resume, device=str(where),
         )  # fmt: skip
         return write_scorecard(trained.sae, items, base, hook, model, splits, save_dir, trained.summary)
 
@@ -94,7 +97,7 @@ def write_scorecard(
 
     Reconstruction is measured on the test split, fidelity on at most 4,096 of its builds and masked variants, evenly spread;
     dead features, dense features and gamma over the training samples. n_train_samples, n_test_samples and n_fidelity_builds
-    say on how many.
+    say on how many. All of it on the processor, wherever the SAE was trained: checks measure it again there.
     """
     card = {
         "architecture": sae.architecture,

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from splat_assets.compute.items import Items
 from splat_assets.compute.shards import ShardRunner
 from splat_assets.data.builds import Builds
+from splat_assets.device import CPU, usable_device
 from splat_assets.errors import InputError
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress, SilentProgress
@@ -116,10 +117,13 @@ def harvest(
             return open_base_activations(folder, identity)
         items_file = folder / "items.parquet"
         items.builds.save(items_file)
-        specs = [_HarvestSpec(folder, items_file, model_files, hook, shard, batch_size) for shard in todo]
+        runner = runner or ShardRunner()
+        specs = [
+            _HarvestSpec(folder, items_file, model_files, hook, shard, batch_size, runner.device) for shard in todo
+        ]
         there = items.n_items - sum(shard.last_item - shard.first_item for shard in todo)
         with (progress or SilentProgress()).task("base activations", items.n_items, "builds", there) as task:
-            if runner is None or runner.backend == "local":
+            if runner.backend == "local":
                 for spec in specs:
                     _harvest_shard(spec, items.builds, advance=task.advance)
             else:
@@ -168,12 +172,12 @@ def _checksums(folder: Path, shard: Shard) -> dict[str, int]:
 
 
 def base_batches(
-    builds: Builds, shard: Shard, model_files: BaseModelFiles, hook: HookPoint, batch_size: int
+    builds: Builds, shard: Shard, model_files: BaseModelFiles, hook: HookPoint, batch_size: int, device: str = CPU
 ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
     """Hook values (n_samples, d) and logits (n_items, n_outputs) of a shard, a batch at a time, from one forward pass."""
     import torch
 
-    model = _model(model_files)
+    model = _model(model_files, device)
     captured: list[torch.Tensor] = []
 
     def capture(values: torch.Tensor) -> torch.Tensor:
@@ -203,17 +207,19 @@ class _HarvestSpec:
     hook: HookPoint
     shard: Shard
     batch_size: int
+    device: str
 
 
-def _model(files: BaseModelFiles) -> "SplatGPT":
-    return _loaded_model(files, files.checkpoint.stat().st_mtime_ns if files.checkpoint.exists() else 0)
+def _model(files: BaseModelFiles, device: str = CPU) -> "SplatGPT":
+    return _loaded_model(files, files.checkpoint.stat().st_mtime_ns if files.checkpoint.exists() else 0, device)
 
 
-@lru_cache(maxsize=1)
-def _loaded_model(files: BaseModelFiles, changed: int) -> "SplatGPT":
+@lru_cache(maxsize=2)
+def _loaded_model(files: BaseModelFiles, changed: int, device: str) -> "SplatGPT":
     from splat_assets.model import load_base_model
 
-    return load_base_model(files.checkpoint, vocab_path=files.vocab, weapon_vocab_path=files.weapon_vocab)
+    where = usable_device(device)
+    return load_base_model(files.checkpoint, device=where, vocab_path=files.vocab, weapon_vocab_path=files.weapon_vocab)
 
 
 @lru_cache(maxsize=1)
@@ -232,7 +238,8 @@ def _harvest_shard(spec: _HarvestSpec, builds: Builds, advance: Callable[[int], 
         closing(NpyWriter(spec.folder / VALUES_FILE)) as values,
         closing(NpyWriter(spec.folder / LOGITS_FILE)) as logits,
     ):
-        for batch_values, batch_logits in base_batches(builds, shard, spec.model_files, spec.hook, spec.batch_size):
+        batches = base_batches(builds, shard, spec.model_files, spec.hook, spec.batch_size, spec.device)
+        for batch_values, batch_logits in batches:
             if not np.isfinite(batch_values).all():
                 raise InputError(
                     f"the base model gives NaN or infinity for a build among items {item} to {item + len(batch_logits)}"

@@ -10,11 +10,12 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from splat_assets.compute.threads import usable_cpus
+from splat_assets.device import CPU, DEVICE
 from splat_assets.errors import InputError, SplatError
 
 Spec = TypeVar("Spec")
@@ -43,6 +44,8 @@ class ShardRunner:
     """Of the Ray cluster, host and port; empty for the one that RAY_ADDRESS names, or one of this machine alone for as long."""
     n_gpus: float = 0.0
     """What each shard asks of Ray besides a core."""
+    device: str = CPU
+    """Where torch computes in a shard; the shard function takes it from here."""
 
     def __post_init__(self) -> None:
         if self.backend not in get_args(Backend):
@@ -54,16 +57,24 @@ class ShardRunner:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "ShardRunner":
-        """What SPLAT_SHARDS says: `local`, `process`, `process:4`, `ray` or `ray:HOST:PORT`; InputError for anything else."""
+        """What SPLAT_SHARDS says: `local`, `process`, `process:4`, `ray` or `ray:HOST:PORT`; InputError for anything else.
+
+        Where each shard asks Ray for GPUs, it computes there unless SPLAT_DEVICE says otherwise.
+        """
         said = environment.get(SHARDS, "") or "local"
         backend, _, rest = said.partition(":")
         gpus = environment.get(GPUS, "") or "0"
         try:
             n_workers = int(rest) if backend == "process" and rest else 0
-            return cls(backend, n_workers, rest if backend == "ray" else "", float(gpus))  # type: ignore[arg-type]
+            runner = cls(backend, n_workers, rest if backend == "ray" else "", float(gpus))  # type: ignore[arg-type]
         except (ValueError, InputError) as error:
             there_are = "local, process, process:4, ray or ray:HOST:PORT, and a number"
             raise InputError(f"{SHARDS} is {said!r} and {GPUS} {gpus!r} ({error}): there are {there_are}") from error
+        asks_for_gpus = backend == "ray" and runner.n_gpus > 0
+        device = environment.get(DEVICE, "") or ("cuda" if asks_for_gpus else CPU)
+        if asks_for_gpus and device == CPU:
+            raise InputError(f"{GPUS} is {gpus} and {DEVICE} {CPU}: each shard would hold a GPU and leave it idle")
+        return replace(runner, device=device)
 
     def run(
         self,

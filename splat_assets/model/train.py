@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from splat_assets.data.builds import Builds
+from splat_assets.device import usable_device
 from splat_assets.errors import InputError
 from splat_assets.model.checkpoint import PARAMS_FILE, VOCAB_FILE, WEAPON_VOCAB_FILE, save_base_model
 from splat_assets.model.dimensions import SplatGPTDimensions
@@ -77,16 +78,6 @@ def train_base_model(
     )
     _save(trained, builds, vocabulary, contexts, recipe)
     return trained
-
-
-def usable_device(name: torch.device | str) -> torch.device:
-    """The device of this name; raises InputError where torch cannot compute on it here."""
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"torch cannot compute on the device {str(name)!r} here: {str(error).splitlines()[0]}"
-        ) from error
 
 
 def _dimensions(vocabulary: Vocabulary, contexts: Contexts, recipe: BaseTrainingRecipe) -> SplatGPTDimensions:

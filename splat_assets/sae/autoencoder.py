@@ -19,6 +19,8 @@ from splat_assets.store.files import sha256_of_json
 Floats = npt.NDArray[np.float32]
 ARCHITECTURES = ("relu", "jumprelu")
 _BLOCK_ROWS = 4096
+_DENSE_BYTES = 2**29
+"""Of the dense features of a block, on devices other than the processor; a few such are held at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,22 +96,34 @@ class Sae:
     @torch.no_grad()
     def encode(self, x: torch.Tensor | Floats) -> torch.Tensor:
         """The features of a block, dense: float32, shape (n, d_sae). For blocks; `encode_rows` is for datasets."""
-        pre = torch.mm(self.centred(x), self.encoder.t()).add_(self.b_enc)
+        return self._fired(self.centred(x))
+
+    def _fired(self, centred: torch.Tensor) -> torch.Tensor:
+        pre = torch.mm(centred, self.encoder.t()).add_(self.b_enc)
         hidden = pre.where(pre > self.threshold, torch.zeros((), device=pre.device)).clamp_(min=0)
         return hidden if self.clamp_max is None else hidden.clamp_(max=self.clamp_max)
 
     @torch.no_grad()
     def encode_rows(self, x: torch.Tensor | Floats) -> SparseRows:
-        """The features of a block, sparse. Memory beyond x and the result: a band of 512 features of 4,096 rows."""
-        if x.shape[0] <= _BLOCK_ROWS:
+        """The features of a block, sparse. Memory beyond x and the result: a band of 512 features of 4,096 rows.
+
+        On other devices than the processor some GB there, and no more here: zeros stay where they are.
+        """
+        n_rows = self._block_rows()
+        if x.shape[0] <= n_rows:
             return self._encode_block(x)
-        starts = range(0, x.shape[0], _BLOCK_ROWS)
-        return _stacked([self._encode_block(x[start : start + _BLOCK_ROWS], start) for start in starts])
+        starts = range(0, x.shape[0], n_rows)
+        return _stacked([self._encode_block(x[start : start + n_rows], start) for start in starts])
+
+    def _block_rows(self) -> int:
+        if self.b_dec.device.type == "cpu":
+            return _BLOCK_ROWS
+        return max(1, min(_BLOCK_ROWS, _DENSE_BYTES // (4 * self.d_sae)))
 
     def _encode_block(self, x: torch.Tensor | Floats, first_row: int = 0) -> SparseRows:
         centred = self.centred(x, first_row)
         if centred.device.type != "cpu":
-            return SparseRows.from_dense(self.encode(x).cpu().numpy())
+            return self._sparse_where_it_is(self._fired(centred))
         lower = self.threshold.clamp(min=0).numpy()
         found = collect_above(centred, self.encoder, self.b_enc, lower)
         indptr, features, positions = by_row(found.indptr, found.rows, centred.shape[0])
@@ -117,6 +131,14 @@ class Sae:
         if self.clamp_max is not None:
             np.minimum(values, np.float32(self.clamp_max), out=values)
         return SparseRows(indptr, features.astype(feature_id_dtype(self.d_sae)), values)
+
+    def _sparse_where_it_is(self, hidden: torch.Tensor) -> SparseRows:
+        """What of a dense block is above 0, found on its device."""
+        rows, features = hidden.nonzero(as_tuple=True)
+        indptr = np.zeros(hidden.shape[0] + 1, dtype=np.int64)
+        np.cumsum(hidden.count_nonzero(dim=1).cpu().numpy(), out=indptr[1:])
+        ids: npt.NDArray[np.integer[Any]] = features.cpu().numpy().astype(feature_id_dtype(self.d_sae))
+        return SparseRows(indptr, ids, hidden[rows, features].cpu().numpy())
 
     @torch.no_grad()
     def decode(self, hidden: torch.Tensor) -> torch.Tensor:

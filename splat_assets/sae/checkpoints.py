@@ -54,7 +54,9 @@ class Checkpoints:
             "since": progressed.since,
         }
         with replacing_file(self._folder / _CHECKPOINT) as aside:
-            write_safetensors(progressed.state.tensors(), aside, {"training": json.dumps(facts, allow_nan=False)})
+            write_safetensors(
+                progressed.state.to("cpu").tensors(), aside, {"training": json.dumps(facts, allow_nan=False)}
+            )
 
     def restore(self) -> Progressed | None:
         """The last checkpoint, or None; raises FingerprintMismatchError for one of another recipe, data or provenance."""
