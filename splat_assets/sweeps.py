@@ -73,13 +73,18 @@ def create_sweep(
     return Sweep(root, name, runs)
 
 
+def sweep_names(root: DataRoot) -> list[str]:
+    """The sweeps there are, by name."""
+    return sorted(one.parent.name for one in (root.path / "sweeps").glob("*/sweep.json"))
+
+
 def open_sweep(root: DataRoot, name: str) -> Sweep:
     """The sweep called name; InputError lists those there are."""
     path = sweep_folder(root, name) / "sweep.json"
     try:
         return Sweep(root, name, tuple(json.loads(path.read_text(encoding="utf-8"))["runs"]))
     except FileNotFoundError:
-        there = ", ".join(sorted(one.parent.name for one in (root.path / "sweeps").glob("*/sweep.json"))) or "none"
+        there = ", ".join(sweep_names(root)) or "none"
         raise InputError(f"there is no sweep {name!r}; there are {there}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} does not describe a sweep: {error}") from error

@@ -17,7 +17,11 @@ _COLUMNS = ("width", "k", "seed", "FVU", "L0", "fidelity", "dead %", "dense %", 
 
 
 @click.command()
-@click.option("--like", metavar="RUN", help="The run whose inputs and recipe they have, but for what is swept.")
+@click.option(
+    "--like",
+    metavar="RUN",
+    help="The run whose inputs and recipe they have, but for what is swept.  [default: the only one]",
+)
 @click.option("--name", help="What the sweep is called.  [default: RUN-sweep]")
 @click.option("--k", "ks", default="", help="Active features per row, separated by commas.  [default: that of RUN]")
 @click.option("--widths", default="", help="Numbers of features, separated by commas.  [default: that of RUN]")
@@ -42,13 +46,13 @@ def sweep(
     from splat_assets.sweeps import create_sweep, open_sweep
 
     root = DataRoot.from_environment().checked_writable()
-    if like is None:
-        if name is None or ks or widths or seeds > 1:
-            raise InputError(
-                "--like RUN says what the runs of a new sweep have in common; --name NAME alone goes on with one"
-            )
+    is_new = like is not None or bool(ks or widths or seeds > 1)
+    if not is_new and name is None:
+        raise InputError("say what is swept: --k, --widths, --seeds; --name NAME alone goes on with a sweep")
+    if not is_new and name is not None:
         found = open_sweep(root, name)
     else:
+        like = like or _only_run(root)
         config = open_run(root, like).config
         first = config.sae.seed
         chosen = _numbers("--k", ks) or [config.sae.k], _numbers("--widths", widths) or [_width(like, config)]
@@ -97,6 +101,20 @@ def _show(root: DataRoot, name: str) -> None:
     if n_missing:
         click.echo(f"{n_missing} of {len(found.runs)} runs have no SAE yet", err=True)
     click.echo(f"{found.folder / 'comparison.parquet'}, {found.folder / 'pareto.png'}")
+
+
+def _only_run(root: DataRoot) -> str:
+    """The run that is no sweep's; InputError where there is not one only."""
+    from splat_assets.sweeps import open_sweep, sweep_names
+
+    of_sweeps = {run for name in sweep_names(root) for run in open_sweep(root, name).runs}
+    there = [name for name in root.run_names() if name not in of_sweeps]
+    if len(there) != 1:
+        raise InputError(
+            f"--like RUN says what the runs of a new sweep have in common: there are {', '.join(there) or 'no runs'}"
+        )
+    click.echo(f"like {there[0]}, the only run", err=True)
+    return there[0]
 
 
 def _width(like: str, config: RunConfig) -> int:

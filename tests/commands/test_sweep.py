@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from splat_assets.analysis.sweep import pareto_front, stability
 from splat_assets.cli import main
-from splat_assets.runs import open_run
+from splat_assets.runs import create_run, open_run
 from splat_assets.sae import load_sae
 from splat_assets.store.layout import DataRoot
 from tests.small_run import new_small_run
@@ -48,8 +48,10 @@ def test_a_sweep_is_trained_compared_and_gone_on_with(tmp_path: Path, monkeypatc
     root = DataRoot(tmp_path / "data")
     new_small_run(root)
 
-    frozen = call(root, monkeypatch, "--like", "small", "--k", "4,8", "--seeds", "2", "--freeze")
-    assert frozen.exit_code == 0, frozen.output
+    frozen = call(root, monkeypatch, "--k", "4,8", "--seeds", "2", "--freeze")
+    assert (frozen.exit_code, "like small, the only run" in frozen.output) == (0, True), frozen.output
+    again = call(root, monkeypatch, "--k", "4,8", "--seeds", "2", "--freeze")
+    assert (again.exit_code, "like small, the only run" in again.output) == (0, True), "its runs are no others"
     names = [f"small-sweep-w96-k{k}-s{seed}" for k in (4, 8) for seed in (0, 1)]
     assert json.loads((root.path / "sweeps" / "small-sweep" / "sweep.json").read_text()) == {"runs": names}
     assert "has an SAE yet" in call(root, monkeypatch, "--name", "small-sweep", "--show").output
@@ -83,10 +85,21 @@ def test_a_sweep_is_trained_compared_and_gone_on_with(tmp_path: Path, monkeypatc
     assert (spoilt.exit_code, "does not describe a sweep" in spoilt.output) == (2, True)
 
 
+def test_of_several_runs_one_is_to_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = DataRoot(tmp_path / "data")
+    found = call(root, monkeypatch, "--k", "4,8")
+    assert (found.exit_code, "there are no runs" in found.output) == (2, True), found.output
+
+    small = new_small_run(root)
+    create_run(root, "other", small.config)
+    found = call(root, monkeypatch, "--k", "4,8")
+    assert (found.exit_code, "there are other, small" in found.output) == (2, True), found.output
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "--like RUN says"),
+        ([], "say what is swept: --k, --widths, --seeds"),
         (["--name", "none"], "there is no sweep 'none'; there are none"),
         (["--like", "nobody"], "there is no run 'nobody'"),
         (["--like", "small", "--k", "4,x"], "--k is '4,x': whole numbers"),
