@@ -49,17 +49,18 @@ def expected_size(run: Run) -> Size | None:
         n_builds, tokens_each = builds.n_builds, builds.tokens.size / builds.n_builds
     n_items = n_builds * (1 + config.activations.masked_variants) + len(contexts)
     hook = hook_of(run)
+    n_samples = n_items * (tokens_each if hook.per_token else 1.0)
     model = read_receipt(run.layout.receipts, "base_model")
     width = (
         int(model.facts["hook_width"]) if model else base_model_of(run).hook_width(hook.target, hook.ff_module_index)
     )
     return Size(
-        n_samples=n_items * (tokens_each if hook.per_token else 1.0),
+        n_samples=n_samples,
         n_features=float(sae.facts["d_sae"]) if sae else float(config.sae.width(width)),
         n_active=float(n_active),
         d_in=float(width),
         n_outputs=float(len(vocabulary)),
-        n_seen=config.sae.epochs * n_items,
+        n_seen=config.sae.epochs * n_samples,
         embeddings=config.activations.embeddings,
     )
 
