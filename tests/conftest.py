@@ -26,11 +26,20 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_root(tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
-    """A data root with the run `small`, made in full. Tests must not change it: they take `own_root` for that."""
+def finished_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataRoot]:
+    """A data root with the run `small`, made in full. Tests must not change its runs: they take `own_root` for that."""
     root = DataRoot(tmp_path_factory.mktemp("finished"))
     make_all(new_small_run(root))
-    return root
+    made = _files_of_runs(root)
+    yield root
+    now = _files_of_runs(root)
+    assert {name for name in made | now if made.get(name) != now.get(name)} == set(), "a test changed what all share"
+
+
+def _files_of_runs(root: DataRoot) -> dict[str, tuple[int, int]]:
+    """Size and time of every file of a run, by name; locks hold nothing."""
+    found = (path for path in (root.path / "runs").rglob("*") if path.is_file() and not path.name.endswith(".lock"))
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
 
 
 @pytest.fixture(scope="session")

@@ -518,10 +518,8 @@ def _stale_in_dagster(instance: dg.DagsterInstance, changed: str) -> set[str]:
     }
 
 
-def test_dagster_marks_what_has_other_code_and_nothing_else(
-    finished_root: DataRoot, instance: dg.DagsterInstance
-) -> None:
-    materialized(finished_root, instance)
+def test_dagster_marks_what_has_other_code_and_nothing_else(own_root: DataRoot, instance: dg.DagsterInstance) -> None:
+    materialized(own_root, instance)
 
     assert _stale_in_dagster(instance, "") == set()
     for name in ("histograms", "idf", "sae_checkpoint", "published_store"):
