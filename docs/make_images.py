@@ -1,6 +1,7 @@
-"""The pictures of the dashboard in docs/images: every page, light and dark, on a desk and on a phone.
+"""The pictures in docs/images: every page of the dashboard, light and dark, on a desk and on a phone, and of the Dagster UI.
 
-    python docs/make_images.py demo          # a finished run of the data root; needs Chromium
+    python docs/make_images.py demo                          # a finished run of the data root; needs Chromium
+    python docs/make_images.py demo http://127.0.0.1:3000    # the Dagster UI alone, while `splat up` runs
 
 They are cut to the first screen and kept small (64 colours).
 """
@@ -62,6 +63,12 @@ def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         sys.exit("Error: there is no Chromium; `make browser` installs it on Debian")
+    if len(sys.argv) > 2:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+            draw_dagster(browser, sys.argv[2], sys.argv[1])
+            browser.close()
+        return
     with open_subject(sys.argv[1] if len(sys.argv) > 1 else None) as subject, socket.socket() as listening:
         source = Source(subject)
         listening.bind(("127.0.0.1", 0))
@@ -92,12 +99,31 @@ def draw(browser: Any, url: str, addresses: dict[str, str]) -> None:
                 if name in ANSWERS:
                     page.wait_for_selector(ANSWERS[name], timeout=120_000)
                 page.wait_for_timeout(2_500)
-                picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-                target = IMAGES / f"{name}-{size}-{scheme}.png"
-                picture.quantize(N_COLORS, dither=Image.Dither.NONE).save(target, optimize=True)
-                print(f"{target.name}: {target.stat().st_size / 1000:.0f} kB")
+                keep(page, f"{name}-{size}-{scheme}.png")
                 page.close()
             context.close()
+
+
+def draw_dagster(browser: Any, url: str, run: str) -> None:
+    """What the Dagster UI shows: all artifacts and how they stand, and one of them with its checks and plots."""
+    addresses = {
+        "dagster-lineage": ("/asset-groups", "published_store"),
+        "dagster-asset": (f"/assets/sae_checkpoint?view=partitions&partition={run}", "fidelity"),
+    }
+    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    for name, (path, awaited) in addresses.items():
+        page.goto(url + path)
+        page.get_by_text(awaited).first.wait_for(timeout=60_000)
+        page.wait_for_timeout(5_000)
+        keep(page, f"{name}.png")
+
+
+def keep(page: Any, name: str) -> None:
+    """Write what a page shows now, and say how large the file is."""
+    target = IMAGES / name
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    picture.quantize(N_COLORS, dither=Image.Dither.NONE).save(target, optimize=True)
+    print(f"{target.name}: {target.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -428,6 +428,7 @@ def user_interface(tmp_path: Path) -> Iterator[tuple[Dagster, "subprocess.Popen[
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_launched_through_the_ui_succeeds_and_so_does_one_that_starts_itself(
     user_interface: tuple[Dagster, "subprocess.Popen[bytes]", DataRoot], tmp_path: Path
 ) -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from splat_assets.automation.activity import tell
-from splat_assets.automation.settings import Automation, as_options, read_settings
+from splat_assets.automation.settings import Automation, as_options, flag_of, read_settings
+from splat_assets.commands.recipe_options import TRAINING_FLAGS
 from splat_assets.errors import InputError, SplatError
 from splat_assets.runs import BASE_MODEL_FILES, SAE_FILES, RunInputs, open_run
 from splat_assets.store.files import locked, sha256_of_file, sha256_of_json, write_json
@@ -37,12 +38,12 @@ MakeRun = Callable[[str, Sequence[str]], str]
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """A folder that somebody brought. files: those that make it what it is. missing: what it lacks to be whole."""
+    """A folder that somebody brought. files: those that make it what it is. waits: why it is not whole; empty where it is."""
 
     kind: Kind
     folder: Path
     files: tuple[Path, ...]
-    missing: str = ""
+    waits: str = ""
 
     @property
     def main(self) -> Path:
@@ -52,7 +53,7 @@ class Brought:
     def signature(self) -> str:
         """What changes when a file does: names, sizes, times. OSError when one goes meanwhile."""
         facts = [(path.name, (found := path.stat()).st_size, found.st_mtime_ns) for path in self.files]
-        return sha256_of_json([facts, self.missing])[:16]
+        return sha256_of_json([facts, self.waits])[:16]
 
     def brought_at(self) -> int:
         """When its main file was written last, in nanoseconds."""
@@ -61,7 +62,8 @@ class Brought:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a folder. signature: as it was when that was found out. partners: signatures of what it was tried with."""
+    """What is known of a folder. signature: as it was when that was found out. partners: signatures of what it was tried with,
+    and of the recipe."""
 
     signature: str
     state: State
@@ -88,8 +90,8 @@ def look(root: DataRoot, make_run: MakeRun | None = None) -> list[str]:
             except OSError:
                 continue  # it is being moved; the next look sees where to
             before = records.get(key)
-            if one.missing:
-                records[key] = Record(signature, "waiting", f"it has no {one.missing} yet")
+            if one.waits:
+                records[key] = Record(signature, "waiting", one.waits)
             elif before is None or before.signature != signature:
                 records[key] = Record(signature, "waiting", "its files have just changed")
             else:
@@ -128,8 +130,14 @@ def brought(root: DataRoot) -> list[Brought]:
         for parent, kind in kinds
         if parent.is_dir()
         for folder in sorted(parent.iterdir())
-        if folder.is_dir() and is_name(folder.name) and (one := kind(folder)) is not None
+        if folder.is_dir() and not folder.name.startswith(".") and (one := _named(kind(folder))) is not None
     ]
+
+
+def _named(one: Brought | None) -> Brought | None:
+    if one is None or is_name(one.folder.name):
+        return one
+    return replace(one, waits="a run cannot be called so: rename the folder (letters, digits, '_', '-', '.')")
 
 
 def records_of(root: DataRoot) -> dict[str, Record]:
@@ -166,7 +174,7 @@ def _settled(
         partners = _partners(one, settings, [*sound])
         if isinstance(partners, str):
             return replace(record, state="waiting", said=partners)
-        signatures = tuple(sound[partner] for partner in partners)
+        signatures = (*(sound[partner] for partner in partners), sha256_of_json(settings.recipe)[:16])
         if record.state == "refused" and record.partners == signatures:
             return record
         parts = {part.kind: part for part in (one, *partners)}
@@ -225,9 +233,11 @@ def _is_made_of(inputs: RunInputs, digests: Mapping[Kind, tuple[str, ...]]) -> b
 def _words(parts: Mapping[Kind, Brought], settings: Automation) -> list[str]:
     """The options of `splat run new`."""
     words = ["--model-checkpoint", str(parts["base model"].main), "--data-csv", str(parts["dataset"].main)]
+    recipe = settings.recipe
     if "SAE" in parts:
         words += ["--sae-checkpoint", str(parts["SAE"].main)]
-    return [*words, *as_options(settings.recipe)]
+        recipe = {name: value for name, value in recipe.items() if flag_of(name) not in TRAINING_FLAGS}
+    return [*words, *as_options(recipe)]
 
 
 def _model_in(folder: Path) -> Brought | None:
@@ -240,7 +250,7 @@ def _model_in(folder: Path) -> Brought | None:
         )
     parameters = folder / "model_params.json"
     files = [*weights, *(path for path in needed if path.is_file()), *([parameters] if parameters.is_file() else [])]
-    return Brought("base model", folder, tuple(files), " and no ".join(missing)) if files else None
+    return Brought("base model", folder, tuple(files), _lacks(" and no ".join(missing))) if files else None
 
 
 def _sae_in(folder: Path) -> Brought | None:
@@ -249,7 +259,7 @@ def _sae_in(folder: Path) -> Brought | None:
             config = folder / "cfg.json"
             beside = [config] if name.endswith(".safetensors") and config.is_file() else []
             missing = "cfg.json" if name.endswith(".safetensors") and not beside else ""
-            return Brought("SAE", folder, (folder / name, *beside), missing)
+            return Brought("SAE", folder, (folder / name, *beside), _lacks(missing))
     return None
 
 
@@ -259,7 +269,11 @@ def _dataset_in(folder: Path) -> Brought | None:
     if not tables:
         return None
     missing = "single table (several .parquet are there)" if len(tables) > 1 else ""
-    return Brought("dataset", folder, tuple(tables), missing)
+    return Brought("dataset", folder, tuple(tables), _lacks(missing))
+
+
+def _lacks(missing: str) -> str:
+    return f"it has no {missing} yet" if missing else ""
 
 
 def _say(root: DataRoot, key: str, one: Brought, record: Record) -> None:
@@ -270,7 +284,8 @@ def _say(root: DataRoot, key: str, one: Brought, record: Record) -> None:
 
 
 def _key(root: DataRoot, one: Brought) -> str:
-    return one.folder.relative_to(root.path).as_posix()
+    """Its path below the data root; bytes of it that are no text, escaped."""
+    return os.fsencode(one.folder.relative_to(root.path)).decode("utf-8", errors="backslashreplace")
 
 
 def _read(root: DataRoot) -> tuple[dict[str, Record], set[str]]:

@@ -46,12 +46,17 @@ def as_options(recipe: dict[str, Option]) -> list[str]:
     """`{"k": 32, "profile": "compact", "embeddings": False}` as `--k 32 --profile compact --no-embeddings`."""
     words: list[str] = []
     for name, value in recipe.items():
-        flag = name.replace("_", "-")
+        flag = flag_of(name)
         if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
+            words.append(flag if value else f"--no-{flag[2:]}")
         else:
-            words += [f"--{flag}", str(value)]
+            words += [flag, str(value)]
     return words
+
+
+def flag_of(name: str) -> str:
+    """`d_sae` as `--d-sae`."""
+    return "--" + name.replace("_", "-")
 
 
 def _parsed(path: Path) -> dict[str, Any]:

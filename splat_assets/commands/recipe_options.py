@@ -12,7 +12,10 @@ from splat_assets.sae.recipe import TRAINED_ARCHITECTURES, SaeRecipe
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 # The guide's name where it differs from the field's.
-_FLAGS = {"batch_size": "--sae-batch-size"}
+_FLAGS = {field.name: "--" + field.name.replace("_", "-") for field in dataclasses.fields(SaeRecipe)}
+_FLAGS["batch_size"] = "--sae-batch-size"
+TRAINING_FLAGS = frozenset(_FLAGS.values())
+"""The options that say how to train an SAE, and mean nothing for one that is ready."""
 _ONLY_FOR = {"k": "batch_topk", "l1_coeff": "relu_l1"}
 _FEW_STEPS = 500
 
@@ -20,9 +23,8 @@ _FEW_STEPS = 500
 def sae_options(command: Command) -> Command:
     """Add an option for every field of SaeRecipe; values arrive as `sae_<field>`, None when not given."""
     for field in reversed(dataclasses.fields(SaeRecipe)):
-        flag = _FLAGS.get(field.name, "--" + field.name.replace("_", "-"))
         option = click.option(
-            flag,
+            _FLAGS[field.name],
             f"sae_{field.name}",
             type=_type_of(field),
             help=f"{field.metadata['help']}  [default: {field.default}]",

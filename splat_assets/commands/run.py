@@ -12,7 +12,7 @@ from rich.table import Table
 from splat_assets.assets import ASSETS
 from splat_assets.assets.asset import status_of
 from splat_assets.commands.inputs import hook_options, model_options, take_hook, try_inputs, warn_of_other_builds
-from splat_assets.commands.recipe_options import sae_options, take_recipe, warn_of_few_steps
+from splat_assets.commands.recipe_options import TRAINING_FLAGS, sae_options, take_recipe, warn_of_few_steps
 from splat_assets.commands.report import artifact_table, console, size
 from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.errors import InputError, SplatError
@@ -29,7 +29,6 @@ from splat_assets.runs import (
     hash_inputs,
     open_run,
 )
-from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.sharing import bring_inputs, remove_there, shared_run
 from splat_assets.store.files import files_below, locked, remove_leftovers, staging_path
 from splat_assets.store.layout import DataRoot
@@ -210,9 +209,8 @@ def _picked(kind: type, options: dict[str, Any]) -> Any:
 
 def _refuse_training_options(options: dict[str, Any]) -> None:
     """Raise InputError when a ready-made SAE comes with options that train one."""
-    names = {f"sae_{field.name}" for field in dataclasses.fields(SaeRecipe)}
     flags = {param.name: param.opts[0] for param in click.get_current_context().command.params}
-    given = [flag for name, flag in flags.items() if name in names and options[name] is not None]
+    given = [flag for name, flag in flags.items() if flag in TRAINING_FLAGS and options[name or ""] is not None]
     if given:
         raise InputError(
             f"{' and '.join(given)} {'say' if len(given) > 1 else 'says'} how to train an SAE, but --sae-checkpoint names one "

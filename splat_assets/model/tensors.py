@@ -60,8 +60,8 @@ def _read_torch(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path} was not loaded: it is no plain dictionary of tensors, and unpickling it could run code "
-            f"({_first_line(error)}); save model.state_dict() with torch.save, or use safetensors"
+            f"{path} was not loaded: it is no plain dictionary of tensors, and unpickling it could run code"
+            f"{_what_it_names(error)}; save model.state_dict() with torch.save, or use safetensors"
         ) from error
     except Exception as error:  # damaged bytes make torch's reader fail in every way there is, AssertionError included
         raise InputError(
@@ -105,6 +105,12 @@ def _without_distributed_prefix(tensors: dict[str, Tensor], path: Path) -> dict[
         twice = next(name for name in tensors if f"{_DISTRIBUTED_PREFIX}{name}" in tensors)
         raise InputError(f"{path} holds {twice} both with and without the prefix {_DISTRIBUTED_PREFIX}")
     return bare
+
+
+def _what_it_names(error: Exception) -> str:
+    """What a pickle asks for; torch's own words advise to load it all the same."""
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    return f" (it names {found[1]})" if found else ""
 
 
 def _first_line(error: Exception) -> str:

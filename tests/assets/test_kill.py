@@ -99,6 +99,7 @@ class Reader(threading.Thread):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_any_moment_a_run_ends_with_the_same_version(tmp_path: Path) -> None:
     """Two versions after each other in each root, killed on the way to both, until there were 25 kills."""
     first, second = described(tmp_path / "first"), described(tmp_path / "second")

@@ -221,6 +221,42 @@ def test_settings_say_what_with_and_how(root: DataRoot, maker: Maker) -> None:
     assert as_options(read_settings(root).recipe) == words[4:]
 
 
+def test_how_to_train_an_sae_is_not_said_of_one_that_is_ready(root: DataRoot, maker: Maker) -> None:
+    (root.path / "automation.toml").write_text(
+        "[recipe]\nk = 4\nd_sae = 96\nepochs = 2\nsae-batch-size = 64\nbatch-size = 32\n"
+    )
+    sae = root.saes / "ready"
+    sae.mkdir(parents=True)
+    (sae / "sae_weights.safetensors").write_bytes(b"weights")
+    (sae / "cfg.json").write_text("{}")
+
+    twice(root, maker)
+
+    words = next(words for name, words in maker.made if name.startswith("ready"))
+    assert words[4:] == ["--sae-checkpoint", str(sae / "sae_weights.safetensors"), "--batch-size", "32"]
+
+
+def test_what_was_refused_is_tried_again_with_another_recipe(root: DataRoot, maker: Maker) -> None:
+    refusing = [True]
+
+    def make_run(name: str, words: Sequence[str]) -> str:
+        return "--k is 900: there are only 96 features" if refusing[0] else maker(name, words)
+
+    def see() -> None:
+        look(root, make_run)
+        look(root, make_run)
+
+    (root.path / "automation.toml").write_text("[recipe]\nk = 900\n")
+    see()
+    assert records_of(root)["saved_models/small"].state == "refused"
+    refusing[0] = False
+    see()
+    assert maker.made == [], "nothing has changed"
+    (root.path / "automation.toml").write_text("[recipe]\nk = 4\n")
+    see()
+    assert records_of(root)["saved_models/small"].state == "run"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -247,9 +283,22 @@ def test_folders_that_are_none_are_passed_over(root: DataRoot, maker: Maker) -> 
     shutil.copytree(root.models / "small", both)
     shutil.copyfile(both / "model.pth", both / "model.safetensors")
 
+    os.symlink("nowhere", root.models / "dangling")
+    os.mkfifo(root.models / "pipe")
+
     assert [one.folder.name for one in brought(root)] == ["both", "small", "small"]
     assert len(twice(root, maker)) == 1
     assert "both kinds are there" in records_of(root)["saved_models/both"].said
+
+
+@pytest.mark.parametrize("name", ["with space é", "new\nline", "a..b", os.fsdecode(b"no-utf8-\xff"), "-rf"])
+def test_a_name_that_a_run_cannot_have_is_said(name: str, root: DataRoot, maker: Maker) -> None:
+    shutil.copytree(root.models / "small", root.models / name)
+
+    assert len(twice(root, maker)) == 1
+    written = os.fsencode(name).decode(errors="backslashreplace")
+    assert "rename the folder" in records_of(root)[f"saved_models/{written}"].said
+    assert len(maker.made) == 1
 
 
 def test_what_is_known_that_cannot_be_read_is_one_sentence(root: DataRoot, maker: Maker) -> None:

@@ -226,9 +226,10 @@ class TestFilesThatAreNoCheckpoint:
         else:
             (saved / "model.pth").write_bytes(write(RunsCode(trap)))
 
-        with pytest.raises(InputError, match="could run code"):
+        with pytest.raises(InputError, match="could run code") as refusal:
             load_base_model(saved)
         assert not trap.exists()
+        assert "weights_only" not in str(refusal.value), "nobody is told how to run it all the same"
 
     def test_a_whole_module_saved_with_pickle_is_refused(self, saved: Path) -> None:
         torch.save(torch.nn.Linear(2, 2), saved / "model.pth")
