@@ -1,7 +1,7 @@
 """The pictures in docs/images: every page of the dashboard, light and dark, on a desk and on a phone, and of the Dagster UI.
 
     python docs/make_images.py demo                          # a finished run of the data root; needs Chromium
-    python docs/make_images.py demo http://127.0.0.1:3000    # the Dagster UI alone, while `splat up` runs
+    python docs/make_images.py http://127.0.0.1:3000         # the Dagster UI, while `splat up` runs
 
 They are cut to the first screen and kept small (64 colours).
 """
@@ -63,10 +63,10 @@ def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         sys.exit("Error: there is no Chromium; `make browser` installs it on Debian")
-    if len(sys.argv) > 2:
+    if sys.argv[1:] and sys.argv[1].startswith("http://"):
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-            draw_dagster(browser, sys.argv[2], sys.argv[1])
+            draw_dagster(browser, sys.argv[1])
             browser.close()
         return
     with open_subject(sys.argv[1] if len(sys.argv) > 1 else None) as subject, socket.socket() as listening:
@@ -104,13 +104,13 @@ def draw(browser: Any, url: str, addresses: dict[str, str]) -> None:
             context.close()
 
 
-def draw_dagster(browser: Any, url: str, run: str) -> None:
-    """What the Dagster UI shows: all artifacts and how they stand, and one of them with its checks and plots."""
+def draw_dagster(browser: Any, url: str) -> None:
+    """What the Dagster UI shows: what a published store is made of and how that stands, and the checks of an artifact."""
     addresses = {
-        "dagster-lineage": ("/asset-groups", "published_store"),
-        "dagster-asset": (f"/assets/sae_checkpoint?view=partitions&partition={run}", "fidelity"),
+        "dagster-lineage": ("/assets/published_store?view=lineage&lineageScope=upstream&lineageDepth=9", "feature_map"),
+        "dagster-checks": ("/assets/sae_checkpoint?view=checks&checkDetail=fvu_is_within_limits", "Held-out error"),
     }
-    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    page = browser.new_page(viewport={"width": 1400, "height": 880})
     for name, (path, awaited) in addresses.items():
         page.goto(url + path)
         page.get_by_text(awaited).first.wait_for(timeout=60_000)
