@@ -18,6 +18,7 @@ from splat_assets.runs import ActivationsRecipe, Run, RunConfig, SplitRecipe, cr
 from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published import open_store
+from splat_assets.store.working_copy import place_of
 
 DEMO = "demo"
 
@@ -44,11 +45,11 @@ def demo(n_builds: int, seed: int) -> None:
         with progress_here().step("asking the activation server"):
             asked = ask_server(run.layout.root)
         out.print(f"served over HTTP: {asked.url}, {asked.n_rows:,} rows as in the store; stopped again", markup=False)
-    out.print(f"data: {root.path}, {time.monotonic() - began:.1f} s", markup=False)
+    out.print(f"data: {place_of(root.path)}, {time.monotonic() - began:.1f} s", markup=False)
     if not succeeded:
         sys.exit(1)
     feature = _best_described(run)
-    out.print(_NEXT.format(name=run.name, store=run.layout.store, feature=feature), markup=False)
+    out.print(_NEXT.format(name=run.name, store=place_of(run.layout.store), feature=feature), markup=False)
 
 
 def _best_described(run: Run) -> int:

@@ -9,6 +9,7 @@ from types import FrameType
 import click
 
 from splat_assets.store.layout import DataRoot
+from splat_assets.store.working_copy import place_of
 
 _PATIENCE_SECONDS = 60
 _SENSOR_SECONDS = 900
@@ -42,7 +43,7 @@ def up(port: int, dash_port: int, dashboard: bool, automation: bool) -> None:
         os.environ.setdefault("SPLAT_DASHBOARD_URL", f"http://127.0.0.1:{dash_port}")
     os.environ[AUTOMATION] = "on" if automation else "off"
     os.environ.setdefault("DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS", str(_SENSOR_SECONDS))
-    click.echo(f"Dagster UI: http://127.0.0.1:{port}   data: {root.path}   DAGSTER_HOME: {home}", err=True)
+    click.echo(f"Dagster UI: http://127.0.0.1:{port}   data: {place_of(root.path)}   DAGSTER_HOME: {home}", err=True)
     # From its home, Dagster does not wonder about the project's own dagster.yaml; `dg dev`, which it recommends instead, would
     # need another package and reads no workspace.yaml.
     os.chdir(home)

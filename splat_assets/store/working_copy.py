@@ -222,6 +222,14 @@ class WorkingCopy:
         write_json(self.root / _STATE, known)
 
 
+def place_of(path: Path) -> str:
+    """Where what stands for a path is: the path itself, or the URL of what it is called in the bucket."""
+    copy = WorkingCopy.around(path)
+    if copy is None:
+        return str(path)
+    return f"{copy.bucket.url}/{copy.name_of(path)}".removesuffix("/.")
+
+
 @contextmanager
 def sharing(path: Path) -> Iterator[WorkingCopy | None]:
     """What is done inside in a working copy is sent at the end, also where it failed; elsewhere nothing happens."""

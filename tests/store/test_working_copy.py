@@ -13,7 +13,7 @@ from splat_assets.store import open_store
 from splat_assets.store.bucket import Bucket, BucketError
 from splat_assets.store.published import current_version, pin_version, publish, remove_old_versions
 from splat_assets.store.shared_store import PublishedMeanwhileError, SharedStore
-from splat_assets.store.working_copy import WorkingCopy, sharing
+from splat_assets.store.working_copy import WorkingCopy, place_of, sharing
 from tests.contracts.sources import sparse_random
 from tests.s3 import S3, Asked
 from tests.store.making import staged_parts
@@ -39,6 +39,13 @@ def _publish(copy: WorkingCopy, seed: int) -> str:
     store = _store(copy)
     dense = sparse_random(40, 5, 0.4, seed=seed)
     return publish(store, staged_parts(copy.root / "cache" / f"{seed}", dense), {"sae": "a" * 64})
+
+
+def test_people_are_told_where_in_the_bucket(s3: S3, tmp_path: Path) -> None:
+    copy = _copy(tmp_path / "one")
+    assert place_of(copy.root) == URL
+    assert place_of(copy.root / "runs" / "small" / "store") == f"{URL}/runs/small/store"
+    assert place_of(tmp_path / "else") == str(tmp_path / "else")
 
 
 def test_what_is_sent_here_is_brought_there(s3: S3, tmp_path: Path) -> None:
