@@ -1,7 +1,8 @@
 """A prefix of an S3 bucket: whole objects, ranges of bytes, and writes that happen only if nobody was faster.
 
 Credentials come from the environment and from nowhere else (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
-`AWS_ENDPOINT_URL`, `AWS_REGION`, or the files that `AWS_WEB_IDENTITY_TOKEN_FILE` and its like name). Every fault is a sentence.
+`AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`, `AWS_REGION`, or the files that `AWS_WEB_IDENTITY_TOKEN_FILE` and its like name). Every
+fault is a sentence.
 """
 
 import os
@@ -26,6 +27,9 @@ _IDENTITIES = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 _LOCAL = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?/?")
+_ENDPOINT = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(/[^\s?#]*)?")
+_ALLOWED = "AWS_ALLOW_HTTP"
+_OTHER_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
 
 
@@ -82,8 +86,8 @@ class Bucket:
         """The obstore of the prefix, for libraries that take one."""
         from obstore.store import S3Store
 
-        endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL_S3") or ""
-        options: Any = {"allow_http": True} if _LOCAL.fullmatch(endpoint) else {}
+        endpoint = _endpoint()
+        options: Any = {"allow_http": True} if _is_plain(endpoint) else {}
         more: Any = {"endpoint": endpoint, "virtual_hosted_style_request": False} if endpoint else {}
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         return S3Store(
@@ -124,7 +128,7 @@ class Bucket:
         """Every object below a prefix, by name; BucketError."""
         import obstore
 
-        with self._explained("list", prefix or "."):
+        with self._explained("list", prefix):
             pages = obstore.list(self.objects, prefix=prefix or None, chunk_size=1_000)
             return {
                 str(one["path"]): Object(int(one["size"]), str(one["e_tag"]), one["last_modified"].timestamp())
@@ -166,7 +170,7 @@ class Bucket:
     def _explained(self, verb: str, name: str) -> Iterator[None]:
         from obstore import exceptions as faults
 
-        where = f"{self.url}/{name}"
+        where = f"{self.url}/{name}".rstrip("/")
         try:
             yield
         except (FileNotFoundError, faults.NotFoundError) as error:
@@ -182,9 +186,34 @@ class Bucket:
 
 
 def bucket_of(environment: Mapping[str, str] = os.environ) -> Bucket | None:
-    """The bucket that SPLAT_DATA names; None where it names a folder."""
+    """The bucket that SPLAT_DATA names; None where it names a folder. InputError for a URL of another kind."""
     url = environment.get("SPLAT_DATA") or ""
-    return Bucket(url) if url.startswith(SCHEME) else None
+    if url.startswith(SCHEME):
+        return Bucket(url)
+    if _OTHER_SCHEME.match(url):
+        raise InputError(
+            f"SPLAT_DATA is {_without_secrets(url)!r}: it names a folder, or a bucket as s3://BUCKET/PREFIX"
+        )
+    return None
+
+
+def _endpoint() -> str:
+    """Where the bucket is, empty for Amazon's; InputError for what is no address, and for plain HTTP to another machine."""
+    found = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL_S3") or ""
+    if found and not _ENDPOINT.fullmatch(found):
+        raise InputError(
+            f"AWS_ENDPOINT_URL is {_without_secrets(found)!r}: write https://HOST, or http://127.0.0.1:PORT"
+        )
+    if _is_plain(found) and not _LOCAL.fullmatch(found) and os.environ.get(_ALLOWED, "").lower() != "true":
+        raise InputError(
+            f"AWS_ENDPOINT_URL is {found!r}: plain HTTP shows the data to everyone on the way; write https://, or set "
+            f"{_ALLOWED}=true where the network is trusted"
+        )
+    return found
+
+
+def _is_plain(endpoint: str) -> bool:
+    return endpoint.startswith("http://")
 
 
 def _short(error: BaseException) -> str:

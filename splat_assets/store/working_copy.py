@@ -54,12 +54,19 @@ class WorkingCopy:
         given = environment.get(FOLDER)
         home = Path.home() / ".cache" / "splat" / bucket.name / (bucket.prefix or "root")
         root = (Path(given) if given else home).absolute()
-        root.mkdir(parents=True, exist_ok=True)
         mark = root / MARK
-        if not mark.exists():
-            if any(root.iterdir()):
-                raise InputError(f"{root} is to stand for {bucket.url}, and holds other things: name an empty {FOLDER}")
-            mark.write_text(f"{bucket.url}\n", encoding="utf-8")
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            if not mark.exists():
+                if any(root.iterdir()):
+                    raise InputError(
+                        f"{root} is to stand for {bucket.url}, and holds other things: name an empty {FOLDER}"
+                    )
+                mark.write_text(f"{bucket.url}\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"{root}, which is to stand for {bucket.url}, cannot be made ({error.strerror}): name another in {FOLDER}"
+            ) from error
         found = cls.around(root)
         if found is None or found.bucket.url != bucket.url:
             raise InputError(f"{root} stands for another bucket than {bucket.url}: name another folder in {FOLDER}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from splat_assets.errors import InputError
-from splat_assets.store.bucket import Bucket, BucketError, ChangedMeanwhileError, MissingObjectError
+from splat_assets.store.bucket import Bucket, BucketError, ChangedMeanwhileError, MissingObjectError, bucket_of
 from tests.s3 import S3
 
 
@@ -69,7 +69,7 @@ def test_of_many_writers_at_once_one_gets_in(bucket: Bucket) -> None:
 def test_what_is_not_there_or_not_allowed_is_one_sentence(bucket: Bucket, s3: S3) -> None:
     with pytest.raises(MissingObjectError, match=re.escape("s3://lab/some/data/none is not there")):
         bucket.read("none")
-    with pytest.raises(BucketError, match="cannot list s3://nobodys-bucket/x/"):
+    with pytest.raises(BucketError, match="cannot list s3://nobodys-bucket/x:"):
         Bucket("s3://nobodys-bucket/x").listed()
 
     def refuse(_: object) -> None:
@@ -88,6 +88,28 @@ def test_what_is_no_bucket_is_refused_and_no_secret_repeated(url: str, s3: S3) -
     with pytest.raises(InputError, match="is no bucket: write s3://BUCKET") as told:
         Bucket(url)
     assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "ftp://127.0.0.1", "https://", "http://a b", "https://x/?y"])
+def test_an_address_that_is_none_is_refused(address: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    with pytest.raises(InputError, match="AWS_ENDPOINT_URL is .*: write https://HOST"):
+        bucket.listed()
+
+
+def test_plain_http_leaves_the_machine_only_when_told_to(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio.example:9000")
+    with pytest.raises(InputError, match="AWS_ALLOW_HTTP=true where the network is trusted"):
+        bucket.listed()
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    assert bucket.objects is not None
+
+
+@pytest.mark.parametrize("url", ["gs://lab/data", "https://user:secret@lab/data", "S3://lab/data"])
+def test_other_kinds_of_urls_are_not_taken_for_folders(url: str) -> None:
+    with pytest.raises(InputError, match="names a folder, or a bucket as s3://") as refusal:
+        bucket_of({"SPLAT_DATA": url})
+    assert "secret" not in str(refusal.value)
 
 
 def test_credentials_come_from_the_environment_alone(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:

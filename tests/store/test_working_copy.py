@@ -41,6 +41,12 @@ def _publish(copy: WorkingCopy, seed: int) -> str:
     return publish(store, staged_parts(copy.root / "cache" / f"{seed}", dense), {"sae": "a" * 64})
 
 
+def test_a_folder_that_cannot_be_made_is_one_sentence(s3: S3, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot be made \(Not a directory\): name another in SPLAT_WORKING_COPY"):
+        _copy(tmp_path / "file" / "copy")
+
+
 def test_people_are_told_where_in_the_bucket(s3: S3, tmp_path: Path) -> None:
     copy = _copy(tmp_path / "one")
     assert place_of(copy.root) == URL
