@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Idle threads of torch sleep instead of spinning, so that other work on the machine does not slow it down tenfold.
 export OMP_WAIT_POLICY ?= PASSIVE
-# Tests run in this many processes, one more than there are processors: they wait as much as they compute.
-JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Tests run in this many processes; more would not be faster, for many start processes of their own.
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
