@@ -59,10 +59,12 @@ def _make(run: Run, progress: Progress) -> Made:
         card = write_scorecard(sae, items, base, hook, model, splits, folder, training={})
         return Made(outputs, _facts(card))
     try:
-        card = fit_sae(items, base, run.config.sae, hook, model, folder, progress, _may_resume(run), device)
+        card = fit_sae(
+            items, base, run.config.sae, hook, model, folder, progress, resume=_may_resume(run), device=device
+        )
     except FingerprintMismatchError:
         # The training state is that of an earlier make, from other inputs.
-        card = fit_sae(items, base, run.config.sae, hook, model, folder, progress, False, device)
+        card = fit_sae(items, base, run.config.sae, hook, model, folder, progress, resume=False, device=device)
     metrics = folder / "metrics.parquet"
     return Made(
         [*outputs, metrics], _facts(card) | {"device": device}, picture=training_curves(pl.read_parquet(metrics))

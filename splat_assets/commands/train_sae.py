@@ -81,7 +81,7 @@ def train_sae(
             cache, items, opened.model_files, hook, settings.shard_items, settings.batch_size,
             ShardRunner(device=device), progress,
         )  # fmt: skip
-        card = fit_sae(items, base, recipe, hook, opened.model, save_dir, progress, not restart, device)
+        card = fit_sae(items, base, recipe, hook, opened.model, save_dir, progress, resume=not restart, device=device)
     console().print(scorecard_view(save_dir / SCORECARD))
     if not card["training"]["decoder_trained"]:
         click.echo("warning: the decoder has hardly left its random beginning: more --epochs, a higher --lr", err=True)
