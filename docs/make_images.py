@@ -63,13 +63,20 @@ def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         sys.exit("Error: there is no Chromium; `make browser` installs it on Debian")
-    if sys.argv[1:] and sys.argv[1].startswith("http://"):
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-            draw_dagster(browser, sys.argv[1])
-            browser.close()
-        return
-    with open_subject(sys.argv[1] if len(sys.argv) > 1 else None) as subject, socket.socket() as listening:
+    IMAGES.mkdir(exist_ok=True)
+    asked = sys.argv[1] if len(sys.argv) > 1 else None
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        if asked is not None and asked.startswith("http://"):
+            draw_dagster(browser, asked)
+        else:
+            draw_dashboard(browser, asked)
+        browser.close()
+
+
+def draw_dashboard(browser: Any, run: str | None) -> None:
+    """The dashboard of a run, served for as long as it takes."""
+    with open_subject(run) as subject, socket.socket() as listening:
         source = Source(subject)
         listening.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -78,17 +85,13 @@ def main() -> None:
         thread.start()
         while not server.started:
             time.sleep(0.05)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-            draw(browser, url, pages(source))
-            browser.close()
+        draw(browser, url, pages(source))
         server.should_exit = True
         thread.join()
 
 
 def draw(browser: Any, url: str, addresses: dict[str, str]) -> None:
     """Every page in every size and scheme."""
-    IMAGES.mkdir(exist_ok=True)
     for size, (width, height) in SIZES.items():
         for scheme in ("light", "dark"):
             context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)

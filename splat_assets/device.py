@@ -14,9 +14,9 @@ DEVICE = "SPLAT_DEVICE"
 CPU = "cpu"
 
 
-def device_asked(environment: Mapping[str, str] = os.environ) -> str:
-    """What SPLAT_DEVICE says; `cpu` where it says nothing."""
-    return environment.get(DEVICE, "") or CPU
+def device_asked(environment: Mapping[str, str] = os.environ, otherwise: str = CPU) -> str:
+    """What SPLAT_DEVICE says; `otherwise` where it says nothing."""
+    return environment.get(DEVICE, "") or otherwise
 
 
 def usable_device(name: "torch.device | str") -> "torch.device":

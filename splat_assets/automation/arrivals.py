@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from splat_assets.automation.activity import tell
-from splat_assets.automation.settings import Automation, as_options, flag_of, read_settings
-from splat_assets.commands.recipe_options import TRAINING_FLAGS
+from splat_assets.automation.settings import Automation, as_options, read_settings
+from splat_assets.commands.recipe_options import TRAINING_FLAGS, flag_of
 from splat_assets.errors import InputError, SplatError
 from splat_assets.runs import BASE_MODEL_FILES, SAE_FILES, RunInputs, open_run
 from splat_assets.store.files import locked, sha256_of_file, sha256_of_json, write_json

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from splat_assets.commands.recipe_options import flag_of
 from splat_assets.errors import InputError
 from splat_assets.store.layout import DataRoot
 
@@ -52,11 +53,6 @@ def as_options(recipe: dict[str, Option]) -> list[str]:
         else:
             words += [flag, str(value)]
     return words
-
-
-def flag_of(name: str) -> str:
-    """`d_sae` as `--d-sae`."""
-    return "--" + name.replace("_", "-")
 
 
 def _parsed(path: Path) -> dict[str, Any]:

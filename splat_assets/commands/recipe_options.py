@@ -11,9 +11,14 @@ from splat_assets.sae.recipe import TRAINED_ARCHITECTURES, SaeRecipe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# The guide's name where it differs from the field's.
-_FLAGS = {field.name: "--" + field.name.replace("_", "-") for field in dataclasses.fields(SaeRecipe)}
-_FLAGS["batch_size"] = "--sae-batch-size"
+
+def flag_of(name: str) -> str:
+    """`d_sae` as `--d-sae`."""
+    return "--" + name.replace("_", "-")
+
+
+_FLAGS = {field.name: flag_of(field.name) for field in dataclasses.fields(SaeRecipe)}
+_FLAGS["batch_size"] = "--sae-batch-size"  # the guide's name
 TRAINING_FLAGS = frozenset(_FLAGS.values())
 """The options that say how to train an SAE, and mean nothing for one that is ready."""
 _ONLY_FOR = {"k": "batch_topk", "l1_coeff": "relu_l1"}
@@ -44,9 +49,7 @@ def take_recipe(options: dict[str, Any], defaults: SaeRecipe | None = None) -> S
     implied = {_ONLY_FOR[name] for name in given if name in _ONLY_FOR}
     architecture = given.get("architecture")
     if len(implied | ({architecture} if architecture else set())) > 1:
-        flags = " and ".join(
-            f"--{name.replace('_', '-')} (for {_ONLY_FOR[name]})" for name in given if name in _ONLY_FOR
-        )
+        flags = " and ".join(f"{_FLAGS[name]} (for {_ONLY_FOR[name]})" for name in given if name in _ONLY_FOR)
         chosen = f" with --architecture {architecture}" if architecture else ""
         raise InputError(f"{flags} cannot be given{chosen} together: choose one architecture")
     if implied and not architecture:

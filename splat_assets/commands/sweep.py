@@ -46,10 +46,9 @@ def sweep(
     from splat_assets.sweeps import create_sweep, open_sweep
 
     root = DataRoot.from_environment().checked_writable()
-    is_new = like is not None or bool(ks or widths or seeds > 1)
-    if not is_new and name is None:
-        raise InputError("say what is swept: --k, --widths, --seeds; --name NAME alone goes on with a sweep")
-    if not is_new and name is not None:
+    if like is None and not (ks or widths or seeds > 1):
+        if name is None:
+            raise InputError("say what is swept: --k, --widths, --seeds; --name NAME alone goes on with a sweep")
         found = open_sweep(root, name)
     else:
         like = like or _only_run(root)

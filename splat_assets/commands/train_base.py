@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from splat_assets.commands.inputs import FILE, FOLDER, device_option, progress_here, writable_folder
+from splat_assets.commands.recipe_options import flag_of
 from splat_assets.commands.report import console
 from splat_assets.model.recipe import BaseTrainingRecipe
 
@@ -21,7 +22,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def _recipe_options(command: Command) -> Command:
     """Add an option for every field of the recipe, under the field's name."""
     for field in reversed(dataclasses.fields(BaseTrainingRecipe)):
-        flag = "--" + field.name.replace("_", "-")
+        flag = flag_of(field.name)
         if isinstance(field.default, bool):
             flag = f"{flag}/--no-{flag[2:]}"
         option = click.option(flag, field.name, default=field.default, show_default=True, help=field.metadata["help"])

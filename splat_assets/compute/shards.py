@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from splat_assets.compute.threads import usable_cpus
-from splat_assets.device import CPU, DEVICE
+from splat_assets.device import CPU, DEVICE, device_asked
 from splat_assets.errors import InputError, SplatError
 
 Spec = TypeVar("Spec")
@@ -71,7 +71,7 @@ class ShardRunner:
             there_are = "local, process, process:4, ray or ray:HOST:PORT, and a number"
             raise InputError(f"{SHARDS} is {said!r} and {GPUS} {gpus!r} ({error}): there are {there_are}") from error
         asks_for_gpus = backend == "ray" and runner.n_gpus > 0
-        device = environment.get(DEVICE, "") or ("cuda" if asks_for_gpus else CPU)
+        device = device_asked(environment, otherwise="cuda" if asks_for_gpus else CPU)
         if asks_for_gpus and device == CPU:
             raise InputError(f"{GPUS} is {gpus} and {DEVICE} {CPU}: each shard would hold a GPU and leave it idle")
         return replace(runner, device=device)

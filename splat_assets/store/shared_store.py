@@ -12,7 +12,7 @@ from splat_assets.store.bucket import ChangedMeanwhileError, MissingObjectError
 from splat_assets.store.errors import StoreError
 from splat_assets.store.files import files_below
 from splat_assets.store.manifest import MANIFEST, VERSION_ID
-from splat_assets.store.working_copy import WorkingCopy
+from splat_assets.store.working_copy import WorkingCopy, place_of
 
 _AT_ONCE = 8
 
@@ -64,10 +64,9 @@ class SharedStore:
         except ChangedMeanwhileError as error:
             theirs = self.pointer().version
             if theirs != version:
-                where = f"{self.copy.bucket.url}/{self._named('')}"
                 raise PublishedMeanwhileError(
-                    f"version {theirs} of {where} was published by somebody else while {version} was being made: theirs is the "
-                    "current one; run the step again to publish yours after it"
+                    f"version {theirs} of {place_of(self.folder)} was published by somebody else while {version} was being "
+                    "made: theirs is the current one; run the step again to publish yours after it"
                 ) from error
 
     def versions(self) -> dict[str, float]:

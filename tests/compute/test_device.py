@@ -109,10 +109,11 @@ def _raw_activations(root: Path, folder: Path, hook: HookPoint, device: str) -> 
     return folder
 
 
+@pytest.mark.parametrize("target", ["masked_mean", "token_ff"])
 def test_base_model_and_sae_run_there_and_give_the_same_but_for_rounding(
-    finished_root: DataRoot, elsewhere: Elsewhere, tmp_path: Path
+    target: str, finished_root: DataRoot, elsewhere: Elsewhere, tmp_path: Path
 ) -> None:
-    hook = HookPoint("masked_mean")
+    hook = HookPoint(target)
     here = _raw_activations(finished_root.path, tmp_path / "here", hook, "cpu")
     there = elsewhere(_raw_activations, finished_root.path, tmp_path / "there", hook, NAME)
 
