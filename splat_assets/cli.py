@@ -58,6 +58,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "splat_assets.commands.precompute:influences",
         "Guide step 5c: what each feature does to each output.",
     ),
+    "examples": (
+        "splat_assets.commands.precompute:examples",
+        "What the guide's --examples-dir names: example builds of every feature.",
+    ),
+    "alias": ("splat_serving.commands.alias:alias", "A short name for a run, a folder or a server."),
     "serve": ("splat_serving.commands.serve:serve", "Serve activations over HTTP: any feature in milliseconds."),
     "investigate": (
         "splat_serving.commands.investigate:investigate",
@@ -78,7 +83,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "dash": ("splat_dash.commands.dash:dash", "The dashboard: browse features in a browser."),
     "mcp": ("splat_serving.commands.mcp:mcp_", "Tools for AI assistants, over standard input and output."),
-    "import": ("splat_assets.commands.import_:import_", "Turn a folder of the guide's formats into a store."),
+    "import": ("splat_assets.commands.import_:import_", "Make a store, or a run, of a folder of the guide's formats."),
 }
 
 

@@ -6,6 +6,7 @@ A request holds the database it was given until it ends; a version that was repl
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os.path import isdir, isfile
 from pathlib import Path
@@ -16,8 +17,10 @@ from splat_assets.store.errors import LayoutError, NotPublishedError
 from splat_assets.store.layout import DataRoot, RunLayout, checked_name, is_name
 from splat_assets.store.manifest import VERSION_ID
 from splat_assets.store.published import current_version, open_store
+from splat_serving.aliases import Alias, alias_named
 from splat_serving.errors import UnknownNameError
 from splat_serving.folder import Folder
+from splat_serving.home import Home
 from splat_serving.local import LocalDatabase
 
 _log = logging.getLogger(__name__)
@@ -42,6 +45,11 @@ class PublishedRun:
         """The folders of the run that the store belongs to; None for a store by itself."""
         found = RunLayout(self.store.absolute().parent)
         return found if found.store == self.store.absolute() and isfile(found.config) else None
+
+    @property
+    def home(self) -> Home | None:
+        """Where its labels, scorecard and model are."""
+        return self.layout
 
     @property
     def ready(self) -> LocalDatabase | None:
@@ -97,6 +105,7 @@ class OpenFolder:
 
     def __init__(self, name: str, folder: Folder) -> None:
         self.name = name
+        self.home: Home | None = folder.home
         self._database = LocalDatabase(folder, name)
 
     @property
@@ -131,19 +140,57 @@ class Target:
 
     @classmethod
     def of(cls, given: str | None, root: DataRoot) -> "Target":
-        """A run of the root by name, a folder by path, or all runs of the root; InputError, LayoutError."""
+        """A run of the root by name, a folder by path, what an alias stands for, or all runs; InputError, LayoutError."""
         if given is None:
             return cls(None, root)
+        if (alias := alias_named(given, root)) is not None:
+            return cls._of_alias(alias, root)
         if isdir(given):
             return cls(_at(Path(given)), None)
         try:
             layout = root.run(given)
         except InputError:
-            raise InputError(f"{given[:200]} is neither a run of {root.path} nor a folder") from None
+            raise InputError(f"{given[:200]} is neither a run of {root.path} nor a folder nor an alias") from None
         if not layout.root.is_dir():
             known = ", ".join(_run_names(root)[:8]) or "none"
-            raise InputError(f"{given} is neither a run of {root.path} (it has {known}) nor a folder")
+            raise InputError(
+                f"{given} is neither a run of {root.path} (it has {known}) nor a folder nor an alias (`splat alias` lists those)"
+            )
         return cls(PublishedRun(given, layout.store), root)
+
+    @classmethod
+    def _of_alias(cls, alias: Alias, root: DataRoot) -> "Target":
+        if alias.is_url:
+            raise InputError(
+                f"{alias.name} stands for the server {alias.target}: there is nothing of it on this machine to open"
+            )
+        path = Path(alias.target)
+        if not path.is_absolute():
+            return cls(PublishedRun(alias.target, root.run(alias.target).store), root)
+        if not path.is_dir():
+            raise InputError(
+                f"{alias.name} stands for {path}, which is gone: `splat alias {alias.name} PATH` says where it is now"
+            )
+        if not alias.parts and Folder.is_published(path):
+            return cls(_at(path), None)
+        return cls(OpenFolder(alias.name, folder_of(path, alias.parts)), None)
+
+
+def folder_of(path: Path, parts: Mapping[str, Path | None]) -> Folder:
+    """A folder of the guide's formats with what belongs to it, by the names of `aliases.PARTS`; errors as `Folder.open`."""
+    folders = [
+        path,
+        *(found for name in ("transposed_dir", "neuron_acts_dir") if (found := parts.get(name)) is not None),
+    ]
+    files = {"vocab": "vocab_path", "weapon_vocab": "weapon_vocab_path"}
+    files |= {name: name for name in ("model_checkpoint", "sae_checkpoint")}
+    return Folder.open(
+        *folders,
+        vocab=parts.get("vocab_path"),
+        weapon_vocab=parts.get("weapon_vocab_path"),
+        examples=parts.get("examples_dir"),
+        files={name: place for name, part in files.items() if (place := parts.get(part)) is not None},
+    )
 
 
 def _at(path: Path) -> Run:

@@ -4,6 +4,8 @@ Nothing in it is sealed, so its `version` is a fingerprint of the names, sizes a
 """
 
 import hashlib
+import logging
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,26 @@ import polars as pl
 
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.store.activations import ActivationReader
-from splat_assets.store.errors import LayoutError
+from splat_assets.store.errors import CorruptStoreError, LayoutError, NotPublishedError
 from splat_assets.store.files import files_below
 from splat_assets.store.guide_batch_reader import BatchReader
+from splat_assets.store.guide_batches import recorded_source
 from splat_assets.store.import_samples import imported_samples, metadata_tables, read_metadata
+from splat_assets.store.layout import RunLayout
 from splat_assets.store.opening import Layout, layouts_in, open_fastest
+from splat_assets.store.origin import ORIGIN, Origin, origin_of, read_origin
+from splat_assets.store.published import open_store
 from splat_assets.store.samples import SampleTable
 from splat_assets.store.tables import read_rows, read_table, table_facts
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 from splat_serving.errors import NotComputedError
+from splat_serving.home import Home
 
 PRECOMPUTED = "precomputed"
+_GUIDE_FOLDERS = ("activations_efficient", "activations_transposed", "neuron_acts")
+_log = logging.getLogger(__name__)
+EXAMPLES = "examples"
+"""The guide's folder of examples, in that of the activations."""
 
 
 class Folder:
@@ -35,26 +46,47 @@ class Folder:
         reader: ActivationReader,
         vocabulary: Vocabulary | None,
         contexts: Contexts | None,
+        origin: Origin | None = None,
+        examples: Path | None = None,
     ) -> None:
-        """reader: of the fastest layout; the others, of which it is not certain that they agree, are not read."""
+        """reader: of the fastest layout; the others, of which it is not certain that they agree, are not read.
+
+        origin: what the activations were made from, where that is recorded. examples: a folder that `splat examples` wrote.
+        """
         self.folders = folders
         self.layout = layout
         self.reader = reader
         self.vocabulary = vocabulary
         self.contexts = contexts
+        self.origin = origin
+        self._examples = examples
         self.version = _fingerprint(folders)
 
     @classmethod
-    def open(cls, *folders: Path | str, vocab: Path | None = None, weapon_vocab: Path | None = None) -> "Folder":
+    def open(
+        cls,
+        *folders: Path | str,
+        vocab: Path | None = None,
+        weapon_vocab: Path | None = None,
+        examples: Path | None = None,
+        files: Mapping[str, Path] | None = None,
+    ) -> "Folder":
         """The fastest layout that the folders offer, with the vocabularies beside it or the ones given.
 
-        vocab, weapon_vocab: the user's JSON files. Raises LayoutError when a folder or every layout is missing, InputError for a
-        vocabulary that is none.
+        vocab, weapon_vocab: the user's JSON files. examples: a folder with examples.parquet; where it has none, examples are
+        drawn from the activations when they are asked for. files: where files that the origin records are now, as `Origin.at`.
+        Of one folder, faster formats of the same activations that stand beside it under the guide's names are read too.
+
+        Raises LayoutError when a folder or every layout is missing, InputError for a vocabulary that is none,
+        FingerprintMismatchError for folders that were made from different things.
         """
         paths = tuple(Path(folder) for folder in folders)
         for path in paths:
             if not path.is_dir():
                 raise LayoutError(f"there is no folder {path}")
+        origin = origin_of(paths)
+        if origin is not None and len(paths) == 1:
+            paths += _beside(paths[0], origin)
         found, reader = open_fastest(*paths)
         return cls(
             paths,
@@ -62,7 +94,33 @@ class Folder:
             reader,
             read_vocabulary(vocab) if vocab else _recorded(paths, "vocabulary.json", Vocabulary),
             read_contexts(weapon_vocab) if weapon_vocab else _recorded(paths, "contexts.json", Contexts),
+            origin.at(files or {}) if origin else None,
+            examples,
         )
+
+    @property
+    def home(self) -> Home | None:
+        """Where labels, scorecard and model of these activations are; None where nothing is recorded."""
+        return self.origin or (self._exported[0] if self._exported else None)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the activations were made from; empty where that is not recorded."""
+        if self.origin is not None:
+            return self.origin.provenance
+        return self._exported[1] if self._exported else {}
+
+    @cached_property
+    def _exported(self) -> tuple[RunLayout, dict[str, Any]] | None:
+        """The run whose current version these batches were exported from, and what that was made from."""
+        layout = RunLayout(self.folders[0].resolve().parent)
+        if not layout.config.is_file() or (source := recorded_source(self.folders[0])) is None:
+            return None
+        try:
+            provenance = open_store(layout.store).manifest.provenance
+        except NotPublishedError:
+            return None
+        return (layout, provenance) if provenance.get("raw_activations") == source else None
 
     @staticmethod
     def is_published(folder: Path) -> bool:
@@ -121,7 +179,11 @@ class Folder:
         return path
 
     def _table(self, name: str) -> Path | None:
-        return next((path for folder in self.folders if (path := folder / PRECOMPUTED / name).is_file()), None)
+        places = [folder / PRECOMPUTED for folder in self.folders]
+        if name == "examples.parquet":
+            named = [self._examples] if self._examples else []
+            places = [*named, *(folder / EXAMPLES for folder in self.folders), *places]
+        return next((path for place in places if (path := place / name).is_file()), None)
 
     @cached_property
     def _metadata(self) -> list[Path]:
@@ -133,6 +195,22 @@ class Folder:
     @property
     def _where(self) -> str:
         return " and ".join(str(folder) for folder in self.folders)
+
+
+def _beside(folder: Path, origin: Origin) -> tuple[Path, ...]:
+    """The guide's other folders beside this one that were made from the same activations, as both record."""
+    places = [folder.absolute().parent / name for name in _GUIDE_FOLDERS]
+    others = [place for place in places if place != folder.absolute() and (place / ORIGIN).is_file()]
+    return tuple(place for place in others if _provenance_of(place) == origin.provenance)
+
+
+def _provenance_of(folder: Path) -> dict[str, Any] | None:
+    try:
+        origin = read_origin(folder)
+    except CorruptStoreError as error:
+        _log.warning("%s is not read: %s", folder, error)
+        return None
+    return origin.provenance if origin else None
 
 
 def _recorded(folders: tuple[Path, ...], name: str, kind: type[Any]) -> Any:

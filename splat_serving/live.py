@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,15 @@ from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.errors import InputError
 from splat_assets.model import SplatGPT, load_base_model
 from splat_assets.model.hooks import HookPoint
-from splat_assets.runs import Run, open_run
+from splat_assets.runs import HookRecipe, Run, open_run
 from splat_assets.sae import Sae, load_sae
 from splat_assets.store.activations import SparseRows
 from splat_assets.store.errors import FeatureNotFoundError, FingerprintMismatchError
 from splat_assets.store.layout import DataRoot, RunLayout
+from splat_assets.store.origin import NotThereError, Origin
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 from splat_serving.errors import NotComputedError, ParameterError
+from splat_serving.home import Home
 from splat_serving.live_answers import (
     BuildFeatures,
     BuildIntervention,
@@ -72,6 +75,11 @@ class LiveModel:
         self._ordinary[[i for i in (vocabulary.pad_id, vocabulary.null_id) if i is not None]] = False
 
     @classmethod
+    def of(cls, home: Home, provenance: Mapping[str, Any] | None = None) -> "LiveModel":
+        """The base model and SAE of a run, or of a folder that records them; see `of_run` and `of_folder`."""
+        return cls.of_run(home, provenance) if isinstance(home, RunLayout) else cls.of_folder(home)
+
+    @classmethod
     def of_run(cls, layout: RunLayout, provenance: Mapping[str, Any] | None = None) -> "LiveModel":
         """The base model and SAE of a run. provenance: what a published version says that it was made from.
 
@@ -80,32 +88,64 @@ class LiveModel:
         """
         began = time.perf_counter()
         try:
-            found = cls._loaded(_run_of(layout))
+            run = _run_of(layout)
+            inputs = run.config.inputs
+            if inputs.model_params is not None:
+                inputs.model_params.checked("model parameters")
+            found = cls._loaded(
+                inputs.model_checkpoint.checked("base model checkpoint"),
+                inputs.vocab.checked("vocabulary"),
+                inputs.weapon_vocab.checked("weapon vocabulary"),
+                run.layout.sae,
+                run.config.hook,
+            )
         except InputError as error:
             raise NotComputedError(f"the model of run {layout.name} cannot be run: {error}") from error
         if provenance is not None:
-            found._refuse_other_version(layout, provenance)
+            found._refuse_other_version(f"run {layout.name}", provenance)
         _log.info("run %s: base model and SAE loaded in %.2f s", layout.name, time.perf_counter() - began)
         return found
 
     @classmethod
-    def _loaded(cls, run: Run) -> "LiveModel":
-        inputs, hook = run.config.inputs, run.config.hook
-        checkpoint = inputs.model_checkpoint.checked("base model checkpoint")
-        vocab, weapon_vocab = inputs.vocab.checked("vocabulary"), inputs.weapon_vocab.checked("weapon vocabulary")
-        if inputs.model_params is not None:
-            inputs.model_params.checked("model parameters")
+    def of_folder(cls, origin: Origin) -> "LiveModel":
+        """The base model and SAE that a folder records, where those files are still the same.
+
+        Raises NotComputedError, which says what to give, where one is gone or has changed.
+        """
+        try:
+            if "model_params" in origin.files:
+                origin.checked_file("model_params")
+            sae = origin.checked_file("sae_checkpoint")
+            if "sae_config" in origin.files:
+                sae = origin.checked_file("sae_config").parent
+            target, layer, module = origin.provenance["hook"]
+            found = cls._loaded(
+                origin.checked_file("model_checkpoint"),
+                origin.checked_file("vocab"),
+                origin.checked_file("weapon_vocab"),
+                sae,
+                HookRecipe(target, layer, module),
+            )
+        except (InputError, NotThereError) as error:
+            raise NotComputedError(f"the model cannot be run: {error}") from error
+        found._refuse_other_version(str(origin.folder), origin.provenance)
+        return found
+
+    @classmethod
+    def _loaded(
+        cls, checkpoint: Path, vocab: Path, weapon_vocab: Path, sae_path: Path, hook: HookRecipe
+    ) -> "LiveModel":
         model = load_base_model(checkpoint, vocab_path=vocab, weapon_vocab_path=weapon_vocab)
-        sae = load_sae(run.layout.sae)
+        sae = load_sae(sae_path)
         asked = HookPoint(hook.hook_target, hook.layer_index, hook.ff_module_index)
         place = hook_for(sae, asked, model.dimensions.num_layers)
-        refuse_other_model(sae, run.layout.sae, model, place)
+        refuse_other_model(sae, sae_path, model, place)
         vocabulary = read_vocabulary(vocab)
         if model.dimensions.output_dim != len(vocabulary):
             raise InputError(f"it predicts {model.dimensions.output_dim} tokens, {vocab} holds {len(vocabulary)}")
         return cls(model, sae, place, vocabulary, read_contexts(weapon_vocab))
 
-    def _refuse_other_version(self, layout: RunLayout, provenance: Mapping[str, Any]) -> None:
+    def _refuse_other_version(self, source: str, provenance: Mapping[str, Any]) -> None:
         found = {
             "base_model": self._model.fingerprint,
             "sae": self._sae.fingerprint,
@@ -115,12 +155,10 @@ class LiveModel:
         for name, fingerprint in found.items():
             stated = provenance.get(name)
             if not isinstance(stated, str):
-                raise NotComputedError(
-                    f"the served version of run {layout.name} does not say which {name} it was made from"
-                )
+                raise NotComputedError(f"the served version of {source} does not say which {name} it was made from")
             if stated != fingerprint:
                 raise FingerprintMismatchError(
-                    f"the {name} of run {layout.name} is not what the served version was made from",
+                    f"the {name} of {source} is not what the served version was made from",
                     stated,
                     fingerprint,
                     "publish the run again, or put back what was there",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from splat_assets.store.layout import RunLayout
 from splat_serving.errors import NotComputedError
+from splat_serving.home import NO_HOME, Home
 from splat_serving.workers import Workers
 
 if TYPE_CHECKING:
@@ -25,28 +26,25 @@ class LiveModels:
 
     async def run(
         self,
-        layout: RunLayout | None,
+        home: Home | None,
         version: str,
         provenance: Mapping[str, Any],
         work: "Callable[[LiveModel], Result]",
     ) -> Result:
-        """What work makes of the model of a run's version.
+        """What work makes of the model of a run's version, or of a folder that records its model.
 
-        Raises NotComputedError where what is served is no run or torch is not installed, and what `LiveModel.of_run` raises.
+        Raises NotComputedError where neither is served or torch is not installed, and what `LiveModel.of` raises.
         """
-        if layout is None:
-            raise NotComputedError(
-                "running the model needs the run's folder (run.toml, sae/), and this is a store or a folder of guide formats "
-                "by itself: serve the run, `splat serve RUN`"
-            )
-        return await self._worker.run(lambda: work(self._model(layout, version, provenance)))
+        if home is None:
+            raise NotComputedError(f"the model cannot be run: {NO_HOME}")
+        return await self._worker.run(lambda: work(self._model(home, version, provenance)))
 
-    def _model(self, layout: RunLayout, version: str, provenance: Mapping[str, Any]) -> "LiveModel":
-        key = (layout.root, version)
+    def _model(self, home: Home, version: str, provenance: Mapping[str, Any]) -> "LiveModel":
+        key = (home.root if isinstance(home, RunLayout) else home.folder, version)
         if key not in self._loaded:
             while len(self._loaded) >= _MOST_LOADED:
                 self._loaded.popitem(last=False)
-            self._loaded[key] = live_model_class().of_run(layout, provenance)
+            self._loaded[key] = live_model_class().of(home, provenance)
         self._loaded.move_to_end(key)
         return self._loaded[key]
 

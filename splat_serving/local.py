@@ -39,10 +39,18 @@ from splat_serving.database import (
 )
 from splat_serving.errors import NotComputedError, ParameterError
 from splat_serving.folder import Folder
+from splat_serving.home import PUBLISHED, how_to_compute
 from splat_serving.names import token_id
 from splat_serving.sample_columns import OF_SAMPLES, SampleColumns, checked_columns, checked_sample_columns
 from splat_serving.selection import Selection, matching_values, page
-from splat_serving.summary import examples_of, influences_of, influences_on, largest_influences, neighbours_of
+from splat_serving.summary import (
+    drawn_examples,
+    examples_of,
+    influences_of,
+    influences_on,
+    largest_influences,
+    neighbours_of,
+)
 
 _BLOCK_SAMPLES = 16_384
 _FEW_IN_A_BLOCK = 512  # reading so many samples one by one costs as much as reading and checking the whole block
@@ -75,13 +83,17 @@ class LocalDatabase:
         return About(
             name=self.name,
             version=self.version,
-            layout=source.layout if isinstance(source, Folder) else "published store",
+            layout=self._layout,
             n_samples=self.reader.n_samples,
             n_features=self.reader.n_features,
             n_activations=self.reader.nnz if isinstance(self.reader, SparseReader) else None,
-            provenance={} if isinstance(source, Folder) else source.manifest.provenance,
+            provenance=source.provenance if isinstance(source, Folder) else source.manifest.provenance,
             computed=tuple(name for name in _TABLES if source.has(f"{name}.parquet")),
         )
+
+    @property
+    def _layout(self) -> str:
+        return self._source.layout if isinstance(self._source, Folder) else PUBLISHED
 
     @property
     def vocabulary(self) -> Vocabulary | None:
@@ -160,7 +172,7 @@ class LocalDatabase:
             histogram=histogram,
             influences=self._influences_of(feature_id),
             neighbours=neighbours_of(source, feature_id),
-            examples=examples_of(source, feature_id, self._described),
+            examples=self._examples_of(feature_id),
             suggestion=self._suggestion_of(feature_id),
         )
 
@@ -177,7 +189,7 @@ class LocalDatabase:
         if not self._source.has("suggested_labels.parquet"):
             raise NotComputedError(
                 f"suggested labels were not computed for {self.name or 'this store'}, version {self.version}: "
-                "`splat materialize RUN` computes and publishes them"
+                f"{how_to_compute('suggested labels', self._layout)}"
             )
         return self._suggestions
 
@@ -186,7 +198,7 @@ class LocalDatabase:
         if not self._source.has("feature_map.parquet"):
             raise NotComputedError(
                 f"a map of the features was not computed for {self.name or 'this store'}, version {self.version}: "
-                "`splat materialize RUN` computes and publishes it"
+                f"{how_to_compute('the map', self._layout)}"
             )
         return self._feature_map
 
@@ -375,7 +387,8 @@ class LocalDatabase:
         if isinstance(self.reader, SparseReader):
             return self.reader
         raise NotComputedError(
-            f"{self.about().layout}: no layout here is indexed by sample; `splat import FOLDER --out DIR` makes a store of it"
+            f"{self.about().layout}: no layout here is indexed by sample; `splat import FOLDER --run NAME`, or --out DIR, makes "
+            "a store of it"
         )
 
     def _features_of(self, sample_id: int) -> SampleFeatures:
@@ -464,6 +477,26 @@ class LocalDatabase:
 
     def _influences_of(self, feature_id: int) -> dict[str, Any] | None:
         return influences_of(*self._influences, feature_id) if self._source.has("influences.parquet") else None
+
+    def _examples_of(self, feature_id: int) -> dict[str, Any] | None:
+        """The examples of the table, else drawn as it would have them; None for a folder without sample metadata."""
+        source = self._source
+        if isinstance(source, Folder):
+            if not source.has_samples:
+                return None
+            if not source.has("examples.parquet"):
+                return drawn_examples(self.reader, feature_id, self._described)
+            self._refuse_other_examples(source)
+        return examples_of(source, feature_id, self._described)
+
+    def _refuse_other_examples(self, folder: Folder) -> None:
+        facts = folder.facts("examples")
+        stated = (facts.get("n_samples"), facts.get("n_features"))
+        if stated != (self.reader.n_samples, self.reader.n_features):
+            raise LayoutError(
+                f"examples.parquet of {self.name or 'this folder'} is of {stated[0]} samples x {stated[1]} features, not of the "
+                f"{self.reader.n_samples:,} x {self.reader.n_features:,} that are here: run `splat examples` again, or remove it"
+            )
 
     def _statistics_row(self, feature_id: int) -> dict[str, Any]:
         row: dict[str, Any] = self._features.row(feature_id, named=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from splat_assets.errors import SplatError
 from splat_assets.store.layout import DataRoot
+from splat_serving.aliases import alias_named
 from splat_serving.app import ActivationServer, create_app
 from splat_serving.catalogue import Catalogue, OpenFolder, Target
 from splat_serving.folder import Folder
@@ -24,12 +25,15 @@ def app_of(settings: ServerSettings, target: str | None = None) -> ActivationSer
     """
     folders = [path for path in (settings.data_dir, settings.transposed_dir, settings.neuron_acts_dir) if path]
     if target is None and folders and not (len(folders) == 1 and Folder.is_published(folders[0])):
-        opened = Folder.open(*folders, vocab=settings.vocab_path, weapon_vocab=settings.weapon_vocab_path)
+        opened = Folder.open(
+            *folders, vocab=settings.vocab_path, weapon_vocab=settings.weapon_vocab_path, examples=settings.examples_dir
+        )
         return create_app(Catalogue(Target(OpenFolder(folders[0].resolve().name, opened), None)), settings)
     given = target if target is not None else str(folders[0]) if folders else None
-    if given is not None and isdir(given) and not Folder.is_published(Path(given)):
+    root = DataRoot.from_environment()
+    if given is not None and isdir(given) and not alias_named(given, root) and not Folder.is_published(Path(given)):
         return app_of(settings.model_copy(update={"data_dir": Path(given)}))
-    return create_app(Catalogue(Target.of(given, DataRoot.from_environment())), settings)
+    return create_app(Catalogue(Target.of(given, root)), settings)
 
 
 def log_to_stderr(settings: ServerSettings) -> None:

@@ -35,6 +35,11 @@ class ServerSettings(BaseSettings):
         default=None, description="The activations_transposed folder.", json_schema_extra=WHAT
     )
     neuron_acts_dir: Path | None = Field(default=None, description="The neuron_acts folder.", json_schema_extra=WHAT)
+    examples_dir: Path | None = Field(
+        default=None,
+        description="The folder that `splat examples` wrote; examples are drawn when asked for where there is none.",
+        json_schema_extra=WHAT,
+    )
     vocab_path: Path | None = Field(
         default=None,
         description="vocab.json, where the folder does not record its vocabulary.",

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from splat_serving.catalogue import Catalogue, Run
 from splat_serving.errors import BusyError, NotComputedError, TooLargeError
+from splat_serving.home import NO_HOME, Home
 from splat_serving.labels.log import LabelLog
 from splat_serving.labels.shared import SharedLabelLog, label_events
 from splat_serving.live_models import LiveModels
@@ -66,14 +67,11 @@ class ServerState:
             self.sending_bytes -= n_bytes
 
     def labels(self, served: "Served") -> LabelLog | SharedLabelLog:
-        """The labels of the SAE of a version; NotComputedError where it belongs to no data root or does not name its SAE."""
-        layout = served.run.layout if served.run else None
-        sae = served.database.about().provenance.get("sae")
-        if layout is None or not isinstance(sae, str):
-            raise NotComputedError(
-                "labels are kept in a data root, and what is served is no run of one: `splat serve RUN`"
-            )
-        key = (layout.data_root.labels, sae)
+        """The labels of the SAE of a version; NotComputedError where there is no place for them, or no SAE is named."""
+        home, sae = served.home, served.database.about().provenance.get("sae")
+        if home is None or not isinstance(sae, str):
+            raise NotComputedError(f"there is no place for labels: {NO_HOME}")
+        key = (home.labels, sae)
         if key not in self._logs:
             self._logs[key] = label_events(*key)
         return self._logs[key]
@@ -133,6 +131,11 @@ class Served:
     database: LocalDatabase
     pinned: bool
     run: Run | None = None
+
+    @property
+    def home(self) -> Home | None:
+        """Where labels, scorecard and model are; None for a store or folder by itself."""
+        return self.run.home if self.run else None
 
 
 RunName = Annotated[str, Path(description="Name of a run, as /runs lists them.")]

@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from splat_assets.analysis.examples import EXAMPLES_SEED, ExampleCounts, draw_examples
 from splat_assets.analysis.influence import most_lowered, most_raised
+from splat_assets.store.activations import ActivationReader
 from splat_assets.store.errors import LayoutError
 from splat_serving.errors import UnknownNameError
 
@@ -107,6 +109,20 @@ def examples_of(tables: Tables, feature_id: int, described: Described) -> dict[s
     if not tables.has("examples.parquet"):
         return None
     rows = _rows_of(tables, "examples", feature_id, ("group", "rank", "sample_id", "activation"))
+    return _with_samples(rows, described)
+
+
+def drawn_examples(reader: ActivationReader, feature_id: int, described: Described) -> dict[str, Any]:
+    """As `examples_of`, drawn now from the feature's activations: the same as `splat examples` would write."""
+    parts = [
+        pl.DataFrame({"rank": range(1, group.sample_ids.size + 1), "sample_id": group.sample_ids, "activation": group.values})
+        .with_columns(group=pl.lit(group.name))
+        for group in draw_examples(reader.read(feature_id), reader.n_samples, ExampleCounts(), EXAMPLES_SEED, feature_id)
+    ]  # fmt: skip
+    return _with_samples(pl.concat(parts), described) if parts else {}
+
+
+def _with_samples(rows: pl.DataFrame, described: Described) -> dict[str, Any]:
     samples = described(np.asarray(rows["sample_id"]).tolist())
     found: dict[str, Any] = {}
     for row, sample in zip(rows.iter_rows(named=True), samples, strict=True):

@@ -16,6 +16,9 @@ from splat_assets.store.activations import Activations
 
 GROUPS = ("top", *(f"band_{band.name}" for band in BANDS), "random_active", "random_inactive")
 
+EXAMPLES_SEED = 0
+"""Of the examples of a store or folder, unless another is named."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExampleCounts:

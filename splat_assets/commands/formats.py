@@ -18,6 +18,7 @@ def convert(input_dir: Path, output_dir: Path, batch_size: int) -> None:
     """
     from splat_assets.compute.encode import CONTEXTS_FILE, VOCABULARY_FILE
     from splat_assets.store.guide_batches import recorded_source, write_batches
+    from splat_assets.store.origin import carrying_origin
     from splat_assets.store.raw import RawActivations
     from splat_assets.store.vocabulary import Contexts, Vocabulary
 
@@ -28,9 +29,10 @@ def convert(input_dir: Path, output_dir: Path, batch_size: int) -> None:
     embeddings = {name: raw.embeddings(name) for name in raw.embedding_names}
     target = target_apart_from(input_dir, output_dir)
     before = recorded_source(target)
-    written = write_batches(
-        raw, raw.samples(), embeddings, vocabulary, target, batch_size, progress_here(), raw.fingerprint, contexts
-    )
+    with carrying_origin(input_dir, target):
+        written = write_batches(
+            raw, raw.samples(), embeddings, vocabulary, target, batch_size, progress_here(), raw.fingerprint, contexts
+        )
     click.echo(
         f"{written.n_samples:,} samples x {written.n_features:,} features in {written.n_batches} batches: {target}"
     )
@@ -47,9 +49,10 @@ def transpose(source_dir: Path, target_dir: Path) -> None:
     """Write one Zarr array [features, samples], a feature a chunk, so that a feature is one read."""
     from splat_assets.store.guide_transposed import write_transposed
     from splat_assets.store.opening import as_reader
+    from splat_assets.store.origin import carrying_origin
 
     progress, target = progress_here(), target_apart_from(source_dir, target_dir)
-    with as_reader(source_dir, progress=progress) as reader:
+    with carrying_origin(source_dir, target), as_reader(source_dir, progress=progress) as reader:
         written = write_transposed(reader, target, progress)
     click.echo(f"{written.n_features:,} features x {written.n_samples:,} samples: {target}/transposed_activations.zarr")
 
@@ -63,8 +66,9 @@ def sparse_extract(source_dir: Path, output_dir: Path) -> None:
     """Write the activations above 0 of every feature as acts.npy (float32) and idxs.npy (int64)."""
     from splat_assets.store.guide_neuron_acts import write_neuron_acts
     from splat_assets.store.opening import as_reader
+    from splat_assets.store.origin import carrying_origin
 
     progress, target = progress_here(), target_apart_from(source_dir, output_dir)
-    with as_reader(source_dir, progress=progress) as reader:
+    with carrying_origin(source_dir, target), as_reader(source_dir, progress=progress) as reader:
         written = write_neuron_acts(reader, target, progress)
     click.echo(f"{written.n_features:,} features, {written.nnz:,} activations: {target}")

@@ -1,6 +1,8 @@
 """`splat generate-activations`: the guide's step 2."""
 
+import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from splat_assets.compute.shards import ShardRunner
 from splat_assets.data.splits import split_builds
 from splat_assets.device import usable_device
 from splat_assets.errors import InputError
-from splat_assets.runs import SHARD_ITEMS, ActivationsRecipe, SplitRecipe
+from splat_assets.runs import SHARD_ITEMS, ActivationsRecipe, SplitRecipe, hash_inputs
 from splat_assets.store.errors import StoreError
 
 _CACHE = ".base_activations"
@@ -68,14 +70,16 @@ def generate_activations(
     """Run base model and SAE over every build, one <NULL> row per weapon, and masked variants if asked for.
 
     Writes sparse rows shard by shard; cut off, it goes on with the first shard that is missing when called again. When all
-    are there, and made from the same inputs, nothing is done.
+    are there, and made from the same inputs, nothing is done. Base activations that `splat train-sae` left beside the SAE are
+    used where they are of the same model, data, hook and batches.
     """
     from splat_assets.compute.encode import encode, shard_inputs, shards_to_encode
-    from splat_assets.compute.harvest import harvest, harvest_identity, shards_of
+    from splat_assets.compute.harvest import TRAINED_ON, harvest, harvest_identity, recorded_identity, shards_of
     from splat_assets.compute.items import make_items
     from splat_assets.compute.provenance import hook_for, refuse_other_model
     from splat_assets.sae import load_sae
     from splat_assets.store.files import locked
+    from splat_assets.store.origin import Origin, RecordedFile
     from splat_assets.store.raw import RawActivations
 
     asked = take_hook(options)
@@ -87,23 +91,47 @@ def generate_activations(
     hook = hook_for(sae, asked, opened.model.dimensions.num_layers)
     refuse_other_model(sae, sae_checkpoint, opened.model, hook)
     writable_folder(output_dir)
+    files = hash_inputs(
+        opened.model_files.checkpoint,
+        opened.model_files.vocab,
+        opened.model_files.weapon_vocab,
+        data_csv,
+        sae_checkpoint,
+    )
     builds = split_builds(opened.read_builds(data_csv), split.seed, split.validation, split.test)
     items = make_items(builds, opened.vocabulary, opened.contexts, recipe.masked_variants, recipe.seed)
     shards = shards_of(items, recipe.shard_items, hook.per_token)
     identity = harvest_identity(opened.model.fingerprint, items, hook, recipe.shard_items, recipe.batch_size)
     inputs = shard_inputs(identity, sae, opened.contexts, recipe.embeddings)
     progress, cache = progress_here(), output_dir / _CACHE
+    trained = (sae_checkpoint if sae_checkpoint.is_dir() else sae_checkpoint.parent) / TRAINED_ON
+    is_left = recorded_identity(trained) == identity and os.access(trained, os.W_OK)
     with locked(output_dir / ".lock"):
         _refuse_other_activations(output_dir, inputs)
         if shards_to_encode(output_dir, shards, inputs):
+            folder = trained if is_left else cache
             base = harvest(
-                cache, items, opened.model_files, hook, recipe.shard_items, recipe.batch_size, runner, progress
+                folder, items, opened.model_files, hook, recipe.shard_items, recipe.batch_size, runner, progress
             )
             encode(
                 output_dir, items, opened.vocabulary, opened.contexts, shards, base, sae_checkpoint,
                 per_token=hook.per_token, embeddings=recipe.embeddings, runner=runner, progress=progress,
             )  # fmt: skip
         raw = RawActivations(output_dir)
+        Origin(
+            output_dir,
+            {
+                "base_model": opened.model.fingerprint,
+                "sae": sae.fingerprint,
+                "data": files.data.sha256,
+                "vocabulary": opened.vocabulary.fingerprint,
+                "contexts": opened.contexts.fingerprint,
+                "raw_activations": raw.fingerprint,
+                "hook": [hook.target, hook.layer_index, hook.ff_module_index],
+            },
+            {name: RecordedFile(one["path"], one["sha256"]) for name, one in asdict(files).items() if one},
+            {"activations": asdict(recipe), "split": asdict(split)},
+        ).save()
         shutil.rmtree(cache, ignore_errors=True)
     click.echo(
         f"{raw.n_samples:,} samples x {raw.n_features:,} features, {raw.nnz:,} activations "

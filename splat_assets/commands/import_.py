@@ -1,15 +1,26 @@
-"""`splat import`: a store from a folder somebody already has, without running a model."""
+"""`splat import`: a store, or a run, from a folder somebody already has, without running a model again."""
 
 from pathlib import Path
 
 import click
 
 from splat_assets.commands.inputs import FILE, FOLDER, progress_here, writable_folder
+from splat_assets.errors import InputError
+
+_LIMIT = "Of the run's check: "
 
 
 @click.command("import")
 @click.argument("folder", type=FOLDER)
-@click.option("--out", type=FOLDER, required=True, help="Where raw_activations/ and store/ go.")
+@click.option("--out", type=FOLDER, help="Make a store: where raw_activations/ and store/ go.")
+@click.option("--run", "run_name", metavar="NAME", help="Make a run of the data root called NAME.")
+@click.option(
+    "--model-checkpoint", type=FILE, help="--run: the base model, where FOLDER does not record it or it was moved."
+)
+@click.option("--sae-checkpoint", type=FILE, help="--run: the SAE, where FOLDER does not record it or it was moved.")
+@click.option(
+    "--data-csv", type=FILE, help="--run: the dataset; where none is known, it is made of the folder's own rows."
+)
 @click.option("--metadata", type=FILE, help="Sample tables: a file, a folder of batch_*.parquet, or a batch tree.")
 @click.option(
     "--vocab-path", type=FILE, help="vocab.json of the base model: checks tokens, finds null rows, allows IDF."
@@ -24,11 +35,20 @@ from splat_assets.commands.inputs import FILE, FOLDER, progress_here, writable_f
 @click.option("--missing-chunks-are-zero", is_flag=True, help="Take chunk files that are not on disk as zeros.")
 @click.option("--allow-pickle", is_flag=True, help="Load joblib files. They are pickles: loading one runs its code.")
 @click.option(
-    "--profile", type=click.Choice(["raw", "compact"]), default="raw", show_default=True, help="Fast or small."
+    "--profile", type=click.Choice(["raw", "compact"]), default="raw", show_default=True, help="--out: fast or small."
+)
+@click.option("--max-fvu", default=0.5, show_default=True, help=f"{_LIMIT}largest unexplained share of variance.")
+@click.option("--max-dead-percent", default=50.0, show_default=True, help=f"{_LIMIT}largest share that never fires.")
+@click.option(
+    "--min-fidelity", default=0.5, show_default=True, help=f"{_LIMIT}smallest recovered share of predictions."
 )
 def import_(
     folder: Path,
-    out: Path,
+    out: Path | None,
+    run_name: str | None,
+    model_checkpoint: Path | None,
+    sae_checkpoint: Path | None,
+    data_csv: Path | None,
     metadata: Path | None,
     vocab_path: Path | None,
     weapon_vocab_path: Path | None,
@@ -37,12 +57,24 @@ def import_(
     missing_chunks_are_zero: bool,
     allow_pickle: bool,
     profile: str,
+    max_fvu: float,
+    max_dead_percent: float,
+    min_fidelity: float,
 ) -> None:
-    """Turn FOLDER (a batch tree, a transposed array or neuron_acts) into a store, and say what in it was wrong."""
-    from splat_assets.compute.imported_store import import_store
+    """Turn FOLDER (a batch tree, a transposed array or neuron_acts) into a store or a run, and say what in it was wrong.
+
+    \b
+      splat import activations_efficient --run full    then: splat materialize full
+      splat import activations_efficient --out DIR     a store by itself: no labels, no model
+
+    A run has labels, causal experiments, neighbours, a map and checks. Its activations are those of FOLDER and are not computed
+    again; what FOLDER was made with is read from its origin.json, or given here.
+    """
     from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
     from splat_assets.store.import_sources import ImportOptions
 
+    if (out is None) == (run_name is None):
+        raise InputError("say what to make of the folder: --run NAME (a run) or --out DIR (a store by itself)")
     options = ImportOptions(
         metadata=metadata,
         vocabulary=read_vocabulary(vocab_path) if vocab_path else None,
@@ -52,6 +84,33 @@ def import_(
         missing_chunks_are_zero=missing_chunks_are_zero,
         allow_pickle=allow_pickle,
     )
+    files = {"model_checkpoint": model_checkpoint, "sae_checkpoint": sae_checkpoint, "data": data_csv}
+    if run_name is not None:
+        from splat_assets.imported_run import import_run
+        from splat_assets.runs import Limits
+        from splat_assets.store.layout import DataRoot
+
+        files |= {"vocab": vocab_path, "weapon_vocab": weapon_vocab_path}
+        made = import_run(
+            DataRoot.from_environment(),
+            run_name,
+            folder,
+            {name: path for name, path in files.items() if path is not None},
+            options,
+            Limits(max_fvu, max_dead_percent, min_fidelity),
+            progress_here(),
+        )
+        for line in made.report.lines():
+            click.echo(line)
+        computed = f", {made.n_computed:,} of them computed because {folder} lacks them" if made.n_computed else ""
+        click.echo(f"run {run_name}: {made.n_samples:,} samples{computed}: {made.run.layout.config}")
+        click.echo(f"next: splat materialize {run_name}")
+        return
+    from splat_assets.compute.imported_store import import_store
+
+    needless = [f"--{name.replace('_', '-')}" for name, path in files.items() if path is not None]
+    if needless or out is None:
+        raise InputError(f"{', '.join(needless)}: a store by itself is made without a model; --run NAME makes a run")
     imported = import_store(folder, writable_folder(out), options, profile, progress_here())
     for line in imported.report.lines():
         click.echo(line)

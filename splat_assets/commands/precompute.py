@@ -1,10 +1,11 @@
-"""The guide's step 5: histograms, IDF and influences, from explicit folders and files."""
+"""The guide's step 5: histograms, IDF, influences and examples, from explicit folders and files."""
 
 import tempfile
 from pathlib import Path
 
 import click
 
+from splat_assets.analysis.examples import EXAMPLES_SEED
 from splat_assets.commands.inputs import (
     FILE,
     FOLDER,
@@ -48,6 +49,28 @@ def histograms(data_dir: Path, output_dir: Path, method: str, n_bins: int, compa
     if compat_pickle:
         for file in write_guide_pickles(*tables, target).files:
             click.echo(str(file))
+
+
+@click.command()
+@click.option("--data-dir", type=FOLDER, required=True, help="Activations in any layout: batches, raw shards, a store.")
+@click.option(
+    "--output-dir", type=FOLDER, required=True, help="Where examples.parquet goes: what --examples-dir names."
+)
+@click.option("--n-top", default=20, show_default=True, help="The strongest of each feature.")
+@click.option("--n-per-band", default=10, show_default=True, help="Random ones of each band of activation.")
+@click.option(
+    "--n-random", default=10, show_default=True, help="Random ones on which it fires, and on which it does not."
+)
+@click.option("--seed", default=EXAMPLES_SEED, show_default=True, help="Of the random ones.")
+def examples(data_dir: Path, output_dir: Path, n_top: int, n_per_band: int, n_random: int, seed: int) -> None:
+    """Choose example builds of every feature: the strongest, some of each band, random ones with and without it."""
+    from splat_assets.compute.examples import write_examples
+    from splat_assets.store.opening import as_reader
+
+    progress, target = progress_here(), writable_folder(output_dir)
+    with as_reader(data_dir, progress=progress) as reader:
+        written = write_examples(reader, target / "examples.parquet", n_top, n_per_band, n_random, seed, progress)
+    click.echo(f"{written.n_examples:,} examples of {written.n_features_with_top:,} features: {target}")
 
 
 @click.command()

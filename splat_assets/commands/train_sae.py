@@ -57,7 +57,7 @@ def train_sae(
     Cut off, it goes on where it was when called again.
     """
     from splat_assets.compute.fit import SampleSplits, fit_sae
-    from splat_assets.compute.harvest import harvest
+    from splat_assets.compute.harvest import TRAINED_ON, harvest
     from splat_assets.compute.items import make_items
     from splat_assets.compute.shards import ShardRunner
     from splat_assets.model.hooks import MASKED_MEAN, HookPoint
@@ -75,7 +75,7 @@ def train_sae(
     warn_of_other_builds(opened.model_files.checkpoint, builds)
     items = make_items(builds, opened.vocabulary, opened.contexts, settings.masked_variants, settings.seed)
     warn_of_few_steps(recipe, SampleSplits.of(items, hook.per_token).train.size)
-    progress, cache = progress_here(), save_dir / "base_activations"
+    progress, cache = progress_here(), save_dir / TRAINED_ON
     with locked(save_dir / ".lock"):
         base = harvest(
             cache, items, opened.model_files, hook, settings.shard_items, settings.batch_size,

@@ -32,6 +32,8 @@ from splat_assets.store.npy import NpyFile, NpyWriter, create_npy
 if TYPE_CHECKING:
     from splat_assets.model import SplatGPT
 
+TRAINED_ON = "base_activations"
+"""In the folder of an SAE: what `splat train-sae` trained it on, for later steps to use."""
 VALUES_FILE, LOGITS_FILE = "values.npy", "logits.npy"
 _DESCRIPTION = "harvest.json"
 _PROCESS_BYTES = 600 * 2**20
@@ -142,6 +144,15 @@ def harvest_identity(base_model: str, items: Items, hook: HookPoint, shard_items
             "batch_size": batch_size,
         }
     )
+
+
+def recorded_identity(folder: Path) -> str | None:
+    """The fingerprint of the harvest that a folder holds, finished or not; None where it holds none."""
+    try:
+        recorded = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return recorded if isinstance(recorded, str) else None
 
 
 def open_base_activations(folder: Path, identity: str) -> BaseActivations:

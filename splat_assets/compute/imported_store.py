@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from splat_assets.analysis.examples import EXAMPLES_SEED
 from splat_assets.compute.examples import write_examples
 from splat_assets.compute.histograms import write_histograms
 from splat_assets.compute.idf import write_idf
@@ -22,8 +23,6 @@ from splat_assets.store.raw import RawActivations
 from splat_assets.store.samples import write_samples
 from splat_assets.store.sparse import SparseReader
 from splat_assets.store.vocabulary import Vocabulary
-
-_EXAMPLES_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ def _parts(layout: RunLayout, raw: RawActivations, progress: Progress | None) ->
         yield path.name, path
     tables = (staged / "histograms.parquet", staged / "features.parquet")
     write_histograms(sparse, *tables, checksums=sparse.feature_crc32c, progress=progress)
-    write_examples(sparse, staged / "examples.parquet", seed=_EXAMPLES_SEED, progress=progress)
+    write_examples(sparse, staged / "examples.parquet", seed=EXAMPLES_SEED, progress=progress)
     for path in (*tables, staged / "examples.parquet"):
         yield path.name, path
     for name in (REPORT, VOCABULARY, CONTEXTS):

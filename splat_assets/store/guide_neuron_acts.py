@@ -21,6 +21,7 @@ from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, InvalidActivationsError, LayoutError
 from splat_assets.store.files import remove_leftovers, replaceable_folder, replacing_folder, write_json
 from splat_assets.store.npy import NpyFile
+from splat_assets.store.origin import ORIGIN
 
 DESCRIPTION = "neuron_acts_metadata.json"
 _FORMAT_VERSION = 1
@@ -52,7 +53,7 @@ def write_neuron_acts(
 
     Raises InputError when target_dir holds anything but neuron_acts.
     """
-    replaceable_folder(target_dir, lambda name: name == DESCRIPTION or bool(_FOLDER.fullmatch(name)))
+    replaceable_folder(target_dir, lambda name: name in (DESCRIPTION, ORIGIN) or bool(_FOLDER.fullmatch(name)))
     nnz = size_bytes = 0
     remove_leftovers(target_dir.parent, target_dir.name)
     with explaining_write_errors("neuron_acts", target_dir.parent), replacing_folder(target_dir) as aside:

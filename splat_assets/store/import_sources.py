@@ -118,7 +118,7 @@ def _batch_source(folder: Path, options: ImportOptions) -> Source:
         )
     if (folder / "precomputed").is_dir():
         done = "not read: statistics and IDF are computed anew, influences need the model (`splat influences`)"
-        findings.append(Finding("precomputed", "tables of another program are there", done))
+        findings.append(Finding("precomputed", "there are tables", done))
     files = [folder / ACTIVATIONS, folder / SEAL]
     if options.metadata is not None or not (folder / METADATA).is_dir():
         tables, used = _given_tables(options.metadata)

@@ -46,6 +46,11 @@ class RunLayout:
         return DataRoot(self.root.absolute().parent.parent)
 
     @property
+    def labels(self) -> Path:
+        """The folder of labels, which all runs of the data root share."""
+        return self.data_root.labels
+
+    @property
     def config(self) -> Path:
         """The frozen description of the run."""
         return self.root / "run.toml"

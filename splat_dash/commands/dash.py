@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from os.path import isdir
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +38,28 @@ def _checked_url(url: str | None) -> str | None:
     return url.rstrip("/") if url else None
 
 
+def _examples_of_folder(examples_dir: Path | None, named: str | None) -> Path | None:
+    """The folder of examples, where what is shown is a folder of the guide's formats; a store has its own examples."""
+    from splat_serving.folder import Folder
+
+    if examples_dir is None:
+        return None
+    if named is None or not isdir(named):
+        raise InputError("--examples-dir belongs to a folder of the guide's formats: name it with --data-dir")
+    if Folder.is_published(Path(named)):
+        click.echo(f"{named} is a store, which has its own examples: --examples-dir is not read", err=True)
+        return None
+    if not (examples_dir / "examples.parquet").is_file():
+        click.echo(
+            f"{examples_dir} has no examples.parquet: examples are drawn from the activations when a page needs them "
+            f"(`splat examples --data-dir {named} --output-dir {examples_dir}` writes it)",
+            err=True,
+        )
+    return examples_dir
+
+
 @click.command()
-@click.argument("target", required=False, metavar="[RUN|PATH|URL]")
+@click.argument("target", required=False, metavar="[RUN|PATH|URL|ALIAS]")
 @click.option("--port", default=8050, show_default=True, type=click.IntRange(0, 65535),
               help="Port on 127.0.0.1; 0 takes a free one.")  # fmt: skip
 @click.option(
@@ -49,7 +70,7 @@ def _checked_url(url: str | None) -> str | None:
 @click.option("--use-efficient", is_flag=True, help="As the guide has it; formats are told apart without it.")
 @click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="As PATH.")
 @click.option("--examples-dir", type=click.Path(path_type=Path), default=None,
-              help="As the guide has it: examples are read from the store.")  # fmt: skip
+              help="What `splat examples` wrote; where it is missing, examples are drawn when a page needs them.")  # fmt: skip
 def dash(
     target: str | None,
     port: int,
@@ -63,8 +84,8 @@ def dash(
     """Browse features in a browser: the list, each feature's page, and what it is made of.
 
     RUN is a run of the data root, PATH a store or a folder of guide formats, URL a running activation server
-    (`http://127.0.0.1:8765`, with `/runs/NAME` for one of its runs); without it, the run that was published last. It listens on
-    127.0.0.1 only, and no page loads anything from elsewhere. Ctrl-C stops it.
+    (`http://127.0.0.1:8765`, with `/runs/NAME` for one of its runs), ALIAS what `splat alias` keeps; without it, the run that was
+    published last. It listens on 127.0.0.1 only, and no page loads anything from elsewhere. Ctrl-C stops it.
     """
     if target is not None and data_dir is not None:
         raise InputError(
@@ -75,10 +96,17 @@ def dash(
     from splat_dash.app import create_app
     from splat_dash.source import Source
     from splat_serving.commands.serve import listening_socket
-    from splat_serving.investigations.opening import open_subject
+    from splat_serving.investigations.opening import open_folder, open_subject
 
     named = target or (str(data_dir) if data_dir else None)
-    with _opened(lambda: open_subject(named, token_file), wait) as subject:
+    examples = _examples_of_folder(examples_dir, named)
+
+    def opened() -> "Subject":
+        if examples is None or named is None:
+            return open_subject(named, token_file)
+        return open_folder(Path(named), {"examples_dir": examples})
+
+    with _opened(opened, wait) as subject:
         source = Source(subject, _checked_url(dagster_url))
         app = create_app(source)
         listening = listening_socket("127.0.0.1", port)

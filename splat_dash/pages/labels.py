@@ -7,6 +7,7 @@ from dash import dcc, html
 from splat_dash import address, cells, ui
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
+from splat_serving.home import NO_HOME
 from splat_serving.investigations.label_pages import status_page
 from splat_serving.investigations.rendering import visible
 from splat_serving.labels.event import Event
@@ -25,10 +26,7 @@ def layout(source: Source, **_: Any) -> html.Article:
         return html.Article(
             [
                 html.H1("Labels"),
-                html.P(
-                    "Labels are kept in a data root, by SAE, and this store belongs to none: `splat import` makes a run of it.",
-                    className="quiet",
-                ),
+                html.P(f"Labels are of an SAE, and there is no place for them here: {NO_HOME}.", className="quiet"),
             ]
         )
     status = status_page(source.subject)

@@ -90,7 +90,7 @@ def _of_sample(source: Source, text: str) -> tuple[int, Build]:
 def layout(source: Source, **given: Any) -> Any:
     """The page."""
     if not source.subject.has_model:
-        text = "This store has no model beside it: a run of the data root, or a server of one, can answer."
+        text = f"There is no model to ask: {source.subject.no_model}."
         return html.Article([html.H1("What if"), html.P(text, className="quiet")])
     try:
         view = view_of(source, given)

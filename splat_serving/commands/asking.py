@@ -32,9 +32,10 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--run",
         "--model",
         "run",
-        metavar="RUN|PATH|URL",
+        metavar="RUN|PATH|URL|ALIAS",
         default=None,
-        help="A run of the data root, a store or folder of guide formats, or a server (http://127.0.0.1:8765, or …/runs/NAME). "
+        help="A run of the data root, a store or folder of guide formats, a server (http://127.0.0.1:8765, or …/runs/NAME), or "
+        "an alias of one (`splat alias`). "
         "Left out: what SPLAT_RUN names, else the run that was published last.",
     )(command)
 

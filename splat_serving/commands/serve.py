@@ -82,7 +82,7 @@ def _option_of(name: str, field: FieldInfo) -> Callable[[Callable[..., None]], C
 
 
 @click.command(cls=_Grouped)
-@click.argument("target", required=False, metavar="[RUN|PATH]")
+@click.argument("target", required=False, metavar="[RUN|PATH|ALIAS]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
@@ -111,7 +111,11 @@ def _refuse_two_targets(target: str | None, given: dict[str, Any]) -> None:
     """Options that name folders go with a folder of guide formats and nothing else; none is passed over."""
     if target is None:
         return
-    beside = () if isdir(target) else ("transposed_dir", "neuron_acts_dir", "vocab_path", "weapon_vocab_path")
+    beside = (
+        ()
+        if isdir(target)
+        else ("transposed_dir", "neuron_acts_dir", "examples_dir", "vocab_path", "weapon_vocab_path")
+    )
     for name in ("data_dir", *beside):
         if given[name] is not None:
             raise InputError(

@@ -1,15 +1,19 @@
 """From what a user names (a run, a folder, the URL of a server) to the subject of an investigation."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from splat_assets.automation.activity import activity
 from splat_assets.errors import InputError
-from splat_assets.store.layout import DataRoot, RunLayout
-from splat_serving.catalogue import Catalogue, Target
+from splat_assets.store.layout import DataRoot
+from splat_assets.store.origin import NotThereError, Origin
+from splat_serving.aliases import alias_named
+from splat_serving.catalogue import Catalogue, OpenFolder, Run, Target, folder_of
 from splat_serving.client import ActivationClient
 from splat_serving.errors import NotComputedError
+from splat_serving.home import Home
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels.remote import RemoteEvents
 from splat_serving.labels.shared import label_events
@@ -23,43 +27,72 @@ SOURCE_VARIABLE = "SPLAT_RUN"
 
 
 def open_subject(given: str | None = None, token_file: Path | None = None, root: DataRoot | None = None) -> Subject:
-    """The subject that a name stands for: a run of the data root, a store or folder of guide formats by path, or a server's URL.
+    """The subject that a name stands for: a run of the data root, a store or folder of guide formats by path, a server's URL,
+    or an alias of one of these.
 
     None: what SPLAT_RUN names, else the run of the data root that was published last. A URL may end with the run,
     `http://127.0.0.1:8765/runs/NAME`. InputError, LayoutError, NotPublishedError, ServerError.
     """
     named = given or os.environ.get(SOURCE_VARIABLE) or None
+    root = root or DataRoot.from_environment()
+    if named is not None and (alias := alias_named(named, root)) is not None and alias.is_url:
+        named = alias.target
     if named is not None and named.startswith(("http://", "https://")):
         return _of_server(named, token_file)
     if token_file is not None:
         raise InputError("--token-file is for the URL of a server; a run on this machine needs none")
-    found = Catalogue(Target.of(named, root or DataRoot.from_environment())).run()
-    database = found.current()
-    if found.layout is None:
-        return Subject(database, str(named))
-    layout = found.layout
+    return subject_of(Catalogue(Target.of(named, root)).run(), str(named))
+
+
+def open_folder(path: Path, parts: Mapping[str, Path | None]) -> Subject:
+    """The subject of a folder of the guide's formats, with what belongs to it as `catalogue.folder_of` takes it."""
+    return subject_of(OpenFolder(path.resolve().name, folder_of(path, parts)), str(path))
+
+
+def subject_of(run: Run, source: str) -> Subject:
+    """The subject of what a catalogue serves. source: what the user named, for what is no run."""
+    database, home = run.current(), run.home
+    if home is None:
+        return Subject(database, source)
     sae = database.about().provenance.get("sae")
+    no_model = _why_no_model(home)
+    parts: dict[str, Any] = {
+        "model": None if no_model else lambda: _runner(home, database),
+        "no_model": no_model,
+        "labels": (lambda: label_events(home.labels, sae)) if isinstance(sae, str) else None,
+        "scorecard": lambda: scorecard_of(home, database.about().provenance),
+    }
+    layout = run.layout
+    if layout is None:
+        return Subject(database, source, **parts)
     beside = layout.data_root
-    labels = (lambda: label_events(beside.labels, sae)) if isinstance(sae, str) else None
     return Subject(
         database,
-        found.name,
-        lambda: _runner(layout, database),
-        labels=labels,
-        scorecard=lambda: scorecard_of(layout, database.about().provenance),
-        latest=found.current_id,
+        run.name,
+        **parts,
+        latest=run.current_id,
         published=lambda: published_versions(beside),
         again=lambda: open_subject(str(layout.root.absolute())),
         activity=lambda: activity(beside),
     )
 
 
-def _runner(layout: RunLayout, database: LocalDatabase) -> ModelRunner:
-    """The run's model. torch is imported here, the checkpoints are read at the first question."""
+def _why_no_model(home: Home) -> str:
+    """Why the model of a folder cannot be run; empty where its files are there, and for a run, which says so when it is asked."""
+    if isinstance(home, Origin):
+        try:
+            home.refuse_missing_files()
+        except NotThereError as error:
+            return str(error)
+    return ""
+
+
+def _runner(home: Home, database: LocalDatabase) -> ModelRunner:
+    """The model of a run or folder. torch is imported here, the checkpoints are read at the first question."""
     kind = live_model_class()
     from splat_serving.live_runner import LiveRunner
 
-    return LiveRunner(lambda: kind.of_run(layout, database.about().provenance))
+    return LiveRunner(lambda: kind.of(home, database.about().provenance))
 
 
 def _of_server(url: str, token_file: Path | None) -> Subject:

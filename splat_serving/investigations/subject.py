@@ -19,6 +19,7 @@ from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
 from splat_serving.arrow_arrays import numpy_of
 from splat_serving.database import About, ActivationDatabase
 from splat_serving.errors import NotComputedError
+from splat_serving.home import NO_HOME
 from splat_serving.labels.book import Events, LabelBook
 from splat_serving.model_runner import ModelRunner
 from splat_serving.published_version import Published
@@ -45,13 +46,14 @@ class Subject:
         published: Callable[[], list[Published]] | None = None,
         again: Callable[[], "Subject"] | None = None,
         activity: Callable[[], list[Happened]] | None = None,
+        no_model: str = "",
     ) -> None:
         """source: what the user named (run, path or URL). model: makes what runs the model when it is first needed, None where it
         cannot be run. close: lets go of connections. labels: opens what people wrote of its SAE, None where there is no place
         for it. scorecard: reads the figures of the SAE's scorecard, None where there is no run's folder to have one.
         latest: the id of the version that is current by now, None where there is but one. published: the versions of all runs of
         its data root, None where it is of none. again: opens the version that is current by now, None where there is but one.
-        activity: what happened last in its data root, None where that is of another machine.
+        activity: what happened last in its data root, None where that is of another machine. no_model: why there is no model.
         """
         self.close = close
         self.database = database
@@ -63,6 +65,7 @@ class Subject:
         self._latest = latest
         self._again = again
         self._activity = activity
+        self.no_model = no_model or f"{source} has no base model and SAE beside it: {NO_HOME}"
         self._feature = lru_cache(maxsize=_KEPT_FEATURES)(self._read_feature)
 
     def __enter__(self) -> "Subject":
@@ -116,16 +119,14 @@ class Subject:
     def model(self) -> ModelRunner:
         """Base model and SAE; NotComputedError where they cannot be run."""
         if self._model is None:
-            raise NotComputedError(
-                f"{self.source} is no run of a data root: causal evidence needs its base model and SAE (run.toml, sae/)"
-            )
+            raise NotComputedError(f"causal evidence needs base model and SAE: {self.no_model}")
         return self._model()
 
     @cached_property
     def scorecard(self) -> dict[str, Any]:
         """How good the SAE is, in figures (`splat scorecard` says what each means); NotComputedError where that is not known."""
         if self._scorecard is None:
-            raise NotComputedError(f"{self.source} is no run of a data root: the run's folder has the SAE's scorecard")
+            raise NotComputedError(f"{self.source} has no scorecard of its SAE: {NO_HOME}")
         return self._scorecard()
 
     @property
@@ -137,7 +138,7 @@ class Subject:
     def label_log(self) -> Events:
         """The events of the labels; NotComputedError where there is no place for them."""
         if self._labels is None:
-            raise NotComputedError(f"{self.source} is no run of a data root: labels are kept in a data root, by SAE")
+            raise NotComputedError(f"{self.source} has no place for labels, which are of an SAE: {NO_HOME}")
         return self._labels()
 
     @cached_property

@@ -64,8 +64,8 @@ def _names(served: Served) -> tuple[list[str], list[str]]:
 @router.get("/scorecard", summary="How good the SAE is", responses=_ANSWERS, response_class=Response)
 async def scorecard(request: Request, served: FromServed) -> Response:
     """The figures of the SAE's scorecard: fraction of variance unexplained, L0, dead and dense features, fidelity."""
-    layout = served.run.layout if served.run else None
-    return await json_reply(request, served, lambda: scorecard_of(layout, served.database.about().provenance))
+    home = served.home
+    return await json_reply(request, served, lambda: scorecard_of(home, served.database.about().provenance))
 
 
 @router.get("/published", summary="All versions of all runs beside it", responses=_ANSWERS, response_class=Response)

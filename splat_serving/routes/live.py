@@ -134,7 +134,6 @@ async def _answer(request: Request, served: Served, ask: "Callable[[LiveModel], 
         state.timings(request).add("make", time.perf_counter() - began)
         return body
 
-    layout = served.run.layout if served.run else None
-    body = await state.live.run(layout, database.version, database.about().provenance, work)
+    body = await state.live.run(served.home, database.version, database.about().provenance, work)
     headers = {"Cache-Control": "no-store", "X-Store-Version": database.version}
     return Response(body, 200, headers, media_type=JSON)

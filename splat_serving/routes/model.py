@@ -205,6 +205,5 @@ async def _answer(request: Request, served: Served, ask: Callable[[ModelRunner],
         found = {"version": database.version, **ask(LiveRunner(lambda: model))}
         return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)
 
-    layout = served.run.layout if served.run else None
-    body = await state_of(request).live.run(layout, database.version, database.about().provenance, work)
+    body = await state_of(request).live.run(served.home, database.version, database.about().provenance, work)
     return Response(body, 200, {"Cache-Control": "no-store", "X-Store-Version": database.version}, media_type=JSON)

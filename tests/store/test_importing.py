@@ -90,7 +90,7 @@ class TestAnUpstreamBatchTree:
     def test_precomputed_tables_are_said_to_be_left_where_they_are(self, tree: Path, tmp_path: Path) -> None:
         (tree / "precomputed").mkdir()
 
-        assert "precomputed: tables of another program are there; not read" in said(
+        assert "precomputed: there are tables; not read" in said(
             import_folder(tree, tmp_path / "out")
         )
 

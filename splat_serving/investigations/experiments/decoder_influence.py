@@ -9,6 +9,7 @@ from pydantic import Field
 from splat_assets.errors import InputError
 from splat_assets.near_names import unknown_name
 from splat_serving.errors import NotComputedError
+from splat_serving.home import how_to_compute
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable, Series, finite
 from splat_serving.investigations.spec import Ability, FeatureSpec
@@ -32,7 +33,9 @@ class DecoderInfluence(FeatureSpec):
 def _answer(subject: Subject, spec: DecoderInfluence) -> Answer:
     summary = subject.database.feature(spec.feature_id)
     if summary.influences is None:
-        raise NotComputedError(f"influences were not computed for version {summary.version}: `splat materialize RUN`")
+        raise NotComputedError(
+            f"influences were not computed for version {summary.version}: {how_to_compute('influences', subject.about.layout)}"
+        )
     groups = subject.vocabulary.groups
     for name in spec.exclude_family:
         if name not in groups:

@@ -6,6 +6,7 @@ import polars as pl
 from pydantic import Field
 
 from splat_serving.errors import NotComputedError
+from splat_serving.home import how_to_compute
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.result import Answer, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
@@ -25,7 +26,9 @@ class DecoderSimilar(FeatureSpec):
 def _answer(subject: Subject, spec: DecoderSimilar) -> Answer:
     summary = subject.database.feature(spec.feature_id)
     if summary.neighbours is None:
-        raise NotComputedError(f"neighbours were not computed for version {summary.version}: `splat materialize RUN`")
+        raise NotComputedError(
+            f"neighbours were not computed for version {summary.version}: {how_to_compute('neighbours', subject.about.layout)}"
+        )
     counts = dict(subject.database.features().select("feature_id", "n_active").iter_rows())
     own = counts[spec.feature_id]
     rows = []

@@ -69,7 +69,7 @@ def _answer(subject: Subject, spec: FamilySweep) -> Answer:
         warnings += [] if fires else [never(spec.feature_id)]
     if spec.evidence == "observed" or (spec.evidence == "both" and not subject.has_model):
         if spec.evidence == "both":
-            warnings.append("there is no model here: nothing causal was measured")
+            warnings.append(f"nothing causal was measured: {subject.no_model}")
     else:
         draw = draw_builds(subject, spec.feature_id, spec.n_builds, spec.seed)
         causal = _causal(draw, spec, group, rungs)

@@ -55,7 +55,7 @@ def _answer(subject: Subject, spec: HeatmapSpec) -> Answer:
         said.append(_in_a_sentence("Observed", test, axes))
         facts |= _facts("observed", test)
     if spec.evidence == "both" and not subject.has_model:
-        warnings.append("there is no model here: nothing causal was measured")
+        warnings.append(f"nothing causal was measured: {subject.no_model}")
     elif spec.evidence != "observed":
         draw = draw_builds(subject, spec.feature_id, spec.n_builds, spec.seed)
         table, figure, test, incomplete = _causal(draw, spec, axes)

@@ -1,0 +1,153 @@
+"""Short names for runs, folders and servers, as the guide's `--model full`: kept once, for every command on this machine.
+
+They are one person's, in `$XDG_CONFIG_HOME/splat/aliases.json` (`~/.config` if unset), not in a data root: a folder of the
+guide's formats belongs to none. A name of a folder also says what belongs to it: further formats, and where model and SAE are.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os.path import isdir
+from pathlib import Path
+from typing import Any
+
+from splat_assets.errors import InputError
+from splat_assets.store.errors import CorruptStoreError
+from splat_assets.store.files import locked, write_json
+from splat_assets.store.layout import DataRoot, checked_name, is_name
+
+_FORMAT = "splat.aliases/1"
+PARTS = {
+    "transposed_dir": "The activations_transposed folder.",
+    "neuron_acts_dir": "The neuron_acts folder.",
+    "examples_dir": "The folder that `splat examples` wrote.",
+    "model_checkpoint": "Where the base model is now, if it was moved.",
+    "sae_checkpoint": "Where the SAE is now, if it was moved.",
+    "vocab_path": "vocab.json, where the folder records none, or where it is now.",
+    "weapon_vocab_path": "weapon_vocab.json, where the folder records none, or where it is now.",
+}
+"""What a name of a folder may say beside the folder, each with its line of help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A name and what it stands for.
+
+    target: the name of a run of the data root, the URL of a server, or an absolute path. parts: of PARTS, absolute paths.
+    """
+
+    name: str
+    target: str
+    parts: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def is_url(self) -> bool:
+        """Whether it stands for a server."""
+        return self.target.startswith(("http://", "https://"))
+
+
+def aliases_file(environment: Mapping[str, str] = os.environ) -> Path:
+    """The file of all names."""
+    base = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "splat" / "aliases.json"
+
+
+def read_aliases() -> dict[str, Alias]:
+    """All names, by name; CorruptStoreError for a file that cannot be read."""
+    path = aliases_file()
+    if not path.is_file():
+        return {}
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if raw["format"] != _FORMAT:
+            raise ValueError(f"its format is {str(raw['format'])[:40]!r}, this program reads {_FORMAT!r}")
+        aliases = {name: _alias(name, one) for name, one in raw["aliases"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CorruptStoreError(f"{path} does not hold aliases ({error}); mend it, or delete it") from error
+    return dict(sorted(aliases.items()))
+
+
+def alias_named(name: str, root: DataRoot | None = None) -> Alias | None:
+    """The alias of that name; InputError where a run of the root, or a folder here, has the name too and is something else."""
+    alias = read_aliases().get(name) if is_name(name) else None
+    if alias is None:
+        return None
+    others = []
+    if (
+        root is not None
+        and root.run(name).root.is_dir()
+        and alias.target not in (name, str(root.run(name).root.absolute()))
+    ):
+        others.append(f"the run {name} of {root.path}")
+    if isdir(name) and Path(name).resolve() != Path(alias.target).resolve():
+        others.append(f"the folder {Path(name).absolute()}")
+    if others:
+        raise InputError(
+            f"{name} is an alias of {alias.target}, and {' and '.join(others)} has the same name: give a path, or remove the "
+            f"alias with `splat alias {name} --remove`"
+        )
+    return alias
+
+
+def keep_alias(name: str, target: str, parts: Mapping[str, Path], root: DataRoot) -> Alias:
+    """Keep a name, replacing what it stood for; InputError where it, or what it is to stand for, cannot be one."""
+    checked_name(name, "run or folder")
+    alias = Alias(name, _checked_target(target, root), {part: path.absolute() for part, path in parts.items()})
+    if root.run(name).root.is_dir() and alias.target not in (name, str(root.run(name).root)):
+        raise InputError(f"{root.path} has a run called {name}: choose another name for the alias")
+    for part, path in alias.parts.items():
+        if not path.exists():
+            raise InputError(f"--{part.replace('_', '-')}: {path} does not exist")
+    if alias.parts and not isdir(alias.target):
+        raise InputError(f"{alias.target} is not a folder: {', '.join(alias.parts)} can be given for a folder only")
+    _change(lambda aliases: {**aliases, name: alias})
+    return alias
+
+
+def remove_alias(name: str) -> Alias:
+    """Forget a name and return what it stood for; InputError for one that is not kept."""
+    aliases = read_aliases()
+    if name not in aliases:
+        raise InputError(f"there is no alias {name[:100]!r}; there are: {', '.join(aliases) or 'none'}")
+    _change(lambda current: {key: alias for key, alias in current.items() if key != name})
+    return aliases[name]
+
+
+def _change(change: Any) -> None:
+    path = aliases_file()
+    try:
+        with locked(path.parent / ".lock"):
+            changed = change(read_aliases())
+            content = {alias.name: {"target": alias.target, **_texts(alias)} for alias in changed.values()}
+            write_json(path, {"format": _FORMAT, "aliases": content})
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}; XDG_CONFIG_HOME names another place") from error
+
+
+def _texts(alias: Alias) -> dict[str, str]:
+    return {part: str(path) for part, path in alias.parts.items()}
+
+
+def _checked_target(target: str, root: DataRoot) -> str:
+    if target.startswith(("http://", "https://")):
+        return target.rstrip("/")
+    if isdir(target):
+        return str(Path(target).absolute())
+    if is_name(target) and root.run(target).root.is_dir():
+        return target
+    raise InputError(
+        f"{target[:200]!r} is neither a folder, nor a run of {root.path} ({', '.join(root.run_names()[:8]) or 'it has none'}), "
+        "nor the URL of a server"
+    )
+
+
+def _alias(name: str, raw: Mapping[str, Any]) -> Alias:
+    parts = {part: value for part, value in raw.items() if part != "target"}
+    if (
+        not is_name(name)
+        or not all(isinstance(value, str) for value in raw.values())
+        or not parts.keys() <= PARTS.keys()
+    ):
+        raise ValueError(f"{name[:100]!r} does not say what it stands for")
+    return Alias(name, raw["target"], {part: Path(value) for part, value in parts.items()})

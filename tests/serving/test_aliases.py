@@ -1,0 +1,111 @@
+"""Names for runs, folders and servers."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from splat_assets.cli import main
+from splat_assets.errors import InputError
+from splat_assets.store.errors import CorruptStoreError
+from splat_assets.store.layout import DataRoot
+from splat_serving.aliases import alias_named, aliases_file, keep_alias, read_aliases, remove_alias
+from splat_serving.catalogue import Target
+from splat_serving.investigations.opening import open_subject
+
+
+def test_a_name_is_kept_listed_and_removed(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path / "data")
+
+    keep_alias("full", str(tmp_path), {}, root)
+    keep_alias("lab", "http://127.0.0.1:8765/runs/a/", {}, root)
+
+    assert {name: alias.target for name, alias in read_aliases().items()} == {
+        "full": str(tmp_path),
+        "lab": "http://127.0.0.1:8765/runs/a",
+    }
+    assert remove_alias("full").target == str(tmp_path)
+    with pytest.raises(InputError, match="there is no alias 'full'; there are: lab"):
+        remove_alias("full")
+
+
+def test_an_alias_of_a_run_opens_the_run(finished_root: DataRoot) -> None:
+    keep_alias("full", "small", {}, finished_root)
+
+    with open_subject("full", root=finished_root) as by_alias, open_subject("small", root=finished_root) as by_name:
+        assert by_alias.about == by_name.about
+        assert by_alias.has_labels
+
+
+def test_an_alias_of_a_folder_opens_it_under_its_name(finished_root: DataRoot, tmp_path: Path) -> None:
+    run = finished_root.run("small")
+    keep_alias("full", str(run.efficient), {"transposed_dir": run.transposed}, DataRoot(tmp_path))
+
+    with open_subject("full", root=DataRoot(tmp_path)) as subject:
+        assert (subject.about.name, subject.about.layout) == ("full", "transposed array")
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "parts", "sentence"),
+    [
+        ("../x", ".", {}, "cannot be the name of a run or folder"),
+        ("small", ".", {}, "has a run called small: choose another name"),
+        ("full", "nowhere", {}, "neither a folder, nor a run of .*small"),
+        ("full", "small", {"sae_checkpoint": Path(".")}, "can be given for a folder only"),
+        ("full", ".", {"sae_checkpoint": Path("/no/such/file")}, "--sae-checkpoint: /no/such/file does not exist"),
+    ],
+)
+def test_what_cannot_be_an_alias_is_one_sentence(
+    name: str, target: str, parts: dict[str, Path], sentence: str, finished_root: DataRoot
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        keep_alias(name, target, parts, finished_root)
+    assert read_aliases() == {}
+
+
+def test_a_name_with_two_meanings_is_asked_back(
+    finished_root: DataRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_alias("full", str(tmp_path), {}, finished_root)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+
+    with pytest.raises(InputError, match="full is an alias of .*the folder .*give a path"):
+        alias_named("full", finished_root)
+
+
+def test_a_target_that_is_gone_and_a_server_that_is_not_here_are_said(finished_root: DataRoot, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    keep_alias("full", str(gone), {}, finished_root)
+    keep_alias("lab", "http://127.0.0.1:1", {}, finished_root)
+    gone.rmdir()
+
+    with pytest.raises(InputError, match="full stands for .*gone, which is gone"):
+        Target.of("full", finished_root)
+    with pytest.raises(InputError, match="lab stands for the server"):
+        Target.of("lab", finished_root)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"format": "splat.aliases/1", "aliases": {"a": {"target": 1}}}', "[" * 9_999]
+)
+def test_a_damaged_file_of_aliases_is_one_sentence(content: str) -> None:
+    aliases_file().parent.mkdir(parents=True)
+    aliases_file().write_text(content)
+
+    with pytest.raises(CorruptStoreError, match="does not hold aliases"):
+        read_aliases()
+    assert CliRunner().invoke(main, ["alias"]).exit_code == 2
+
+
+def test_the_command_keeps_lists_and_removes(tmp_path: Path) -> None:
+    def said(*words: str) -> str:
+        result = CliRunner().invoke(main, ["alias", *words])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert "there are no aliases" in said()
+    assert said("full", str(tmp_path)) == f"full stands for {tmp_path}\n"
+    assert str(tmp_path) in said()
+    assert said("full", "--remove") == f"full no longer stands for {tmp_path}\n"
