@@ -36,7 +36,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         default=None,
         help="A run of the data root, a store or folder of guide formats, a server (http://127.0.0.1:8765, or …/runs/NAME), or "
         "an alias of one (`splat alias`). "
-        "Left out: what SPLAT_RUN names, else the run that was published last.",
+        "Left out: what SPLAT_RUN names, else the run that was published last, else the only alias.",
     )(command)
 
 

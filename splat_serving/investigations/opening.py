@@ -7,9 +7,10 @@ from typing import Any
 
 from splat_assets.automation.activity import activity
 from splat_assets.errors import InputError
-from splat_assets.store.layout import DataRoot
+from splat_assets.store.errors import NotPublishedError
+from splat_assets.store.layout import DataRoot, is_name
 from splat_assets.store.origin import NotThereError, Origin
-from splat_serving.aliases import alias_named
+from splat_serving.aliases import alias_named, read_aliases
 from splat_serving.catalogue import Catalogue, OpenFolder, Run, Target, folder_of
 from splat_serving.client import ActivationClient
 from splat_serving.errors import NotComputedError
@@ -30,11 +31,11 @@ def open_subject(given: str | None = None, token_file: Path | None = None, root:
     """The subject that a name stands for: a run of the data root, a store or folder of guide formats by path, a server's URL,
     or an alias of one of these.
 
-    None: what SPLAT_RUN names, else the run of the data root that was published last. A URL may end with the run,
-    `http://127.0.0.1:8765/runs/NAME`. InputError, LayoutError, NotPublishedError, ServerError.
+    None: what SPLAT_RUN names, else the run of the data root that was published last, else the only alias there is. A URL may
+    end with the run, `http://127.0.0.1:8765/runs/NAME`. InputError, LayoutError, NotPublishedError, ServerError.
     """
-    named = given or os.environ.get(SOURCE_VARIABLE) or None
     root = root or DataRoot.from_environment()
+    named = given or os.environ.get(SOURCE_VARIABLE) or _only_alias(root)
     if named is not None and (alias := alias_named(named, root)) is not None and alias.is_url:
         named = alias.target
     if named is not None and named.startswith(("http://", "https://")):
@@ -42,6 +43,18 @@ def open_subject(given: str | None = None, token_file: Path | None = None, root:
     if token_file is not None:
         raise InputError("--token-file is for the URL of a server; a run on this machine needs none")
     return subject_of(Catalogue(Target.of(named, root)).run(), str(named))
+
+
+def _only_alias(root: DataRoot) -> str | None:
+    """The only alias, where the root has no published run; None where it has. NotPublishedError names several aliases."""
+    if any((root.run(name).store / "CURRENT").is_file() for name in root.run_names() if is_name(name)):
+        return None
+    aliases = list(read_aliases())
+    if len(aliases) > 1:
+        raise NotPublishedError(
+            f"{root.path} has no published run, and there are the aliases {', '.join(aliases)}: name one with --model"
+        )
+    return aliases[0] if aliases else None
 
 
 def open_folder(path: Path, parts: Mapping[str, Path | None]) -> Subject:

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from splat_assets.cli import main
 from splat_assets.errors import InputError
-from splat_assets.store.errors import CorruptStoreError
+from splat_assets.store.errors import CorruptStoreError, NotPublishedError
 from splat_assets.store.layout import DataRoot
 from splat_serving.aliases import alias_named, aliases_file, keep_alias, read_aliases, remove_alias
 from splat_serving.catalogue import Target
@@ -109,3 +109,16 @@ def test_the_command_keeps_lists_and_removes(tmp_path: Path) -> None:
     assert said("full", str(tmp_path)) == f"full stands for {tmp_path}\n"
     assert str(tmp_path) in said()
     assert said("full", "--remove") == f"full no longer stands for {tmp_path}\n"
+
+
+def test_without_a_published_run_the_only_alias_is_meant(finished_root: DataRoot, tmp_path: Path) -> None:
+    keep_alias("full", str(finished_root.run("small").efficient), {}, DataRoot(tmp_path))
+
+    with open_subject(root=DataRoot(tmp_path)) as subject:
+        assert subject.about.name == "full"
+    with open_subject(root=finished_root) as subject:
+        assert subject.about.name == "small"
+
+    keep_alias("ultra", str(tmp_path), {}, DataRoot(tmp_path))
+    with pytest.raises(NotPublishedError, match="the aliases full, ultra: name one with --model"):
+        open_subject(root=DataRoot(tmp_path))

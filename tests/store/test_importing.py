@@ -90,9 +90,7 @@ class TestAnUpstreamBatchTree:
     def test_precomputed_tables_are_said_to_be_left_where_they_are(self, tree: Path, tmp_path: Path) -> None:
         (tree / "precomputed").mkdir()
 
-        assert "precomputed: there are tables; not read" in said(
-            import_folder(tree, tmp_path / "out")
-        )
+        assert "precomputed: there are tables; not read" in said(import_folder(tree, tmp_path / "out"))
 
     def test_names_come_from_the_weapon_vocabulary_when_it_is_given(self, tree: Path, tmp_path: Path) -> None:
         import_folder(tree, tmp_path / "out", ImportOptions(vocabulary=VOCABULARY, contexts=CONTEXTS))
