@@ -3,18 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-from splat_assets.analysis.similarity import inverse_spread, pearson
 from splat_assets.errors import InputError
 from splat_assets.store.errors import FingerprintMismatchError
-from splat_serving.database import ActivationDatabase
 from splat_serving.investigations.subject import Subject
+from splat_serving.labels.correlations import nearest_features
 from splat_serving.labels.event import Event, LabelFields
 
 LEAST_R = 0.7
-_BLOCK = 2_048
 _CARRIED = "carried from feature"
 
 
@@ -43,27 +38,26 @@ def match_labels(
     _refuse_unless_comparable(old, new)
     current = old.labels.current()
     features = sorted(current)
-    r = correlations(old, new, features, step)
+    nearest = nearest_features(old.database, new.database, features, step)
     taken = {feature for feature, event in new.labels.current().items() if not _is_carried(event)}
     found = []
     for row, feature in enumerate(features):
         label = current[feature].label
         assert label is not None
-        nearest = int(r[row].argmax()) if r.shape[1] else -1
-        value = float(r[row, nearest]) if nearest >= 0 else 0.0
-        if not old.feature(feature).n_active:
+        candidate, r = int(nearest.left[row]), float(nearest.left_r[row])
+        if r <= 0 and not old.feature(feature).n_active:
             found.append(Carried(feature, None, None, None, label.text, "it never fires"))
             continue
-        best = int(r[:, nearest].argmax())
+        best = int(nearest.right[candidate])
         why = ""
-        if value < least_r:
+        if r < least_r:
             why = f"no new feature correlates with it at {least_r:g} or more"
         elif best != row:
-            nearer = "nearer" if r[best, nearest] > value else "as near"
-            why = f"feature {nearest} is {nearer} to old feature {features[best]}"
-        elif nearest in taken:
-            why = f"feature {nearest} has a label already that was not carried"
-        found.append(Carried(feature, None if why else nearest, value, nearest, label.text, why))
+            nearer = "nearer" if nearest.right_r[candidate] > r else "as near"
+            why = f"feature {candidate} is {nearer} to old feature {features[best]}"
+        elif candidate in taken:
+            why = f"feature {candidate} has a label already that was not carried"
+        found.append(Carried(feature, None if why else candidate, r, candidate, label.text, why))
     return found
 
 
@@ -85,35 +79,6 @@ def carry_labels(old: Subject, new: Subject, matches: Sequence[Carried], author:
 
 def _is_carried(event: Event) -> bool:
     return event.label is not None and event.label.origin.startswith(_CARRIED)
-
-
-def correlations(
-    old: Subject, new: Subject, features: Sequence[int], step: Callable[[int, int], None] = lambda done, all_: None
-) -> npt.NDArray[np.float64]:
-    """Pearson's r of old features with all new ones over all samples, zeros included: float64, shape (len(features), n_new)."""
-    n_samples = old.n_samples
-    left = [old.feature(feature) for feature in features]
-    dense = np.zeros((n_samples, len(features)), dtype=np.float32) if features else np.zeros((n_samples, 0), np.float32)
-    for column, found in enumerate(left):
-        dense[found.sample_ids, column] = found.values
-    sums = dense.sum(axis=0, dtype=np.float64)
-    spread = inverse_spread(sums, np.square(dense, dtype=np.float64).sum(axis=0), n_samples)
-    result = np.zeros((len(features), new.n_features))
-    for start in range(0, new.n_features, _BLOCK):
-        for feature in range(start, min(start + _BLOCK, new.n_features)):
-            sample_ids, activations = _activations(new.database, feature)
-            values = activations.astype(np.float64)
-            total = float(values.sum())
-            own = inverse_spread(total, float((values * values).sum()), n_samples)
-            product = dense[sample_ids].T.astype(np.float64) @ values
-            result[:, feature] = pearson(product, sums, total, spread, own, n_samples)
-        step(min(start + _BLOCK, new.n_features), new.n_features)
-    return result
-
-
-def _activations(database: ActivationDatabase, feature: int) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]:
-    found = database.activations(feature, columns=("global_index", "activation"))
-    return found.sample_ids, found.values
 
 
 def _refuse_unless_comparable(old: Subject, new: Subject) -> None:

@@ -16,7 +16,8 @@ from splat_assets.store.layout import DataRoot
 from splat_serving.app import create_app
 from splat_serving.catalogue import Catalogue, Target
 from splat_serving.investigations.opening import open_subject
-from splat_serving.labels.carry import correlations, match_labels
+from splat_serving.labels.carry import match_labels
+from splat_serving.labels.correlations import correlation_blocks
 from splat_serving.settings import settings_from_environment
 from tests.serving.running import running
 from tests.small_run import RECIPE, make_all, new_small_run
@@ -267,7 +268,7 @@ def test_labels_are_carried_to_the_features_whose_activations_agree(two_runs: Da
         alive = old.database.features().filter(pl.col("n_active") > 20)["feature_id"].to_list()
         for feature in alive:
             old.labels.set(feature, {"text": f"was {feature}"}, "ann")
-        r = correlations(old, new, alive[:5])
+        r = np.hstack([block for _, _, block in correlation_blocks(old.database, new.database, alive[:5])])
         for row, feature in enumerate(alive[:5]):
             for other in range(0, new.n_features, 7):
                 x, y = old.dense(feature), new.dense(other)
