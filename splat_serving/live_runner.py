@@ -1,5 +1,6 @@
 """The model runner of this machine: `ModelRunner` over a `LiveModel`, in batches of bounded size."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -16,18 +17,23 @@ _MOST_TOKENS = 1_000
 
 
 class LiveRunner:
-    """Base model and SAE of a run on this machine. load: makes the model when the first question comes."""
+    """Base model and SAE of a run on this machine. Safe to use from threads: a forward pass changes nothing.
+
+    load: makes the model when the first question comes, once.
+    """
 
     def __init__(self, load: Callable[[], LiveModel]) -> None:
         self._load = load
         self._loaded: LiveModel | None = None
+        self._loading = threading.Lock()
 
     @property
     def model(self) -> LiveModel:
         """The model, loaded."""
-        if self._loaded is None:
-            self._loaded = self._load()
-        return self._loaded
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded
 
     def per_token(self) -> bool:
         """Whether the hook has a value at each token of a build."""

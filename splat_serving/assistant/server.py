@@ -65,7 +65,7 @@ def make_server(
         return types.ListToolsResult(tools=[_described(tool) for tool in tools.values()])
 
     async def call_tool(_context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        async with one_at_a_time:  # a subject is not for several threads at once
+        async with one_at_a_time:  # a newer version closes the subject that was kept: no question may still read it
             asked = partial(answer, kept, tools, params.name, params.arguments or {}, most_characters)
             return await anyio.to_thread.run_sync(asked)
 

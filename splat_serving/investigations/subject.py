@@ -1,9 +1,10 @@
 """The run that is investigated: its database, its builds, its model. A local store and a server look the same from here."""
 
+import threading
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +27,39 @@ from splat_serving.published_version import Published
 from splat_serving.sample_columns import OF_BUILDS
 
 _KEPT_FEATURES = 64
+Value = TypeVar("Value")
+
+
+class _Kept(Generic[Value]):
+    """A property that is made at its first use and kept: once for each subject, whichever thread is first.
+
+    `functools.cached_property` has one lock for all instances up to Python 3.11, and none since.
+    """
+
+    def __init__(self, make: Callable[[Any], Value]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    @overload
+    def __get__(self, subject: None, kind: type) -> "_Kept[Value]": ...
+    @overload
+    def __get__(self, subject: "Subject", kind: type) -> Value: ...
+    def __get__(self, subject: "Subject | None", kind: type) -> "_Kept[Value] | Value":
+        if subject is None:
+            return self
+        name = self._make.__name__
+        with subject.lock:
+            if name not in subject.__dict__:
+                subject.__dict__[name] = self._make(subject)  # from now on Python looks no further
+            made: Value = subject.__dict__[name]
+        return made
 
 
 class Subject:
-    """One version of one run, and what has been read of it. Not for several threads at once.
+    """One version of one run, and what has been read of it. Safe to use from threads.
 
-    Every number comes from `database` or from `model`; what was read is kept as long as the subject is.
+    Every number comes from `database` or from `model`; what was read is kept as long as the subject is, and made once: threads
+    that come meanwhile wait for it.
     """
 
     def __init__(
@@ -55,6 +83,7 @@ class Subject:
         its data root, None where it is of none. again: opens the version that is current by now, None where there is but one.
         activity: what happened last in its data root, None where that is of another machine. no_model: why there is no model.
         """
+        self.lock = threading.RLock()
         self.close = close
         self.database = database
         self.source = source
@@ -74,7 +103,7 @@ class Subject:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    @cached_property
+    @_Kept
     def about(self) -> About:
         """What the database holds."""
         return self.database.about()
@@ -115,14 +144,14 @@ class Subject:
         """Whether there is a model to ask."""
         return self._model is not None
 
-    @cached_property
+    @_Kept
     def model(self) -> ModelRunner:
         """Base model and SAE; NotComputedError where they cannot be run."""
         if self._model is None:
             raise NotComputedError(f"causal evidence needs base model and SAE: {self.no_model}")
         return self._model()
 
-    @cached_property
+    @_Kept
     def scorecard(self) -> dict[str, Any]:
         """How good the SAE is, in figures (`splat scorecard` says what each means); NotComputedError where that is not known."""
         if self._scorecard is None:
@@ -134,19 +163,19 @@ class Subject:
         """Whether there is a place for labels."""
         return self._labels is not None
 
-    @cached_property
+    @_Kept
     def label_log(self) -> Events:
         """The events of the labels; NotComputedError where there is no place for them."""
         if self._labels is None:
             raise NotComputedError(f"{self.source} has no place for labels, which are of an SAE: {NO_HOME}")
         return self._labels()
 
-    @cached_property
+    @_Kept
     def labels(self) -> LabelBook:
         """What people wrote of the SAE's features; NotComputedError where there is no place for it."""
         return LabelBook(self.label_log, self.n_features)
 
-    @cached_property
+    @_Kept
     def vocabulary(self) -> Vocabulary:
         """The tokens of the base model."""
         rows = self.database.tokens().rows(named=True)
@@ -154,7 +183,7 @@ class Subject:
         ids = {token.name: token.id for token in tokens}
         return Vocabulary(tokens, ids.get(PAD, -1), ids.get(NULL))
 
-    @cached_property
+    @_Kept
     def contexts(self) -> Contexts:
         """The weapons of the base model."""
         rows = self.database.weapons().rows(named=True)
@@ -171,14 +200,14 @@ class Subject:
             )
         )
 
-    @cached_property
+    @_Kept
     def samples(self) -> pl.DataFrame:
         """`kind`, `split` and `token_position` of every sample."""
         frame = pl.from_arrow(self._samples.select(["kind", "split", "token_position"]))
         assert isinstance(frame, pl.DataFrame)
         return frame
 
-    @cached_property
+    @_Kept
     def builds(self) -> BuildTable:
         """What the build of every sample wears."""
         table = self._samples
@@ -192,12 +221,12 @@ class Subject:
             self.contexts,
         )
 
-    @cached_property
+    @_Kept
     def real_builds(self) -> RealBuilds:
         """The builds of all samples, to be asked how near the nearest is."""
         return RealBuilds(self.builds)
 
-    @cached_property
+    @_Kept
     def _samples(self) -> pa.Table:
         return self.database.samples(OF_BUILDS)
 
