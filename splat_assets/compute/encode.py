@@ -102,7 +102,7 @@ def encode(
     there = n_samples - sum(shard.n_samples for shard in todo)
     with (progress or SilentProgress()).task("SAE activations", n_samples, "samples", there) as task:
         needed = _bytes_of_a_shard(_sae(sae), todo, base.logits.shape[1] if embeddings else 0)
-        runner.run(encode_shard, specs, task.advance, needed)
+        runner.run(encode_shard, specs, task.advance, needed, lambda spec: str(spec.shard))
     return EncodedShards(len(todo), len(shards) - len(todo), time.monotonic() - began)
 
 

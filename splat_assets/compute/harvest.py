@@ -59,6 +59,9 @@ class Shard:
     first_sample: int
     last_sample: int
 
+    def __str__(self) -> str:
+        return f"shard {self.index} (builds {self.first_item:,} to {self.last_item - 1:,})"
+
     @property
     def n_samples(self) -> int:
         """How many samples the shard holds."""
@@ -129,7 +132,7 @@ def harvest(
                 for spec in specs:
                     _harvest_shard(spec, items.builds, advance=task.advance)
             else:
-                runner.run(_harvest_in_process, specs, task.advance, _PROCESS_BYTES)
+                runner.run(_harvest_in_process, specs, task.advance, _PROCESS_BYTES, lambda spec: str(spec.shard))
     return open_base_activations(folder, identity)
 
 

@@ -7,10 +7,11 @@ process or a machine is simply done again, there or elsewhere. It never touches 
 import multiprocessing
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -24,12 +25,20 @@ Backend = Literal["local", "process", "ray"]
 SHARDS, GPUS = "SPLAT_SHARDS", "SPLAT_SHARD_GPUS"
 """Variables of the environment that say how shards are run, and what share of a GPU each gets on Ray."""
 _MOST_DEATHS = 3
+"""Of workers of one shard; the next one ends it."""
+_MOST_IN_A_ROW = 3
+"""Shards given up with none finished between: then it is no fault of the shards."""
+_MOST_NAMED = 10
 _SHARE_OF_MEMORY = 0.8
 _PATIENCE_SECONDS = 10
 
 
 class LostWorkersError(SplatError):
-    """Processes or machines that ran a shard were lost too often."""
+    """Processes or machines that ran a shard were lost too often. shards: the names of those that were given up."""
+
+    def __init__(self, text: str, shards: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.shards = tuple(shards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +91,21 @@ class ShardRunner:
         specs: Iterable[Spec],
         done: Callable[[Result], None] = lambda result: None,
         bytes_each: int = 0,
+        name: Callable[[Spec], str] = str,
     ) -> None:
         """Call function on every spec and `done` with each result as it arrives; the first failure is raised.
 
-        bytes_each: memory that one call takes; no more processes are started than memory has room for. Specs are taken as they
-        are needed. Raises LostWorkersError when processes or machines die again and again.
+        bytes_each: memory that one call takes; no more processes are started than memory has room for. name: of a shard, for
+        people. Specs are taken as they are needed. A shard whose process or machine dies again and again is given up, all others
+        are done, and then LostWorkersError names it; it is raised at once where several in a row are given up.
         """
         if self.backend == "local":
             for spec in specs:
                 done(function(spec))
         elif self.backend == "process":
-            _in_processes(function, iter(specs), done, self.n_processes(bytes_each))
+            _in_processes(function, iter(specs), done, self.n_processes(bytes_each), name)
         else:
-            self._on_ray(function, iter(specs), done, bytes_each)
+            self._on_ray(function, iter(specs), done, bytes_each, name)
 
     def n_processes(self, bytes_each: int = 0) -> int:
         """So many processes: n_workers, or one per core, and never more than memory has room for."""
@@ -105,7 +116,12 @@ class ShardRunner:
         return max(1, min(wanted, int(_SHARE_OF_MEMORY * free) // bytes_each))
 
     def _on_ray(
-        self, function: Callable[[Spec], Result], specs: Iterator[Spec], done: Callable[[Result], None], bytes_each: int
+        self,
+        function: Callable[[Spec], Result],
+        specs: Iterator[Spec],
+        done: Callable[[Result], None],
+        bytes_each: int,
+        name: Callable[[Spec], str],
     ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as it will be; else it warns of that
@@ -123,16 +139,25 @@ class ShardRunner:
             cluster: Any = ray
             task = cluster.remote(**needs)(_with_one_thread)
             most = self.n_workers or max(2, 2 * int(cluster.cluster_resources().get("CPU", 1)))
-            under_way: list[Any] = []
+            under_way: dict[Any, Spec] = {}
+            given_up = _GivenUp("Ray workers", f"smaller shards, or fewer at a time ({SHARDS}), take less memory")
             while True:
                 for spec in specs:
-                    under_way.append(task.remote(function, spec))
+                    under_way[task.remote(function, spec)] = spec
                     if len(under_way) >= most:
                         break
                 if not under_way:
-                    return
-                (ready, *_), under_way = ray.wait(under_way, num_returns=1)
-                done(_result_of(ray, ready))
+                    break
+                (ready, *_), _ = ray.wait(list(under_way), num_returns=1)
+                spec = under_way.pop(ready)
+                try:
+                    result = _result_of(ray, ready)
+                except _WorkerDiedError as error:
+                    given_up.add(name(spec), error)
+                    continue
+                given_up.finished()
+                done(result)
+            given_up.refuse()
         finally:
             if began_here:
                 ray.shutdown()
@@ -153,60 +178,103 @@ def free_memory() -> int | None:
     return min(found, default=None)
 
 
+class _WorkerDiedError(Exception):
+    """The worker of a shard died as often as it may."""
+
+
+class _GivenUp:
+    """The shards that were given up. workers, remedy: for the sentence that names them."""
+
+    def __init__(self, workers: str, remedy: str) -> None:
+        self._workers = workers
+        self._remedy = remedy
+        self._names: list[str] = []
+        self._in_a_row = 0
+
+    def finished(self) -> None:
+        """A shard was done: the fault is not one of all shards."""
+        self._in_a_row = 0
+
+    def add(self, name: str, error: BaseException) -> None:
+        """Give a shard up; LostWorkersError where it is one of several with none finished between."""
+        self._names.append(name)
+        self._in_a_row += 1
+        if self._in_a_row >= _MOST_IN_A_ROW:
+            raise self._error("the others were not waited for") from error
+
+    def refuse(self) -> None:
+        """LostWorkersError where shards were given up."""
+        if self._names:
+            raise self._error("all others are finished")
+
+    def _error(self, others: str) -> LostWorkersError:
+        shown = ", ".join(self._names[:_MOST_NAMED]) + (", …" if len(self._names) > _MOST_NAMED else "")
+        return LostWorkersError(
+            f"given up, after {1 + _MOST_DEATHS} {self._workers} died of each: {shown}; {others}, and what was finished is kept. "
+            f"A process dies so when memory is full: {self._remedy}",
+            self._names,
+        )
+
+
 def _in_processes(
-    function: Callable[[Spec], Result], specs: Iterator[Spec], done: Callable[[Result], None], n_workers: int
-) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    threads = max(1, usable_cpus() // n_workers)
-    lost: list[Spec] = []
-    for _ in range(1 + _MOST_DEATHS):
-        pool = ProcessPoolExecutor(n_workers, mp_context=spawn, initializer=_use_threads, initargs=(threads,))
-        under_way: dict[Future[Result], Spec] = {}
-        try:
-            _feed(pool, function, lost, specs, done, under_way, 2 * n_workers)
-            return
-        except BrokenProcessPool:
-            lost += under_way.values()
-        finally:
-            pool.shutdown(cancel_futures=True)
-    raise LostWorkersError(
-        f"a process that ran a shard died {1 + _MOST_DEATHS} times, as one does that memory does not reach for: fewer processes "
-        f"({SHARDS}=process:1), or smaller shards; what was finished is kept"
-    )
-
-
-def _feed(
-    pool: ProcessPoolExecutor,
     function: Callable[[Spec], Result],
-    lost: list[Spec],
     specs: Iterator[Spec],
     done: Callable[[Result], None],
-    under_way: dict[Future[Result], Spec],
-    most: int,
+    n_workers: int,
+    name: Callable[[Spec], str],
 ) -> None:
-    """Keep the pool busy until all is done. What is under way stays in `under_way` when a process dies; what waits, in `lost`."""
-    while True:
-        while len(under_way) < most:
-            spec = lost.pop() if lost else next(specs, None)
-            if spec is None:
+    """Each process is a pool of its own with one shard at a time, so that a death is known to be of that shard."""
+    spawn = multiprocessing.get_context("spawn")
+    threads = max(1, usable_cpus() // n_workers)
+    start = partial(ProcessPoolExecutor, 1, mp_context=spawn, initializer=_use_threads, initargs=(threads,))
+    given_up = _GivenUp("processes", f"fewer processes ({SHARDS}=process:1), or smaller shards")
+    idle: list[ProcessPoolExecutor] = []
+    again: list[tuple[Spec, int]] = []
+    under_way: dict[Future[Result], tuple[ProcessPoolExecutor, Spec, int]] = {}
+    try:
+        while True:
+            while len(under_way) < n_workers and (waiting := again.pop() if again else _next(specs)):
+                pool, future = _submitted(idle.pop() if idle else start(), start, function, waiting[0])
+                under_way[future] = (pool, *waiting)
+            if not under_way:
                 break
-            under_way[_submitted(pool, function, spec, lost)] = spec
-        if not under_way:
-            return
-        for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-            result = future.result()
-            del under_way[future]
-            done(result)
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                pool, spec, deaths = under_way.pop(future)
+                idle.append(pool)
+                try:
+                    result = future.result()
+                except BrokenProcessPool as error:
+                    idle.pop().shutdown()
+                    if deaths < _MOST_DEATHS:
+                        again.append((spec, deaths + 1))
+                    else:
+                        given_up.add(name(spec), error)
+                    continue
+                given_up.finished()
+                done(result)
+    finally:
+        for pool in (*idle, *(pool for pool, _, _ in under_way.values())):
+            pool.shutdown(cancel_futures=True)
+    given_up.refuse()
+
+
+def _next(specs: Iterator[Spec]) -> tuple[Spec, int] | None:
+    """The next shard, for which no process has died yet."""
+    for spec in specs:
+        return spec, 0
+    return None
 
 
 def _submitted(
-    pool: ProcessPoolExecutor, function: Callable[[Spec], Result], spec: Spec, lost: list[Spec]
-) -> Future[Result]:
+    pool: ProcessPoolExecutor, start: Callable[[], ProcessPoolExecutor], function: Callable[[Spec], Result], spec: Spec
+) -> tuple[ProcessPoolExecutor, Future[Result]]:
+    """The shard in a pool: in another one where the process has died while it had nothing to do."""
     try:
-        return pool.submit(function, spec)
+        return pool, pool.submit(function, spec)
     except BrokenProcessPool:
-        lost.append(spec)
-        raise
+        pool.shutdown()
+        fresh = start()
+        return fresh, fresh.submit(function, spec)
 
 
 def _use_threads(n_threads: int) -> None:
@@ -246,13 +314,10 @@ def _refuse_silence(address: str) -> None:
 
 
 def _result_of(ray: Any, reference: Any) -> Any:
-    """The result of a task, or what it raised, as it was."""
+    """The result of a task, or what it raised, as it was; _WorkerDiedError where its workers died."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError) as error:
-        raise LostWorkersError(
-            f"a shard was lost on {1 + _MOST_DEATHS} Ray workers ({type(error).__name__}): what was finished is kept; smaller "
-            "shards take less memory"
-        ) from error
+        raise _WorkerDiedError(type(error).__name__) from error

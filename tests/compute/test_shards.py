@@ -105,9 +105,38 @@ def test_what_a_process_was_at_when_it_died_is_done_again(tmp_path: Path) -> Non
     assert sorted(found) == ["a", "b"]
 
 
-def test_processes_that_die_again_and_again_end_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(LostWorkersError, match="fewer processes"):
-        ShardRunner("process", 1).run(die, [tmp_path / "a"])
+@pytest.mark.slow
+def test_the_step_ends_at_once_where_every_shard_kills_its_process(tmp_path: Path) -> None:
+    with pytest.raises(LostWorkersError, match="fewer processes") as caught:
+        ShardRunner("process", 2).run(die, [tmp_path / name for name in "abcdef"], name=lambda path: path.name)
+
+    assert len(caught.value.shards) == 3  # it is a fault of all of them: the rest is not tried
+    assert "the others were not waited for" in str(caught.value)
+
+
+def die_of_a(folder: Path) -> str:
+    """The end of the process for a folder of that name; a mark for each try, and the name of any other."""
+    (folder.with_name(f"{folder.name}-{os.getpid()}")).touch()
+    if folder.name == "a":
+        os._exit(1)
+    return folder.name
+
+
+@pytest.mark.slow
+def test_a_shard_that_kills_its_process_again_and_again_is_given_up_by_name_and_all_others_are_done(
+    tmp_path: Path,
+) -> None:
+    done: list[str] = []
+
+    with pytest.raises(LostWorkersError, match="of each: shard a; all others are finished") as caught:
+        ShardRunner("process", 2).run(
+            die_of_a, [tmp_path / name for name in "abcdef"], done.append, name=lambda path: f"shard {path.name}"
+        )
+
+    assert sorted(done) == list("bcdef")
+    assert caught.value.shards == ("shard a",)
+    assert len(list(tmp_path.glob("a-*"))) == 4
+    assert len(list(tmp_path.glob("[b-f]-*"))) == 5  # none of them was begun twice for its neighbour
 
 
 def test_no_more_processes_are_started_than_memory_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
