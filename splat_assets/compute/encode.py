@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from splat_assets.analysis.rounding import same_activations
 from splat_assets.compute.harvest import (
     LOGITS_FILE,
     VALUES_FILE,
@@ -160,7 +161,7 @@ def rows_unlike_a_fresh_pass(
 ) -> list[int]:
     """Samples of n_sampled seeded items whose stored row is not what base model and SAE give for the item today.
 
-    Other batch sizes round differently: see `is_same_row`.
+    Other batch sizes round differently: see `analysis.rounding`.
     """
     rng = np.random.default_rng(seed)
     first_samples = items.first_samples(hook.per_token)
@@ -177,20 +178,12 @@ def rows_unlike_a_fresh_pass(
 
 
 def is_same_row(stored: SampleFeatures, fresh: SampleFeatures, sae: "Sae", x: npt.NDArray[np.float32]) -> bool:
-    """Whether two rows of features of x, shape (d_in,), differ by rounding only.
-
-    A value may differ by 1e-3 of itself, or by 1e-5 of the lengths that were multiplied for it, which may be far larger; a
-    feature may be in one and not in the other if it is that near its threshold.
-    """
+    """Whether two rows of features of x, shape (d_in,), differ by rounding only."""
     dense = np.zeros((2, sae.d_sae), dtype=np.float32)
     dense[0, stored.feature_ids] = stored.values
     dense[1, fresh.feature_ids] = fresh.values
-    largest = dense.max(axis=0)
     lengths = sae.encoder.norm(dim=1).numpy() * float(np.linalg.norm(x) + sae.b_dec.norm())
-    allowed = np.maximum(1e-3 * largest, 1e-5 * lengths)
-    in_one_only = (dense > 0).any(axis=0) & ~(dense > 0).all(axis=0)
-    near_threshold = largest - sae.threshold.numpy() <= allowed
-    return bool(np.where(in_one_only, near_threshold, np.abs(dense[0] - dense[1]) <= allowed).all())
+    return bool(same_activations(dense[0], dense[1], lengths, sae.threshold.numpy()).all())
 
 
 def _bytes_of_a_shard(sae: "Sae", shards: Sequence[Shard], n_outputs: int) -> int:

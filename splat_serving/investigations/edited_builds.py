@@ -14,12 +14,12 @@ from scipy.special import stdtr
 
 from splat_assets.analysis.build_table import Group
 from splat_assets.analysis.edits import FAR, legal, rungs_of_sets, with_rung
+from splat_assets.analysis.rounding import same_activations
 from splat_assets.errors import InputError
 from splat_serving.investigations.subject import Subject
 from splat_serving.model_runner import TokenSet
 
 STRATA = ("fires", "silent")
-_TOLERANCE = 1e-5
 _KINDS = ("build", "null", "unknown")
 _DRAWS = 2_000
 
@@ -42,14 +42,20 @@ class Draw:
         return slice(0, self.n_firing) if name == "fires" else slice(self.n_firing, len(self.sets))
 
     @cached_property
+    def unedited(self) -> npt.NDArray[np.float32]:
+        """The feature on the unedited builds, as the model has it now: float32, shape (n_builds,)."""
+        return self.activations(self.sets, range(len(self.sets)))
+
+    @property
     def deviation(self) -> float:
         """Largest difference between the stored activations and those of the unedited builds: 0 but for rounding."""
-        return float(np.abs(self.activations(self.sets, range(len(self.sets))) - self.stored).max(initial=0.0))
+        return float(np.abs(self.unedited - self.stored).max(initial=0.0))
 
     @property
     def warnings(self) -> list[str]:
         """Why the draw is not to be trusted, if it is not."""
-        if self.deviation <= _TOLERANCE * max(1.0, float(self.stored.max(initial=0.0))):
+        largest = float(self.subject.feature(self.feature_id).values.max(initial=1.0))
+        if same_activations(self.stored, self.unedited, largest).all():
             return []
         return [
             f"the model gives the unedited builds other activations than are stored, by up to {self.deviation:.2g}: model and "

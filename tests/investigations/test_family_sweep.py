@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from splat_assets.analysis.rounding import same_activations
 from splat_assets.assets.opened import base_model_of, sae_of
 from splat_assets.cli import main
 from splat_assets.runs import HookRecipe, open_run
@@ -18,6 +20,7 @@ from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.opening import open_subject
 from splat_serving.investigations.result import Result
 from splat_serving.investigations.subject import Subject
+from splat_serving.model_runner import ModelRunner
 from tests.small_run import make_all, new_small_run
 
 FAMILY = "swim_speed_up"
@@ -66,6 +69,32 @@ def test_causal_means_are_those_of_the_model_run_on_edited_tokens(
         assert row["mean"] == pytest.approx(np.mean(part), abs=1e-5)
         assert row["n"] == len(part)
         assert row["mean_low"] <= row["mean"] <= row["mean_high"]
+
+
+class Altered:
+    """A model runner whose activations are larger by a factor."""
+
+    def __init__(self, runner: ModelRunner, factor: float) -> None:
+        self._runner = runner
+        self._factor = np.float32(factor)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)
+
+    def activations(self, *asked: Any) -> Any:
+        return self._runner.activations(*asked) * self._factor
+
+
+@pytest.mark.parametrize(("factor", "is_same"), [(1 + 5e-4, True), (1.01, False)])
+def test_only_a_model_that_differs_by_more_than_rounding_is_said_to_be_another_one(
+    local: Subject, busy: int, factor: float, is_same: bool
+) -> None:
+    subject = Subject(local.database, "small", lambda: Altered(local.model, factor))
+
+    draw = draw_builds(subject, busy, 40, seed=0)
+
+    assert same_activations(draw.stored, draw.stored * np.float32(factor), 1.0).all() == is_same
+    assert bool(draw.warnings) != is_same
 
 
 def test_the_unedited_builds_have_their_stored_activations(local: Subject, busy: int) -> None:
