@@ -13,6 +13,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
+from uuid import uuid4
 
 import httpx2
 import numpy as np
@@ -404,8 +405,12 @@ class Questions:
         )
 
     def label_events(self, new: Mapping[str, Any] | None, read: Reading[Value]) -> Steps[Value]:
-        """What `read` makes of all label events, or of the answer to a new one."""
-        request = Request("/label-events", "GET" if new is None else "POST", body=new)
+        """What `read` makes of all label events, or of the answer to a new one.
+
+        A new one without an `event_id` gets one, so that sending it again adds nothing when only the answer was lost.
+        """
+        body = None if new is None else {**new, "event_id": new.get("event_id") or uuid4().hex}
+        request = Request("/label-events", "GET" if body is None else "POST", body=body)
         return (yield from self._ask(request, lambda answer: read(_members(answer))))
 
     def _refuse_beyond(self, feature_ids: Sequence[int]) -> Steps[None]:
@@ -507,7 +512,10 @@ class Questions:
         self._checked = found.version
 
     def _sent(self, request: Request, version: str | None = None) -> Steps[Answer]:
-        """The answer with status 200; asked again where that is safe and may help. Any other answer is raised as an error."""
+        """The answer with status 200; asked again where that may help. Any other answer is raised as an error.
+
+        Every request may be sent again: it only asks, or it is a label event with an id by which the server knows it.
+        """
         pinned = version or self._pinned
         prefix = self._run + (f"/v/{_segment(pinned)}" if pinned else "")
         whole = replace(request, path=prefix + request.path)

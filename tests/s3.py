@@ -24,10 +24,12 @@ class Asked:
 
 @dataclass
 class S3:
-    """The server. before: called with each request; what it raises, the client gets as a broken answer."""
+    """The server. before: called with each request; what it raises, the client gets as a broken answer. loses_answer: whether the
+    answer to a request, which is done all the same, does not reach the client."""
 
     asked: list[Asked] = field(default_factory=list)
     before: Callable[[Asked], None] | None = None
+    loses_answer: Callable[[Asked], bool] | None = None
     url: str = ""
 
     def start(self) -> Callable[[], None]:
@@ -48,6 +50,10 @@ class S3:
                 except ConnectionError:
                     start_response("403 Forbidden", [("Content-Type", "text/plain")])
                     return [b"refused"]
+            if self.loses_answer is not None and self.loses_answer(one):
+                list(app(environment, lambda *_: lambda _: None))
+                start_response("503 Slow Down", [("Content-Type", "text/plain")])
+                return [b"lost"]
             found: Iterable[bytes] = app(environment, start_response)
             return found
 

@@ -52,7 +52,8 @@ class LabelFields(_Frozen):
 
 class NewEvent(_Frozen):
     """Something to be added. based_on: the revision of the label that its author saw (0 for none); a label on another one is a
-    conflict. None: it does not matter."""
+    conflict. None: it does not matter. event_id: made by whoever sends the event; an event with an id that was added already is
+    answered with that one and not added again, so that it may be sent again when the answer was lost."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -67,6 +68,7 @@ class NewEvent(_Frozen):
     based_on: Annotated[int, Field(ge=0)] | None = None
     priority: float = 0.0
     reason: Annotated[str, Field(max_length=500)] = ""
+    event_id: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{8,64}$")] | None = None
 
     @model_validator(mode="after")
     def _has_what_it_says(self) -> "NewEvent":

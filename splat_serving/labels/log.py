@@ -20,6 +20,7 @@ from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file
 from splat_serving.errors import LabelConflictError
 from splat_serving.labels.event import Event, NewEvent, now
+from splat_serving.labels.repeats import repeated_event
 
 ABOUT = "about.json"
 EVENTS = "events.jsonl"
@@ -55,6 +56,8 @@ class LabelLog:
         """
         with explaining_write_errors("a label", self.folder), self._lock, self._locked() as file:
             self._catch_up()
+            if (earlier := repeated_event(event, self._events)) is not None:
+                return as_answered_before(event, earlier)
             os.ftruncate(file, self._read_to)  # what a killed writer left of a line
             written = next_event(event, self._events)
             line = orjson.dumps(written.model_dump(mode="json")) + b"\n"
@@ -133,6 +136,13 @@ def next_event(event: NewEvent, before: Sequence[Event]) -> Event:
     conflict = event.kind == "label" and event.based_on not in (None, known)
     revision = known + 1 if event.kind == "label" and not conflict else known
     return Event(**dict(event), at=now(), revision=revision, conflict=conflict)
+
+
+def as_answered_before(event: NewEvent, earlier: Event) -> Event:
+    """The answer to an event that was added already: that one, or LabelConflictError where it became a conflict."""
+    if earlier.conflict:
+        raise conflict_of(event, earlier.revision)
+    return earlier
 
 
 def conflict_of(event: NewEvent, known: int) -> LabelConflictError:

@@ -15,11 +15,13 @@ from splat_serving.labels.log import (
     EVENTS,
     LabelLog,
     about_labels,
+    as_answered_before,
     checked_fingerprint,
     conflict_of,
     next_event,
     parsed,
 )
+from splat_serving.labels.repeats import repeated_event, with_id
 
 _TRIES = 50
 
@@ -49,9 +51,12 @@ class SharedLabelLog:
 
     def append(self, event: NewEvent) -> Event:
         """Add an event and return it as it was written; LabelConflictError as `LabelLog`, BucketError."""
+        event = with_id(event)  # a write whose answer is lost is tried again, and must not add a second event
         with self._lock:
             for _ in range(_TRIES):
                 content, tag, events = self._newest()
+                if (earlier := repeated_event(event, events)) is not None:
+                    return as_answered_before(event, earlier)
                 written = next_event(event, events)
                 whole = content + orjson.dumps(written.model_dump(mode="json")) + b"\n"
                 try:

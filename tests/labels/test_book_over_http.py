@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.responses import Response
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import FeatureNotFoundError
@@ -117,3 +119,36 @@ def test_bad_events_are_answered_in_words(own_root: DataRoot) -> None:
 
 def _posting(client: TestClient):  # type: ignore[no-untyped-def]
     return lambda event: client.post("/label-events", json=event).status_code
+
+
+class LosingAnswers:
+    """An application behind a gateway that passes every request on and loses the answer to the first that is a POST."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.posts = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            self.posts += 1
+            if self.posts == 1:
+                await self._app(scope, receive, _nobody)
+                await Response(status_code=503, headers={"Retry-After": "0"})(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def _nobody(_: Message) -> None:
+    """Takes an answer that nobody gets."""
+
+
+def test_a_label_whose_answer_is_lost_is_sent_again_and_is_there_once(own_root: DataRoot) -> None:
+    server = LosingAnswers(
+        create_app(Catalogue(Target.of(None, own_root)), settings_from_environment(allow_labels=True))
+    )
+    with running(server) as url, open_subject(url) as subject:
+        added = subject.labels.set(3, {"text": "swims"}, "ann", based_on=0)
+
+        assert server.posts == 2
+        assert subject.labels.history(3) == [added]
+        assert added.event_id is not None and not added.conflict

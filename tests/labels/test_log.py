@@ -13,7 +13,7 @@ from splat_assets.errors import InputError, SplatError
 from splat_assets.store.errors import FeatureNotFoundError, FingerprintMismatchError
 from splat_serving.errors import LabelConflictError
 from splat_serving.labels.book import LabelBook
-from splat_serving.labels.event import LabelFields
+from splat_serving.labels.event import Event, LabelFields, checked_event
 from splat_serving.labels.log import LabelLog
 
 SAE = "ab" * 32
@@ -193,3 +193,45 @@ def test_the_queue_holds_what_is_neither_labelled_nor_skipped(tmp_path: Path) ->
     labels.enqueue(3, 5.0, "again", "ann")
     assert [event.feature_id for event in labels.queue()] == [3, 4, 1]
     assert labels.skipped() == []
+
+
+def _with_id(log: LabelLog, text: str, based_on: int | None = None, event_id: str = "0123456789abcdef") -> Event:
+    raw = {"kind": "label", "feature_id": 7, "author": "ann", "label": {"text": text}, "based_on": based_on}
+    return log.append(checked_event({**raw, "event_id": event_id}))
+
+
+def test_an_event_that_arrives_twice_with_one_id_is_added_once(tmp_path: Path) -> None:
+    first = _with_id(LabelLog(tmp_path, SAE), "swims", 0)
+
+    again = _with_id(LabelLog(tmp_path, SAE), "swims", 0)
+
+    assert again == first == LabelLog(tmp_path, SAE).events()[0]
+    assert len(LabelLog(tmp_path, SAE).events()) == 1
+
+
+def test_a_conflict_that_arrives_twice_is_the_same_conflict(tmp_path: Path) -> None:
+    log = LabelLog(tmp_path, SAE)
+    _with_id(log, "swims", 0, "of-the-first")
+    for _ in range(2):
+        with pytest.raises(LabelConflictError, match="at revision 1 by now, not at 0"):
+            _with_id(log, "sinks", 0)
+
+    assert [event.conflict for event in log.events()] == [False, True]
+
+
+def test_an_id_of_another_event_is_refused(tmp_path: Path) -> None:
+    log = LabelLog(tmp_path, SAE)
+    _with_id(log, "swims")
+
+    with pytest.raises(InputError, match="is the id of another event of feature 7"):
+        _with_id(log, "sinks")
+
+    assert len(log.events()) == 1
+
+
+def test_events_without_an_id_are_each_one(tmp_path: Path) -> None:
+    log = LabelLog(tmp_path, SAE)
+    for _ in range(2):
+        log.append(checked_event({"kind": "skip", "feature_id": 7, "author": "ann"}))
+
+    assert len(log.events()) == 2

@@ -14,7 +14,7 @@ from splat_serving.labels.book import LabelBook
 from splat_serving.labels.event import LabelFields
 from splat_serving.labels.log import LabelLog
 from splat_serving.labels.shared import SharedLabelLog, label_events
-from tests.s3 import S3
+from tests.s3 import S3, Asked
 
 SAE = "ab" * 32
 URL = "s3://lab/data"
@@ -103,3 +103,21 @@ def test_nothing_is_added_where_the_bucket_refuses(s3: S3, tmp_path: Path) -> No
         book.set(7, {"text": "sinks"}, "ann")
     s3.before = None
     assert len(book.history(7)) == 1
+
+
+def test_a_write_whose_answer_is_lost_adds_one_event(s3: S3, tmp_path: Path) -> None:
+    book = _book(tmp_path / "one")
+    book.set(7, {"text": "swims"}, "ann")
+    lost: list[str] = []
+
+    def lose_one(asked: Asked) -> bool:
+        if asked.method == "PUT" and not lost:
+            lost.append(asked.path)
+            return True
+        return False
+
+    s3.loses_answer = lose_one
+    book.set(7, {"text": "sinks"}, "ann")
+
+    assert len(lost) == 1
+    assert [event.label and event.label.text for event in book.history(7)] == ["swims", "sinks"]

@@ -1,0 +1,27 @@
+"""Label events that arrive twice: a client that lost the answer sends the event again, and it must not count twice."""
+
+from collections.abc import Sequence
+from uuid import uuid4
+
+from splat_serving.errors import ParameterError
+from splat_serving.labels.event import Event, NewEvent
+
+
+def repeated_event(event: NewEvent, before: Sequence[Event]) -> Event | None:
+    """The event that was added under the same `event_id`, None where there is none or the new one has no id.
+
+    Raises ParameterError where the id belongs to an event that says something else.
+    """
+    if event.event_id is None:
+        return None
+    earlier = next((one for one in reversed(before) if one.event_id == event.event_id), None)
+    if earlier is not None and any(getattr(earlier, name) != value for name, value in event):
+        raise ParameterError(
+            "event_id", f"{event.event_id} is the id of another event of feature {earlier.feature_id}; make a new id"
+        )
+    return earlier
+
+
+def with_id(event: NewEvent) -> NewEvent:
+    """The event with an id, its own or a new one."""
+    return event if event.event_id is not None else event.model_copy(update={"event_id": uuid4().hex})
