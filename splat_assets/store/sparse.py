@@ -15,9 +15,13 @@ from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidati
 from splat_assets.store.activations import Activations, SampleFeatures, SparseRows, checked_id
 from splat_assets.store.checksums import crc32c_of, crc32c_of_ranges
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, LayoutError, SampleNotFoundError
-from splat_assets.store.ranges import RangeReader, open_ranges
+from splat_assets.store.ranges import Opener, RangeReader, open_ranges
 from splat_assets.store.remote import RemoteFile, RemoteFiles
+from splat_assets.store.sealed_files import SealedFiles
 from splat_assets.store.sparse_layout import ATTRIBUTES, BY_FEATURE, BY_SAMPLE, FORMAT_VERSION, accepting_pcodec
+
+_FORM = "zarr.json"
+"""Says of every array what it holds; consolidated, so that nothing else is read for it."""
 
 
 @cache
@@ -79,14 +83,19 @@ class SparseReader:
     A copy, or what arrives in another process, is the store at the same path opened anew.
     """
 
-    def __init__(self, path: Path | str, remote: RemoteFiles | None = None) -> None:
+    def __init__(self, path: Path | str, remote: RemoteFiles | None = None, sealed: SealedFiles | None = None) -> None:
         """Open the store and check what is cheap: form, files of the by-feature half, borders.
 
-        remote: the files, where they lie in a bucket; path then only names the store. Raises LayoutError when path is no sparse
-        store, CorruptStoreError when a file is missing or cut short.
+        remote: the files, where they lie in a bucket; path then only names the store. sealed: the files with the sha256 that a
+        manifest states: form, borders, counts and checksums of a half are compared with it when the half is opened, so that
+        activations which hold against their checksums are those that were published. Raises LayoutError when path is no sparse
+        store, CorruptStoreError when a file is missing, cut short or another one than was published.
         """
         self.path = Path(path)
         self._remote = remote
+        self._sealed = sealed
+        if sealed is not None:
+            sealed.content(_FORM)
         self._root = _open_group(self.path, self.path if remote is None else remote.zarr_store())
         facts = self._facts()
         self._n_samples, self._n_features = int(facts["n_samples"]), int(facts["n_features"])
@@ -95,8 +104,8 @@ class SparseReader:
         self.source = facts.get("source")
         self.by_feature = self._orientation("feature", BY_FEATURE, "var", self._n_features)
 
-    def __reduce__(self) -> tuple[type["SparseReader"], tuple[Path, RemoteFiles | None]]:
-        return SparseReader, (self.path, self._remote)
+    def __reduce__(self) -> tuple[type["SparseReader"], tuple[Path, RemoteFiles | None, SealedFiles | None]]:
+        return SparseReader, (self.path, self._remote, self._sealed)
 
     def _facts(self) -> Mapping[str, Any]:
         facts = self._root.attrs.asdict().get(ATTRIBUTES)
@@ -182,9 +191,11 @@ class SparseReader:
         return Orientation(what, self.path / name, indptr, crc32c, ids, values, self._remote)
 
     def _whole(self, name: str, length: int) -> npt.NDArray[Any]:
-        return self._ranges(name, length).read(0, length)
+        opened = None if self._sealed is None else self._sealed.opened
+        return self._ranges(name, length, opened).read(0, length)
 
-    def _ranges(self, name: str, length: int) -> RangeReader:
+    def _ranges(self, name: str, length: int, opened: Opener | None = None) -> RangeReader:
+        """opened: opens its files, where something else does than reads the others."""
         try:
             with accepting_pcodec():
                 array = self._root[name]
@@ -192,6 +203,8 @@ class SparseReader:
             raise CorruptStoreError(f"{self.path / name} is missing") from error
         if not isinstance(array, zarr.Array) or array.shape != (length,):
             raise CorruptStoreError(f"{self.path / name} is not an array of {length} elements")
+        if opened is not None:
+            return open_ranges(array, self.path / name, opened)
         if self._remote is None:
             return open_ranges(array, self.path / name)
         return open_ranges(array, self.path / name, partial(RemoteFile, self._remote, self.path))

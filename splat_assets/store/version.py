@@ -1,6 +1,5 @@
 """One published version of a store, opened for reading: activations, samples, and every table that was computed."""
 
-import hashlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from splat_assets.store.errors import CorruptStoreError, LayoutError, StoreError
 from splat_assets.store.manifest import MANIFEST, Manifest
 from splat_assets.store.remote import RemoteFiles
 from splat_assets.store.samples import SampleTable
+from splat_assets.store.sealed_files import SealedFiles
 from splat_assets.store.sparse import SparseReader
 from splat_assets.store.tables import read_rows, read_table, table_facts
 from splat_assets.store.verify import sample_problems, sparse_problems, table_problems
@@ -29,8 +29,9 @@ class Store:
         """Open the version in folder: read its manifest and see that every file is there with its size.
 
         remote: its files, where they lie in a bucket; folder then only names it.
-        Activations are checked on every read. Of any other file the bytes that are compared with its sha256 are the bytes that
-        are used: what an answer is made of again and again is kept, so that nothing done to the file later is in an answer.
+        Borders, counts and checksums of the activations are compared with the manifest when they are opened, and each range of
+        activations with its checksum on every read. Of any other file the bytes that are compared with its sha256 are those
+        that are used: what an answer is made of again and again is kept, so that nothing done to the file later is in an answer.
         Raises LayoutError when folder is no version, CorruptStoreError when a file is missing or of another size.
         """
         self.folder = folder
@@ -43,8 +44,9 @@ class Store:
             problems = self.manifest.wrong_sizes(remote.sizes, remote.bucket.url)
         if problems:
             raise CorruptStoreError(f"{problems[0]}: the version is damaged; go back to another or publish again")
-        self.reader = SparseReader(folder / ACTIVATIONS, None if remote is None else remote.below(ACTIVATIONS))
-        self._sha256 = {file.path: file.sha256 for file in self.manifest.files}
+        self._files = sealed_files(folder, self.manifest, remote)
+        inside = None if remote is None else remote.below(ACTIVATIONS)
+        self.reader = SparseReader(folder / ACTIVATIONS, inside, self._files.below(ACTIVATIONS))
         self._kept: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
@@ -156,7 +158,7 @@ class Store:
 
     def has(self, name: str) -> bool:
         """Whether the file or folder called name is part of this version."""
-        return any(path == name or path.startswith(f"{name}/") for path in self._sha256)
+        return self._files.has(name)
 
     def _kept_bytes(self, name: str) -> bytes:
         """As `_bytes`, read once and kept."""
@@ -166,30 +168,11 @@ class Store:
 
     def _bytes(self, name: str) -> bytes:
         """The bytes of the file called name, which are those that were published."""
-        if name not in self._sha256:
+        if name not in self._files:
             raise LayoutError(
                 f"{name} was not computed for version {self.version} in {self.folder}: publish one that has it"
             )
-        path = self.folder / name
-        try:
-            content = path.read_bytes() if self._remote is None else self._remote.read(name)
-            if self._remote is not None and hashlib.sha256(content).hexdigest() != self._sha256[name]:
-                self._remote.forget()
-                content = self._remote.read(name)
-        except FileNotFoundError as error:
-            raise CorruptStoreError(
-                f"{path} is not there any more: version {self.version} was removed or damaged while it was open; "
-                "open the store again"
-            ) from error
-        except OSError as error:
-            raise CorruptStoreError(f"{path} cannot be read: {error.strerror}") from error
-        found = hashlib.sha256(content).hexdigest()
-        if found != self._sha256[name]:
-            raise CorruptStoreError(
-                f"{path} holds other bytes than were published: sha256 {found} instead of {self._sha256[name]}; "
-                "go back to another version or publish again"
-            )
-        return content
+        return self._files.content(name)
 
     def verify(self, deep: bool = True) -> list[str]:
         """What is wrong with the bytes of this version, one sentence each naming file, feature or sample; empty when sound.
@@ -211,13 +194,21 @@ def version_problems(folder: Path, deep: bool = True) -> list[str]:
     found = manifest.problems(folder, deep)
     if folder.name != manifest.version:
         found.append(f"{folder / MANIFEST} was changed: its content is that of version {manifest.version}")
-    return found or content_problems(folder)
+    return found or content_problems(folder, sealed_files(folder, manifest))
 
 
-def content_problems(folder: Path) -> list[str]:
-    """Where the parts in folder contradict themselves or each other: activations, samples, tables."""
+def sealed_files(folder: Path, manifest: Manifest, remote: RemoteFiles | None = None) -> SealedFiles:
+    """The files of a version with the sha256 that its manifest states."""
+    return SealedFiles(folder, {file.path: file.sha256 for file in manifest.files}, remote)
+
+
+def content_problems(folder: Path, files: SealedFiles | None = None) -> list[str]:
+    """Where the parts in folder contradict themselves or each other: activations, samples, tables.
+
+    files: those of the folder, where a manifest says what they must hold.
+    """
     try:
-        reader = SparseReader(folder / ACTIVATIONS)
+        reader = SparseReader(folder / ACTIVATIONS, sealed=files.below(ACTIVATIONS) if files else None)
         found = sparse_problems(reader)
     except StoreError as error:
         return [str(error)]

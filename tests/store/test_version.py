@@ -2,14 +2,15 @@ import pickle
 import shutil
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from splat_assets.store.errors import CorruptStoreError, LayoutError
 from splat_assets.store.published import publish
-from splat_assets.store.version import Store
+from splat_assets.store.version import Store, version_problems
 from tests.contracts.sources import VOCABULARY
-from tests.store.making import DENSE, SAE, flip_byte, staged_parts
+from tests.store.making import DENSE, SAE, flip_byte, staged_parts, write_sparse
 
 
 def _version(root: Path) -> Path:
@@ -91,3 +92,49 @@ def test_what_was_removed_while_it_was_open_is_told_from_what_was_never_there(tm
             getattr(store, name)
     with pytest.raises(LayoutError, match=r"idf\.parquet was not computed"):
         store.idf  # noqa: B018
+
+
+def _put_in_place(version: Path, other: Path, *parts: str) -> None:
+    """Replace files of a version's activations with those of another sparse store of the same shape."""
+    for part in parts:
+        source, target = other / part, version / "activations.zarr" / part
+        for path in [one for one in source.rglob("*") if one.is_file()] if source.is_dir() else [source]:
+            place = target / path.relative_to(source) if source.is_dir() else target
+            assert place.stat().st_size == path.stat().st_size
+            place.unlink()
+            shutil.copyfile(path, place)
+
+
+@pytest.mark.parametrize(
+    "parts", [("X", "var"), ("X", "var", "layers", "obs"), ("X", "var", "layers", "obs", "zarr.json")]
+)
+def test_features_that_changed_places_with_their_checksums_are_refused(parts: tuple[str, ...], tmp_path: Path) -> None:
+    version = _version(tmp_path)
+    swapped = write_sparse(tmp_path / "swapped.zarr", np.ascontiguousarray(DENSE[:, [3, 1, 2, 0]]))
+    _put_in_place(version, swapped, *parts)
+
+    with pytest.raises(CorruptStoreError, match=r"holds other bytes than were published"):
+        Store(version)
+    assert "holds other bytes than were published" in version_problems(version, deep=False)[0]
+
+
+def test_samples_that_changed_places_with_their_checksums_are_refused(tmp_path: Path) -> None:
+    version = _version(tmp_path)
+    swapped = write_sparse(tmp_path / "swapped.zarr", np.ascontiguousarray(DENSE[[4, 1, 2, 3, 0]]))
+    _put_in_place(version, swapped, "layers", "obs")
+    store = Store(version)
+
+    assert store.feature(3).values.tolist() == [0.25, 4.0]
+    with pytest.raises(CorruptStoreError, match=r"obs/crc32c/c/0 holds other bytes than were published"):
+        store.sample(0)
+
+
+@pytest.mark.parametrize("name", ["X/indptr", "var/n_active", "var/crc32c"])
+def test_borders_counts_and_checksums_are_compared_with_the_manifest_when_a_version_is_opened(
+    name: str, tmp_path: Path
+) -> None:
+    version = _version(tmp_path)
+    flip_byte(version / "activations.zarr" / name / "c" / "0", 1)
+
+    with pytest.raises(CorruptStoreError, match=rf"{name}/c/0 holds other bytes than were published"):
+        Store(version)
