@@ -16,7 +16,7 @@ _MAGIC = b"ARROW1\x00\x00"
 _SMALL = 4_096
 
 
-class _Pieces:
+class Pieces:
     """A file to write to that keeps what it is given, uncopied, until it is asked for."""
 
     closed = False
@@ -26,24 +26,29 @@ class _Pieces:
         self.position = 0
 
     def write(self, piece: object) -> int:
+        """Keep a piece."""
         view = memoryview(piece).cast("B")  # type: ignore[arg-type]
         self.taken.append(view)
         self.position += view.nbytes
         return view.nbytes
 
     def tell(self) -> int:
+        """How many bytes were written."""
         return self.position
 
     def flush(self) -> None:
         """Nothing is held back."""
 
     def writable(self) -> bool:
+        """It is."""
         return True
 
     def readable(self) -> bool:
+        """It is not."""
         return False
 
     def seekable(self) -> bool:
+        """It is not."""
         return False
 
     def close(self) -> None:
@@ -91,7 +96,7 @@ def stream_and_file_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> 
 def _written(
     schema: pa.Schema, batches: Iterable[pa.RecordBatch], compression: str | None, new_writer: object
 ) -> Iterator[list[memoryview]]:
-    sink = _Pieces()
+    sink = Pieces()
     options = pa.ipc.IpcWriteOptions(compression=compression, unify_dictionaries=False)
     writer = new_writer(pa.PythonFile(sink, mode="w"), schema, options=options)  # type: ignore[operator]
     for batch in batches:

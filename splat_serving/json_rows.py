@@ -4,7 +4,7 @@ Every column becomes text in one call (orjson, shortest digits that give the flo
 each row together. No Python object is made per row or per cell.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,16 +79,20 @@ def _values(column: pa.Array) -> list[Any]:
 
 
 def columns_document(
-    head: dict[str, Any], schema: pa.Schema, batches: Sequence[pa.RecordBatch], key: str = "columns"
+    head: dict[str, Any],
+    schema: pa.Schema,
+    batches: Callable[[list[str]], Iterable[pa.RecordBatch]],
+    key: str = "columns",
 ) -> Iterator[list[memoryview]]:
     """A JSON object: the members of head, and under `key` one array per column: half the bytes of rows.
 
-    A list of pieces per batch and column.
+    batches: all batches, with the columns of these names; called once for each column, because a column stands whole before
+    the next one begins. A list of pieces per batch and column.
     """
     before = orjson.dumps(head)[:-1] + (b"," if head else b"") + orjson.dumps(key) + b":{"
     for name in schema.names:
         before += orjson.dumps(name) + b":["
-        for batch in batches:
+        for batch in batches([name]):
             if batch.num_rows:
                 yield [memoryview(before), _listed(batch[name]).data]
                 before = b","

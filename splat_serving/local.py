@@ -133,7 +133,16 @@ class LocalDatabase:
         kept = self._matching(selection, whole)
         found = whole if kept is None else Activations(whole.sample_ids[kept], whole.values[kept])
         rows = page(selection, found.values, feature_id)
-        return Activations(found.sample_ids[rows], found.values[rows]), whole.n_active, found.n_active
+        sample_ids, values = found.sample_ids[rows], found.values[rows]
+        if isinstance(rows, slice) and values.size < found.n_active:  # else the whole feature stays in memory with them
+            sample_ids, values = sample_ids.copy(), values.copy()
+        return Activations(sample_ids, values), whole.n_active, found.n_active
+
+    def most_rows(self, feature_id: int, selection: Selection) -> int:
+        """How many activations a selection leaves at most, without reading anything."""
+        borders = self.reader.by_feature.indptr if isinstance(self.reader, SparseReader) else None
+        known = self.reader.n_samples if borders is None else int(borders[feature_id + 1] - borders[feature_id])
+        return known if selection.limit is None else min(known, selection.limit)
 
     def activations(
         self, feature_id: int, selection: Selection | None = None, columns: Sequence[str] | None = None

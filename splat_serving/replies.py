@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import io
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,35 +17,43 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from splat_serving import arrow_stream, json_rows
-from splat_serving.errors import BusyError
+from splat_serving.memory import Holding
 from splat_serving.negotiation import CSV, JSON, PARQUET, Form
-from splat_serving.problems import of_error
 from splat_serving.state import Served, ServerState, state_of
 
 Pieces = Iterator[list[memoryview]]
 _JSON_ROWS = 32_768
 """Rows encoded at a time: some megabytes of text, some milliseconds."""
+_TABLE_ROWS = 65_536
+"""Rows of a block of CSV, of a row group of Parquet, and of a block of a table that is in memory."""
 _EAGER_BYTES = 2**23
 _EAGER_JSON_BYTES = 2**16
 """A body up to this size is made whole and has a Content-Length; a larger one is sent from its first block on."""
-_LONG_BYTES = 2**24
-"""What a longer body holds while it is sent: a block that the client takes, and the next one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows to be sent. batches: made one by one while they are sent. head: what is said once, as members of a JSON object or in
-    the metadata of an Arrow schema."""
+    """Rows to be sent.
+
+    batches: makes them one by one, with the columns of the names it gets; may be called again. head: what is said once, as
+    members of a JSON object or in the metadata of an Arrow schema. held_bytes: of what the batches are made from.
+    """
 
     schema: pa.Schema
-    batches: Iterable[pa.RecordBatch]
+    batches: Callable[[list[str]], Iterable[pa.RecordBatch]]
     head: Mapping[str, Any]
+    held_bytes: int = 0
 
     @classmethod
     def of_table(cls, table: pa.Table, head: Mapping[str, Any]) -> "Rows":
         """The rows of a table that is in memory."""
         whole = table.combine_chunks()
-        return cls(whole.schema, whole.to_batches(), head)
+        return cls(
+            whole.schema,
+            lambda names: whole.select(names).to_batches(max_chunksize=_TABLE_ROWS),
+            head,
+            whole.nbytes,
+        )
 
     @classmethod
     def of_frame(cls, frame: pl.DataFrame, head: Mapping[str, Any]) -> "Rows":
@@ -54,27 +61,39 @@ class Rows:
         return cls.of_table(frame.to_arrow(compat_level=pl.CompatLevel.oldest()), head)
 
 
-def encoded(rows: Rows, form: Form, orient: str = "rows", also_a_file: bool = False) -> Pieces:
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body that is made piece by piece. held_bytes: of what it is made from, in memory until its last piece is made."""
+
+    pieces: Pieces
+    held_bytes: int = 0
+
+
+def encoded(rows: Rows, form: Form, orient: str = "rows", also_a_file: bool = False) -> Body:
     """The bytes of rows in the form. orient: rows or columns, of JSON. also_a_file: an Arrow stream that ends like a file."""
+    return Body(_pieces(rows, form, orient, also_a_file), rows.held_bytes)
+
+
+def _pieces(rows: Rows, form: Form, orient: str, also_a_file: bool) -> Pieces:
     facts = {f"splat.{name}": _as_text(value) for name, value in rows.head.items() if value is not None}
     schema = rows.schema.with_metadata({**(rows.schema.metadata or {}), **facts})
+    if form.media_type == JSON and orient == "columns":
+        head = {name: value for name, value in rows.head.items() if name != "columns"}  # their names are with them
+        return json_rows.columns_document(head, rows.schema, lambda names: _cut(rows.batches(names), _JSON_ROWS))
+    batches = rows.batches(schema.names)
     match form.media_type:
         case arrow_stream.STREAM if also_a_file:
-            return arrow_stream.stream_and_file_of(schema, rows.batches)
+            return arrow_stream.stream_and_file_of(schema, batches)
         case arrow_stream.STREAM:
-            return arrow_stream.stream_of(schema, rows.batches, form.codec)
+            return arrow_stream.stream_of(schema, batches, form.codec)
         case arrow_stream.FILE:
-            return arrow_stream.file_of(schema, rows.batches)
+            return arrow_stream.file_of(schema, batches)
         case _ if form.media_type == PARQUET:
-            return _parquet(schema, rows.batches)
+            return _parquet(schema, batches)
         case _ if form.media_type == CSV:
-            return _csv(schema, rows.batches)
-        case _ if orient == "columns":
-            blocks = list(_cut(rows.batches, _JSON_ROWS))
-            head = {name: value for name, value in rows.head.items() if name != "columns"}  # their names are with them
-            return json_rows.columns_document(head, rows.schema, blocks)
+            return _csv(schema, batches)
         case _:
-            return json_rows.document(dict(rows.head), _cut(rows.batches, _JSON_ROWS))
+            return json_rows.document(dict(rows.head), _cut(batches, _JSON_ROWS))
 
 
 def _as_text(value: Any) -> str:
@@ -89,23 +108,43 @@ def _cut(batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.RecordBa
 
 
 def _parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
-    sink = io.BytesIO()
-    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-    yield [sink.getbuffer()]
+    """One row group after the other, and the footer. Small batches share one."""
+    sink = arrow_stream.Pieces()
+    with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="zstd") as writer:
+        for table in _gathered(schema, _cut(batches, _TABLE_ROWS), _TABLE_ROWS):
+            writer.write_table(table)
+            yield sink.drain()
+    yield sink.drain()
+
+
+def _gathered(schema: pa.Schema, batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.Table]:
+    """Batches that follow each other as tables of about n_rows rows."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch.replace_schema_metadata(schema.metadata))
+        if sum(one.num_rows for one in waiting) >= n_rows:
+            yield pa.Table.from_batches(waiting, schema)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting, schema)
 
 
 def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
     """Lists become texts with a space between each two members."""
-    first = True
-    for batch in [*batches] or [schema.empty_table().combine_chunks()]:
-        frame = pl.from_arrow(batch if isinstance(batch, pa.RecordBatch) else pa.table(batch))
-        assert isinstance(frame, pl.DataFrame)
-        lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
-        flat = frame.with_columns(pl.col(name).cast(pl.List(pl.String)).list.join(" ") for name in lists)
-        yield [memoryview(flat.write_csv(include_header=first).encode())]
-        first = False
+    begun = False
+    for table in _gathered(schema, _cut(batches, _TABLE_ROWS), _TABLE_ROWS):
+        yield [_csv_of(table, with_header=not begun)]
+        begun = True
+    if not begun:
+        yield [_csv_of(schema.empty_table(), with_header=True)]
+
+
+def _csv_of(table: pa.Table, with_header: bool) -> memoryview:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
+    flat = frame.with_columns(pl.col(name).cast(pl.List(pl.String)).list.join(" ") for name in lists)
+    return memoryview(flat.write_csv(include_header=with_header).encode())
 
 
 class BlockResponse(Response):
@@ -115,60 +154,66 @@ class BlockResponse(Response):
     """
 
     def __init__(
-        self,
-        request: Request,
-        first: list[memoryview],
-        rest: Pieces | None,
-        status: int,
-        headers: Mapping[str, str],
-        media_type: str,
+        self, request: Request, begun: "_Begun", holding: Holding, headers: Mapping[str, str], media_type: str
     ) -> None:
-        """first: the first block. rest: the further ones, or None when there are none."""
+        """holding: of what the answer holds in memory; released when the last byte is taken, or nobody takes it."""
         self._request = request
-        self._first = first
-        self._rest = rest
-        self.status_code = status
+        self._begun: _Begun | None = begun
+        self._holding = holding
+        self.status_code = 200
         self.background = None
         self.media_type = media_type
-        length = {} if rest is not None else {"Content-Length": str(sum(piece.nbytes for piece in first))}
+        length = {} if begun.rest is not None else {"Content-Length": str(_n_bytes(begun.first))}
         self.init_headers({**headers, **length, "Content-Type": media_type})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send everything."""
         state = state_of(self._request)
-        size = sum(piece.nbytes for piece in self._first) if self._rest is None else _LONG_BYTES
-        try:
-            with state.sending(size):
-                await self._send_all(state, send)
-        except BusyError as error:
-            await of_error(error)(scope, receive, send)
-
-    async def _send_all(self, state: ServerState, send: Send) -> None:
         timeout = state.settings.write_timeout_seconds
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for block in self._blocks(state):
-            async with asyncio.timeout(timeout):
-                for piece in block:
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for block in self._blocks(state):
+                async with asyncio.timeout(timeout):
+                    for piece in block:
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._holding.release()
 
     async def _blocks(self, state: ServerState) -> AsyncIterator[list[memoryview]]:
         """The blocks; each further one is made while the one before is sent, and none for a client that is gone."""
-        block: list[memoryview] | None = self._first
-        while block is not None:
-            if self._rest is None:
-                yield block
-                return
-            further = asyncio.ensure_future(state.workers.run(partial(next, self._rest, None)))
+        begun, self._begun = self._begun, None  # the first block goes when it is sent
+        assert begun is not None
+        block, rest, source = begun.first, begun.rest, begun.held_bytes
+        del begun
+        while rest is not None:
+            self._holding.change(source + 2 * _n_bytes(block))  # the next one is about as large
+            further = asyncio.ensure_future(state.workers.run(partial(next, rest, None)))
             try:
                 yield block
             finally:
-                block = await further
-            if await self._request.is_disconnected():
+                made = await further
+            if made is None or await self._request.is_disconnected():
                 return
+            block = made
+        self._holding.change(_n_bytes(block))
+        yield block
 
 
-Make = Callable[[], tuple[Pieces, Mapping[str, str]]]
+def _n_bytes(block: list[memoryview]) -> int:
+    return sum(piece.nbytes for piece in block)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """The first block of a body; what makes the others, None where there are none; what they are made from, in bytes."""
+
+    first: list[memoryview]
+    rest: Pieces | None
+    held_bytes: int
+
+
+Make = Callable[[], tuple[Body, Mapping[str, str]]]
 
 
 async def reply(
@@ -178,11 +223,13 @@ async def reply(
     make: Make,
     beside: Callable[[], str] | None = None,
     timed: bool = False,
+    held_bytes: int = 0,
 ) -> Response:
     """The answer to a question about a version: 304 when the client has it, before `make` reads anything.
 
-    make: runs in a worker; gives the pieces of the body and further headers. beside: gives what else the answer depends on, in
-    the worker, before make. timed: the body says how long it took, so that only what it means is the same each time.
+    make: runs in a worker; gives the body and further headers. beside: gives what else the answer depends on, in the worker,
+    before make. timed: the body says how long it took, so that only what it means is the same each time. held_bytes: what make
+    will read and keep, at most; BusyError, before anything is read, where the answers under way leave no room for it.
     """
     headers = {"Vary": "Accept", "X-Store-Version": served.database.version}
     if request.method == "POST":  # what was asked is in the body, which no cache looks at
@@ -201,21 +248,29 @@ async def reply(
     state = state_of(request)
     waited = time.perf_counter()
 
-    def begin() -> tuple[list[memoryview], Pieces | None, Mapping[str, str]] | None:
+    def begin() -> tuple[_Begun, Mapping[str, str]] | None:
         began = time.perf_counter()
         if beside is not None and known(beside()):
             return None
         state.timings(request).add("wait", began - waited)
-        pieces, more = make()
-        first, rest = _beginning(pieces, _EAGER_JSON_BYTES if form.media_type == JSON else _EAGER_BYTES)
+        body, more = make()
+        first, rest = _beginning(body.pieces, _EAGER_JSON_BYTES if form.media_type == JSON else _EAGER_BYTES)
         state.timings(request).add("make", time.perf_counter() - began)
-        return first, rest, more
+        return _Begun(first, rest, body.held_bytes if rest is not None else 0), more
 
-    begun = await state.workers.run(begin)
-    if begun is None:
-        return Response(None, 304, headers)
-    first, rest, more = begun
-    return BlockResponse(request, first, rest, 200, {**headers, **more}, form.content_type)
+    holding = state.memory.hold(held_bytes)
+    try:
+        made = await state.workers.run(begin)
+        if made is None:
+            holding.release()
+            return Response(None, 304, headers)
+        begun, more = made
+        holding.release()  # what it really holds may be less, and is as much as a long answer will hold
+        holding = state.memory.hold(begun.held_bytes + _n_bytes(begun.first) * (1 if begun.rest is None else 2))
+    except BaseException:
+        holding.release()
+        raise
+    return BlockResponse(request, begun, holding, {**headers, **more}, form.content_type)
 
 
 async def json_reply(
@@ -223,9 +278,9 @@ async def json_reply(
 ) -> Response:
     """As `reply`, for an answer that is one JSON document of Python values and numpy arrays."""
 
-    def encode() -> tuple[Pieces, Mapping[str, str]]:
-        body = orjson.dumps(make(), option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
-        return iter([[memoryview(body)]]), {}
+    def encode() -> tuple[Body, Mapping[str, str]]:
+        content = orjson.dumps(make(), option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+        return Body(iter([[memoryview(content)]])), {}
 
     return await reply(request, served, Form(JSON), encode, beside)
 

@@ -93,7 +93,7 @@ class ServerSettings(BaseSettings):
     max_sending_bytes: int = Field(
         default=3 * 2**29,
         ge=1,
-        description="Memory for answers that clients are taking; long ones count 16 MiB. Further ones are answered with 429.",
+        description="Memory for answers that are made and taken: what they are made from, and two blocks. Further ones get 429.",
         json_schema_extra=LIMITS,
     )
     cache_bytes: int = Field(

@@ -1,8 +1,6 @@
 """What the routes of one server share, and what one request is served from."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -12,12 +10,13 @@ from fastapi import Depends, Path, Request
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from splat_serving.catalogue import Catalogue, Run
-from splat_serving.errors import BusyError, NotComputedError, TooLargeError
+from splat_serving.errors import NotComputedError, TooLargeError
 from splat_serving.home import NO_HOME, Home
 from splat_serving.labels.log import LabelLog
 from splat_serving.labels.shared import SharedLabelLog, label_events
 from splat_serving.live_models import LiveModels
 from splat_serving.local import LocalDatabase
+from splat_serving.memory import Memory
 from splat_serving.settings import ServerSettings
 from splat_serving.workers import Cache, Timings, Workers
 
@@ -33,7 +32,7 @@ class ServerState:
         self.workers = Workers(settings.workers)
         self.cache = Cache(settings.cache_bytes)
         self.live = LiveModels()
-        self.sending_bytes = 0
+        self.memory = Memory(settings.max_sending_bytes)
         self._logs: dict[tuple[FilePath, str], LabelLog | SharedLabelLog] = {}
         self.began = time.monotonic()
 
@@ -54,17 +53,6 @@ class ServerState:
         """Count the rows of an answer; raises as `check_rows`."""
         self.check_rows(n_rows)
         self.metrics.rows.labels(request.scope["route"].path).inc(n_rows)
-
-    @contextmanager
-    def sending(self, n_bytes: int) -> Iterator[None]:
-        """While an answer of so many bytes in memory is sent; BusyError when too much is being sent already."""
-        if self.sending_bytes and self.sending_bytes + n_bytes > self.settings.max_sending_bytes:
-            raise BusyError(f"{self.sending_bytes:,} bytes of other answers wait for their clients; ask again")
-        self.sending_bytes += n_bytes
-        try:
-            yield
-        finally:
-            self.sending_bytes -= n_bytes
 
     def labels(self, served: "Served") -> LabelLog | SharedLabelLog:
         """The labels of the SAE of a version; NotComputedError where there is no place for them, or no SAE is named."""

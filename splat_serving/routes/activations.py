@@ -1,6 +1,7 @@
 """The guide's two routes, `/activations/{feature_id}` and `…/arrow`, and many features in one answer."""
 
 import time
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from splat_serving.state import FromServed, Served, state_of
 _BLOCK_ROWS = 65_536
 """Rows with columns of samples: some megabytes."""
 _BLOCK_PAIRS = 1_048_576
+_BYTES_A_PAIR = 8
+"""Of a sample id and a value in memory."""
 _MOST_FEATURES = 1_024
 
 router = APIRouter(tags=["activations"])
@@ -151,7 +154,8 @@ async def _of_feature(
         }
         return encoded(rows, form, orient, also_a_file), headers
 
-    return await reply(request, served, form, make, timed=form.media_type == JSON)
+    held_bytes = _BYTES_A_PAIR * database.most_rows(feature_id, chosen)
+    return await reply(request, served, form, make, timed=form.media_type == JSON, held_bytes=held_bytes)
 
 
 class ManyFeatures(BaseModel):
@@ -219,7 +223,9 @@ async def activations_of_many(
         state.count_rows(request, n_rows)
         return encoded(_rows(database, parts, columns, head), form, orient), {"X-Num-Rows": str(n_rows)}
 
-    return await reply(request, unpinned(served), form, make)
+    n_rows = sum(database.most_rows(feature_id, chosen) for feature_id in feature_ids)
+    held_bytes = _BYTES_A_PAIR * min(n_rows, state.settings.max_rows)
+    return await reply(request, unpinned(served), form, make, held_bytes=held_bytes)
 
 
 def unpinned(served: Served) -> Served:
@@ -232,23 +238,27 @@ def _rows(
 ) -> Rows:
     """Rows of activations, block by block; with a leading column of the feature where parts name one."""
     block = _BLOCK_PAIRS if set(columns) <= set(OF_ACTIVATIONS) else _BLOCK_ROWS
-    first = parts[0][1]
-    empty = _batch(database, parts[0][0], Activations(first.sample_ids[:0], first.values[:0]), columns)
-    batches = (
-        _batch(
-            database, feature_id, Activations(found.sample_ids[at : at + block], found.values[at : at + block]), columns
-        )
-        for feature_id, found in parts
-        for at in range(0, found.n_active, block)
-    )
-    return Rows(empty.schema, batches, head)
+
+    def batches(names: list[str]) -> Iterator[pa.RecordBatch]:
+        for feature_id, found in parts:
+            for at in range(0, found.n_active, block):
+                yield _batch(database, feature_id, _slice(found, at, at + block), names)
+
+    first_id, first = parts[0]
+    names = [*(() if first_id is None else ("feature_id",)), *columns]
+    empty = _batch(database, first_id, _slice(first, 0, 0), names)
+    held = sum(found.sample_ids.nbytes + found.values.nbytes for _, found in parts)
+    return Rows(empty.schema, batches, head, held)
 
 
-def _batch(
-    database: LocalDatabase, feature_id: int | None, found: Activations, columns: tuple[str, ...]
-) -> pa.RecordBatch:
-    batch = database.batch(found, columns)
-    if feature_id is None:
+def _slice(found: Activations, start: int, stop: int) -> Activations:
+    return Activations(found.sample_ids[start:stop], found.values[start:stop])
+
+
+def _batch(database: LocalDatabase, feature_id: int | None, found: Activations, names: Sequence[str]) -> pa.RecordBatch:
+    """Activations with the columns of these names, of which `feature_id` may be one."""
+    batch = database.batch(found, [name for name in names if name != "feature_id"])
+    if "feature_id" not in names:
         return batch
-    ids = arrow_of(np.full(batch.num_rows, feature_id, dtype=np.uint32))
+    ids = arrow_of(np.full(found.n_active, feature_id, dtype=np.uint32))
     return pa.RecordBatch.from_arrays([ids, *batch.columns], names=["feature_id", *batch.schema.names])

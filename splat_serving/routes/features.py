@@ -17,7 +17,7 @@ from splat_serving.labels.event import Event
 from splat_serving.local import LocalDatabase
 from splat_serving.negotiation import JSON, Form
 from splat_serving.problems import documented
-from splat_serving.replies import Rows, encoded, json_reply, reply
+from splat_serving.replies import Body, Rows, encoded, json_reply, reply
 from splat_serving.routes.activations import table_answers
 from splat_serving.routes.parameters import (
     AssociationPage,
@@ -73,7 +73,7 @@ async def features(
         if "feature_id" in table.columns:
             head["feature_ids"] = table["feature_id"].to_list()
         if ids_only:
-            return iter([[memoryview(orjson.dumps(head))]]), {"X-Total-Count": str(total)}
+            return Body(iter([[memoryview(orjson.dumps(head))]])), {"X-Total-Count": str(total)}
         if form.media_type != JSON:
             head.pop("feature_ids", None)
         rows = Rows.of_frame(table, head)

@@ -77,7 +77,7 @@ def test_columns_hold_what_the_batches_hold(heights: list[int]) -> None:
     batches = [batch_of(n_rows, seed=at) for at, n_rows in enumerate(heights)]
     table = pa.Table.from_batches(batches, batch_of(0).schema)
 
-    blocks = json_rows.columns_document({"n": 1}, table.schema, batches)
+    blocks = json_rows.columns_document({"n": 1}, table.schema, lambda names: (one.select(names) for one in batches))
     found = orjson.loads(b"".join(piece for block in blocks for piece in block))
 
     values = np.array(found["columns"].pop("activation")).astype(np.float32)

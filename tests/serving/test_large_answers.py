@@ -1,5 +1,6 @@
 """Answers of more than one block: the same rows in every form as a small answer would have."""
 
+import asyncio
 import io
 from collections.abc import Iterator
 
@@ -8,12 +9,18 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Message, Scope
 
 from benchmarks.reference_store import make_reference_store
 from splat_assets.store import open_store
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.version import Store
+from splat_serving.app import ActivationServer, create_app
 from splat_serving.arrow_stream import FILE, STREAM
+from splat_serving.catalogue import Catalogue, Target
+from splat_serving.local import LocalDatabase
+from splat_serving.selection import Selection
+from splat_serving.settings import settings_from_environment
 from tests.serving.conftest import client_of
 
 N_SAMPLES = 150_000
@@ -83,3 +90,68 @@ def test_an_answer_that_is_made_whole_says_its_length(asked: TestClient, large: 
 
     assert int(answer.headers["content-length"]) == len(answer.content)
     assert pa.ipc.open_stream(answer.content).read_all().num_rows == large.feature(0).n_active
+
+
+def _scope(path: str, method: str = "GET") -> Scope:
+    path, _, query = path.partition("?")
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    return {
+        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": query.encode(),
+        "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "http_version": "1.1",
+        "scheme": "http", "root_path": "",
+    }  # fmt: skip
+
+
+def _held_while_sent(app: ActivationServer, path: str, body: bytes = b"") -> tuple[list[int], list[int]]:
+    """Of each piece of an answer that a client takes: its bytes, and what the server counts as held at that moment."""
+    sizes, held = [], []
+
+    async def receive() -> Message:
+        if sizes or not body:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body" and message["body"]:
+            sizes.append(len(message["body"]))
+            held.append(app.state.memory.held_bytes)
+
+    asyncio.run(app(_scope(path, "POST" if body else "GET"), receive, send))
+    return sizes, held
+
+
+@pytest.fixture
+def app(large: Store) -> ActivationServer:
+    store = large.folder.parents[1]
+    return create_app(Catalogue(Target.of(str(store), DataRoot(store))), settings_from_environment())
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_what_an_answer_holds_is_counted_from_its_first_byte_to_its_last(form: str, app: ActivationServer) -> None:
+    sizes, held = _held_while_sent(
+        app, f"/activations/0?format={form}&columns=global_index,activation,split,kind,source_row"
+    )
+
+    assert min(held[:-2]) >= 140_000 * 8  # of the ids and values that it is made from
+    assert all(count >= size for size, count in zip(sizes, held, strict=True))
+    assert app.state.memory.held_bytes == 0
+
+
+def test_an_answer_that_is_refused_holds_nothing(app: ActivationServer) -> None:
+    other = app.state.memory.hold(app.state.settings.max_sending_bytes)
+
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as client:
+        refused = client.get("/activations/0?format=parquet")
+        other.release()
+        answered = client.get("/activations/0?format=parquet")
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert answered.status_code == 200
+    assert app.state.memory.held_bytes == 0
+
+
+def test_a_page_of_a_feature_does_not_keep_the_rest_of_it(large: Store) -> None:
+    page, n_active, _ = LocalDatabase(large).select(0, Selection(limit=10))
+
+    assert n_active == 140_000
+    assert page.sample_ids.base is None and page.values.base is None
