@@ -7,6 +7,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from os.path import isdir, isfile
 from pathlib import Path
@@ -69,6 +70,21 @@ class PublishedRun:
             _log.info("run %s: version %s is served", self.name, database.version)
             return database
 
+    @property
+    def opened(self) -> LocalDatabase | None:
+        """The version that was the current one when it was last asked for, without a look at the disk; None before."""
+        opened = self._open
+        return opened[1] if opened else None
+
+    def ready_version(self, version: str) -> LocalDatabase | None:
+        """That version if it is open already, None if `version` would have to open it."""
+        opened = self._open
+        if opened is not None and opened[1].version == version:
+            return opened[1]
+        with suppress(KeyError):  # dropped by another thread meanwhile
+            self._old.move_to_end(version)
+        return self._old.get(version)
+
     def current_id(self) -> str:
         """The id of the current version, which need not be open; NotPublishedError, CorruptStoreError."""
         return current_version(self.store)
@@ -112,6 +128,15 @@ class OpenFolder:
     def ready(self) -> LocalDatabase:
         """The database."""
         return self._database
+
+    @property
+    def opened(self) -> LocalDatabase:
+        """The database."""
+        return self._database
+
+    def ready_version(self, version: str) -> LocalDatabase:
+        """As `version`."""
+        return self.version(version)
 
     def current(self) -> LocalDatabase:
         """The database."""
@@ -214,6 +239,11 @@ class PublishedVersion(PublishedRun):
     def _mark(self) -> _Mark | None:
         return _mark_of(self.store / "manifest.json")
 
+    def ready_version(self, version: str) -> LocalDatabase | None:
+        """That version if it is this one and open; None if `version` would have to open it or refuse."""
+        opened = self.opened
+        return opened if opened is not None and opened.version == version else None
+
     def current_id(self) -> str:
         """The id of the version."""
         return self.current().version
@@ -233,6 +263,12 @@ class Catalogue:
         self._target = target
         self._lock = threading.Lock()
         self._runs: OrderedDict[str, Run] = OrderedDict()
+        self._default = target.default
+
+    @property
+    def opened(self) -> LocalDatabase | None:
+        """The version of the default run that was asked for last, without a look at the disk; None before there was one."""
+        return self._default.opened if self._default else None
 
     def names(self) -> list[str]:
         """The runs that can be asked for by name, the default included."""
@@ -277,7 +313,8 @@ class Catalogue:
         published = {name: mark for name, mark in marks.items() if mark is not None}
         if not published:
             raise NotPublishedError(f"{root.path} has no published run yet: `splat materialize RUN` publishes one")
-        return self.run(max(published, key=lambda name: published[name][0]))
+        self._default = self.run(max(published, key=lambda name: published[name][0]))
+        return self._default
 
 
 def _run_names(root: DataRoot) -> list[str]:

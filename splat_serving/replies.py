@@ -20,6 +20,7 @@ from splat_serving import arrow_stream, json_rows
 from splat_serving.memory import Holding
 from splat_serving.negotiation import CSV, JSON, PARQUET, Form
 from splat_serving.state import Served, ServerState, state_of
+from splat_serving.workers import Lane
 
 Pieces = Iterator[list[memoryview]]
 _JSON_ROWS = 32_768
@@ -154,12 +155,19 @@ class BlockResponse(Response):
     """
 
     def __init__(
-        self, request: Request, begun: "_Begun", holding: Holding, headers: Mapping[str, str], media_type: str
+        self,
+        request: Request,
+        begun: "_Begun",
+        holding: Holding,
+        lane: Lane,
+        headers: Mapping[str, str],
+        media_type: str,
     ) -> None:
         """holding: of what the answer holds in memory; released when the last byte is taken, or nobody takes it."""
         self._request = request
         self._begun: _Begun | None = begun
         self._holding = holding
+        self._lane: Lane = lane
         self.status_code = 200
         self.background = None
         self.media_type = media_type
@@ -188,7 +196,7 @@ class BlockResponse(Response):
         del begun
         while rest is not None:
             self._holding.change(source + 2 * _n_bytes(block))  # the next one is about as large
-            further = asyncio.ensure_future(state.workers.run(partial(next, rest, None)))
+            further = asyncio.ensure_future(state.workers.run(partial(next, rest, None), self._lane))
             try:
                 yield block
             finally:
@@ -224,12 +232,14 @@ async def reply(
     beside: Callable[[], str] | None = None,
     timed: bool = False,
     held_bytes: int = 0,
+    lane: Lane = "short",
 ) -> Response:
     """The answer to a question about a version: 304 when the client has it, before `make` reads anything.
 
     make: runs in a worker; gives the body and further headers. beside: gives what else the answer depends on, in the worker,
     before make. timed: the body says how long it took, so that only what it means is the same each time. held_bytes: what make
-    will read and keep, at most; BusyError, before anything is read, where the answers under way leave no room for it.
+    will read and keep, at most; BusyError, before anything is read, where the answers under way leave no room for it. lane: where
+    the answer is made, from its first block to its last; see `lane_of`.
     """
     headers = {"Vary": "Accept", "X-Store-Version": served.database.version}
     if request.method == "POST":  # what was asked is in the body, which no cache looks at
@@ -258,19 +268,24 @@ async def reply(
         state.timings(request).add("make", time.perf_counter() - began)
         return _Begun(first, rest, body.held_bytes if rest is not None else 0), more
 
-    holding = state.memory.hold(held_bytes)
+    holding = state.memory.hold(held_bytes, lane)
     try:
-        made = await state.workers.run(begin)
+        made = await state.workers.run(begin, lane)
         if made is None:
             holding.release()
             return Response(None, 304, headers)
         begun, more = made
         holding.release()  # what it really holds may be less, and is as much as a long answer will hold
-        holding = state.memory.hold(begun.held_bytes + _n_bytes(begun.first) * (1 if begun.rest is None else 2))
+        holding = state.memory.hold(begun.held_bytes + _n_bytes(begun.first) * (1 if begun.rest is None else 2), lane)
     except BaseException:
         holding.release()
         raise
-    return BlockResponse(request, begun, holding, {**headers, **more}, form.content_type)
+    return BlockResponse(request, begun, holding, lane, {**headers, **more}, form.content_type)
+
+
+def lane_of(n_rows: int) -> Lane:
+    """The lane of an answer of so many rows, at most: a block of JSON is the longest that is short."""
+    return "short" if n_rows <= _JSON_ROWS else "long"
 
 
 async def json_reply(

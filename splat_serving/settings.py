@@ -66,13 +66,13 @@ class ServerSettings(BaseSettings):
         default=max(2, os.cpu_count() or 2),
         ge=1,
         le=256,
-        description="Threads that read and encode at the same time.",
+        description="Threads that read and encode long answers at the same time; short ones have as many of their own.",
         json_schema_extra=LIMITS,
     )
     max_in_flight: int = Field(
         default=256,
         ge=1,
-        description="Requests under way at once; more are answered with 429.",
+        description="Requests under way at once; more, and long ones beyond three quarters, are answered with 429.",
         json_schema_extra=LIMITS,
     )
     max_connections: int = Field(

@@ -1,10 +1,11 @@
 """What the routes of one server share, and what one request is served from."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path as FilePath
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -32,7 +33,7 @@ class ServerState:
         self.workers = Workers(settings.workers)
         self.cache = Cache(settings.cache_bytes)
         self.live = LiveModels()
-        self.memory = Memory(settings.max_sending_bytes)
+        self.memory = Memory(settings.max_sending_bytes, max(1, settings.max_in_flight * 3 // 4))
         self._logs: dict[tuple[FilePath, str], LabelLog | SharedLabelLog] = {}
         self.began = time.monotonic()
 
@@ -55,13 +56,16 @@ class ServerState:
         self.metrics.rows.labels(request.scope["route"].path).inc(n_rows)
 
     def labels(self, served: "Served") -> LabelLog | SharedLabelLog:
-        """The labels of the SAE of a version; NotComputedError where there is no place for them, or no SAE is named."""
+        """The labels of the SAE of a version; NotComputedError where there is no place for them, or no SAE is named.
+
+        Reads: for workers.
+        """
         home, sae = served.home, served.database.about().provenance.get("sae")
         if home is None or not isinstance(sae, str):
             raise NotComputedError(f"there is no place for labels: {NO_HOME}")
         key = (home.labels, sae)
         if key not in self._logs:
-            self._logs[key] = label_events(*key)
+            self._logs.setdefault(key, label_events(*key))
         return self._logs[key]
 
     @staticmethod
@@ -122,8 +126,12 @@ class Served:
 
     @property
     def home(self) -> Home | None:
-        """Where labels, scorecard and model are; None for a store or folder by itself."""
+        """Where labels, scorecard and model are; None for a store or folder by itself. Reads: for workers."""
         return self.run.home if self.run else None
+
+    def model_source(self) -> tuple[Home | None, Mapping[str, Any]]:
+        """Where the model is (None where there is no place for it), and what the version was made from. Reads: for workers."""
+        return self.home, self.database.about().provenance
 
 
 RunName = Annotated[str, Path(description="Name of a run, as /runs lists them.")]
@@ -152,15 +160,15 @@ async def of_run_version(request: Request, run: RunName, version: VersionId) -> 
 
 async def _serve(request: Request, name: str | None, version: str | None) -> None:
     state = state_of(request)
-    run: Run = state.catalogue.run(name)
-    database: LocalDatabase | None
-    if version is None:
-        database = run.ready
-        if database is None:
-            database = await state.workers.run(run.current)
-    else:
-        wanted = version
-        database = await state.workers.run(lambda: run.version(wanted))
+
+    def ready() -> tuple[Run, LocalDatabase | None]:
+        run = state.catalogue.run(name)
+        return run, run.ready if version is None else run.ready_version(version)
+
+    run, database = await state.workers.run(ready)
+    if database is None:
+        opened = run.current if version is None else partial(run.version, version)
+        database = await state.workers.run(opened, "opening")
     request.state.served = Served(database, version is not None, run)
 
 

@@ -1,10 +1,10 @@
-"""A few threads in which reading and encoding happen, so that the event loop always answers; a bounded cache of slow answers."""
+"""A few threads in which all I/O and encoding happens, so that the event loop always answers; a bounded cache of slow answers."""
 
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import anyio.to_thread
 from anyio import CapacityLimiter
@@ -12,18 +12,25 @@ from anyio import CapacityLimiter
 Result = TypeVar("Result")
 
 
+Lane = Literal["short", "long", "opening"]
+"""short: a page, a feature, a look at a file. long: many rows, or much to compute. opening: a version that is not open yet."""
+
+
 class Workers:
-    """At most n_threads pieces of work at the same time; others wait in turn."""
+    """Threads in lanes: at most n_threads pieces of work of a lane at the same time, others of it wait in turn.
+
+    No lane waits for another one: however many long answers are made, a short one finds its threads free.
+    """
 
     def __init__(self, n_threads: int) -> None:
         self._n_threads = n_threads
-        self._limiter: CapacityLimiter | None = None
+        self._limiters: dict[Lane, CapacityLimiter] = {}
 
-    async def run(self, work: Callable[[], Result]) -> Result:
-        """What work returns, computed in a thread."""
-        if self._limiter is None:  # belongs to the event loop, which is running only now
-            self._limiter = CapacityLimiter(self._n_threads)
-        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+    async def run(self, work: Callable[[], Result], lane: Lane = "short") -> Result:
+        """What work returns, computed in a thread of the lane."""
+        if lane not in self._limiters:  # belongs to the event loop, which is running only now
+            self._limiters[lane] = CapacityLimiter(self._n_threads)
+        return await anyio.to_thread.run_sync(work, limiter=self._limiters[lane])
 
 
 class Timings:
@@ -64,6 +71,11 @@ class Cache:
         made = make()
         self._keep(key, made, size_of(made))
         return made
+
+    def has(self, key: Hashable) -> bool:
+        """Whether the value of the key is there."""
+        with self._lock:
+            return key in self._held
 
     def _keep(self, key: Hashable, value: Any, size: int) -> None:
         with self._lock:

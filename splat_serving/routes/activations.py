@@ -16,7 +16,7 @@ from splat_serving.arrow_stream import FILE, STREAM
 from splat_serving.local import LocalDatabase
 from splat_serving.negotiation import CSV, JSON, PARQUET, Form, chosen_form
 from splat_serving.problems import documented
-from splat_serving.replies import Rows, encoded, reply
+from splat_serving.replies import Rows, encoded, lane_of, reply
 from splat_serving.routes.parameters import Accept, Columns, FeatureId, Name, Orient, Selected, TableForm
 from splat_serving.sample_columns import OF_ACTIVATIONS, checked_columns
 from splat_serving.selection import MOST_ROWS, Order, Selection
@@ -27,6 +27,8 @@ _BLOCK_ROWS = 65_536
 _BLOCK_PAIRS = 1_048_576
 _BYTES_A_PAIR = 8
 """Of a sample id and a value in memory."""
+_READ_AS_FAST_AS_ONE_ROW = 64
+"""Activations that are read and passed over in the time of one row of an answer."""
 _MOST_FEATURES = 1_024
 
 router = APIRouter(tags=["activations"])
@@ -154,8 +156,9 @@ async def _of_feature(
         }
         return encoded(rows, form, orient, also_a_file), headers
 
-    held_bytes = _BYTES_A_PAIR * database.most_rows(feature_id, chosen)
-    return await reply(request, served, form, make, timed=form.media_type == JSON, held_bytes=held_bytes)
+    n_rows = database.most_rows(feature_id, chosen)
+    held_bytes, lane = _BYTES_A_PAIR * n_rows, lane_of(n_rows)
+    return await reply(request, served, form, make, timed=form.media_type == JSON, held_bytes=held_bytes, lane=lane)
 
 
 class ManyFeatures(BaseModel):
@@ -224,8 +227,10 @@ async def activations_of_many(
         return encoded(_rows(database, parts, columns, head), form, orient), {"X-Num-Rows": str(n_rows)}
 
     n_rows = sum(database.most_rows(feature_id, chosen) for feature_id in feature_ids)
+    n_read = sum(database.most_rows(feature_id, Selection()) for feature_id in feature_ids)
     held_bytes = _BYTES_A_PAIR * min(n_rows, state.settings.max_rows)
-    return await reply(request, unpinned(served), form, make, held_bytes=held_bytes)
+    lane = lane_of(max(n_rows, n_read // _READ_AS_FAST_AS_ONE_ROW))
+    return await reply(request, unpinned(served), form, make, held_bytes=held_bytes, lane=lane)
 
 
 def unpinned(served: Served) -> Served:

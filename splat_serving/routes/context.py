@@ -64,18 +64,20 @@ def _names(served: Served) -> tuple[list[str], list[str]]:
 @router.get("/scorecard", summary="How good the SAE is", responses=_ANSWERS, response_class=Response)
 async def scorecard(request: Request, served: FromServed) -> Response:
     """The figures of the SAE's scorecard: fraction of variance unexplained, L0, dead and dense features, fidelity."""
-    home = served.home
-    return await json_reply(request, served, lambda: scorecard_of(home, served.database.about().provenance))
+    return await json_reply(request, served, lambda: scorecard_of(*served.model_source()))
 
 
 @router.get("/published", summary="All versions of all runs beside it", responses=_ANSWERS, response_class=Response)
 async def published(request: Request, served: FromServed) -> Response:
     """Every version of every run of the data root that this one is of, with its scorecard, by run and the newest first."""
-    layout = served.run.layout if served.run else None
-    if layout is None:
-        raise NotComputedError("what is served is no run of a data root: there are no runs beside it")
-    root = layout.data_root
-    found = await state_of(request).workers.run(lambda: [one.as_json() for one in published_versions(root)])
+
+    def look() -> list[dict[str, Any]]:
+        layout, _ = served.model_source()
+        if layout is None:
+            raise NotComputedError("what is served is no run of a data root: there are no runs beside it")
+        return [one.as_json() for one in published_versions(layout.data_root)]
+
+    found = await state_of(request).workers.run(look)
     return await json_reply(request, served, lambda: {"published": found}, lambda: orjson.dumps(found).decode())
 
 

@@ -17,7 +17,7 @@ from splat_serving.labels.event import Event
 from splat_serving.local import LocalDatabase
 from splat_serving.negotiation import JSON, Form
 from splat_serving.problems import documented
-from splat_serving.replies import Body, Rows, encoded, json_reply, reply
+from splat_serving.replies import Body, Rows, encoded, json_reply, lane_of, reply
 from splat_serving.routes.activations import table_answers
 from splat_serving.routes.parameters import (
     AssociationPage,
@@ -30,6 +30,7 @@ from splat_serving.routes.parameters import (
     TableForm,
 )
 from splat_serving.state import FromServed, Served, ServerState, state_of
+from splat_serving.workers import Lane
 
 router = APIRouter(tags=["features"])
 
@@ -79,7 +80,10 @@ async def features(
         rows = Rows.of_frame(table, head)
         return encoded(rows, form, orient), {"X-Total-Count": str(total)}
 
-    return await reply(request, served, form, make)
+    n_features = database.reader.n_features
+    return await reply(
+        request, served, form, make, lane=lane_of(n_features if limit is None else min(limit, n_features))
+    )
 
 
 def _selected(
@@ -212,11 +216,17 @@ async def association_reply(
         rows = Rows.of_frame(table, head)
         return encoded(rows, form, orient), {"X-Total-Count": str(total)}
 
-    return await reply(request, served, form, make)
+    lane: Lane = "short" if state.cache.has(_key(database, asked)) else "long"
+    return await reply(request, served, form, make, lane=lane)
 
 
 def _cached(state: ServerState, database: LocalDatabase, asked: tuple[str, Any, Any]) -> Associations:
-    kind, of_what, compute = asked
-    key = (database.version, database.name, kind, of_what)
+    _, of_what, compute = asked
+    key = _key(database, asked)
     found: Associations = state.cache.get_or_make(key, lambda: compute(of_what), lambda one: int(one.table.nbytes))
     return found
+
+
+def _key(database: LocalDatabase, asked: tuple[str, Any, Any]) -> tuple[Any, ...]:
+    kind, of_what, _ = asked
+    return (database.version, database.name, kind, of_what)

@@ -1,5 +1,6 @@
 """What people say of features: current labels, histories, and the events behind both. Writing needs `--allow-labels`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -10,12 +11,15 @@ from starlette.responses import Response
 from splat_serving.errors import NotAllowedError
 from splat_serving.labels.book import LabelBook, label_as_json
 from splat_serving.labels.event import Event, NewEvent
+from splat_serving.labels.log import LabelLog
+from splat_serving.labels.shared import SharedLabelLog
 from splat_serving.negotiation import JSON
 from splat_serving.problems import documented
 from splat_serving.routes.parameters import FeatureId
 from splat_serving.state import FromServed, Served, state_of
 
 router = APIRouter(tags=["labels"])
+Log = LabelLog | SharedLabelLog
 
 
 class Labels(BaseModel):
@@ -58,8 +62,9 @@ def _answers(model: type[BaseModel], *statuses: int) -> dict[int | str, dict[str
 async def labels(request: Request, served: FromServed) -> Response:
     """The current label of each feature that has one."""
 
-    def ask(book: LabelBook, sae: str) -> Any:
-        return {"sae": sae, "labels": {str(feature): label_as_json(event) for feature, event in book.current().items()}}
+    def ask(book: LabelBook, log: Log) -> Any:
+        current = {str(feature): label_as_json(event) for feature, event in book.current().items()}
+        return {"sae": log.sae, "labels": current}
 
     return await _answer(request, served, ask)
 
@@ -71,7 +76,7 @@ async def label(request: Request, served: FromServed, feature_id: FeatureId) -> 
     """The label of a feature, and all that was ever said of it."""
     served.database.checked_feature(feature_id)
 
-    def ask(book: LabelBook, sae: str) -> Any:
+    def ask(book: LabelBook, log: Log) -> Any:
         history = [event.model_dump(mode="json") for event in book.history(feature_id)]
         return {"feature_id": feature_id, "label": label_as_json(book.label(feature_id)), "history": history}
 
@@ -81,10 +86,9 @@ async def label(request: Request, served: FromServed, feature_id: FeatureId) -> 
 @router.get("/label-events", summary="All label events", responses=_answers(LabelEvents), response_class=Response)
 async def events(request: Request, served: FromServed) -> Response:
     """Every label, skip and queue entry that was ever added, oldest first: what clients read everything off."""
-    log = state_of(request).labels(served)
 
-    def ask(book: LabelBook, sae: str) -> Any:
-        return {"sae": sae, "events": [event.model_dump(mode="json") for event in log.events()]}
+    def ask(book: LabelBook, log: Log) -> Any:
+        return {"sae": log.sae, "events": [event.model_dump(mode="json") for event in log.events()]}
 
     return await _answer(request, served, ask)
 
@@ -97,14 +101,16 @@ async def add(request: Request, served: FromServed, asked: NewEvent) -> Response
     state = state_of(request)
     if not state.settings.allow_labels:
         raise NotAllowedError("labels are read-only here: the server was not started with --allow-labels")
-    log = state.labels(served)
     served.database.checked_feature(asked.feature_id)
-    return await _answer(request, served, lambda book, sae: {"event": log.append(asked).model_dump(mode="json")})
+    return await _answer(request, served, lambda book, log: {"event": log.append(asked).model_dump(mode="json")})
 
 
-async def _answer(request: Request, served: Served, ask: Any) -> Response:
+async def _answer(request: Request, served: Served, ask: Callable[[LabelBook, Log], Any]) -> Response:
     state, database = state_of(request), served.database
-    log = state.labels(served)
-    book = LabelBook(log, database.reader.n_features)
-    body = await state.workers.run(lambda: orjson.dumps({"version": database.version, **ask(book, log.sae)}))
+
+    def work() -> bytes:
+        log = state.labels(served)
+        return orjson.dumps({"version": database.version, **ask(LabelBook(log, database.reader.n_features), log)})
+
+    body = await state.workers.run(work)
     return Response(body, 200, {"Cache-Control": "no-store", "X-Store-Version": database.version}, media_type=JSON)

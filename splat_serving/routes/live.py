@@ -134,6 +134,7 @@ async def _answer(request: Request, served: Served, ask: "Callable[[LiveModel], 
         state.timings(request).add("make", time.perf_counter() - began)
         return body
 
-    body = await state.live.run(served.home, database.version, database.about().provenance, work)
+    home, provenance = await state_of(request).workers.run(served.model_source)
+    body = await state.live.run(home, database.version, provenance, work)
     headers = {"Cache-Control": "no-store", "X-Store-Version": database.version}
     return Response(body, 200, headers, media_type=JSON)

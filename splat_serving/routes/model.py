@@ -205,5 +205,6 @@ async def _answer(request: Request, served: Served, ask: Callable[[ModelRunner],
         found = {"version": database.version, **ask(LiveRunner(lambda: model))}
         return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)
 
-    body = await state_of(request).live.run(served.home, database.version, database.about().provenance, work)
+    home, provenance = await state_of(request).workers.run(served.model_source)
+    body = await state_of(request).live.run(home, database.version, provenance, work)
     return Response(body, 200, {"Cache-Control": "no-store", "X-Store-Version": database.version}, media_type=JSON)

@@ -51,7 +51,7 @@ class Runs(BaseModel):
 async def health(request: Request) -> Health:
     """Whether the server lives; reads nothing."""
     state = state_of(request)
-    opened = _default_if_open(state)
+    opened = state.catalogue.opened
     return Health(
         status="healthy",
         uptime_seconds=round(time.monotonic() - state.began, 3),
@@ -59,13 +59,6 @@ async def health(request: Request) -> Health:
         version=opened.version if opened else None,
         n_features=opened.reader.n_features if opened else None,
     )
-
-
-def _default_if_open(state: ServerState) -> LocalDatabase | None:
-    try:
-        return state.catalogue.run().ready
-    except SplatError:
-        return None
 
 
 @router.get("/ready", summary="Whether it can be asked", responses=always_documented(404, 503))

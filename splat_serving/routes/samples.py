@@ -12,7 +12,7 @@ from splat_assets.domain.concepts import parse_rule
 from splat_serving import database as db
 from splat_serving.negotiation import JSON
 from splat_serving.problems import documented
-from splat_serving.replies import Rows, encoded, json_reply, reply
+from splat_serving.replies import Rows, encoded, json_reply, lane_of, reply
 from splat_serving.routes.activations import table_answers, unpinned
 from splat_serving.routes.features import association_reply
 from splat_serving.routes.parameters import AssociationPage, Limit, Name, Offset, Orient, TableForm
@@ -87,7 +87,7 @@ async def samples(
         rows = Rows(empty.schema, lambda names: database.sample_batches(names, first, stop, _BLOCK_SAMPLES), head)
         return encoded(rows, form, orient), {"X-Total-Count": str(n_samples)}
 
-    return await reply(request, served, form, make)
+    return await reply(request, served, form, make, lane=lane_of(stop - first))
 
 
 @router.get("/tokens", summary="The vocabulary", responses=table_answers(), response_class=Response)
@@ -123,7 +123,7 @@ async def _frame_reply(request: Request, served: FromServed, form: Any, orient: 
         head = {"version": served.database.version, "n_rows": table.height}
         return encoded(Rows.of_frame(table, head), form, orient), {}
 
-    return await reply(request, served, form, make)
+    return await reply(request, served, form, make, lane=lane_of(served.database.reader.n_features))
 
 
 @router.get(
@@ -258,4 +258,4 @@ async def query(
         head = {"version": found.version, "n_matching": found.n_matching, "n_rows": found.table.num_rows}
         return encoded(Rows.of_table(found.table, head), form, orient), {"X-Total-Count": str(found.n_matching)}
 
-    return await reply(request, unpinned(served), form, make)
+    return await reply(request, unpinned(served), form, make, lane="long")  # reads every feature that it names

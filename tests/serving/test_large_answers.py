@@ -9,7 +9,6 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
-from starlette.types import Message, Scope
 
 from benchmarks.reference_store import make_reference_store
 from splat_assets.store import open_store
@@ -21,6 +20,7 @@ from splat_serving.catalogue import Catalogue, Target
 from splat_serving.local import LocalDatabase
 from splat_serving.selection import Selection
 from splat_serving.settings import settings_from_environment
+from tests.serving.asgi import ask
 from tests.serving.conftest import client_of
 
 N_SAMPLES = 150_000
@@ -92,31 +92,16 @@ def test_an_answer_that_is_made_whole_says_its_length(asked: TestClient, large: 
     assert pa.ipc.open_stream(answer.content).read_all().num_rows == large.feature(0).n_active
 
 
-def _scope(path: str, method: str = "GET") -> Scope:
-    path, _, query = path.partition("?")
-    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
-    return {
-        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": query.encode(),
-        "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "http_version": "1.1",
-        "scheme": "http", "root_path": "",
-    }  # fmt: skip
-
-
-def _held_while_sent(app: ActivationServer, path: str, body: bytes = b"") -> tuple[list[int], list[int]]:
+def _held_while_sent(app: ActivationServer, path: str) -> tuple[list[int], list[int]]:
     """Of each piece of an answer that a client takes: its bytes, and what the server counts as held at that moment."""
-    sizes, held = [], []
+    sizes: list[int] = []
+    held: list[int] = []
 
-    async def receive() -> Message:
-        if sizes or not body:
-            await asyncio.Event().wait()
-        return {"type": "http.request", "body": body, "more_body": False}
+    def on_piece(n_bytes: int) -> None:
+        sizes.append(n_bytes)
+        held.append(app.state.memory.held_bytes)
 
-    async def send(message: Message) -> None:
-        if message["type"] == "http.response.body" and message["body"]:
-            sizes.append(len(message["body"]))
-            held.append(app.state.memory.held_bytes)
-
-    asyncio.run(app(_scope(path, "POST" if body else "GET"), receive, send))
+    asyncio.run(ask(app, path, on_piece=on_piece))
     return sizes, held
 
 
