@@ -108,6 +108,13 @@ class LocalDatabase:
         return source.contexts if isinstance(source, Folder) or source.has("contexts.json") else None
 
     @cached_property
+    def vocabularies(self) -> str:
+        """The fingerprints of vocabularies that lie beside what is opened; empty for a version, which holds its own."""
+        if not isinstance(self._source, Folder):
+            return ""
+        return " ".join(one.fingerprint for one in (self._source.vocabulary, self._source.contexts) if one is not None)
+
+    @cached_property
     def columns(self) -> SampleColumns:
         """The samples by column; NotComputedError where the folder has no sample metadata."""
         return SampleColumns(self._source.sample_table, self.vocabulary, self.contexts)

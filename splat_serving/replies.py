@@ -2,10 +2,11 @@
 
 import asyncio
 import hashlib
+import importlib.metadata
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import orjson
@@ -25,6 +26,7 @@ from splat_serving.workers import Lane
 Pieces = Iterator[list[memoryview]]
 _JSON_ROWS = 32_768
 """Rows encoded at a time: some megabytes of text, some milliseconds."""
+_ENCODERS = ("splat", "orjson", "pyarrow", "polars", "numpy")
 _TABLE_ROWS = 65_536
 """Rows of a block of CSV, of a row group of Parquet, and of a block of a table that is in memory."""
 _EAGER_BYTES = 2**23
@@ -236,16 +238,18 @@ async def reply(
 ) -> Response:
     """The answer to a question about a version: 304 when the client has it, before `make` reads anything.
 
-    make: runs in a worker; gives the body and further headers. beside: gives what else the answer depends on, in the worker,
-    before make. timed: the body says how long it took, so that only what it means is the same each time. held_bytes: what make
-    will read and keep, at most; BusyError, before anything is read, where the answers under way leave no room for it. lane: where
-    the answer is made, from its first block to its last; see `lane_of`.
+    make: runs in a worker; gives the body and further headers. beside: gives what else the answer depends on and no version
+    holds, in the worker, before make: such an answer is never kept by a cache unasked. timed: the body says how long it took, so
+    that only what it means is the same each time. held_bytes: what make will read and keep, at most; BusyError, before anything
+    is read, where the answers under way leave no room for it. lane: where the answer is made, from its first block to its last;
+    see `lane_of`.
     """
     headers = {"Vary": "Accept", "X-Store-Version": served.database.version}
     if request.method == "POST":  # what was asked is in the body, which no cache looks at
         headers["Cache-Control"] = "no-store"
     else:
-        headers["Cache-Control"] = "public, max-age=31536000, immutable" if served.pinned else "no-cache"
+        forever = served.pinned and beside is None
+        headers["Cache-Control"] = "public, max-age=31536000, immutable" if forever else "no-cache"
 
     def known(told: str = "") -> bool:
         if request.method == "POST":
@@ -313,9 +317,22 @@ def _beginning(pieces: Pieces, n_bytes: int) -> tuple[list[memoryview], Pieces |
 
 
 def _etag(request: Request, served: Served, form: Form, beside: str) -> str:
-    """A strong tag: the same version, question and form are the same bytes."""
-    question = f"{request.url.path}?{request.url.query}|{form.content_type}|{form.named}|{beside}"
-    return f'"{served.database.version}-{hashlib.sha256(question.encode()).hexdigest()[:16]}"'
+    """A strong tag: the same version, run, question, form and software are the same bytes, and so is what lies beside.
+
+    beside: what the answer depends on and is in no version.
+    """
+    database = served.database
+    said = (
+        request.url.path, request.url.query, form.content_type, form.named,
+        database.name, database.vocabularies, software(), beside,
+    )  # fmt: skip
+    return f'"{database.version}-{hashlib.sha256(repr(said).encode()).hexdigest()[:16]}"'
+
+
+@cache
+def software() -> str:
+    """The releases of what makes the bytes of answers."""
+    return " ".join(f"{name} {importlib.metadata.version(name)}" for name in _ENCODERS)
 
 
 def _is_known(if_none_match: str | None, etag: str) -> bool:

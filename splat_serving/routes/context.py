@@ -1,6 +1,7 @@
 """What the numbers mean: vocabularies, and which version they come from."""
 
 import importlib.metadata
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from splat_serving.problems import documented
 from splat_serving.replies import json_reply
 from splat_serving.runs import published_versions
 from splat_serving.scorecards import scorecard_of
-from splat_serving.state import FromServed, Served, state_of
+from splat_serving.state import FromServed, Served
 
 router = APIRouter(tags=["context"])
 _ANSWERS: Any = {
@@ -64,21 +65,20 @@ def _names(served: Served) -> tuple[list[str], list[str]]:
 @router.get("/scorecard", summary="How good the SAE is", responses=_ANSWERS, response_class=Response)
 async def scorecard(request: Request, served: FromServed) -> Response:
     """The figures of the SAE's scorecard: fraction of variance unexplained, L0, dead and dense features, fidelity."""
-    return await json_reply(request, served, lambda: scorecard_of(*served.model_source()))
+    return await _reply_as_it_is_now(request, served, lambda: scorecard_of(*served.model_source()))
 
 
 @router.get("/published", summary="All versions of all runs beside it", responses=_ANSWERS, response_class=Response)
 async def published(request: Request, served: FromServed) -> Response:
     """Every version of every run of the data root that this one is of, with its scorecard, by run and the newest first."""
 
-    def look() -> list[dict[str, Any]]:
+    def look() -> dict[str, Any]:
         layout, _ = served.model_source()
         if layout is None:
             raise NotComputedError("what is served is no run of a data root: there are no runs beside it")
-        return [one.as_json() for one in published_versions(layout.data_root)]
+        return {"published": [one.as_json() for one in published_versions(layout.data_root)]}
 
-    found = await state_of(request).workers.run(look)
-    return await json_reply(request, served, lambda: {"published": found}, lambda: orjson.dumps(found).decode())
+    return await _reply_as_it_is_now(request, served, look)
 
 
 @router.get("/version", summary="What is served, and its fingerprints", responses=_ANSWERS, response_class=Response)
@@ -99,4 +99,15 @@ async def version(request: Request, served: FromServed) -> Response:
             "software": importlib.metadata.version("splat"),
         }
 
-    return await json_reply(request, served, make)
+    return await _reply_as_it_is_now(request, served, make)
+
+
+async def _reply_as_it_is_now(request: Request, served: Served, make: Callable[[], dict[str, Any]]) -> Response:
+    """The answer to a question about more than a version: its tag is of the whole answer, and no cache keeps it unasked."""
+    answer: dict[str, Any] = {}
+
+    def beside() -> str:
+        answer.update(make())
+        return orjson.dumps(answer).decode()
+
+    return await json_reply(request, served, lambda: answer, beside)

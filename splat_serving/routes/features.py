@@ -140,17 +140,17 @@ async def feature(request: Request, served: FromServed, feature_id: FeatureId) -
     served.database.checked_feature(feature_id)
     label: Event | None = None
 
-    def revision() -> str:
+    def of_label() -> str:
         nonlocal label
         label = _label_of(state_of(request), served, feature_id)
-        return f"label {label.revision if label else 0}"
+        return orjson.dumps(label_as_json(label)).decode()
 
-    # A label changes while the version stays: its revision is part of the tag, and no cache keeps the answer unasked.
+    # A label changes while the version stays: it is part of the tag.
     return await json_reply(
         request,
-        Served(served.database, pinned=False),
+        served,
         lambda: {**_as_json(served.database.feature(feature_id)), "label": label_as_json(label)},
-        revision,
+        of_label,
     )
 
 
