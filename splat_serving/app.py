@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,11 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from splat_assets.errors import SplatError
 from splat_serving import problems
 from splat_serving.catalogue import Catalogue
-from splat_serving.errors import ParameterError
 from splat_serving.guard import Guard, Observed
 from splat_serving.routes import activations, context, features, labels, live, model, operations, reference, samples
 from splat_serving.settings import ServerSettings, settings_from_environment
 from splat_serving.state import ServerState, of_default, of_run, of_run_version, of_version
+from splat_serving.written import check_as_written
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def create_app(catalogue: Catalogue, settings: ServerSettings | None = None) -> 
             api.include_router(
                 module.router,
                 prefix=prefix,
-                dependencies=[Depends(_only_known_parameters), Depends(dependency)],
+                dependencies=[Depends(check_as_written), Depends(dependency)],
                 include_in_schema=not prefix,
             )
     api.openapi = lambda: _document(api)  # type: ignore[method-assign]
@@ -94,19 +94,6 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
 
     threading.Thread(target=prepare, name="prepare", daemon=True).start()
     yield
-
-
-async def _only_known_parameters(request: Request) -> None:
-    """Refuse a parameter that the path does not take: a filter misspelt and passed over would be a wrong answer."""
-    if not request.query_params:
-        return
-    path = request.scope["route"].path_format  # without the prefix of a run or a version
-    operation = request.app.openapi()["paths"][path][request.method.lower()]
-    known = [one["name"] for one in operation.get("parameters", []) if one["in"] == "query"]
-    for name in request.query_params:
-        if name not in known:
-            takes = f"it takes {', '.join(known)}" if known else "it takes none"
-            raise ParameterError(name[:60], f"{path} has no such parameter; {takes}")
 
 
 def _document(api: FastAPI) -> dict[str, Any]:

@@ -109,6 +109,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope.setdefault("state", {})["is_known"] = self._token is None or _shows(scope, self._token)
         refusal = self._refusal(scope)
         if refusal is not None:
             await refusal(scope, receive, send)

@@ -16,7 +16,8 @@ from splat_serving.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
 _MOST_HEAD_BYTES = 2**17
-"""Of a head that is still incomplete; `guard` draws the line for complete ones, and lower."""
+"""Of a head that is still incomplete; `guard` draws the line for complete ones, and lower. As much again may stand around the
+chunks of a body: their sizes, what is written beside those, and what follows the last one."""
 _MOST_WAITING = 64
 """Requests that a client may send ahead on one connection while an earlier one is answered."""
 
@@ -37,6 +38,8 @@ class TimedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._n_heads = 0
         self._head_bytes = 0
+        self._body_bytes = 0
+        self._framing_bytes = 0
         self._ended = False
 
     def connection_made(self, transport: Any) -> None:
@@ -57,9 +60,15 @@ class TimedProtocol(HttpToolsProtocol):
         """Parse, but do not gather a head without end, and read nothing after something that was no HTTP."""
         if self._ended:
             return
-        n_heads = self._n_heads
+        n_heads, n_body, was_in_head = self._n_heads, self._body_bytes, self._in_head
         super().data_received(data)
-        if self._in_head and self._n_heads == n_heads:
+        if self._n_heads != n_heads:
+            return
+        if not was_in_head:
+            self._framing_bytes += len(data) - (self._body_bytes - n_body)
+            if self._framing_bytes > _MOST_HEAD_BYTES:
+                self._refuse(413, "too large", f"a request body may have {_MOST_HEAD_BYTES:,} bytes around its chunks")
+        elif self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > _MOST_HEAD_BYTES:
                 self._refuse(
@@ -69,7 +78,7 @@ class TimedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the clock for the next head on this connection."""
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._framing_bytes = True, 0, 0
         self._n_heads += 1
         self._start_clock()
 
@@ -83,6 +92,11 @@ class TimedProtocol(HttpToolsProtocol):
         if len(self.pipeline) > _MOST_WAITING:
             self._ended = True
             self._abort()
+
+    def on_body(self, body: bytes) -> None:
+        """Count what is the body itself."""
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle

@@ -39,13 +39,14 @@ _AS_STORED = {"is_null": pa.bool_(), "source_row": pa.int64(), "token_position":
 
 
 def checked_columns(columns: Sequence[str] | None, include_abilities: bool = True) -> tuple[str, ...]:
-    """The columns of an answer, each once, in the order given; the guide's where none are named. ParameterError otherwise."""
-    named = tuple(dict.fromkeys(columns)) if columns is not None else DEFAULT
+    """The columns of an answer, in the order given; the guide's where none are named. ParameterError otherwise."""
+    named = tuple(columns) if columns is not None else DEFAULT
     for name in named:
         if name not in COLUMNS:
             raise ParameterError("columns", f"there is no column {name!r}; there are {', '.join(COLUMNS)}")
     if not named:
         raise ParameterError("columns", f"name at least one of {', '.join(COLUMNS)}")
+    check_each_once(named)
     without = ("ability_input_tokens", "abilities")
     kept = named if include_abilities else tuple(name for name in named if name not in without)
     if not kept:
@@ -54,14 +55,22 @@ def checked_columns(columns: Sequence[str] | None, include_abilities: bool = Tru
 
 
 def checked_sample_columns(columns: Sequence[str] | None) -> tuple[str, ...]:
-    """The columns of a table of samples, each once, in the order given; OF_BUILDS where none are named. ParameterError."""
-    named = tuple(dict.fromkeys(columns)) if columns is not None else OF_BUILDS
+    """The columns of a table of samples, in the order given; OF_BUILDS where none are named. ParameterError."""
+    named = tuple(columns) if columns is not None else OF_BUILDS
     for name in named:
         if name not in OF_SAMPLES:
             raise ParameterError("columns", f"samples have no column {name!r}; they have {', '.join(OF_SAMPLES)}")
     if not named:
         raise ParameterError("columns", f"name at least one of {', '.join(OF_SAMPLES)}")
+    check_each_once(named)
     return named
+
+
+def check_each_once(columns: Sequence[str]) -> None:
+    """Raise ParameterError for a column that is named more than once."""
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice is not None:
+        raise ParameterError("columns", f"{twice} is named {columns.count(twice)} times; name each column once")
 
 
 class SampleColumns:

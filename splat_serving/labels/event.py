@@ -3,10 +3,11 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.errors import InputError
+from splat_serving.numerals import plain_number
 
 Category = Literal["none", "mechanical", "tactical", "strategic"]
 Status = Literal["draft", "proposed", "accepted", "rejected"]
@@ -34,7 +35,7 @@ class LabelFields(_Frozen):
     category: Category = "none"
     notes: Annotated[str, Field(max_length=20_000)] = ""
     status: Status = "draft"
-    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    confidence: Annotated[float, BeforeValidator(plain_number), Field(ge=0, le=1)] | None = None
     rule: dict[str, Any] | None = None
     evidence: Annotated[list[EvidenceFile], Field(max_length=200)] = []
     origin: Annotated[str, Field(max_length=500, description="Where it comes from, if not from its author here.")] = ""
@@ -62,11 +63,11 @@ class NewEvent(_Frozen):
     )
 
     kind: Kind
-    feature_id: Annotated[int, Field(ge=0, lt=2**31)]
+    feature_id: Annotated[int, BeforeValidator(plain_number), Field(ge=0, lt=2**31)]
     author: Annotated[str, Field(min_length=1, max_length=MOST_AUTHOR)]
     label: LabelFields | None = None
-    based_on: Annotated[int, Field(ge=0)] | None = None
-    priority: float = 0.0
+    based_on: Annotated[int, BeforeValidator(plain_number), Field(ge=0, lt=2**63)] | None = None
+    priority: Annotated[float, BeforeValidator(plain_number)] = 0.0
     reason: Annotated[str, Field(max_length=500)] = ""
     event_id: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{8,64}$")] | None = None
 

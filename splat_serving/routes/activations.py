@@ -166,6 +166,7 @@ class ManyFeatures(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
+        strict=True,
         json_schema_extra={"examples": [{"feature_ids": [1, 2], "order": "activation", "limit": 10}]},
     )
 

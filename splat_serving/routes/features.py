@@ -29,6 +29,7 @@ from splat_serving.routes.parameters import (
     Sort,
     TableForm,
 )
+from splat_serving.sample_columns import check_each_once
 from splat_serving.state import FromServed, Served, ServerState, state_of
 from splat_serving.workers import Lane
 
@@ -100,7 +101,8 @@ def _selected(
         wanted = [one.strip() for one in columns.split(",") if one.strip()]
         for one in wanted:
             _known("columns", one, table.columns)
-        table = table.select(list(dict.fromkeys(wanted)) or table.columns)
+        check_each_once(wanted)
+        table = table.select(wanted or table.columns)
     return table.slice(offset, limit), total
 
 

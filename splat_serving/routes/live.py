@@ -30,7 +30,7 @@ _NPredictions = Annotated[int, Field(ge=0, le=1_000)]
 class BuildBody(BaseModel):
     """A weapon, and either `tokens` or `abilities`; an empty list or object is the empty build."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     weapon: _Id | _Name = Field(description="Id, key or name.")
     tokens: Annotated[list[_Id | _Name], Field(max_length=1_000)] | None = Field(None, description="Ids or names.")
     abilities: Annotated[dict[_Name, StrictInt], Field(max_length=100)] | None = Field(
@@ -48,7 +48,7 @@ Builds = Annotated[list[BuildBody], Field(min_length=1, max_length=_MOST_BUILDS)
 class FeaturesBody(BaseModel):
     """Builds to be run through base model and SAE."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"builds": [_EXAMPLE]}]})
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"builds": [_EXAMPLE]}]})
     builds: Builds
     top_k: Annotated[int, Field(ge=0)] | None = Field(20, description="So many features of each; null for all.")
     predictions: _NPredictions = 10
@@ -57,7 +57,7 @@ class FeaturesBody(BaseModel):
 class EditBody(BaseModel):
     """`set` a feature to a value, `scale` it by one, or `ablate` it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     feature: int
     op: Operation
     value: Annotated[float, Field(allow_inf_nan=False)] | None = None
@@ -68,6 +68,7 @@ class InterveneBody(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
+        strict=True,
         json_schema_extra={"examples": [{"builds": [_EXAMPLE], "edits": [{"feature": 0, "op": "set", "value": 1.5}]}]},
     )
     builds: Builds

@@ -28,7 +28,7 @@ Row = list[float]
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class TokenSetBody(_Body):

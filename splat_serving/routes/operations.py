@@ -16,10 +16,11 @@ router = APIRouter(tags=["operations"])
 
 
 class Health(BaseModel):
-    """The server lives. The last three are null until a version is open."""
+    """The server lives. The last three are null until a version is open; all but the status, where a token is needed and not
+    shown."""
 
     status: str
-    uptime_seconds: float
+    uptime_seconds: float | None
     model_type: str | None
     version: str | None
     n_features: int | None
@@ -51,6 +52,8 @@ class Runs(BaseModel):
 async def health(request: Request) -> Health:
     """Whether the server lives; reads nothing."""
     state = state_of(request)
+    if not request.state.is_known:
+        return Health(status="healthy", uptime_seconds=None, model_type=None, version=None, n_features=None)
     opened = state.catalogue.opened
     return Health(
         status="healthy",

@@ -177,7 +177,9 @@ class RuleBody(BaseModel):
     `{"weapon": "class", "is": ["roller"]}`, or `all`, `any`, `not` of rules."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"rule": {"ability": "swim_speed_up", "at_least": 3}}]}
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"rule": {"ability": "swim_speed_up", "at_least": 3}}]},
     )
     rule: dict[str, Any]
 
@@ -200,7 +202,7 @@ async def features_of_rule(
 class ConditionBody(BaseModel):
     """A feature that fires with a value from min (above 0 if left out) to max."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     feature: int
     min: float | None = None
     max: float | None = None
@@ -214,6 +216,7 @@ class QueryBody(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
+        strict=True,
         json_schema_extra={
             "examples": [{"all": [{"feature": 1, "min": 0.5}, {"feature": 2}], "none": [{"feature": 3}], "limit": 10}]
         },

@@ -69,6 +69,15 @@ def test_without_the_token_every_path_but_health_is_401(wrong: str, asking: Clie
     assert client.get("/health").status_code == 200
 
 
+def test_health_without_the_token_says_that_the_server_lives_and_no_more(asking: Client, token_file: Path) -> None:
+    with asking(token_file=token_file) as client:
+        client.get("/version", headers=RIGHT)
+        known, unknown = client.get("/health", headers=RIGHT).json(), client.get("/health").json()
+
+    assert known["model_type"] == "small" and known["version"] and known["n_features"] and known["uptime_seconds"]
+    assert {name: value for name, value in unknown.items() if value is not None} == {"status": "healthy"}
+
+
 def test_with_the_token_anyone_may_ask(asking: Client, token_file: Path) -> None:
     client = asking(STRANGER, token_file=token_file)
 

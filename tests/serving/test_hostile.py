@@ -232,6 +232,29 @@ def test_a_body_without_end_is_refused_and_cut_off(server: RunningServer) -> Non
     assert raw.startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.parametrize("around", ["written beside the size of a chunk", "of small chunks", "after the last chunk"])
+def test_what_stands_around_the_chunks_of_a_body_has_a_bound(around: str, server: RunningServer) -> None:
+    parts = {
+        "written beside the size of a chunk": [b"1;note=", *[b"x" * 16_384] * 20],
+        "of small chunks": [b"1\r\n \r\n" * 4_096] * 10,
+        "after the last chunk": [b"0\r\n", *[b"X-Note: " + b"x" * 4_000 + b"\r\n"] * 80],
+    }
+    answer = server.send(request("/query", "Transfer-Encoding: chunked", method="POST"), *parts[around])
+
+    assert answer.status in (413, 431) or is_problem(answer, 400)
+    assert answer.ended
+
+
+def test_a_body_in_chunks_of_a_usual_size_is_read(server: RunningServer) -> None:
+    chunk = b"%x;note=1\r\n%s\r\n" % (4_096, b" " * 4_096)
+    answer = server.send(
+        request("/query", "Content-Type: application/json", "Transfer-Encoding: chunked", method="POST"),
+        *[chunk] * 250, b"2\r\n{}\r\n0\r\n\r\n",
+    )  # fmt: skip
+
+    assert answer.status == 200
+
+
 BODIES = {
     "no JSON": (b"{", 400),
     "nothing": (b"", 422),
