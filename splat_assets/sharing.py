@@ -38,11 +38,19 @@ def shared_root(root: DataRoot, every_seconds: float = _EVERY_SECONDS) -> Iterat
 
 
 def _follow(copy: WorkingCopy, stop: threading.Event, every_seconds: float) -> None:
+    """Bring again and again. A fault, of the bucket or of this machine, is logged when it begins and when it ends."""
+    fault: type[Exception] | None = None
     while not stop.wait(every_seconds):
         try:
             copy.bring()
-        except SplatError as error:  # said again by whatever needs the bucket
-            logger.warning("%s", error)
+        except (SplatError, OSError) as error:
+            if type(error) is not fault:
+                logger.warning("what others did is not brought, and tried again every %g s: %s", every_seconds, error)
+            fault = type(error)
+        else:
+            if fault is not None:
+                logger.warning("what others did is brought again from %s", copy.bucket.url)
+            fault = None
 
 
 @contextmanager
