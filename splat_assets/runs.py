@@ -76,6 +76,10 @@ class RunInputs:
     sae_config: InputFile | None = None
     """The cfg.json beside it, which says how its weights are to be used."""
 
+    def files(self) -> list[InputFile]:
+        """Those there are, in the order of the fields."""
+        return [one for each in fields(self) if (one := getattr(self, each.name)) is not None]
+
     def refuse_changed(self) -> None:
         """Hash every file again; FingerprintMismatchError for the first that is not what it was, InputError if it is gone."""
         for name in (each.name for each in fields(self)):

@@ -15,6 +15,7 @@ from splat_assets.commands.inputs import (
     hook_options,
     model_options,
     open_model,
+    open_sae,
     progress_here,
     take_hook,
     writable_folder,
@@ -77,7 +78,6 @@ def generate_activations(
     from splat_assets.compute.harvest import TRAINED_ON, harvest, harvest_identity, recorded_identity, shards_of
     from splat_assets.compute.items import make_items
     from splat_assets.compute.provenance import hook_for, refuse_other_model
-    from splat_assets.sae import load_sae
     from splat_assets.store.files import locked
     from splat_assets.store.origin import Origin, RecordedFile
     from splat_assets.store.raw import RawActivations
@@ -87,7 +87,7 @@ def generate_activations(
     split, runner = SplitRecipe(seed=split_seed), ShardRunner(backend, workers, device=device)
     usable_device(device)
     opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
-    sae = load_sae(sae_checkpoint)
+    sae = open_sae(sae_checkpoint)
     hook = hook_for(sae, asked, opened.model.dimensions.num_layers)
     refuse_other_model(sae, sae_checkpoint, opened.model, hook)
     writable_folder(output_dir)

@@ -10,6 +10,7 @@ from splat_assets.commands.report import console
 from splat_assets.data.model_vocabularies import ModelVocabularies, read_model_vocabularies
 from splat_assets.data.statink import PLAYERS, IngestReport, ingest_statink
 from splat_assets.errors import InputError
+from splat_assets.store.sums import as_recorded
 
 _MOST_NAMES = 5
 
@@ -56,7 +57,8 @@ def statink(
 
 def _model_vocabularies(vocab_path: Path | None, weapon_vocab_path: Path | None) -> ModelVocabularies | None:
     if vocab_path is not None and weapon_vocab_path is not None:
-        return read_model_vocabularies(vocab_path, weapon_vocab_path)
+        with as_recorded(vocab_path, weapon_vocab_path):
+            return read_model_vocabularies(vocab_path, weapon_vocab_path)
     if vocab_path is None and weapon_vocab_path is None:
         return None
     raise InputError(

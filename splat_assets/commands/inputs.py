@@ -14,13 +14,15 @@ from rich.console import Console
 from splat_assets.device import CPU, DEVICE
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, progress_for
+from splat_assets.store.sums import SUMS, as_recorded, recorded_sum
 
 if TYPE_CHECKING:
     from splat_assets.compute.harvest import BaseModelFiles
     from splat_assets.data.builds import Builds
     from splat_assets.model import SplatGPT
     from splat_assets.model.hooks import HookPoint
-    from splat_assets.runs import RunConfig
+    from splat_assets.runs import RunConfig, RunInputs
+    from splat_assets.sae import Sae
     from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -134,7 +136,8 @@ class OpenedModel:
         """The validated dataset."""
         from splat_assets.data.tokenised import read_tokenised
 
-        return read_tokenised(data, self.vocabulary, self.contexts)
+        with as_recorded(data):
+            return read_tokenised(data, self.vocabulary, self.contexts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +163,29 @@ def try_inputs(config: "RunConfig") -> TriedInputs:
     if inputs.sae_checkpoint is None:
         config.sae.checked_for(opened.model.hook_width(hook.target, hook.ff_module_index))
     else:
-        from splat_assets.sae import load_sae
-
         where = Path(inputs.sae_checkpoint.path)
-        sae = load_sae(where)
+        sae = open_sae(where)
         refuse_other_model(sae, where, opened.model, hook_for(sae, hook, opened.model.dimensions.num_layers))
     builds = split_builds(opened.read_builds(Path(inputs.data.path)), split.seed, split.validation, split.test)
     recipe = config.activations
     items = make_items(builds, opened.vocabulary, opened.contexts, recipe.masked_variants, recipe.seed)
     return TriedInputs(builds, SampleSplits.of(items, hook.per_token).train.size)
+
+
+def say_what_lacks_checksums(inputs: "RunInputs") -> None:
+    """Name the files in which damage cannot show: text, JSON and the like that no SHA256SUMS lists."""
+    from splat_assets.model.tensors import has_checksums
+
+    weights = {each.path for each in (inputs.model_checkpoint, inputs.sae_checkpoint) if each is not None}
+    paths = [Path(each.path) for each in inputs.files()]
+    bare = [
+        path.name for path in paths if recorded_sum(path) is None and not (str(path) in weights and has_checksums(path))
+    ]
+    if bare:
+        click.echo(
+            f"note: damage to {', '.join(bare)} would not show, as no checksum of what {'it' if len(bare) == 1 else 'they'} held "
+            f"is known; `sha256sum {' '.join(bare)} > {SUMS}` where they come from, copied beside them, gives one"
+        )
 
 
 def trained_on_others(checkpoint: Path, builds: "Builds") -> bool:
@@ -194,7 +211,10 @@ def warn_of_other_builds(checkpoint: Path, builds: "Builds") -> None:
 
 
 def open_model(model_checkpoint: Path, vocab_path: Path | None, weapon_vocab_path: Path | None) -> OpenedModel:
-    """Load a base model; vocabularies default to those beside the checkpoint."""
+    """Load a base model; vocabularies default to those beside the checkpoint.
+
+    Raises FingerprintMismatchError for a file that differs from what SHA256SUMS beside it lists.
+    """
     from splat_assets.compute.harvest import BaseModelFiles
     from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
     from splat_assets.model import load_base_model
@@ -203,6 +223,18 @@ def open_model(model_checkpoint: Path, vocab_path: Path | None, weapon_vocab_pat
     checkpoint = checkpoint_file(model_checkpoint)
     vocab = vocab_path or checkpoint.parent / "vocab.json"
     weapon_vocab = weapon_vocab_path or checkpoint.parent / "weapon_vocab.json"
-    vocabulary, contexts = read_vocabulary(vocab), read_contexts(weapon_vocab)
-    model = load_base_model(checkpoint, vocab_path=vocab, weapon_vocab_path=weapon_vocab)
+    beside = [checkpoint.with_name(name) for name in ("model_params.json", "training_metrics.json")]
+    with as_recorded(checkpoint, vocab, weapon_vocab, *beside):
+        vocabulary, contexts = read_vocabulary(vocab), read_contexts(weapon_vocab)
+        model = load_base_model(checkpoint, vocab_path=vocab, weapon_vocab_path=weapon_vocab)
     return OpenedModel(model, BaseModelFiles(checkpoint, vocab, weapon_vocab), vocabulary, contexts)
+
+
+def open_sae(path: Path) -> "Sae":
+    """Load an SAE from its file or folder; raises as `open_model` for what differs from its list."""
+    from splat_assets.sae import load_sae
+
+    folder = path if path.is_dir() else path.parent
+    files = [path] if path.is_file() else [folder / name for name in ("sae_weights.safetensors", "sae_model_final.pth")]
+    with as_recorded(*files, folder / "cfg.json"):
+        return load_sae(path)

@@ -11,6 +11,7 @@ from splat_assets.commands.inputs import (
     FOLDER,
     checkpoint_options,
     open_model,
+    open_sae,
     progress_here,
     writable_folder,
 )
@@ -116,7 +117,6 @@ def influences(
     from splat_assets.analysis.influence import influenced_tokens
     from splat_assets.compute.influences import wide_influences, write_influences
     from splat_assets.compute.provenance import hook_for, refuse_other_model
-    from splat_assets.sae import load_sae
     from splat_assets.store.guide_precomputed import write_guide_influences
 
     _writable_table(output_path, ".parquet", ".csv")
@@ -126,7 +126,7 @@ def influences(
         raise InputError(
             f"--top-k must be between 1 and the {n_tokens} tokens that features can influence, not {top_k}"
         )
-    sae = load_sae(sae_checkpoint)
+    sae = open_sae(sae_checkpoint)
     hook = hook_for(sae, None, opened.model.dimensions.num_layers)
     refuse_other_model(sae, sae_checkpoint, opened.model, hook)
     if hook.per_token:

@@ -11,7 +11,14 @@ from rich.table import Table
 
 from splat_assets.assets import ASSETS
 from splat_assets.assets.asset import status_of
-from splat_assets.commands.inputs import hook_options, model_options, take_hook, try_inputs, warn_of_other_builds
+from splat_assets.commands.inputs import (
+    hook_options,
+    model_options,
+    say_what_lacks_checksums,
+    take_hook,
+    try_inputs,
+    warn_of_other_builds,
+)
 from splat_assets.commands.recipe_options import TRAINING_FLAGS, sae_options, take_recipe, warn_of_few_steps
 from splat_assets.commands.report import artifact_table, console, size
 from splat_assets.commands.scorecard import scorecard_view
@@ -97,6 +104,7 @@ def new(name: str, **options: Any) -> None:
     if config.inputs.sae_checkpoint is None:
         warn_of_few_steps(config.sae, tried.n_train_samples)
     click.echo(f"run {made.name}: {made.layout.config}")
+    say_what_lacks_checksums(config.inputs)
     click.echo(f"next: splat materialize {made.name}")
 
 

@@ -12,6 +12,7 @@ from splat_assets.commands.inputs import FILE, FOLDER, device_option, progress_h
 from splat_assets.commands.recipe_options import flag_of
 from splat_assets.commands.report import console
 from splat_assets.model.recipe import BaseTrainingRecipe
+from splat_assets.store.sums import as_recorded
 
 if TYPE_CHECKING:
     from splat_assets.model.prediction import PredictionMetrics
@@ -66,8 +67,9 @@ def train_base(
 
     recipe = BaseTrainingRecipe(**settings)
     replaceable_folder(writable_folder(save_dir), FILES.__contains__)
-    vocabulary, contexts = read_vocabulary(vocab_path), read_contexts(weapon_vocab_path)
-    builds = split_builds(read_tokenised(data_csv, vocabulary, contexts), split_seed)
+    with as_recorded(vocab_path, weapon_vocab_path, data_csv):
+        vocabulary, contexts = read_vocabulary(vocab_path), read_contexts(weapon_vocab_path)
+        builds = split_builds(read_tokenised(data_csv, vocabulary, contexts), split_seed)
     trained = train_base_model(builds, vocabulary, contexts, recipe, save_dir, progress_here(), device)
     console().print(_table(trained.held_out))
     best = trained.epochs[trained.best_epoch - 1]

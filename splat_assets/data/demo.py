@@ -7,7 +7,7 @@ independent of all else, so the first two groups together against the third show
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from splat_assets.domain.tokens import ABILITY_TOKENS, parse_token
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary, standard_vocabulary, weapon_vocabulary
 from splat_assets.errors import InputError
 from splat_assets.store.files import write_json
+from splat_assets.store.sums import record_sums
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 _REPEAT_TAIL = 1.3
@@ -42,7 +43,7 @@ class DemoInputs:
 
 
 def make_demo_inputs(folder: Path, n_builds: int = 40_000, seed: int = 0) -> DemoInputs:
-    """Write tokenized_data.csv, vocab.json, weapon_vocab.json and planted_concepts.json into folder.
+    """Write tokenized_data.csv, vocab.json, weapon_vocab.json, planted_concepts.json and SHA256SUMS into folder.
 
     The same n_builds and seed give the same bytes. Raises InputError when n_builds is not above 0.
     """
@@ -61,6 +62,7 @@ def make_demo_inputs(folder: Path, n_builds: int = 40_000, seed: int = 0) -> Dem
     write_tokenised(paths.data, builds)
     truth = [_truth(concept, coins[:, :, at], builds, vocabulary, contexts) for at, concept in enumerate(PLANTED)]
     write_json(paths.planted_concepts, {"n_builds": n_builds, "seed": seed, "concepts": truth})
+    record_sums(folder, [path.name for path in astuple(paths)])
     return paths
 
 

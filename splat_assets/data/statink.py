@@ -28,6 +28,7 @@ from splat_assets.domain.weapons import all_weapons, weapons_by_key
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.files import remove_leftovers, replaceable_folder, replacing_folder, sha256_of_file, write_json
+from splat_assets.store.sums import SUMS, record_sums
 
 PLAYERS = ("A1", "A2", "A3", "A4", "B1", "B2", "B3", "B4")
 OUTPUTS = ("tokenized_data.csv", "vocab.json", "weapon_vocab.json", "ingest_report.json")
@@ -128,7 +129,7 @@ def ingest_statink(
     vocabularies: ModelVocabularies | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Write tokenized_data.csv, vocab.json, weapon_vocab.json and ingest_report.json to the folder out, all or nothing.
+    """Write tokenized_data.csv, vocab.json, weapon_vocab.json, ingest_report.json and SHA256SUMS to out, all or nothing.
 
     With the vocabularies of a model, builds have its ids, both files are written as they are, and a set whose weapon or token
     the model lacks is dropped. An earlier result in out is replaced, and what a killed ingest left beside it is swept.
@@ -157,6 +158,7 @@ def ingest_statink(
             (aside / OUTPUTS[1]).write_bytes(vocabularies.vocab)
             (aside / OUTPUTS[2]).write_bytes(vocabularies.weapon_vocab)
         write_json(aside / OUTPUTS[3], report.as_json())
+        record_sums(aside, OUTPUTS)
     return report
 
 
@@ -338,7 +340,7 @@ def _check_request(files: Sequence[Path], out: Path, min_ap: int) -> None:
         raise InputError(f"{twice[0]} is listed twice; its builds would count double")
     if not 0 <= min_ap <= FULL_AP:
         raise InputError(f"the least AP must be 0 to {FULL_AP}, not {min_ap}")
-    replaceable_folder(out, OUTPUTS.__contains__)
+    replaceable_folder(out, {*OUTPUTS, SUMS}.__contains__)
 
 
 def _distinct_hashes(files: Sequence[Path]) -> list[str]:

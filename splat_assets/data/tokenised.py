@@ -3,14 +3,19 @@
 Either tab-separated text with a header and the columns `ability_tags` (a JSON list of ids) and `weapon_id` (whatever the
 file's ending), or `.parquet` with the same columns as list<int> and int. Other columns are ignored. A build without
 abilities is the single token `<NULL>`. Every refusal names the data row, counted from 1 after the header.
+
+Parquet written here holds a sha256 of its builds, which is compared when it is read, as page checksums of other writers are.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from splat_assets.data.builds import Builds, offsets_of
 from splat_assets.domain.abilities import DOUBLER, highest_possible_ap
@@ -22,6 +27,7 @@ from splat_assets.store.vocabulary import Contexts, Vocabulary
 TAGS = "ability_tags"
 WEAPON = "weapon_id"
 
+_DIGEST = b"splat_builds_sha256"
 _ID = r"(0|[1-9][0-9]{0,8})"
 _LIST_OF_IDS = rf"^\s*\[\s*{_ID}(\s*,\s*{_ID})*\s*\]\s*$"
 _EMPTY_LIST = r"^\s*\[\s*\]\s*$"
@@ -55,7 +61,8 @@ def write_tokenised(path: Path, builds: Builds) -> None:
     frame = builds.to_frame().select(pl.col("tokens").alias(TAGS), pl.col("weapon").alias(WEAPON))
     with replacing_file(path) as aside:
         if path.suffix == ".parquet":
-            frame.write_parquet(aside, compression="zstd", statistics=False)
+            table = frame.to_arrow().replace_schema_metadata({_DIGEST: _digest_of(builds)})
+            pq.write_table(table, aside, compression="zstd", write_statistics=False)
             return
         joined = pl.col(TAGS).cast(pl.List(pl.String)).list.join(", ")
         frame = frame.with_columns(pl.concat_str(pl.lit("["), joined, pl.lit("]")).alias(TAGS))
@@ -73,6 +80,12 @@ class _Raw:
 
     def row_of_token(self, position: int) -> int:
         return int(np.searchsorted(self.offsets, position, side="right")) - 1
+
+
+def _digest_of(builds: "_Raw | Builds") -> str:
+    """sha256 of token ids, where builds begin, and weapon ids."""
+    columns = (builds.tokens, builds.offsets, builds.weapons)
+    return hashlib.sha256(b"".join(column.astype("<i8").tobytes() for column in columns)).hexdigest()
 
 
 def _read_text(path: Path) -> _Raw:
@@ -93,10 +106,12 @@ def _read_text(path: Path) -> _Raw:
 
 def _read_parquet(path: Path) -> _Raw:
     try:
-        frame = pl.read_parquet(path, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _check_columns(path, file.schema_arrow.names)
+            recorded = (file.metadata.metadata or {}).get(_DIGEST)
+            frame = pl.DataFrame(file.read(columns=[TAGS, WEAPON]))
+    except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
         raise InputError(f"cannot read the tokenised file {path}: {_reason(error)}") from error
-    _check_columns(path, frame.columns)
     tags, weapon = frame[TAGS], frame[WEAPON]
     inner = tags.dtype.inner if isinstance(tags.dtype, pl.List) else None
     if inner is None or not inner.is_integer() or not weapon.dtype.is_integer():
@@ -106,7 +121,13 @@ def _read_parquet(path: Path) -> _Raw:
     _refuse_empty(path, (tags.list.len() == 0).fill_null(True))
     _refuse(path, tags.list.eval(pl.element().is_null()).list.any(), tags, f"{TAGS} must not hold nulls")
     _refuse(path, weapon.is_null(), weapon, f"{WEAPON} must be a whole number")
-    return _Raw(path, _ints(tags.explode()), offsets_of(tags.list.len().to_numpy()), _ints(weapon))
+    raw = _Raw(path, _ints(tags.explode()), offsets_of(tags.list.len().to_numpy()), _ints(weapon))
+    if recorded is not None and recorded.decode(errors="replace") != _digest_of(raw):
+        raise InputError(
+            f"{path} is damaged or was changed: its builds are not those whose sha256 it holds; copy it again, or, if the change "
+            f"is meant, write it without the file metadata {_DIGEST.decode()}"
+        )
+    return raw
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:
@@ -224,4 +245,4 @@ def _and_others(n: int, what: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error).splitlines()[0]
+    return (isinstance(error, OSError) and error.strerror) or str(error).strip().splitlines()[0]

@@ -25,10 +25,11 @@ from splat_assets.model.recipe import BaseTrainingRecipe
 from splat_assets.model.splatgpt import SplatGPT
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.files import replaceable_folder, replacing_folder, write_json
+from splat_assets.store.sums import SUMS, record_sums
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 METRICS_FILE = "training_metrics.json"
-FILES = ("model.pth", PARAMS_FILE, METRICS_FILE, VOCAB_FILE, WEAPON_VOCAB_FILE)
+FILES = ("model.pth", PARAMS_FILE, METRICS_FILE, VOCAB_FILE, WEAPON_VOCAB_FILE, SUMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def train_base_model(
     progress: Progress | None = None,
     device: torch.device | str = "cpu",
 ) -> TrainedBaseModel:
-    """Train on the train split and write model.pth, model_params.json, training_metrics.json and both vocabularies.
+    """Train on the train split and write FILES: the weights, what they are, how it went, both vocabularies, SHA256SUMS.
 
     Raises InputError when builds have no train or validation split, when save_dir holds something this does not write, or
     when the loss stops being finite.
@@ -116,6 +117,7 @@ def _save(
         _write_ids(aside / WEAPON_VOCAB_FILE, {item.key: item.id for item in contexts.items})
         write_json(aside / METRICS_FILE, metrics)
         save_base_model(trained.model, aside)
+        record_sums(aside, FILES[:-1])
 
 
 def _write_ids(path: Path, ids: Mapping[str, int]) -> None:

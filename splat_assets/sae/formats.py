@@ -22,6 +22,7 @@ from splat_assets.model.tensors import read_tensors
 from splat_assets.sae.autoencoder import Sae
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file, write_json
+from splat_assets.store.sums import SUMS, record_sums
 
 Tensors = dict[str, torch.Tensor]
 logger = logging.getLogger(__name__)
@@ -35,6 +36,11 @@ _SAELENS_LAYOUT_VERSION = "6.0.0"
 _CLAMPED = "clamped_relu"
 _TO_SAELENS = {"relu": "standard", "jumprelu": "jumprelu"}
 _FROM_SAELENS = {"standard": "relu", "jumprelu": "jumprelu", _CLAMPED: "relu"}
+_WHAT_TO_ADD = {
+    "architecture": '"standard" where a feature is max(0, x), or "jumprelu" where the weights hold a threshold',
+    "d_in": "the width of the activations it was trained on",
+    "d_sae": "how many features it has",
+}
 
 
 def load_sae(path: Path | str) -> Sae:
@@ -55,7 +61,7 @@ def load_sae(path: Path | str) -> Sae:
 
 
 def save_sae(sae: Sae, folder: Path) -> None:
-    """Write cfg.json, sae_weights.safetensors and sae_model_final.pth into folder, each atomically.
+    """Write cfg.json, sae_weights.safetensors, sae_model_final.pth and SHA256SUMS into folder, each atomically.
 
     Over another SAE, a kill leaves the one before, or weights that its cfg.json disowns, or the new one: never two that load.
 
@@ -71,12 +77,14 @@ def save_sae(sae: Sae, folder: Path) -> None:
     }
     if sae.architecture == "jumprelu":
         tensors["threshold"] = sae.threshold
-    (folder / GUIDE_NAME).unlink(missing_ok=True)
+    for replaced in (GUIDE_NAME, SUMS):
+        (folder / replaced).unlink(missing_ok=True)
     with replacing_file(folder / WEIGHTS_NAME) as aside:
         aside.write_bytes(safetensors_bytes({name: value.cpu() for name, value in tensors.items()}))
     write_json(folder / CONFIG_NAME, _config(sae))
     with replacing_file(folder / GUIDE_NAME) as aside:
         aside.write_bytes(_guide_bytes(sae))
+    record_sums(folder, (WEIGHTS_NAME, CONFIG_NAME, GUIDE_NAME))
 
 
 def _config(sae: Sae) -> dict[str, Any]:
@@ -176,7 +184,8 @@ def _read_config(written: bytes, path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not JSON: {error}") from error
     missing = [key for key in ("architecture", "d_in", "d_sae") if not isinstance(config, dict) or key not in config]
     if missing:
-        raise InputError(f"{path} is not an SAE configuration: it has no {', '.join(missing)}")
+        to_add = " and ".join(f'"{key}": {_WHAT_TO_ADD[key]}' for key in missing)
+        raise InputError(f"{path} is not an SAE configuration: it has no {', '.join(missing)}; add {to_add}")
     for broken, problem in _config_problems(config):
         if broken:
             raise InputError(f"{path}: {problem}")
@@ -193,6 +202,12 @@ def _config_problems(config: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     )
     for key in ("activation_fn", "activation_fn_str"):
         yield config.get(key) not in ("relu", None), f"{key} is {config.get(key)!r}; only relu is supported"
+    for key in ("activation_fn_kwargs", "k", "rescale_acts_by_decoder_norm"):
+        yield (
+            bool(config.get(key)),
+            f"{key} is {config.get(key)!r}, as of a top-k or another activation than ReLU; only relu is supported. A top-k SAE "
+            "has to be converted to jumprelu with a threshold first",
+        )
     for key in ("normalize_activations", "reshape_activations", "finetuning_scaling_factor"):
         yield (
             config.get(key) not in ("none", None, False),

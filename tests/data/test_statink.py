@@ -12,6 +12,7 @@ from splat_assets.domain.tokens import tokens_of_ap
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary, standard_vocabulary
 from splat_assets.errors import InputError
 from splat_assets.store.files import sha256_of_file, staging_path
+from splat_assets.store.sums import SUMS
 from tests.data.statink_files import gear, write_battles
 
 SMALL = gear("sshooter", swim_speed_up=1.3, comeback=True)
@@ -131,7 +132,7 @@ def test_the_least_ap_moves_sets_from_kept_to_dropped(tmp_path: Path) -> None:
 def test_an_earlier_result_is_replaced_and_the_same_bytes_come_back(tmp_path: Path) -> None:
     files = [write_battles(tmp_path / "a.csv", EIGHT)]
     ingest_statink(files, tmp_path / "out")
-    before = {name: (tmp_path / "out" / name).read_bytes() for name in OUTPUTS}
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in (*OUTPUTS, SUMS)}
 
     ingest_statink(files, tmp_path / "out")
 

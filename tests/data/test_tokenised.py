@@ -2,6 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -205,3 +207,27 @@ def test_a_kill_between_write_and_rename_leaves_the_old_file(tmp_path: Path) -> 
 
     assert path.read_bytes() == before
     assert [child.name for child in tmp_path.iterdir()] == ["data.csv"]
+
+
+def test_parquet_whose_builds_are_not_those_it_was_written_with_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "builds.parquet"
+    write_tokenised(path, FOUR)
+    held = pq.read_table(path)
+    pq.write_table(held.take([1, 0, 2, 3]), path)
+
+    with pytest.raises(InputError, match="builds.parquet is damaged or was changed: its builds are not those"):
+        read(path)
+    pq.write_table(held.take([1, 0, 2, 3]).replace_schema_metadata(None), path)
+    assert read(path).n_builds == 4
+
+
+def test_page_checksums_of_other_writers_are_compared(tmp_path: Path) -> None:
+    path = tmp_path / "builds.parquet"
+    table = pa.table({"ability_tags": [[0, 1], [2]] * 500, "weapon_id": [0, 1] * 500})
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_page_checksum=True)
+    whole = path.read_bytes()
+    at = whole.index((1).to_bytes(8, "little") + (0).to_bytes(8, "little"))
+    path.write_bytes(whole[:at] + b"\0" + whole[at + 1 :])
+
+    with pytest.raises(InputError, match="cannot read the tokenised file .*builds.parquet: .*CRC"):
+        read(path)

@@ -75,6 +75,23 @@ class TestWhatIsAccepted:
             lambda tensors: {"model_state_dict": tensors, "epoch": 3},
             lambda tensors: {"model_state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}},
             lambda tensors: {name: tensor.double() for name, tensor in tensors.items()},
+            lambda tensors: {f"_orig_mod.{name}": tensor for name, tensor in tensors.items()},
+            lambda tensors: {f"module._orig_mod.model.{name}": tensor for name, tensor in tensors.items()},
+            lambda tensors: {f"model._orig_mod.module.model.{name}": tensor for name, tensor in tensors.items()},
+            lambda tensors: {
+                name.replace("layers.0.", "layers.0._orig_mod.module."): tensor for name, tensor in tensors.items()
+            },
+            lambda tensors: {"n_averaged": torch.tensor(9), **{f"module.{n}": t for n, t in tensors.items()}},
+            lambda tensors: {
+                "state_dict": {
+                    "model._orig_mod.n_averaged": torch.tensor(9),
+                    **{f"model._orig_mod.module.{name}": tensor for name, tensor in tensors.items()},
+                },
+                "epoch": 3,
+            },
+            lambda tensors: {"model": tensors, "optimizer": {"state": {}, "lr": 0.1}},
+            lambda tensors: {"module": {"model": {"state_dict": tensors}}, "step": torch.tensor(3)},
+            lambda tensors: {"model": {"hidden_dim": 8}, "state_dict": tensors},
         ],
     )
     def test_prefixes_wrappers_and_precision_make_no_other_model(self, saved: Path, wrap: Callable) -> None:
@@ -133,6 +150,10 @@ class TestWhatIsRefused:
             (integers, "output_layer.bias holds torch.int64"),
             (lambda tensors: {"encoder.weight": torch.zeros(3, 3)}, "is not a SplatGPT checkpoint"),
             (lambda tensors: {"epoch": 3}, "holds int under 'epoch'"),
+            (
+                lambda tensors: {"model": tensors, "state_dict": {n: t + 1 for n, t in tensors.items()}},
+                "holds tensors under state_dict and model; save the one",
+            ),
             (lambda tensors: [1, 2], "holds list, not a dictionary of named tensors"),
             (
                 lambda tensors: {**tensors, "module.output_layer.bias": torch.zeros(6)},
@@ -266,6 +287,51 @@ class TestFilesThatAreNoCheckpoint:
 
         with pytest.raises(InputError, match="name the file to load"):
             load_base_model(saved)
+
+
+def test_what_torch_itself_makes_of_a_wrapped_model_loads_with_equal_outputs(saved: Path) -> None:
+    averaged = torch.optim.swa_utils.AveragedModel(torch.nn.DataParallel(tiny_model()))
+    averaged.update_parameters(torch.nn.DataParallel(tiny_model()))
+    torch.save({"model": averaged.state_dict()}, saved / "model.pth")
+    tokens, weapon = torch.tensor([[0, 2, PAD]]), torch.tensor([[1]])
+
+    loaded = load_base_model(saved)
+
+    assert loaded.fingerprint == tiny_model().fingerprint
+    assert torch.equal(loaded(tokens, weapon), tiny_model()(tokens, weapon))
+
+
+def test_no_flipped_bit_of_a_torch_archive_changes_what_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    tensors = {"a.weight": torch.randn(7, 5, generator=torch.Generator().manual_seed(0)), "b.bias": torch.arange(9.0)}
+    torch.save(tensors, path)
+    whole = path.read_bytes()
+    directory = whole.index(b"PK\x01\x02")
+    marks_a_folder = whole.rindex(b"PK\x01\x02", 0, whole.index(b"data/1", directory)) + 38
+    flips = [(at, at * 5 % 8) for at in range(0, len(whole), 4)] + [(at, bit) for at in range(8) for bit in range(8)]
+    refused = 0
+    for at, bit in [*flips, (marks_a_folder, 4)]:
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+        try:
+            loaded = read_tensors(path)
+        except InputError:
+            refused += 1
+        else:
+            assert loaded.keys() == tensors.keys()
+            assert all(torch.equal(loaded[name], tensors[name]) for name in tensors), f"byte {at}, bit {bit}"
+
+    path.write_bytes(whole)
+    assert read_tensors(path).keys() == tensors.keys()
+    assert refused > len(flips) / 3
+
+
+def test_an_archive_that_fails_its_checksums_is_called_damaged(saved: Path) -> None:
+    whole = (saved / "model.pth").read_bytes()
+    at = whole.index(b"data/3") + 200
+    (saved / "model.pth").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+
+    with pytest.raises(InputError, match=r"model.pth is damaged: its part .*data/\d+' fails the checksum"):
+        load_base_model(saved)
 
 
 def test_the_package_is_imported_without_torch() -> None:

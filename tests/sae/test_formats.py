@@ -129,6 +129,22 @@ def test_prefixes_and_wrappers_are_looked_through(tmp_path: Path, wrap: str | No
     assert load_sae(tmp_path / "sae.pth").d_sae == 10
 
 
+def test_an_averaged_sae_under_wrappers_in_any_nesting_is_the_same_function(tmp_path: Path) -> None:
+    save_sae(an_sae(), tmp_path)
+    guide = torch.load(tmp_path / "sae_model_final.pth", weights_only=True)
+    wrapped = {f"module._orig_mod.model.{name}": value for name, value in guide.items()} | {
+        "n_averaged": torch.tensor(7)
+    }
+    torch.save({"model": {"state_dict": wrapped}, "optimizer": {"lr": 0.1}}, tmp_path / "guide.pth")
+    saelens = load_file(tmp_path / "sae_weights.safetensors")
+    save_file(
+        {f"_orig_mod.module.{name}": value for name, value in saelens.items()}, tmp_path / "sae_weights.safetensors"
+    )
+
+    for path in (tmp_path, tmp_path / "guide.pth"):
+        assert load_sae(path).fingerprint == an_sae().fingerprint
+
+
 def change_config(folder: Path, **change: object) -> None:
     config = json.loads((folder / "cfg.json").read_text())
     (folder / "cfg.json").write_text(json.dumps(config | change))
@@ -292,6 +308,9 @@ def test_every_missing_and_misshaped_tensor_is_named(tmp_path: Path) -> None:
         ({"normalize_activations": "layer_norm"}, "normalize_activations is 'layer_norm'; fold it"),
         ({"activation_fn_str": "topk"}, "activation_fn_str is 'topk'"),
         ({"activation_fn": "tanh-relu"}, "activation_fn is 'tanh-relu'"),
+        ({"activation_fn_kwargs": {"k": 32}}, r"activation_fn_kwargs is \{'k': 32\}, as of a top-k"),
+        ({"k": 32}, "k is 32, as of a top-k"),
+        ({"rescale_acts_by_decoder_norm": True}, "rescale_acts_by_decoder_norm is True"),
         ({"finetuning_scaling_factor": True}, "finetuning_scaling_factor is True; fold it"),
         ({"normalize_activations": True}, "normalize_activations is True; fold it"),
         ({"architecture": "standard"}, "holds threshold, which a standard SAE does not have"),
@@ -315,9 +334,36 @@ def test_a_configuration_that_cannot_be_honoured_is_refused(tmp_path: Path, chan
         load_sae(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        (
+            ["architecture"],
+            'no architecture; add "architecture": "standard" where .* or "jumprelu" where the weights hold',
+        ),
+        (["d_in", "d_sae"], 'no d_in, d_sae; add "d_in": the width of .* and "d_sae": how many features'),
+    ],
+)
+def test_a_configuration_that_lacks_something_says_what_to_add(
+    tmp_path: Path, missing: list[str], message: str
+) -> None:
+    save_sae(an_sae(), tmp_path)
+    config = json.loads((tmp_path / "cfg.json").read_text())
+    (tmp_path / "cfg.json").write_text(json.dumps({key: value for key, value in config.items() if key not in missing}))
+
+    with pytest.raises(InputError, match=message):
+        load_sae(tmp_path)
+
+
 def test_what_older_saelens_writes_for_no_normalisation_is_accepted(tmp_path: Path) -> None:
     save_sae(an_sae(), tmp_path)
-    change_config(tmp_path, normalize_activations=False, activation_fn_str="relu", finetuning_scaling_factor=False)
+    change_config(
+        tmp_path,
+        normalize_activations=False,
+        activation_fn_str="relu",
+        activation_fn_kwargs={},
+        finetuning_scaling_factor=False,
+    )
 
     assert load_sae(tmp_path).fingerprint == an_sae().fingerprint
 
