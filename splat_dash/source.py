@@ -198,7 +198,7 @@ class Source:
         }
         if not fields["text"]:
             raise InputError("the label has no text: write what the feature stands for")
-        return self.subject.labels.set(feature_id, fields, (author or "").strip() or None, based_on)
+        return self.subject.labels.set(feature_id, fields, author if author is None else author.strip(), based_on)
 
     def labels(self) -> dict[int, Event]:
         """The current label of each feature that has one; none where there is no place for labels."""

@@ -139,11 +139,14 @@ def install(app: FastAPI) -> None:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             return problem(400, _TITLES[400], f"the body is no JSON: {first['ctx']['error']}")
+        said = first["msg"].removeprefix("Value error, ")
+        if first["loc"] == ("body",) and first["type"] == "value_error":  # of the body as a whole, which is an object
+            return problem(422, _TITLES[422], said, parameter="body")
         if first["loc"] == ("body",):
             wanted = "the body must be a JSON object, sent with Content-Type: application/json"
             return problem(422, _TITLES[422], wanted, parameter="body")
         parameter = ".".join(str(part) for part in first["loc"][1:])[:200] or "body"
-        return problem(422, _TITLES[422], f"{parameter}: {first['msg']}", parameter=parameter)
+        return problem(422, _TITLES[422], f"{parameter}: {said}", parameter=parameter)
 
     async def of_http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -249,7 +249,7 @@ def callbacks(app: Dash) -> None:
     def skip(_: Any, of: dict[str, Any], author: str | None) -> Any:
         try:
             _check_same_sae(asked(), of)
-            asked().subject.labels.skip(of["feature"], author=(author or "").strip() or None)
+            asked().subject.labels.skip(of["feature"], author=author if author is None else author.strip())
         except SplatError as error:
             return html.Pre(f"Not skipped: {error}", className="alert", role="alert")
         return html.P("Skipped: it is left out of the queue.", className="quiet")

@@ -136,7 +136,9 @@ def set_(
     named, text = _feature_and_text(words, feature_id)
     if text is not None and name is not None and text != name:
         raise InputError("the text is given twice, as TEXT and as --name: leave one of them out")
-    changes = {key: value for key, value in {**fields, "text": name or text}.items() if value is not None}
+    changes = {
+        key: value for key, value in {**fields, "text": text if name is None else name}.items() if value is not None
+    }
     if evidence:
         changes["evidence"] = [
             {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in evidence
@@ -389,6 +391,6 @@ def carry(
             least_r,
             lambda done, whole: click.echo(f"… {done:,} of {whole:,} features compared", err=True),
         )
-        written = None if dry_run else carry_labels(before, after, matches, author or who())
+        written = None if dry_run else carry_labels(before, after, matches, author)
         question = {"old": old, "new": new, "least_r": least_r}
         _shown(after, "label-carry", question, lambda: label_pages.carry_page(before, after, matches, written), form)

@@ -62,7 +62,7 @@ def _opened(run: str | None, feature: int, write: bool = True) -> Iterator[Resea
 def show(feature: int, run: str | None) -> None:
     """Everything that was found out about FEATURE."""
     with _opened(run, feature, write=False) as found:
-        click.echo(as_text(found))
+        click.echo("\n".join(map(visible, as_text(found).split("\n"))))
 
 
 @research.command()
@@ -123,7 +123,7 @@ def evidence(
 def decide(feature: int, text: str, author: str | None, run: str | None) -> None:
     """Write down a decision on FEATURE."""
     with _opened(run, feature) as found:
-        add_text(found.decisions, text, author or who())
+        add_text(found.decisions, text, who() if author is None else author)
     click.echo("written")
 
 
@@ -135,5 +135,5 @@ def decide(feature: int, text: str, author: str | None, run: str | None) -> None
 def note(feature: int, text: str, author: str | None, run: str | None) -> None:
     """Write down a note on FEATURE."""
     with _opened(run, feature) as found:
-        add_text(found.notes, text, author or who())
+        add_text(found.notes, text, who() if author is None else author)
     click.echo("written")

@@ -67,19 +67,24 @@ class LabelBook:
 
     def add(self, feature_id: int, label: LabelFields, author: str | None = None, based_on: int | None = None) -> Event:
         """Write a whole label."""
-        return self._added("label", feature_id, author, label=label, based_on=based_on)
+        return self.write(self.prepared("label", feature_id, author, label=label, based_on=based_on))
 
     def skip(self, feature_id: int, reason: str = "", author: str | None = None) -> Event:
         """Leave a feature out of the queue."""
-        return self._added("skip", feature_id, author, reason=reason)
+        return self.write(self.prepared("skip", feature_id, author, reason=reason))
 
     def enqueue(self, feature_id: int, priority: float = 0.0, reason: str = "", author: str | None = None) -> Event:
         """Put a feature into the queue, or give it another priority."""
-        return self._added("queue", feature_id, author, priority=priority, reason=reason)
+        return self.write(self.prepared("queue", feature_id, author, priority=priority, reason=reason))
 
-    def _added(self, kind: Kind, feature_id: int, author: str | None, **said: Any) -> Event:
-        named = {"kind": kind, "feature_id": self.checked(feature_id), "author": author or who()}
-        return self._source.append(checked_event({**named, **said}))
+    def prepared(self, kind: Kind, feature_id: int, author: str | None, **fields: Any) -> NewEvent:
+        """An event that is checked and not written yet, by whoever is logged in where author is None; InputError."""
+        named = {"kind": kind, "feature_id": self.checked(feature_id), "author": who() if author is None else author}
+        return checked_event({**named, **fields})
+
+    def write(self, event: NewEvent) -> Event:
+        """Add an event; LabelConflictError."""
+        return self._source.append(event)
 
     def queue(self) -> list[Event]:
         """The features that wait, highest priority first, then in the order in which they were added."""

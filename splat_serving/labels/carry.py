@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import FingerprintMismatchError
+from splat_serving.investigations.rendering import visible
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels.correlations import nearest_features
 from splat_serving.labels.event import Event, LabelFields
@@ -61,20 +62,30 @@ def match_labels(
     return found
 
 
-def carry_labels(old: Subject, new: Subject, matches: Sequence[Carried], author: str) -> int:
-    """Write the labels that have a place, each with its old author, feature and SAE as its origin; returns how many."""
-    current, sae, written = old.labels.current(), str(old.about.provenance.get("sae", ""))[:12], 0
+def carry_labels(old: Subject, new: Subject, matches: Sequence[Carried], author: str | None) -> int:
+    """Write the labels that have a place, each with its old author, feature and SAE as its origin; returns how many.
+
+    All are checked before one is written: InputError names a feature whose old label could not be written today.
+    """
+    current, sae = old.labels.current(), str(old.about.provenance.get("sae", ""))[:12]
+    prepared = []
     for match in matches:
         event = current[match.old]
         if match.new is None or event.label is None:
             continue
-        origin = f"{_CARRIED} {match.old} of SAE {sae} (r = {match.r:.3f}); by {event.author}, {event.at}"
+        origin = f"{_CARRIED} {match.old} of SAE {sae} (r = {match.r:.3f}); by {visible(event.author)}, {event.at}"
         fields = LabelFields(**{**event.label.model_dump(), "origin": origin})
         before = new.labels.label(match.new)
         if before is None or before.label != fields:
-            new.labels.add(match.new, fields, author)
-            written += 1
-    return written
+            try:
+                prepared.append(new.labels.prepared("label", match.new, author, label=fields))
+            except InputError as error:
+                raise InputError(
+                    f"the label of old feature {match.old}: {error}; nothing was carried, set it again first"
+                ) from error
+    for event_to_write in prepared:
+        new.labels.write(event_to_write)
+    return len(prepared)
 
 
 def _is_carried(event: Event) -> bool:

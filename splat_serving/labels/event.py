@@ -1,12 +1,13 @@
 """What can be said of a feature, as one event: events are only ever added, and everything else is read off them."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.errors import InputError
+from splat_serving.labels.written import check_all_texts, checked_line, checked_lines
 from splat_serving.numerals import plain_number
 
 Category = Literal["none", "mechanical", "tactical", "strategic"]
@@ -51,16 +52,8 @@ class LabelFields(_Frozen):
         return value
 
 
-class NewEvent(_Frozen):
-    """Something to be added. based_on: the revision of the label that its author saw (0 for none); a label on another one is a
-    conflict. None: it does not matter. event_id: made by whoever sends the event; an event with an id that was added already is
-    answered with that one and not added again, so that it may be sent again when the answer was lost."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"kind": "label", "feature_id": 1, "author": "ann", "label": {"text": "swims"}, "based_on": 0}]
-        }
-    )
+class _Said(_Frozen):
+    """What new and old events have in common."""
 
     kind: Kind
     feature_id: Annotated[int, BeforeValidator(plain_number), Field(ge=0, lt=2**31)]
@@ -72,15 +65,38 @@ class NewEvent(_Frozen):
     event_id: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{8,64}$")] | None = None
 
     @model_validator(mode="after")
-    def _has_what_it_says(self) -> "NewEvent":
+    def _has_what_it_says(self) -> Self:
         if (self.kind == "label") != (self.label is not None):
             raise ValueError("a label event has a label, and no other one has")
         return self
 
 
-class Event(NewEvent):
+class NewEvent(_Said):
+    """Something to be added. based_on: the revision of the label that its author saw (0 for none); a label on another one is a
+    conflict. None: it does not matter. event_id: made by whoever sends the event; an event with an id that was added already is
+    answered with that one and not added again, so that it may be sent again when the answer was lost."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"kind": "label", "feature_id": 1, "author": "ann", "label": {"text": "swims"}, "based_on": 0}]
+        }
+    )
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Self:
+        try:
+            checked_line(self.author, "author")
+            checked_line(self.reason, "reason", empty=True)
+            if self.label is not None:
+                _check_label(self.label)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
+class Event(_Said):
     """Something that was added. revision: of a label, 1 for the first of its feature. conflict: it was based on an older revision
-    than there was, and is kept but not current."""
+    than there was, and is kept but not current. Its texts are not checked: they may be older than the rules for them."""
 
     at: str
     revision: int = 0
@@ -104,11 +120,20 @@ def checked_fields(raw: Any, where: str = "") -> LabelFields:
     return found
 
 
+def _check_label(label: LabelFields) -> None:
+    checked_line(label.text, "text")
+    checked_lines(label.notes, "notes", empty=True)
+    checked_line(label.origin, "origin", empty=True)
+    check_all_texts(label.rule, "rule")
+    check_all_texts([one.path for one in label.evidence], "evidence")
+
+
 def _checked(kind: Any, raw: Any, where: str) -> Any:
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "label"
         said = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{where}{place}: {said}, not {first['input']!r:.80}") from error
+        if not first["loc"]:  # it is of the whole, and names the part itself
+            raise InputError(f"{where}{said}") from error
+        raise InputError(f"{where}{'.'.join(map(str, first['loc']))}: {said}, not {first['input']!r:.80}") from error

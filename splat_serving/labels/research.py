@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from splat_assets.errors import InputError
 from splat_assets.store.files import replacing_file
 from splat_serving.labels.event import now
+from splat_serving.labels.written import check_all_texts, checked_line, checked_lines
 
 HypothesisStatus = Literal["proposed", "testing", "supported", "refuted", "superseded"]
 Strength = Literal["weak", "moderate", "strong"]
@@ -179,6 +180,12 @@ def as_text(found: Research) -> str:
 
 
 def _checked(kind: Any, **fields: Any) -> Any:
+    for name in ("statement", "summary", "text"):
+        if name in fields:
+            checked_lines(fields[name], name)
+    if "author" in fields:
+        checked_line(fields["author"], "author")
+    check_all_texts(fields.get("path", ""), "path")
     try:
         return kind(**fields)
     except ValidationError as error:

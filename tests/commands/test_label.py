@@ -62,8 +62,16 @@ def test_a_label_is_set_shown_changed_and_remembered(splat: Splat, tmp_path: Pat
     assert any("swims fast (accepted, mechanical" in text for text in json.loads(overview.stdout)["said"])
 
 
-def test_what_somebody_writes_moves_no_terminal_and_becomes_no_page(splat: Splat, tmp_path: Path) -> None:
-    splat("set", "7", "\x1b[31mred\x07 | <script>alert(1)</script>\nnext\u202eline", "--notes", "a\n\n# b <img src=x>")
+def test_what_somebody_writes_moves_no_terminal_and_becomes_no_page(
+    splat: Splat, own_root: DataRoot, tmp_path: Path
+) -> None:
+    splat("set", "7", "TEXT", "--notes", "a\n\n# b <img src=x>")
+    (path,) = own_root.labels.glob("*/events.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0]["label"]["text"] = (
+        "\x1b[31mred\x07 | <script>alert(1)</script>\nnext\u202eline"  # from before it was refused
+    )
+    path.write_text(json.dumps(lines[0]) + "\n")
 
     table, markdown = splat("show", "7").output, splat("show", "7", "--format", "markdown").output
     history = splat("history", "7", "--format", "markdown").output
@@ -232,6 +240,12 @@ def test_of_a_file_with_a_mistake_nothing_is_added(case: str, splat: Splat, own_
         (["queue", "add", "1,x"], "are no feature ids"),
         (["queue", "add", "1", "--priority", "nan"], "priority: Input should be a finite number"),
         (["skip", "1", "--reason", "a" * 501], "reason: String should have at most 500"),
+        (["set", "1", "  "], "text has nothing that can be seen, only '  '"),
+        (["set", "1", "--name", "", "-c", "none"], "text: String should have at least 1 character"),
+        (["set", "1", "x", "--author", ""], "author: String should have at least 1 character"),
+        (["set", "1", "a\u202eb"], "text has U+202E at place 2, a character that changes the direction of text"),
+        (["set", "1", "x", "--notes", "\x1b[31m"], "notes has U+001B at place 1, a control character"),
+        (["queue", "add", "1", "-r", "a\nb"], "reason has U+000A"),
         (["skip"], "the queue is empty"),
         (["export", "-o", "labels.xml"], "the ending says the form"),
         (["carry", "small", "small"], "have the same SAE"),

@@ -91,8 +91,21 @@ def test_a_file_that_is_broken_is_refused_and_stays_as_it_is(splat: Splat, own_r
         (["hypothesis", "7", "--change", "h009"], "has no hypothesis 'h009'; there are none yet"),
         (["evidence", "7", "nowhere.json", "x"], "cannot be read"),
         (["hypothesis", "7", "Something that is true", "--confidence", "4"], "less than or equal to 1"),
+        (["note", "7", " "], "text has nothing that can be seen"),
+        (["decide", "7", "label it", "--author", ""], "author is empty"),
+        (["note", "7", "a\u2066b"], "text has U+2066"),
     ],
-    ids=["no such feature", "too short", "nothing", "no such hypothesis", "no such file", "too sure"],
+    ids=[
+        "no such feature",
+        "too short",
+        "nothing",
+        "no such hypothesis",
+        "no such file",
+        "too sure",
+        "blank",
+        "nobody",
+        "turned around",
+    ],
 )
 def test_mistakes_are_one_sentence_and_nothing_is_written(
     words: list[str], said: str, splat: Splat, own_root: DataRoot

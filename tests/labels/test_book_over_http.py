@@ -1,5 +1,6 @@
 """Labels on disk and behind a server: the same book, and a page of a feature that is never stale."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +116,22 @@ def test_bad_events_are_answered_in_words(own_root: DataRoot) -> None:
             asked({"kind": "label", "feature_id": 1, "author": "a", "label": {"text": "x", "rule": {"any": []}}}) == 422
         )
         assert asked({"kind": "label", "feature_id": 1, "author": "a"}) == 422
+
+
+def test_text_that_nobody_can_read_is_answered_with_the_character_s_number(own_root: DataRoot) -> None:
+    with client_of(None, own_root, settings_from_environment(allow_labels=True)) as client:
+        for label, author, detail in (
+            ({"text": "a\u202eb"}, "ann", "text has U+202E at place 2"),
+            ({"text": "x", "notes": "\x1b[31m"}, "ann", "notes has U+001B at place 1"),
+            ({"text": " "}, "ann", "text has nothing that can be seen"),
+            ({"text": "x"}, "\u2003", "author has nothing that can be seen"),
+            ({"text": "x", "rule": {"ability": "\ud800"}}, "ann", "rule.ability has U+D800"),
+        ):
+            body = json.dumps({"kind": "label", "feature_id": 1, "author": author, "label": label})
+            answer = client.post("/label-events", content=body, headers={"Content-Type": "application/json"})
+            assert answer.status_code == 422
+            assert answer.json()["detail"].startswith(detail)
+        assert client.get("/label-events").json()["events"] == []
 
 
 def _posting(client: TestClient):  # type: ignore[no-untyped-def]
