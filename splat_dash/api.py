@@ -12,6 +12,7 @@ from fastapi.responses import Response
 
 from splat_assets.errors import InputError, SplatError
 from splat_assets.store.errors import FeatureNotFoundError
+from splat_assets.store.spreadsheet import harmless_frame, harmless_json
 from splat_dash.address import FORMS
 from splat_dash.pages import compare, feature, feature_map, whatif
 from splat_dash.pages.labels import as_lines
@@ -22,10 +23,8 @@ from splat_serving.investigations.rendering import markdown_table
 from splat_serving.investigations.result import ResultTable
 from splat_serving.labels.book import label_as_json
 
-_TEXT = pl.String()
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _MOST_EXAMPLES = 10_000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _EXAMPLE_COLUMNS = ("group", "rank", "sample_id", "activation", "weapon_id", "weapon", "abilities")
 
 
@@ -41,7 +40,7 @@ def mount(server: FastAPI) -> None:
     def features(request: Request) -> Response:
         """The list of features that a page shows for the same parameters, whole."""
         query = ListQuery.parse(dict(request.query_params))
-        return _csv(_harmless(asked().rows(query)), _origin(request), "features")
+        return _csv(asked().rows(query), _origin(request), "features")
 
     @server.get("/api/map.csv")
     def on_map(request: Request) -> Response:
@@ -49,7 +48,7 @@ def mount(server: FastAPI) -> None:
         query = MapQuery.parse(dict(request.query_params))
         frame = asked().on_map(query)
         frame = (frame.filter("chosen") if query.chooses else frame.drop_nulls("x")).drop("chosen")
-        return _csv(_harmless(frame), _origin(request), f"map-{query.by}")
+        return _csv(frame, _origin(request), f"map-{query.by}")
 
     @server.get("/api/features/{feature_id}.json")
     def record(request: Request, feature_id: int) -> Response:
@@ -63,7 +62,7 @@ def mount(server: FastAPI) -> None:
     def examples(request: Request, feature_id: int) -> Response:
         """The examples of a feature, all groups."""
         rows = [
-            (group, rank, row["global_index"], row["activation"], row.get("weapon_id"), harmless(row.get("weapon_name")),
+            (group, rank, row["global_index"], row["activation"], row.get("weapon_id"), row.get("weapon_name"),
              " ".join(row.get("abilities") or ()))
             for group, found in (asked().feature(feature_id).examples or {}).items()
             for rank, row in enumerate(found, 1)
@@ -165,7 +164,7 @@ def _table(
     origin = {**_origin(request), **more}
     file = f"{prefix}-{found.name}"
     if form == "csv":
-        return _csv(_harmless(found.frame), origin, file)
+        return _csv(found.frame, origin, file)
     if form == "json":
         return _named(
             orjson.dumps({**origin, "table": found.model_dump(mode="json")}), "application/json", f"{file}.json"
@@ -179,16 +178,6 @@ def _named(content: str | bytes, kind: str, name: str) -> Response:
     return Response(content, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
-def harmless(text: str | None) -> str | None:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text and text.startswith(_FORMULA) else text
-
-
-def _harmless(frame: pl.DataFrame) -> pl.DataFrame:
-    texts = [name for name, kind in frame.schema.items() if kind == _TEXT]
-    return frame.with_columns(pl.col(texts).map_elements(harmless, _TEXT))
-
-
 def _origin(request: Request) -> dict[str, Any]:
     about = asked().about
     return {"run": about.name, "version": about.version, "provenance": about.provenance, "link": str(request.url)}
@@ -197,5 +186,5 @@ def _origin(request: Request) -> dict[str, Any]:
 def _csv(frame: pl.DataFrame, origin: dict[str, Any], name: str) -> Response:
     """Comma-separated, after a line with `#` that says where it comes from."""
     made_from = {key: value for key, value in origin["provenance"].items() if isinstance(value, str)}
-    head = f"# {orjson.dumps({**origin, 'provenance': made_from}).decode()}\n"
-    return _named(head + frame.write_csv(), "text/csv", f"{name}.csv")
+    head = f"# {harmless_json(orjson.dumps({**origin, 'provenance': made_from}).decode())}\n"
+    return _named(head + harmless_frame(frame).write_csv(), "text/csv", f"{name}.csv")

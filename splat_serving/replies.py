@@ -17,6 +17,7 @@ from fastapi import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from splat_assets.store.spreadsheet import harmless_frame
 from splat_serving import arrow_stream, json_rows
 from splat_serving.memory import Holding
 from splat_serving.negotiation import CSV, JSON, PARQUET, Form
@@ -133,7 +134,7 @@ def _gathered(schema: pa.Schema, batches: Iterable[pa.RecordBatch], n_rows: int)
 
 
 def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
-    """Lists become texts with a space between each two members."""
+    """Lists become texts with a space between each two members; no text is one that a spreadsheet runs."""
     begun = False
     for table in _gathered(schema, _cut(batches, _TABLE_ROWS), _TABLE_ROWS):
         yield [_csv_of(table, with_header=not begun)]
@@ -145,9 +146,11 @@ def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
 def _csv_of(table: pa.Table, with_header: bool) -> memoryview:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
-    lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
+    lists = {name: kind for name, kind in frame.schema.items() if isinstance(kind, pl.List)}
+    numbers = [name for name, kind in lists.items() if kind.inner != pl.String()]  # "-1 2" is no formula
     flat = frame.with_columns(pl.col(name).cast(pl.List(pl.String)).list.join(" ") for name in lists)
-    return memoryview(flat.write_csv(include_header=with_header).encode())
+    safe = harmless_frame(flat).with_columns(flat.select(numbers))
+    return memoryview(safe.write_csv(include_header=with_header).encode())
 
 
 class BlockResponse(Response):

@@ -19,6 +19,7 @@ from splat_assets.errors import InputError
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import LayoutError
 from splat_assets.store.files import replacing_file, write_json
+from splat_assets.store.spreadsheet import harmless_frame
 from splat_assets.store.tables import read_table, table_facts, write_table
 
 HISTOGRAMS = "histograms"
@@ -71,7 +72,7 @@ def write_guide_influences(wide: pl.DataFrame, path: Path) -> Path:
         raise LayoutError(f"the table for {path} does not have the guide's columns: {strange}")
     if path.suffix == ".csv":
         with explaining_write_errors("the influences", path.parent), replacing_file(path) as aside:
-            aside.write_text(wide.write_csv(), encoding="utf-8")
+            aside.write_text(harmless_frame(wide).write_csv(), encoding="utf-8")
     else:
         write_table(path, wide, {"top_k": top_k})
     return path

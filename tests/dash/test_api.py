@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
-from splat_dash.api import harmless
+from splat_assets.store.layout import DataRoot
 from splat_dash.app import create_app
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
+from splat_serving.investigations.opening import open_subject
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,16 @@ def test_what_is_not_there_is_one_sentence(client: TestClient, path: str, status
     assert (answer.status_code, said in answer.text) == (status, True)
 
 
-def test_no_text_is_a_formula() -> None:
-    assert [harmless(text) for text in ("=1+1", "+1", "-1", "@a", "swims", "", None)] == [
-        "'=1+1", "'+1", "'-1", "'@a", "swims", "", None,
-    ]  # fmt: skip
+def test_no_cell_of_a_file_is_a_formula(own_root: DataRoot) -> None:
+    with open_subject("small", root=own_root) as subject:
+        subject.labels.set(3, {"text": "=1+1"}, "ann")
+        subject.labels.set(4, {"text": "x,=1+1,y"}, "ann")
+        app = TestClient(create_app(Source(subject)).server, base_url="http://127.0.0.1")
+
+        _, frame = read(app.get("/api/features.csv?state=labelled").text)
+        head, _ = read(app.get("/api/features/4/influences/raised.csv").text)
+        first = app.get("/api/features/4/influences/raised.csv").text.splitlines()[0]
+
+    assert sorted(frame["label"]) == ["'=1+1", "x,=1+1,y"]
+    assert head["label"]["text"] == "x,=1+1,y"  # type: ignore[index]
+    assert ",=" not in first

@@ -71,3 +71,20 @@ def test_every_form_is_made_block_by_block_and_lets_each_block_go(form: str, ori
     assert max(held) <= 2
     assert largest < len(body) / 4
     assert READ[form, orient](body) == list(range(N_BATCHES * N_ROWS))
+
+
+def test_no_text_of_csv_is_a_formula_and_numbers_stay() -> None:
+    frame = pl.DataFrame(
+        {"name": ["=1+1", "swims"], "kind": ["@a", "b"], "words": [["+1", "x"], ["y"]], "ids": [[-1, 2], [3]],
+         "value": [-1.5, 2.0]},
+        schema_overrides={"kind": pl.Categorical},
+    )  # fmt: skip
+
+    text = b"".join(bytes(piece) for block in encoded(Rows.of_frame(frame, {}), Form(CSV)) for piece in block)
+
+    found = pl.read_csv(io.BytesIO(text))
+    assert found["name"].to_list() == ["'=1+1", "swims"]
+    assert found["kind"].to_list() == ["'@a", "b"]
+    assert found["words"].to_list() == ["'+1 x", "y"]
+    assert found["ids"].to_list() == ["-1 2", "3"]
+    assert found["value"].to_list() == [-1.5, 2.0]

@@ -138,5 +138,7 @@ def test_influences_have_the_guides_columns_and_other_tables_are_refused(tmp_pat
     ]
     as_text = write_guide_influences(wide, tmp_path / "influences.csv")
     assert pl.read_csv(as_text, schema=wide.schema).equals(wide)
+    named = wide.with_columns(pl.lit("=1+1").alias("feature_label"))
+    assert "'=1+1" in write_guide_influences(named, tmp_path / "influences.csv").read_text()
     with pytest.raises(LayoutError, match=r"\+2_tok where -1_tok belongs"):
         write_guide_influences(wide.drop("+2_val"), path)
