@@ -209,6 +209,7 @@ def _shell() -> dmc.MantineProvider:
         [
             html.A("To the content", href="#content", className="skip"),
             header,
+            html.Div(id="connection", role="status"),
             html.Div(id="faults"),
             html.Div(id="newer", role="status"),
             dcc.Store(id="loaded", data=about_it.version),

@@ -45,10 +45,11 @@ def of_n(n: int | None) -> Any:
 
 def term(text: str, name: str) -> html.Span:
     """Words or numbers with what they mean for a pointer. name: a term of /about."""
-    return html.Span(text, title=MEANINGS_BY_NAME[name], **_data(term=name))
+    return html.Span(text, title=MEANINGS_BY_NAME[name], **data(term=name))
 
 
-def _data(**named: str) -> Any:
+def data(**named: str) -> Any:
+    """Attributes that a script of the page reads: `data-feature` and the like."""
     return {f"data-{name}": value for name, value in named.items()}
 
 

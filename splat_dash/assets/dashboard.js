@@ -10,6 +10,17 @@ const go = (address) => {
   window.dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
   window.scrollTo(0, 0);
 };
+const say = (text) => {
+  const place = document.getElementById("told");
+  place.textContent = text;
+  clearTimeout(say.until);
+  say.until = setTimeout(() => { place.textContent = ""; }, 4000);
+};
+// The feature for which the form of a label was made: the form itself carries it.
+const featureOfForm = () => {
+  const form = document.getElementById("label-form");
+  return form ? Number(form.dataset.feature) : null;
+};
 window.dash_clientside.splat = {
   boxDrawn(chosen) {
     const url = new URL(location), range = chosen && chosen.range;
@@ -21,14 +32,26 @@ window.dash_clientside.splat = {
     return box;
   },
   // The form of a label as it stands on the screen: what was typed last may not have been told to Dash yet.
-  typed(clicks, ...values) {
-    const names = ["text", "category", "status", "confidence", "rule", "notes", "author"], form = { clicks };
+  // With it the feature of the form, what Dash has of it, and the address: the server saves nothing where they differ.
+  typed(clicks, made, ...values) {
+    const names = ["text", "category", "status", "confidence", "rule", "notes", "author"];
+    const form = { clicks, made, feature: featureOfForm(), address: location.pathname };
     names.forEach((name, at) => {
       const box = ["category", "status"].includes(name) ? null : document.getElementById("label-" + name);
       form[name] = box && "value" in box ? box.value : values[at];
     });
     if (form.confidence !== "" && form.confidence != null) form.confidence = +form.confidence;
     return form;
+  },
+  // The answer to a form: shown on the page of its feature; another page that is there by now only has a notice of it.
+  answered(answer, made) {
+    const keep = dash_clientside.no_update;
+    if (!answer || answer.feature !== featureOfForm() || answer.feature !== made.feature) {
+      if (answer) say(`Feature ${answer.feature}: ${answer.notice}`);
+      return [keep, keep, keep, keep, keep];
+    }
+    const of = "based_on" in answer ? { ...made, based_on: answer.based_on } : keep;
+    return [answer.now ?? keep, answer.shown, of, answer.history ?? keep, answer.name ?? keep];
   },
   // What is being written, once its writer pauses.
   written(text) {
@@ -86,6 +109,42 @@ window.dash_clientside.splat = {
     return dash_clientside.no_update;
   },
 };
+
+// Whether the dashboard answers: the page says so as long as it does not, and looks for it every two seconds until it does again.
+(() => {
+  const request = window.fetch.bind(window);
+  let lost = false, left = false;
+  const tell = () => {
+    const place = document.getElementById("connection");
+    if (!place) return;
+    place.replaceChildren();
+    place.className = lost || left ? "alert" : "";
+    if (lost) place.textContent = "The dashboard does not answer. What stands here is from before; nothing is saved until it answers again, and what is typed into a label is kept.";
+    else if (left) {
+      const again = document.createElement("button");
+      again.type = "button";
+      again.className = "plain-button reload";
+      again.textContent = "Load it again";
+      place.append("The dashboard answers again, but this page is not the one of its address. ", again, " What is typed into a label is kept.");
+    }
+  };
+  const look = () => request("/_favicon.ico", { cache: "no-store" }).then(() => note(false), () => setTimeout(look, 2000));
+  // ofPage: the request was for the page of a new address, which is not what stands here if it failed.
+  const note = (failed, ofPage) => {
+    const before = [lost, left];
+    if (ofPage) left = failed;
+    if (failed && !lost) setTimeout(look, 2000);
+    lost = failed;
+    if (before[0] !== lost || before[1] !== left) tell();
+  };
+  window.fetch = (resource, options) => {
+    const ofPage = Boolean(options && typeof options.body === "string" && options.body.includes('"_pages_content"'));
+    return request(resource, options).then(
+      (answer) => { note(false, ofPage); return answer; },
+      (error) => { if (error.name !== "AbortError") note(true, ofPage); throw error; },
+    );
+  };
+})();
 
 // Tables: `cells.drawn` sends them as data, here they become elements. What is written is text, never markup.
 (() => {
@@ -182,12 +241,6 @@ window.dash_clientside.splat = {
     const at = tabs.findIndex((tab) => tab.classList.contains("chosen"));
     const next = tabs[at + by];
     if (next) next.click();
-  };
-  const say = (text) => {
-    const told = document.getElementById("told");
-    told.textContent = text;
-    clearTimeout(say.until);
-    say.until = setTimeout(() => { told.textContent = ""; }, 4000);
   };
   const copyLink = (anchor) => navigator.clipboard.writeText(anchor ? location.href.split("#")[0] + "#" + anchor : location.href).then(() => say("The link is copied."), () => say("The browser did not allow it."));
   // Pinned: one feature, kept as long as the browser's tab is.

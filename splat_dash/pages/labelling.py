@@ -3,10 +3,11 @@
 from typing import Any, get_args
 
 import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
 from splat_assets.errors import InputError, SplatError
 from splat_dash import cells, ui
+from splat_dash.label_form import Form, form_of
 from splat_dash.shown import asked
 from splat_dash.source import Source
 from splat_serving.database import FeatureSummary
@@ -151,10 +152,14 @@ def _form(source: Source, found: FeatureSummary) -> list[Any]:
                 ),
             ],
             className="label-form",
+            id="label-form",
+            **ui.data(feature=str(feature_id)),
         ),
         html.Div(id="label-said", role="status"),
         dcc.Store(id="label-rule-written"),
         dcc.Store(id="label-typed"),
+        dcc.Store(id="label-skipped"),
+        dcc.Store(id="label-answer"),
         dcc.Store(id="label-of", data={"feature": feature_id, "based_on": revision, "sae": source.sae}),
         html.Details(
             [html.Summary(f"history ({len(history)})"), html.Div(_history(history), id="label-history")],
@@ -167,13 +172,14 @@ def _history(events: list[Event]) -> Any:
     return ui.table(events_table("history", "History", events)) if events else html.P("Nothing was said yet.")
 
 
-def _check_same_sae(source: Source, of: dict[str, Any]) -> None:
-    """InputError where the page is of another SAE than what is shown by now: its features are other ones."""
-    if of["sae"] != source.sae:
+def _check(source: Source, form: Form) -> None:
+    """InputError where the form is of another feature than the page, or of another SAE than what is shown."""
+    if form.made.sae != source.sae:
         raise InputError(
-            f"version {source.about.version} is shown by now, of another SAE, whose feature {of['feature']} is another one; "
+            f"version {source.about.version} is shown by now, of another SAE, whose feature {form.feature} is another one; "
             "load the page again to see it (what is typed here is of the old one)"
         )
+    form.check_same_feature()
 
 
 def callbacks(app: Dash) -> None:
@@ -195,61 +201,85 @@ def callbacks(app: Dash) -> None:
         prevent_initial_call=True,
     )
 
-    app.clientside_callback(
-        ClientsideFunction("splat", "typed"),
-        Output("label-typed", "data"),
-        Input("label-save", "n_clicks"),
-        *(State(f"label-{name}", "value") for name in _FIELDS),
-        prevent_initial_call=True,
-    )
-
-    @app.callback(
-        Output("label-now", "children"),
-        Output("label-said", "children"),
-        Output("label-of", "data"),
-        Output("label-history", "children"),
-        Output("feature-name", "children"),
-        Input("label-typed", "data"),
-        State("label-of", "data"),
-        prevent_initial_call=True,
-    )
-    def save(typed: dict[str, Any], of: dict[str, Any]) -> tuple[Any, ...]:
-        feature_id, source = of["feature"], asked()
-        try:
-            _check_same_sae(source, of)
-            event = source.write_label(feature_id, typed, typed.get("author"), of["based_on"])
-        except LabelConflictError:
-            theirs = source.labels()[feature_id]
-            said = [
-                html.P("Somebody else was faster. What they say:"),
-                *now(theirs),
-                html.P("What you typed is still in the form: save again to put it in the place of theirs."),
-            ]
-            told = html.Div(said, className="alert", role="alert")
-            return no_update, told, {**of, "based_on": theirs.revision}, no_update, no_update
-        except SplatError as error:
-            text = f"Not saved: {error}"
-            return no_update, html.Pre(text, className="alert", role="alert"), no_update, no_update, no_update
-        assert event.label is not None
-        return (
-            now(event),
-            html.P(f"Saved, revision {event.revision}, {event.at[11:16]} UTC.", className="quiet"),
-            {**of, "based_on": event.revision},
-            _history(source.subject.labels.history(feature_id)),
-            f" {visible(event.label.text)}",
+    for clicked, sent in (("save", "typed"), ("skip", "skipped")):
+        app.clientside_callback(
+            ClientsideFunction("splat", "typed"),
+            Output(f"label-{sent}", "data"),
+            Input(f"label-{clicked}", "n_clicks"),
+            State("label-of", "data"),
+            *(State(f"label-{name}", "value") for name in _FIELDS),
+            prevent_initial_call=True,
         )
 
+    # The answer is shown by the browser, which knows whether the page is still that of the feature.
+    @app.callback(Output("label-answer", "data"), Input("label-typed", "data"), prevent_initial_call=True)
+    def save(typed: Any) -> dict[str, Any]:
+        form = form_of(typed)
+        return {"feature": form.feature, **_saved(asked(), form)}
+
     @app.callback(
-        Output("label-said", "children", allow_duplicate=True),
-        Input("label-skip", "n_clicks"),
+        Output("label-answer", "data", allow_duplicate=True), Input("label-skipped", "data"), prevent_initial_call=True
+    )
+    def skip(typed: Any) -> dict[str, Any]:
+        form = form_of(typed)
+        return {"feature": form.feature, **_skipped(asked(), form)}
+
+    app.clientside_callback(
+        ClientsideFunction("splat", "answered"),
+        *(
+            Output(name, part)
+            for name, part in (
+                ("label-now", "children"),
+                ("label-said", "children"),
+                ("label-of", "data"),
+                ("label-history", "children"),
+                ("feature-name", "children"),
+            )
+        ),
+        Input("label-answer", "data"),
         State("label-of", "data"),
-        State("label-author", "value"),
         prevent_initial_call=True,
     )
-    def skip(_: Any, of: dict[str, Any], author: str | None) -> Any:
-        try:
-            _check_same_sae(asked(), of)
-            asked().subject.labels.skip(of["feature"], author=author if author is None else author.strip())
-        except SplatError as error:
-            return html.Pre(f"Not skipped: {error}", className="alert", role="alert")
-        return html.P("Skipped: it is left out of the queue.", className="quiet")
+
+
+def _saved(source: Source, form: Form) -> dict[str, Any]:
+    """What the page shows of a label that was sent: the label, or why it is not saved. notice: the same in a line."""
+    try:
+        _check(source, form)
+        event = source.write_label(form.feature, form.label(), form.author, form.made.based_on)
+    except LabelConflictError:
+        theirs = source.labels()[form.feature]
+        rows = [
+            html.P("Somebody else was faster. What they say:"),
+            *now(theirs),
+            html.P("What you typed is still in the form: save again to put it in the place of theirs."),
+        ]
+        shown = html.Div(rows, className="alert", role="alert")
+        return {"shown": shown, "notice": "not saved, somebody else was faster", "based_on": theirs.revision}
+    except SplatError as error:
+        return _refused(f"Not saved: {error}")
+    assert event.label is not None
+    notice = f"Saved, revision {event.revision}, {event.at[11:16]} UTC."
+    return {
+        "now": now(event),
+        "shown": html.P(notice, className="quiet"),
+        "notice": notice,
+        "based_on": event.revision,
+        "history": _history(source.subject.labels.history(form.feature)),
+        "name": f" {visible(event.label.text)}",
+    }
+
+
+def _skipped(source: Source, form: Form) -> dict[str, Any]:
+    """What the page shows of a feature that was left out of the queue."""
+    try:
+        _check(source, form)
+        source.subject.labels.skip(form.feature, author=form.author if form.author is None else form.author.strip())
+    except SplatError as error:
+        return _refused(f"Not skipped: {error}")
+    notice = "Skipped: it is left out of the queue."
+    return {"shown": html.P(notice, className="quiet"), "notice": notice}
+
+
+def _refused(notice: str) -> dict[str, Any]:
+    return {"shown": html.Pre(notice, className="alert", role="alert"), "notice": notice}

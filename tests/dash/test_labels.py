@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import polars as pl
@@ -175,10 +176,11 @@ def test_what_stands_in_the_form_is_saved_though_dash_has_not_heard_of_it_yet(
     page.fill("#label-confidence", "0.5")
     stale = ["to the ve", "tactical", "proposed", 0.2, "", "a", "ann"]
 
-    told = page.evaluate("stale => dash_clientside.splat.typed(1, ...stale)", stale)
+    told = page.evaluate("stale => dash_clientside.splat.typed(1, null, ...stale)", stale)
 
     assert (told["text"], told["notes"], told["confidence"]) == ("to the very last letter", "all of it", 0.5)
     assert (told["category"], told["status"]) == ("tactical", "proposed")
+    assert (told["feature"], told["address"]) == (5, "/f/5")
     page.keyboard.press("Control+Enter")
     expect(page.locator("#label-said")).to_contain_text("Saved, revision 1")
     event = own_source.subject.labels.label(5)
@@ -243,6 +245,56 @@ def test_what_was_typed_outlives_a_server_that_went_away(labelling: Watched, own
     expect(page.locator("h1")).to_contain_text("Feature 6")
     page.keyboard.press("e")
     expect(page.locator("#label-text")).to_have_value("swims")
+
+
+@pytest.mark.slow
+def test_a_page_that_did_not_follow_its_address_saves_nothing_and_says_that_the_dashboard_was_away(
+    browser: Any, own_source: Source, expect: Any
+) -> None:
+    app = create_app(own_source).server
+    with running(app) as url:
+        watched = Watched(browser, url)
+        page = watched.open("/f/3")
+        page.wait_for_selector("#label-edit")
+    page.keyboard.press("j")  # the address is that of feature 4 now, the page that of feature 3
+    expect(page.locator("#connection")).to_contain_text("does not answer")
+    page.keyboard.press("e")
+    page.locator("#label-text").fill("typed at the address of feature 4")
+
+    with running(app, urlsplit(url).port or 0):
+        expect(page.locator("#connection")).to_contain_text("this page is not the one of its address")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#label-said")).to_contain_text(
+            "this form is of feature 3, and the address of the page is /f/4"
+        )
+        assert page.locator("#label-text").input_value() == "typed at the address of feature 4"
+        page.click("#connection .reload")
+        expect(page.locator("h1")).to_contain_text("Feature 4")
+        expect(page.locator("#connection")).to_be_empty()
+        expect(page.locator("#label-text")).to_have_value("")
+        page.goto(f"{url}/f/3")
+        expect(page.locator("#label-text")).to_have_value("typed at the address of feature 4")
+        watched.context.close()
+    assert own_source.labels() == {}
+
+
+@pytest.mark.slow
+def test_an_answer_that_arrives_on_the_page_of_another_feature_leaves_that_page_as_it_is(
+    labelling: Watched, own_source: Source, expect: Any
+) -> None:
+    page = labelling.open("/f/5")
+    page.wait_for_selector("#label-edit")
+
+    kept = page.evaluate(
+        """() => {
+            const answer = { feature: 4, shown: "Saved", notice: "Saved, revision 1", based_on: 1, name: " of another" };
+            return dash_clientside.splat.answered(answer, { feature: 5, based_on: 0, sae: null })
+                .every((one) => one === dash_clientside.no_update);
+        }"""
+    )
+
+    assert kept
+    expect(page.locator("#told")).to_have_text("Feature 4: Saved, revision 1")
 
 
 @pytest.mark.slow
