@@ -6,9 +6,12 @@
 
 Something counts as whole when all its files are there and have not changed since the look before. A new base model is run on
 the dataset that was brought last, a new dataset or SAE with the base model that was, unless `automation.toml` names others. What
-a run was made of already becomes no second one, whatever it is called. What was seen is kept in `<data root>/arrivals.json`.
+was brought last is what was seen last for the first time, by its content: a ledger, `<data root>/arrivals.json`, keeps the order,
+and file times, which every copy changes, only say when to look at contents again. What a run was made of already becomes no
+second one, whatever it is called.
 """
 
+import errno
 import json
 import os
 import subprocess
@@ -24,7 +27,7 @@ from splat_assets.automation.settings import Automation, as_options, read_settin
 from splat_assets.commands.recipe_options import TRAINING_FLAGS, flag_of
 from splat_assets.errors import InputError, SplatError
 from splat_assets.runs import BASE_MODEL_FILES, SAE_FILES, RunInputs, open_run
-from splat_assets.store.files import locked, sha256_of_file, sha256_of_json, write_json
+from splat_assets.store.files import FileMark, file_mark, locked, sha256_of_file, sha256_of_json, write_json
 from splat_assets.store.layout import DataRoot, is_name
 
 Kind = Literal["base model", "SAE", "dataset"]
@@ -33,6 +36,8 @@ _NEEDED = ("vocab.json", "weapon_vocab.json")
 _REFUSED = 2
 """Exit code of a command that says in a sentence why it does not do what is asked."""
 _LONGEST_NAME = 80
+_SIGHTINGS = ".sightings.json"
+"""In the data root: what this machine saw there. It holds for these files at this place alone, and is safe to delete."""
 MakeRun = Callable[[str, Sequence[str]], str]
 
 
@@ -51,25 +56,55 @@ class Brought:
         return self.files[0]
 
     def signature(self) -> str:
-        """What changes when a file does: names, sizes, times. OSError when one goes meanwhile."""
-        facts = [(path.name, (found := path.stat()).st_size, found.st_mtime_ns) for path in self.files]
+        """What changes when a file does: names, sizes, times, inodes. OSError when one goes meanwhile."""
+        return sha256_of_json([[(path.name, *_mark(path)) for path in self.files], self.waits])[:16]
+
+    def old_signature(self) -> str:
+        """What an older program kept instead."""
+        facts = [(path.name, mark[3], mark[0]) for path in self.files if (mark := _mark(path))]
         return sha256_of_json([facts, self.waits])[:16]
 
-    def brought_at(self) -> int:
-        """When its main file was written last, in nanoseconds."""
-        return self.main.stat().st_mtime_ns
+    def content(self, hashed: Callable[[Path], str]) -> str:
+        """What stays when the folder is copied or renamed. hashed: sha256 of a file. OSError when one goes meanwhile."""
+        return sha256_of_json([self.kind, [hashed(path) for path in self.files]])[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a folder. signature: as it was when that was found out. partners: signatures of what it was tried with,
-    and of the recipe."""
+    """What is known of a folder. content: of its files when that was found out, empty until they were whole.
 
-    signature: str
+    partners: contents of what it was tried with, and a hash of the recipe. before: while its files change, what was known of it
+    until then, which holds again when its content turns out to be the same. signature: what an older program kept for content.
+    """
+
     state: State
     said: str
     run: str = ""
     partners: tuple[str, ...] = ()
+    content: str = ""
+    before: "Record | None" = None
+    signature: str = ""
+
+    def is_of(self, one: Brought) -> bool:
+        """Whether an older program wrote this of the files as they are."""
+        return bool(self.signature) and self.signature == one.old_signature()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sighting:
+    """A folder at the last look on this machine. content: empty until its files were the same at two looks."""
+
+    signature: str
+    content: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ledger:
+    """What `arrivals.json` keeps. records: by path below the data root. made: runs. seen: contents, by when they came first."""
+
+    records: dict[str, Record]
+    made: set[str]
+    seen: dict[str, int]
 
 
 def look(root: DataRoot, make_run: MakeRun | None = None) -> list[str]:
@@ -79,42 +114,51 @@ def look(root: DataRoot, make_run: MakeRun | None = None) -> list[str]:
     when `automation.toml` or `arrivals.json` cannot be read.
     """
     settings = read_settings(root)
+    hashed = cache(sha256_of_file)  # what several are run with is hashed once
     with locked(root.path / ".arrivals.lock"):
-        records, made = _read(root)
+        ledger = _read(root)
+        records, made = ledger.records, ledger.made
         found = brought(root)
         whole: list[Brought] = []
+        sightings, before = {}, _sightings(root)
         for one in found:
             key = _key(root, one)
             try:
-                signature = one.signature()
+                sighting = _sighting(one, before.get(key), hashed)
+                known = records.get(key)
+                if sighting.content:
+                    records[key] = _identified(known, sighting.content, one)
+                    ledger.seen.setdefault(sighting.content, 1 + max(ledger.seen.values(), default=0))
+                    whole.append(one)
+                elif known is None or not known.is_of(one):
+                    records[key] = _changing(known, one.waits or "its files have just changed")
             except OSError:
                 continue  # it is being moved; the next look sees where to
-            before = records.get(key)
-            if one.waits:
-                records[key] = Record(signature, "waiting", one.waits)
-            elif before is None or before.signature != signature:
-                records[key] = Record(signature, "waiting", "its files have just changed")
-            else:
-                whole.append(one)
+            sightings[key] = sighting
+            if sighting.content and sighting != before.get(
+                key
+            ):  # whoever is stopped while contents are read goes on from here
+                _write_sightings(root, {**before, **sightings})
+        _write_sightings(root, sightings)
 
         def made_by_us(name: str, words: Sequence[str]) -> str:
             made.add(name)  # before it is made: who is killed in between finds it as one of these
-            _write(root, records, made)
+            _write(root, ledger)
             return make_run(name, words) if make_run else new_run(root, name, words)
 
-        hashed = cache(sha256_of_file)  # what several are run with is hashed once
         for one in whole:
             key = _key(root, one)
             sound = {
-                other: record.signature for other in whole if (record := records[_key(root, other)]).state != "refused"
+                other: record.content for other in whole if (record := records[_key(root, other)]).state != "refused"
             }
-            settled = _settled(root, settings, one, records[key], sound, hashed, made_by_us)
+            in_order = sorted(sound.items(), key=lambda item: (ledger.seen[item[1]], item[0].folder.name))
+            settled = _settled(root, settings, one, records[key], dict(in_order), hashed, made_by_us)
             if settled != records[key]:
                 records[key] = settled
-                _write(root, records, made)
+                _write(root, ledger)
                 _say(root, key, one, settled)
         there = {_key(root, one) for one in found}
-        _write(root, {key: record for key, record in records.items() if key in there}, made)
+        _write(root, replace(ledger, records={key: record for key, record in records.items() if key in there}))
     return [name for name in root.run_names() if name in made]
 
 
@@ -142,7 +186,7 @@ def _named(one: Brought | None) -> Brought | None:
 
 def records_of(root: DataRoot) -> dict[str, Record]:
     """What was found out of each folder, by its path below the data root."""
-    return _read(root)[0]
+    return _read(root).records
 
 
 def new_run(root: DataRoot, name: str, words: Sequence[str]) -> str:
@@ -158,6 +202,50 @@ def new_run(root: DataRoot, name: str, words: Sequence[str]) -> str:
     return " ".join(line.strip() for line in said if not line.startswith(("Usage:", "Try "))).removeprefix("Error: ")
 
 
+def _mark(path: Path) -> FileMark:
+    mark = file_mark(path)
+    if mark is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return mark
+
+
+def _sighting(one: Brought, before: _Sighting | None, hashed: Callable[[Path], str]) -> _Sighting:
+    """What is seen of a folder now; contents are read where it is whole and was the same at the look before."""
+    signature = one.signature()
+    if one.waits or before is None or before.signature != signature:
+        return _Sighting(signature)
+    return before if before.content else _Sighting(signature, one.content(hashed))
+
+
+def _changing(known: Record | None, why: str) -> Record:
+    """The record of something whose files are not all there or have changed, which may turn out to be what it was."""
+    return Record("waiting", why, before=known if known is None or known.content else known.before)
+
+
+def _identified(known: Record | None, content: str, one: Brought) -> Record:
+    """The record of something whole, by its content; what was known of that content before its files changed holds again."""
+    for record in (known, known.before if known else None):
+        if record is not None and record.content == content:
+            return record
+    if known is not None and known.is_of(one):
+        return replace(known, content=content, signature="")
+    return Record("waiting", "it is whole", content=content)
+
+
+def _sightings(root: DataRoot) -> dict[str, _Sighting]:
+    """What this machine saw at its last look; where that cannot be read, it is seen anew."""
+    try:
+        raw = json.loads((root.path / _SIGHTINGS).read_text(encoding="utf-8"))
+        return {key: _Sighting(*row) for key, row in raw.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _write_sightings(root: DataRoot, sightings: Mapping[str, _Sighting]) -> None:
+    if sightings != _sightings(root):
+        write_json(root.path / _SIGHTINGS, {key: [one.signature, one.content] for key, one in sightings.items()})
+
+
 def _settled(
     root: DataRoot,
     settings: Automation,
@@ -167,21 +255,24 @@ def _settled(
     hashed: Callable[[Path], str],
     make_run: MakeRun,
 ) -> Record:
-    """What becomes of something whole. sound: what it may be run with, and the signature of each. hashed: sha256 of a file."""
+    """What becomes of something whole.
+
+    sound: what it may be run with, in the order of their first sighting, and the content of each. hashed: sha256 of a file.
+    """
     if record.state in ("run", "known"):
         return record
     try:
         partners = _partners(one, settings, [*sound])
         if isinstance(partners, str):
             return replace(record, state="waiting", said=partners)
-        signatures = (*(sound[partner] for partner in partners), sha256_of_json(settings.recipe)[:16])
-        if record.state == "refused" and record.partners == signatures:
+        tried = (*(sound[partner] for partner in partners), sha256_of_json(settings.recipe)[:16])
+        if record.state == "refused" and record.partners == tried:
             return record
         parts = {part.kind: part for part in (one, *partners)}
         digests = {kind: tuple(hashed(path) for path in part.files) for kind, part in parts.items()}
     except OSError:
         return record  # it is being moved or written; the next look sees it
-    settled = replace(record, partners=signatures)
+    settled = replace(record, partners=tried)
     same = _run_of(digests, root)
     if same:
         return replace(settled, state="known", said=f"run {same} is made of the same content already", run=same)
@@ -194,7 +285,7 @@ def _settled(
 
 
 def _partners(one: Brought, settings: Automation, sound: Sequence[Brought]) -> list[Brought] | str:
-    """What something is run with, or why there is nothing yet."""
+    """What something is run with, or why there is nothing yet. sound: those seen later come later."""
     chosen = []
     for kind, named in (("base model", settings.model), ("dataset", settings.dataset)):
         if kind == one.kind:
@@ -204,7 +295,7 @@ def _partners(one: Brought, settings: Automation, sound: Sequence[Brought]) -> l
             there = [other for other in there if other.folder.name == named]
         if not there:
             return f"there is no whole {kind}{f' {named}' if named else ''} to run it with yet"
-        chosen.append(max(there, key=lambda other: (other.brought_at(), other.folder.name)))
+        chosen.append(there[-1])
     return chosen
 
 
@@ -288,14 +379,14 @@ def _key(root: DataRoot, one: Brought) -> str:
     return os.fsencode(one.folder.relative_to(root.path)).decode("utf-8", errors="backslashreplace")
 
 
-def _read(root: DataRoot) -> tuple[dict[str, Record], set[str]]:
-    """What is known of each folder, and the runs that were made."""
+def _read(root: DataRoot) -> _Ledger:
+    """What is known of each folder, the runs that were made, and the order of what was seen."""
     try:
         raw: dict[str, Any] = json.loads(root.arrivals.read_text(encoding="utf-8"))
-        records = {key: Record(**{**row, "partners": tuple(row["partners"])}) for key, row in raw["brought"].items()}
-        return records, set(raw["made"])
+        records = {key: _record(row) for key, row in raw["brought"].items()}
+        return _Ledger(records, set(raw["made"]), {content: int(at) for content, at in raw.get("seen", {}).items()})
     except FileNotFoundError:
-        return {}, set()
+        return _Ledger({}, set(), {})
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
             f"{root.arrivals} cannot be read ({error}): move it away; what was brought is then looked at anew, and what became a "
@@ -303,7 +394,16 @@ def _read(root: DataRoot) -> tuple[dict[str, Record], set[str]]:
         ) from error
 
 
-def _write(root: DataRoot, records: Mapping[str, Record], made: set[str]) -> None:
-    if not root.arrivals.is_file() or _read(root) != (dict(records), made):
-        known = {"brought": {key: asdict(record) for key, record in records.items()}, "made": sorted(made)}
+def _record(row: dict[str, Any]) -> Record:
+    before = row.get("before")
+    return Record(**{**row, "partners": tuple(row["partners"]), "before": _record(before) if before else None})
+
+
+def _write(root: DataRoot, ledger: _Ledger) -> None:
+    if not root.arrivals.is_file() or _read(root) != ledger:
+        known = {
+            "brought": {key: asdict(record) for key, record in ledger.records.items()},
+            "made": sorted(ledger.made),
+            "seen": ledger.seen,
+        }
         write_json(root.arrivals, known)

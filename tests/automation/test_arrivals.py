@@ -1,5 +1,6 @@
 """What is brought becomes one run, once it is whole and once for its content; what cannot is said once and blocks nobody."""
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -175,6 +176,136 @@ def test_a_run_that_was_removed_does_not_come_back(root: DataRoot, maker: Maker)
 
     assert twice(root, maker) == []
     assert len(maker.made) == 1
+
+
+def _copied(root: DataRoot, to: Path) -> DataRoot:
+    """The data root at another place, its files with other times, the oldest with the latest of all, in the future."""
+    shutil.copytree(root.path, to, copy_function=shutil.copyfile)
+    files = sorted(root.path.rglob("*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for at, path in enumerate(files):
+        os.utime(to / path.relative_to(root.path), (4e9 + at, 4e9 + at))
+    return DataRoot(to)
+
+
+def _later_dataset(root: DataRoot, name: str) -> None:
+    """Another dataset: the small one with its last row once more."""
+    shutil.copytree(root.datasets / "small", root.datasets / name)
+    with (root.datasets / name / "tokenized_data.csv").open("a") as file:
+        file.write((root.datasets / "small" / "tokenized_data.csv").read_text().splitlines()[-1] + "\n")
+
+
+def test_partners_are_what_was_seen_last_for_the_first_time_also_after_a_copy(
+    root: DataRoot, maker: Maker, tmp_path: Path
+) -> None:
+    twice(root, maker)
+    _later_dataset(root, "a-later")
+    twice(root, maker)
+    moved = _copied(root, tmp_path / "moved")
+    twice(moved, Maker(moved))
+    shutil.copytree(moved.models / "small", moved.models / "new")
+    with (moved.models / "new" / "model.pth").open("ab") as file:
+        file.write(b"new")
+
+    names = twice(moved, Maker(moved))
+
+    (new,) = [name for name in names if name.startswith("new-")]
+    assert open_run(moved, new).config.inputs.data.path == str(moved.datasets / "a-later" / "tokenized_data.csv")
+
+
+def test_a_copy_of_a_data_root_tells_nothing_again_and_makes_nothing_again(
+    root: DataRoot, maker: Maker, tmp_path: Path
+) -> None:
+    broken = root.models / "broken"
+    shutil.copytree(root.models / "small", broken)
+    (broken / "model.pth").write_bytes(b"broken")
+    names = twice(root, maker)
+    shutil.rmtree(root.run(names[0]).root)  # removed for good
+    known, lines = records_of(root), said(root)
+    moved = _copied(root, tmp_path / "moved")
+    again = Maker(moved)
+
+    assert look(moved, again) == []
+    assert records_of(moved)["saved_models/small"].said == "its files have just changed"
+    assert look(moved, again) == []
+
+    assert again.made == []
+    assert said(moved) == lines
+    assert records_of(moved) == known
+
+
+def test_what_is_there_half_while_a_data_root_is_copied_is_what_it_was_once_it_is_whole(
+    root: DataRoot, maker: Maker
+) -> None:
+    names = twice(root, maker)
+    shutil.rmtree(root.run(names[0]).root)
+    whole = (root.models / "small" / "model.pth").read_bytes()
+    (root.models / "small" / "model.pth").write_bytes(whole[:100])
+    (root.models / "small" / "vocab.json").rename(root.path / "vocab.json")
+    twice(root, maker)
+    (root.models / "small" / "model.pth").write_bytes(whole)
+    look(root, maker)
+    (root.path / "vocab.json").rename(root.models / "small" / "vocab.json")
+
+    assert twice(root, maker) == []
+    assert records_of(root)["saved_models/small"].state == "run"
+    assert len(maker.made) == 1
+
+
+def test_machines_that_look_in_turns_agree(root: DataRoot, maker: Maker, tmp_path: Path) -> None:
+    """Each has the same content in other files; the ledger is the same."""
+    other = _copied(root, tmp_path / "other")
+    made = Maker(other)
+    for _ in range(4):
+        look(root, maker)
+        shutil.copyfile(root.arrivals, other.arrivals)
+        look(other, made)
+        shutil.copyfile(other.arrivals, root.arrivals)
+
+    assert (len(maker.made), len(made.made)) == (1, 0)
+    assert records_of(root)["saved_models/small"].state == "run"
+
+
+def test_what_was_removed_and_is_put_back_keeps_its_place_in_the_order(root: DataRoot, maker: Maker) -> None:
+    twice(root, maker)
+    _later_dataset(root, "a-later")
+    twice(root, maker)
+    shutil.move(root.datasets / "small", root.path / "aside")
+    twice(root, maker)
+    shutil.move(root.path / "aside", root.datasets / "z-small")
+    twice(root, maker)
+    with (root.models / "small" / "model.pth").open("ab") as file:
+        file.write(b"new")
+
+    twice(root, maker)
+
+    assert maker.made[-1][1][3] == str(root.datasets / "a-later" / "tokenized_data.csv")
+
+
+def test_other_content_of_the_same_size_and_time_is_seen(root: DataRoot, maker: Maker) -> None:
+    first = twice(root, maker)
+    model = root.models / "small" / "model.pth"
+    facts = model.stat()
+    model.write_bytes(model.read_bytes()[:-1] + b"X")
+    os.utime(model, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+    assert len(twice(root, maker)) == len(first) + 1
+
+
+def test_a_ledger_of_an_older_program_holds(root: DataRoot, maker: Maker) -> None:
+    names = twice(root, maker)
+    shutil.rmtree(root.run(names[0]).root)
+    written = json.loads(root.arrivals.read_text())
+    signatures = {f"{one.folder.relative_to(root.path)}": one.old_signature() for one in brought(root)}
+    old = {
+        key: {**{name: row[name] for name in ("state", "said", "run", "partners")}, "signature": signatures[key]}
+        for key, row in written["brought"].items()
+    }
+    root.arrivals.write_text(json.dumps({"brought": old, "made": written["made"]}))
+    (root.path / ".sightings.json").unlink()
+
+    assert twice(root, maker) == []
+    assert len(maker.made) == 1
+    assert records_of(root)["saved_models/small"].content == written["brought"]["saved_models/small"]["content"]
 
 
 def test_a_model_without_a_dataset_waits_for_one(root: DataRoot, maker: Maker) -> None:

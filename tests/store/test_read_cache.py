@@ -59,9 +59,9 @@ def test_processes_that_share_a_folder_keep_to_its_bound(tmp_path: Path) -> None
     assert 5_000 <= ReadCache(tmp_path, 10_000).size_bytes <= 10_000
 
 
-def _keep_many(given: tuple[Path, str]) -> int:
+def _keep_many(share: tuple[Path, str]) -> int:
     """The most that the folder took after one of 60 entries."""
-    folder, name = given
+    folder, name = share
     cache, most = ReadCache(folder, 10_000), 0
     for at in range(60):
         cache.get(f"{name}{at}", lambda: bytes(500))
