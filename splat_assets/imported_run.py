@@ -171,13 +171,18 @@ def _opened(folder: Path, origin: Origin | None, places: Mapping[str, Path]) -> 
     hook = hook_for(sae, asked, model.dimensions.num_layers).in_model(model.dimensions.num_layers)
     refuse_other_model(sae, sae_path, model, hook)
     vocabulary, contexts = read_vocabulary(vocab), read_contexts(weapon_vocab)
-    there = {"base_model": model, "sae": sae, "vocabulary": vocabulary, "contexts": contexts}
-    for what, one in there.items():
-        if origin is not None and origin.provenance[what] != one.fingerprint:
+    there = {
+        "base_model": model.fingerprint,
+        "sae": sae.fingerprint,
+        "vocabulary": vocabulary.fingerprint,
+        "contexts": contexts.fingerprint,
+    }
+    for what, fingerprint in there.items():
+        if origin is not None and origin.provenance[what] != fingerprint:
             raise FingerprintMismatchError(
                 f"the {what.replace('_', ' ')} is not what {folder} was made from",
                 origin.provenance[what],
-                one.fingerprint,
+                fingerprint,
                 "give the one that it was made from",
             )
     return _Parts(model, BaseModelFiles(checkpoint, vocab, weapon_vocab), sae, sae_path, hook, vocabulary, contexts)

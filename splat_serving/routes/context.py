@@ -73,7 +73,7 @@ async def published(request: Request, served: FromServed) -> Response:
     """Every version of every run of the data root that this one is of, with its scorecard, by run and the newest first."""
 
     def look() -> dict[str, Any]:
-        layout, _ = served.model_source()
+        layout = served.run.layout if served.run else None
         if layout is None:
             raise NotComputedError("what is served is no run of a data root: there are no runs beside it")
         return {"published": [one.as_json() for one in published_versions(layout.data_root)]}
