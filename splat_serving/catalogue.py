@@ -11,12 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from os.path import isdir, isfile
 from pathlib import Path
-from stat import S_ISREG
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import LayoutError, NotPublishedError
+from splat_assets.store.files import FileMark, file_mark
 from splat_assets.store.layout import DataRoot, RunLayout, checked_name, is_name
 from splat_assets.store.manifest import VERSION_ID
+from splat_assets.store.newest_run import newest_run
 from splat_assets.store.published import current_version, open_store
 from splat_serving.aliases import Alias, alias_named
 from splat_serving.errors import UnknownNameError
@@ -27,7 +28,6 @@ from splat_serving.local import LocalDatabase
 _log = logging.getLogger(__name__)
 _MOST_OPEN_RUNS = 16
 _MOST_OLD_VERSIONS = 2
-_Mark = tuple[int, int, int]
 
 
 class PublishedRun:
@@ -38,7 +38,7 @@ class PublishedRun:
         self.name = name
         self.store = store
         self._lock = threading.Lock()
-        self._open: tuple[_Mark, LocalDatabase] | None = None
+        self._open: tuple[FileMark, LocalDatabase] | None = None
         self._old: OrderedDict[str, LocalDatabase] = OrderedDict()
 
     @property
@@ -109,8 +109,8 @@ class PublishedRun:
                 self._old.popitem(last=False)
             return found
 
-    def _mark(self) -> _Mark | None:
-        return _mark_of(self.store / "CURRENT")
+    def _mark(self) -> FileMark | None:
+        return file_mark(self.store / "CURRENT")
 
 
 class OpenFolder:
@@ -236,8 +236,8 @@ class PublishedVersion(PublishedRun):
         """The folders of the run that the version belongs to; None for a version by itself."""
         return PublishedRun(self.name, self.store.absolute().parent.parent).layout
 
-    def _mark(self) -> _Mark | None:
-        return _mark_of(self.store / "manifest.json")
+    def _mark(self) -> FileMark | None:
+        return file_mark(self.store / "manifest.json")
 
     def ready_version(self, version: str) -> LocalDatabase | None:
         """That version if it is this one and open; None if `version` would have to open it or refuse."""
@@ -309,23 +309,13 @@ class Catalogue:
         """Of the root's runs the one that was published last."""
         assert self._target.root is not None
         root = self._target.root
-        marks = {name: _mark_of(root.run(name).store / "CURRENT") for name in _run_names(root)}
-        published = {name: mark for name, mark in marks.items() if mark is not None}
-        if not published:
+        name = newest_run(root)
+        if name is None:
             raise NotPublishedError(f"{root.path} has no published run yet: `splat materialize RUN` publishes one")
-        self._default = self.run(max(published, key=lambda name: published[name][0]))
+        self._default = self.run(name)
         return self._default
 
 
 def _run_names(root: DataRoot) -> list[str]:
     """The runs that can be asked for: a folder with another name is none."""
     return [name for name in root.run_names() if is_name(name)]
-
-
-def _mark_of(path: Path) -> _Mark | None:
-    """Time (ns), inode and size of a file; None where there is none that could be read: whoever opens it says why."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return (facts.st_mtime_ns, facts.st_ino, facts.st_size) if S_ISREG(facts.st_mode) else None

@@ -1,11 +1,12 @@
 """The published versions of every run of a data root, with what is known of their SAEs: to be laid side by side."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from splat_assets.errors import SplatError
 from splat_assets.store.layout import DataRoot, is_name
-from splat_assets.store.manifest import MANIFEST, VERSION_ID, Manifest
+from splat_assets.store.manifest import VERSION_ID, Manifest
+from splat_assets.store.publications import publication_order, read_publications
 from splat_assets.store.published import current_version
 from splat_serving.published_version import Published
 from splat_serving.scorecards import scorecard_of
@@ -20,19 +21,23 @@ def _of_run(root: DataRoot, name: str) -> list[Published]:
     layout = root.run(name)
     try:
         current = current_version(layout.store)
+        publications = read_publications(layout.store)
     except SplatError as error:
         return [Published(name, None, said=str(error))]
     folders = [one for one in (layout.store / "versions").iterdir() if VERSION_ID.fullmatch(one.name)]
-    found = [_of_version(root, name, folder, folder.name == current) for folder in folders]
-    return sorted(found, key=lambda one: (one.published is not None, one.published), reverse=True)
+    order = publication_order(publications)
+    found = []
+    for folder in sorted(folders, key=lambda one: order(one.name), reverse=True):
+        known = publications.get(folder.name)
+        found.append(_of_version(root, name, folder, folder.name == current, known.at if known else None))
+    return found
 
 
-def _of_version(root: DataRoot, name: str, folder: Path, current: bool) -> Published:
+def _of_version(root: DataRoot, name: str, folder: Path, current: bool, published: datetime | None) -> Published:
     try:
         manifest = Manifest.load(folder)
-        published = datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime, UTC)
     except (SplatError, OSError) as error:
-        return Published(name, folder.name, current, said=str(error))
+        return Published(name, folder.name, current, published, said=str(error))
     try:
         card, said = scorecard_of(root.run(name), manifest.provenance), ""
     except SplatError as error:

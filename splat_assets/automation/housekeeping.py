@@ -28,19 +28,22 @@ def keep_house(root: DataRoot, progress: Progress | None = None) -> list[Kept]:
     Runs without a published version are passed over. Raises InputError when `automation.toml` means nothing.
     """
     settings, progress = read_settings(root), progress or SilentProgress()
-    found = []
+    found: list[Kept] = []
+    removed: tuple[str, ...]
     for name in root.run_names():
         layout = root.run(name)
+        version, removed = "", ()
         try:
             store = open_store(layout.store)
             version = store.version
             with progress.step(f"verifying {name}, version {version}"):
                 problems = tuple(store.verify(deep=True))
+            if not problems:
+                removed = tuple(remove_old_versions(layout.store, settings.keep_versions))
         except NotPublishedError:
             continue
         except SplatError as error:
-            problems, version = (str(error),), ""
-        removed = () if problems else tuple(remove_old_versions(layout.store, settings.keep_versions))
+            problems = (str(error),)
         found.append(Kept(name, version, problems, removed))
         if problems:
             tell(root, "failed", name, f"its store does not hold what was published: {problems[0]}")

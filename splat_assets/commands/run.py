@@ -39,6 +39,7 @@ from splat_assets.runs import (
 from splat_assets.sharing import bring_inputs, remove_there, shared_run
 from splat_assets.store.files import files_below, locked, remove_leftovers, staging_path
 from splat_assets.store.layout import DataRoot
+from splat_assets.store.publications import read_publications
 from splat_assets.store.published import current_version, pin_version, remove_old_versions
 
 
@@ -120,23 +121,25 @@ def list_() -> None:
 
 def run_table(root: DataRoot) -> Table:
     """A row for each run; what cannot be read is said on standard error."""
-    table = Table("run", "SAE", "artifacts up to date", "store")
+    table = Table("run", "SAE", "artifacts up to date", "store", "published (UTC)")
     for name in root.run_names():
         try:
             table.add_row(*_row(open_run(root, name)))
         except (SplatError, OSError) as error:
-            table.add_row(name, "", "cannot be read", "")
+            table.add_row(name, "", "cannot be read", "", "")
             click.echo(f"run {name}: {error}", err=True)
     return table
 
 
 def _row(found: Run) -> tuple[str, ...]:
-    """One line about a run: its SAE, how far it is, what readers of it get."""
+    """One line about a run: its SAE, how far it is, what readers of it get, and since when."""
     n_current = sum(status_of(asset, found).is_up_to_date for asset in ASSETS)
     current = found.layout.store / "CURRENT"
     version = current.read_text(encoding="utf-8").strip() if current.is_file() else "not published"
+    publication = read_publications(found.layout.store).get(version)
+    at = publication.at.strftime("%Y-%m-%d %H:%M") if publication and publication.at else ""
     sae = "ready-made" if found.config.inputs.sae_checkpoint else found.config.sae.architecture
-    return found.name, sae, f"{n_current} of {len(ASSETS)}", version
+    return found.name, sae, f"{n_current} of {len(ASSETS)}", version, at
 
 
 @run.command()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import StoreError
@@ -45,13 +45,16 @@ class ChangedMeanwhileError(BucketError):
     """Somebody else wrote the object between reading and writing it: nothing was written."""
 
 
+class MissingFileError(StoreError):
+    """The file that was to be sent is not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Object:
-    """What a listing says of an object. written: seconds since 1970."""
+    """What a listing says of an object."""
 
     size_bytes: int
     tag: str
-    written: float
 
 
 class Bucket:
@@ -119,10 +122,14 @@ class Bucket:
 
         with self._explained("read", name):
             got = obstore.get(self.objects, name)
-            with path.open("wb") as file:
-                for piece in got.stream(min_chunk_size=8 * 2**20):
-                    file.write(piece)
-            return str(got.meta["e_tag"])
+        with path.open("wb") as file:  # its faults are this machine's and not the bucket's
+            for piece in self._pieces(got, name):
+                file.write(piece)
+        return str(got.meta["e_tag"])
+
+    def _pieces(self, got: Any, name: str) -> Iterator[bytes]:
+        with self._explained("read", name):
+            yield from got.stream(min_chunk_size=8 * 2**20)
 
     def listed(self, prefix: str = "") -> dict[str, Object]:
         """Every object below a prefix, by name; BucketError."""
@@ -130,14 +137,27 @@ class Bucket:
 
         with self._explained("list", prefix):
             pages = obstore.list(self.objects, prefix=prefix or None, chunk_size=1_000)
-            return {
-                str(one["path"]): Object(int(one["size"]), str(one["e_tag"]), one["last_modified"].timestamp())
-                for page in pages
-                for one in page
-            }
+            return {str(one["path"]): Object(int(one["size"]), str(one["e_tag"])) for page in pages for one in page}
 
     def write(self, name: str, content: bytes | Path) -> str:
-        """Write an object, whatever was there, and return its tag; large files go in parts. BucketError."""
+        """Write an object, whatever was there, and return its tag; large files go in parts. BucketError.
+
+        MissingFileError when the file that is to be sent is not there, StoreError when it cannot be read.
+        """
+        if isinstance(content, bytes):
+            return self._put(name, content)
+        try:
+            file = content.open("rb")
+        except FileNotFoundError as error:
+            raise MissingFileError(f"{content}, which was to be sent to {self.url}/{name}, is not there") from error
+        except OSError as error:
+            raise StoreError(
+                f"{content}, which was to be sent to {self.url}/{name}, cannot be read: {error.strerror}"
+            ) from error
+        with file:
+            return self._put(name, file)
+
+    def _put(self, name: str, content: bytes | BinaryIO) -> str:
         import obstore
 
         with self._explained("write", name):

@@ -2,9 +2,11 @@
 
     store/CURRENT             one line: the id of the version that readers open
     store/versions/<id>/      files that never change, sealed by manifest.json
+    store/publications.json   when each version was published, see `publications`
     store/PINNED              ids of versions that are never deleted, one a line; where there are any
 
-A version is put together aside, hashed, re-opened and verified, flushed to disk and renamed; only then CURRENT is replaced.
+A version is put together aside, hashed, re-opened and verified, flushed to disk and renamed; then its publication is recorded,
+and only then CURRENT is replaced. Killed in between, the record tells of a version that is whole and not yet current.
 Whoever opened a version before goes on reading it.
 """
 
@@ -31,6 +33,14 @@ from splat_assets.store.files import (
     sync_tree,
 )
 from splat_assets.store.manifest import MANIFEST, VERSION_ID, Manifest, described_files
+from splat_assets.store.publications import (
+    highest_sequence,
+    publication_order,
+    read_publications,
+    stores_beside,
+    with_publication,
+    write_publications,
+)
 from splat_assets.store.read_cache import ReadCache
 from splat_assets.store.remote import RemoteFiles
 from splat_assets.store.shared_store import SharedStore
@@ -66,6 +76,7 @@ def publish(
     """
     store, progress = Path(store), progress or SilentProgress()
     _check_staged(staged)
+    read_publications(store)
     versions = store / _VERSIONS
     shared = SharedStore.of(store)
     before = shared.pointer() if shared else None
@@ -82,7 +93,9 @@ def publish(
             shutil.rmtree(aside, ignore_errors=True)
         if shared and before:
             with progress.step(f"sending version {manifest.version} to {shared.copy.bucket.url}"):
-                shared.publish(manifest.version, before)
+                write_publications(store, shared.publish(manifest.version, before))
+        else:
+            _record(store, manifest.version)
         with replacing_file(store / _CURRENT) as pointer:
             pointer.write_text(f"{manifest.version}\n", encoding="ascii")
     return manifest.version
@@ -133,6 +146,7 @@ def current_version(store: Path | str) -> str:
 def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
     """Delete all but the current version, pinned ones, and the keep_last - 1 others published last; the ids of the deleted.
 
+    What was published last is in the store's record, see `publications`; CorruptStoreError when that cannot be read.
     Who has a deleted version open keeps what was opened of it (the activations by feature, as a rule) and nothing else: keep
     as many as readers may hold.
     """
@@ -144,8 +158,9 @@ def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
         return _remove_there(shared, {shared.pointer().version, *pinned_versions(store)}, keep_last)
     with locked(store / _LOCK):
         kept = {current_version(store), *pinned_versions(store)}
+        order = publication_order(read_publications(store))
         others = [folder for folder in (store / _VERSIONS).iterdir() if folder.name not in kept and _is_version(folder)]
-        others.sort(key=lambda folder: ((folder / MANIFEST).stat().st_mtime_ns, folder.name), reverse=True)
+        others.sort(key=lambda folder: order(folder.name), reverse=True)
         old = others[keep_last - 1 :]
         for folder in old:
             doomed = staging_path(folder)
@@ -154,10 +169,20 @@ def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
     return sorted(folder.name for folder in old)
 
 
+def _record(store: Path, version: str) -> None:
+    """Write down that a version is published, before CURRENT says so: killed in between, the same is done again."""
+    try:
+        current = current_version(store)
+    except StoreError:  # none, or a pointer that cannot be read and is replaced now
+        current = None
+    highest = highest_sequence(stores_beside(store))
+    write_publications(store, with_publication(read_publications(store), version, current, highest))
+
+
 def _remove_there(shared: SharedStore, kept: Set[str], keep_last: int) -> list[str]:
     """As `remove_old_versions`, of a bucket, and of what the working copy has of it."""
-    there = shared.versions()
-    others = sorted(there.keys() - kept, key=lambda version: (there[version], version), reverse=True)
+    order = publication_order(shared.publications())
+    others = sorted(shared.versions() - kept, key=order, reverse=True)
     old = others[keep_last - 1 :]
     for version in old:
         shared.remove(version)
@@ -284,7 +309,7 @@ def _version_at(folder: Path) -> Store:
 
 def _open_there(url: str) -> Store:
     """A run, store or version by its URL, without a working copy: what is read is kept in a folder of the user's cache."""
-    cache = ReadCache(Path.home() / ".cache" / "splat" / "read")
+    cache = ReadCache(_cache_of_user())
     at = Bucket(url)
     for prefix in ("", "store/"):
         try:
@@ -297,6 +322,14 @@ def _open_there(url: str) -> Store:
     if not any(name == MANIFEST for name in at.listed()):
         raise NotPublishedError(f"{url} holds no published store: neither {_CURRENT} nor store/{_CURRENT} is there")
     return Store(Path(at.prefix.rpartition("/")[2]), RemoteFiles(at, cache))
+
+
+def _cache_of_user() -> Path | None:
+    """Where what is read of buckets is kept; None for a user without a home folder."""
+    try:
+        return Path.home() / ".cache" / "splat" / "read"
+    except RuntimeError:
+        return None
 
 
 def _is_version(folder: Path) -> bool:

@@ -1,7 +1,8 @@
-"""Publishing into a bucket: a version's files, its manifest last, then the pointer, if nobody was faster.
+"""Publishing into a bucket: a version's files, its manifest last, its publication, then the pointer, if nobody was faster.
 
-store/CURRENT         written only if it is still what it was when publishing began
-store/versions/<id>/  never changed; the id is the hash of the manifest, so the same content is the same objects
+store/CURRENT             written only if it is still what it was when publishing began
+store/publications.json   written only if it is still what was read, and read again where it is not: nobody's record is lost
+store/versions/<id>/      never changed; the id is the hash of the manifest, so the same content is the same objects
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,19 @@ from splat_assets.store.bucket import ChangedMeanwhileError, MissingObjectError
 from splat_assets.store.errors import StoreError
 from splat_assets.store.files import files_below
 from splat_assets.store.manifest import MANIFEST, VERSION_ID
+from splat_assets.store.publications import (
+    PUBLICATIONS,
+    Publications,
+    encoded_publications,
+    highest_sequence,
+    parsed_publications,
+    stores_beside,
+    with_publication,
+)
 from splat_assets.store.working_copy import WorkingCopy, place_of
 
 _AT_ONCE = 8
+_TRIES = 8
 
 
 class PublishedMeanwhileError(StoreError):
@@ -50,13 +61,14 @@ class SharedStore:
             return Pointer("", "")
         return Pointer(content[:64].decode("ascii", errors="replace").strip(), tag)
 
-    def publish(self, version: str, before: Pointer) -> None:
-        """Send a version that lies in the folder and make it the current one.
+    def publish(self, version: str, before: Pointer) -> Publications:
+        """Send a version that lies in the folder and make it the current one; the publications in the bucket after that.
 
         before: what CURRENT said when the work on this version began. PublishedMeanwhileError where it says something else by
         now; BucketError. In both cases what was current stays so.
         """
         self._send(version)
+        publications = self._record(version, before)
         content = f"{version}\n".encode("ascii")
         bucket, name = self.copy.bucket, self._named("CURRENT")
         try:
@@ -68,14 +80,48 @@ class SharedStore:
                     f"version {theirs} of {place_of(self.folder)} was published by somebody else while {version} was being "
                     "made: theirs is the current one; run the step again to publish yours after it"
                 ) from error
+        return publications
 
-    def versions(self) -> dict[str, float]:
-        """The versions that are whole, by id: when they were published, seconds since 1970."""
+    def versions(self) -> set[str]:
+        """The ids of the versions that are whole."""
         start = self._named("versions")
-        listed = self.copy.bucket.listed(start)
-        ends = {name.removeprefix(f"{start}/"): one.written for name, one in listed.items()}
-        found = {name.partition("/")[0]: at for name, at in ends.items() if name.endswith(f"/{MANIFEST}")}
-        return {version: at for version, at in found.items() if VERSION_ID.fullmatch(version)}
+        ends = [name.removeprefix(f"{start}/") for name in self.copy.bucket.listed(start)]
+        whole = {name.partition("/")[0] for name in ends if name.endswith(f"/{MANIFEST}")}
+        return {version for version in whole if VERSION_ID.fullmatch(version)}
+
+    def publications(self) -> Publications:
+        """What the bucket's record says; CorruptStoreError, BucketError."""
+        return self._publications()[0]
+
+    def _publications(self) -> tuple[Publications, str]:
+        """And the tag of the record; empty where there is none."""
+        name = self._named(PUBLICATIONS)
+        try:
+            content, tag = self.copy.bucket.read_tagged(name)
+        except MissingObjectError:
+            return {}, ""
+        return parsed_publications(content, f"{self.copy.bucket.url}/{name}"), tag
+
+    def _record(self, version: str, before: Pointer) -> Publications:
+        """Write down in the bucket that a version is published, with a number above those of all runs there."""
+        self.copy.bring(lambda name: name.endswith(f"/store/{PUBLICATIONS}"))
+        highest = highest_sequence(stores_beside(self.folder))
+        bucket, name = self.copy.bucket, self._named(PUBLICATIONS)
+        for _ in range(_TRIES):
+            known, tag = self._publications()
+            publications = with_publication(known, version, before.version or None, highest)
+            if publications == known:
+                return known
+            content = encoded_publications(publications)
+            try:
+                bucket.replace(name, content, tag) if tag else bucket.create(name, content)
+            except ChangedMeanwhileError:
+                continue
+            return publications
+        raise PublishedMeanwhileError(
+            f"{bucket.url}/{name} was written by others {_TRIES} times while version {version} was being recorded; run the step "
+            "again"
+        )
 
     def remove(self, version: str) -> None:
         """Delete a version: its manifest first, so that half of it is none."""

@@ -13,12 +13,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from splat_assets.errors import InputError
-from splat_assets.store.bucket import Bucket, MissingObjectError, Object
-from splat_assets.store.files import locked, replacing_file, write_json
+from splat_assets.store.bucket import Bucket, MissingFileError, MissingObjectError, Object
+from splat_assets.store.files import FileMark, file_mark, locked, replacing_file, sha256_of_file, write_json
 from splat_assets.store.read_cache import ReadCache
 from splat_assets.store.remote import RemoteFiles
 
@@ -37,8 +38,24 @@ _HEAVY = ("raw_activations", "activations_efficient", "activations_transposed", 
 """Folders of a run that only its steps need."""
 
 Wanted = Callable[[str], bool]
-_Known = dict[str, tuple[str, int, int]]
-"""By name: tag in the bucket, size and time (ns) of the file here, as both were when they were the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """A file as it was when folder and bucket had the same. tag: there. mark, sha256: here.
+
+    The mark says quickly that nothing was changed. Where it is another one, the content decides: a working copy that was itself
+    copied has other marks everywhere, and nothing in it was changed. sha256: empty where an older program wrote this down.
+    """
+
+    tag: str
+    mark: FileMark
+    sha256: str
+
+
+_Known = dict[str, _Shared]
+"""By name."""
+_NO_MARK: FileMark = (-1, -1, -1, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +68,8 @@ class WorkingCopy:
     @classmethod
     def of(cls, bucket: Bucket, environment: Mapping[str, str] = os.environ) -> "WorkingCopy":
         """The one of a bucket on this machine, its folder made if need be; InputError where it is of another bucket."""
-        given = environment.get(FOLDER)
-        home = Path.home() / ".cache" / "splat" / bucket.name / (bucket.prefix or "root")
-        root = (Path(given) if given else home).absolute()
+        named = environment.get(FOLDER)
+        root = (Path(named) if named else _home() / bucket.name / (bucket.prefix or "root")).absolute()
         mark = root / MARK
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -110,8 +126,9 @@ class WorkingCopy:
                 self._forget(name, known)
             new = [name for name, one in listed.items() if self._is_older(name, one, known)]
             with ThreadPoolExecutor(_AT_ONCE) as pool:
-                for name, fact in pool.map(lambda name: (name, self._fetched(name, listed[name])), new):
-                    known[name] = fact
+                for part in _in_turns(new):
+                    for name, fact in pool.map(lambda name: (name, self._fetched(name)), part):
+                        known[name] = fact
             if new:
                 logger.info("%d files brought from %s", len(new), self.bucket.url)
             self._remember(known)
@@ -161,15 +178,16 @@ class WorkingCopy:
         with locked(self.root / _LOCK):
             known = self._known()
             here = dict(self._here())
-            new = [name for name, (size, at) in here.items() if known.get(name, ("", -1, -1))[1:] != (size, at)]
+            new = [name for name in here if not self._is_as_shared(name, known)]
             for name in [name for name in known if name not in here and _is_sent(name)]:
                 del known[name]
             gone = [name for path in remade for name in self.bucket.listed(self.name_of(path)) if name not in here]
             # What says that something is finished goes last: whoever brings it brings what it speaks of.
             for part in _in_turns(new):
                 with ThreadPoolExecutor(_AT_ONCE) as pool:
-                    for name, tag in pool.map(lambda name: (name, self.bucket.write(name, self.root / name)), part):
-                        known[name] = (tag, *here[name])
+                    for name, fact in pool.map(lambda name: (name, self._sent(name, here[name])), part):
+                        if fact is not None:
+                            known[name] = fact
                 self._remember(known)
             self.bucket.delete([name for name in gone if _is_sent(name)])
             self._remember(known)
@@ -177,56 +195,89 @@ class WorkingCopy:
                 logger.info("%d files sent to %s, %d removed there", len(new), self.bucket.url, len(gone))
         return [*new, *gone]
 
-    def _here(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        """Name, size and time of every file that is shared."""
+    def _sent(self, name: str, mark: FileMark) -> _Shared | None:
+        """None for a file that was removed since it was listed."""
+        path = self.root / name
+        try:
+            sha256 = sha256_of_file(path)  # before it is sent: what is changed meanwhile is sent again
+            return _Shared(self.bucket.write(name, path), mark, sha256)
+        except (FileNotFoundError, MissingFileError):
+            return None
+
+    def _here(self) -> Iterator[tuple[str, FileMark]]:
+        """Name and mark of every file that is shared."""
         for folder, folders, files in os.walk(self.root):
             within = Path(folder).relative_to(self.root)
             folders[:] = [one for one in folders if _is_sent((within / one / "x").as_posix())]
             for one in files:
                 name = (within / one).as_posix()
-                if _is_sent(name):
-                    facts = os.stat(Path(folder) / one)
-                    yield name, (facts.st_size, facts.st_mtime_ns)
+                if _is_sent(name) and (mark := file_mark(Path(folder) / one)) is not None:
+                    yield name, mark
 
     def _is_older(self, name: str, there: Object, known: _Known) -> bool:
         """Whether what is here is nothing, or what the bucket had once and has no longer."""
         path = self.root / name
         if not path.is_file():
             return True
-        tag, size, at = known.get(name, ("", -1, -1))
-        if _is_pointer(name):  # published here, it was written there first
-            return tag != there.tag
-        facts = path.stat()
-        is_as_brought = (facts.st_size, facts.st_mtime_ns) == (size, at)
-        return is_as_brought and tag != there.tag
+        is_same_there = name in known and known[name].tag == there.tag
+        if is_same_there or _is_pointer(name):  # a pointer is written there first
+            return not is_same_there
+        return self._is_as_shared(name, known)
 
-    def _fetched(self, name: str, there: Object) -> tuple[str, int, int]:
+    def _is_as_shared(self, name: str, known: _Known) -> bool:
+        """Whether a file here is what the bucket had once, and not changed since; a new mark of the same content is noted."""
+        fact, mark = known.get(name), file_mark(self.root / name)
+        if fact is None or mark is None:
+            return False
+        if mark == fact.mark:
+            return True
+        if not fact.sha256 or sha256_of_file(self.root / name) != fact.sha256:
+            return False
+        known[name] = replace(fact, mark=mark)
+        return True
+
+    def _fetched(self, name: str) -> _Shared:
         path = self.root / name
         with replacing_file(path) as aside:
             tag = self.bucket.fetch(name, aside)
-            os.utime(aside, (there.written, there.written))
-        facts = path.stat()
-        return tag, facts.st_size, facts.st_mtime_ns
+            sha256, inode = sha256_of_file(aside), aside.stat().st_ino
+        mark = file_mark(path)  # renaming changed it
+        return _Shared(tag, mark if mark is not None and mark[2] == inode else _NO_MARK, sha256)
 
     def _forget(self, name: str, known: _Known) -> None:
-        path = self.root / name
-        _, size, at = known.pop(name)
-        if path.is_file() and (path.stat().st_size, path.stat().st_mtime_ns) == (size, at):
-            path.unlink()
+        if self._is_as_shared(name, known):
+            (self.root / name).unlink()
+        del known[name]
 
     def _known(self) -> _Known:
         try:
-            return {
-                name: (fact[0], fact[1], fact[2]) for name, fact in json.loads((self.root / _STATE).read_text()).items()
-            }
+            facts = json.loads((self.root / _STATE).read_text())
+            return {name: self._as_shared(name, *fact) for name, fact in facts.items()}
         except FileNotFoundError:
             return {}
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             logger.warning("%s cannot be read: everything is compared anew", self.root / _STATE)
             return {}
 
+    def _as_shared(self, name: str, tag: str, *facts: Any) -> _Shared:
+        """What is written down of a file: tag, mark and sha256; by an older program, tag, size and time of writing."""
+        if type(facts[0]) is list:
+            (mtime, ctime, inode, size), sha256 = facts
+            return _Shared(tag, (mtime, ctime, inode, size), sha256)
+        mark = file_mark(self.root / name)
+        is_same = mark is not None and (mark[3], mark[0]) == facts
+        return _Shared(tag, mark if mark is not None and is_same else _NO_MARK, "")
+
     def _remember(self, known: _Known) -> None:
-        write_json(self.root / _STATE, known)
+        write_json(self.root / _STATE, {name: [one.tag, one.mark, one.sha256] for name, one in known.items()})
+
+
+def _home() -> Path:
+    """Where the working copies of this user are."""
+    try:
+        return Path.home() / ".cache" / "splat"
+    except RuntimeError as error:
+        raise InputError(f"this user has no home folder: set HOME, or name a folder in {FOLDER}") from error
 
 
 def place_of(path: Path) -> str:
@@ -256,7 +307,9 @@ def is_light(name: str) -> bool:
     if parts[0] != "runs" or len(parts) < 4:
         return True
     if parts[2] == "store":
-        return parts[3:] in (["CURRENT"], ["PINNED"]) or (parts[3] == "versions" and parts[5:] == ["manifest.json"])
+        return parts[3:] in (["CURRENT"], ["publications.json"], ["PINNED"]) or (
+            parts[3] == "versions" and parts[5:] == ["manifest.json"]
+        )
     return parts[2] not in _HEAVY
 
 
@@ -267,13 +320,13 @@ def _is_shared(name: str) -> bool:
 
 
 def _is_sent(name: str) -> bool:
-    """Whether a file here belongs into the bucket by way of `send`: published versions and their pointer do not."""
+    """Whether a file here belongs into the bucket by way of `send`: published versions, their pointer and record do not."""
     return _is_shared(name) and not _is_pointer(name) and not _is_published(name)
 
 
 def _is_pointer(name: str) -> bool:
     parts = name.split("/")
-    return parts[0] == "runs" and parts[2:] == ["store", "CURRENT"]
+    return parts[0] == "runs" and parts[2:] in (["store", "CURRENT"], ["store", "publications.json"])
 
 
 def _is_published(name: str) -> bool:
@@ -282,6 +335,9 @@ def _is_published(name: str) -> bool:
 
 
 def _in_turns(names: list[str]) -> list[list[str]]:
-    """Bytes first, then receipts and what describes a run."""
-    last = [name for name in names if "/receipts/" in name or name.endswith("/run.toml")]
-    return [part for part in ([name for name in names if name not in set(last)], last) if part]
+    """Bytes first, then receipts and what describes a run, then what says which version is the current one."""
+    turns: tuple[list[str], ...] = ([], [], [])
+    for name in names:
+        describes = "/receipts/" in name or name.endswith(("/run.toml", "/publications.json"))
+        turns[2 if name.endswith("/CURRENT") else 1 if describes else 0].append(name)
+    return [part for part in turns if part]

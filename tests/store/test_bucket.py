@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from splat_assets.errors import InputError
-from splat_assets.store.bucket import Bucket, BucketError, ChangedMeanwhileError, MissingObjectError, bucket_of
+from splat_assets.store.bucket import (
+    Bucket,
+    BucketError,
+    ChangedMeanwhileError,
+    MissingFileError,
+    MissingObjectError,
+    bucket_of,
+)
+from splat_assets.store.errors import StoreError
 from tests.s3 import S3
 
 
@@ -79,6 +87,26 @@ def test_what_is_not_there_or_not_allowed_is_one_sentence(bucket: Bucket, s3: S3
     with pytest.raises(BucketError, match="not allowed to write it; look at AWS_ACCESS_KEY_ID") as told:
         bucket.write("a", b"")
     assert "\n" not in str(told.value)
+
+
+def test_a_missing_local_file_is_not_taken_for_a_missing_bucket_or_object(bucket: Bucket, tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"none, which was to be sent to s3://lab/some/data/a, is not there"):
+        bucket.write("a", tmp_path / "none")
+    with pytest.raises(StoreError, match="cannot be read: Is a directory"):
+        bucket.write("a", tmp_path)
+    bucket.write("a", b"content")
+    with pytest.raises(FileNotFoundError, match="below"):
+        bucket.fetch("a", tmp_path / "below" / "a")
+
+
+def test_a_file_that_goes_in_parts_arrives_whole(bucket: Bucket, tmp_path: Path) -> None:
+    content = bytes(range(256)) * (25 * 2**12)
+    (tmp_path / "large").write_bytes(content)
+
+    bucket.write("large", tmp_path / "large")
+    bucket.fetch("large", tmp_path / "back")
+
+    assert (tmp_path / "back").read_bytes() == content
 
 
 @pytest.mark.parametrize(

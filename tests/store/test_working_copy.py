@@ -1,5 +1,6 @@
 """A data root in a bucket and its working copies: what is brought, what is sent, and what two machines do to each other."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,9 @@ import pytest
 from splat_assets.errors import InputError
 from splat_assets.store import open_store
 from splat_assets.store.bucket import Bucket, BucketError
+from splat_assets.store.layout import DataRoot
+from splat_assets.store.newest_run import newest_run
+from splat_assets.store.publications import read_publications
 from splat_assets.store.published import current_version, pin_version, publish, remove_old_versions
 from splat_assets.store.shared_store import PublishedMeanwhileError, SharedStore
 from splat_assets.store.working_copy import WorkingCopy, place_of, sharing
@@ -127,6 +131,87 @@ def test_what_was_changed_here_and_not_sent_stays(s3: S3, tmp_path: Path) -> Non
     other.bring()
 
     assert (other.root / "automation.toml").read_text() == "keep_versions = 22"
+
+
+def _copied(copy: WorkingCopy, folder: Path) -> WorkingCopy:
+    """The working copy at another place, as `cp -r` makes it: every file has another time."""
+    shutil.copytree(copy.root, folder, copy_function=shutil.copyfile)
+    return _copy(folder)
+
+
+def test_a_working_copy_that_was_copied_sends_nothing_again_and_overwrites_nothing_newer(
+    s3: S3, tmp_path: Path
+) -> None:
+    one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
+    _write(one, "automation.toml", "keep_versions = 1")
+    _write(one, "datasets/d", "rows")
+    one.send()
+    other.bring()
+    moved = _copied(one, tmp_path / "moved")
+    _write(other, "automation.toml", "keep_versions = 2")
+    other.send()
+
+    assert moved.send() == []
+
+    assert moved.bring() == ["automation.toml"]
+    assert (moved.root / "automation.toml").read_text() == "keep_versions = 2"
+
+
+def test_what_is_gone_from_the_bucket_goes_from_a_copied_working_copy_too(s3: S3, tmp_path: Path) -> None:
+    one = _copy(tmp_path / "one")
+    _write(one, "saved_models/base/model.json", "x")
+    one.send()
+    moved = _copied(one, tmp_path / "moved")
+    one.bucket.delete(["saved_models/base/model.json"])
+
+    moved.bring()
+
+    assert not (moved.root / "saved_models/base/model.json").exists()
+
+
+def test_other_content_of_the_same_size_and_time_is_sent(s3: S3, tmp_path: Path) -> None:
+    copy = _copy(tmp_path / "one")
+    _write(copy, "automation.toml", "keep_versions = 1")
+    copy.send()
+    facts = (copy.root / "automation.toml").stat()
+    _write(copy, "automation.toml", "keep_versions = 2")
+    os.utime(copy.root / "automation.toml", ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+    assert copy.send() == ["automation.toml"]
+    assert copy.bucket.read("automation.toml") == b"keep_versions = 2"
+
+
+def test_what_an_older_program_wrote_down_of_a_working_copy_still_holds(s3: S3, tmp_path: Path) -> None:
+    copy = _copy(tmp_path / "one")
+    _write(copy, "automation.toml", "keep_versions = 1")
+    _write(copy, "datasets/d", "rows")
+    copy.send()
+    state = copy.root / ".brought.json"
+    known = {
+        name: [fact[0], (found := (copy.root / name).stat()).st_size, found.st_mtime_ns]
+        for name, fact in json.loads(state.read_text()).items()
+    }
+    state.write_text(json.dumps(known))
+    _write(copy, "datasets/d", "other rows")
+
+    assert copy.send() == ["datasets/d"]
+    assert copy.send() == []
+
+
+def test_a_file_that_goes_while_files_are_sent_stops_nothing(s3: S3, tmp_path: Path) -> None:
+    copy = _copy(tmp_path / "one")
+    for name in ("datasets/a", "runs/r/run.toml"):
+        _write(copy, name, "x")
+
+    def remove(asked: Asked) -> None:
+        if asked.method == "PUT":
+            (copy.root / "runs/r/run.toml").unlink(missing_ok=True)
+
+    s3.before = remove
+
+    copy.send()
+
+    assert list(copy.bucket.listed()) == ["datasets/a"]
 
 
 def test_only_what_is_shared_is_sent(s3: S3, tmp_path: Path) -> None:
@@ -252,7 +337,7 @@ _publish(_copy(Path(sys.argv[1])), 2)
 """
 
 
-@pytest.mark.parametrize("at", ["samples.arrow", "manifest.json", "CURRENT"])
+@pytest.mark.parametrize("at", ["samples.arrow", "manifest.json", "publications.json", "CURRENT"])
 def test_a_writer_killed_while_publishing_leaves_the_old_version_current(at: str, s3: S3, tmp_path: Path) -> None:
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     old = _publish(one, 1)
@@ -296,7 +381,57 @@ def test_old_versions_go_here_and_there_but_never_pinned_ones(s3: S3, tmp_path: 
     removed = remove_old_versions(_store(other), 1)
 
     assert removed == sorted(versions[1:3])
-    assert SharedStore(other, _store(other)).versions().keys() == {versions[0], versions[3]}
+    assert SharedStore(other, _store(other)).versions() == {versions[0], versions[3]}
     names = other.bucket.listed("runs/small/store/versions")
     assert not any(version in name for version in removed for name in names)
     assert open_store(_store(other)).verify() == []
+
+
+def test_old_versions_in_the_bucket_go_in_the_order_of_publication(s3: S3, tmp_path: Path) -> None:
+    parts = staged_parts(tmp_path / "staged", sparse_random(40, 5, 0.4, seed=1))
+    ids = {publish(tmp_path / "elsewhere", parts, {"fact": fact}): fact for fact in ("a", "b", "c")}
+    one = _copy(tmp_path / "one")
+    versions = [publish(_store(one), parts, {"fact": ids[version]}) for version in sorted(ids, reverse=True)]
+    for name in [name for name in one.bucket.listed() if versions[0] in name]:
+        one.bucket.write(name, one.bucket.read(name))  # as when a bucket is copied: the oldest was written last
+
+    assert remove_old_versions(_store(one), 2) == [versions[0]]
+
+
+def test_a_run_published_by_another_machine_meanwhile_counts_when_the_next_is_numbered(s3: S3, tmp_path: Path) -> None:
+    one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
+    for copy, run in ((one, "b"), (other, "a")):
+        _write(copy, f"runs/{run}/run.toml", "")
+        copy.send()
+    for copy, run, seed in (
+        (one, "b", 1),
+        (one, "b", 2),
+        (other, "a", 1),
+    ):  # the other never looked at what was published
+        store = copy.root / "runs" / run / "store"
+        publish(store, staged_parts(copy.root / "cache" / str(seed), sparse_random(40, 5, 0.4, seed=seed)), {})
+
+    one.bring()
+
+    assert newest_run(DataRoot(one.root)) == newest_run(DataRoot(other.root)) == "a"
+    assert [one.sequence for one in read_publications(one.root / "runs/a/store").values()] == [3]
+
+
+def test_records_of_two_who_publish_at_once_are_both_kept(s3: S3, tmp_path: Path) -> None:
+    one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
+    _publish(one, 1)
+    other.bring()
+    published: list[str] = []
+
+    def meanwhile(asked: Asked) -> None:
+        if asked.method == "PUT" and asked.path.endswith("/publications.json") and not published:
+            published.append("now")
+            published[0] = _publish(one, 2)
+
+    s3.before = meanwhile
+    with pytest.raises(PublishedMeanwhileError):
+        _publish(other, 3)
+
+    known = SharedStore(one, _store(one)).publications()
+    assert sorted(publication.sequence for publication in known.values()) == [1, 2, 3]
+    assert known[published[0]].sequence == 2
