@@ -66,6 +66,8 @@ class LocalDatabase:
         self.name = name
         self.reader: ActivationReader = source.reader
         self.version = source.version
+        self.state = source.state if isinstance(source, Folder) else ""
+        """What may change while the version stays: nothing of a sealed store, the files of a folder."""
 
     @classmethod
     def open(cls, *folders: Path | str, name: str = "") -> "LocalDatabase":

@@ -248,10 +248,11 @@ async def reply(
     see `lane_of`.
     """
     headers = {"Vary": "Accept", "X-Store-Version": served.database.version}
+    sealed = served.pinned and not served.database.state
     if request.method == "POST":  # what was asked is in the body, which no cache looks at
         headers["Cache-Control"] = "no-store"
     else:
-        forever = served.pinned and beside is None
+        forever = sealed and beside is None
         headers["Cache-Control"] = "public, max-age=31536000, immutable" if forever else "no-cache"
 
     def known(told: str = "") -> bool:
@@ -327,7 +328,7 @@ def _etag(request: Request, served: Served, form: Form, beside: str) -> str:
     database = served.database
     said = (
         request.url.path, request.url.query, form.content_type, form.named,
-        database.name, database.vocabularies, software(), beside,
+        database.name, database.vocabularies, software(), beside, database.state,
     )  # fmt: skip
     return f'"{database.version}-{hashlib.sha256(repr(said).encode()).hexdigest()[:16]}"'
 
