@@ -30,7 +30,7 @@ from splat_assets.device import CPU, usable_device
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import SampleFeatures
-from splat_assets.store.files import remove_leftovers
+from splat_assets.store.files import FileMark, file_mark, remove_leftovers
 from splat_assets.store.raw import RawActivations, begin_raw_activations, shard_is_valid, shard_name, write_shard
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
@@ -204,11 +204,11 @@ def _samples_of(
 
 def _sae(path: Path, device: str = CPU) -> "Sae":
     weights = path / "sae_weights.safetensors" if path.is_dir() else path
-    return _loaded_sae(path, weights.stat().st_mtime_ns if weights.exists() else 0, device)
+    return _loaded_sae(path, (file_mark(weights), file_mark(weights.with_name("cfg.json"))), device)
 
 
 @lru_cache(maxsize=2)
-def _loaded_sae(path: Path, changed: int, device: str) -> "Sae":
+def _loaded_sae(path: Path, marks: tuple[FileMark | None, ...], device: str) -> "Sae":
     from splat_assets.sae import load_sae
 
     return load_sae(path).to(usable_device(device))

@@ -26,7 +26,15 @@ from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.checksums import crc32c_of_bytes
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import CorruptStoreError
-from splat_assets.store.files import locked, remove_leftovers, replacing_file, sha256_of_json, write_json
+from splat_assets.store.files import (
+    FileMark,
+    file_mark,
+    locked,
+    remove_leftovers,
+    replacing_file,
+    sha256_of_json,
+    write_json,
+)
 from splat_assets.store.npy import NpyFile, NpyWriter, create_npy
 
 if TYPE_CHECKING:
@@ -225,11 +233,13 @@ class _HarvestSpec:
 
 
 def _model(files: BaseModelFiles, device: str = CPU) -> "SplatGPT":
-    return _loaded_model(files, files.checkpoint.stat().st_mtime_ns if files.checkpoint.exists() else 0, device)
+    beside = files.checkpoint.with_name("model_params.json")
+    marks = tuple(file_mark(path) for path in (files.checkpoint, files.vocab, files.weapon_vocab, beside))
+    return _loaded_model(files, marks, device)
 
 
 @lru_cache(maxsize=2)
-def _loaded_model(files: BaseModelFiles, changed: int, device: str) -> "SplatGPT":
+def _loaded_model(files: BaseModelFiles, marks: tuple[FileMark | None, ...], device: str) -> "SplatGPT":
     from splat_assets.model import load_base_model
 
     where = usable_device(device)
@@ -237,12 +247,12 @@ def _loaded_model(files: BaseModelFiles, changed: int, device: str) -> "SplatGPT
 
 
 @lru_cache(maxsize=1)
-def _builds(path: Path) -> Builds:
+def _builds(path: Path, mark: FileMark | None) -> Builds:
     return Builds.load(path)
 
 
 def _harvest_in_process(spec: _HarvestSpec) -> int:
-    return _harvest_shard(spec, _builds(spec.items_file), advance=lambda n: None)
+    return _harvest_shard(spec, _builds(spec.items_file, file_mark(spec.items_file)), advance=lambda n: None)
 
 
 def _harvest_shard(spec: _HarvestSpec, builds: Builds, advance: Callable[[int], None]) -> int:

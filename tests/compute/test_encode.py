@@ -1,3 +1,4 @@
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,19 @@ def test_whatever_decides_the_bytes_makes_shards_anew(
     assert encoded(target, run, items, base, sae=other_sae, embeddings=False, contexts=renamed).n_skipped == 0
     assert "another name" in RawActivations(target).samples()["weapon_name"].to_list()
     assert encoded(target, run, items, base, sae=other_sae, embeddings=False, contexts=renamed).n_done == 0
+
+
+def test_an_sae_replaced_by_another_of_the_same_size_and_time_is_loaded_anew(
+    run: Run, items: Items, base: BaseActivations, tmp_path: Path
+) -> None:
+    folder, sae, values = tmp_path / "sae", sae_of(run), []
+    for target, more in (("first", 0.0), ("second", 0.1)):
+        save_sae(replace(sae, b_enc=sae.b_enc + more), folder)
+        os.utime(folder / "sae_weights.safetensors", (1e9, 1e9))
+        encoded(tmp_path / target, run, items, base, sae=folder, embeddings=False)
+        values.append(next(RawActivations(tmp_path / target).rows(1_000)).values.tolist())
+
+    assert values[0] != values[1]
 
 
 def test_shards_of_an_earlier_longer_cut_are_removed(
