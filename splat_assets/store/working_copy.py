@@ -19,7 +19,15 @@ from typing import Any
 
 from splat_assets.errors import InputError
 from splat_assets.store.bucket import Bucket, MissingFileError, MissingObjectError, Object
-from splat_assets.store.files import FileMark, file_mark, locked, replacing_file, sha256_of_file, write_json
+from splat_assets.store.files import (
+    FileMark,
+    file_mark,
+    locked,
+    remove_leftovers,
+    replacing_file,
+    sha256_of_file,
+    write_json,
+)
 from splat_assets.store.read_cache import ReadCache
 from splat_assets.store.remote import RemoteFiles
 
@@ -238,6 +246,7 @@ class WorkingCopy:
 
     def _fetched(self, name: str) -> _Shared:
         path = self.root / name
+        remove_leftovers(path.parent, path.name)
         with replacing_file(path) as aside:
             tag = self.bucket.fetch(name, aside)
             sha256, inode = sha256_of_file(aside), aside.stat().st_ino

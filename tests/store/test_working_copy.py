@@ -12,6 +12,7 @@ import pytest
 from splat_assets.errors import InputError
 from splat_assets.store import open_store
 from splat_assets.store.bucket import Bucket, BucketError
+from splat_assets.store.files import staging_path
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.newest_run import newest_run
 from splat_assets.store.publications import read_publications
@@ -108,6 +109,19 @@ def test_what_was_made_anew_takes_the_place_of_what_was_there(s3: S3, tmp_path: 
     assert sorted(one.bucket.listed()) == ["runs/a/neuron_acts/y", "runs/a/raw_activations/shard-0/x"]
     other.bring_run("a")
     assert [path.read_text() for path in sorted((other.root / "runs/a/raw_activations").rglob("x"))] == ["made anew"]
+
+
+def test_what_a_killed_process_left_of_a_file_goes_when_the_file_is_brought(s3: S3, tmp_path: Path) -> None:
+    one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
+    _write(one, "saved_models/base/model.json", "weights")
+    one.send()
+    left = staging_path(other.root / "saved_models" / "base" / "model.json")
+    left.parent.mkdir(parents=True)
+    left.write_text("wei")
+
+    other.bring()
+
+    assert [path.name for path in left.parent.iterdir()] == ["model.json"]
 
 
 def test_what_the_bucket_lost_goes_here_too(s3: S3, tmp_path: Path) -> None:
