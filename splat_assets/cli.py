@@ -87,7 +87,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-_REFUSED_BY_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG)
+_REFUSED_BY_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 class Fault(click.ClickException):
@@ -117,7 +117,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the sub-command; people's mistakes and full or read-only disks come out as one sentence."""
+        """Run the sub-command; people's mistakes, files that may not be read and full disks come out as one sentence."""
         try:
             if not _needs_data(ctx):
                 return super().invoke(ctx)
@@ -126,10 +126,15 @@ class LazyGroup(click.Group):
         except SplatError as error:
             raise Fault(str(error)) from error
         except OSError as error:
-            if error.errno not in _REFUSED_BY_THE_DISK:
+            from splat_assets.store.documents import explained
+
+            if error.errno in _REFUSED_BY_THE_DISK:
+                where = f" at {error.filename}" if error.filename else ""
+                raise Fault(f"{error.strerror}{where}; what was there before is untouched") from error
+            sentence = explained(error)
+            if sentence is None:
                 raise
-            where = f" at {error.filename}" if error.filename else ""
-            raise Fault(f"{error.strerror}{where}; what was there before is untouched") from error
+            raise Fault(sentence) from error
 
 
 def _needs_data(ctx: click.Context) -> bool:

@@ -6,7 +6,6 @@ What belongs here: the description of a run, making one, opening one. What a run
 import importlib.metadata
 import math
 import platform
-import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from splat_assets.errors import InputError
 from splat_assets.model.hooks import HookPoint
 from splat_assets.sae.recipe import SaeRecipe
+from splat_assets.store.documents import read_toml
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file, sha256_of_file
 from splat_assets.store.layout import DataRoot, RunLayout
@@ -253,7 +253,7 @@ def open_run(root: DataRoot, name: str) -> Run:
             f"there is no run {name!r} under {root.runs}; runs there: {there}; make one with `splat run new`"
         )
     try:
-        raw = tomllib.loads(layout.config.read_text(encoding="utf-8"))
+        raw = read_toml(layout.config)
         config = _CONFIG.validate_python(raw)
         whole = _with_paths(config.inputs, lambda path: str(root.path / path))
         return Run(root, layout, replace(config, inputs=whole))

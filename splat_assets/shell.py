@@ -28,6 +28,7 @@ from splat_assets.resources import DataRootResource
 from splat_assets.runs import Run
 from splat_assets.sharing import shared_run
 from splat_assets.store.receipts import Receipt
+from splat_assets.store.tables import explaining_damage
 from splat_assets.store.working_copy import sharing
 
 # Assets own their storage: nothing passes between them. Dagster takes this for a type, though its annotations do not.
@@ -125,8 +126,9 @@ def metadata_of(receipt: Receipt, run: Run, was_current: bool) -> dict[str, Any]
     for output in receipt.outputs:
         path = run.layout.root / output.path
         if path.suffix == ".parquet" and path.is_file():
-            metadata["dagster/column_schema"] = _columns(path)
-            metadata["dagster/row_count"] = pl.scan_parquet(path).select(pl.len()).collect().item()
+            with explaining_damage(path):
+                metadata["dagster/column_schema"] = _columns(path)
+                metadata["dagster/row_count"] = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
             break
     if table:
         metadata["table"] = dg.MetadataValue.table(records=[dg.TableRecord(_scalars(row)) for row in table])

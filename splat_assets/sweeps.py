@@ -4,7 +4,6 @@
 scorecards and decoders. The runs share their base activations, which are computed once.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -17,6 +16,7 @@ from splat_assets.analysis.sweep import pareto_front, stability
 from splat_assets.assets.pictures import pareto_plot
 from splat_assets.errors import InputError
 from splat_assets.runs import Run, RunConfig, create_run, open_run
+from splat_assets.store.documents import WRONG_CONTENT, entries, read_json
 from splat_assets.store.files import replacing_file, write_json
 from splat_assets.store.layout import DataRoot, checked_name
 from splat_assets.store.scorecard import read_scorecard
@@ -75,18 +75,18 @@ def create_sweep(
 
 def sweep_names(root: DataRoot) -> list[str]:
     """The sweeps there are, by name."""
-    return sorted(one.parent.name for one in (root.path / "sweeps").glob("*/sweep.json"))
+    return [one.name for one in entries(root.path / "sweeps") if (one / "sweep.json").is_file()]
 
 
 def open_sweep(root: DataRoot, name: str) -> Sweep:
     """The sweep called name; InputError lists those there are."""
     path = sweep_folder(root, name) / "sweep.json"
     try:
-        return Sweep(root, name, tuple(json.loads(path.read_text(encoding="utf-8"))["runs"]))
+        return Sweep(root, name, tuple(map(str, read_json(path)["runs"])))
     except FileNotFoundError:
         there = ", ".join(sweep_names(root)) or "none"
         raise InputError(f"there is no sweep {name!r}; there are {there}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except WRONG_CONTENT as error:
         raise InputError(f"{path} does not describe a sweep: {error}") from error
 
 
@@ -108,7 +108,7 @@ def compare_sweep(sweep: Sweep) -> pl.DataFrame:
         card = read_scorecard(run.layout.scorecard)
         recipe = run.config.sae
         rows.append(
-            (run.name, recipe.d_sae, recipe.k, recipe.seed, *(card[name] for name in _FIGURES), alike[_cell(run)])
+            (run.name, recipe.d_sae, recipe.k, recipe.seed, *(card.get(name) for name in _FIGURES), alike[_cell(run)])
         )
     schema = {"run": pl.String, "width": pl.Int64, "k": pl.Int64, "seed": pl.Int64, **dict.fromkeys(_FIGURES, pl.Float64),
               "stability": pl.Float64}  # fmt: skip

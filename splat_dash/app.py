@@ -19,6 +19,7 @@ from fastapi import Request, Response
 from starlette.middleware.gzip import GZipMiddleware
 
 from splat_assets.errors import InputError, SplatError
+from splat_assets.store.documents import explained
 from splat_dash import api, ui
 from splat_dash.guard import OnlyOwnPages
 from splat_dash.pages import (
@@ -158,7 +159,9 @@ def _page(template: str, layout: Callable[..., Any], **given: Any) -> Any:
         return layout(asked(), **{**given, **_variable(template)})
     except SplatError as error:
         return ui.alert("This cannot be shown", str(error))
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and (sentence := explained(error)):
+            return ui.alert("This cannot be shown", sentence)
         number = uuid.uuid4().hex[:8]
         _log.exception("fault %s", number)
         return ui.alert("A fault of the dashboard", f"Its log has the rest under {number}.")
@@ -176,12 +179,13 @@ def _variable(template: str) -> dict[str, str]:
 def _say_error(error: Exception) -> None:
     """A callback failed: say so and leave the page as it is."""
     number = uuid.uuid4().hex[:8]
-    text = (
+    sentence = explained(error) if isinstance(error, OSError) else None
+    text = sentence or (
         str(error)
         if isinstance(error, SplatError)
         else f"A fault of the dashboard; its log has the rest under {number}."
     )
-    if not isinstance(error, SplatError):
+    if not isinstance(error, SplatError) and not sentence:
         _log.error("fault %s", number, exc_info=error)
     set_props("faults", {"children": html.P(text, role="alert", className="alert")})
 

@@ -4,7 +4,6 @@ They are one person's, in `$XDG_CONFIG_HOME/splat/aliases.json` (`~/.config` if 
 guide's formats belongs to none. A name of a folder also says what belongs to it: further formats, and where model and SAE are.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from splat_assets.errors import InputError
+from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.files import locked, write_json
 from splat_assets.store.layout import DataRoot, checked_name, is_name
@@ -56,14 +56,14 @@ def aliases_file(environment: Mapping[str, str] = os.environ) -> Path:
 def read_aliases() -> dict[str, Alias]:
     """All names, by name; CorruptStoreError for a file that cannot be read."""
     path = aliases_file()
-    if not path.is_file():
-        return {}
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
         if raw["format"] != _FORMAT:
             raise ValueError(f"its format is {str(raw['format'])[:40]!r}, this program reads {_FORMAT!r}")
         aliases = {name: _alias(name, one) for name, one in raw["aliases"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, *WRONG_CONTENT) as error:
         raise CorruptStoreError(f"{path} does not hold aliases ({error}); mend it, or delete it") from error
     return dict(sorted(aliases.items()))
 

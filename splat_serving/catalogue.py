@@ -9,10 +9,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from os.path import isdir, isfile
 from pathlib import Path
 
 from splat_assets.errors import InputError
+from splat_assets.store.documents import is_folder, is_regular
 from splat_assets.store.errors import LayoutError, NotPublishedError
 from splat_assets.store.files import FileMark, file_mark
 from splat_assets.store.layout import DataRoot, RunLayout, checked_name, is_name
@@ -45,7 +45,7 @@ class PublishedRun:
     def layout(self) -> RunLayout | None:
         """The folders of the run that the store belongs to; None for a store by itself."""
         found = RunLayout(self.store.absolute().parent)
-        return found if found.store == self.store.absolute() and isfile(found.config) else None
+        return found if found.store == self.store.absolute() and found.config.is_file() else None
 
     @property
     def home(self) -> Home | None:
@@ -170,7 +170,7 @@ class Target:
             return cls(None, root)
         if (alias := alias_named(given, root)) is not None:
             return cls._of_alias(alias, root)
-        if isdir(given):
+        if is_folder(given):
             return cls(_at(Path(given)), None)
         try:
             layout = root.run(given)
@@ -300,7 +300,7 @@ class Catalogue:
             except InputError as error:
                 raise UnknownNameError(str(error)) from None
             layout = self._target.root.run(name)
-            if isfile(layout.config) or isfile(layout.store / "CURRENT"):
+            if is_regular(layout.config) or is_regular(layout.store / "CURRENT"):
                 return PublishedRun(name, layout.store)
         there = ", ".join(self.names()[:20]) or "none"
         raise UnknownNameError(f"there is no run {name[:60]!r}; served are: {there}")

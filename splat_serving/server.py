@@ -5,11 +5,11 @@ Importing this module reads and opens nothing; `app` is made when it is first as
 
 import logging
 import sys
-from os.path import isdir
 from pathlib import Path
 from typing import Any
 
 from splat_assets.errors import SplatError
+from splat_assets.store.documents import is_folder
 from splat_assets.store.layout import DataRoot
 from splat_serving.aliases import alias_named
 from splat_serving.app import ActivationServer, create_app
@@ -31,7 +31,7 @@ def app_of(settings: ServerSettings, target: str | None = None) -> ActivationSer
         return create_app(Catalogue(Target(OpenFolder(folders[0].resolve().name, opened), None)), settings)
     given = target if target is not None else str(folders[0]) if folders else None
     root = DataRoot.from_environment()
-    if given is not None and isdir(given) and not alias_named(given, root) and not Folder.is_published(Path(given)):
+    if given is not None and is_folder(given) and not alias_named(given, root) and not Folder.is_published(Path(given)):
         return app_of(settings.model_copy(update={"data_dir": Path(given)}))
     return create_app(Catalogue(Target.of(given, root)), settings)
 

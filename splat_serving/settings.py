@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from splat_assets.errors import InputError
+from splat_assets.store.documents import read_bytes
 
 _log = logging.getLogger(__name__)
 _PREFIX = "ACTIVATION_"
@@ -135,10 +136,11 @@ class ServerSettings(BaseSettings):
         if self.token_file is None:
             return None
         try:
-            secret = self.token_file.read_bytes().strip()
+            secret = read_bytes(self.token_file).strip()
             mode = self.token_file.stat().st_mode
-        except OSError as error:
-            raise InputError(f"the token file {self.token_file} cannot be read: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise InputError(f"the token file {self.token_file} cannot be read: {why}") from error
         if len(secret) < _SHORTEST_TOKEN or not secret.isascii() or any(byte <= 32 or byte == 127 for byte in secret):
             raise InputError(
                 f"the token file {self.token_file} must hold one line of at least {_SHORTEST_TOKEN} ASCII characters "

@@ -17,6 +17,7 @@ from splat_assets.assets.asset import Check, Outcome, run_check
 from splat_assets.cli import COMMANDS, main
 from splat_assets.errors import InputError
 from splat_assets.runs import open_run
+from splat_assets.store.documents import user
 from splat_assets.store.layout import DataRoot
 from tests.small_run import new_small_run
 
@@ -113,7 +114,11 @@ FAULTS = {
         "No space left on device at /data/x; what was there",
     ),
     "a read-only disk": (OSError(30, "Read-only file system", "/data/x"), "Read-only file system at /data/x"),
-    "a folder of somebody else": (PermissionError(13, "Permission denied", "/data/x"), "Permission denied at /data/x"),
+    "a folder of somebody else": (
+        PermissionError(13, "Permission denied", "/data/x"),
+        f"Error: permission denied: /data/x, as {user()}; allow it",
+    ),
+    "a broken disk": (OSError(5, "Input/output error", "/data/x"), "Error: /data/x: input/output error"),
 }
 
 
@@ -131,7 +136,7 @@ def test_what_a_person_can_mend_is_one_sentence_and_exit_code_2(
 
 
 @pytest.mark.parametrize(
-    "error", [KeyError("bug"), OSError(5, "Input/output error", "/data/x")], ids=["a bug", "a broken disk"]
+    "error", [KeyError("bug"), OSError(99, "Cannot assign requested address")], ids=["a bug", "no file's fault"]
 )
 def test_anything_else_keeps_its_traceback(error: Exception, a_command_that_fails) -> None:  # type: ignore[no-untyped-def]
     a_command_that_fails(error)
@@ -219,10 +224,10 @@ def make_a_folder_of_the_description(runs: Path) -> None:
 
 ODD_RUNS = {
     "that cannot be read": (spoil_the_description, "bad", "does not describe a run"),
-    "of other bytes": (spoil_its_letters, "bad", "does not describe a run: 'utf-8' codec"),
+    "of other bytes": (spoil_its_letters, "bad", "does not describe a run: it is not UTF-8 text"),
     "with an odd name": (name_oddly, "small copy", "cannot be the name of a run"),
     "with a spoilt receipt": (spoil_a_receipt, "other", "idf.json is not a receipt"),
-    "that is no file": (make_a_folder_of_the_description, "bad", "does not describe a run: Is a directory"),
+    "that is no file": (make_a_folder_of_the_description, "bad", "does not describe a run: it is a folder, not a file"),
 }
 
 

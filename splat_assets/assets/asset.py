@@ -4,7 +4,6 @@ Plain Python, so that the shell, the checks of `splat verify` and Dagster all ru
 turns each asset into a Dagster one. How an asset stands, its receipt and the outcomes of its checks say (`status_of`).
 """
 
-import json
 import logging
 import math
 import time
@@ -19,6 +18,7 @@ from splat_assets.errors import InputError, SplatError
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.files import locked, remove_leftovers, replacing_file, sha256_of_json, write_json
 from splat_assets.store.receipts import Receipt, read_receipt, write_receipt
 
@@ -234,14 +234,19 @@ def recorded_outcomes(asset: Asset, run: Run) -> dict[str, Outcome]:
     """The outcomes of the checks of the asset as it is now; those of an earlier make, or held to other limits, do not count."""
     path = _outcomes_file(asset, run)
     receipt = read_receipt(run.layout.receipts, asset.name)
-    if receipt is None or not path.is_file():
+    if receipt is None:
         return {}
     try:
-        recorded = json.loads(path.read_text(encoding="utf-8"))
+        recorded = read_json(path)
         if any(recorded[name] != value for name, value in _checked(receipt, run).items()):
             return {}
-        return {name: Outcome(**outcome) for name, outcome in recorded["checks"].items()}
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        outcomes = {name: Outcome(**outcome) for name, outcome in recorded["checks"].items()}
+        if not all(type(one.passed) is bool and isinstance(one.facts, dict) for one in outcomes.values()):
+            raise TypeError("passed or facts are of another type")
+        return outcomes
+    except FileNotFoundError:
+        return {}
+    except WRONG_CONTENT as error:
         logger.info("%s cannot be read (%s): the checks count as not run", path, error)
         return {}
 

@@ -1,6 +1,5 @@
 """The base model's checkpoint, loaded and fingerprinted."""
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -8,6 +7,7 @@ from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, output
 from splat_assets.assets.opened import base_model_of, contexts_of, hook_of, model_files_of, vocabulary_of
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
+from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
 from splat_assets.store.files import write_json
 
@@ -72,8 +72,8 @@ def _accepts_null(run: Run) -> Outcome:
 def _is_still_the_same(run: Run) -> Outcome:
     path = run.layout.base_model / _DESCRIPTION
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        stored = dict(read_json(path))
+    except (FileNotFoundError, *WRONG_CONTENT) as error:
         raise CorruptStoreError(f"{path} cannot be read: {error}; make the asset again") from error
     found = _described(run)
     wrong = [name for name, value in found.items() if stored.get(name) != value]

@@ -1,10 +1,8 @@
 """The SAE: trained on base activations, or brought ready-made, with its scorecard and the limits it must reach."""
 
-import json
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from splat_assets.assets.asset import (
     Asset,
@@ -25,9 +23,11 @@ from splat_assets.compute.provenance import hook_for, refuse_other_model
 from splat_assets.device import device_asked
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.runs import Run
+from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
 from splat_assets.store.receipts import read_receipt
 from splat_assets.store.scorecard import SCORECARD
+from splat_assets.store.tables import read_table
 
 _REPORTED = ("d_in", "d_sae", "fvu", "l0_mean", "dead_percent", "dense_percent", "fidelity", "gamma", "cosine")
 
@@ -67,9 +67,7 @@ def _make(run: Run, progress: Progress) -> Made:
         # The training state is that of an earlier make, from other inputs.
         card = fit_sae(items, base, run.config.sae, hook, model, folder, progress, resume=False, device=device)
     metrics = folder / "metrics.parquet"
-    return Made(
-        [*outputs, metrics], _facts(card) | {"device": device}, picture=training_curves(pl.read_parquet(metrics))
-    )
+    return Made([*outputs, metrics], _facts(card) | {"device": device}, picture=training_curves(read_table(metrics)))
 
 
 def _may_resume(run: Run) -> bool:
@@ -88,8 +86,8 @@ def _facts(card: dict[str, Any]) -> dict[str, Fact]:
 def _card(run: Run) -> dict[str, Any]:
     path = run.layout.scorecard
     try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        card: dict[str, Any] = dict(read_json(path))
+    except (FileNotFoundError, *WRONG_CONTENT) as error:
         raise CorruptStoreError(f"{path} cannot be read as a scorecard: {error}; make the SAE again") from error
     missing = [name for name in (*_REPORTED, "sae_sha256", "training") if name not in card]
     if missing:

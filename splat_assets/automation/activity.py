@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from splat_assets.store.documents import json_of, read_bytes
+from splat_assets.store.errors import StoreError
 from splat_assets.store.files import locked, replacing_file
 from splat_assets.store.layout import DataRoot
 
@@ -47,17 +49,21 @@ def activity(root: DataRoot, most: int = 20) -> list[Happened]:
         if len(found) == most:
             break
         try:
-            found.append(Happened(**json.loads(line)))
+            one = Happened(**json_of(line))
         except (ValueError, TypeError):
             continue
+        if all(isinstance(value, str) for value in asdict(one).values()):
+            found.append(one)
     return found
 
 
 def _lines(path: Path) -> list[bytes]:
     try:
-        return path.read_bytes().splitlines()
+        return read_bytes(path).splitlines()
     except FileNotFoundError:
         return []
+    except ValueError as error:
+        raise StoreError(f"{path} cannot be read ({error}): move it away, it is then begun anew") from error
 
 
 def _shorten(path: Path) -> None:

@@ -12,7 +12,6 @@ second one, whatever it is called.
 """
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from splat_assets.automation.settings import Automation, as_options, read_settin
 from splat_assets.commands.recipe_options import TRAINING_FLAGS, flag_of
 from splat_assets.errors import InputError, SplatError
 from splat_assets.runs import BASE_MODEL_FILES, SAE_FILES, RunInputs, open_run
+from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.files import FileMark, file_mark, locked, sha256_of_file, sha256_of_json, write_json
 from splat_assets.store.layout import DataRoot, is_name
 
@@ -235,7 +235,7 @@ def _identified(known: Record | None, content: str, one: Brought) -> Record:
 def _sightings(root: DataRoot) -> dict[str, _Sighting]:
     """What this machine saw at its last look; where that cannot be read, it is seen anew."""
     try:
-        raw = json.loads((root.path / _SIGHTINGS).read_text(encoding="utf-8"))
+        raw = read_json(root.path / _SIGHTINGS)
         return {key: _Sighting(*row) for key, row in raw.items()}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
@@ -382,12 +382,12 @@ def _key(root: DataRoot, one: Brought) -> str:
 def _read(root: DataRoot) -> _Ledger:
     """What is known of each folder, the runs that were made, and the order of what was seen."""
     try:
-        raw: dict[str, Any] = json.loads(root.arrivals.read_text(encoding="utf-8"))
+        raw: dict[str, Any] = read_json(root.arrivals)
         records = {key: _record(row) for key, row in raw["brought"].items()}
         return _Ledger(records, set(raw["made"]), {content: int(at) for content, at in raw.get("seen", {}).items()})
     except FileNotFoundError:
         return _Ledger({}, set(), {})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except WRONG_CONTENT as error:
         raise InputError(
             f"{root.arrivals} cannot be read ({error}): move it away; what was brought is then looked at anew, and what became a "
             "run already becomes no second one"

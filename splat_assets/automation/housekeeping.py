@@ -31,18 +31,18 @@ def keep_house(root: DataRoot, progress: Progress | None = None) -> list[Kept]:
     found: list[Kept] = []
     removed: tuple[str, ...]
     for name in root.run_names():
-        layout = root.run(name)
+        store_folder = root.runs / name / "store"
         version, removed = "", ()
         try:
-            store = open_store(layout.store)
+            store = open_store(store_folder)
             version = store.version
             with progress.step(f"verifying {name}, version {version}"):
                 problems = tuple(store.verify(deep=True))
             if not problems:
-                removed = tuple(remove_old_versions(layout.store, settings.keep_versions))
+                removed = tuple(remove_old_versions(store_folder, settings.keep_versions))
         except NotPublishedError:
             continue
-        except SplatError as error:
+        except (SplatError, OSError) as error:
             problems = (str(error),)
         found.append(Kept(name, version, problems, removed))
         if problems:

@@ -1,6 +1,5 @@
 """`<data root>/automation.toml`: what happens by itself, and how. Without the file, everything does, by the defaults."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from splat_assets.commands.recipe_options import flag_of
 from splat_assets.errors import InputError
+from splat_assets.store.documents import read_toml
 from splat_assets.store.layout import DataRoot
 
 FILE = "automation.toml"
@@ -57,8 +57,8 @@ def as_options(recipe: dict[str, Option]) -> list[str]:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path)
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error

@@ -21,9 +21,12 @@ def ingest() -> None:
 
 
 @ingest.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder to write; new, empty or of an earlier ingest."
+    "--out",
+    required=True,
+    type=click.Path(readable=False, path_type=Path),
+    help="Folder to write; new, empty or of an earlier ingest.",
 )
 @click.option(
     "--min-ap", default=0, show_default=True, help="Leave out gear sets with less AP; 57 keeps full builds only."

@@ -1,6 +1,5 @@
 """What several commands ask for: a base model, a dataset, a hook; and opening all of it with one call."""
 
-import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from rich.console import Console
 from splat_assets.device import CPU, DEVICE
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, progress_for
+from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.sums import SUMS, as_recorded, recorded_sum
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-FILE = click.Path(path_type=Path)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(readable=False, path_type=Path)
+FOLDER = click.Path(readable=False, path_type=Path, file_okay=False)
 
 _CHECKPOINT = click.option("--model-checkpoint", type=FILE, required=True, help="The base model's file or folder.")
 _VOCABULARIES = (
@@ -194,9 +194,9 @@ def trained_on_others(checkpoint: Path, builds: "Builds") -> bool:
     By what `splat train-base` recorded beside the checkpoint; False where there is no such record.
     """
     try:
-        record = json.loads((checkpoint.parent / "training_metrics.json").read_text(encoding="utf-8"))
+        record = read_json(checkpoint.parent / "training_metrics.json")
         return bool(record["inputs"]["builds"] != builds.fingerprint)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, *WRONG_CONTENT):
         return False
 
 

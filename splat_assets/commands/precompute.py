@@ -17,7 +17,7 @@ from splat_assets.commands.inputs import (
 )
 from splat_assets.errors import InputError
 
-_TABLE = click.Path(path_type=Path, dir_okay=False)
+_TABLE = click.Path(readable=False, path_type=Path, dir_okay=False)
 
 
 @click.command()

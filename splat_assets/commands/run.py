@@ -37,6 +37,8 @@ from splat_assets.runs import (
     open_run,
 )
 from splat_assets.sharing import bring_inputs, remove_there, shared_run
+from splat_assets.store.documents import read_text
+from splat_assets.store.errors import NotPublishedError
 from splat_assets.store.files import files_below, locked, remove_leftovers, staging_path
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.publications import read_publications
@@ -51,7 +53,9 @@ def run() -> None:
 @run.command()
 @click.argument("name")
 @model_options
-@click.option("--sae-checkpoint", type=click.Path(path_type=Path), help="Use this SAE instead of training one.")
+@click.option(
+    "--sae-checkpoint", type=click.Path(readable=False, path_type=Path), help="Use this SAE instead of training one."
+)
 @hook_options
 @sae_options
 @click.option("--split-seed", default=0, show_default=True, help="Seed of the split into train, validation and test.")
@@ -134,8 +138,10 @@ def run_table(root: DataRoot) -> Table:
 def _row(found: Run) -> tuple[str, ...]:
     """One line about a run: its SAE, how far it is, what readers of it get, and since when."""
     n_current = sum(status_of(asset, found).is_up_to_date for asset in ASSETS)
-    current = found.layout.store / "CURRENT"
-    version = current.read_text(encoding="utf-8").strip() if current.is_file() else "not published"
+    try:
+        version = current_version(found.layout.store)
+    except NotPublishedError:
+        version = "not published"
     publication = read_publications(found.layout.store).get(version)
     at = publication.at.strftime("%Y-%m-%d %H:%M") if publication and publication.at else ""
     sae = "ready-made" if found.config.inputs.sae_checkpoint else found.config.sae.architecture
@@ -153,7 +159,7 @@ def show(name: str) -> None:
 
 def _show(found: Run) -> None:
     out = console()
-    out.print(found.layout.config.read_text(encoding="utf-8"), markup=False)
+    out.print(read_text(found.layout.config), markup=False)
     out.print(artifact_table(found))
     if found.layout.scorecard.is_file():
         out.print(scorecard_view(found.layout.scorecard))

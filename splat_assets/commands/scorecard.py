@@ -34,7 +34,7 @@ def scorecard_view(path: Path) -> RenderableType:
     card = read_scorecard(path)
     figures = Table(title=_title(card), title_justify="left", title_style="bold", show_header=False)
     for name, meaning in MEANINGS.items():
-        figures.add_row(name, _shown(card[name]), meaning)
+        figures.add_row(name, _shown(card.get(name)), meaning)
     predictions = Table(title="the base model's predictions", title_justify="left", title_style="bold")
     predictions.add_column("in place of the activations")
     for title in _PREDICTIONS.values():
@@ -52,15 +52,15 @@ def figures_shown() -> set[str]:
 
 def _title(card: dict[str, Any]) -> str:
     return (
-        f"SAE scorecard: trained as {card['trained_as']}, saved as {card['architecture']}, "
-        f"{card['d_sae']:,} features of {card['d_in']:,} inputs, "
+        f"SAE scorecard: trained as {_shown(card.get('trained_as'))}, saved as {_shown(card.get('architecture'))}, "
+        f"{_shown(card.get('d_sae'))} features of {_shown(card.get('d_in'))} inputs, "
         f"sha256 {card['sae_sha256'][:12]}\n"
-        f"{card['n_train_samples']:,} training samples, {card['n_test_samples']:,} test samples, "
-        f"predictions of {card['n_fidelity_builds']:,} builds"
+        f"{_shown(card.get('n_train_samples'))} training samples, {_shown(card.get('n_test_samples'))} test samples, "
+        f"predictions of {_shown(card.get('n_fidelity_builds'))} builds"
     )
 
 
-def _shown(value: float | int | None) -> str:
-    if value is None:
-        return NOT_COMPUTED
+def _shown(value: float | int | str | None) -> str:
+    if value is None or isinstance(value, str):
+        return value or NOT_COMPUTED
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"

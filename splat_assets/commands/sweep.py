@@ -3,7 +3,6 @@
 import sys
 
 import click
-import polars as pl
 from rich.table import Table
 
 from splat_assets.assets import ASSETS, asset_named, sources_of
@@ -12,6 +11,7 @@ from splat_assets.commands.report import console
 from splat_assets.errors import InputError
 from splat_assets.runs import RunConfig, open_run
 from splat_assets.store.layout import DataRoot
+from splat_assets.store.tables import read_table
 
 _COLUMNS = ("width", "k", "seed", "FVU", "L0", "fidelity", "dead %", "dense %", "stability", "front")
 
@@ -87,7 +87,7 @@ def _show(root: DataRoot, name: str) -> None:
     made = materialize_sweep(found)
     if made.faults or made.crashes:
         raise InputError((made.faults or made.crashes)[0].removeprefix("sweep_comparison: "))
-    frame = pl.read_parquet(found.folder / "comparison.parquet")
+    frame = read_table(found.folder / "comparison.parquet")
     table = Table("run", *_COLUMNS)
     for row in frame.iter_rows(named=True):
         stability = "—" if row["stability"] is None else f"{row['stability']:.3f}"

@@ -5,7 +5,6 @@ shard; a shard counts once its receipt is there and its checksums hold, so a kil
 was damaged since is computed again.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.checksums import crc32c_of_bytes
 from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.files import (
     FileMark,
@@ -160,29 +160,29 @@ def harvest_identity(base_model: str, items: Items, hook: HookPoint, shard_items
 def recorded_identity(folder: Path) -> str | None:
     """The fingerprint of the harvest that a folder holds, finished or not; None where it holds none."""
     try:
-        recorded = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        recorded = read_json(folder / _DESCRIPTION)["fingerprint"]
+    except (OSError, *WRONG_CONTENT):
         return None
     return recorded if isinstance(recorded, str) else None
 
 
 def open_base_activations(folder: Path, identity: str) -> BaseActivations:
     """Map a finished harvest; InputError when the folder holds another one."""
-    described = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
-    if described["fingerprint"] != identity:
-        raise InputError(f"{folder} holds other base activations ({described['fingerprint']}); delete it and run again")
+    try:
+        fingerprint = read_json(folder / _DESCRIPTION)["fingerprint"]
+    except WRONG_CONTENT as error:
+        raise InputError(f"{folder / _DESCRIPTION} cannot be read ({error}); delete {folder} and run again") from error
+    if fingerprint != identity:
+        raise InputError(f"{folder} holds other base activations ({fingerprint}); delete it and run again")
     values = np.load(folder / VALUES_FILE, mmap_mode="r")
     return BaseActivations(folder, identity, values, np.load(folder / LOGITS_FILE, mmap_mode="r"))
 
 
 def _is_whole(folder: Path, shard: Shard) -> bool:
     """Whether the shard was finished and its bytes are those that were written."""
-    path = _receipt(folder, shard)
-    if not path.is_file():
-        return False
     try:
-        receipt = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        receipt = read_json(_receipt(folder, shard))
+    except (FileNotFoundError, ValueError):
         return False
     return bool(receipt == _checksums(folder, shard))
 
@@ -282,11 +282,11 @@ def _receipt(folder: Path, shard: Shard) -> Path:
 
 def _is_prepared(folder: Path, identity: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     try:
-        described = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        fingerprint = read_json(folder / _DESCRIPTION)["fingerprint"]
         found = {name: NpyFile(folder / name).shape for name in shapes}
-    except (FileNotFoundError, ValueError, CorruptStoreError):
+    except (FileNotFoundError, *WRONG_CONTENT, CorruptStoreError):
         return False
-    return bool(described["fingerprint"] == identity and found == shapes)
+    return bool(fingerprint == identity and found == shapes)
 
 
 def _prepare(folder: Path, identity: str, shards: list[Shard], items: Items, width: int, n_outputs: int) -> None:

@@ -6,6 +6,7 @@ counted once, at its first position.
 
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from splat_assets.analysis.idf import document_frequency, inverse_document_frequ
 from splat_assets.compute.spot_checks import misplaced_ids
 from splat_assets.errors import InputError
 from splat_assets.store.errors import LayoutError
-from splat_assets.store.tables import read_table, table_facts, write_table
+from splat_assets.store.tables import explaining_damage, read_table, table_facts, write_table
 from splat_assets.store.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -85,8 +86,9 @@ def _documents(samples: pl.DataFrame | Path) -> Iterator[tuple[npt.NDArray[np.in
     """Token ids and offsets, a block of documents at a time."""
     if isinstance(samples, Path) and not samples.is_file():
         raise LayoutError(f"there is no sample table at {samples}")
-    lazy = pl.scan_parquet(samples, glob=False) if isinstance(samples, Path) else samples.lazy()
-    columns = lazy.collect_schema().names()
+    with explaining_damage(samples) if isinstance(samples, Path) else nullcontext():
+        lazy = pl.scan_parquet(samples.absolute(), glob=False) if isinstance(samples, Path) else samples.lazy()
+        columns = lazy.collect_schema().names()
     if "tokens" not in columns:
         raise LayoutError(f"the sample table has no column tokens; it has {', '.join(columns)}")
     first_only = "token_position" in columns

@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from splat_assets.errors import InputError
 from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.documents import access_denied, first_line, refuse_irregular
 from splat_assets.store.files import replacing_file
+from splat_assets.store.tables import TABLE_FAULTS
 
 SPLITS = ("train", "validation", "test")
 """What the codes 0, 1 and 2 of `Builds.split` mean."""
@@ -136,9 +138,12 @@ class Builds:
     def load(cls, path: Path) -> "Builds":
         """Read what `save` wrote. Raises InputError when path holds something else."""
         try:
-            frame = pl.read_parquet(path)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise InputError(f"cannot read the builds {path}: {error}") from error
+            refuse_irregular(path)
+            frame = pl.read_parquet(path.absolute(), glob=False)
+        except PermissionError as error:
+            raise access_denied(error, path) from error
+        except TABLE_FAULTS as error:
+            raise InputError(f"cannot read the builds {path}: {first_line(error)}; make them again") from error
         if frame.schema != pl.Schema(_SCHEMA):
             raise InputError(f"{path} does not hold builds: its columns are {dict(frame.schema)}, expected {_SCHEMA}")
         incomplete = [name for name in _SCHEMA if frame[name].null_count()]

@@ -6,7 +6,6 @@ coin asked for it but there was no room, where the coin left the build alone, an
 independent of all else, so the first two groups together against the third show what the concept causes.
 """
 
-import json
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from splat_assets.domain.concepts import concept_holds
 from splat_assets.domain.tokens import ABILITY_TOKENS, parse_token
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary, standard_vocabulary, weapon_vocabulary
 from splat_assets.errors import InputError
+from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.files import write_json
 from splat_assets.store.sums import record_sums
 from splat_assets.store.vocabulary import Contexts, Vocabulary
@@ -69,9 +69,9 @@ def make_demo_inputs(folder: Path, n_builds: int = 40_000, seed: int = 0) -> Dem
 def how_drawn(folder: Path) -> tuple[int, int]:
     """The n_builds and seed with which the demo dataset in folder was made. Raises InputError when it does not say."""
     try:
-        made = json.loads((folder / "planted_concepts.json").read_text(encoding="utf-8"))
+        made = read_json(folder / "planted_concepts.json")
         return int(made["n_builds"]), int(made["seed"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (FileNotFoundError, *WRONG_CONTENT) as error:
         raise InputError(f"the demo in {folder} does not say how its builds were drawn; delete {folder}") from error
 
 

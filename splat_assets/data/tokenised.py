@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from splat_assets.data.builds import Builds, offsets_of
 from splat_assets.domain.abilities import DOUBLER, highest_possible_ap
 from splat_assets.domain.tokens import ap_of_token
 from splat_assets.errors import InputError
+from splat_assets.store.documents import access_denied
 from splat_assets.store.files import replacing_file
+from splat_assets.store.tables import TABLE_FAULTS
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 TAGS = "ability_tags"
@@ -110,7 +111,9 @@ def _read_parquet(path: Path) -> _Raw:
             _check_columns(path, file.schema_arrow.names)
             recorded = (file.metadata.metadata or {}).get(_DIGEST)
             frame = pl.DataFrame(file.read(columns=[TAGS, WEAPON]))
-    except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
+    except PermissionError as error:
+        raise access_denied(error, path) from error
+    except TABLE_FAULTS as error:
         raise InputError(f"cannot read the tokenised file {path}: {_reason(error)}") from error
     tags, weapon = frame[TAGS], frame[WEAPON]
     inner = tags.dtype.inner if isinstance(tags.dtype, pl.List) else None

@@ -20,6 +20,8 @@ from splat_assets.store.vocabulary import Contexts, Vocabulary
 NAME = "name"
 """Stands for a weapon's own name among the attributes of weapons."""
 _DEEPEST = 32
+_MOST_AP = 2**31
+"""Any bound far above the 66 AP of a build: what a rule holds is written as JSON, whose numbers others read with 64 bits."""
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
@@ -110,7 +112,7 @@ def parse_rule(raw: object, depth: int = 0) -> Rule:
     match raw:
         case {"ability": str(ability), **rest} if not rest.keys() - {"at_least"}:
             at_least = rest.get("at_least")
-            if at_least is None or type(at_least) is int:
+            if at_least is None or (type(at_least) is int and abs(at_least) < _MOST_AP):
                 return Wears(ability, at_least)
         case {"weapon": str(attribute), "is": [*values], **rest} if not rest and values:
             if all(isinstance(value, str) for value in values):

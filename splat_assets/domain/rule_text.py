@@ -161,8 +161,8 @@ class _Parser:
         rungs = self._names.rungs[ability]
         if not rungs:
             self._fail(f"{ability} is worn or not and has no rungs", piece)
-        if not piece.text.isdecimal() or int(piece.text) not in rungs:
-            self._fail(f"{piece.text} is no rung of {ability}; its rungs are {', '.join(map(str, rungs))}", piece)
+        if not re.fullmatch(r"[0-9]{1,9}", piece.text) or int(piece.text) not in rungs:
+            self._fail(f"{piece.text[:60]} is no rung of {ability}; its rungs are {', '.join(map(str, rungs))}", piece)
         level = int(piece.text)
         above = next((rung for rung in rungs if rung > level), None)
         at_least: Rule = Wears(ability, level)

@@ -4,7 +4,6 @@ Everything is read by name, never by an assumed position. A token name that is n
 group of its own without a level; a weapon that is not among the known ones keeps its key as its name.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from splat_assets.domain.tokens import ABILITY_TOKENS, NULL, PAD, parse_token
 from splat_assets.domain.weapons import Weapon, weapons_by_vocabulary_key
 from splat_assets.errors import InputError
+from splat_assets.store.documents import json_of, read_bytes
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
 
 _SHOWN = 5
@@ -85,12 +85,12 @@ def _names_by_id(path: Path, what: str) -> list[str]:
 
 def _read_object(path: Path, what: str) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the {what} {path}: {_reason(error)}") from error
+        content = read_bytes(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the {what} {path}: {getattr(error, 'strerror', None) or error}") from error
     try:
-        raw = json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, path))
-    except (ValueError, RecursionError) as error:  # also a number of too many digits, and nesting without end
+        raw = json_of(content, object_pairs_hook=lambda pairs: _without_repeats(pairs, path))
+    except ValueError as error:  # also a number of too many digits, and nesting without end
         raise InputError(f"the {what} {path} is not JSON: {error}") from error
     if not isinstance(raw, dict) or not raw:
         raise InputError(f"the {what} {path} must be a JSON object {{name: id}} with at least one entry")
@@ -104,10 +104,6 @@ def _without_repeats(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]
             raise InputError(f"{path} lists {name!r} twice; each name may have one id")
         found[name] = value
     return found
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8 text"
 
 
 def _some(texts: Iterable[str]) -> str:

@@ -4,7 +4,6 @@ Sizes come from the tensors, the number of heads from `model_params.json`, the p
 not fit is explained key by key and never guessed round.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from splat_assets.errors import InputError
 from splat_assets.model.dimensions import SplatGPTDimensions, dimensions_of
 from splat_assets.model.splatgpt import SplatGPT
 from splat_assets.model.tensors import read_tensors, write_safetensors
+from splat_assets.store.documents import is_regular, read_json
 from splat_assets.store.files import replacing_file, write_json
 
 WEIGHT_FILES = ("model.safetensors", "model.pth")
@@ -97,10 +97,10 @@ def _given_or_beside(given: Path | str | None, weights: Path, name: str) -> Path
 
 def _read_params(path: Path) -> Mapping[str, Any]:
     """The parameters; none when the file is absent or empty (one known trainer writes it empty)."""
-    if not path.is_file() or path.stat().st_size == 0:
-        return {}
     try:
-        params = json.loads(path.read_text(encoding="utf-8"))
+        if not is_regular(path) or path.stat().st_size == 0:
+            return {}
+        params = read_json(path)
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     if not isinstance(params, dict):

@@ -161,6 +161,8 @@ def _holds_tensors(held: object, n_layers: int = _MOST_LAYERS) -> bool:
 
 def _unusual_kind(tensor: Tensor) -> str:
     """What makes a tensor no plain array in memory; empty for one that is."""
+    if tensor.is_nested:
+        return "nested, of rows of different lengths"
     if tensor.is_meta:
         return "on the meta device"
     if tensor.is_quantized:

@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from splat_assets.model.tensors import write_safetensors
 from splat_assets.sae.state import TrainingState
+from splat_assets.store.documents import WRONG_CONTENT, json_of, read_json
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
 from splat_assets.store.files import remove_leftovers, replacing_file, write_json
 
@@ -66,9 +67,9 @@ class Checkpoints:
             return None
         try:
             with safe_open(path, framework="pt") as held:
-                facts = json.loads(held.metadata()["training"])
+                facts = json_of(held.metadata()["training"])
                 tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, *WRONG_CONTENT) as error:
             raise CorruptStoreError(
                 f"{path} is not a whole training checkpoint: {error}; delete it to start over"
             ) from error
@@ -94,9 +95,9 @@ class Checkpoints:
         if not path.is_file():
             return None
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
+            held = read_json(path)
             found, finished = held["fingerprint"], Finished(held["sae"], dict(held["summary"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except WRONG_CONTENT as error:
             raise CorruptStoreError(f"{path} is not a record of a finished training: {error}") from error
         self._refuse_other(found, path)
         return finished

@@ -20,6 +20,7 @@ from safetensors.torch import save as safetensors_bytes
 from splat_assets.errors import InputError
 from splat_assets.model.tensors import read_tensors
 from splat_assets.sae.autoencoder import Sae
+from splat_assets.store.documents import json_of, read_bytes
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file, write_json
 from splat_assets.store.sums import SUMS, record_sums
@@ -129,9 +130,9 @@ def _guide_bytes(sae: Sae) -> bytes:
 def _load_saelens(folder: Path, weights: Path | None = None) -> Sae:
     path = folder / CONFIG_NAME
     try:
-        config = _read_config(path.read_bytes(), path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        config = _read_config(read_bytes(path), path)
+    except (FileNotFoundError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     weights = weights or folder / WEIGHTS_NAME
     d_in, d_sae = config["d_in"], config["d_sae"]
     shapes: dict[str, tuple[int, ...]] = {
@@ -179,7 +180,7 @@ def _configured(config: dict[str, Any], tensors: Tensors, path: Path) -> Sae:
 
 def _read_config(written: bytes, path: Path) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = json.loads(written)
+        config: dict[str, Any] = json_of(written)
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     missing = [key for key in ("architecture", "d_in", "d_sae") if not isinstance(config, dict) or key not in config]

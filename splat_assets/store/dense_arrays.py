@@ -15,13 +15,15 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from splat_assets.store.activations import Activations, SparseRows, feature_id_dtype, sample_id_dtype
-from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError
+from splat_assets.store.documents import access_denied, first_line, is_regular
+from splat_assets.store.errors import AccessDeniedError, CorruptStoreError, InvalidActivationsError, LayoutError
 
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 1
 """Level 1 gives smaller files than level 3 on rows of mostly zeros, and writes twice as fast."""
 
 _MARK = "splat"
+_DESCRIPTIONS = ("zarr.json", ".zarray", ".zattrs")
 _CHUNK_BYTES = 8 * 2**20
 _CHUNKS_PER_SHARD = 32
 _MAX_CHUNK_ROWS = 2**14
@@ -76,12 +78,18 @@ class DenseArray:
         self.path = path
         self.n_below_float32 = 0
         try:
-            array = zarr.open_array(str(path), mode="r")
+            for name in _DESCRIPTIONS:
+                is_regular(path / name)
+            array = zarr.open_array(path, mode="r")
             mark = dict(array.attrs).get(_MARK)
-            if min(array.chunks, default=1) < 1:
-                raise ValueError(f"its chunks have the shape {array.chunks}")
+            if min((*array.chunks, *(array.shards or ())), default=1) < 1:
+                raise ValueError(f"its chunks have the shape {array.shards or array.chunks}")
+        except PermissionError as error:
+            raise access_denied(error, path) from error
+        except AccessDeniedError:
+            raise
         except Exception as error:  # zarr trusts a description; a damaged one makes it raise anything
-            raise LayoutError(f"{path} is not a Zarr array that can be opened: {_first_line(error)}") from error
+            raise LayoutError(f"{path} is not a Zarr array that can be opened: {first_line(error)}") from error
         if array.ndim != 2 or array.dtype.kind not in "fiu":
             raise LayoutError(f"{path} holds {array.ndim}-D {array.dtype} values; a 2-D array of numbers was expected")
         self._array: Any = array
@@ -112,10 +120,8 @@ class DenseArray:
 
     def read(self, rows: slice, columns: slice) -> npt.NDArray[np.float32]:
         """A block as float32; CorruptStoreError when bytes are damaged or a chunk that was written is gone."""
-        if self.every_chunk_written:
-            for name in self._file_names(rows, columns):
-                if _is_absent(self.path / name):
-                    raise CorruptStoreError(f"{self.path} has lost its file {name}; make the array again")
+        for name in self._file_names(rows, columns):
+            self._refuse_irregular(name)
         span = f"rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}"
         try:
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused by name later
@@ -123,8 +129,10 @@ class DenseArray:
                 block = found.astype(np.float32, copy=False)
         except MemoryError as error:
             raise CorruptStoreError(f"{self.path}: {span} do not fit into memory; use smaller chunks") from error
+        except PermissionError as error:
+            raise access_denied(error, self.path) from error
         except Exception as error:
-            raise CorruptStoreError(f"{self.path}: {span} cannot be decoded: {_first_line(error)}") from error
+            raise CorruptStoreError(f"{self.path}: {span} cannot be decoded: {first_line(error)}") from error
         if found.dtype != np.float32:
             self.n_below_float32 += int(np.count_nonzero((block == 0) & (found > 0)))
         return block
@@ -142,6 +150,15 @@ class DenseArray:
         n_rows, n_columns = self.shape
         names = self._file_names(slice(0, n_rows), slice(0, n_columns))
         return (name for name in names if _is_absent(self.path / name))
+
+    def _refuse_irregular(self, name: str) -> None:
+        """CorruptStoreError for a file that is gone though it was written, or that is none: a pipe would be waited at."""
+        try:
+            absent = _is_absent(self.path / name)
+        except ValueError as error:
+            raise CorruptStoreError(f"{self.path / name} cannot be read: {error}") from error
+        if absent and self.every_chunk_written:
+            raise CorruptStoreError(f"{self.path} has lost its file {name}; make the array again")
 
     def _file_names(self, rows: slice, columns: slice) -> Iterator[str]:
         height, width = self._array.shards or self._array.chunks
@@ -181,8 +198,4 @@ def _refuse_invalid(values: npt.NDArray[np.float32], where: Any) -> None:
 
 
 def _is_absent(path: Path) -> bool:
-    return not path.is_file() or path.stat().st_size == 0
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return not is_regular(path) or path.stat().st_size == 0

@@ -13,6 +13,10 @@ class LayoutError(StoreError):
     """A folder does not hold what was expected there."""
 
 
+class AccessDeniedError(StoreError):
+    """A file that this user may not read or write; the text says which, and as whom."""
+
+
 class FeatureNotFoundError(StoreError):
     """A feature id outside the store."""
 

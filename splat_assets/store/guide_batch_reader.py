@@ -3,7 +3,6 @@
 Sample ids are positions (batch after batch); the `global_index` column of the metadata is never used to find a row.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from splat_assets.store.activations import Activations, SampleFeatures, SparseRows, sample_id_dtype
 from splat_assets.store.dense_arrays import DenseArray, active_rows, active_samples
+from splat_assets.store.documents import read_json
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, LayoutError, SampleNotFoundError
 from splat_assets.store.guide_batches import ACTIVATIONS, METADATA, SEAL
 from splat_assets.store.row_blocks import regrouped
@@ -138,12 +138,12 @@ def _opened(path: Path) -> DenseArray:
 
 def _read_seal(folder: Path, required: bool) -> dict[str, int]:
     path = folder / SEAL
-    if not path.is_file():
-        if required:
-            raise LayoutError(f"{folder} has no {SEAL}, which a converter writes last: convert again")
-        return {}
     try:
-        seal = json.loads(path.read_text(encoding="utf-8"))
+        seal = read_json(path)
+    except FileNotFoundError as error:
+        if required:
+            raise LayoutError(f"{folder} has no {SEAL}, which a converter writes last: convert again") from error
+        return {}
     except ValueError as error:
         raise CorruptStoreError(f"{path} is not JSON: {error}") from error
     if not isinstance(seal, dict):

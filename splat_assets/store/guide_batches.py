@@ -5,7 +5,6 @@ and `conversion_metadata.json`, which is written last: a tree without it is unfi
 rows. Reading the tree is in `guide_batch_reader`, what its metadata says in `guide_batch_metadata`.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from splat_assets.progress import Progress, SilentProgress, Task
 from splat_assets.store.activations import RowReader, SparseRows
 from splat_assets.store.dense_arrays import COMPRESSION, COMPRESSION_LEVEL, create_dense_array, row_geometry
 from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.documents import read_json
 from splat_assets.store.errors import LayoutError
 from splat_assets.store.files import files_below, remove_leftovers, replaceable_folder, replacing_folder, write_json
 from splat_assets.store.guide_batch_metadata import batch_metadata, check_samples
@@ -126,8 +126,8 @@ def write_batches(
 def recorded_source(target: Path) -> str | None:
     """The fingerprint of what the tree at target was made from; None where there is no tree, or it does not say."""
     try:
-        recorded: str | None = json.loads((target / SEAL).read_text(encoding="utf-8")).get("source_fingerprint")
-    except (OSError, ValueError, AttributeError):
+        recorded: str | None = read_json(target / SEAL).get("source_fingerprint")
+    except (FileNotFoundError, ValueError, AttributeError):
         return None
     return recorded
 

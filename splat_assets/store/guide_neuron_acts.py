@@ -4,7 +4,6 @@ Two files a feature say nothing of a dead last feature or of samples after the l
 `neuron_acts_metadata.json` beside them holds both numbers. Folders without it are read with what they show, in so many words.
 """
 
-import json
 import logging
 import re
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader, Activations, sample_id_dtype
 from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, InvalidActivationsError, LayoutError
 from splat_assets.store.files import remove_leftovers, replaceable_folder, replacing_folder, write_json
 from splat_assets.store.npy import NpyFile
@@ -225,10 +225,10 @@ def _feature_id(folder: Path) -> int:
 
 def _description(folder: Path) -> dict[str, int]:
     path = folder / DESCRIPTION
-    if not path.is_file():
-        return {}
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
         return {key: int(raw[key]) for key in ("n_features", "n_samples")}
-    except (ValueError, KeyError, TypeError) as error:
+    except FileNotFoundError:
+        return {}
+    except WRONG_CONTENT as error:
         raise CorruptStoreError(f"{path} does not describe neuron_acts: {error}") from error

@@ -3,6 +3,7 @@
 Rows are found by position. A `global_index` that does not run from 0 on is renumbered and reported.
 """
 
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from splat_assets.store.documents import is_regular, read_bytes
 from splat_assets.store.errors import LayoutError
 from splat_assets.store.guide_batch_reader import batch_paths
 from splat_assets.store.import_report import Finding
@@ -34,13 +36,13 @@ class ImportedSamples:
 
 def read_metadata(path: Path) -> pl.DataFrame:
     """A table in a `.parquet` file or an Arrow file (`.ipc`, `.arrow`, `.feather`); LayoutError when it is neither."""
-    if not path.is_file():
-        raise LayoutError(f"there is no metadata table {path}")
     with explaining_damage(path):
+        if not is_regular(path):
+            raise LayoutError(f"there is no metadata table {path}")
         if path.suffix == ".parquet":
-            return pl.read_parquet(path, glob=False)
+            return pl.read_parquet(path.absolute(), glob=False)
         if path.suffix in (".ipc", ".arrow", ".feather"):
-            return pl.read_ipc(path)
+            return pl.read_ipc(io.BytesIO(read_bytes(path)))
     raise LayoutError(f"{path} is no metadata table: use .parquet, .ipc, .arrow or .feather")
 
 

@@ -3,7 +3,6 @@
 What the tables become is in `import_samples`, what the rows become in `importing`.
 """
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from splat_assets.errors import InputError
 from splat_assets.progress import Progress
 from splat_assets.store.activations import Activations, RowReader, sample_id_dtype
 from splat_assets.store.dense_arrays import DenseArray
+from splat_assets.store.documents import read_json
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError
 from splat_assets.store.feature_rows import FeatureRows
 from splat_assets.store.guide_batch_reader import BatchReader
@@ -226,10 +226,10 @@ def _absent_chunk_findings(array: DenseArray, accepted: bool) -> list[Finding]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
+    except FileNotFoundError:
+        return {}
     except ValueError as error:
         raise CorruptStoreError(f"{path} is not JSON: {error}") from error
     return found if isinstance(found, dict) else {}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from splat_assets.errors import InputError
 from splat_assets.store.bucket import bucket_of
+from splat_assets.store.documents import entries
 from splat_assets.store.scorecard import SCORECARD
 from splat_assets.store.working_copy import WorkingCopy
 
@@ -202,8 +203,9 @@ class DataRoot:
         return RunLayout(self.runs / checked_name(name, "run"))
 
     def run_names(self) -> list[str]:
-        """The names of all runs, sorted."""
-        return sorted(path.parent.name for path in self.runs.glob("*/run.toml") if not path.parent.name.startswith("."))
+        """The names of all runs, sorted; one that may not be looked into is among them. AccessDeniedError."""
+        folders = [folder for folder in entries(self.runs) if not folder.name.startswith(".")]
+        return [folder.name for folder in folders if _has(folder, "run.toml")]
 
     def checked_writable(self) -> "DataRoot":
         """The root itself, created if need be; InputError when it cannot be written."""
@@ -217,3 +219,14 @@ class DataRoot:
                 f"the data root {self.path} cannot be written ({error.strerror}); set SPLAT_DATA to a folder that can"
             ) from error
         return self
+
+
+def _has(folder: Path, name: str) -> bool:
+    """Whether a folder holds something of that name, as far as can be seen."""
+    try:
+        (folder / name).lstat()
+    except PermissionError:
+        return True  # who opens it says why it cannot be read
+    except OSError:
+        return False
+    return True

@@ -3,7 +3,6 @@
 The version's id is the hash of this content, so it holds no times: the same content published twice is the same version.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from splat_assets.progress import Progress
+from splat_assets.store.documents import WRONG_CONTENT, json_of, read_bytes
 from splat_assets.store.errors import CorruptStoreError, LayoutError
 from splat_assets.store.files import files_below, sha256_of_file, sha256_of_json, write_json
 
@@ -64,9 +64,11 @@ class Manifest:
     def load(cls, folder: Path) -> "Manifest":
         """The manifest in folder; LayoutError when there is none or of another format, CorruptStoreError when damaged."""
         try:
-            content = (folder / MANIFEST).read_bytes()
+            content = read_bytes(folder / MANIFEST)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise LayoutError(f"{folder} is not a version of a store: it has no {MANIFEST}") from error
+        except ValueError as error:
+            raise CorruptStoreError(f"{folder / MANIFEST} is not a store's manifest: {error}") from error
         return cls.parsed(content, folder)
 
     @classmethod
@@ -74,7 +76,7 @@ class Manifest:
         """The manifest that is said to be of the version in folder; errors as `load`."""
         path = folder / MANIFEST
         try:
-            raw: dict[str, Any] = json.loads(content.decode("utf-8"))
+            raw: dict[str, Any] = json_of(content)
             form = (raw["format"], raw["format_version"])
             if form != (_FORMAT, FORMAT_VERSION):
                 raise LayoutError(
@@ -82,7 +84,7 @@ class Manifest:
                 )
             found = cls(**{**raw, "files": tuple(ManifestFile(**file) for file in raw["files"])})
             _refuse_strange_content(found)
-        except (ValueError, KeyError, TypeError) as error:
+        except WRONG_CONTENT as error:
             raise CorruptStoreError(f"{path} is not a store's manifest: {error}") from error
         if VERSION_ID.fullmatch(folder.name) and folder.name != found.version:
             raise CorruptStoreError(

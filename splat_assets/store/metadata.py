@@ -36,7 +36,7 @@ def samples_and_vocabulary(folder: Path) -> tuple[pl.DataFrame, Vocabulary | Non
 def _tokens_of(metadata: Path) -> pl.DataFrame:
     """Token ids of a batch, and of which position of its build a sample is where the batch says so."""
     with explaining_damage(metadata):
-        batch = pl.scan_parquet(metadata, glob=False)
+        batch = pl.scan_parquet(metadata.absolute(), glob=False)
         wanted = (
             ["ability_tokens", "token_position"] if "token_position" in batch.collect_schema() else ["ability_tokens"]
         )

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splat_assets.store.disk import read_exactly
+from splat_assets.store.documents import WRONG_CONTENT, refuse_irregular
 from splat_assets.store.errors import CorruptStoreError
 
 
@@ -23,6 +24,7 @@ class NpyFile:
         """Read the header; raises CorruptStoreError when path is missing, no `.npy` file, or not of the size it states."""
         self.path = path
         try:
+            refuse_irregular(path)
             with path.open("rb") as handle:
                 version = np.lib.format.read_magic(handle)
                 read_header = {
@@ -32,7 +34,7 @@ class NpyFile:
                 self.shape, fortran_order, self.dtype = read_header(handle)
                 self._offset = handle.tell()
                 size = os.fstat(handle.fileno()).st_size
-        except (OSError, ValueError, KeyError, TokenError) as error:
+        except (OSError, *WRONG_CONTENT, TokenError, SyntaxError, RecursionError, MemoryError) as error:
             raise CorruptStoreError(f"{path} cannot be read as a .npy file: {error}") from error
         if fortran_order or self.dtype.hasobject or len(self.shape) not in (1, 2) or min(self.shape) < 0:
             raise CorruptStoreError(f"{path} is not a plain one- or two-dimensional array in C order")

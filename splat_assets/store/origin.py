@@ -4,7 +4,6 @@ It holds fingerprints, by which labels and questions know the SAE, and where the
 sha256, so that the model can still be run from a folder that belongs to no run.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError, StoreError
 from splat_assets.store.files import replacing_file, sha256_of_file, write_json
 from splat_assets.store.scorecard import SCORECARD
@@ -146,16 +146,16 @@ class Origin:
 def read_origin(folder: Path) -> Origin | None:
     """What the folder records of its origin, None where it records nothing; CorruptStoreError for a file that is no record."""
     path = folder / ORIGIN
-    if not path.is_file():
-        return None
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
         if raw["format"] != _FORMAT:
             raise ValueError(f"its format is {str(raw['format'])[:40]!r}, this program reads {_FORMAT!r}")
         provenance, recipe = dict(raw["provenance"]), {str(key): dict(value) for key, value in raw["recipe"].items()}
         _check_provenance(provenance)
         files = {str(name): _recorded_file(one) for name, one in raw["files"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except FileNotFoundError:
+        return None
+    except (OSError, *WRONG_CONTENT) as error:
         raise CorruptStoreError(
             f"{path} does not say what the activations were made from ({error}); make them again, or delete the file: "
             "labels and the model then need a run (`splat import`)"

@@ -22,6 +22,7 @@ from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import feature_id_dtype, sample_id_dtype
 from splat_assets.store.bucket import SCHEME, Bucket, BucketError, MissingObjectError
 from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.documents import read_bytes
 from splat_assets.store.errors import CorruptStoreError, LayoutError, NotPublishedError, StoreError
 from splat_assets.store.files import (
     files_below,
@@ -129,13 +130,14 @@ def open_store(path: Path | str) -> Store:
 def current_version(store: Path | str) -> str:
     """The id of the current version of the store folder; NotPublishedError when there is none, CorruptStoreError for no id."""
     try:
-        version = (Path(store) / _CURRENT).read_bytes()[:_LONGEST_POINTER].decode("ascii", errors="replace").strip()
+        version = read_bytes(Path(store) / _CURRENT)[:_LONGEST_POINTER].decode("ascii", errors="replace").strip()
     except FileNotFoundError as error:
         raise NotPublishedError(
             f"{store} has no published version yet; `splat materialize RUN` publishes it"
         ) from error
-    except OSError as error:
-        raise CorruptStoreError(f"{Path(store) / _CURRENT} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise CorruptStoreError(f"{Path(store) / _CURRENT} cannot be read: {why}") from error
     if not VERSION_ID.fullmatch(version):
         raise CorruptStoreError(
             f"{Path(store) / _CURRENT} says {version!r}, which is no id of a version; publish again"
@@ -198,10 +200,10 @@ def pinned_versions(store: Path | str) -> tuple[str, ...]:
     """The versions that are never deleted, by id; CorruptStoreError when `PINNED` cannot be read."""
     path = Path(store) / _PINNED
     try:
-        return tuple(line for line in path.read_text(encoding="ascii").split() if VERSION_ID.fullmatch(line))
+        return tuple(line for line in read_bytes(path).decode("ascii").split() if VERSION_ID.fullmatch(line))
     except FileNotFoundError:
         return ()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CorruptStoreError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
@@ -277,7 +279,7 @@ def _link(source: Path, target: Path) -> None:
 
 def _is_sound_copy(version: Path, manifest: Manifest, aside: Path) -> bool:
     """Whether the very same was published before and is still whole; files that were just hashed are not read again."""
-    if not _is_version(version) or (version / MANIFEST).read_bytes() != (aside / MANIFEST).read_bytes():
+    if not _is_version(version) or read_bytes(version / MANIFEST) != read_bytes(aside / MANIFEST):
         return False
     if manifest.problems(version, deep=False):
         return False

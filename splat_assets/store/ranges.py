@@ -225,10 +225,10 @@ def _contiguous_geometry(array: zarr.Array[Any]) -> _Geometry | None:
 def _is_sequential(file: ShardFile, path: Path, geometry: _Geometry, shard: int, itemsize: int) -> bool:
     """Whether the shard's index says: chunk after chunk from byte 0. Raises CorruptStoreError when the index is damaged."""
     n_entries = geometry.shard // geometry.inner
-    tail = np.empty(n_entries * 16 + 4, dtype=np.uint8)
-    offset = file.size_bytes - tail.size
+    offset = file.size_bytes - (n_entries * 16 + 4)
     if offset < 0:
         raise CorruptStoreError(f"{path} is too short to be a shard: it was cut short")
+    tail = np.empty(n_entries * 16 + 4, dtype=np.uint8)
     file.read_into(tail, offset)
     if crc32c_of_bytes(tail[:-4]) != int(tail[-4:].view("<u4")[0]):
         raise CorruptStoreError(f"{path} has a damaged index: it was cut short or changed")

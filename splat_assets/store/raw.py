@@ -5,7 +5,6 @@ for what it is. A shard is written whole or not at all. `RawActivations` reads a
 What becomes of them, the indexed store, is in `merge`.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ import polars as pl
 
 from splat_assets.store.activations import SparseRows, feature_id_dtype
 from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import (
     CorruptStoreError,
     FingerprintMismatchError,
@@ -123,7 +123,7 @@ def read_shard_receipt(folder: Path) -> ShardReceipt:
     """The receipt in folder; LayoutError when there is none, CorruptStoreError when it cannot be read."""
     path = folder / _RECEIPT
     try:
-        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        raw: dict[str, Any] = read_json(path)
         if raw["format_version"] != FORMAT_VERSION:
             raise LayoutError(
                 f"{path} is of format version {raw['format_version']}; this program reads version {FORMAT_VERSION}"
@@ -132,7 +132,7 @@ def read_shard_receipt(folder: Path) -> ShardReceipt:
         return ShardReceipt(**{**raw, "files": files})
     except FileNotFoundError as error:
         raise LayoutError(f"{folder} is not a finished shard: it has no {_RECEIPT}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except WRONG_CONTENT as error:
         raise CorruptStoreError(f"{path} is not a shard's receipt: {error}; write the shard again") from error
 
 
@@ -310,11 +310,11 @@ def _described(root: Path) -> tuple[int, int]:
     """The numbers of samples and shards that are to be there."""
     path = root / DESCRIPTION
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
         return int(raw["n_samples"]), int(raw["n_shards"])
     except FileNotFoundError as error:
         raise LayoutError(f"{root} holds no raw activations: there is no {DESCRIPTION}") from error
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except WRONG_CONTENT as error:
         raise CorruptStoreError(f"{path} does not describe raw activations: {error}; make them again") from error
 
 

@@ -21,6 +21,8 @@ import numpy as np
 
 from splat_assets.errors import InputError
 from splat_assets.store.checksums import crc32c_of_bytes
+from splat_assets.store.documents import read_bytes
+from splat_assets.store.errors import AccessDeniedError
 from splat_assets.store.files import staging_path
 
 logger = logging.getLogger(__name__)
@@ -164,8 +166,8 @@ def _warn_once(folder: Path, why: str) -> None:
 
 def _kept(path: Path) -> bytes | None:
     try:
-        whole = path.read_bytes()
-    except OSError:
+        whole = read_bytes(path)
+    except (OSError, ValueError, AccessDeniedError):
         return None
     with contextlib.suppress(OSError):  # a folder that may only be read
         os.utime(path)

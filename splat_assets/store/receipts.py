@@ -5,13 +5,13 @@ full. The fingerprint of a receipt covers code version, inputs and the sha256 of
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.files import files_below, sha256_of_file, sha256_of_json, write_json
 from splat_assets.store.manifest import MANIFEST
@@ -107,13 +107,14 @@ def write_receipt(
 def read_receipt(folder: Path, step: str) -> Receipt | None:
     """The receipt of a step, or None when the step has none; CorruptStoreError when it cannot be read."""
     path = folder / f"{step}.json"
-    if not path.is_file():
-        return None
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
         stated = raw.pop("fingerprint")
         receipt = Receipt(**{**raw, "outputs": tuple(Output(**output) for output in raw["outputs"])})
-    except (ValueError, KeyError, TypeError) as error:
+        _refuse_strange_content(receipt)
+    except FileNotFoundError:
+        return None
+    except WRONG_CONTENT as error:
         raise CorruptStoreError(f"{path} is not a receipt ({error}); delete it and the step is done again") from error
     if receipt.fingerprint != stated:
         raise CorruptStoreError(f"{path} was changed after it was written; delete it and the step is done again")
@@ -126,6 +127,17 @@ def sha256_of_tree(files: Iterable[tuple[str, str]]) -> str:
     for name, sha256 in files:
         tree.update(f"{name}\0{sha256}\n".encode())
     return tree.hexdigest()
+
+
+def _refuse_strange_content(receipt: Receipt) -> None:
+    """Raise TypeError for fields of other types than a receipt's."""
+    texts = [receipt.step, receipt.code_version, *receipt.inputs.values()]
+    texts += [text for output in receipt.outputs for text in (output.path, output.sha256)]
+    numbers = [number for output in receipt.outputs for number in (output.n_files, output.size_bytes)]
+    if not all(type(text) is str for text in texts) or not all(type(number) is int for number in numbers):
+        raise TypeError("a field is of another type")
+    if not isinstance(receipt.facts, dict) or type(receipt.seconds) not in (int, float):
+        raise TypeError("facts and seconds are of other types")
 
 
 def _measure(path: Path) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import pyarrow.ipc
 
 from splat_assets.errors import InputError
 from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.documents import read_bytes
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError, SampleNotFoundError
 from splat_assets.store.files import remove_leftovers, replacing_file
 
@@ -108,11 +109,11 @@ class SampleTable:
     def open(cls, path: Path) -> "SampleTable":
         """Read a `samples.arrow`: LayoutError when it is not there, else as `of_bytes`."""
         try:
-            return cls.of_bytes(path.read_bytes(), path)
+            return cls.of_bytes(read_bytes(path), path)
         except FileNotFoundError as error:
             raise LayoutError(f"{path} is not there: the samples were not written with this store") from error
-        except OSError as error:
-            raise CorruptStoreError(f"{path} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise CorruptStoreError(f"{path} cannot be read: {error}") from error
 
     @classmethod
     def of_bytes(cls, content: bytes, path: Path) -> "SampleTable":

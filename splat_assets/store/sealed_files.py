@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from splat_assets.store.documents import read_bytes
 from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.remote import RemoteFiles
 
@@ -60,13 +61,13 @@ class SealedFiles:
     def _read(self, name: str) -> tuple[bytes, str]:
         path = self.folder / name
         try:
-            content = path.read_bytes() if self._remote is None else self._remote.read(name)
+            content = read_bytes(path) if self._remote is None else self._remote.read(name)
         except FileNotFoundError as error:
             raise CorruptStoreError(
                 f"{path} is not there any more: its version was removed or damaged while it was open; open the store again"
             ) from error
-        except OSError as error:
-            raise CorruptStoreError(f"{path} cannot be read: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            raise CorruptStoreError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
         return content, hashlib.sha256(content).hexdigest()
 
 

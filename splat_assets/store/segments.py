@@ -18,6 +18,7 @@ import scipy.sparse as sp
 from splat_assets.progress import Progress
 from splat_assets.store.activations import RowReader, SparseRows
 from splat_assets.store.checksums import crc32c_of_bytes
+from splat_assets.store.documents import read_json
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError
 from splat_assets.store.npy import NpyFile
 from splat_assets.store.row_blocks import joined
@@ -193,7 +194,6 @@ def _valid_segment(folder: Path, before: list[Segment], n_features: int) -> Segm
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    except (FileNotFoundError, ValueError):
+        return dict(read_json(path))
+    except (FileNotFoundError, ValueError, TypeError):
         return None

@@ -14,7 +14,14 @@ from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidati
 
 from splat_assets.store.activations import Activations, SampleFeatures, SparseRows, checked_id
 from splat_assets.store.checksums import crc32c_of, crc32c_of_ranges
-from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, LayoutError, SampleNotFoundError
+from splat_assets.store.documents import first_line, refuse_irregular_parts
+from splat_assets.store.errors import (
+    CorruptStoreError,
+    FeatureNotFoundError,
+    LayoutError,
+    SampleNotFoundError,
+    StoreError,
+)
 from splat_assets.store.ranges import Opener, RangeReader, open_ranges
 from splat_assets.store.remote import RemoteFile, RemoteFiles
 from splat_assets.store.sealed_files import SealedFiles
@@ -98,8 +105,7 @@ class SparseReader:
             sealed.content(_FORM)
         self._root = _open_group(self.path, self.path if remote is None else remote.zarr_store())
         facts = self._facts()
-        self._n_samples, self._n_features = int(facts["n_samples"]), int(facts["n_features"])
-        self.nnz = int(facts["nnz"])
+        self._n_samples, self._n_features, self.nnz = self._counts(facts)
         self.profile = str(facts["profile"])
         self.source = facts.get("source")
         self.by_feature = self._orientation("feature", BY_FEATURE, "var", self._n_features)
@@ -111,11 +117,18 @@ class SparseReader:
         facts = self._root.attrs.asdict().get(ATTRIBUTES)
         if not isinstance(facts, Mapping) or not {"n_samples", "n_features", "nnz", "profile"} <= facts.keys():
             raise LayoutError(f"{self.path} is a Zarr group, but not a sparse store of activations")
-        if facts["format_version"] != FORMAT_VERSION:
+        version = facts.get("format_version")
+        if version != FORMAT_VERSION:
             raise LayoutError(
-                f"{self.path} is of format version {facts['format_version']}; this program reads version {FORMAT_VERSION}"
+                f"{self.path} is of format version {version}; this program reads version {FORMAT_VERSION}"
             )
         return facts
+
+    def _counts(self, facts: Mapping[str, Any]) -> list[int]:
+        counts = [facts[name] for name in ("n_samples", "n_features", "nnz")]
+        if not all(type(count) is int and 0 <= count < 2**63 for count in counts):
+            raise CorruptStoreError(f"{self.path / 'zarr.json'} states counts that are none: {counts}")
+        return counts
 
     @property
     def n_features(self) -> int:
@@ -192,17 +205,31 @@ class SparseReader:
 
     def _whole(self, name: str, length: int) -> npt.NDArray[Any]:
         opened = None if self._sealed is None else self._sealed.opened
-        return self._ranges(name, length, opened).read(0, length)
+        try:
+            return self._ranges(name, length, opened).read(0, length)
+        except (MemoryError, ValueError) as error:
+            raise CorruptStoreError(
+                f"{self.path / name} states {length} elements, which no memory holds: {error}"
+            ) from error
 
     def _ranges(self, name: str, length: int, opened: Opener | None = None) -> RangeReader:
         """opened: opens its files, where something else does than reads the others."""
         try:
             with accepting_pcodec():
                 array = self._root[name]
+            sizes = (1,) if not isinstance(array, zarr.Array) else (*array.chunks, *(array.shards or ()))
         except KeyError as error:
             raise CorruptStoreError(f"{self.path / name} is missing") from error
+        except (PermissionError, StoreError):
+            raise
+        except Exception as error:  # zarr trusts a description; a damaged one makes it raise anything
+            raise CorruptStoreError(f"{self.path / name / 'zarr.json'} cannot be read: {first_line(error)}") from error
+        if min(sizes) < 1:
+            raise CorruptStoreError(f"{self.path / name / 'zarr.json'} states chunks of {min(sizes)} elements")
         if not isinstance(array, zarr.Array) or array.shape != (length,):
             raise CorruptStoreError(f"{self.path / name} is not an array of {length} elements")
+        if array.dtype.kind not in ("f" if name.endswith("/data") else "iu"):
+            raise CorruptStoreError(f"{self.path / name} holds values of the type {array.dtype}")
         if opened is not None:
             return open_ranges(array, self.path / name, opened)
         if self._remote is None:
@@ -213,9 +240,13 @@ class SparseReader:
 def _open_group(path: Path, store: Any) -> zarr.Group:
     """store: the path itself, or what zarr reads instead."""
     try:
+        if isinstance(store, Path):
+            refuse_irregular_parts(store)
         with accepting_pcodec():
             return zarr.open_group(store, mode="r", zarr_format=3)
     except (FileNotFoundError, GroupNotFoundError, ContainsArrayError, NodeTypeValidationError) as error:
         raise LayoutError(f"{path} is not a sparse store: there is no Zarr group") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptStoreError(f"{path / 'zarr.json'} cannot be read: {error}") from error
+    except (PermissionError, StoreError):
+        raise
+    except Exception as error:  # as above
+        raise CorruptStoreError(f"{path / 'zarr.json'} cannot be read: {first_line(error)}") from error

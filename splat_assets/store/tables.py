@@ -12,13 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.documents import access_denied, first_line, is_regular, json_of
 from splat_assets.store.errors import CorruptStoreError, LayoutError
 from splat_assets.store.files import replacing_file
 
 _FACTS = "splat"
 _ROW_GROUP_ROWS = 122_880
+TABLE_FAULTS = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,  # no Exception: some damage makes polars panic
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+)
+"""What reading a damaged table raises, in polars or pyarrow."""
 
 
 def write_table(path: Path, frame: pl.DataFrame, facts: dict[str, Any] | None = None) -> None:
@@ -61,7 +74,7 @@ def table_facts(path: Path, *needed: str, content: bytes | None = None) -> dict[
     content: as `read_table`.
     """
     with explaining_damage(path):
-        facts: dict[str, Any] = json.loads(pl.read_parquet_metadata(_source(path, content)).get(_FACTS, "{}"))
+        facts: dict[str, Any] = dict(json_of(pl.read_parquet_metadata(_source(path, content)).get(_FACTS, "{}")))
     missing = [name for name in needed if name not in facts]
     if missing:
         raise LayoutError(f"{path} does not say its {', '.join(missing)}, as a store's own tables do; make it again")
@@ -71,16 +84,17 @@ def table_facts(path: Path, *needed: str, content: bytes | None = None) -> dict[
 def _source(path: Path, content: bytes | None) -> Path | io.BytesIO:
     if content is not None:
         return io.BytesIO(content)
-    if not path.is_file():
+    if not is_regular(path):
         raise LayoutError(f"there is no table at {path}; make it first")
-    return path
+    return path.absolute()  # polars takes a leading ~ for somebody's home
 
 
 @contextmanager
 def explaining_damage(path: Path) -> Iterator[None]:
     """Raise CorruptStoreError, which names path, for whatever polars raises while it reads a table there."""
-    # Some damage makes polars panic, which is no Exception.
     try:
         yield
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
-        raise CorruptStoreError(f"{path} cannot be read as a table: {error}; make it again") from error
+    except PermissionError as error:
+        raise access_denied(error, path) from error
+    except TABLE_FAULTS as error:
+        raise CorruptStoreError(f"{path} cannot be read as a table: {first_line(error)}; make it again") from error

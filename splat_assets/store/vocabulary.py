@@ -4,12 +4,12 @@ A store carries these two tables, so readers, statistics and pages need no const
 become these tables is in `splat_assets.domain`.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from splat_assets.store.documents import WRONG_CONTENT, json_of, read_json
 from splat_assets.store.errors import LayoutError
 from splat_assets.store.files import sha256_of_json, write_json
 
@@ -75,9 +75,9 @@ class Vocabulary:
         content: the bytes of the file at path, where they were read already.
         """
         try:
-            raw = json.loads(path.read_bytes() if content is None else content)
+            raw = read_json(path) if content is None else json_of(content)
             return cls(tuple(Token(**token) for token in raw["tokens"]), raw["pad_id"], raw["null_id"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (FileNotFoundError, *WRONG_CONTENT) as error:
             raise LayoutError(f"{path} is not a vocabulary table of a store: {error}") from error
 
 
@@ -113,7 +113,7 @@ class Contexts:
     def load(cls, path: Path, content: bytes | None = None) -> "Contexts":
         """Read a table that `save` wrote; content and error as those of `Vocabulary.load`."""
         try:
-            raw = json.loads(path.read_bytes() if content is None else content)
+            raw = read_json(path) if content is None else json_of(content)
             return cls(tuple(Context(**item) for item in raw["contexts"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (FileNotFoundError, *WRONG_CONTENT) as error:
             raise LayoutError(f"{path} is not a context table of a store: {error}") from error

@@ -7,7 +7,6 @@ Published versions are not brought: they are read in place, by range (`remote`),
     SPLAT_WORKING_COPY  the folder; ~/.cache/splat/<bucket>/<prefix> where it is not set
 """
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 
 from splat_assets.errors import InputError
 from splat_assets.store.bucket import Bucket, MissingFileError, MissingObjectError, Object
+from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.files import (
     FileMark,
     file_mark,
@@ -165,8 +165,8 @@ class WorkingCopy:
         """Whether the bucket had, when it was last looked at, so many files at or below a path, with so many bytes in all."""
         name = self.name_of(path)
         try:
-            sizes = json.loads((self.root / _THERE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            sizes = dict(read_json(self.root / _THERE))
+        except (FileNotFoundError, *WRONG_CONTENT):
             return False
         own = [size for one, size in sizes.items() if one == name or one.startswith(f"{name}/")]
         return (len(own), sum(own)) == (n_files, size_bytes)
@@ -260,11 +260,11 @@ class WorkingCopy:
 
     def _known(self) -> _Known:
         try:
-            facts = json.loads((self.root / _STATE).read_text())
+            facts = read_json(self.root / _STATE)
             return {name: self._as_shared(name, *fact) for name, fact in facts.items()}
         except FileNotFoundError:
             return {}
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        except WRONG_CONTENT:
             logger.warning("%s cannot be read: everything is compared anew", self.root / _STATE)
             return {}
 

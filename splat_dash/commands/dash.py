@@ -63,13 +63,16 @@ def _examples_of_folder(examples_dir: Path | None, named: str | None) -> Path | 
 @click.option("--port", default=8050, show_default=True, type=click.IntRange(0, 65535),
               help="Port on 127.0.0.1; 0 takes a free one.")  # fmt: skip
 @click.option(
-    "--token-file", type=click.Path(path_type=Path), default=None, help="The secret of a server that wants one."
+    "--token-file",
+    type=click.Path(readable=False, path_type=Path),
+    default=None,
+    help="The secret of a server that wants one.",
 )
 @click.option("--wait", is_flag=True, help="Wait until there is something to show, where nothing is published yet.")
 @click.option("--dagster-url", default=None, help="Where the Dagster UI is: runs link to it, as with `splat up`.")
 @click.option("--use-efficient", is_flag=True, help="As the guide has it; formats are told apart without it.")
-@click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="As PATH.")
-@click.option("--examples-dir", type=click.Path(path_type=Path), default=None,
+@click.option("--data-dir", type=click.Path(readable=False, path_type=Path), default=None, help="As PATH.")
+@click.option("--examples-dir", type=click.Path(readable=False, path_type=Path), default=None,
               help="What `splat examples` wrote; where it is missing, examples are drawn when a page needs them.")  # fmt: skip
 def dash(
     target: str | None,

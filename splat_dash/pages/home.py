@@ -63,7 +63,7 @@ def _scorecard(source: Source) -> Any:
         html.Div(
             [html.Dt(words, title=MEANINGS[name]), html.Dd(form.format(card[name]) if card.get(name) is not None else "—")],
             className="card",
-            **ui.of_n(source.about.n_features if form.endswith("%") else card["n_test_samples"]),
+            **ui.of_n(source.about.n_features if form.endswith("%") else card.get("n_test_samples") or 0),
         )
         for name, words, form in _CARDS
     ]  # fmt: skip
@@ -72,7 +72,7 @@ def _scorecard(source: Source) -> Any:
         for name, meaning in MEANINGS.items()
         if card.get(name) is not None
     ]
-    measured = f"Measured on {card['n_test_samples']:,} test samples that training did not see."
+    measured = f"Measured on {card.get('n_test_samples') or 0:,} test samples that training did not see."
     return html.Div(
         [
             html.Dl(cards, className="cards"),

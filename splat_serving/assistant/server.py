@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from splat_assets.errors import SplatError
 from splat_assets.near_names import unknown_name
+from splat_assets.store.documents import explained
 from splat_serving.assistant.tools import READ_TOOLS, WRITE_TOOLS, Tool
 from splat_serving.investigations.rendering import as_markdown
 from splat_serving.investigations.result import Result
@@ -89,6 +90,8 @@ def answer(
     except SplatError as error:
         return _refused(str(error))
     except Exception as error:  # a fault of ours: the assistant is told that it is not its own
+        if isinstance(error, OSError) and (sentence := explained(error)):
+            return _refused(sentence)
         _log.exception("tool %s failed", name)
         return _refused(
             f"this is a fault of the tool, not of the question: {type(error).__name__}; the server's log has the rest"

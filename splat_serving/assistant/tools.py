@@ -27,7 +27,9 @@ from splat_serving.investigations.trace import Trace, trace
 from splat_serving.labels.event import Category, Status
 
 _MOST_LISTED = 200
-_Id = Annotated[int, Field(ge=0, description="A feature, 0 to n_features - 1; `about` says how many there are.")]
+_Id = Annotated[
+    int, Field(ge=0, lt=2**31, description="A feature, 0 to n_features - 1; `about` says how many there are.")
+]
 
 
 class _Arguments(BaseModel):
@@ -48,10 +50,10 @@ class ListFeatures(_Arguments):
     """Which features, in which order."""
 
     sort: Annotated[str, Field(description="A column; with - before it, largest first.")] = "-n_active"
-    least_active: Annotated[int, Field(ge=0, description="Only features that fire on so many samples.")] = 1
-    most_active: Annotated[int | None, Field(ge=0, description="And on so many at most.")] = None
+    least_active: Annotated[int, Field(ge=0, lt=2**31, description="Only features that fire on so many samples.")] = 1
+    most_active: Annotated[int | None, Field(ge=0, lt=2**31, description="And on so many at most.")] = None
     limit: Annotated[int, Field(ge=1, le=_MOST_LISTED)] = 20
-    offset: Annotated[int, Field(ge=0)] = 0
+    offset: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
 class OverviewArguments(_Arguments):
@@ -96,14 +98,14 @@ class TraceArguments(_Arguments):
     """A build typed, or one of the store."""
 
     build: Annotated[str | None, Field(max_length=2_000, description="As Splattershot: ssu 21, ninja_squid.")] = None
-    sample_id: Annotated[int | None, Field(ge=0)] = None
+    sample_id: Annotated[int | None, Field(ge=0, lt=2**31)] = None
     top_k: Annotated[int, Field(ge=1, le=50)] = 10
 
 
 class SampleArguments(_Arguments):
     """A sample."""
 
-    sample_id: Annotated[int, Field(ge=0)]
+    sample_id: Annotated[int, Field(ge=0, lt=2**31)]
     limit: Annotated[int, Field(ge=1, le=_MOST_LISTED, description="So many features, the strongest.")] = 30
 
 

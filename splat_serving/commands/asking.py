@@ -26,7 +26,10 @@ _NOT_OPTIONS = ("experiment",)
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--run (also called --model) and --token-file: what is asked."""
     command = click.option(
-        "--token-file", type=click.Path(path_type=Path), help="The secret of a server that wants one.", default=None
+        "--token-file",
+        type=click.Path(readable=False, path_type=Path),
+        help="The secret of a server that wants one.",
+        default=None,
     )(command)
     return click.option(
         "--run",
@@ -44,14 +47,14 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--format, --output-dir and --plot: where the answer goes."""
     command = click.option(
         "--plot",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=click.Path(readable=False, path_type=Path, dir_okay=False),
         default=None,
         callback=lambda _context, _option, given: given and checked_ending(given),
         help="Also draw the figures into FILE: .png, .svg, or .html (one page with tables and figures).",
     )(command)
     command = click.option(
         "--output-dir",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=click.Path(readable=False, path_type=Path, file_okay=False),
         default=None,
         help="Also write the result there, as JSON and Markdown, under a name made of question and version.",
     )(command)

@@ -51,7 +51,7 @@ def command_of(name: str) -> click.Command:
     @output_options
     @click.option(
         "--save-spec",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=click.Path(readable=False, path_type=Path, dir_okay=False),
         help="Write the question to FILE (.json, .toml).",
     )
     @click.option("--dry-run", is_flag=True, help="Check the question and ask nothing.")
@@ -73,7 +73,7 @@ def command_of(name: str) -> click.Command:
 
 
 @click.command("run", short_help="Ask the question in a file (.json or .toml; a written result will do).")
-@click.argument("spec", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("spec", type=click.Path(readable=False, path_type=Path, dir_okay=False))
 @source_options
 @output_options
 @click.option("--dry-run", is_flag=True, help="Check the question and ask nothing.")

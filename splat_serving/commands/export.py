@@ -17,7 +17,7 @@ from splat_serving.investigations.spec import checked_spec
 
 _FORM = click.option("--html/--markdown", "html", default=True, show_default=True, help="What is written.")
 _OUTPUT = click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=None,
+    "-o", "--output", type=click.Path(readable=False, path_type=Path, dir_okay=False), default=None,
     help="The file; named after the features, in the current folder, if left out.",
 )  # fmt: skip
 

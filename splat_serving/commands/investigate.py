@@ -16,7 +16,7 @@ from splat_serving.investigations.spec import checked_spec
 
 @click.command()
 @spec_options(Investigate)
-@click.option("-o", "--output-dir", type=click.Path(path_type=Path, file_okay=False), default=None,
+@click.option("-o", "--output-dir", type=click.Path(readable=False, path_type=Path, file_okay=False), default=None,
               help="Write the report there: Markdown, and one HTML file with figures. Printed if left out.")  # fmt: skip
 @source_options
 def investigate(run: str | None, token_file: Path | None, output_dir: Path | None, **given: Any) -> None:

@@ -12,6 +12,7 @@ import polars as pl
 
 from splat_assets.domain.rule_text import Names, parse_rule_text
 from splat_assets.errors import InputError
+from splat_assets.store.documents import read_bytes
 from splat_assets.store.files import replacing_file
 from splat_serving.commands.asking import command_line, give, source_options, told_where
 from splat_serving.investigations import label_pages
@@ -115,7 +116,7 @@ def show(feature: int | None, feature_id: int | None, run: str | None, token_fil
 @click.option(
     "--rule", default=None, help="A rule over builds, as ssu>=21 and ninja_squid; its score is shown with the label."
 )
-@click.option("--evidence", type=click.Path(path_type=Path, exists=True, dir_okay=False), multiple=True,
+@click.option("--evidence", type=click.Path(readable=False, path_type=Path, dir_okay=False), multiple=True,
               help="A result file that it rests on; may be repeated.")  # fmt: skip
 @click.option("--based-on", type=int, default=None, help="The revision you saw; refused if there is a newer one.")
 @_AUTHOR
@@ -140,9 +141,7 @@ def set_(
         key: value for key, value in {**fields, "text": text if name is None else name}.items() if value is not None
     }
     if evidence:
-        changes["evidence"] = [
-            {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in evidence
-        ]
+        changes["evidence"] = [{"path": str(path), "sha256": _sha256(path)} for path in evidence]
     with open_subject(run, token_file) as subject:
         if rule is not None:
             changes["rule"] = parse_rule_text(rule, Names(subject.vocabulary, subject.contexts)).as_json()
@@ -232,7 +231,7 @@ def history(feature: int | None, feature_id: int | None, run: str | None, token_
 
 
 @label.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True,
+@click.option("-o", "--output", type=click.Path(readable=False, path_type=Path, dir_okay=False), required=True,
               help="labels.csv, or .json with --as.")  # fmt: skip
 @click.option("--as", "kind", type=click.Choice(["labels", "consolidated", "dashboard", "queue"]), default="labels",
               show_default=True, help="Of a JSON file: ours whole, or one of the upstream system's.")  # fmt: skip
@@ -260,7 +259,7 @@ def export(output: Path, kind: str, run: str | None, token_file: Path | None) ->
 
 
 @label.command("import")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=click.Path(readable=False, path_type=Path, dir_okay=False))
 @_AUTHOR
 @source_options
 def import_(file: Path, author: str | None, run: str | None, token_file: Path | None) -> None:
@@ -372,7 +371,10 @@ def _effect(subject: Subject, feature: int) -> float:
 @click.option("--dry-run", is_flag=True, help="Say what would be carried and write nothing.")
 @_AUTHOR
 @click.option(
-    "--token-file", type=click.Path(path_type=Path), default=None, help="The secret of a server that wants one."
+    "--token-file",
+    type=click.Path(readable=False, path_type=Path),
+    default=None,
+    help="The secret of a server that wants one.",
 )
 @_FORM
 def carry(
@@ -394,3 +396,11 @@ def carry(
         written = None if dry_run else carry_labels(before, after, matches, author)
         question = {"old": old, "new": new, "least_r": least_r}
         _shown(after, "label-carry", question, lambda: label_pages.carry_page(before, after, matches, written), form)
+
+
+def _sha256(path: Path) -> str:
+    """Of a result file that a label rests on."""
+    try:
+        return hashlib.sha256(read_bytes(path)).hexdigest()
+    except (OSError, ValueError) as error:
+        raise InputError(f"the evidence {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error

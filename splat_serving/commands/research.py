@@ -92,7 +92,7 @@ def hypothesis(
 
 @research.command()
 @click.argument("feature", type=int)
-@click.argument("result", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("result", type=click.Path(readable=False, path_type=Path, dir_okay=False))
 @click.argument("summary")
 @click.option(
     "--strength", type=click.Choice(get_args(Strength)), default="moderate", show_default=True, help="Of the evidence."

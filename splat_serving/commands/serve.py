@@ -6,7 +6,6 @@ import socket
 import sys
 import types
 from collections.abc import Callable
-from os.path import isdir
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from splat_assets.errors import InputError
+from splat_assets.store.documents import is_folder
 from splat_serving.settings import ServerSettings, option, settings_from_environment, variable
 
 _EXAMPLES = """
@@ -34,7 +34,7 @@ for the other way to start the server, too:
   ACTIVATION_DATA_DIR=... uvicorn splat_serving.server:app --port 8765 --http splat_serving.protocol:TimedProtocol
 """
 _HELP = "Help"
-_KINDS: dict[Any, Any] = {int: int, float: float, bool: bool, Path | None: click.Path(path_type=Path)}
+_KINDS: dict[Any, Any] = {int: int, float: float, bool: bool, Path | None: click.Path(readable=False, path_type=Path)}
 
 
 class _Grouped(click.Command):
@@ -113,7 +113,7 @@ def _refuse_two_targets(target: str | None, given: dict[str, Any]) -> None:
         return
     beside = (
         ()
-        if isdir(target)
+        if is_folder(target)
         else ("transposed_dir", "neuron_acts_dir", "examples_dir", "vocab_path", "weapon_vocab_path")
     )
     for name in ("data_dir", *beside):

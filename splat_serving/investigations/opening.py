@@ -7,8 +7,10 @@ from typing import Any
 
 from splat_assets.automation.activity import activity
 from splat_assets.errors import InputError
+from splat_assets.store.documents import read_text
 from splat_assets.store.errors import NotPublishedError
-from splat_assets.store.layout import DataRoot, is_name
+from splat_assets.store.layout import DataRoot
+from splat_assets.store.newest_run import newest_run
 from splat_assets.store.origin import NotThereError, Origin
 from splat_serving.aliases import alias_named, read_aliases
 from splat_serving.catalogue import Catalogue, OpenFolder, Run, Target, folder_of
@@ -47,7 +49,7 @@ def open_subject(given: str | None = None, token_file: Path | None = None, root:
 
 def _only_alias(root: DataRoot) -> str | None:
     """The only alias, where the root has no published run; None where it has. NotPublishedError names several aliases."""
-    if any((root.run(name).store / "CURRENT").is_file() for name in root.run_names() if is_name(name)):
+    if newest_run(root) is not None:
         return None
     aliases = list(read_aliases())
     if len(aliases) > 1:
@@ -113,9 +115,9 @@ def _of_server(url: str, token_file: Path | None) -> Subject:
     secret = None
     if token_file is not None:
         try:
-            secret = token_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "it is no text"
+            secret = read_text(token_file).strip()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
             raise InputError(f"the token file {token_file} cannot be read: {why}") from error
     named: dict[str, Any] = {"url": base.rstrip("/"), "run": run.strip("/") or None, "token": secret}
     current = ActivationClient(**named)

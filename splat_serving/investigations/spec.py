@@ -5,7 +5,6 @@ the schema follow from it.
 """
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +13,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from splat_assets.domain.short_names import SHORT_NAMES
 from splat_assets.errors import InputError
+from splat_assets.store.documents import json_of, read_text, toml_of
 
-FeatureId = Annotated[int, Field(ge=0, description="The feature, 0 to n_features - 1.")]
+FeatureId = Annotated[int, Field(ge=0, lt=2**31, description="The feature, 0 to n_features - 1.")]
 Ability = Annotated[str, AfterValidator(lambda name: SHORT_NAMES.get(name.strip().lower(), name))]
 """The name of an ability; what players call it in short is taken, too."""
 Seed = Annotated[
@@ -41,14 +41,14 @@ class FeatureSpec(Spec):
 def read_spec_file(path: Path) -> dict[str, Any]:
     """The content of a JSON or TOML specification, not yet validated; InputError names the place of a mistake."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise InputError(
             f"the specification {path} cannot be read: {getattr(error, 'strerror', None) or error}"
         ) from error
     try:
-        raw = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (ValueError, RecursionError) as error:  # both kinds of syntax error are a ValueError
+        raw = toml_of(text) if path.suffix == ".toml" else json_of(text)
+    except ValueError as error:  # both kinds of syntax error are a ValueError
         raise InputError(
             f"the specification {path} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}"
         ) from error

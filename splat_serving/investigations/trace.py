@@ -21,7 +21,9 @@ class Trace(Spec):
 
     experiment: Literal["trace"] = "trace"
     build: Annotated[str | None, Field(max_length=2_000, description="As Splattershot: ssu 21, ninja_squid.")] = None
-    sample_id: Annotated[int | None, Field(ge=0, description="A build of the store, instead of BUILD.")] = None
+    sample_id: Annotated[int | None, Field(ge=0, lt=2**31, description="A build of the store, instead of BUILD.")] = (
+        None
+    )
     top_k: Annotated[int, Field(ge=1, le=1_000, description="So many features, the strongest.")] = 15
     predictions: Annotated[
         int, Field(ge=1, le=1_000, description="So many tokens that it does not have, the likeliest.")

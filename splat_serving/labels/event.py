@@ -1,5 +1,6 @@
 """What can be said of a feature, as one event: events are only ever added, and everything else is read off them."""
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -47,8 +48,11 @@ class LabelFields(_Frozen):
         if value is not None:
             try:
                 parse_rule(value)
+                json.dumps(value, ensure_ascii=False).encode()
             except InputError as error:
                 raise ValueError(str(error)) from error
+            except UnicodeEncodeError as error:
+                raise ValueError("a name in it holds half a surrogate pair") from error
         return value
 
 
@@ -59,7 +63,7 @@ class _Said(_Frozen):
     feature_id: Annotated[int, BeforeValidator(plain_number), Field(ge=0, lt=2**31)]
     author: Annotated[str, Field(min_length=1, max_length=MOST_AUTHOR)]
     label: LabelFields | None = None
-    based_on: Annotated[int, BeforeValidator(plain_number), Field(ge=0, lt=2**63)] | None = None
+    based_on: Annotated[int, BeforeValidator(plain_number), Field(ge=0, lt=2**31)] | None = None
     priority: Annotated[float, BeforeValidator(plain_number)] = 0.0
     reason: Annotated[str, Field(max_length=500)] = ""
     event_id: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{8,64}$")] | None = None
@@ -99,7 +103,7 @@ class Event(_Said):
     than there was, and is kept but not current. Its texts are not checked: they may be older than the rules for them."""
 
     at: str
-    revision: int = 0
+    revision: Annotated[int, Field(ge=0, lt=2**31)] = 0
     conflict: bool = False
 
 

@@ -16,6 +16,7 @@ import orjson
 
 from splat_assets.errors import InputError, SplatError
 from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file
 from splat_serving.errors import LabelConflictError
@@ -88,11 +89,11 @@ class LabelLog:
 
     def _check(self) -> None:
         about = self.folder / ABOUT
-        if not about.is_file():
-            return
         try:
-            stated = orjson.loads(about.read_bytes())["sae"]
-        except (ValueError, KeyError, TypeError) as error:
+            stated = read_json(about)["sae"]
+        except FileNotFoundError:
+            return
+        except WRONG_CONTENT as error:
             raise SplatError(f"{about} does not say of which SAE these labels are: put back what was there") from error
         if stated != self.sae:
             raise FingerprintMismatchError(

@@ -5,7 +5,7 @@ and never written over.
 """
 
 import hashlib
-import tomllib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +14,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from splat_assets.errors import InputError
+from splat_assets.store.documents import read_bytes, read_toml
 from splat_assets.store.files import replacing_file
 from splat_serving.labels.event import now
 from splat_serving.labels.written import check_all_texts, checked_line, checked_lines
@@ -90,16 +91,16 @@ class Notebook:
     def read(self, feature_id: int) -> Research:
         """What is known of a feature; an empty one where nothing was written. InputError for a file that cannot be read."""
         path = self.path(feature_id)
-        if not path.exists():
-            return Research(feature_id=feature_id, sae=self._sae)
         try:
-            found = Research.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise InputError(f"{path} cannot be read: {error}; mend it or move it away, nothing was written") from error
+            found = Research.model_validate(read_toml(path))
+        except FileNotFoundError:
+            return Research(feature_id=feature_id, sae=self._sae)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             raise InputError(f"{path}: {place}: {first['msg']}; mend it, nothing was written") from error
+        except ValueError as error:
+            raise InputError(f"{path} cannot be read: {error}; mend it or move it away, nothing was written") from error
         if found.feature_id != feature_id or found.sae != self._sae:
             raise InputError(
                 f"{path} is of feature {found.feature_id} of SAE {found.sae[:12]}, not of {self._sae[:12]}"
@@ -114,7 +115,7 @@ class Notebook:
 
 def _next_id(letter: str, there: Sequence[Hypothesis | Evidence]) -> str:
     """`h003` after `h002`, whatever was taken out by hand."""
-    numbers = [int(one.id[1:]) for one in there if one.id[1:].isdecimal()]
+    numbers = [int(one.id[1:]) for one in there if re.fullmatch("[0-9]{1,9}", one.id[1:])]
     return f"{letter}{max(numbers, default=0) + 1:03d}"
 
 
@@ -143,9 +144,9 @@ def add_evidence(
     for name in (*supports, *refutes):
         found.hypothesis(name)
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"the result {path} cannot be read: {error.strerror}") from error
+        digest = hashlib.sha256(read_bytes(path)).hexdigest()
+    except (OSError, ValueError) as error:
+        raise InputError(f"the result {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     made = _checked(
         Evidence, id=_next_id("e", found.evidence), path=str(path), sha256=digest, summary=summary, strength=strength,
         supports=list(supports), refutes=list(refutes), at=now(),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from splat_assets.errors import InputError
+from splat_assets.store.documents import json_of, read_text
 from splat_serving.labels.book import LabelBook
 from splat_serving.labels.event import MOST_AUTHOR, Category, Event, LabelFields, checked_fields
 
@@ -30,8 +31,8 @@ class Imported:
 def read_labels(path: Path, n_features: int) -> Imported:
     """The content of `consolidated_*.json`, `feature_labels_*.json`, `queue_*.json` or our CSV; InputError names the place."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if path.suffix == ".csv":
         try:
@@ -39,8 +40,8 @@ def read_labels(path: Path, n_features: int) -> Imported:
         except csv.Error as error:
             raise InputError(f"{path} is not CSV: {error}") from error
     try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        raw = json_of(text)
+    except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise InputError(f"{path} must be a JSON object: labels by feature, or a queue")

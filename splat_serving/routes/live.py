@@ -50,7 +50,9 @@ class FeaturesBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"builds": [_EXAMPLE]}]})
     builds: Builds
-    top_k: Annotated[int, Field(ge=0)] | None = Field(20, description="So many features of each; null for all.")
+    top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(
+        20, description="So many features of each; null for all."
+    )
     predictions: _NPredictions = 10
 
 
@@ -58,7 +60,7 @@ class EditBody(BaseModel):
     """`set` a feature to a value, `scale` it by one, or `ablate` it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    feature: int
+    feature: Annotated[int, Field(ge=-(2**31), lt=2**31)]
     op: Operation
     value: Annotated[float, Field(allow_inf_nan=False)] | None = None
 

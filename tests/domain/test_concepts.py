@@ -91,6 +91,7 @@ def test_a_rule_about_what_is_not_there_is_refused(rule: Rule, said: str) -> Non
         {"ability": 3},
         {"ability": "haunt", "at_least": "3"},
         {"ability": "haunt", "at_most": 3},
+        {"ability": "haunt", "at_least": 2**64},
         {"weapon": "class", "is": []},
         {"weapon": "class", "is": [3]},
         {"weapon": "class"},

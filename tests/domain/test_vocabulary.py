@@ -105,7 +105,7 @@ def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=r"cannot read the vocabulary .*gone\.json: No such file"):
         read_vocabulary(tmp_path / "gone.json")
-    with pytest.raises(InputError, match=r"cannot read the weapon vocabulary .*: Is a directory"):
+    with pytest.raises(InputError, match=r"cannot read the weapon vocabulary .*: it is a folder, not a file"):
         read_contexts(tmp_path)
     with pytest.raises(InputError, match="it is not UTF-8 text"):
         read_vocabulary(tmp_path / "latin.json")

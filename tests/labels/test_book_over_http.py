@@ -169,3 +169,23 @@ def test_a_label_whose_answer_is_lost_is_sent_again_and_is_there_once(own_root: 
         assert server.posts == 2
         assert subject.labels.history(3) == [added]
         assert added.event_id is not None and not added.conflict
+
+
+WITHOUT_A_PLACE_IN_JSON = (
+    {"based_on": 2**64},
+    {"based_on": 2**63},
+    {"feature_id": 2**70},
+    {"label": {"text": "x", "rule": {"ability": "swim_speed_up", "at_least": 2**64}}},
+    {"label": {"text": "x", "rule": {"ability": "\ud800"}}},
+)
+
+
+def test_numbers_of_more_than_64_bits_are_refused_and_not_written(own_root: DataRoot) -> None:
+    client = client_of(None, own_root, settings_from_environment(allow_labels=True))
+    for said in WITHOUT_A_PLACE_IN_JSON:
+        event = {"kind": "label", "feature_id": 1, "author": "ann", "label": {"text": "x"}, **said}
+
+        answer = client.post("/label-events", content=json.dumps(event), headers={"Content-Type": "application/json"})
+
+        assert answer.status_code == 422, (said, answer.text)
+    assert not own_root.labels.exists()

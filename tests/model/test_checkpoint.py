@@ -345,10 +345,15 @@ def test_the_package_is_imported_without_torch() -> None:
     [
         (lambda t: t.to_sparse(), "output_layer.bias is torch.sparse_coo, not an ordinary array"),
         (lambda t: t.to("meta"), "output_layer.bias is on the meta device"),
+        (
+            lambda t: torch.nested.nested_tensor([t, t[:2]]),
+            "output_layer.bias is nested, of rows of different lengths",
+        ),
         (lambda t: t.double() + 1e300, r"NaN or infinite weights.*output_layer.bias \(6 of 6\)"),
     ],
-    ids=["sparse", "meta", "overflowing"],
+    ids=["sparse", "meta", "nested", "overflowing"],
 )
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 def test_a_tensor_that_no_model_computes_with_is_named(
     tmp_path: Path, spoil: Callable[[torch.Tensor], torch.Tensor], message: str
 ) -> None:

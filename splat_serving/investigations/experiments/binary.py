@@ -31,7 +31,9 @@ class Binary(FeatureSpec):
         tuple[Ability, ...], Field(description="Tokens or abilities; all main-only ones if left out.")
     ] = ()
     primary_family: Annotated[Ability | None, Field(description="Hold this ability fixed.")] = None
-    min_samples: Annotated[int, Field(ge=2, description="Only what so many samples have, and so many lack.")] = 20
+    min_samples: Annotated[
+        int, Field(ge=2, lt=2**31, description="Only what so many samples have, and so many lack.")
+    ] = 20
 
 
 def _answer(subject: Subject, spec: Binary) -> Answer:

@@ -25,9 +25,9 @@ class TokenInfluence(FeatureSpec):
     """
 
     experiment: Literal["token-influence"] = "token-influence"
-    min_samples: Annotated[int, Field(ge=2, description="Only tokens that so many samples have, and so many lack.")] = (
-        50
-    )
+    min_samples: Annotated[
+        int, Field(ge=2, lt=2**31, description="Only tokens that so many samples have, and so many lack.")
+    ] = 50
     high_percentile: HighPercentile = 0.9
     collapse: Annotated[bool, Field(description="Of each ability only the rung that tells most.")] = True
     top_k: Annotated[int, Field(ge=1, le=1_000, description="So many of each kind.")] = 20

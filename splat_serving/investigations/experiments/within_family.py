@@ -25,7 +25,7 @@ class WithinFamily(FeatureSpec):
 
     experiment: Literal["within-family"] = "within-family"
     family: Annotated[Ability, Field(description="The ability, as swim_speed_up or ssu.")]
-    min_samples: Annotated[int, Field(ge=2, description="Only rungs with so many samples.")] = 10
+    min_samples: Annotated[int, Field(ge=2, lt=2**31, description="Only rungs with so many samples.")] = 10
 
 
 def _answer(subject: Subject, spec: WithinFamily) -> Answer:
