@@ -39,13 +39,13 @@ def mount(server: FastAPI) -> None:
     @server.get("/api/features.csv")
     def features(request: Request) -> Response:
         """The list of features that a page shows for the same parameters, whole."""
-        query = ListQuery.parse(dict(request.query_params))
+        query = ListQuery.parse(_parameters(request))
         return _csv(asked().rows(query), _origin(request), "features")
 
     @server.get("/api/map.csv")
     def on_map(request: Request) -> Response:
         """The features that a map shows as chosen for the same parameters, all that have a place where none are chosen."""
-        query = MapQuery.parse(dict(request.query_params))
+        query = MapQuery.parse(_parameters(request))
         frame = asked().on_map(query)
         frame = (frame.filter("chosen") if query.chooses else frame.drop_nulls("x")).drop("chosen")
         return _csv(frame, _origin(request), f"map-{query.by}")
@@ -82,13 +82,13 @@ def mount(server: FastAPI) -> None:
     @server.get("/api/compare/{table}.{form}")
     def of_comparison(request: Request, table: str, form: str) -> Response:
         """A table of the comparison of `f=1,2`."""
-        left, right = compare.pair(request.query_params.get("f"))
+        left, right = compare.pair(_parameters(request).get("f"))
         return _table(request, asked().comparison(left, right).tables, table, form, f"compare-{left}-{right}")
 
     @server.get("/api/find/{table}.{form}")
     def of_rule(request: Request, table: str, form: str) -> Response:
         """A table of what is found by `rule`, or by `rule` rather than by `against`."""
-        rule, against = (request.query_params.get(name, "") for name in ("rule", "against"))
+        rule, against = (_parameters(request).get(name, "") for name in ("rule", "against"))
         found = asked().contrast(rule, against) if against else asked().found(rule)
         return _table(request, found.tables, table, form, "find")
 
@@ -100,19 +100,19 @@ def mount(server: FastAPI) -> None:
     @server.get("/api/experiments/{name}/{table}.{form}")
     def of_experiment(request: Request, name: str, table: str, form: str) -> Response:
         """A table of an experiment's answer; its settings are the parameters."""
-        settings = tuple(sorted({**request.query_params, "experiment": name}.items()))
+        settings = tuple(sorted({**_parameters(request), "experiment": name}.items()))
         return _table(request, asked().answer(settings).tables, table, form, name)
 
     @server.get("/api/whatif/{table}.{form}")
     def of_what_if(request: Request, table: str, form: str) -> Response:
         """A table of the what-if page, whose parameters it takes."""
-        view = whatif.view_of(asked(), dict(request.query_params))
+        view = whatif.view_of(asked(), _parameters(request))
         return _table(request, whatif.answer_for(asked(), view).tables, table, form, "whatif")
 
     @server.get("/api/map/{table}.{form}")
     def of_map(request: Request, table: str, form: str) -> Response:
         """The clusters of the map `by`."""
-        query = MapQuery.parse(dict(request.query_params))
+        query = MapQuery.parse(_parameters(request))
         return _table(request, [feature_map.clusters_of(asked(), query)], table, form, f"map-{query.by}")
 
     @server.get("/api/runs.json")
@@ -131,9 +131,18 @@ def mount(server: FastAPI) -> None:
         return Response(as_lines(asked()), media_type="application/jsonl")
 
 
+def _parameters(request: Request) -> dict[str, str]:
+    """The parameters of an address; InputError for one that stands there twice: which of the two counts cannot be told."""
+    given = request.query_params
+    twice = next((name for name in given if len(given.getlist(name)) > 1), None)
+    if twice is not None:
+        raise InputError(f"{twice[:60]}: stands {len(given.getlist(twice))} times in the address; write it once")
+    return dict(given)
+
+
 def _examples(feature_id: int, request: Request) -> list[ResultTable]:
     """The examples that a page shows for the same parameters."""
-    given = request.query_params
+    given = _parameters(request)
     interval = feature.interval(given)
     groups: Mapping[str, Any]
     if interval:

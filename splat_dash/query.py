@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from splat_assets.errors import InputError
 from splat_serving.investigations.feature_map import MAPS
+from splat_serving.numerals import is_number
 
 SORTS = ("best", "feature_id", "density", "max", "mean", "effect", "f1", "label", "queue")
 STATES = ("labelled", "unlabelled", "suggested", "queued", "dead")
@@ -105,10 +106,10 @@ class MapQuery:
 
 
 def _corners(text: str) -> tuple[float, float, float, float]:
-    try:
-        x0, x1, y0, y1 = (float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"box: {text[:60]!r} is not four numbers with commas: x0,x1,y0,y1") from None
+    parts = text.split(",")
+    if len(parts) != 4 or not all(map(is_number, parts)):
+        raise InputError(f"box: {text[:60]!r} is not four numbers with commas: x0,x1,y0,y1")
+    x0, x1, y0, y1 = map(float, parts)
     if not all(map(math.isfinite, (x0, x1, y0, y1))):
         raise InputError(f"box: {text[:60]!r} is not four finite numbers")
     return min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)

@@ -102,12 +102,16 @@ def read_cell(text: str, min_ap: int) -> Cell:
 def parse_abilities(text: str) -> dict[str, int]:
     """AP per ability. Raises ValueError saying what makes the cell no record of abilities."""
     try:
-        raw = json.loads(text)
+        raw = json.loads(text, object_pairs_hook=tuple)
     except ValueError as error:
         raise ValueError(f"not JSON: {error}") from error
-    if not isinstance(raw, dict):
+    if not isinstance(raw, tuple):
         raise ValueError("not a JSON object")
-    ap = {ability: _ap(ability, value) for ability, value in raw.items()}
+    ap: dict[str, int] = {}
+    for ability, value in raw:
+        if ability in ap:
+            raise ValueError(f"{ability!r:.40} stands twice")
+        ap[ability] = _ap(ability, value)
     return {ability: amount for ability, amount in ap.items() if amount}
 
 

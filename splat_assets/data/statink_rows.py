@@ -86,4 +86,7 @@ def _places_of(path: Path, header: list[str], columns: Sequence[str]) -> list[in
             f"{path} is no stat.ink battle export: it lacks {len(missing)} of the columns {shown} (the first: {missing[0]}); "
             f"it has {len(header)} columns"
         )
+    twice = next((name for name in columns if header.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path} has {header.count(twice)} columns {twice}, and which of them counts cannot be told")
     return [header.index(name) for name in columns]

@@ -31,6 +31,8 @@ WEAPON = "weapon_id"
 _DIGEST = b"splat_builds_sha256"
 _ID = r"(0|[1-9][0-9]{0,8})"
 _LIST_OF_IDS = rf"^\s*\[\s*{_ID}(\s*,\s*{_ID})*\s*\]\s*$"
+_REPEATED = "_duplicated_0"
+"""What polars puts behind the name of a column that was there before."""
 _EMPTY_LIST = r"^\s*\[\s*\]\s*$"
 
 
@@ -135,6 +137,9 @@ def _read_parquet(path: Path) -> _Raw:
 
 def _check_columns(path: Path, columns: list[str]) -> None:
     missing = [name for name in (TAGS, WEAPON) if name not in columns]
+    twice = next((name for name in (TAGS, WEAPON) if f"{name}{_REPEATED}" in columns), None)
+    if twice is not None:
+        raise InputError(f"{path} has more than one column {twice}, and which of them counts cannot be told")
     if not missing:
         return
     separators = [

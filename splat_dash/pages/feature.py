@@ -23,6 +23,7 @@ from splat_serving.errors import NotComputedError
 from splat_serving.investigations.alike import folded
 from splat_serving.investigations.overview import PARTS
 from splat_serving.investigations.rendering import shown, visible
+from splat_serving.numerals import is_number
 
 Address = Callable[..., str]
 """The address of the feature, in the list and with the build that the page has, after some change of the rest."""
@@ -280,12 +281,10 @@ def interval(given: Mapping[str, Any]) -> tuple[float, float] | None:
     """From `min` and `max` of an address; InputError."""
     if not given.get("min") and not given.get("max"):
         return None
-    try:
-        low, high = float(given.get("min") or 0), float(given.get("max") or math.inf)
-    except (TypeError, ValueError):
-        raise InputError("min and max are numbers, as min=0.5&max=0.75") from None
-    if math.isnan(low) or math.isnan(high):
+    texts = [str(given[name]) for name in ("min", "max") if given.get(name)]
+    if not all(map(is_number, texts)):
         raise InputError("min and max are numbers, as min=0.5&max=0.75")
+    low, high = float(given.get("min") or 0), float(given.get("max") or math.inf)
     return low, min(high, _LARGEST)
 
 

@@ -83,3 +83,10 @@ def test_no_cell_of_a_file_is_a_formula(own_root: DataRoot) -> None:
     assert sorted(frame["label"]) == ["'=1+1", "x,=1+1,y"]
     assert head["label"]["text"] == "x,=1+1,y"  # type: ignore[index]
     assert ",=" not in first
+
+
+@pytest.mark.parametrize("path", ["/api/features.csv?sort=best&sort=-density", "/api/compare/summary.csv?f=1,2&f=1,3"])
+def test_a_parameter_that_stands_twice_is_refused(path: str, client: TestClient) -> None:
+    answer = client.get(path)
+
+    assert (answer.status_code, "stands 2 times in the address; write it once" in answer.text) == (422, True)

@@ -68,7 +68,7 @@ def asked(client: TestClient, path: str, search: str) -> str:
         ("/compare", "?source=1&f=1,2", "Feature 1 beside feature 2"),
         ("/compare", "?f=1&f=2", "f: it is given more than once"),
         ("/whatif", "?sample=9999999", "sample 9999999 is not in small"),
-        ("/f/43", "?min=-inf", "must be a finite number"),
+        ("/f/43", "?min=-inf", "min and max are numbers"),
         ("/f/43", "?max=1e400", "All examples"),
         ("/weapons/../etc", "", "There is no weapon"),
         ("/weapons/%2E52%20Gal", "", "weapon="),

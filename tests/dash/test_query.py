@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splat_assets.errors import InputError
-from splat_dash.query import EVERYTHING, SORTS, STATES, ListQuery
+from splat_dash.pages.feature import interval
+from splat_dash.query import EVERYTHING, SORTS, STATES, ListQuery, MapQuery
 
 QUERIES = st.builds(
     ListQuery,
@@ -42,3 +43,16 @@ def test_what_means_nothing_is_named(given: dict[str, object], said: str) -> Non
 
 def test_parameters_of_others_are_left_to_them() -> None:
     assert ListQuery.parse({"tab": "tokens", "fid": "3"}) == EVERYTHING
+
+
+@pytest.mark.parametrize("number", ["1_0", "+1", " 1", "\N{ARABIC-INDIC DIGIT ONE}", "nan", "inf", "true"])
+def test_a_number_of_an_address_is_one(number: str) -> None:
+    with pytest.raises(InputError, match="not four numbers"):
+        MapQuery.parse({"box": f"0,{number},0,1"})
+    with pytest.raises(InputError, match="min and max are numbers"):
+        interval({"min": number})
+
+
+def test_numbers_of_an_address_are_read() -> None:
+    assert MapQuery.parse({"box": "-1.5,1e1,.5,0"}).corners == (-1.5, 10.0, 0.0, 0.5)
+    assert interval({"min": "0.5", "max": "1"}) == (0.5, 1.0)

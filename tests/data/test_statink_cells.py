@@ -95,6 +95,8 @@ def test_gear_power_of_every_size_rounds_to_its_ap(ap: int) -> None:
         ('{"swim_speed_up":1.35}', "swim_speed_up is 1.35, which is no whole number of AP"),
         ('{"comeback":1}', "comeback is 1, a main-only ability is true or false"),
         ('{"bomb_defense_up":0.3}', "unknown ability 'bomb_defense_up'"),
+        ('{"swim_speed_up":1.3,"swim_speed_up":1.3}', "'swim_speed_up' stands twice"),
+        ('{"comeback":false,"comeback":true}', "'comeback' stands twice"),
         ("[1]", "not a JSON object"),
         ("swim", "not JSON"),
     ],

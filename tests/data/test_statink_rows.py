@@ -25,6 +25,14 @@ def test_the_asked_columns_come_back_whatever_the_dress(name: str, end: str, sta
     assert rows.damage == {}
 
 
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "id,weapon,weapon\n1,bold,52gal\n")
+
+    with pytest.raises(InputError, match="has 2 columns weapon, and which of them counts cannot be told"):
+        read_rows(path, ["id", "weapon"])
+    assert read_rows(path, ["id"]).cells == [("1",)]
+
+
 def test_a_blank_line_is_no_row(tmp_path: Path) -> None:
     rows = read_rows(written(tmp_path / "a.csv", "id,weapon\n\n1,bold\n  \n\n2,52gal\n\n"), ["weapon"])
 

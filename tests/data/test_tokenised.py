@@ -131,6 +131,7 @@ def test_ability_doubler_allows_66_ap_and_no_more(tmp_path: Path) -> None:
         ('ability_tags,weapon_id\n"[0, 1]",1\n', "lacks the column ability_tags and weapon_id: .* separated by commas"),
         ("ability_tags;weapon_id\n[0, 1];1\n", "it looks separated by semicolons, the separator is a tab"),
         ("ability_tags\tweapon\n[0]\t1\n", r"lacks the column weapon_id: its columns are \['ability_tags', 'weapon'\]"),
+        ("ability_tags\tweapon_id\tweapon_id\n[0]\t1\t0\n", "has more than one column weapon_id"),
         ("ability_tags\tweapon_id\n", "has a header but no rows"),
         ("", "cannot read the tokenised file .*: empty CSV"),
     ],
