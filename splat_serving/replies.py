@@ -291,6 +291,13 @@ async def reply(
     return BlockResponse(request, begun, holding, lane, {**headers, **more}, form.content_type)
 
 
+def whole_reply(request: Request, content: bytes, version: str) -> Response:
+    """A JSON document that is in memory, and no cache keeps; BusyError as `reply`."""
+    holding = state_of(request).memory.hold(len(content))
+    headers = {"Cache-Control": "no-store", "X-Store-Version": version}
+    return BlockResponse(request, _Begun([memoryview(content)], None, 0), holding, "short", headers, JSON)
+
+
 def lane_of(n_rows: int) -> Lane:
     """The lane of an answer of so many rows, at most: a block of JSON is the longest that is short."""
     return "short" if n_rows <= _JSON_ROWS else "long"

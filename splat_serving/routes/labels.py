@@ -13,8 +13,8 @@ from splat_serving.labels.book import LabelBook, label_as_json
 from splat_serving.labels.event import Event, NewEvent
 from splat_serving.labels.log import LabelLog
 from splat_serving.labels.shared import SharedLabelLog
-from splat_serving.negotiation import JSON
 from splat_serving.problems import documented
+from splat_serving.replies import whole_reply
 from splat_serving.routes.parameters import FeatureId
 from splat_serving.state import FromServed, Served, state_of
 
@@ -113,4 +113,4 @@ async def _answer(request: Request, served: Served, ask: Callable[[LabelBook, Lo
         return orjson.dumps({"version": database.version, **ask(LabelBook(log, database.reader.n_features), log)})
 
     body = await state.workers.run(work)
-    return Response(body, 200, {"Cache-Control": "no-store", "X-Store-Version": database.version}, media_type=JSON)
+    return whole_reply(request, body, database.version)

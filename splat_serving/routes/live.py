@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from splat_serving.live_answers import BuildFeatures, BuildIntervention, Edit, Operation
 from splat_serving.live_builds import TypedBuild
-from splat_serving.negotiation import JSON
 from splat_serving.problems import documented
+from splat_serving.replies import whole_reply
 from splat_serving.state import FromServed, Served, state_of
 
 if TYPE_CHECKING:
@@ -139,5 +139,4 @@ async def _answer(request: Request, served: Served, ask: "Callable[[LiveModel], 
 
     home, provenance = await state_of(request).workers.run(served.model_source)
     body = await state.live.run(home, database.version, provenance, work)
-    headers = {"Cache-Control": "no-store", "X-Store-Version": database.version}
-    return Response(body, 200, headers, media_type=JSON)
+    return whole_reply(request, body, database.version)

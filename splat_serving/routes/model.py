@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from splat_serving.live_answers import Edit, Operation
 from splat_serving.model_runner import MOST_BUILDS, MOST_EFFECT_BUILDS, ModelRunner, TokenSet
-from splat_serving.negotiation import JSON
 from splat_serving.problems import documented
+from splat_serving.replies import whole_reply
 from splat_serving.state import FromServed, Served, state_of
 
 if TYPE_CHECKING:
@@ -207,4 +207,4 @@ async def _answer(request: Request, served: Served, ask: Callable[[ModelRunner],
 
     home, provenance = await state_of(request).workers.run(served.model_source)
     body = await state_of(request).live.run(home, database.version, provenance, work)
-    return Response(body, 200, {"Cache-Control": "no-store", "X-Store-Version": database.version}, media_type=JSON)
+    return whole_reply(request, body, database.version)

@@ -235,13 +235,13 @@ def test_a_body_without_end_is_refused_and_cut_off(server: RunningServer) -> Non
 @pytest.mark.parametrize("around", ["written beside the size of a chunk", "of small chunks", "after the last chunk"])
 def test_what_stands_around_the_chunks_of_a_body_has_a_bound(around: str, server: RunningServer) -> None:
     parts = {
-        "written beside the size of a chunk": [b"1;note=", *[b"x" * 16_384] * 20],
-        "of small chunks": [b"1\r\n \r\n" * 4_096] * 10,
-        "after the last chunk": [b"0\r\n", *[b"X-Note: " + b"x" * 4_000 + b"\r\n"] * 80],
+        "written beside the size of a chunk": [b"1;note=", *[b"x" * 16_384] * 60],
+        "of small chunks": [b"1\r\n \r\n" * 4_096] * 40,
+        "after the last chunk": [b"0\r\n", *[b"X-Note: " + b"x" * 4_000 + b"\r\n"] * 250],
     }
     answer = server.send(request("/query", "Transfer-Encoding: chunked", method="POST"), *parts[around])
 
-    assert answer.status in (413, 431) or is_problem(answer, 400)
+    assert is_problem(answer, 413, "around its chunks")
     assert answer.ended
 
 
@@ -269,7 +269,7 @@ BODIES = {
     "a huge number": (b'{"offset":' + str(HUGE).encode() + b"}", 422),
     "not a number": (b'{"all":[{"feature":1,"min":NaN}]}', 422),
     "infinity": (b'{"all":[{"feature":1,"max":Infinity}]}', 422),
-    "a huge feature": (b'{"all":[{"feature":' + str(HUGE).encode() + b"}]}", 404),
+    "a huge feature": (b'{"all":[{"feature":' + str(HUGE).encode() + b"}]}", 422),
     "too many conditions": (b'{"all":[' + b",".join([b'{"feature":1}'] * 65) + b"]}", 422),
     "more conditions than one query takes": (
         b'{"all":[' + b",".join([b'{"feature":1}'] * 64) + b'],"any":[' + b",".join([b'{"feature":1}'] * 64) + b"]}",

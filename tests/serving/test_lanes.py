@@ -123,16 +123,32 @@ def io_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     _LOOP_THREAD.clear()
 
 
+OF_A_VERSION = [
+    "/activations/1", "/activations/1/arrow", "/features", "/features/1", "/coactivation/1", "/samples/1",
+    "/samples?limit=3", "/tokens", "/weapons", "/suggestions", "/feature-map", "/tokens/3/features",
+    "/tokens/3/influences", "/weapons/3/features", "/labels", "/labels/1", "/label-events", "/context/vocab",
+    "/context/inv_vocab", "/scorecard", "/published", "/version",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", OF_A_VERSION)
+def test_every_answer_about_a_version_is_counted_while_it_is_sent(path: str, finished_root: DataRoot) -> None:
+    app = create_app(Catalogue(Target.of(None, finished_root)))
+    missing = []
+
+    def on_piece(n_bytes: int) -> None:
+        missing.append(max(0, n_bytes - app.state.memory.held_bytes))
+
+    answer = asyncio.run(ask(app, path, on_piece=on_piece))
+
+    assert answer.status == 200 and missing and not any(missing)
+    assert app.state.memory.held_bytes == 0
+
+
 @pytest.mark.parametrize("prefix", ["", "/runs/small"])
 def test_the_event_loop_does_no_io(prefix: str, finished_root: DataRoot, io_of_the_loop: list[str]) -> None:
-    of_a_version = [
-        "/activations/1", "/activations/1/arrow", "/features", "/features/1", "/coactivation/1", "/samples/1",
-        "/samples?limit=3", "/tokens", "/weapons", "/suggestions", "/feature-map", "/tokens/3/features",
-        "/tokens/3/influences", "/weapons/3/features", "/labels", "/labels/1", "/label-events", "/context/vocab",
-        "/context/inv_vocab", "/scorecard", "/published", "/version",
-    ]  # fmt: skip
     paths = [
-        *(prefix + path for path in of_a_version),
+        *(prefix + path for path in OF_A_VERSION),
         "/health",
         "/ready",
         "/runs",
