@@ -18,6 +18,7 @@ from splat_assets.errors import InputError, SplatError
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.edited_builds import draw_builds
 from splat_serving.investigations.experiment import run, spec_of
+from splat_serving.investigations.experiments.family_sweep import NumberOfBuilds
 from splat_serving.investigations.overview import Overview, overview
 from splat_serving.investigations.rendering import as_markdown, in_markdown
 from splat_serving.investigations.result import Result
@@ -28,7 +29,7 @@ from splat_serving.investigations.suggest import Suggest, suggest
 _EXPLAINS_AT_LEAST = 0.005
 """An ability is swept when its rungs explain this share of the variance of the activation, or when it is the first."""
 _HEATMAP_CELLS = 12
-_MOST_BUILDS, _FEWEST_BUILDS = 200, 8
+_FEWEST_BUILDS = 8
 _TRIED = 16
 
 
@@ -39,15 +40,15 @@ class Investigate(FeatureSpec):
     n_families: Annotated[
         int, Field(ge=0, le=26, description="So many abilities are swept, those that explain most.")
     ] = 3
-    n_builds: Annotated[
-        int | None,
+    n_builds: NumberOfBuilds = 64
+    causal_seconds: Annotated[
+        float | None,
         Field(
-            ge=2, description="So many builds are edited in each causal sweep; what causal_seconds allow if left out."
+            gt=0,
+            description="What all causal sweeps together may take, about: fewer builds are edited where this machine is slower. "
+            "No limit if left out.",
         ),
     ] = None
-    causal_seconds: Annotated[
-        float, Field(gt=0, description="What all causal sweeps together may take, about, on this machine.")
-    ] = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A feature's report. said: the conclusions, each with the part that it rests on."""
+    """A feature's report. said: the conclusions, each with the part that it rests on. spec: the question as JSON, with the number
+    of builds that were edited."""
 
     feature_id: int
     said: list[str]
     warnings: list[str]
     parts: list[Part]
+    spec: dict[str, Any]
 
     @property
     def results(self) -> list[Result]:
@@ -95,13 +98,21 @@ def investigate(
     step("overview")
     page = overview(subject, Overview(feature_id=spec.feature_id, seed=spec.seed), command)
     parts.append(Part("Overview", "How often and how strongly it fires, on what, and what it does.", page))
+    n_builds = spec.n_builds
     if page.facts["n_active"]:
         families = _families(page, spec.n_families)
-        n_builds = spec.n_builds or _affordable(subject, spec, families)
+        if spec.causal_seconds is not None:
+            n_builds = min(n_builds, _affordable(subject, spec, families, spec.causal_seconds))
         _ask_further(ask, families, n_builds)
         parts.append(_suggested(subject, spec, command))
     warnings = list(dict.fromkeys(text for part in parts if part.result for text in part.result.warnings))
-    return Report(spec.feature_id, list(_conclusions(parts)), warnings, parts)
+    if n_builds < spec.n_builds:
+        warnings.append(
+            f"in {spec.causal_seconds:g} s this machine edits {n_builds} builds in each causal sweep, not {spec.n_builds}: "
+            f"--n-builds {n_builds} without --causal-seconds gives the same report anywhere"
+        )
+    taken = spec.model_copy(update={"n_builds": n_builds})
+    return Report(spec.feature_id, list(_conclusions(parts)), warnings, parts, taken.model_dump(mode="json"))
 
 
 def _ask_further(ask: Callable[..., Result | None], families: list[str], n_builds: int) -> None:
@@ -143,16 +154,16 @@ def _suggested(subject: Subject, spec: Investigate, command: str) -> Part:
     return Part("Proposed label", "The best rule over builds, scored on builds that did not choose it.", found)
 
 
-def _affordable(subject: Subject, spec: Investigate, families: list[str]) -> int:
-    """How many builds can be edited in each sweep within causal_seconds, from how fast the model runs some now."""
+def _affordable(subject: Subject, spec: Investigate, families: list[str], seconds: float) -> int:
+    """How many builds can be edited in each sweep within so many seconds, from how fast the model runs some now."""
     if not subject.has_model or not families:
-        return _MOST_BUILDS
+        return spec.n_builds
     try:
         draw = draw_builds(subject, spec.feature_id, _TRIED, spec.seed)
     except InputError:  # whoever edits builds says why
-        return _MOST_BUILDS
+        return spec.n_builds
     if not draw.sets:
-        return _MOST_BUILDS
+        return spec.n_builds
     draw.activations(draw.sets[:2], range(2))  # loads the model
     began = time.perf_counter()
     draw.activations(draw.sets, range(len(draw.sets)))
@@ -160,8 +171,7 @@ def _affordable(subject: Subject, spec: Investigate, families: list[str]) -> int
     edits = sum(subject.builds.group(name).n_rungs + 1 for name in families) + (
         _HEATMAP_CELLS / 2 if len(families) > 1 else 0
     )
-    affordable = int(spec.causal_seconds / per_build / edits)
-    return max(_FEWEST_BUILDS, min(_MOST_BUILDS, affordable))
+    return max(_FEWEST_BUILDS, int(seconds / per_build / edits))
 
 
 def _families(page: Result, most: int) -> list[str]:
@@ -183,14 +193,18 @@ def report_as_markdown(report: Report) -> str:
     lines = [f"# Feature {report.feature_id}: report\n", "## What was found\n"]
     lines += [f"- {in_markdown(sentence)}" for sentence in report.said]
     lines += ["", *(f"> **Warning:** {in_markdown(warning)}\n" for warning in report.warnings)]
+    lines.append(f"Asked: `{_as_asked(report.spec)}`\n")
     for part in report.parts:
         if part.result is None:
             lines.append(f"## {part.heading}\n\n*{part.reason}*\n\nNot asked: {part.refused}\n")
             continue
         body = as_markdown(part.result).split("\n", 2)[2].replace("\n## ", "\n### ")
-        asked = json.dumps(part.result.spec, ensure_ascii=False)
-        lines.append(f"## {part.heading}\n\n*{part.reason}*\n\n{body}\n\nAsked: `{asked}`\n")
+        lines.append(f"## {part.heading}\n\n*{part.reason}*\n\n{body}\n\nAsked: `{_as_asked(part.result.spec)}`\n")
     return "\n".join(lines)
+
+
+def _as_asked(spec: dict[str, Any]) -> str:
+    return json.dumps(spec, ensure_ascii=False)
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:
@@ -205,7 +219,10 @@ def write_report(report: Report, folder: Path) -> list[Path]:
         stem = folder / f"feature-{report.feature_id:05d}"
         markdown, page = stem.with_suffix(".md"), stem.with_suffix(".html")
         markdown.write_text(report_as_markdown(report), encoding="utf-8")
-        page.write_text(as_html(report.results, f"Feature {report.feature_id}: report"), encoding="utf-8")
+        page.write_text(
+            as_html(report.results, f"Feature {report.feature_id}: report", f"Asked: {_as_asked(report.spec)}"),
+            encoding="utf-8",
+        )
     except OSError as error:
         raise SplatError(f"the report cannot be written into {folder}: {error.strerror}") from error
     return [markdown, page]

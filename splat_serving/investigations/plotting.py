@@ -65,14 +65,15 @@ def as_svg(figure: Figure) -> str:
     return sink.getvalue()[sink.getvalue().index("<svg") :]
 
 
-def as_html(results: list[Result], title: str | None = None) -> str:
-    """Results as one page: sentences, figures, tables, and the JSON of each at its end."""
+def as_html(results: list[Result], title: str | None = None, question: str = "") -> str:
+    """Results as one page: sentences, figures, tables, and the JSON of each at its end. question: what all of them answer."""
     body = "\n".join(_section(result) for result in results)
     heading = escape(title or results[0].title)
+    note = f"<p>{escape(question)}</p>\n" if question else ""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{heading}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
-        f"<body><h1>{heading}</h1>\n{body}\n</body></html>\n"
+        f"<body><h1>{heading}</h1>\n{note}{body}\n</body></html>\n"
     )
 
 

@@ -2,7 +2,9 @@
 
 import json
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -13,6 +15,7 @@ from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.investigate import Investigate, Report, investigate, report_as_markdown, write_report
 from splat_serving.investigations.subject import Subject
 from splat_serving.local import LocalDatabase
+from splat_serving.model_runner import ModelRunner
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +52,50 @@ def test_markdown_holds_every_part_and_its_question(local: Subject, asked: Inves
     text = report_as_markdown(report)
 
     questions = [json.loads(found) for found in re.findall(r"^Asked: `(.*)`$", text, re.MULTILINE)]
-    assert questions == [result.spec for result in report.results]
+    assert questions == [report.spec, *(result.spec for result in report.results)]
     markdown, page = write_report(report, tmp_path / "reports")
     assert markdown.read_text() == text
     html = page.read_text()
     assert not re.findall(r"(?:src|href)=\"(?!#|data:)[^\"]+\"", re.sub(r"xlink:href=\"#[^\"]+\"", "", html))
     assert html.count("<section>") == len(report.results)
+
+
+class Slow:
+    """A model runner that takes a tenth of a second more for every call."""
+
+    def __init__(self, runner: ModelRunner) -> None:
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)
+
+    def activations(self, *asked: Any) -> Any:
+        time.sleep(0.1)
+        return self._runner.activations(*asked)
+
+
+def test_the_same_question_has_the_same_tables_however_fast_the_machine_is(local: Subject, busy: int) -> None:
+    asked = Investigate(feature_id=busy, n_families=1)
+    slow = Subject(local.database, "small", lambda: Slow(local.model), labels=lambda: local.label_log)
+
+    report, again = investigate(local, asked), investigate(slow, asked)
+
+    assert (asked.n_builds, asked.causal_seconds) == (64, None)
+    assert [result.tables for result in again.results] == [result.tables for result in report.results]
+    assert again.spec == report.spec == asked.model_dump(mode="json")
+
+
+def test_a_time_budget_is_recorded_with_the_number_of_builds_that_it_allowed(local: Subject, busy: int) -> None:
+    asked = Investigate(feature_id=busy, n_families=1, causal_seconds=1e-6)
+
+    report = investigate(local, asked)
+
+    assert (report.spec["causal_seconds"], report.spec["n_builds"]) == (1e-6, 8)
+    assert report.results[1].spec["n_builds"] == 8
+    assert any("--n-builds 8 without --causal-seconds gives the same report" in text for text in report.warnings)
+    assert '"causal_seconds": 1e-06' in report_as_markdown(report)
+    repeated = investigate(local, Investigate(feature_id=busy, n_families=1, n_builds=8))
+    assert [result.tables for result in repeated.results] == [result.tables for result in report.results]
 
 
 def test_without_a_model_causal_parts_are_told_and_the_rest_goes_on(
@@ -83,7 +124,7 @@ def test_the_command_writes_both_files(
 
 
 def test_what_people_wrote_is_no_html_in_a_report() -> None:
-    report = Report(1, ["Overview: Label: <b>swims\x1b[31m</b>."], ["<i>no</i>"], [])
+    report = Report(1, ["Overview: Label: <b>swims\x1b[31m</b>."], ["<i>no</i>"], [], {})
 
     found = report_as_markdown(report)
 
