@@ -21,6 +21,7 @@ from splat_serving.investigations.contrast import Contrast, contrast
 from splat_serving.investigations.experiment import experiment, run, spec_of
 from splat_serving.investigations.experiments.leave_one_out import leave_one_out
 from splat_serving.investigations.feature_map import places
+from splat_serving.investigations.feature_names import feature_names, label_events
 from splat_serving.investigations.find import Find, find
 from splat_serving.investigations.overview import part
 from splat_serving.investigations.pushed import pushed
@@ -68,16 +69,20 @@ class Source:
         self._evidence = lru_cache(maxsize=128)(lambda feature, rule: rule_evidence(subject, feature, rule))
         self._places = lru_cache(maxsize=2)(partial(places, subject))
         self._asking = threading.Lock()  # models run one at a time: a forward pass uses every core
-        self._answers = lru_cache(maxsize=64)(self._answered)
+        self._answers = lru_cache(maxsize=64)(lambda asked, _: self._answered(asked))
         self._contrasted = lru_cache(maxsize=32)(
-            lambda left, right: contrast(subject, checked_spec(Contrast, {"left": left, "right": right, "top_k": 50}))
+            lambda left, right, _: contrast(
+                subject, checked_spec(Contrast, {"left": left, "right": right, "top_k": 50})
+            )
         )
         self._feature = lru_cache(maxsize=256)(subject.database.feature)
         self._activation = lru_cache(maxsize=256)(self._activation_now)
         self._pushed = lru_cache(maxsize=32)(lambda token: pushed(subject, token, _MOST_PUSHED))
         self._preparing = ThreadPoolExecutor(1, "prepare")
         self._lost = lru_cache(maxsize=64)(self._asked_without)
-        self._found = lru_cache(maxsize=32)(lambda rule: find(subject, checked_spec(Find, {"rule": rule, "top_k": 50})))
+        self._found = lru_cache(maxsize=32)(
+            lambda rule, _: find(subject, checked_spec(Find, {"rule": rule, "top_k": 50}))
+        )
 
     @cached_property
     def about(self) -> About:
@@ -130,7 +135,7 @@ class Source:
 
     def found(self, rule: str) -> Result:
         """The features that go with the builds on which a rule holds; InputError for what is no rule, with a caret."""
-        return self._found(rule)
+        return self._found(rule, label_events(self.subject))
 
     def pushed(self, token: str) -> list[ResultTable]:
         """The features that raise a token and those that lower it; NotComputedError, UnknownNameError."""
@@ -142,11 +147,11 @@ class Source:
 
     def contrast(self, left: str, right: str) -> Result:
         """The features that tell the builds of two rules apart; InputError for what is no rule, with a caret."""
-        return self._contrasted(left, right)
+        return self._contrasted(left, right, label_events(self.subject))
 
     def answer(self, asked: tuple[tuple[str, Any], ...]) -> Result:
         """The answer of an experiment: its name and settings as texts, lists with commas; SplatError."""
-        return self._answers(asked)
+        return self._answers(asked, label_events(self.subject))
 
     def _answered(self, asked: tuple[tuple[str, Any], ...]) -> Result:
         raw = dict(asked)
@@ -206,9 +211,7 @@ class Source:
 
     def names(self) -> dict[int, str]:
         """What each feature is called in a list: people's label, else the rule that describes it."""
-        suggested = self._table.filter(pl.col("suggested") & pl.col("text").is_not_null())
-        found: dict[int, str] = dict(suggested.select("feature_id", "text").iter_rows())
-        return found | {feature: event.label.text for feature, event in self.labels().items() if event.label}
+        return feature_names(self.subject)
 
     def rows(self, query: ListQuery) -> pl.DataFrame:
         """The features that a query asks for, in its order.

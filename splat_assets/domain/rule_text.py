@@ -18,6 +18,8 @@ from splat_assets.errors import InputError
 from splat_assets.near_names import unknown_name
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
+LONGEST_RULE = 2_000
+"""Characters of a rule as text."""
 _PIECES = re.compile(
     r"\s*(?:(?P<text>\"[^\"]*\")|(?P<sign>>=|<=|!=|==|=|<|>|\(|\)|,)|(?P<word>[^\s()<>=!,\"]+)|(?P<bad>\S))"
 )
@@ -91,7 +93,11 @@ def _bracketed(rule: Rule, kinds: tuple[type, ...]) -> str:
 
 class _Parser:
     def __init__(self, text: str, names: Names) -> None:
-        self._text = text.replace("\n", " ")
+        if len(text) > LONGEST_RULE:
+            raise RuleTextError(
+                f"{text[:60]}…", 0, f"it has {len(text):,} characters, and at most {LONGEST_RULE:,} are read"
+            )
+        self._text = text.replace("\n", " ").rstrip()
         self._names = names
         self._pieces = list(self._cut())
         self._next = 0
@@ -241,7 +247,7 @@ class _Parser:
 
     def _fail(self, why: str, piece: _Piece | None = None) -> NoReturn:
         here = piece or (self._pieces[self._next] if self._next < len(self._pieces) else None)
-        raise RuleTextError(self._text, len(self._text.rstrip()) if here is None else here.at, why)
+        raise RuleTextError(self._text, len(self._text) if here is None else here.at, why)
 
 
 def _plain(name: str) -> str:

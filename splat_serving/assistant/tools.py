@@ -3,19 +3,21 @@
 Answers are `Result`s, as the commands print them. Nothing here changes anything but `set_label`, offered only when asked for.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from splat_assets.domain.rule_text import Names, parse_rule_text
+from splat_assets.domain.rule_text import LONGEST_RULE, Names, parse_rule_text
 from splat_assets.errors import InputError
-from splat_serving.investigations.build_text import build_as_text
+from splat_serving.investigations.build_text import LONGEST_BUILD, build_as_text
 from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.contrast import Contrast, contrast
 from splat_serving.investigations.experiment import answered, experiment, experiment_names, run, spec_of
+from splat_serving.investigations.feature_names import LABEL, named
 from splat_serving.investigations.find import Find, find
 from splat_serving.investigations.label_pages import history_page, label_page
 from splat_serving.investigations.overview import Overview, overview
@@ -52,8 +54,8 @@ class ListFeatures(_Arguments):
     sort: Annotated[str, Field(description="A column; with - before it, largest first.")] = "-n_active"
     least_active: Annotated[int, Field(ge=0, lt=2**31, description="Only features that fire on so many samples.")] = 1
     most_active: Annotated[int | None, Field(ge=0, lt=2**31, description="And on so many at most.")] = None
-    limit: Annotated[int, Field(ge=1, le=_MOST_LISTED)] = 20
-    offset: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    limit: Annotated[int, Field(ge=1, le=_MOST_LISTED, description="So many features.")] = 20
+    offset: Annotated[int, Field(ge=0, lt=2**31, description="So many are passed over first.")] = 0
 
 
 class OverviewArguments(_Arguments):
@@ -68,7 +70,7 @@ class CompareArguments(_Arguments):
 
     left: _Id
     right: _Id
-    top_k: Annotated[int, Field(ge=1, le=50)] = 8
+    top_k: Annotated[int, Field(ge=1, le=50, description="So many rows of each table.")] = 8
 
 
 class ExperimentArguments(_Arguments):
@@ -81,7 +83,7 @@ class ExperimentArguments(_Arguments):
 class FindArguments(_Arguments):
     """A rule over builds."""
 
-    rule: Annotated[str, Field(max_length=2_000, description="As ssu>=21 and ninja_squid and not class=roller.")]
+    rule: Annotated[str, Field(max_length=LONGEST_RULE, description="As ssu>=21 and ninja_squid and not class=roller.")]
     limit: Annotated[int, Field(ge=0, le=50, description="So many example builds.")] = 5
     top_k: Annotated[int, Field(ge=0, le=50, description="So many features.")] = 10
 
@@ -89,23 +91,29 @@ class FindArguments(_Arguments):
 class ContrastArguments(_Arguments):
     """Two rules over builds."""
 
-    left: Annotated[str, Field(max_length=2_000, description="As class=roller.")]
-    right: Annotated[str, Field(max_length=2_000, description="As class=charger.")]
+    left: Annotated[str, Field(max_length=LONGEST_RULE, description="As class=roller.")]
+    right: Annotated[str, Field(max_length=LONGEST_RULE, description="As class=charger.")]
     top_k: Annotated[int, Field(ge=1, le=50, description="So many features.")] = 10
 
 
 class TraceArguments(_Arguments):
     """A build typed, or one of the store."""
 
-    build: Annotated[str | None, Field(max_length=2_000, description="As Splattershot: ssu 21, ninja_squid.")] = None
-    sample_id: Annotated[int | None, Field(ge=0, lt=2**31)] = None
-    top_k: Annotated[int, Field(ge=1, le=50)] = 10
+    build: Annotated[
+        str | None, Field(max_length=LONGEST_BUILD, description="As Splattershot: ssu 21, ninja_squid.")
+    ] = None
+    sample_id: Annotated[int | None, Field(ge=0, lt=2**31, description="A build of the store, instead of `build`.")] = (
+        None
+    )
+    top_k: Annotated[int, Field(ge=1, le=50, description="So many features, the strongest.")] = 10
 
 
 class SampleArguments(_Arguments):
     """A sample."""
 
-    sample_id: Annotated[int, Field(ge=0, lt=2**31)]
+    sample_id: Annotated[
+        int, Field(ge=0, lt=2**31, description="The sample, 0 to n_samples - 1; `about` says how many there are.")
+    ]
     limit: Annotated[int, Field(ge=1, le=_MOST_LISTED, description="So many features, the strongest.")] = 30
 
 
@@ -113,17 +121,13 @@ class SetLabel(_Arguments):
     """A label, or changes to one."""
 
     feature_id: _Id
-    text: Annotated[
-        str | None, Field(max_length=500, description="What the feature stands for; needed for a first label.")
-    ] = None
-    category: Category | None = None
+    text: Annotated[str | None, Field(description="What the feature stands for; needed for a first label.")] = None
+    category: Annotated[Category | None, Field(description="none, or what kind of thing it stands for.")] = None
     status: Annotated[Status | None, Field(description="draft until somebody stands by it.")] = None
-    confidence: Annotated[float | None, Field(ge=0, le=1)] = None
-    notes: Annotated[str | None, Field(max_length=20_000, description="The evidence, in words.")] = None
-    rule: Annotated[
-        str | None, Field(max_length=2_000, description="As ssu>=21; its score is shown with the label.")
-    ] = None
-    author: Annotated[str, Field(min_length=1, max_length=200, description="Who says it.")] = "assistant"
+    confidence: Annotated[float | None, Field(ge=0, le=1, description="Of its author, 0 to 1.")] = None
+    notes: Annotated[str | None, Field(description="The evidence, in words.")] = None
+    rule: Annotated[str | None, Field(description="As ssu>=21; its score is shown with the label.")] = None
+    author: Annotated[str, Field(description="Who says it.")] = "assistant"
     based_on: Annotated[
         int | None, Field(ge=0, description="The revision that was seen; needed where a label is there.")
     ] = None
@@ -177,22 +181,15 @@ def _list_features(subject: Subject, asked: ListFeatures) -> Answer:
         frame = frame.filter(pl.col("n_active") <= asked.most_active)
     shown = frame.sort([name, "feature_id"], descending=[asked.sort.startswith("-"), False], nulls_last=True)
     shown = shown.slice(asked.offset, asked.limit)
-    labels = subject.labels.current() if subject.has_labels else {}
-    texts = [
-        event.label.text if (event := labels.get(one)) and event.label else None
-        for one in shown["feature_id"].to_list()
-    ]
     described = {
         "feature_id": "The feature.",
+        "label": LABEL,
         "n_active": "Samples on which it fires.",
         "mean": "Mean of its activations.",
         "max": "Largest activation.",
         "mean_all": "Mean over all samples, zeros included.",
-        "label": "What people call it.",
     }
-    table = ResultTable.of(
-        "features", "Features", "observed", shown.with_columns(pl.Series("label", texts, pl.String)), described
-    )
+    table = ResultTable.of("features", "Features", "observed", named(subject, shown), described)
     return Answer(
         title="Features", said=[f"{frame.height:,} features match; {shown.height} are shown."], tables=[table]
     )
@@ -221,32 +218,48 @@ def _list_experiments(subject: Subject, _: Nothing) -> Answer:
 class DescribeExperiment(_Arguments):
     """An experiment by name."""
 
-    name: str
+    name: Annotated[str, Field(description="As `list_experiments` has it.")]
 
 
 def _describe(subject: Subject, asked: DescribeExperiment) -> Answer:
     found = experiment(asked.name)
+    schema = found.spec.model_json_schema()
     rows = [
         (
             name,
-            str(field.annotation).replace("typing.", ""),
-            "" if field.is_required() else str(field.default),
-            field.description or "",
+            _type_in_words(field, schema.get("$defs", {})),
+            json.dumps(field["default"]) if "default" in field else "",
+            field.get("description", ""),
         )
-        for name, field in found.spec.model_fields.items()
+        for name, field in schema["properties"].items()
         if name != "experiment"
     ]
     frame = pl.DataFrame(rows, ["setting", "type", "default", "description"], orient="row")
     described = {
         "setting": "Its name.",
-        "type": "Its type.",
-        "default": "Empty: it must be given.",
+        "type": "Its type, as JSON has it, with its bounds.",
+        "default": "As JSON; empty where it must be set.",
         "description": "What it means.",
     }
     text = " ".join((found.spec.__doc__ or "").split())
     return Answer(
         title=asked.name, said=[text], tables=[ResultTable.of("settings", "Settings", "observed", frame, described)]
     )
+
+
+def _type_in_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """The type of a setting as JSON has it, with its bounds."""
+    if "$ref" in schema:
+        return _type_in_words(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "anyOf" in schema:
+        return " or ".join(_type_in_words(one, definitions) for one in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return " or ".join(json.dumps(one) for one in schema.get("enum", [schema.get("const")]))
+    kind = str(schema.get("type", "any"))
+    if kind == "array":
+        return f"list of {_type_in_words(schema.get('items', {}), definitions)}"
+    bounds = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
+    return " ".join([kind, *(f"{word} {schema[name]:g}" for name, word in bounds.items() if name in schema)])
 
 
 def _run_experiment(subject: Subject, asked: ExperimentArguments) -> Result:
@@ -260,7 +273,7 @@ def _sample(subject: Subject, asked: SampleArguments) -> Answer:
     order = (-found.features.values).argsort(kind="stable")[: asked.limit]
     ids, values = found.features.feature_ids[order], found.features.values[order]
     frame = pl.DataFrame({"feature_id": ids.astype("int64"), "activation": values.astype("float64")})
-    described = {"feature_id": "A feature that fires on it.", "activation": "How strongly."}
+    described = {"feature_id": "A feature that fires on it.", "label": LABEL, "activation": "How strongly."}
     build = build_as_text(found.columns.get("abilities") or ())
     return Answer(
         title=f"Sample {asked.sample_id}",
@@ -268,7 +281,7 @@ def _sample(subject: Subject, asked: SampleArguments) -> Answer:
             f"{found.columns.get('weapon_name') or 'unknown weapon'}: {build}.",
             f"{found.features.values.size} features fire on it.",
         ],
-        tables=[ResultTable.of("features", "Features", "observed", frame, described)],
+        tables=[ResultTable.of("features", "Features", "observed", named(subject, frame), described)],
     )
 
 

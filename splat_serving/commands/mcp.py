@@ -1,11 +1,14 @@
 """`splat mcp`: tools for AI assistants over standard input and output."""
 
+import os
 from functools import partial
 from pathlib import Path
 
 import click
 
+from splat_assets.ending import at_stop
 from splat_assets.errors import InputError
+from splat_serving.assistant import MOST_CHARACTERS
 from splat_serving.commands.asking import source_options
 from splat_serving.investigations.opening import open_subject
 
@@ -14,7 +17,11 @@ from splat_serving.investigations.opening import open_subject
 @source_options
 @click.option("--allow-labels", is_flag=True, help="Let the assistant set labels, too.")
 @click.option(
-    "--max-characters", type=click.IntRange(min=1_000), default=20_000, show_default=True, help="Of one answer."
+    "--max-characters",
+    type=click.IntRange(min=1_000),
+    default=MOST_CHARACTERS,
+    show_default=True,
+    help="Of one answer, its structured form included.",
 )
 def mcp_(run: str | None, token_file: Path | None, allow_labels: bool, max_characters: int) -> None:
     """Tools for AI assistants (Model Context Protocol) on standard input and output: overviews, experiments, traces, labels.
@@ -32,5 +39,11 @@ def mcp_(run: str | None, token_file: Path | None, allow_labels: bool, max_chara
             raise
         raise InputError("tools for assistants need the package mcp: pip install 'splat[mcp]'") from error
     open_now = partial(open_subject, run, token_file)
-    open_now().close()  # a mistake is told before an assistant waits for an answer
-    anyio.run(serve_stdio, make_server(open_now, allow_labels, max_characters))
+    with at_stop(_leave_at_once):
+        open_now().close()  # a mistake is told before an assistant waits for an answer
+        anyio.run(serve_stdio, make_server(open_now, allow_labels, max_characters))
+
+
+def _leave_at_once() -> None:
+    """A thread that waits for the next line of the input is waited for by Python, and cannot be called back."""
+    os._exit(0)

@@ -11,6 +11,8 @@ from splat_assets.near_names import unknown_name
 from splat_serving.investigations.subject import Subject
 from splat_serving.model_runner import TokenSet
 
+LONGEST_BUILD = 2_000
+"""Characters of a build as text."""
 _ABILITY = re.compile(r"(?P<name>.+?)(?:[\s=:]+(?P<ap>\d+))?")
 
 

@@ -13,16 +13,18 @@ from splat_assets.analysis.contrast import equal_shares_p
 from splat_assets.analysis.intervals import benjamini_hochberg
 from splat_assets.analysis.separation import Separation, auroc_bounds, separation
 from splat_assets.domain.concepts import All, Not, Rule
-from splat_assets.domain.rule_text import Names, parse_rule_text, rule_as_text
+from splat_assets.domain.rule_text import LONGEST_RULE, Names, parse_rule_text, rule_as_text
 from splat_assets.errors import InputError
 from splat_serving.investigations.experiment import answered
+from splat_serving.investigations.feature_names import LABEL, named
 from splat_serving.investigations.result import Answer, Result, ResultTable
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
 
-_RuleText = Annotated[str, Field(max_length=2_000, description="As ssu>=21 and ninja_squid.")]
+_RuleText = Annotated[str, Field(max_length=LONGEST_RULE, description="As ssu>=21 and ninja_squid.")]
 _COLUMNS = {
     "feature_id": "The feature.",
+    "label": LABEL,
     "auroc": "Probability that its activation is higher on a sample of the left than on one of the right, ties counting half.",
     "auroc_low": "Lower border of its 95 % interval (DeLong).",
     "auroc_high": "Upper border.",
@@ -94,7 +96,11 @@ def _answer(subject: Subject, spec: Contrast) -> Answer:
         title=title,
         said=said,
         facts={"n_left": sets[0].n, "n_right": sets[1].n, "n_shared": n_shared, "n_read": n_read},
-        tables=[ResultTable.of("features", "Features that tell them apart", "observed", frame, _COLUMNS, note)],
+        tables=[
+            ResultTable.of(
+                "features", "Features that tell them apart", "observed", named(subject, frame), _COLUMNS, note
+            )
+        ],
     )
 
 

@@ -9,9 +9,10 @@ from pydantic import Field
 from splat_assets.analysis.intervals import benjamini_hochberg, lift_interval, share_interval, two_by_two_p
 from splat_assets.analysis.rule_score import RuleScorer
 from splat_assets.domain.concepts import Rule
-from splat_assets.domain.rule_text import Names, parse_rule_text, rule_as_text
+from splat_assets.domain.rule_text import LONGEST_RULE, Names, parse_rule_text, rule_as_text
 from splat_serving.investigations.build_text import sample_as_text
 from splat_serving.investigations.experiment import answered
+from splat_serving.investigations.feature_names import LABEL, named
 from splat_serving.investigations.result import Answer, Result, ResultTable
 from splat_serving.investigations.spec import Seed, Spec
 from splat_serving.investigations.subject import Subject
@@ -23,7 +24,7 @@ class Find(Spec):
     """Builds on which a rule holds, drawn at random, and the features that fire on those builds rather than on others."""
 
     experiment: Literal["find"] = "find"
-    rule: Annotated[str, Field(max_length=2_000, description="As ssu>=21 and ninja_squid.")]
+    rule: Annotated[str, Field(max_length=LONGEST_RULE, description="As ssu>=21 and ninja_squid.")]
     limit: Annotated[int, Field(ge=0, le=10_000, description="So many builds are shown, drawn at random.")] = 10
     top_k: Annotated[int, Field(ge=0, le=100_000, description="So many features are shown.")] = 15
     seed: Seed = 0
@@ -46,7 +47,8 @@ def _answer(subject: Subject, spec: Find) -> Answer:
     tables = []
     if holds.size and spec.top_k:
         features = _features(subject, rule)
-        tables.append(_features_table(_scored(subject, rule, features.head(spec.top_k), spec.seed), features.height))
+        scored = _scored(subject, rule, features.head(spec.top_k), spec.seed)
+        tables.append(_features_table(named(subject, scored), features.height))
         said.append(_best(features, holds.size))
     if holds.size and spec.limit:
         tables.append(_examples(subject, holds, spec))
@@ -83,6 +85,7 @@ def _scored(subject: Subject, rule: Rule, frame: pl.DataFrame, seed: int) -> pl.
 def _features_table(frame: pl.DataFrame, n_features: int) -> ResultTable:
     described = {
         "feature_id": "The feature.",
+        "label": LABEL,
         "n_active": "Samples on which it fires.",
         "n_both": "Samples of those on which the rule holds.",
         "share_of_set": "Share of the rule's samples on which it fires (recall).",

@@ -176,6 +176,16 @@ class Subject:
         return LabelBook(self.label_log, self.n_features)
 
     @_Kept
+    def rules(self) -> dict[int, str]:
+        """By feature, the text of the suggested rule that is good enough to be a label; none where they were not computed."""
+        try:
+            frame = self.database.suggestions()
+        except NotComputedError:
+            return {}
+        good = frame.filter(pl.col("suggested").fill_null(False) & pl.col("text").is_not_null())
+        return dict(good.select("feature_id", "text").iter_rows())
+
+    @_Kept
     def vocabulary(self) -> Vocabulary:
         """The tokens of the base model."""
         rows = self.database.tokens().rows(named=True)

@@ -7,8 +7,9 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field, model_validator
 
-from splat_serving.investigations.build_text import build_as_text, cannot_be_worn, parse_build
+from splat_serving.investigations.build_text import LONGEST_BUILD, build_as_text, cannot_be_worn, parse_build
 from splat_serving.investigations.experiment import answered
+from splat_serving.investigations.feature_names import LABEL, named
 from splat_serving.investigations.result import Answer, Heatmap, LinesOrBars, Result, ResultTable, Series, finite
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
@@ -20,7 +21,9 @@ class Trace(Spec):
     """Which features fire on a build, and what each contributes to the logit of each predicted token."""
 
     experiment: Literal["trace"] = "trace"
-    build: Annotated[str | None, Field(max_length=2_000, description="As Splattershot: ssu 21, ninja_squid.")] = None
+    build: Annotated[
+        str | None, Field(max_length=LONGEST_BUILD, description="As Splattershot: ssu 21, ninja_squid.")
+    ] = None
     sample_id: Annotated[int | None, Field(ge=0, lt=2**31, description="A build of the store, instead of BUILD.")] = (
         None
     )
@@ -64,7 +67,7 @@ def _answer(subject: Subject, spec: Trace) -> Answer:
         tables=[
             _features(subject, found),
             _predictions(names, tokens, chance, found),
-            _contributions(names, tokens, found),
+            _contributions(subject, names, tokens, found),
         ],
         figures=[_bars(labels, found), _heatmap(labels, names, tokens, found)] if found.features else [],
         warnings=["no gear gives this build: the model has seen nothing like it"]
@@ -100,11 +103,12 @@ def _features(subject: Subject, found: ModelTrace) -> ResultTable:
     schema = {"feature": pl.Int64, "activation": pl.Float64, "token_position": pl.Int64, "n_active": pl.Int64}
     described = {
         "feature": "The feature.",
+        "label": LABEL,
         "activation": "On this build.",
         **({} if found.token_positions is None else {"token_position": "At which of its tokens."}),
         "n_active": "Samples of the store on which it fires.",
     }
-    frame = pl.DataFrame(rows, schema, orient="row")
+    frame = named(subject, pl.DataFrame(rows, schema, orient="row"), "feature")
     return ResultTable.of("features", "Features that fire", "causal", frame, described)
 
 
@@ -132,13 +136,17 @@ def _predictions(
     return ResultTable.of("predictions", "Predictions", "causal", frame, described)
 
 
-def _contributions(names: list[str], tokens: list[int], found: ModelTrace) -> ResultTable:
+def _contributions(subject: Subject, names: list[str], tokens: list[int], found: ModelTrace) -> ResultTable:
     columns: dict[str, Any] = {"feature": list(found.features)}
     columns |= {
         name: found.contributions[:, token].astype(np.float64) for name, token in zip(names, tokens, strict=True)
     }
-    described = {"feature": "The feature.", **{name: f"What it adds to the logit of {name}." for name in names}}
-    frame = pl.DataFrame(columns, {"feature": pl.Int64, **dict.fromkeys(names, pl.Float64)})
+    described = {
+        "feature": "The feature.",
+        "label": LABEL,
+        **{name: f"What it adds to the logit of {name}." for name in names},
+    }
+    frame = named(subject, pl.DataFrame(columns, {"feature": pl.Int64, **dict.fromkeys(names, pl.Float64)}), "feature")
     title = "What each feature adds to each logit"
     return ResultTable.of("contributions", title, "causal", frame, described, detail=len(names) > 8)
 

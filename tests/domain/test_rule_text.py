@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from splat_assets.domain.abilities import MAIN_ONLY, RUNGS, STACKABLE
 from splat_assets.domain.concepts import NAME, All, AnyOf, Not, Rule, WeaponIs, Wears
-from splat_assets.domain.rule_text import Names, RuleTextError, parse_rule_text, rule_as_text
+from splat_assets.domain.rule_text import LONGEST_RULE, Names, RuleTextError, parse_rule_text, rule_as_text
 from splat_assets.domain.short_names import SHORT_NAMES
 from splat_assets.domain.tokens import parse_token
 from splat_assets.domain.vocabulary import standard_vocabulary
@@ -92,7 +92,7 @@ REFUSED = {
     "class in (roller": (16, "expected `,` or `)`"),
     "ssu > 57": (6, "57 is the highest rung"),
     "ssu ; cb": (4, "expected `and`"),
-    "(" * 5_000 + "ssu": (32, "32 deep at most"),
+    "(" * 1_900 + "ssu": (32, "32 deep at most"),
     'weapon="Splat': (7, "has no meaning here"),
 }
 
@@ -111,3 +111,13 @@ def test_what_is_no_rule_is_pointed_at(text: str) -> None:
 
 def test_short_names_stand_for_abilities_that_there_are() -> None:
     assert set(SHORT_NAMES.values()) == {*STACKABLE, *MAIN_ONLY}
+
+
+def test_a_rule_of_more_characters_than_are_read_is_refused_before_it_is_read() -> None:
+    longest = "(" + " " * (LONGEST_RULE - len("(comeback)")) + "comeback)"
+    assert parse_rule_text(longest, NAMES) == Wears("comeback")
+
+    for text in (longest + " ", "comeback and " * 100_000, " " * 10**6):
+        with pytest.raises(RuleTextError, match=f"{len(text):,} characters, and at most 2,000") as caught:
+            parse_rule_text(text, NAMES)
+        assert len(str(caught.value)) < 300

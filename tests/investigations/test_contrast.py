@@ -76,4 +76,4 @@ def test_it_is_a_command(finished_root: DataRoot, monkeypatch: pytest.MonkeyPatc
     assert done.exit_code == 0, done.output
     rows = json.loads(done.output)["tables"][0]["rows"]
     assert [row[0] for row in rows] == [feature for feature, _ in dense_ranking(local, "ssu>=6", "iss>=6")[:2]]
-    assert not np.isnan(rows[0][1])
+    assert not np.isnan(rows[0][2])

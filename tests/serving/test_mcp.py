@@ -1,6 +1,9 @@
 """Tools for assistants: each asked by the protocol's own client; errors that help; bounded answers; no writing unasked."""
 
 import json
+import os
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ from mcp import Client, StdioServerParameters
 from splat_assets.store.layout import DataRoot
 from splat_serving.assistant.server import make_server, tool_names
 from splat_serving.assistant.tools import READ_TOOLS, WRITE_TOOLS
+from splat_serving.investigations.experiment import experiment_names
 from splat_serving.investigations.opening import open_subject
 from splat_serving.investigations.result import Result
 from tests.own_loop import finished
@@ -121,8 +125,98 @@ def test_answers_are_bounded_and_say_what_was_left_out(finished_root: DataRoot) 
     short = conversation(finished_root, lambda client: client.call_tool("run_experiment", asked), most_characters=5_000)
 
     assert len(short.content[0].text) <= 5_000 < len(whole.content[0].text)
-    assert any("left out to keep this short" in text for text in short.structured_content["warnings"])
-    assert len(json.dumps(short.structured_content)) < len(json.dumps(whole.structured_content))
+    assert "left out to keep this short" in short.content[0].text
+
+
+def characters(reply: Any) -> int:
+    """Of an answer as it is sent: text and structure."""
+    return len(reply.model_dump_json(by_alias=True, exclude_none=True))
+
+
+@pytest.mark.parametrize("most", [1_000, 3_000, 20_000])
+def test_the_limit_counts_all_of_an_answer(most: int, own_root: DataRoot) -> None:
+    async def talk(client: Client) -> Any:
+        return {name: await client.call_tool(name, ASKED[name]) for name in ASKED}
+
+    replies = conversation(own_root, talk, most_characters=most, writes=True)
+
+    assert {name: characters(reply) for name, reply in replies.items() if characters(reply) > most} == {}
+    assert not any(reply.is_error for reply in replies.values())
+    for name, reply in replies.items():
+        if most == 20_000:
+            assert reply.structured_content is not None, name
+            assert all(table["rows"] or name == "show_label" for table in reply.structured_content["tables"]), name
+
+
+def test_the_limit_counts_what_is_wrong_with_a_question_too(finished_root: DataRoot) -> None:
+    wrong = {"name": "family-sweep", "settings": {"\u00e9\n" * 20_000: 1}}
+
+    refused = conversation(
+        finished_root, lambda client: client.call_tool("run_experiment", wrong), most_characters=1_000
+    )
+
+    assert refused.is_error and characters(refused) <= 1_000
+
+
+def test_settings_are_described_as_json_has_them(finished_root: DataRoot) -> None:
+    async def talk(client: Client) -> Any:
+        tools = (await client.list_tools()).tools
+        asked = [{"name": name} for name in experiment_names()]
+        return tools, [await client.call_tool("describe_experiment", one) for one in asked]
+
+    tools, described = conversation(finished_root, talk, writes=True)
+
+    for tool in tools:
+        for name, field in tool.input_schema.get("properties", {}).items():
+            assert field.get("description"), f"{tool.name}: {name}"
+    for reply in described:
+        (table,) = reply.structured_content["tables"]
+        for name, kind, default, text in table["rows"]:
+            assert re.match(r"(integer|number|string|boolean|null|list of|object|\"|true|false)", kind), (name, kind)
+            assert default == "" or json.loads(default) is not ..., name
+            assert text, name
+        assert "<class" not in reply.content[0].text
+
+
+def spoken(root: DataRoot, lines: list[str | dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the command answers to these lines, after which its input ends."""
+    text = "".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines)
+    ended = subprocess.run(
+        [sys.executable, "-m", "splat_assets.cli", "mcp", "--run", "small"],
+        input=text.rstrip("\n"), capture_output=True, text=True, env={**os.environ, "SPLAT_DATA": str(root.path)},
+        timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def call(request: Any, name: str, **arguments: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": request, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+
+
+def test_every_request_is_answered_also_the_last_before_the_input_ends(finished_root: DataRoot) -> None:
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    replies = spoken(
+        finished_root,
+        [
+            {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
+            {"jsonrpc": "2.0", "method": "notifications/initialized"},
+            call("a", "about"),
+            "no json",
+            {"id": 7, "method": "tools/list"},
+            {"jsonrpc": "2.0", "id": 8, "method": 9},
+            {"jsonrpc": "2.0", "id": 10, "method": "no/such"},
+            call(11, "find_builds", rule="ssu>=6"),
+            call(12, "feature_overview", feature_id=1),
+        ],
+    )
+
+    by_id = {reply["id"]: reply for reply in replies}
+    assert set(by_id) == {1, "a", None, 7, 8, 10, 11, 12} and len(replies) == 8
+    for request in ("a", 11, 12):
+        assert by_id[request]["result"]["content"][0]["text"].startswith("# "), by_id[request]
+    assert by_id[None]["error"]["code"] == -32700
+    assert [by_id[request]["error"]["code"] for request in (7, 8, 10)] == [-32600, -32600, -32601]
 
 
 def test_a_newer_version_is_seen(own_root: DataRoot) -> None:

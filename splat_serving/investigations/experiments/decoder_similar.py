@@ -8,6 +8,7 @@ from pydantic import Field
 from splat_serving.errors import NotComputedError
 from splat_serving.home import how_to_compute
 from splat_serving.investigations.experiment import Experiment
+from splat_serving.investigations.feature_names import LABEL, named
 from splat_serving.investigations.result import Answer, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
@@ -45,12 +46,13 @@ def _answer(subject: Subject, spec: DecoderSimilar) -> Answer:
     }
     described = {
         "feature": "The other feature.",
+        "label": LABEL,
         "cosine": "Cosine of the decoder directions.",
         "n_active": "Samples on which the other feature fires.",
         "n_both": "Samples on which both fire.",
         "jaccard": "n_both over samples on which at least one fires.",
     }
-    frame = pl.DataFrame(rows, schema, orient="row")
+    frame = named(subject, pl.DataFrame(rows, schema, orient="row"), "feature")
     table = ResultTable.of("similar", "Nearest decoder directions", "weights", frame, described)
     fewer = [f"the store keeps {len(rows)} neighbours of each feature"] if len(rows) < spec.top_k else []
     return Answer(title=f"Features that write like feature {spec.feature_id}", tables=[table], warnings=fewer)
