@@ -10,10 +10,9 @@ from splat_assets.store.vocabulary import Contexts, Vocabulary
 from splat_serving.errors import ParameterError, UnknownNameError
 from splat_serving.live import LiveModel, Pass, sigmoid
 from splat_serving.live_answers import Edit
-from splat_serving.model_runner import Effects, Floats, TokenSet, Trace
+from splat_serving.model_runner import MOST_TOKENS, Effects, Floats, TokenSet, Trace
 
 _BATCH_TOKENS = 16_384
-_MOST_TOKENS = 1_000
 
 
 class LiveRunner:
@@ -191,8 +190,8 @@ def _refuse_unseen(at: int, build: TokenSet, vocabulary: Vocabulary, contexts: C
     where = f"builds.{at}"
     if not 0 <= build.weapon_id < len(contexts):
         raise UnknownNameError(f"{where}: there is no weapon {build.weapon_id}; there are 0 to {len(contexts) - 1}")
-    if len(build.tokens) > _MOST_TOKENS or len(set(build.tokens)) < len(build.tokens):
-        raise ParameterError(where, f"a build is a set of at most {_MOST_TOKENS} tokens, each once")
+    if len(build.tokens) > MOST_TOKENS or len(set(build.tokens)) < len(build.tokens):
+        raise ParameterError(where, f"a build is a set of at most {MOST_TOKENS} tokens, each once")
     for token in build.tokens:
         if not 0 <= token < len(vocabulary):
             raise UnknownNameError(f"{where}: there is no token {token}; there are 0 to {len(vocabulary) - 1}")

@@ -187,6 +187,12 @@ class RemoteRunner:
         return trace
 
 
+MOST_TOKENS = 1_000
+"""In one build."""
+MOST_EDITS = 64
+"""Features that are edited at once, or asked for."""
+MOST_DIRECTIONS = 100
+"""Random ones, or those of matched features, in one question about effects."""
 MOST_BUILDS = 4_096
 """In one question about activations or probabilities."""
 MOST_EFFECT_BUILDS = 256

@@ -18,7 +18,8 @@ from splat_serving.errors import ParameterError
 Order = Literal["index", "activation"]
 MOST_ROWS = 2**53
 """Beyond every store, and the largest integer that every JSON reader keeps."""
-_MOST_SEED = 2**63 - 1
+MOST_SEED = 2**63 - 1
+"""The largest integer of 64 bits."""
 
 
 def _is_text(given: str) -> bool:
@@ -84,7 +85,7 @@ class Selection:
             check_finite(name, getattr(self, name))
         if self.sample_frac is not None and not 0 < self.sample_frac <= 1:
             raise ParameterError("sample_frac", f"must be above 0 and at most 1, not {self.sample_frac}")
-        check_count("seed", self.seed, _MOST_SEED)
+        check_count("seed", self.seed, MOST_SEED)
         check_count("offset", self.offset)
         if self.limit is not None:
             check_count("limit", self.limit)

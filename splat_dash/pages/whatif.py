@@ -20,10 +20,10 @@ from splat_dash.source import Source
 from splat_serving.investigations.build_text import highest_rungs
 from splat_serving.investigations.result import Answer, Column, ResultTable
 from splat_serving.live_answers import Edit
+from splat_serving.model_runner import MOST_EDITS
 
 _EDIT = re.compile(r"(?P<feature>\d{1,9})\s*(?P<op>[=*])\s*(?P<value>-?\d+(\.\d+)?(e-?\d+)?)")
 _PLACES: Final = tuple((slot, at) for slot in SLOTS for at in range(1 + gear.N_SUBS_EACH))
-_MOST_EDITS = 64
 _BUTTON: dict[str, Any] = {"type": "button", "className": "plain-button"}
 _POLITE: dict[str, Any] = {"aria-live": "polite"}
 
@@ -58,8 +58,8 @@ def parse_edits(text: str) -> tuple[Edit, ...]:
             raise InputError(f"{part[:40]!r} is no edit: write feature=value or feature*factor, as 12=0, 845=3.5, 7*2")
         op = "set" if found["op"] == "=" else "scale"
         edits.append(Edit(int(found["feature"]), op, float(found["value"])))  # type: ignore[arg-type]
-    if len(edits) > _MOST_EDITS:
-        raise InputError(f"at most {_MOST_EDITS} features can be edited at once, not {len(edits)}")
+    if len(edits) > MOST_EDITS:
+        raise InputError(f"at most {MOST_EDITS} features can be edited at once, not {len(edits)}")
     return tuple(edits)
 
 

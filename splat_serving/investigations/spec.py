@@ -14,12 +14,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from splat_assets.domain.short_names import SHORT_NAMES
 from splat_assets.errors import InputError
 from splat_assets.store.documents import json_of, read_text, toml_of
+from splat_serving.selection import MOST_SEED
 
 FeatureId = Annotated[int, Field(ge=0, lt=2**31, description="The feature, 0 to n_features - 1.")]
 Ability = Annotated[str, AfterValidator(lambda name: SHORT_NAMES.get(name.strip().lower(), name))]
 """The name of an ability; what players call it in short is taken, too."""
 Seed = Annotated[
-    int, Field(ge=0, lt=2**63, description="Of everything drawn at random; the same seed gives the same numbers.")
+    int, Field(ge=0, le=MOST_SEED, description="Of everything drawn at random; the same seed gives the same numbers.")
 ]
 
 

@@ -19,7 +19,7 @@ from splat_serving.problems import documented
 from splat_serving.replies import Rows, encoded, lane_of, reply
 from splat_serving.routes.parameters import Accept, Columns, FeatureId, Name, Orient, Selected, TableForm
 from splat_serving.sample_columns import OF_ACTIVATIONS, checked_columns
-from splat_serving.selection import MOST_ROWS, Order, Selection
+from splat_serving.selection import MOST_ROWS, MOST_SEED, Order, Selection
 from splat_serving.state import FromServed, Served, state_of
 
 _BLOCK_ROWS = 65_536
@@ -177,7 +177,7 @@ class ManyFeatures(BaseModel):
     weapon: Annotated[list[Name], Field(max_length=200)] = []
     token: Annotated[list[Name], Field(max_length=50)] = []
     sample_frac: float | None = None
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
     offset: Annotated[int, Field(ge=0, le=MOST_ROWS)] = 0
     limit: Annotated[int | None, Field(ge=0, le=MOST_ROWS)] = None
     columns: list[Name] | None = Field(None, max_length=20)

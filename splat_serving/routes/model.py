@@ -12,9 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt
 from starlette.responses import Response
 
 from splat_serving.live_answers import Edit, Operation
-from splat_serving.model_runner import MOST_BUILDS, MOST_EFFECT_BUILDS, ModelRunner, TokenSet
+from splat_serving.model_runner import (
+    MOST_BUILDS,
+    MOST_DIRECTIONS,
+    MOST_EDITS,
+    MOST_EFFECT_BUILDS,
+    MOST_TOKENS,
+    ModelRunner,
+    TokenSet,
+)
 from splat_serving.problems import documented
 from splat_serving.replies import whole_reply
+from splat_serving.selection import MOST_SEED
 from splat_serving.state import FromServed, Served, state_of
 
 if TYPE_CHECKING:
@@ -22,8 +31,6 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["live"])
 _Id = Annotated[StrictInt, Field(ge=0, lt=2**31)]
-_MOST_FEATURES = 64
-_MOST_DIRECTIONS = 100
 Row = list[float]
 
 
@@ -35,7 +42,7 @@ class TokenSetBody(_Body):
     """A build by ids of the model's vocabularies; no token is the empty build."""
 
     weapon_id: _Id
-    tokens: Annotated[list[_Id], Field(max_length=1_000)] = []
+    tokens: Annotated[list[_Id], Field(max_length=MOST_TOKENS)] = []
 
     def token_set(self) -> TokenSet:
         """The build."""
@@ -49,7 +56,7 @@ class ActivationsBody(_Body):
     """Builds, and the features that are asked for."""
 
     builds: Builds
-    features: Annotated[list[_Id], Field(min_length=1, max_length=_MOST_FEATURES)]
+    features: Annotated[list[_Id], Field(min_length=1, max_length=MOST_EDITS)]
     positions: Annotated[list[_Id], Field(max_length=MOST_BUILDS)] | None = Field(
         None, description="For a hook per token: at which token each build is asked."
     )
@@ -71,7 +78,7 @@ class ProbabilitiesBody(_Body):
     """Builds, and edits of features that are in place meanwhile; what the SAE does not rebuild stays."""
 
     builds: Builds
-    edits: Annotated[list[EditBody], Field(max_length=_MOST_FEATURES)] = []
+    edits: Annotated[list[EditBody], Field(max_length=MOST_EDITS)] = []
 
 
 class EffectsBody(_Body):
@@ -79,9 +86,9 @@ class EffectsBody(_Body):
 
     builds: Annotated[list[TokenSetBody], Field(min_length=1, max_length=MOST_EFFECT_BUILDS)]
     edit: EditBody
-    n_random: Annotated[int, Field(ge=0, le=_MOST_DIRECTIONS)] = 20
-    matched: Annotated[list[_Id], Field(max_length=_MOST_DIRECTIONS)] = []
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    n_random: Annotated[int, Field(ge=0, le=MOST_DIRECTIONS)] = 20
+    matched: Annotated[list[_Id], Field(max_length=MOST_DIRECTIONS)] = []
+    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
 
 
 class TraceBody(_Body):

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from splat_serving.negotiation import SHORT_NAMES, TABLE_FORMS, Form, FormName, chosen_form
 from splat_serving.sample_columns import checked_columns
-from splat_serving.selection import MOST_ROWS, Order, Selection
+from splat_serving.selection import MOST_ROWS, MOST_SEED, Order, Selection
 
 MOST_CHARACTERS = 200
 """Of a name of a weapon, token or column."""
@@ -45,7 +45,7 @@ async def selection(
     sample_frac: Annotated[
         float | None, Query(description="A random share of the rows, above 0 and at most 1.")
     ] = None,
-    seed: Annotated[int, Query(ge=0, le=2**63 - 1, description="Seed of the random share.")] = 0,
+    seed: Annotated[int, Query(ge=0, le=MOST_SEED, description="Seed of the random share.")] = 0,
     offset: Offset = 0,
     limit: Limit = None,
 ) -> Selection:

@@ -13,7 +13,7 @@ from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 from splat_serving.live_answers import Edit, Operation
-from splat_serving.model_runner import Effects
+from splat_serving.model_runner import MOST_DIRECTIONS, Effects
 
 
 class Ablation(FeatureSpec):
@@ -28,8 +28,10 @@ class Ablation(FeatureSpec):
     op: Annotated[Operation, Field(description="What is done to the feature.")] = "ablate"
     value: Annotated[float | None, Field(description="For set and scale: to what, or by what.")] = None
     n_builds: Annotated[int, Field(ge=1, le=2_000, description="So many builds on which it fires.")] = 64
-    n_random: Annotated[int, Field(ge=2, le=100, description="So many random directions.")] = 20
-    n_matched: Annotated[int, Field(ge=0, le=100, description="So many features that fire about as often.")] = 10
+    n_random: Annotated[int, Field(ge=2, le=MOST_DIRECTIONS, description="So many random directions.")] = 20
+    n_matched: Annotated[
+        int, Field(ge=0, le=MOST_DIRECTIONS, description="So many features that fire about as often.")
+    ] = 10
     top_k: Annotated[int, Field(ge=1, le=1_000, description="So many outputs are shown.")] = 15
 
     @model_validator(mode="after")

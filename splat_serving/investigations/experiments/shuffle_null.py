@@ -30,7 +30,7 @@ class ShuffleNull(FeatureSpec):
 
     experiment: Literal["shuffle-null"] = "shuffle-null"
     n_shuffles: Annotated[
-        int, Field(ge=19, le=10_000, description="So many shuffles; fewer where the feature fires very often.")
+        int, Field(ge=_FEWEST, le=10_000, description="So many shuffles; fewer where the feature fires very often.")
     ] = 200
 
 
