@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from splat_assets.errors import SplatError
+from splat_assets.store.limits import process_limit
 
 # Read by torch's thread pool when it loads. Idle threads sleep instead of spinning: on a machine that does other work too,
 # spinning makes small models ten times slower.
@@ -87,7 +88,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-_REFUSED_BY_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+_REFUSED_BY_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Fault(click.ClickException):
@@ -123,15 +124,18 @@ class LazyGroup(click.Group):
                 return super().invoke(ctx)
             with _shared_data():
                 return super().invoke(ctx)
-        except SplatError as error:
-            raise Fault(str(error)) from error
-        except OSError as error:
+        except (SplatError, OSError, MemoryError, RuntimeError) as error:
             from splat_assets.store.documents import explained
 
-            if error.errno in _REFUSED_BY_THE_DISK:
+            limit = process_limit(error)
+            if limit is not None and limit not in str(error):  # whatever it was taken for on its way
+                raise Fault(limit) from error
+            if isinstance(error, SplatError):
+                raise Fault(str(error)) from error
+            sentence = explained(error) if isinstance(error, OSError) else None
+            if isinstance(error, OSError) and error.errno in _REFUSED_BY_THE_DISK:
                 where = f" at {error.filename}" if error.filename else ""
-                raise Fault(f"{error.strerror}{where}; what was there before is untouched") from error
-            sentence = explained(error)
+                sentence = f"{error.strerror}{where}; what was there before is untouched"
             if sentence is None:
                 raise
             raise Fault(sentence) from error
