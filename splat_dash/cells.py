@@ -38,9 +38,9 @@ def of_samples(row: Sequence[Cell], n: int | None) -> Row:
     return {"cells": row, "n": n, **few}
 
 
-def folded(rows: Sequence[Sequence[Cell]]) -> Row:
-    """The first of some rows that are nearly the same; the others come when they are asked for."""
-    return rows[0] if len(rows) == 1 else {"cells": rows[0], "alike": list(rows[1:])}
+def folded(rows: Sequence[Sequence[Cell]], are_equal: bool) -> Row:
+    """The first of some rows that are the same build, or nearly the same; the others come when they are asked for."""
+    return rows[0] if len(rows) == 1 else {"cells": rows[0], "alike": list(rows[1:]), "equal": are_equal}
 
 
 def link(text: str, to: str, **more: Any) -> Cell:

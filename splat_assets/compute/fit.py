@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from splat_assets.compute.harvest import BaseActivations
 from splat_assets.compute.items import NULL_ROW, SPLIT_NAMES, Items
+from splat_assets.data.splits import refuse_too_few
 from splat_assets.device import CPU, usable_device
 from splat_assets.errors import InputError
 from splat_assets.model.hooks import HookPoint
@@ -67,6 +68,7 @@ def fit_sae(
     from splat_assets.sae import train_sae
 
     where = usable_device(device)
+    refuse_too_few(items.builds)
     splits = SampleSplits.of(items, hook.per_token)
     provenance = {
         "base_model": model.fingerprint,

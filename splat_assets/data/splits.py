@@ -38,6 +38,20 @@ def group_hashes(builds: Builds, seed: int) -> npt.NDArray[np.uint64]:
     return _mixed(np.add.reduceat(hashed, builds.offsets[:-1]) ^ _mixed(builds.weapons.astype(_U64) + _U64(1) + salt))
 
 
+def refuse_too_few(builds: Builds) -> None:
+    """InputError where there are not as many different builds as splits: equal ones all stand in one."""
+    n_distinct = np.unique(group_hashes(builds, 0)).size
+    if n_distinct >= len(SPLITS):
+        return
+    n = builds.n_builds
+    held = f"of {n:,} builds, {n_distinct} are different"
+    if n_distinct == 1:
+        held = "there is 1 build" if n == 1 else f"all {n:,} builds are equal"
+    raise InputError(
+        f"{held}: an SAE needs {len(SPLITS)} different ones at least, to train, to calibrate and to measure it on"
+    )
+
+
 def _group_counts(groups: npt.NDArray[np.uint64], validation: float, test: float) -> tuple[int, int]:
     """How many of the rising hashes, from the lowest on, are test and then validation groups."""
     place = groups.astype(np.float64) / 2.0**64

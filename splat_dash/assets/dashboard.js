@@ -189,11 +189,11 @@ window.dash_clientside.splat = {
     made.append(...said.cells.map((one) => cell(one, above)));
     return made;
   };
-  // A row, and those that are nearly the same: hidden until the button in it is pressed.
+  // A row, and those that are the same, or nearly: hidden until the button in it is pressed.
   const rows = (given) => {
     const first = row(given, false), others = (given.alike || []).map((cells) => row(cells, false));
     if (others.length) {
-      const button = element("button", "plain-button alike", `+ ${others.length} alike`);
+      const button = element("button", "plain-button alike", `+ ${others.length} ${given.equal ? "equal" : "alike"}`);
       button.type = "button";
       button.setAttribute("aria-expanded", "false");
       others.forEach((one) => { one.hidden = true; });

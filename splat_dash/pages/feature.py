@@ -20,7 +20,7 @@ from splat_dash.source import Place, Source
 from splat_dash.terms import meaning_of
 from splat_serving.database import FeatureSummary
 from splat_serving.errors import NotComputedError
-from splat_serving.investigations.alike import folded
+from splat_serving.investigations.alike import are_equal, folded
 from splat_serving.investigations.overview import PARTS
 from splat_serving.investigations.rendering import shown, visible
 from splat_serving.numerals import is_number
@@ -331,7 +331,7 @@ def _shown_examples(
 
 def _table_of(rows: Sequence[Mapping[str, Any]], strongest: float) -> html.Div:
     head = [cells.heading(name) for name in ("activation", "weapon", "build")] + [cells.heading("sample", "", "number")]
-    body = [cells.folded([ui.example(row, strongest) for row in group]) for group in folded(rows)]
+    body = [cells.folded([ui.example(row, strongest) for row in group], are_equal(group)) for group in folded(rows)]
     return cells.drawn(head, body, "examples")
 
 

@@ -23,6 +23,12 @@ def folded(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     return groups
 
 
+def are_equal(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether all examples of a group are the same build: one weapon, the same abilities at the same rungs."""
+    builds = {(row.get("weapon_name"), frozenset(row.get("abilities") or ())) for row in rows}
+    return len(builds) <= 1
+
+
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     left, right = set(one.get("abilities") or ()), set(other.get("abilities") or ())
     return one.get("weapon_name") == other.get("weapon_name") and len(left & right) >= ALIKE * len(left | right)

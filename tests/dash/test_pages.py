@@ -15,7 +15,7 @@ from splat_dash.abilities import in_words
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
 from splat_dash.terms import FEW
-from splat_serving.investigations.alike import folded
+from splat_serving.investigations.alike import are_equal, folded
 from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.experiments.leave_one_out import leave_one_out
@@ -436,7 +436,8 @@ def test_builds_that_are_nearly_the_same_are_folded(watched: Watched, expect: An
     expect(rows.first).to_be_visible()
     expect(page.locator("table.examples tbody tr:visible")).to_have_count(len(groups))
     button = rows.first.get_by_role("button")
-    expect(button).to_have_text(f"+ {len(groups[0]) - 1} alike")
+    word = "equal" if are_equal(groups[0]) else "alike"
+    expect(button).to_have_text(f"+ {len(groups[0]) - 1} {word}")
     button.click()
     expect(button).to_have_attribute("aria-expanded", "true")
     expect(page.locator("table.examples tbody tr:visible")).to_have_count(len(groups) + len(groups[0]) - 1)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splat_assets.data.splits import group_hashes, split_builds
+from splat_assets.data.splits import group_hashes, refuse_too_few, split_builds
 from splat_assets.errors import InputError
 from tests.data.making import builds_of
 
@@ -78,3 +78,18 @@ def test_one_build_trains() -> None:
 def test_shares_that_leave_nothing_to_train_on_are_refused(validation: float, test: float) -> None:
     with pytest.raises(InputError, match="split shares must be"):
         split_builds(MANY, 0, validation=validation, test=test)
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        ([([1, 2], 0)] * 300, "all 300 builds are equal: an SAE needs 3 different ones"),
+        ([([1, 2], 0), ([2, 1], 0), ([1, 2], 1)], "of 3 builds, 2 are different"),
+        ([([1], 0)], "there is 1 build"),
+    ],
+)
+def test_builds_that_are_equal_are_called_equal(sets: list[tuple[list[int], int]], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        refuse_too_few(builds_of(*sets))
+
+    refuse_too_few(builds_of(*sets, ([5], 0), ([6], 0), ([7], 0)))

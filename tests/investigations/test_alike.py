@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from splat_serving.investigations.alike import folded
+from splat_serving.investigations.alike import are_equal, folded
 
 
 def _row(number: int, weapon: str, abilities: str) -> dict[str, Any]:
@@ -39,3 +39,12 @@ def test_builds_without_abilities_are_the_same() -> None:
 
 def test_nothing_is_folded_of_nothing() -> None:
     assert folded([]) == []
+
+
+def test_three_hundred_equal_builds_are_called_equal_and_one_rung_less_is_not() -> None:
+    equal = [_row(at, "Splattershot", "a_3 a_6 b_3 b_6 c_3") for at in range(300)]
+    (group,) = folded([*equal, _row(300, "Splattershot", "c_3 b_6 b_3 a_6 a_3")])
+
+    assert len(group) == 301 and are_equal(group)
+    (group,) = folded([*equal, _row(300, "Splattershot", "a_3 a_6 b_3 b_6")])
+    assert len(group) == 301 and not are_equal(group)
