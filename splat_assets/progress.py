@@ -16,6 +16,8 @@ from rich.progress import Progress as RichProgress
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from splat_assets.counting import counted, one_of
+
 _LOG_EVERY_SECONDS = 10.0
 _STEADY_SECONDS = 5.0
 _QUICK_SHARE = 0.2  # of the seconds between lines: what is over by then is not mentioned
@@ -108,7 +110,7 @@ class _Logged:
         self._began = self._last = voice.clock()
         self._rate_then = 0.0
         if done_before:
-            voice.say(f"{what}: resumed at {_one(unit)} {done_before:,} of {total:,}")
+            voice.say(f"{what}: resumed at {one_of(unit)} {done_before:,} of {total:,}")
 
     def advance(self, n: int, note: str = "") -> None:
         self._done += n
@@ -186,7 +188,7 @@ class TerminalProgress:
     def task(self, what: str, total: int, unit: str, done_before: int = 0) -> Iterator[Task]:
         """A task drawn as a bar while it lasts."""
         if done_before:
-            self._voice.say(f"{what}: resumed at {_one(unit)} {done_before:,} of {total:,}")
+            self._voice.say(f"{what}: resumed at {one_of(unit)} {done_before:,} of {total:,}")
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), _Rate(), _Left())
         with RichProgress(
             *columns, TextColumn("{task.fields[note]}"), console=self._console, speed_estimate_period=_STEADY_SECONDS
@@ -197,15 +199,6 @@ class TerminalProgress:
     def step(self, what: str) -> AbstractContextManager[None]:
         """A step that is said above the bars unless it is quick, and again after ten seconds in which no bar moved."""
         return self._voice.step(what)
-
-
-def counted(n: int, unit: str) -> str:
-    """`1 file`, `2 files`; unit is the plural."""
-    return f"{n:,} {_one(unit) if n == 1 else unit}"
-
-
-def _one(unit: str) -> str:
-    return unit.removesuffix("s")
 
 
 def _rate(per_second: float, unit: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from dash import html
 
+from splat_assets.counting import counted
 from splat_dash.abilities import code_of, family_of, in_words
 from splat_dash.terms import FEW, meaning_of
 from splat_serving.investigations.build_text import highest_rungs
@@ -34,7 +35,7 @@ def of_samples(row: Sequence[Cell], n: int | None) -> Row:
     """A row that is of n samples; pale where they are few. n: None where samples do not come into it."""
     if n is None:
         return row
-    few = {"c": "few", "i": f"Of {n:,} samples only."} if n < FEW else {}
+    few = {"c": "few", "i": f"Of {counted(n, 'samples')} only."} if n < FEW else {}
     return {"cells": row, "n": n, **few}
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc
 
+from splat_assets.counting import counted
+
 _PREFIX_BYTES = 8
 _CONTINUATION = 0xFFFFFFFF
 _SCHEMA, _RECORD_BATCH = 1, 3
@@ -55,7 +57,7 @@ class BatchDecoder:
     def finish(self) -> None:
         """Say that there are no more pieces: raises pyarrow.ArrowInvalid unless the stream came to its end."""
         if not self._ended:
-            raise pa.ArrowInvalid(f"the Arrow stream breaks off after {self.n_rows:,} rows")
+            raise pa.ArrowInvalid(f"the Arrow stream breaks off after {counted(self.n_rows, 'rows')}")
 
 
 class _Complete:

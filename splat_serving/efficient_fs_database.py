@@ -18,6 +18,7 @@ import pyarrow as pa
 from splat_assets.analysis.association import association_table
 from splat_assets.analysis.histogram import histogram_of
 from splat_assets.analysis.statistics import feature_statistics
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.store.activations import Activations
 from splat_assets.store.errors import CorruptStoreError, LayoutError
@@ -396,7 +397,8 @@ def _opened(config: StorageConfig, own: Sequence[ActivationLoader]) -> Store | F
         source = Folder.open(*config.folders)
     if config.n_features not in (None, source.reader.n_features):
         raise LayoutError(
-            f"n_features is given as {config.n_features}, but {config.data_dir} holds {source.reader.n_features} features"
+            f"n_features is given as {config.n_features}, but {config.data_dir} holds "
+            f"{counted(source.reader.n_features, 'features')}"
         )
     return source
 

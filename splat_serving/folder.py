@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from splat_assets.counting import counted
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.store.activations import ActivationReader
 from splat_assets.store.errors import CorruptStoreError, LayoutError, NotPublishedError
@@ -148,7 +149,8 @@ class Folder:
         found = imported_samples(tables, [path.name for path in self._metadata], self.vocabulary, self.contexts).table
         if found.height != self.reader.n_samples:
             raise LayoutError(
-                f"the metadata of {self._where} has {found.height} rows for {self.reader.n_samples} samples: they are matched by "
+                f"the metadata of {self._where} has {counted(found.height, 'rows')} for "
+                f"{counted(self.reader.n_samples, 'samples')}: they are matched by "
                 "position; bring the metadata that belongs to these activations"
             )
         return SampleTable.of(found, self._metadata[0].parent)

@@ -14,6 +14,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from splat_assets.counting import counted
 from splat_serving.problems import problem
 from splat_serving.settings import ServerSettings
 from splat_serving.state import ServerState
@@ -125,7 +126,10 @@ class Guard:
         refused = _oversized(scope) or self._elsewhere(scope) or self._stranger(scope)
         if refused is None and scope["path"] not in _OPEN_PATHS and self._in_flight >= self._settings.max_in_flight:
             return problem(
-                429, "too many requests", f"{self._in_flight} requests are under way; ask again", {"Retry-After": "1"}
+                429,
+                "too many requests",
+                f"{counted(self._in_flight, 'requests', 'are')} under way; ask again",
+                {"Retry-After": "1"},
             )
         return refused
 

@@ -17,6 +17,7 @@ import scipy.sparse as sp
 import torch
 
 from splat_assets.compute.provenance import hook_for, refuse_other_model
+from splat_assets.counting import counted
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.errors import InputError
 from splat_assets.model import SplatGPT, load_base_model
@@ -142,7 +143,9 @@ class LiveModel:
         refuse_other_model(sae, sae_path, model, place)
         vocabulary = read_vocabulary(vocab)
         if model.dimensions.output_dim != len(vocabulary):
-            raise InputError(f"it predicts {model.dimensions.output_dim} tokens, {vocab} holds {len(vocabulary)}")
+            raise InputError(
+                f"it predicts {counted(model.dimensions.output_dim, 'tokens')}, {vocab} holds {len(vocabulary)}"
+            )
         return cls(model, sae, place, vocabulary, read_contexts(weapon_vocab))
 
     def _refuse_other_version(self, source: str, provenance: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from splat_assets.counting import counted
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 from splat_serving.errors import ParameterError, UnknownNameError
 from splat_serving.live import LiveModel, Pass, sigmoid
@@ -181,7 +182,7 @@ class LiveRunner:
         if wrong.size:
             at = int(wrong[0])
             raise ParameterError(
-                f"positions.{rows[at]}", f"{wanted[at]} is outside the {lengths[at]} tokens of that build"
+                f"positions.{rows[at]}", f"{wanted[at]} is outside the {counted(lengths[at], 'tokens')} of that build"
             )
         return passed.borders[:-1] + wanted
 

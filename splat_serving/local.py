@@ -18,6 +18,7 @@ from splat_assets.analysis.association import association_table
 from splat_assets.analysis.build_table import BuildTable
 from splat_assets.analysis.histogram import EDGES_RULE, Histogram, bin_edges, histogram_of
 from splat_assets.analysis.statistics import feature_statistics
+from splat_assets.counting import agreeing, counted
 from splat_assets.domain.concepts import Rule
 from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.store.activations import ActivationReader, Activations, SampleFeatures, checked_id
@@ -450,8 +451,8 @@ class LocalDatabase:
             of_these = bool((table["n_samples"] == n_samples).all())
         if not of_these:
             raise LayoutError(
-                f"{name}.parquet of {self.name or 'this folder'} is not of the {self.reader.n_features:,} features on "
-                f"{n_samples:,} samples that are here: compute it again, or remove it"
+                f"{name}.parquet of {self.name or 'this folder'} is not of the {counted(self.reader.n_features, 'features')} on "
+                f"{counted(n_samples, 'samples')} that {agreeing(n_samples, 'are')} here: compute it again, or remove it"
             )
         return table
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Request
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from splat_assets.counting import counted
 from splat_serving.catalogue import Catalogue, Run
 from splat_serving.errors import NotComputedError, TooLargeError
 from splat_serving.home import NO_HOME, Home
@@ -46,7 +47,8 @@ class ServerState:
         """Raise TooLargeError for more rows than are given at once."""
         if n_rows > self.settings.max_rows:
             raise TooLargeError(
-                f"more than {self.settings.max_rows:,} rows are asked for, the most that are given at once; ask for fewer with "
+                f"more than {counted(self.settings.max_rows, 'rows', 'are')} asked for, the most that are given at "
+                f"once; ask for fewer with "
                 "limit, or start the server with a larger --max-rows"
             )
 

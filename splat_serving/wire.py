@@ -23,6 +23,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 
+from splat_assets.counting import counted
 from splat_assets.domain.concepts import Rule
 from splat_assets.errors import InputError
 from splat_assets.store.activations import SampleFeatures, checked_id, feature_id_dtype
@@ -549,7 +550,7 @@ def _facts_of(schema: pa.Schema) -> tuple[dict[str, str], dict[bytes, bytes] | N
 def _check_n_rows(schema: pa.Schema, n_rows: int) -> None:
     stated = _facts_of(schema)[0].get("n_rows")
     if stated != str(n_rows):
-        raise pa.ArrowInvalid(f"{n_rows} rows instead of {stated}")
+        raise pa.ArrowInvalid(f"{counted(n_rows, 'rows')} instead of {stated}")
 
 
 def error_of(answer: Answer, where: str) -> Exception:

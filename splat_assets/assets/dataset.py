@@ -4,6 +4,7 @@ import polars as pl
 
 from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, outputs_are_intact, recipe_hash
 from splat_assets.assets.opened import builds_of, contexts_of, vocabulary_of
+from splat_assets.counting import counted
 from splat_assets.data.builds import Builds
 from splat_assets.data.splits import split_builds
 from splat_assets.data.tokenised import read_tokenised
@@ -32,7 +33,7 @@ def _make(run: Run, progress: Progress) -> Made:
     builds = _read(run)
     builds.save(run.layout.builds)
     counts = {name: int(builds.rows_of(name).size) for name in ("train", "validation", "test")}
-    facts: Facts = {"shape": f"{builds.n_builds:,} builds", "n_builds": builds.n_builds, **counts}
+    facts: Facts = {"shape": counted(builds.n_builds, "builds"), "n_builds": builds.n_builds, **counts}
     mean_tokens = builds.tokens.size / max(1, builds.n_builds)
     return Made([run.layout.builds], {**facts, "tokens_per_build": round(mean_tokens, 2)})
 

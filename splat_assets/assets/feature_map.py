@@ -3,6 +3,7 @@
 from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, outputs_are_intact
 from splat_assets.assets.opened import sae_of
 from splat_assets.compute.feature_map import write_feature_map, wrong_feature_map
+from splat_assets.counting import counted
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
 
@@ -13,7 +14,7 @@ def _make(run: Run, progress: Progress) -> Made:
     written = write_feature_map(
         staged / "neighbours.parquet", sae_of(run).W_dec.numpy(), target, run.config.activations.seed, progress
     )
-    facts: Facts = {"shape": f"{sae_of(run).d_sae:,} features"}
+    facts: Facts = {"shape": counted(sae_of(run).d_sae, "features")}
     for name, n_placed in written.n_placed.items():
         facts[f"n_placed_{name}"] = n_placed
         facts[f"n_clusters_{name}"] = written.n_clusters[name]

@@ -2,6 +2,7 @@
 
 from splat_assets.assets.asset import Asset, Check, Fact, Made, Outcome, outputs_are_intact
 from splat_assets.assets.opened import contexts_of, raw_of, sparse_of, vocabulary_of
+from splat_assets.counting import counted
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.store.guide_batches import (
@@ -52,7 +53,7 @@ def _make_transposed(run: Run, progress: Progress) -> Made:
 
 def _make_neuron_acts(run: Run, progress: Progress) -> Made:
     written = write_neuron_acts(sparse_of(run), run.layout.neuron_acts, progress)
-    return Made([run.layout.neuron_acts], {"shape": f"{written.n_features:,} features", "nnz": written.nnz})
+    return Made([run.layout.neuron_acts], {"shape": counted(written.n_features, "features"), "nnz": written.nnz})
 
 
 def _batches_equal_the_store(run: Run) -> Outcome:

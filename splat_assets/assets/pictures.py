@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from splat_assets.counting import counted
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -24,7 +26,7 @@ def density_histogram(n_active: npt.NDArray[np.int64], n_samples: int) -> bytes:
         axes.hist(alive, bins=np.logspace(lowest, 0, 41).tolist())
         axes.set_xscale("log")
     axes.set(xlabel="share of samples on which a feature fires", ylabel="features")
-    axes.set_title(f"{n_active.size:,} features, {n_dead:,} never fire", fontsize=9)
+    axes.set_title(f"{counted(n_active.size, 'features')}, {n_dead:,} never fire", fontsize=9)
     return _png(figure)
 
 
@@ -51,7 +53,7 @@ def pareto_plot(runs: pl.DataFrame) -> bytes:
     axes = figure.add_subplot()
     for width in runs["width"].unique(maintain_order=False).sort().to_list():
         own = runs.filter(pl.col("width") == width)
-        axes.scatter(own["l0_mean"], own["fvu"], label=f"{width:,} features", s=22)
+        axes.scatter(own["l0_mean"], own["fvu"], label=counted(width, "features"), s=22)
     front = runs.filter("on_front").sort("l0_mean")
     axes.plot(front["l0_mean"], front["fvu"], color="grey", linewidth=1, zorder=0)
     axes.set(xlabel="L0: active features per sample", ylabel="FVU: unexplained variance", yscale="log")

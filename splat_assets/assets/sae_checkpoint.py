@@ -20,6 +20,7 @@ from splat_assets.assets.pictures import training_curves
 from splat_assets.compute.encode import is_same_row
 from splat_assets.compute.fit import NOT_COMPUTED, SampleSplits, fit_sae, write_scorecard, wrong_figures
 from splat_assets.compute.provenance import hook_for, refuse_other_model
+from splat_assets.counting import counted
 from splat_assets.device import device_asked
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.runs import Run
@@ -122,7 +123,7 @@ def _decoder_was_trained(run: Run) -> Outcome:
     if not moved.trained:
         n_steps = int(_card(run)["training"]["n_steps"])
         facts["what_to_do"] = (
-            f"{n_steps:,} steps were too few: a new run with more --epochs or a smaller --sae-batch-size"
+            f"{counted(n_steps, 'steps', 'were')} too few: a new run with more --epochs or a smaller --sae-batch-size"
         )
     return Outcome(moved.trained, facts)
 

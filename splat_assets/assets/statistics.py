@@ -11,6 +11,7 @@ from splat_assets.compute.histograms import write_histograms, wrong_histograms, 
 from splat_assets.compute.idf import write_idf, wrong_idf
 from splat_assets.compute.influences import read_influences, wide_influences, write_influences, wrong_influences
 from splat_assets.compute.neighbours import write_neighbours, wrong_neighbours
+from splat_assets.counting import counted
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.store.guide_precomputed import write_guide_idf, write_guide_influences
@@ -34,7 +35,7 @@ def _make_histograms(run: Run, progress: Progress) -> Made:
     tables = (staged / "histograms.parquet", staged / "features.parquet")
     written = write_histograms(sparse, *tables, checksums=sparse.feature_crc32c, progress=progress)
     facts: Facts = {
-        "shape": f"{written.n_features:,} features",
+        "shape": counted(written.n_features, "features"),
         "n_dead": written.n_dead,
         "n_values": written.n_values,
         "values_per_s": round(written.n_values / max(written.seconds, 1e-9)),
@@ -55,7 +56,7 @@ def _make_idf(run: Run, progress: Progress) -> Made:
     target = run.layout.staged / "idf.parquet"
     written = write_idf(raw_of(run).samples(), vocabulary_of(run), target)
     outputs = [target, *_guide_idf(run, run.layout.precomputed)]
-    shape = f"{written.n_tokens:,} tokens"
+    shape = counted(written.n_tokens, "tokens")
     return Made(outputs, {"shape": shape, "n_documents": written.n_documents, "n_unseen": written.n_unseen})
 
 
@@ -125,7 +126,9 @@ def _influences_equal_the_product(run: Run) -> Outcome:
 def _make_examples(run: Run, progress: Progress) -> Made:
     target = run.layout.staged / "examples.parquet"
     written = write_examples(sparse_of(run), target, seed=run.config.activations.seed, progress=progress)
-    return Made([target], {"shape": f"{written.n_examples:,} rows", "n_features_with_top": written.n_features_with_top})
+    return Made(
+        [target], {"shape": counted(written.n_examples, "rows"), "n_features_with_top": written.n_features_with_top}
+    )
 
 
 def _examples_are_those_of_the_store(run: Run) -> Outcome:
@@ -137,7 +140,7 @@ def _make_neighbours(run: Run, progress: Progress) -> Made:
     sparse = sparse_of(run)
     n_neighbours = min(20, max(1, sparse.n_features - 1))
     written = write_neighbours(sparse, sae_of(run).W_dec.numpy(), target, n_neighbours, progress=progress)
-    return Made([target], {"shape": f"{written.n_rows:,} rows", "n_neighbours": n_neighbours})
+    return Made([target], {"shape": counted(written.n_rows, "rows"), "n_neighbours": n_neighbours})
 
 
 def _neighbours_are_the_nearest(run: Run) -> Outcome:

@@ -4,6 +4,7 @@ from splat_assets.analysis.build_table import BuildTable
 from splat_assets.assets.asset import Asset, Check, Made, Outcome, outputs_are_intact
 from splat_assets.assets.opened import contexts_of, raw_of, sparse_of, vocabulary_of
 from splat_assets.compute.suggested_labels import build_table_of, write_suggested_labels, wrong_suggestions
+from splat_assets.counting import counted
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
 
@@ -18,7 +19,7 @@ def _make(run: Run, progress: Progress) -> Made:
     target = run.layout.staged / "suggested_labels.parquet"
     seed = run.config.activations.seed
     written = write_suggested_labels(sparse_of(run), _builds(run), target, seed, progress=progress)
-    shape = f"{written.n_suggested:,} of {sparse_of(run).n_features:,} features"
+    shape = f"{written.n_suggested:,} of {counted(sparse_of(run).n_features, 'features')}"
     return Made([target], {"shape": shape, "n_with_rule": written.n_with_rule, "n_suggested": written.n_suggested})
 
 

@@ -12,6 +12,7 @@ from splat_assets.commands.materialize import make_settled
 from splat_assets.commands.report import artifact_table, console, failed_checks
 from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.commands.server_check import ask_server
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress
 from splat_assets.runs import ActivationsRecipe, Run, RunConfig, SplitRecipe, create_run, hash_inputs
@@ -44,7 +45,10 @@ def demo(n_builds: int, seed: int) -> None:
     if succeeded:
         with progress_here().step("asking the activation server"):
             asked = ask_server(run.layout.root)
-        out.print(f"served over HTTP: {asked.url}, {asked.n_rows:,} rows as in the store; stopped again", markup=False)
+        out.print(
+            f"served over HTTP: {asked.url}, {counted(asked.n_rows, 'rows')} as in the store; stopped again",
+            markup=False,
+        )
     out.print(f"data: {place_of(root.path)}, {time.monotonic() - began:.1f} s", markup=False)
     if not succeeded:
         sys.exit(1)
@@ -73,7 +77,7 @@ def demo_run(root: DataRoot, n_builds: int, seed: int, progress: Progress) -> Ru
     there = how_drawn(dataset)
     if there != (n_builds, seed):
         raise InputError(
-            f"{dataset} holds {there[0]:,} builds drawn with seed {there[1]}, not {n_builds:,} with seed {seed}: "
+            f"{dataset} holds {counted(there[0], 'builds')} drawn with seed {there[1]}, not {n_builds:,} with seed {seed}: "
             f"ask for --builds {there[0]} --seed {there[1]}, or set SPLAT_DATA to another folder"
         )
     _make_base_model(dataset, model, seed, progress)

@@ -15,9 +15,9 @@ import click
 from rich.table import Column, Table
 
 from splat_assets.commands.report import console, size
+from splat_assets.counting import counted
 from splat_assets.device import DEVICE, device_asked, usable_device
 from splat_assets.errors import InputError, SplatError
-from splat_assets.progress import counted
 from splat_assets.store.layout import DataRoot
 
 if TYPE_CHECKING:
@@ -104,7 +104,9 @@ def where_data_is() -> tuple[list[Finding], DataRoot | None]:
     except SplatError as error:
         return [Finding("bucket", bucket.url, str(error))], None
     what_to_do = "" if not said else f"{said}: publishing needs a bucket that honours If-Match and If-None-Match"
-    return [Finding("bucket", f"{bucket.url}, {len(bucket.listed('runs')):,} objects of runs", what_to_do)], root
+    return [
+        Finding("bucket", f"{bucket.url}, {counted(len(bucket.listed('runs')), 'objects')} of runs", what_to_do)
+    ], root
 
 
 def _tried(bucket: "Bucket") -> str:
@@ -240,4 +242,4 @@ def _store_of(run: "Run") -> str:
     except NotPublishedError:
         return "no store yet"
     store = open_store(run.layout.store)
-    return f"store {store.version}, {store.n_samples:,} samples"
+    return f"store {store.version}, {counted(store.n_samples, 'samples')}"

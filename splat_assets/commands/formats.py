@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from splat_assets.commands.inputs import FOLDER, progress_here, target_apart_from
+from splat_assets.counting import counted
 
 
 @click.command()
@@ -34,7 +35,8 @@ def convert(input_dir: Path, output_dir: Path, batch_size: int) -> None:
             raw, raw.samples(), embeddings, vocabulary, target, batch_size, progress_here(), raw.fingerprint, contexts
         )
     click.echo(
-        f"{written.n_samples:,} samples x {written.n_features:,} features in {written.n_batches} batches: {target}"
+        f"{counted(written.n_samples, 'samples')} x {counted(written.n_features, 'features')} in "
+        f"{counted(written.n_batches, 'batches')}: {target}"
     )
     if before != raw.fingerprint and (target / "precomputed").is_dir():
         click.echo(f"{target}/precomputed is of other activations: make idf, histograms and influences again", err=True)
@@ -54,7 +56,10 @@ def transpose(source_dir: Path, target_dir: Path) -> None:
     progress, target = progress_here(), target_apart_from(source_dir, target_dir)
     with carrying_origin(source_dir, target), as_reader(source_dir, progress=progress) as reader:
         written = write_transposed(reader, target, progress)
-    click.echo(f"{written.n_features:,} features x {written.n_samples:,} samples: {target}/transposed_activations.zarr")
+    click.echo(
+        f"{counted(written.n_features, 'features')} x {counted(written.n_samples, 'samples')}: "
+        f"{target}/transposed_activations.zarr"
+    )
 
 
 @click.command("sparse-extract")
@@ -71,4 +76,4 @@ def sparse_extract(source_dir: Path, output_dir: Path) -> None:
     progress, target = progress_here(), target_apart_from(source_dir, output_dir)
     with carrying_origin(source_dir, target), as_reader(source_dir, progress=progress) as reader:
         written = write_neuron_acts(reader, target, progress)
-    click.echo(f"{written.n_features:,} features, {written.nnz:,} activations: {target}")
+    click.echo(f"{counted(written.n_features, 'features')}, {counted(written.nnz, 'activations')}: {target}")

@@ -21,6 +21,7 @@ from splat_assets.commands.inputs import (
     writable_folder,
 )
 from splat_assets.compute.shards import ShardRunner
+from splat_assets.counting import counted
 from splat_assets.data.splits import split_builds
 from splat_assets.device import usable_device
 from splat_assets.errors import InputError
@@ -134,8 +135,8 @@ def generate_activations(
         ).save()
         shutil.rmtree(cache, ignore_errors=True)
     click.echo(
-        f"{raw.n_samples:,} samples x {raw.n_features:,} features, {raw.nnz:,} activations "
-        f"({raw.nnz / raw.n_samples:.1f} a sample) in {raw.n_shards} shards: {output_dir}"
+        f"{counted(raw.n_samples, 'samples')} x {counted(raw.n_features, 'features')}, {counted(raw.nnz, 'activations')} "
+        f"({raw.nnz / raw.n_samples:.1f} a sample) in {counted(raw.n_shards, 'shards')}: {output_dir}"
     )
 
 

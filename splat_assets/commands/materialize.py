@@ -9,6 +9,7 @@ from splat_assets.assets.asset import Asset, Status, status_of
 from splat_assets.assets.expected import refuse_unless_it_fits
 from splat_assets.commands.inputs import progress_here
 from splat_assets.commands.report import artifact_table, console, failed_checks
+from splat_assets.counting import counted
 from splat_assets.errors import SplatError
 from splat_assets.progress import watching
 from splat_assets.runs import Run, open_run
@@ -81,6 +82,10 @@ def _made_settled(run: Run, selected: list[Asset]) -> bool:
     for crash in made.crashes:
         click.echo(crash, err=True)
     if made.faults:
-        more = f" (and {len(made.faults) - 1} more steps stopped; `splat up` shows why)" if len(made.faults) > 1 else ""
+        more = (
+            f" (and {counted(len(made.faults) - 1, 'more steps')} stopped; `splat up` shows why)"
+            if len(made.faults) > 1
+            else ""
+        )
         raise UnfinishedRunError(f"run {run.name} was not finished: {made.faults[0]}{more}")
     return made.succeeded

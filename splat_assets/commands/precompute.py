@@ -15,6 +15,7 @@ from splat_assets.commands.inputs import (
     progress_here,
     writable_folder,
 )
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 
 _TABLE = click.Path(readable=False, path_type=Path, dir_okay=False)
@@ -45,7 +46,8 @@ def histograms(data_dir: Path, output_dir: Path, method: str, n_bins: int, compa
     with as_reader(data_dir, progress=progress) as reader:
         written = write_histograms(reader, *tables, n_bins, progress=progress)
     click.echo(
-        f"{written.n_features:,} features ({written.n_dead:,} never fire), {written.n_values:,} values: {target}"
+        f"{counted(written.n_features, 'features')} ({written.n_dead:,} never fire), "
+        f"{counted(written.n_values, 'values')}: {target}"
     )
     if compat_pickle:
         for file in write_guide_pickles(*tables, target).files:
@@ -96,7 +98,8 @@ def idf(data_dir: Path, output_path: Path, vocab_path: Path | None) -> None:
         written = write_idf(samples, vocabulary, Path(scratch) / "idf.parquet")
         write_guide_idf(Path(scratch) / "idf.parquet", output_path)
     click.echo(
-        f"{written.n_tokens} tokens over {written.n_documents:,} samples, {written.n_unseen} never seen: {output_path}"
+        f"{counted(written.n_tokens, 'tokens')} over {counted(written.n_documents, 'samples')}, "
+        f"{written.n_unseen} never seen: {output_path}"
     )
 
 
@@ -124,7 +127,7 @@ def influences(
     n_tokens = len(influenced_tokens(opened.vocabulary))
     if not 1 <= top_k <= n_tokens:
         raise InputError(
-            f"--top-k must be between 1 and the {n_tokens} tokens that features can influence, not {top_k}"
+            f"--top-k must be between 1 and the {counted(n_tokens, 'tokens')} that features can influence, not {top_k}"
         )
     sae = open_sae(sae_checkpoint)
     hook = hook_for(sae, None, opened.model.dimensions.num_layers)
@@ -138,7 +141,10 @@ def influences(
         weights = opened.model.output_weight.detach().numpy()
         written = write_influences(weights, sae.W_dec.numpy(), opened.vocabulary, canonical, progress_here())
         write_guide_influences(wide_influences(canonical, top_k), output_path)
-    click.echo(f"{written.n_features:,} features x {written.n_tokens} tokens, top {top_k} of each sign: {output_path}")
+    click.echo(
+        f"{counted(written.n_features, 'features')} x {counted(written.n_tokens, 'tokens')}, top {top_k} of "
+        f"each sign: {output_path}"
+    )
 
 
 def _writable_table(path: Path, *suffixes: str) -> None:

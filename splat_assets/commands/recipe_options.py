@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.sae.recipe import TRAINED_ARCHITECTURES, SaeRecipe
 
@@ -62,8 +63,10 @@ def warn_of_few_steps(recipe: SaeRecipe, n_train_rows: int) -> None:
     n_steps = recipe.n_steps(n_train_rows)
     if n_steps < _FEW_STEPS:
         click.echo(
-            f"warning: the SAE will be trained for {n_steps:,} steps only ({n_train_rows:,} rows in batches of "
-            f"{recipe.batch_size:,}, {recipe.epochs} epochs); {_FEW_STEPS:,} and more are usual: more --epochs, or a smaller "
+            f"warning: the SAE will be trained for {counted(n_steps, 'steps')} only "
+            f"({counted(n_train_rows, 'rows')} in batches of "
+            f"{recipe.batch_size:,}, {counted(recipe.epochs, 'epochs')}); {_FEW_STEPS:,} and more are usual: "
+            f"more --epochs, or a smaller "
             "--sae-batch-size",
             err=True,
         )

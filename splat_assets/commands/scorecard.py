@@ -8,6 +8,7 @@ from rich.table import Table
 
 from splat_assets.analysis.scorecard import MEANINGS
 from splat_assets.compute.fit import NOT_COMPUTED
+from splat_assets.counting import counted
 from splat_assets.store.scorecard import read_scorecard
 
 _HEAD = (
@@ -50,13 +51,18 @@ def figures_shown() -> set[str]:
     return {*_HEAD, *MEANINGS, *(f"{name}_{place}" for name in _PREDICTIONS for place in _PLACES)}
 
 
+def _counted(n: Any, things: str) -> str:
+    return counted(n, things) if isinstance(n, int) else f"{_shown(n)} {things}"
+
+
 def _title(card: dict[str, Any]) -> str:
     return (
         f"SAE scorecard: trained as {_shown(card.get('trained_as'))}, saved as {_shown(card.get('architecture'))}, "
-        f"{_shown(card.get('d_sae'))} features of {_shown(card.get('d_in'))} inputs, "
+        f"{_counted(card.get('d_sae'), 'features')} of {_counted(card.get('d_in'), 'inputs')}, "
         f"sha256 {card['sae_sha256'][:12]}\n"
-        f"{_shown(card.get('n_train_samples'))} training samples, {_shown(card.get('n_test_samples'))} test samples, "
-        f"predictions of {_shown(card.get('n_fidelity_builds'))} builds"
+        f"{_counted(card.get('n_train_samples'), 'training samples')}, "
+        f"{_counted(card.get('n_test_samples'), 'test samples')}, "
+        f"predictions of {_counted(card.get('n_fidelity_builds'), 'builds')}"
     )
 
 

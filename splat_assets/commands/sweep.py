@@ -8,6 +8,7 @@ from rich.table import Table
 from splat_assets.assets import ASSETS, asset_named, sources_of
 from splat_assets.commands.materialize import make_settled
 from splat_assets.commands.report import console
+from splat_assets.counting import agreeing, counted
 from splat_assets.errors import InputError
 from splat_assets.runs import RunConfig, open_run
 from splat_assets.store.layout import DataRoot
@@ -56,7 +57,9 @@ def sweep(
         first = config.sae.seed
         chosen = _numbers("--k", ks) or [config.sae.k], _numbers("--widths", widths) or [_width(like, config)]
         found = create_sweep(root, name or f"{like}-sweep", config, *chosen, range(first, first + seeds))
-        click.echo(f"sweep {found.name}: {len(found.runs)} runs, {found.runs[0]} to {found.runs[-1]}", err=True)
+        click.echo(
+            f"sweep {found.name}: {counted(len(found.runs), 'runs')}, {found.runs[0]} to {found.runs[-1]}", err=True
+        )
     if freeze:
         return
     failed = [] if only_show else _trained(root, found.runs, whole)
@@ -98,7 +101,9 @@ def _show(root: DataRoot, name: str) -> None:
     console().print(table)
     n_missing = len(found.runs) - frame.height
     if n_missing:
-        click.echo(f"{n_missing} of {len(found.runs)} runs have no SAE yet", err=True)
+        click.echo(
+            f"{n_missing} of {counted(len(found.runs), 'runs')} {agreeing(n_missing, 'have')} no SAE yet", err=True
+        )
     click.echo(f"{found.folder / 'comparison.parquet'}, {found.folder / 'pareto.png'}")
 
 

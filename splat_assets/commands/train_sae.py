@@ -19,6 +19,7 @@ from splat_assets.commands.inputs import (
 from splat_assets.commands.recipe_options import sae_options, take_recipe, warn_of_few_steps
 from splat_assets.commands.report import console
 from splat_assets.commands.scorecard import scorecard_view
+from splat_assets.counting import counted
 from splat_assets.data.splits import split_builds
 from splat_assets.device import usable_device
 from splat_assets.errors import InputError
@@ -85,7 +86,7 @@ def train_sae(
     console().print(scorecard_view(save_dir / SCORECARD))
     if not card["training"]["decoder_trained"]:
         click.echo("warning: the decoder has hardly left its random beginning: more --epochs, a higher --lr", err=True)
-    click.echo(f"SAE of {card['d_sae']:,} features: {save_dir / 'sae_model_final.pth'}", err=True)
+    click.echo(f"SAE of {counted(card['d_sae'], 'features')}: {save_dir / 'sae_model_final.pth'}", err=True)
 
 
 def _refuse_anothers_sae(save_dir: Path) -> None:

@@ -19,6 +19,7 @@ import polars as pl
 from scipy.sparse import coo_array, csr_array, csr_matrix
 from scipy.spatial import cKDTree
 
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.tables import read_table, table_facts, write_table
@@ -65,7 +66,8 @@ def write_feature_map(
     n_features = int(table_facts(neighbours, "n_features")["n_features"])
     if decoder.shape[0] != n_features:
         raise InputError(
-            f"the SAE's decoder has {decoder.shape[0]} features, {neighbours} {n_features}; use the SAE they were made with"
+            f"the SAE's decoder has {counted(decoder.shape[0], 'features')}, {neighbours} {n_features}; use the "
+            f"SAE they were made with"
         )
     columns: dict[str, Any] = {"feature_id": np.arange(n_features)}
     places = _widest_directions(decoder)
@@ -173,7 +175,7 @@ def wrong_feature_map(neighbours: Path, path: Path, seed: int) -> list[str]:
         judged = placed.size >= _FEWEST_JUDGED
         missing = (n_features - placed.size,) * 3 + (n_features - placed.size * judged,)
         if own.null_count().row(0) != missing or sum(here.select("x", "y", "cluster").null_count().row(0)):
-            wrong.append(f"{name}: not just the {placed.size} features that have neighbours have a place")
+            wrong.append(f"{name}: not just the {counted(placed.size, 'features')} that have neighbours have a place")
             continue
         places = here.select("x", "y").to_numpy()
         if not np.isfinite(places).all():

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from splat_assets.compute.harvest import BaseActivations
 from splat_assets.compute.items import NULL_ROW, SPLIT_NAMES, Items
+from splat_assets.counting import counted
 from splat_assets.data.splits import refuse_too_few
 from splat_assets.device import CPU, usable_device
 from splat_assets.errors import InputError
@@ -47,7 +48,7 @@ class SampleSplits:
         found = cls(train, np.flatnonzero(split == 1), np.flatnonzero(split == 2))
         if not found.validation.size or not found.test.size:
             raise InputError(
-                f"the split leaves {found.validation.size} validation and {found.test.size} test samples; "
+                f"the split leaves {found.validation.size} validation and {counted(found.test.size, 'test samples')}; "
                 "give more builds or larger shares"
             )
         return found

@@ -15,6 +15,7 @@ import polars as pl
 
 from splat_assets.analysis.influence import influenced_tokens, influences, most_lowered, most_raised
 from splat_assets.compute.spot_checks import misplaced_ids, spot_check_ids
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.tables import read_table, table_facts, write_table
@@ -97,7 +98,9 @@ def wide_influences(path: Path, top_k: int, labels: Mapping[int, str] | None = N
     found = read_influences(path)
     n_features, n_tokens = found.values.shape
     if not 1 <= top_k <= n_tokens:
-        raise InputError(f"top-k must be between 1 and the {n_tokens} tokens that {path} holds, not {top_k}")
+        raise InputError(
+            f"top-k must be between 1 and the {counted(n_tokens, 'tokens')} that {path} holds, not {top_k}"
+        )
     label_of = labels or {}
     columns = [
         pl.Series("feature_id", np.arange(n_features, dtype=np.uint32)),
@@ -141,7 +144,8 @@ def wrong_influences(
 def _must_fit(output_weight: Floats32, decoder: Floats32, vocabulary: Vocabulary) -> None:
     if output_weight.shape[0] != len(vocabulary):
         raise InputError(
-            f"the base model has {output_weight.shape[0]} outputs, the vocabulary {len(vocabulary)} tokens; "
+            f"the base model has {counted(output_weight.shape[0], 'outputs')}, the vocabulary "
+            f"{counted(len(vocabulary), 'tokens')}; "
             "use the vocabulary the model was trained with"
         )
     if output_weight.shape[1] != decoder.shape[1]:

@@ -14,6 +14,7 @@ from splat_assets.compute.coactivation import co_activation
 from splat_assets.compute.nearest import nearest_by_direction
 from splat_assets.compute.neighbour_kernels import Ranking
 from splat_assets.compute.spot_checks import spot_check_ids
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress
 from splat_assets.store.activations import ActivationReader, RowReader
@@ -114,7 +115,8 @@ def _must_fit(n_features: int, decoder: npt.NDArray[np.float32], n_neighbours: i
         raise InputError(f"at least one neighbour must be asked for, not {n_neighbours}")
     if decoder.shape[0] != n_features:
         raise InputError(
-            f"the SAE's decoder has {decoder.shape[0]} features, the store {n_features}; use the SAE the store was made with"
+            f"the SAE's decoder has {counted(decoder.shape[0], 'features')}, the store {n_features}; use the "
+            f"SAE the store was made with"
         )
 
 

@@ -7,6 +7,7 @@ Names decide, never positions: `swim_speed_up_21` has the id that vocab.json giv
 from dataclasses import dataclass
 from pathlib import Path
 
+from splat_assets.counting import counted
 from splat_assets.domain.tokens import ABILITY_TOKENS
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.domain.weapons import all_weapons, weapons_by_key, weapons_by_vocabulary_key
@@ -34,14 +35,15 @@ def read_model_vocabularies(vocab_path: Path, weapon_vocab_path: Path) -> ModelV
     if token_ids.keys().isdisjoint(ABILITY_TOKENS):
         other = next((name for name in token_ids if not name.startswith("<")), next(iter(token_ids)))
         raise InputError(
-            f"{vocab_path} names none of the {len(ABILITY_TOKENS)} ability tokens: its names are such as {other!r}, not such "
+            f"{vocab_path} names none of the {counted(len(ABILITY_TOKENS), 'ability tokens')}: its names are "
+            f"such as {other!r}, not such "
             f"as {ABILITY_TOKENS[0]!r}"
         )
     known, contexts = weapons_by_vocabulary_key(), read_contexts(weapon_vocab_path).items
     weapon_ids = {known[context.key].splatnet_id: context.id for context in contexts if context.key in known}
     if not weapon_ids:
         raise InputError(
-            f"{weapon_vocab_path} names none of the {len(all_weapons())} known weapons: its keys are such as "
+            f"{weapon_vocab_path} names none of the {counted(len(all_weapons()), 'known weapons')}: its keys are such as "
             f"{contexts[0].key!r}, not weapon_id_<the game's number> such as {weapons_by_key()[_EXAMPLE].vocabulary_key!r}"
         )
     return ModelVocabularies(token_ids, weapon_ids, vocab_path.read_bytes(), weapon_vocab_path.read_bytes())

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
 
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 
 _GZIP = b"\x1f\x8b"
@@ -84,7 +85,7 @@ def _places_of(path: Path, header: list[str], columns: Sequence[str]) -> list[in
         shown = " ... ".join((", ".join(columns[:2]), columns[-1])) if len(columns) > 3 else ", ".join(columns)
         raise InputError(
             f"{path} is no stat.ink battle export: it lacks {len(missing)} of the columns {shown} (the first: {missing[0]}); "
-            f"it has {len(header)} columns"
+            f"it has {counted(len(header), 'columns')}"
         )
     twice = next((name for name in columns if header.count(name) > 1), None)
     if twice is not None:

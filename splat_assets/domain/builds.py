@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from splat_assets.counting import counted
 from splat_assets.domain.abilities import (
     DOUBLER,
     MAIN_AP,
@@ -140,7 +141,7 @@ def _broken_by_slots(worn: Mapping[str, int]) -> list[str]:
         broken.append(f"it needs {n_subs} subs, a build has {most_subs}")
     elif doubled and _n_doubled(n_subs) > sum(n // 2 for n in subs.values()):
         broken.append(
-            f"with ability_doubler, {n_subs} subs must hold at least {_n_doubled(n_subs)} pairs of one ability"
+            f"with ability_doubler, {n_subs} subs must hold at least {counted(_n_doubled(n_subs), 'pairs')} of one ability"
         )
     return broken
 

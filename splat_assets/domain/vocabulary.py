@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from splat_assets.counting import counted
 from splat_assets.domain.tokens import ABILITY_TOKENS, NULL, PAD, parse_token
 from splat_assets.domain.weapons import Weapon, weapons_by_vocabulary_key
 from splat_assets.errors import InputError
@@ -39,7 +40,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
     if missing:
         raise InputError(
             f"{path} lacks {' and '.join(missing)}: a vocabulary needs {PAD} (fills up a batch) and {NULL} (the build without "
-            f"abilities); it holds {len(names)} tokens"
+            f"abilities); it holds {counted(len(names), 'tokens')}"
         )
     tokens = tuple(Token(token_id, name, *parse_token(name)) for token_id, name in enumerate(names))
     return Vocabulary(tokens, pad_id=names.index(PAD), null_id=names.index(NULL))

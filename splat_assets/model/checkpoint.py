@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from splat_assets.counting import counted
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.errors import InputError
 from splat_assets.model.dimensions import SplatGPTDimensions, dimensions_of
@@ -145,7 +146,7 @@ def _pad_id(dimensions: SplatGPTDimensions, params: Mapping[str, Any], vocab: Pa
     vocabulary = read_vocabulary(vocab)
     if len(vocabulary) != dimensions.vocab_size:
         raise InputError(
-            f"{weights} was trained on {dimensions.vocab_size} ability tokens, but {vocab} holds {len(vocabulary)}; "
+            f"{weights} was trained on {counted(dimensions.vocab_size, 'ability tokens')}, but {vocab} holds {len(vocabulary)}; "
             "give the vocabulary of this checkpoint"
         )
     if said is not None and said != vocabulary.pad_id:
@@ -159,7 +160,7 @@ def _refuse_other_weapons(dimensions: SplatGPTDimensions, vocab: Path | None, we
     n_weapons = len(read_contexts(vocab))
     if n_weapons != dimensions.weapon_vocab_size:
         raise InputError(
-            f"{weights} was trained on {dimensions.weapon_vocab_size} weapons, but {vocab} holds {n_weapons}; "
+            f"{weights} was trained on {counted(dimensions.weapon_vocab_size, 'weapons')}, but {vocab} holds {n_weapons}; "
             "give the weapon vocabulary of this checkpoint"
         )
 
@@ -198,7 +199,8 @@ def _refuse_non_finite(tensors: Mapping[str, Tensor], weights: Path) -> None:
 def _in_words(dimensions: SplatGPTDimensions) -> str:
     return (
         f"embedding {dimensions.embedding_dim}, hidden {dimensions.hidden_dim}, {dimensions.num_layers} layers, "
-        f"{dimensions.num_inducing_points} inducing points, {'with' if dimensions.use_layer_norm else 'without'} layer norm"
+        f"{counted(dimensions.num_inducing_points, 'inducing points')}, "
+        f"{'with' if dimensions.use_layer_norm else 'without'} layer norm"
     )
 
 

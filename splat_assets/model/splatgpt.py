@@ -12,6 +12,7 @@ from dataclasses import astuple
 import torch
 from torch import Tensor, nn
 
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.model.attention import MAB, FeedForward, SetTransformer
 from splat_assets.model.blocks import Batch, Block, map_blocks
@@ -58,7 +59,7 @@ class SplatGPT(nn.Module):
         super().__init__()
         size = dimensions
         if not 0 <= pad_id < size.vocab_size:
-            raise InputError(f"the pad id {pad_id} is outside the vocabulary of {size.vocab_size} tokens")
+            raise InputError(f"the pad id {pad_id} is outside the vocabulary of {counted(size.vocab_size, 'tokens')}")
         self.dimensions = dimensions
         self.pad_id = pad_id
         self.ability_embedding = _embedding(size.vocab_size, size.embedding_dim, padding_idx=pad_id)

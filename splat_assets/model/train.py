@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from splat_assets.counting import counted
 from splat_assets.data.builds import Builds
 from splat_assets.device import usable_device
 from splat_assets.errors import InputError
@@ -65,7 +66,7 @@ def train_base_model(
     for split in ("train", "validation"):
         if not builds.rows_of(split).size:
             raise InputError(
-                f"none of the {builds.n_builds} builds is in the {split} split; split them before training"
+                f"none of the {counted(builds.n_builds, 'builds')} is in the {split} split; split them before training"
             )
     frequency = token_frequency(builds.take(builds.rows_of("train")), len(vocabulary))
     model = initial_model(_dimensions(vocabulary, contexts, recipe), vocabulary.pad_id, frequency, recipe.seed)

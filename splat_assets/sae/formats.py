@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from safetensors.torch import save as safetensors_bytes
 
+from splat_assets.counting import agreeing, counted
 from splat_assets.errors import InputError
 from splat_assets.model.tensors import read_tensors
 from splat_assets.sae.autoencoder import Sae
@@ -308,7 +309,9 @@ def _checked(tensors: Tensors, shapes: dict[str, tuple[int, ...]], path: Path) -
             usable[name] = found.to(torch.float32)
             n_bad = int((~torch.isfinite(usable[name])).sum())
             if n_bad:
-                wrong.append(f"{name} holds {n_bad:,} values that are NaN or infinite as float32")
+                wrong.append(
+                    f"{name} holds {counted(n_bad, 'values')} that {agreeing(n_bad, 'are')} NaN or infinite as float32"
+                )
     if wrong:
         raise InputError(f"{path} is not a usable SAE: {'; '.join(wrong)}")
     return usable

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 
 _BLOCK_ROWS = 16_384
@@ -49,7 +50,9 @@ def measure_inputs(activations: npt.NDArray[np.float32], rows: npt.NDArray[np.in
     variance /= rows.size
     total = float(variance.sum())
     if total <= 1e-12 * float(mean @ mean):
-        raise InputError(f"all {rows.size:,} training rows are equal: there is nothing for an SAE to explain")
+        raise InputError(
+            f"all {counted(rows.size, 'training rows', 'are')} equal: there is nothing for an SAE to explain"
+        )
     fingerprint = hashlib.sha256(mean.tobytes() + variance.tobytes() + rows.astype(np.int64).tobytes()).hexdigest()
     scale = float(np.sqrt(mean.size / total))
     return InputStatistics(mean, scale, float(np.linalg.norm(mean) / np.sqrt(total)), fingerprint)

@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 
 TRAINED_ARCHITECTURES = ("batch_topk", "relu_l1")
@@ -91,11 +92,12 @@ class SaeRecipe:
         d_sae = self.width(d_in)
         _refuse_unless(
             d_sae <= _MOST_FEATURES,
-            f"{d_sae:,} features are more than the {_MOST_FEATURES:,} an SAE may have; lower the expansion factor or d_sae",
+            f"{counted(d_sae, 'features')} are more than the {_MOST_FEATURES:,} an SAE may have; lower the "
+            f"expansion factor or d_sae",
         )
         _refuse_unless(
             self.architecture != "batch_topk" or self.k <= d_sae,
-            f"k = {self.k} is larger than the dictionary of {d_sae:,} features (inputs of width {d_in}); "
+            f"k = {self.k} is larger than the dictionary of {counted(d_sae, 'features')} (inputs of width {d_in}); "
             "lower k, or raise the expansion factor or d_sae",
         )
         aux_k = self.aux_k if self.aux_k is not None else min(256, max(1, d_in // 2), 2 * self.k)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.store.errors import InvalidActivationsError
 
@@ -106,7 +107,7 @@ class SparseRows:
     def validate(self, n_features: int, where: str) -> None:
         """Raise InvalidActivationsError, naming the first bad row of `where`, unless every promise above holds."""
         if self.indptr[0] != 0 or self.indptr[-1] != self.nnz or self.feature_ids.size != self.nnz:
-            raise InvalidActivationsError(f"{where}: indptr does not span the {self.nnz} activations")
+            raise InvalidActivationsError(f"{where}: indptr does not span the {counted(self.nnz, 'activations')}")
         if (np.diff(self.indptr) < 0).any():
             raise InvalidActivationsError(f"{where}: indptr decreases")
         bad = ~(np.isfinite(self.values) & (self.values > 0))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from splat_assets.counting import counted
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader, SparseRows, feature_id_dtype
 from splat_assets.store.errors import CorruptStoreError, LayoutError
@@ -41,7 +42,8 @@ class FeatureRows:
         self._n_samples, self._n_features = reader.n_samples, reader.n_features
         if max(self._n_samples, self._n_features) >= _MAX_IDS:
             raise LayoutError(
-                f"{self._n_samples} samples x {self._n_features} features are too many to be read by feature: "
+                f"{counted(self._n_samples, 'samples')} x {counted(self._n_features, 'features')} are too many "
+                f"to be read by feature: "
                 f"there must be fewer than {_MAX_IDS} of either"
             )
         self._n_entries = np.zeros(-(-self._n_samples // bucket_rows), dtype=np.int64)

@@ -8,6 +8,7 @@ global_index`. Added: `abilities` (names), `weapon_id` (the vocabulary index, as
 import numpy as np
 import polars as pl
 
+from splat_assets.counting import agreeing, counted
 from splat_assets.store.errors import LayoutError
 from splat_assets.store.vocabulary import Vocabulary
 
@@ -15,7 +16,10 @@ from splat_assets.store.vocabulary import Vocabulary
 def check_samples(samples: pl.DataFrame, n_samples: int, n_tokens: int) -> None:
     """Raise LayoutError unless samples has one row per sample, a running `global_index`, and tokens of the vocabulary."""
     if samples.height != n_samples:
-        raise LayoutError(f"{samples.height} rows of sample metadata do not describe {n_samples} samples")
+        raise LayoutError(
+            f"{counted(samples.height, 'rows')} of sample metadata {agreeing(samples.height, 'do')} not "
+            f"describe {counted(n_samples, 'samples')}"
+        )
     wrong = np.flatnonzero(samples["global_index"].to_numpy() != np.arange(n_samples))
     if wrong.size:
         row = int(wrong[0])

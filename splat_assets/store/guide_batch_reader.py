@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from splat_assets.counting import counted
 from splat_assets.store.activations import Activations, SampleFeatures, SparseRows, sample_id_dtype
 from splat_assets.store.dense_arrays import DenseArray, active_rows, active_samples
 from splat_assets.store.documents import read_json
@@ -35,7 +36,7 @@ class BatchReader:
         for batch, width in zip(self.batches, widths, strict=False):
             if width != self._n_features:
                 raise LayoutError(
-                    f"{batch.path} has {width} features, {self.batches[0].path.name} has {self._n_features}: "
+                    f"{batch.path} has {counted(width, 'features')}, {self.batches[0].path.name} has {self._n_features}: "
                     "these batches are not of one SAE; keep those of one"
                 )
         self._check_seal()

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from splat_assets.counting import counted
 from splat_assets.progress import Progress, SilentProgress, Task
 from splat_assets.store.activations import RowReader, SparseRows
 from splat_assets.store.dense_arrays import COMPRESSION, COMPRESSION_LEVEL, create_dense_array, row_geometry
@@ -92,7 +93,7 @@ def write_batches(
     anything but batches.
     """
     if batch_rows < 1:
-        raise LayoutError(f"a batch of {target} cannot have {batch_rows} rows; use 1 or more")
+        raise LayoutError(f"a batch of {target} cannot have {counted(batch_rows, 'rows')}; use 1 or more")
     for folder, ours in _OURS.items():
         replaceable_folder(target / folder, lambda name, ours=ours: bool(ours.fullmatch(name)))  # type: ignore[misc]
     check_samples(samples, source.n_samples, len(vocabulary))
@@ -201,7 +202,7 @@ def _write_embedding(
             done += len(block)
             task.advance(len(block))
     if done != n_samples:
-        raise LayoutError(f"embedding {name} has {done} rows; there are {n_samples} samples")
+        raise LayoutError(f"embedding {name} has {counted(done, 'rows')} for {counted(n_samples, 'samples')}")
 
 
 def _cut(

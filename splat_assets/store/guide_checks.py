@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from splat_assets.counting import counted
 from splat_assets.store.activations import ActivationReader, Activations, SampleFeatures
 from splat_assets.store.dense_arrays import DenseArray
 from splat_assets.store.errors import LayoutError
@@ -58,7 +59,7 @@ def mismatched_batch_metadata(samples: pl.DataFrame, vocabulary: Vocabulary, fol
         found = read_table(path)
         if found.schema != expected.schema or found.height != expected.height:
             raise LayoutError(
-                f"{path} does not have the columns and the {stop - start} rows of its batch; convert again"
+                f"{path} does not have the columns and the {counted(stop - start, 'rows')} of its batch; convert again"
             )
         if not found.equals(expected):
             differing = [found[name].ne_missing(expected[name]).to_numpy() for name in found.columns]
@@ -92,7 +93,8 @@ def _must_have_same_shape(expected: ActivationReader, found: ActivationReader) -
     shapes = [(reader.n_samples, reader.n_features) for reader in (expected, found)]
     if shapes[0] != shapes[1]:
         raise LayoutError(
-            f"{shapes[1][0]} samples x {shapes[1][1]} features are not the store's {shapes[0][0]} x {shapes[0][1]}; "
+            f"{counted(shapes[1][0], 'samples')} x {counted(shapes[1][1], 'features')} are not the store's "
+            f"{shapes[0][0]} x {shapes[0][1]}; "
             "make them again"
         )
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from splat_assets.counting import agreeing, counted
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader, Activations, sample_id_dtype
 from splat_assets.store.disk import explaining_write_errors
@@ -98,7 +99,7 @@ class NeuronActsReader:
         self._n_features = known_features if known_features is not None else self._least_features()
         if present and max(present) >= self._n_features:
             raise LayoutError(
-                f"{self.folder} has {feature_folder_name(max(present))}; there should be {self._n_features} features"
+                f"{self.folder} has {feature_folder_name(max(present))}; there should be {counted(self._n_features, 'features')}"
             )
         self._n_absent = self._n_features - len(present)
         if self._n_absent and "n_features" in described:
@@ -151,7 +152,8 @@ class NeuronActsReader:
         last, n_present = max(self._present), len(self._present)
         if last >= max(_MANY_FEATURES, 2 * n_present):
             raise LayoutError(
-                f"{self.folder / feature_folder_name(last)} would make {last + 1} features of {n_present} folders: move it "
+                f"{self.folder / feature_folder_name(last)} would make {counted(last + 1, 'features')} of "
+                f"{counted(n_present, 'folders')}: move it "
                 "elsewhere, or say --n-features"
             )
         return last + 1
@@ -165,7 +167,8 @@ class NeuronActsReader:
             least = max(least, int(ids.max()) + 1 if ids.size else 0)
         if least >= max(_MANY_SAMPLES, nnz):
             raise LayoutError(
-                f"{self.folder} would have {least} samples for {nnz} activations: mend the sample id that is too large, or "
+                f"{self.folder} would have {counted(least, 'samples')} for {counted(nnz, 'activations')}: mend "
+                f"the sample id that is too large, or "
                 "say --n-samples"
             )
         return least
@@ -180,7 +183,10 @@ class NeuronActsReader:
                 f"n_features is taken as {self._n_features}: dead features after the last folder cannot be seen"
             )
         if self._n_absent:
-            said.append(f"{self._n_absent} features without a folder ({self._first_absent()} first) are taken as dead")
+            said.append(
+                f"{counted(self._n_absent, 'features')} without a folder ({self._first_absent()} first) "
+                f"{agreeing(self._n_absent, 'are')} taken as dead"
+            )
         if samples_unknown:
             said.append(f"n_samples is taken as {self._n_samples}: samples after the last active one cannot be seen")
         self.assumptions = tuple(f"{self.folder} has no {DESCRIPTION}; {sentence}" for sentence in said)

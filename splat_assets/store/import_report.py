@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from splat_assets.counting import counted
 from splat_assets.store.files import write_json
 
 _FORMAT_VERSION = 1
@@ -44,8 +45,8 @@ class ImportReport:
     def lines(self) -> Iterable[str]:
         """The report for people."""
         yield (
-            f"{self.source} ({self.layout}): {self.n_samples:,} samples x {self.n_features:,} features, "
-            f"{self.nnz:,} activations in {self.n_shards} shards"
+            f"{self.source} ({self.layout}): {counted(self.n_samples, 'samples')} x {counted(self.n_features, 'features')}, "
+            f"{counted(self.nnz, 'activations')} in {counted(self.n_shards, 'shards')}"
         )
         yield f"{len(self.findings)} findings" if self.findings else "nothing was wrong"
         for finding in self.findings:

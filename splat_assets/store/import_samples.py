@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from splat_assets.counting import counted
 from splat_assets.store.documents import is_regular, read_bytes
 from splat_assets.store.errors import LayoutError
 from splat_assets.store.guide_batch_reader import batch_paths
@@ -206,7 +207,9 @@ def _tokens(table: pl.DataFrame, name: str, vocabulary: Vocabulary | None, findi
     n_empty = int((tokens.list.len() == 0).sum())
     if n_empty:
         findings.append(
-            Finding(name, f"{n_empty} rows have no token at all, not even the null token", "kept as they are")
+            Finding(
+                name, f"{counted(n_empty, 'rows', 'have')} no token at all, not even the null token", "kept as they are"
+            )
         )
     return tokens
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress
 from splat_assets.store.activations import Activations, RowReader, sample_id_dtype
@@ -129,7 +130,7 @@ def _batch_source(folder: Path, options: ImportOptions) -> Source:
         for (name, table), batch in zip(tables, reader.batches, strict=True):
             if table.height != batch.shape[0]:
                 raise LayoutError(
-                    f"{folder / METADATA / name} has {table.height} rows, {batch.path.name} has {batch.shape[0]}: "
+                    f"{folder / METADATA / name} has {counted(table.height, 'rows')}, {batch.path.name} has {batch.shape[0]}: "
                     "rows and metadata are matched by position; bring the table that belongs to the batch"
                 )
     return Source("", reader, tables, tuple(findings), (*files, *used), tuple(reader.batches))
@@ -148,7 +149,10 @@ def _transposed_source(folder: Path, options: ImportOptions, scratch: Path, prog
     findings = _dtype_findings([reader.array])
     n_absent = 0 if reader.array.every_chunk_written else sum(1 for _ in reader.array.absent_files())
     if n_absent:
-        wrong = f"{n_absent} chunk files are not on disk, which zarr reads as zeros: lost ones cannot be told from silent ones"
+        wrong = (
+            f"{counted(n_absent, 'chunk files', 'are')} not on disk, which zarr reads as zeros: lost ones "
+            f"cannot be told from silent ones"
+        )
         findings.append(Finding(str(reader.path), wrong, "taken as zeros"))
     described = _json(reader.path.parent / DESCRIPTION)
     for key, found in (("n_features", reader.n_features), ("n_samples", reader.n_samples)):
@@ -197,7 +201,7 @@ def _given_tables(path: Path | None) -> tuple[tuple[tuple[str, pl.DataFrame], ..
 def _seal_findings(reader: BatchReader) -> list[Finding]:
     if not reader.seal:
         wrong = "it is not there, so nothing says how many batches and samples there should be"
-        return [Finding(SEAL, wrong, f"all {len(reader.batches)} batches that are there were taken")]
+        return [Finding(SEAL, wrong, f"all {counted(len(reader.batches), 'batches')} that are there were taken")]
     if "n_features" not in reader.seal:
         return [Finding(SEAL, "it does not say n_features", f"taken from the arrays: {reader.n_features}")]
     if reader.seal["n_features"] != reader.n_features:
@@ -222,7 +226,13 @@ def _absent_chunk_findings(array: DenseArray, accepted: bool) -> list[Finding]:
             "--missing-chunks-are-zero if these rows are truly silent"
         )
     n_absent = 1 + sum(1 for _ in absent)
-    return [Finding(array.path.name, f"{n_absent} chunk files are not on disk", "taken as zeros, as was asked for")]
+    return [
+        Finding(
+            array.path.name,
+            f"{counted(n_absent, 'chunk files', 'are')} not on disk",
+            "taken as zeros, as was asked for",
+        )
+    ]
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -274,7 +284,7 @@ class _MendedNeuronActs:
     def findings(self) -> list[Finding]:
         """What was mended, with the number of features it was in."""
         return [
-            Finding(f"{len(features)} features, {feature_folder_name(features[0])} first", wrong, done)
+            Finding(f"{counted(len(features), 'features')}, {feature_folder_name(features[0])} first", wrong, done)
             for (wrong, done), features in self._mended.items()
         ]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.disk import explaining_write_errors
@@ -130,7 +131,8 @@ def _samples_of(found: Source, source: Path, options: ImportOptions) -> tuple[pl
     imported = imported_samples(tables, names, options.vocabulary, options.contexts)
     if imported.table.height != n_samples:
         raise LayoutError(
-            f"the metadata of {source} has {imported.table.height} rows for {n_samples} samples: they are matched by position; "
+            f"the metadata of {source} has {counted(imported.table.height, 'rows')} for "
+            f"{counted(n_samples, 'samples')}: they are matched by position; "
             "bring the metadata that belongs to these activations"
         )
     return imported.table, imported.findings

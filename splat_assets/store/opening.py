@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+from splat_assets.counting import counted
 from splat_assets.progress import Progress
 from splat_assets.store.activations import ActivationReader
 from splat_assets.store.errors import LayoutError, StoreError
@@ -169,6 +170,7 @@ def _refuse_other_shapes(best: Found, reader: ActivationReader, others: list[Fou
         if (beside.n_samples, beside.n_features) == (reader.n_samples, reader.n_features):
             continue
         raise LayoutError(
-            f"{other.path} holds {beside.n_samples} samples x {beside.n_features} features, {best.path} holds "
+            f"{other.path} holds {counted(beside.n_samples, 'samples')} x "
+            f"{counted(beside.n_features, 'features')}, {best.path} holds "
             f"{reader.n_samples} x {reader.n_features}: they are not of one run; name the folders of one"
         )

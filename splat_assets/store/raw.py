@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from splat_assets.counting import agreeing, counted
 from splat_assets.store.activations import SparseRows, feature_id_dtype
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import WRONG_CONTENT, read_json
@@ -101,7 +102,10 @@ def write_shard(
     """
     where = f"{folder.name}"
     if samples.height == 0 or samples.height != rows.n_rows:
-        raise InvalidActivationsError(f"{where}: {rows.n_rows} rows of activations come with {samples.height} samples")
+        raise InvalidActivationsError(
+            f"{where}: {counted(rows.n_rows, 'rows')} of activations {agreeing(rows.n_rows, 'come')} with "
+            f"{counted(samples.height, 'samples')}"
+        )
     rows.validate(n_features, where)
     first_row = int(samples["global_index"][0])
     samples = checked_samples(samples, first_row, where)
@@ -185,7 +189,7 @@ class RawActivations:
                 raise LayoutError(f"{folder} starts at sample {receipt.first_row} where sample {at} comes next")
             if receipt.n_features != first.n_features:
                 raise LayoutError(
-                    f"{folder} has {receipt.n_features} features, {self.shards[0]} has {first.n_features}"
+                    f"{folder} has {counted(receipt.n_features, 'features')}, {self.shards[0]} has {first.n_features}"
                 )
             if receipt.inputs != first.inputs:
                 raise FingerprintMismatchError(
@@ -201,7 +205,8 @@ class RawActivations:
         self._ends = np.cumsum([receipt.n_rows for receipt in self.receipts])
         if at != n_samples:
             raise LayoutError(
-                f"{self.root} holds samples 0 to {at - 1} in {len(self.shards)} shards; {n_samples} samples were expected"
+                f"{self.root} holds samples 0 to {at - 1} in {counted(len(self.shards), 'shards')}; "
+                f"{counted(n_samples, 'samples', 'were')} expected"
             )
 
     @property
@@ -293,7 +298,9 @@ class RawActivations:
 def _check_embeddings(embeddings: Mapping[str, npt.NDArray[np.float32]], n_rows: int, where: str) -> None:
     for name, block in embeddings.items():
         if block.ndim != 2 or block.shape[0] != n_rows:
-            raise InvalidActivationsError(f"{where}: embeddings {name!r} have shape {block.shape} for {n_rows} rows")
+            raise InvalidActivationsError(
+                f"{where}: embeddings {name!r} have shape {block.shape} for {counted(n_rows, 'rows')}"
+            )
         if not np.isfinite(block).all():
             row = int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
             raise InvalidActivationsError(f"{where}: embeddings {name!r} hold NaN or infinity in row {row}")
@@ -323,7 +330,7 @@ def _all_shards(root: Path, n_shards: int) -> list[Path]:
     missing = [number for number in range(n_shards) if number not in found]
     if missing:
         raise LayoutError(
-            f"{root} is unfinished: {shard_name(missing[0])} is missing ({len(missing)} of {n_shards} shards are); "
+            f"{root} is unfinished: {shard_name(missing[0])} is missing ({len(missing)} of {counted(n_shards, 'shards')} are); "
             "call what wrote it again, shards that are there are kept"
         )
     return [found[number] for number in range(n_shards)]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from splat_assets.counting import counted
 from splat_assets.store.activations import SparseRows
 from splat_assets.store.errors import CorruptStoreError
 
@@ -32,7 +33,9 @@ def regrouped(blocks: Iterable[SparseRows], sizes: Iterable[int]) -> Iterator[Sp
         while n_pending < size:
             block = next(incoming, None)
             if block is None:
-                raise CorruptStoreError(f"the source ended after {n_given + n_pending} rows; more were promised")
+                raise CorruptStoreError(
+                    f"the source ended after {counted(n_given + n_pending, 'rows')}; more were promised"
+                )
             pending.append(block)
             n_pending += block.n_rows
         whole = joined(pending)

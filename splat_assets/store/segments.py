@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from splat_assets.counting import counted
 from splat_assets.progress import Progress
 from splat_assets.store.activations import RowReader, SparseRows
 from splat_assets.store.checksums import crc32c_of_bytes
@@ -89,7 +90,7 @@ def build_segments(source: RowReader, folder: Path, nnz_per_segment: int, progre
             at += segments[-1].n_rows
             task.advance(segments[-1].n_rows)
     if at != source.n_samples:
-        raise InvalidActivationsError(f"the source ended after {at} of {source.n_samples} samples")
+        raise InvalidActivationsError(f"the source ended after {at} of {counted(source.n_samples, 'samples')}")
     return segments
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from splat_assets.counting import counted
 from splat_assets.store.activations import RowReader
 from splat_assets.store.errors import StoreError
 from splat_assets.store.samples import SampleTable, checked_samples
@@ -131,7 +132,7 @@ def sample_problems(folder: Path, n_samples: int) -> list[str]:
     except StoreError as error:
         return [f"{folder}: {error}"]
     if frame.height != n_samples:
-        return [f"{folder / 'samples.parquet'} has {frame.height} rows for {n_samples} samples"]
+        return [f"{folder / 'samples.parquet'} has {counted(frame.height, 'rows')} for {counted(n_samples, 'samples')}"]
     if not frame.equals(fast):
         return [f"{folder / 'samples.arrow'} holds other rows than samples.parquet"]
     return []

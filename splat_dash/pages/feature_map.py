@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 from dash import dcc, html
 
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_dash import address, cells, figures, ui
 from splat_dash.query import COLORS, MapQuery
@@ -99,7 +100,7 @@ def _search(query: MapQuery) -> html.Form:
 def _caption(features: pl.DataFrame) -> list[Any]:
     placed = features.drop_nulls("x")
     said: list[Any] = [
-        ui.term(f"{placed.height:,} features", "feature"),
+        ui.term(counted(placed.height, "features"), "feature"),
         " are points; a click opens one, a box drawn around some lists them.",
     ]
     if unplaced := features.height - placed.height:
@@ -123,7 +124,8 @@ def _legend(color: str) -> html.P | None:
         return html.P(parts, className="legend")
     if color == "cluster":
         return html.P(
-            f"Colours repeat after {figures.N_CLUSTER_COLORS} clusters; the table links to each.", className="quiet"
+            f"Colours repeat after {counted(figures.N_CLUSTER_COLORS, 'clusters')}; the table links to each.",
+            className="quiet",
         )
     return None
 
@@ -148,7 +150,7 @@ def chosen(features: pl.DataFrame, query: MapQuery) -> list[Any]:
         for row in found.head(_MOST_LISTED).rows(named=True)
     ]
     more = f", the {_MOST_LISTED} most frequent of them here" if found.height > _MOST_LISTED else ""
-    told = html.P([f"{found.height:,} features{more}. ", file, " · ", *ways])
+    told = html.P([f"{counted(found.height, 'features')}{more}. ", file, " · ", *ways])
     return [heading, told, html.Div(cells.drawn(head, body), className="tall")]
 
 

@@ -6,6 +6,7 @@ import polars as pl
 from dash import dcc, html
 
 from splat_assets.analysis.scorecard import MEANINGS
+from splat_assets.counting import counted
 from splat_assets.errors import SplatError
 from splat_dash import address, cells, figures, ui
 from splat_dash.query import ListQuery
@@ -32,11 +33,11 @@ _WAYS = (
 def layout(source: Source, **_: Any) -> html.Article:
     """The page."""
     about = source.about
-    n_activations = "" if about.n_activations is None else f", {about.n_activations:,} activations"
+    n_activations = "" if about.n_activations is None else f", {counted(about.n_activations, 'activations')}"
     return html.Article(
         [
             html.H1(about.name or "A store"),
-            html.P(f"{about.n_features:,} features on {about.n_samples:,} samples{n_activations}."),
+            html.P(f"{counted(about.n_features, 'features')} on {counted(about.n_samples, 'samples')}{n_activations}."),
             html.Section([html.H2("How good the SAE is"), _scorecard(source)]),
             html.Div(
                 [
@@ -72,7 +73,7 @@ def _scorecard(source: Source) -> Any:
         for name, meaning in MEANINGS.items()
         if card.get(name) is not None
     ]
-    measured = f"Measured on {card.get('n_test_samples') or 0:,} test samples that training did not see."
+    measured = f"Measured on {counted(card.get('n_test_samples') or 0, 'test samples')} that training did not see."
     return html.Div(
         [
             html.Dl(cards, className="cards"),

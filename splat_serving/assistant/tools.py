@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from splat_assets.counting import agreeing, counted
 from splat_assets.domain.rule_text import LONGEST_RULE, Names, parse_rule_text
 from splat_assets.errors import InputError
 from splat_serving.investigations.build_text import LONGEST_BUILD, build_as_text
@@ -160,7 +161,8 @@ def _about(subject: Subject, _: Nothing) -> Answer:
     return Answer(
         title=f"Run {about.name or subject.source}",
         said=[
-            f"{about.n_samples:,} samples (builds), {about.n_features:,} features of a sparse autoencoder on a model that "
+            f"{counted(about.n_samples, 'samples')} (builds), {counted(about.n_features, 'features')} of a "
+            f"sparse autoencoder on a model that "
             "completes gear builds; a build is abilities at rungs (AP) and a weapon.",
             f"Tables: {', '.join(about.computed)}.",
             "Causal experiments can be asked."
@@ -191,7 +193,9 @@ def _list_features(subject: Subject, asked: ListFeatures) -> Answer:
     }
     table = ResultTable.of("features", "Features", "observed", named(subject, shown), described)
     return Answer(
-        title="Features", said=[f"{frame.height:,} features match; {shown.height} are shown."], tables=[table]
+        title="Features",
+        said=[f"{counted(frame.height, 'features', 'match')}; {shown.height} {agreeing(shown.height, 'are')} shown."],
+        tables=[table],
     )
 
 
@@ -279,7 +283,7 @@ def _sample(subject: Subject, asked: SampleArguments) -> Answer:
         title=f"Sample {asked.sample_id}",
         said=[
             f"{found.columns.get('weapon_name') or 'unknown weapon'}: {build}.",
-            f"{found.features.values.size} features fire on it.",
+            f"{counted(found.features.values.size, 'features', 'fire')} on it.",
         ],
         tables=[ResultTable.of("features", "Features", "observed", named(subject, frame), described)],
     )

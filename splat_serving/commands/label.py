@@ -10,6 +10,7 @@ import click
 import numpy as np
 import polars as pl
 
+from splat_assets.counting import counted
 from splat_assets.domain.rule_text import Names, parse_rule_text
 from splat_assets.errors import InputError
 from splat_assets.store.documents import read_bytes
@@ -255,7 +256,7 @@ def export(output: Path, kind: str, run: str | None, token_file: Path | None) ->
         n = len(book.current())
     with told_where(output), replacing_file(output) as aside:
         aside.write_text(text, encoding="utf-8")
-    click.echo(f"{n} labels: {output}")
+    click.echo(f"{counted(n, 'labels')}: {output}")
 
 
 @label.command("import")
@@ -268,7 +269,8 @@ def import_(file: Path, author: str | None, run: str | None, token_file: Path | 
         found = upstream.read_labels(file, subject.n_features)
         labels, queued = upstream.add_imported(subject.labels, found, author or who())
     click.echo(
-        f"{labels} labels and {queued} queue entries were added; {len(found.labels) - labels} labels were there already"
+        f"{counted(labels, 'labels')} and {counted(queued, 'queue entries')} were added; "
+        f"{counted(len(found.labels) - labels, 'labels', 'were')} there already"
     )
 
 
@@ -306,7 +308,7 @@ def queue_add(
             subject.labels.checked(one)
         for one in ids:
             subject.labels.enqueue(one, priority, reason, author)
-    click.echo(f"{len(ids)} features were added")
+    click.echo(f"{counted(len(ids), 'features', 'were')} added")
 
 
 @queue.command("build")
@@ -336,7 +338,7 @@ def queue_build(
         ]
         for feature, score in scores:
             book.enqueue(feature, score, method, author)
-    click.echo(f"{len(scores)} features were added to the queue")
+    click.echo(f"{counted(len(scores), 'features', 'were')} added to the queue")
 
 
 def _scores(subject: Subject, method: str, seed: int) -> list[tuple[int, float]]:
@@ -391,7 +393,7 @@ def carry(
             before,
             after,
             least_r,
-            lambda done, whole: click.echo(f"… {done:,} of {whole:,} features compared", err=True),
+            lambda done, whole: click.echo(f"… {done:,} of {counted(whole, 'features')} compared", err=True),
         )
         written = None if dry_run else carry_labels(before, after, matches, author)
         question = {"old": old, "new": new, "least_r": least_r}

@@ -12,6 +12,7 @@ from pydantic import Field
 from splat_assets.analysis.contrast import equal_shares_p
 from splat_assets.analysis.intervals import benjamini_hochberg
 from splat_assets.analysis.separation import Separation, auroc_bounds, separation
+from splat_assets.counting import agreeing, counted
 from splat_assets.domain.concepts import All, Not, Rule
 from splat_assets.domain.rule_text import LONGEST_RULE, Names, parse_rule_text, rule_as_text
 from splat_assets.errors import InputError
@@ -79,9 +80,9 @@ def _answer(subject: Subject, spec: Contrast) -> Answer:
         if not one.n:
             raise InputError(f"no sample has {text!r} and not the other: there is nothing to tell apart")
     frame, n_read = ranked(subject, *sets, spec.top_k)
-    said = [f"{sets[0].n:,} samples of the left rule, {sets[1].n:,} of the right."]
+    said = [f"{counted(sets[0].n, 'samples')} of the left rule, {sets[1].n:,} of the right."]
     if n_shared:
-        said.append(f"{n_shared:,} samples on which both hold are in neither.")
+        said.append(f"{counted(n_shared, 'samples')} on which both hold {agreeing(n_shared, 'are')} in neither.")
     row = frame.row(0, named=True)  # an SAE has at least one feature
     side = "left" if row["auroc"] >= 0.5 else "right"
     said.append(
@@ -89,7 +90,8 @@ def _answer(subject: Subject, spec: Contrast) -> Answer:
         f"{max(row['auroc'], 1 - row['auroc']):.1%} of all pairs (half would say nothing)."
     )
     note = (
-        f"Ordered by the distance of AUROC from a half, over all {subject.n_features:,} features: {n_read:,} were read, "
+        f"Ordered by the distance of AUROC from a half, over all {counted(subject.n_features, 'features')}: "
+        f"{n_read:,} were read, "
         "the others fire too seldom there, or too evenly, to be among these."
     )
     return Answer(

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from splat_assets.analysis.intervals import benjamini_hochberg, lift_interval, share_interval, two_by_two_p
 from splat_assets.analysis.rule_score import RuleScorer
+from splat_assets.counting import counted
 from splat_assets.domain.concepts import Rule
 from splat_assets.domain.rule_text import LONGEST_RULE, Names, parse_rule_text, rule_as_text
 from splat_serving.investigations.build_text import sample_as_text
@@ -41,7 +42,8 @@ def _answer(subject: Subject, spec: Find) -> Answer:
     holds = np.flatnonzero(builds.holds(rule))
     low, high = (float(border) for border in share_interval(holds.size, subject.n_samples))
     said = [
-        f"It holds on {holds.size:,} of {subject.n_samples:,} samples ({holds.size / max(subject.n_samples, 1):.3%}; 95 % "
+        f"It holds on {holds.size:,} of {counted(subject.n_samples, 'samples')} "
+        f"({holds.size / max(subject.n_samples, 1):.3%}; 95 % "
         f"interval {low:.3%} to {high:.3%})."
     ]
     tables = []
@@ -100,7 +102,7 @@ def _features_table(frame: pl.DataFrame, n_features: int) -> ResultTable:
         "phi": "Correlation of the rule's holding and the feature's firing.",
         "q": "p of independence, adjusted for all features.",
     }
-    note = f"{n_features:,} features fire there; ordered by phi."
+    note = f"{counted(n_features, 'features', 'fire')} there; ordered by phi."
     if frame.height > MOST_SCORED:
         note += f" AUROC and the interval of F1 are known for the first {MOST_SCORED}."
     return ResultTable.of("features", "Features that go with it", "observed", frame, described, note)
@@ -111,7 +113,7 @@ def _best(frame: pl.DataFrame, n_builds: int) -> str:
         return "No feature fires there."
     row = frame.row(0, named=True)
     return (
-        f"Feature {row['feature_id']} goes with it most: it fires on {row['n_both']:,} of these {n_builds:,} builds "
+        f"Feature {row['feature_id']} goes with it most: it fires on {row['n_both']:,} of these {counted(n_builds, 'builds')} "
         f"({row['share_of_set']:.0%}), which have {row['share_of_feature']:.0%} of its {row['n_active']:,} activations."
     )
 

@@ -7,6 +7,7 @@ import polars as pl
 
 from splat_assets.analysis.agreement import Agreement, agreement
 from splat_assets.analysis.rule_score import score_rule
+from splat_assets.counting import agreeing, counted
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text
 from splat_serving.investigations.result import Answer, ResultTable
@@ -60,14 +61,14 @@ def history_page(subject: Subject, feature_id: int) -> Answer:
     """Everything that was said of a feature, oldest first."""
     events = subject.labels.history(subject.labels.checked(feature_id))
     table = events_table("history", "History", events)
-    return Answer(title=f"Feature {feature_id}: {len(events)} events", tables=[table] if events else [])
+    return Answer(title=f"Feature {feature_id}: {counted(len(events), 'events')}", tables=[table] if events else [])
 
 
 def queue_page(subject: Subject, top_k: int) -> Answer:
     """The features that wait for a label."""
     waiting = subject.labels.queue()
     table = events_table("queue", "Waiting for a label", waiting[:top_k])
-    return Answer(title=f"Queue: {len(waiting)} features", tables=[table] if waiting else [])
+    return Answer(title=f"Queue: {counted(len(waiting), 'features')}", tables=[table] if waiting else [])
 
 
 def status_page(subject: Subject) -> Answer:
@@ -96,8 +97,10 @@ def status_page(subject: Subject) -> Answer:
     return Answer(
         title="Labels",
         said=[
-            f"{len(labelled):,} of {alive:,} features that fire have a label; they hold {covered:.1%} of all activations.",
-            f"{waiting:,} features wait in the queue, {skipped:,} were skipped.",
+            f"{len(labelled):,} of {counted(alive, 'features')} that fire {agreeing(len(labelled), 'have')} a "
+            f"label; the labelled ones hold {covered:.1%} "
+            f"of all activations.",
+            f"{counted(waiting, 'features', 'wait')} in the queue, {skipped:,} {agreeing(skipped, 'were')} skipped.",
             *_agreement_in_words(agreed),
         ],
         facts={
@@ -118,7 +121,8 @@ def _agreement_in_words(found: Agreement) -> list[str]:
         return []
     alpha = "" if found.alpha is None else f" (Krippendorff's alpha {found.alpha:.2f}; 1: always, 0: as by chance)"
     return [
-        f"Of {found.n:,} features that two people or more put into a category, {found.n_alike:,} have the same from all{alpha}."
+        f"Of {counted(found.n, 'features')} that two people or more put into a category, {found.n_alike:,} have "
+        f"the same from all{alpha}."
     ]
 
 
@@ -169,7 +173,10 @@ def carry_page(old: Subject, new: Subject, matches: Sequence[Carried], written: 
     done = "would be carried" if written is None else f"have a place, {written} of them were written now"
     return Answer(
         title=f"Labels of {old.source} to {new.source}",
-        said=[f"{n_kept} of {len(matches)} labels {done}, {len(matches) - n_kept} are lost."],
+        said=[
+            f"{n_kept} of {counted(len(matches), 'labels')} {done}, {len(matches) - n_kept} "
+            f"{agreeing(len(matches) - n_kept, 'are')} lost."
+        ],
         facts={"n_labels": len(matches), "n_carried": n_kept, "n_lost": len(matches) - n_kept},
         tables=[ResultTable.of("labels", "Labels", "observed", pl.DataFrame(rows, schema, orient="row"), described)]
         if rows

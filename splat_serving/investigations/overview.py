@@ -12,6 +12,7 @@ from splat_assets.analysis.doses import dose_summary, dose_table
 from splat_assets.analysis.intervals import share_interval
 from splat_assets.analysis.profile import token_profile, weapon_profile
 from splat_assets.analysis.rule_score import score_rule
+from splat_assets.counting import counted
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.errors import InputError
@@ -168,10 +169,11 @@ def _in_a_sentence(summary: FeatureSummary) -> str:
     facts = summary.statistics
     n_active, n_samples = facts["n_active"], facts["n_samples"]
     if not n_active:
-        return f"It fires on none of {n_samples:,} samples."
+        return f"It fires on none of {counted(n_samples, 'samples')}."
     low, high = (float(border) for border in share_interval(n_active, n_samples))
     return (
-        f"It fires on {n_active:,} of {n_samples:,} samples ({n_active / n_samples:.3%}; 95 % interval {low:.3%} to {high:.3%}), "
+        f"It fires on {n_active:,} of {counted(n_samples, 'samples')} ({n_active / n_samples:.3%}; 95 % "
+        f"interval {low:.3%} to {high:.3%}), "
         f"then with {facts['mean']:.4g} on average and {facts['max']:.4g} at most."
     )
 
@@ -251,7 +253,7 @@ def _histogram(summary: FeatureSummary) -> LinesOrBars | None:
     return LinesOrBars(
         kind="bars",
         name="histogram",
-        title=f"Activations; on {summary.histogram['n_zero']:,} further samples it is 0",
+        title=f"Activations; on {counted(summary.histogram['n_zero'], 'further samples')} it is 0",
         x_label="activation",
         y_label="samples",
         series=[bars],
@@ -267,7 +269,7 @@ def _histogram_table(summary: FeatureSummary) -> ResultTable:
         "to": "Where it ends; the last one with its end.",
         "samples": "Samples whose activation is in it.",
     }
-    note = f"On {summary.histogram['n_zero']:,} further samples it is 0."
+    note = f"On {counted(summary.histogram['n_zero'], 'further samples')} it is 0."
     return ResultTable.of(
         "histogram", "Activations", "observed", pl.DataFrame(rows, schema, orient="row"), described, note
     )

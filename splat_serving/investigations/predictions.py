@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from splat_assets.analysis.branches import Branch, branches
 from splat_assets.analysis.build_space import BuildSpace, Probabilities, Rungs, Situation, StackPolicy
 from splat_assets.analysis.closure import Closure, close
+from splat_assets.counting import counted
 from splat_serving.investigations.build_text import build_as_text, parse_build
 from splat_serving.investigations.result import LinesOrBars, Scalar, Series, finite
 from splat_serving.investigations.spec import Spec
@@ -121,7 +122,7 @@ def closure_sentence(asked: Asked, found: Closure, threshold: float) -> str:
 
 def weapons_sentence(n_weapons: int, threshold: float) -> str:
     """From where each of several weapons is asked."""
-    return f"{n_weapons} weapons, each from what the model is at least {threshold:g} sure of."
+    return f"{counted(n_weapons, 'weapons')}, each from what the model is at least {threshold:g} sure of."
 
 
 def unit(log_base: float) -> str:

@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from splat_assets.counting import agreeing, counted
 from splat_serving.investigations.result import ResultTable
 from splat_serving.investigations.subject import Subject
 
@@ -31,4 +32,11 @@ def pushed(subject: Subject, token: str, top_k: int) -> list[ResultTable]:
 
 def _table(name: str, title: str, frame: pl.DataFrame, sign: int, top_k: int) -> ResultTable:
     strongest = frame.sort(sign * pl.col("moves"), "feature_id").head(top_k)
-    return ResultTable.of(name, title, "weights", strongest, _DESCRIBED, f"{frame.height:,} features that fire do.")
+    return ResultTable.of(
+        name,
+        title,
+        "weights",
+        strongest,
+        _DESCRIBED,
+        f"{counted(frame.height, 'features')} that fire {agreeing(frame.height, 'do')}.",
+    )

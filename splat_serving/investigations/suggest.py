@@ -7,6 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.rule_search import LEAST_AUROC, LEAST_F1, RuleSearch
+from splat_assets.counting import agreeing, counted
 from splat_assets.domain.rule_text import rule_as_text
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.experiment import answered
@@ -120,7 +121,10 @@ def _all(subject: Subject, spec: SuggestAll) -> Answer:
     shown = frame.filter(pl.col("suggested")) if spec.only_good else frame.filter(pl.col("text").is_not_null())
     return Answer(
         title="Suggested labels",
-        said=[f"{n_good:,} of {frame.height:,} features have a rule that is good enough to be a label."],
+        said=[
+            f"{n_good:,} of {counted(frame.height, 'features')} {agreeing(n_good, 'have')} a rule that is good "
+            f"enough to be a label."
+        ],
         facts={"n_suggested": n_good, "n_features": frame.height},
         tables=[_table(shown.sort(["f1", "feature_id"], descending=[True, False], nulls_last=True))],
     )

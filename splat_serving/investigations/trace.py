@@ -7,6 +7,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field, model_validator
 
+from splat_assets.counting import counted
 from splat_serving.investigations.build_text import LONGEST_BUILD, build_as_text, cannot_be_worn, parse_build
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.feature_names import LABEL, named
@@ -56,7 +57,8 @@ def _answer(subject: Subject, spec: Trace) -> Answer:
     return Answer(
         title=f"{weapon}: {worn}",
         said=[
-            f"{len(found.features)} features are shown, the strongest {found.features[0]} with {found.activations[0]:.4g}."
+            f"{counted(len(found.features), 'features', 'are')} shown, the strongest {found.features[0]} with "
+            f"{found.activations[0]:.4g}."
             if found.features
             else "No feature fires on it.",
             f"The likeliest further token is {names[0]} ({chance[tokens[0]]:.1%})." if names else "It has every token.",

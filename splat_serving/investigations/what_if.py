@@ -7,6 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from splat_assets.analysis.edits import legal, rungs_of_sets, with_rung
+from splat_assets.counting import counted
 from splat_serving.investigations.edited_builds import each_taken_off
 from splat_serving.investigations.result import Answer, Figure, Heatmap, ResultTable
 from splat_serving.investigations.subject import Subject
@@ -45,7 +46,7 @@ def what_if(
             figures.append(_rungs(subject, changed, focus))
     return Answer(
         title="What if",
-        said=[f"{features.filter(pl.col('base') > 0).height} features fire on the base, "
+        said=[f"{counted(features.filter(pl.col('base') > 0).height, 'features', 'fire')} on the base, "
               f"{features.filter(pl.col('changed') > 0).height} on the changed build."],
         facts={"focus": focus, "n_features": features.height},
         tables=tables,

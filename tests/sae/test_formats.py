@@ -285,7 +285,7 @@ def test_nan_weights_are_counted_by_tensor(tmp_path: Path) -> None:
     tensors["decoder_bias"][:] = float("inf")
     torch.save(tensors, tmp_path / "sae.pth")
 
-    with pytest.raises(InputError, match="encoder.weight holds 1 values that are NaN.*decoder_bias holds 6 values"):
+    with pytest.raises(InputError, match="encoder.weight holds 1 value that is NaN.*decoder_bias holds 6 values"):
         load_sae(tmp_path / "sae.pth")
 
 

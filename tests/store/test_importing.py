@@ -200,7 +200,7 @@ class TestAnUpstreamBatchTree:
         np.testing.assert_array_equal(
             next(RawActivations(tmp_path / "out/raw_activations").rows(2_500)).to_dense(3), dense
         )
-        assert "1 chunk files are not on disk; taken as zeros, as was asked for" in said(report)
+        assert "1 chunk file is not on disk; taken as zeros, as was asked for" in said(report)
 
     def test_chunks_that_are_declared_and_absent_are_refused_at_the_first(self, tree: Path, tmp_path: Path) -> None:
         described = tree / "activations/batch_0000.zarr/zarr.json"
@@ -474,9 +474,9 @@ class TestFilesPerFeature:
         report = import_folder(folder, tmp_path / "out")
 
         assert_imported(tmp_path / "out", np.array([[0, 0.1], [2, 0.2], [1, 0]], np.float32))
-        assert "1 features, neuron_0000 first: values of 0 are among the activations; dropped" in said(report)
-        assert "1 features, neuron_0000 first: sample ids are not in order; put in order" in said(report)
-        assert "1 features, neuron_0001 first: values are float64; rounded to float32" in said(report)
+        assert "1 feature, neuron_0000 first: values of 0 are among the activations; dropped" in said(report)
+        assert "1 feature, neuron_0000 first: sample ids are not in order; put in order" in said(report)
+        assert "1 feature, neuron_0001 first: values are float64; rounded to float32" in said(report)
 
     def test_values_below_the_range_of_float32_are_told_from_zeros(self, tmp_path: Path) -> None:
         folder = tmp_path / "neuron_acts"
@@ -485,7 +485,7 @@ class TestFilesPerFeature:
         report = said(import_folder(folder, tmp_path / "out"))
 
         assert_imported(tmp_path / "out", np.array([[0], [1]], np.float32))
-        assert "1 features, neuron_0000 first: values are above 0 but below the range of float32; dropped" in report
+        assert "1 feature, neuron_0000 first: values are above 0 but below the range of float32; dropped" in report
         assert "values of 0 are among" not in report
 
     @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from splat_assets.analysis.intervals import benjamini_hochberg
+from splat_assets.counting import counted
 from splat_serving.investigations.edited_builds import draw_firing, mean_with_interval, sign_flip_p
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable, Series, finite
@@ -53,7 +54,7 @@ def _answer(subject: Subject, spec: Ablation) -> Answer:
     return Answer(
         title=f"Feature {spec.feature_id}: {_TITLES[spec.op]}",
         said=[
-            f"On {len(firing)} builds where it fires a logit moves by {own['mean_abs']:.4g} on average "
+            f"On {counted(len(firing), 'builds')} where it fires a logit moves by {own['mean_abs']:.4g} on average "
             f"({own['mean_abs_low']:.4g} to {own['mean_abs_high']:.4g}; p = {p['mean_abs']:.3g} against {spec.n_random} random "
             f"directions moved by as much), and the predictions by a KL of {own['kl']:.3g} nats per output (p = {p['kl']:.3g}).",
             _strongest(subject, found),
@@ -146,7 +147,7 @@ def _outputs(subject: Subject, found: Effects, spec: Ablation) -> ResultTable:
         "change_high": "Upper border.",
         "q": "p of no change (signs thrown at random), adjusted for the number of outputs.",
     }
-    note = f"{frame.height} outputs; the largest changes first."
+    note = f"{counted(frame.height, 'outputs')}; the largest changes first."
     return ResultTable.of("outputs", "Outputs that move", "causal", frame.head(spec.top_k), described, note)
 
 

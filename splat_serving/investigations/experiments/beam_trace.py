@@ -11,6 +11,7 @@ from pydantic import Field
 from splat_assets.analysis.beam import Completed, beam_search
 from splat_assets.analysis.build_space import Rungs, Situation
 from splat_assets.analysis.edits import FAR, rungs_of_sets
+from splat_assets.counting import counted
 from splat_assets.domain.abilities import highest_possible_ap
 from splat_assets.domain.builds import Build, allocate, wearable_ap
 from splat_assets.domain.full_gear import can_be_full
@@ -59,14 +60,16 @@ def _answer(subject: Subject, spec: BeamTrace) -> Answer:
     name = asked.weapon(start.weapon_id)
     warnings = asked.warnings()
     if found.cut:
-        warnings.append(f"stopped after {spec.max_steps} steps: longer builds may be likelier (--max-steps)")
+        warnings.append(
+            f"stopped after {counted(spec.max_steps, 'steps')}: longer builds may be likelier (--max-steps)"
+        )
     if not all(one.finished for one in found.builds):
         warnings.append("too few full builds were found: some rows have slots that stay empty")
     return Answer(
         title=f"Likeliest builds of {name}",
         said=[
             f"The likeliest is {asked.worn(best.rungs)}: one build in {_one_in(best.score)} of {_given(asked, start)}.",
-            f"It is reached in {len(best.steps)} steps; {found.n_asked:,} sets were asked.",
+            f"It is reached in {counted(len(best.steps), 'steps')}; {counted(found.n_asked, 'sets', 'were')} asked.",
             "Nothing that was given up can be likelier."
             if found.exact
             else f"Sets were given up that could hold a build as likely as one in {_one_in(found.given_up)} (--beam-size).",

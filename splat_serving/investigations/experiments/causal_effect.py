@@ -8,6 +8,7 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.bands import BANDS, band_numbers
+from splat_assets.counting import counted
 from splat_serving.investigations.edited_builds import draw_firing, mean_with_interval
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.result import Answer, ResultTable
@@ -116,14 +117,17 @@ def _pearson(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) ->
 
 def _said(r: float | None, n_apart: int | None, n_outputs: int, n_builds: int) -> str:
     if n_apart is None:
-        return f"Measured on {n_outputs} outputs, means over {n_builds} builds."
+        return f"Measured on {counted(n_outputs, 'outputs')}, means over {counted(n_builds, 'builds')}."
     told = "cannot be correlated (one of them is constant)" if r is None else f"correlate with r = {r:.4f}"
     apart = (
         "none differs by more than builds do"
         if not n_apart
         else f"{n_apart} of them {'differs' if n_apart == 1 else 'differ'} by more than builds do"
     )
-    return f"Measured and linear changes of {n_outputs} outputs, means over {n_builds} builds, {told}; {apart}."
+    return (
+        f"Measured and linear changes of {counted(n_outputs, 'outputs')}, means over "
+        f"{counted(n_builds, 'builds')}, {told}; {apart}."
+    )
 
 
 def _output_table(outputs: pl.DataFrame, top_k: int) -> ResultTable:
@@ -138,7 +142,7 @@ def _output_table(outputs: pl.DataFrame, top_k: int) -> ResultTable:
         "disagrees": "The 95 % interval of the difference leaves out 0, and it is above 5 % of the largest measured change.",
     }
     shown = outputs.head(top_k)
-    note = f"{outputs.height} outputs; the largest measured changes first."
+    note = f"{counted(outputs.height, 'outputs')}; the largest measured changes first."
     return ResultTable.of("outputs", "Outputs when it is taken away", "causal", shown, described, note)
 
 

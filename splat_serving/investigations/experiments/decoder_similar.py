@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import Field
 
+from splat_assets.counting import counted
 from splat_serving.errors import NotComputedError
 from splat_serving.home import how_to_compute
 from splat_serving.investigations.experiment import Experiment
@@ -54,7 +55,7 @@ def _answer(subject: Subject, spec: DecoderSimilar) -> Answer:
     }
     frame = named(subject, pl.DataFrame(rows, schema, orient="row"), "feature")
     table = ResultTable.of("similar", "Nearest decoder directions", "weights", frame, described)
-    fewer = [f"the store keeps {len(rows)} neighbours of each feature"] if len(rows) < spec.top_k else []
+    fewer = [f"the store keeps {counted(len(rows), 'neighbours')} of each feature"] if len(rows) < spec.top_k else []
     return Answer(title=f"Features that write like feature {spec.feature_id}", tables=[table], warnings=fewer)
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 import polars as pl
 
 from splat_assets.analysis.profile import token_profile, weapon_profile
+from splat_assets.counting import counted
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.weapon_groups import HighPercentile
 from splat_serving.investigations.experiments.weapon_sweep import TopK
@@ -33,7 +34,7 @@ def _answer(subject: Subject, spec: Enrichment) -> Answer:
     tokens, weapons = token_profile(high, builds), weapon_profile(high, builds)
     more = tokens.filter(pl.col("phi") > 0)
     less = tokens.filter(pl.col("phi") < 0).sort("phi", "token_id")
-    note = f"{high.n_active:,} strong samples; {tokens.height} tokens compared."
+    note = f"{counted(high.n_active, 'strong samples')}; {counted(tokens.height, 'tokens')} compared."
     return Answer(
         title=f"Feature {spec.feature_id}: what its strongest samples have",
         tables=[

@@ -10,6 +10,7 @@ from pydantic import Field
 from splat_assets.analysis.build_table import Group
 from splat_assets.analysis.grouped import grouped
 from splat_assets.analysis.interaction import Interaction, interaction_of_cells, interaction_of_factorial
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_serving.investigations.edited_builds import Draw, draw_builds
 from splat_serving.investigations.experiment import Experiment
@@ -66,7 +67,7 @@ def _answer(subject: Subject, spec: HeatmapSpec) -> Answer:
         warnings += draw.warnings
         if incomplete:
             warnings.append(
-                f"{incomplete} of {len(draw.sets)} builds lost their token in some cell and are not in the test"
+                f"{incomplete} of {counted(len(draw.sets), 'builds')} lost a token in some cell: left out of the test"
             )
     title = f"Feature {spec.feature_id}: {spec.family_x} by {spec.family_y}"
     return Answer(title=title, said=said, facts=facts, tables=tables, figures=figures, warnings=warnings)

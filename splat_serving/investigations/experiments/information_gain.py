@@ -8,6 +8,7 @@ from pydantic import Field
 from splat_assets.analysis.branches import Branch
 from splat_assets.analysis.closure import Closure
 from splat_assets.analysis.information_gain import DepthLog, InformationGain, discount, information_gain, learned_from
+from splat_assets.counting import counted
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.predictions import (
     NOTE,
@@ -69,7 +70,7 @@ def _of_one(
     said = [closure_sentence(asked, closure, spec.greedy_threshold)]
     if branch.support.size:
         said += [
-            f"{branch.support.size} tokens can come next; the choice among them has {found.h0:.4g} {units}, as "
+            f"{counted(branch.support.size, 'tokens')} can come next; the choice among them has {found.h0:.4g} {units}, as "
             f"{facts['choices']:.3g} equally likely ones have.",
             f"A token drawn from it is expected to narrow the choice among the others by {found.total:.4g} {units}, and moves "
             f"their probabilities by {found.learned_in_all:.4g} {units}.",

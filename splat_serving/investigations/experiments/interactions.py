@@ -11,6 +11,7 @@ from splat_assets.analysis.doses import dose_summary
 from splat_assets.analysis.effects import interaction_contrast
 from splat_assets.analysis.frames import with_q
 from splat_assets.analysis.grouped import grouped
+from splat_assets.counting import counted
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import never
 from splat_serving.investigations.result import Answer, ResultTable
@@ -76,7 +77,7 @@ def _answer(subject: Subject, spec: Interactions) -> Answer:
         "contrast_high": "Upper border.",
         "q": "p of no interaction, adjusted for the number of pairs.",
     }
-    note = f"{frame.height} pairs compared; {n_few} more have too few samples in a cell."
+    note = f"{counted(frame.height, 'pairs')} compared; {n_few} more have too few samples in a cell."
     table = ResultTable.of("pairs", "Pairs of abilities", "observed", frame.head(spec.top_k), described, note)
     where = "" if spec.given is None else f", given {spec.given}"
     return Answer(

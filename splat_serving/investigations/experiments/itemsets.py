@@ -11,6 +11,7 @@ from pydantic import Field
 from splat_assets.analysis.build_table import BuildTable
 from splat_assets.analysis.intervals import benjamini_hochberg, lift_interval, two_by_two_p
 from splat_assets.analysis.profile import token_profile
+from splat_assets.counting import counted
 from splat_assets.store.activations import Activations
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.weapon_groups import HighPercentile
@@ -79,7 +80,7 @@ def _answer(subject: Subject, spec: Itemsets) -> Answer:
         "beyond": "Its lift over the highest lift of the sets with one ability less.",
         "q": "p of independence, adjusted for the number of sets.",
     }
-    note = f"{high.n_active:,} strong samples; {frame.height} sets with enough support."
+    note = f"{counted(high.n_active, 'strong samples')}; {counted(frame.height, 'sets')} with enough support."
     table = ResultTable.of("sets", "Sets of abilities", "observed", frame.head(spec.top_k), described, note)
     return Answer(title=f"Feature {spec.feature_id}: sets of abilities", tables=[table])
 

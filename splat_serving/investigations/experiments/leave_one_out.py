@@ -8,6 +8,7 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.intervals import benjamini_hochberg
+from splat_assets.counting import counted
 from splat_serving.investigations.edited_builds import (
     draw_firing,
     draw_of,
@@ -93,10 +94,11 @@ def _by_ability(found: pl.DataFrame, seed: int) -> pl.DataFrame:
 
 def _said(summary: pl.DataFrame, n_builds: int) -> list[str]:
     if summary.is_empty():
-        return [f"{n_builds} builds where it fires wear nothing that could be taken off."]
+        return [f"{counted(n_builds, 'builds')} where it fires: nothing is worn that could be taken off."]
     row = summary.row(int((summary["n"] * summary["drop"].abs()).arg_max() or 0), named=True)
     return [
-        f"Over {n_builds} builds where it fires, {row['ability']} counts most in sum: without it, the activation changes by "
+        f"Over {counted(n_builds, 'builds')} where it fires, {row['ability']} counts most in sum: without it, "
+        f"the activation changes by "
         f"{-row['drop']:+.4g} on average on {row['n']} of them."
     ]
 

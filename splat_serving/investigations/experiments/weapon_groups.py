@@ -7,6 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.intervals import benjamini_hochberg, lift_interval, two_by_two_p
+from splat_assets.counting import counted
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import flags, never, strong
 from splat_serving.investigations.result import Answer, ResultTable
@@ -66,7 +67,10 @@ def _answer(subject: Subject, spec: WeaponGroups) -> Answer:
         "lift_high": "Upper border.",
         "q": "p of independence, adjusted for the number of rows.",
     }
-    note = f"{high.n_active:,} strong samples against {subject.n_samples - high.n_active:,} others; {frame.height} compared."
+    note = (
+        f"{counted(high.n_active, 'strong samples')} against "
+        f"{counted(subject.n_samples - high.n_active, 'others')}; {frame.height} compared."
+    )
     table = ResultTable.of("groups", "Groups of weapons", "observed", frame.head(spec.top_k), described, note)
     return Answer(
         title=f"Feature {spec.feature_id}: weapons of its strongest samples",

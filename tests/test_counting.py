@@ -1,0 +1,32 @@
+"""Numbers of things in sentences agree with what they count."""
+
+import pytest
+
+from splat_assets.counting import agreeing, counted
+
+
+@pytest.mark.parametrize(
+    ("n", "unit", "verb", "expected"),
+    [
+        (1, "events", "", "1 event"),
+        (0, "events", "", "0 events"),
+        (2, "events", "", "2 events"),
+        (1_234, "features", "", "1,234 features"),
+        (1, "gear sets", "", "1 gear set"),
+        (1, "queue entries", "", "1 queue entry"),
+        (1, "batches", "", "1 batch"),
+        (1, "people", "", "1 person"),
+        (1, "features", "fire", "1 feature fires"),
+        (2, "features", "fire", "2 features fire"),
+        (1, "labels", "were", "1 label was"),
+        (1, "rows", "have", "1 row has"),
+    ],
+)
+def test_a_count_agrees_in_number(n: int, unit: str, verb: str, expected: str) -> None:
+    assert counted(n, unit, verb) == expected
+
+
+def test_verbs_agree_with_one() -> None:
+    assert [agreeing(n, verb) for n in (1, 2) for verb in ("are", "do", "wait")] == [
+        "is", "does", "waits", "are", "do", "wait",
+    ]  # fmt: skip
