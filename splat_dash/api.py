@@ -11,13 +11,14 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from splat_assets.errors import InputError, SplatError
-from splat_assets.store.errors import FeatureNotFoundError
+from splat_assets.store.errors import FeatureNotFoundError, LayoutError, SampleNotFoundError
 from splat_assets.store.spreadsheet import harmless_frame, harmless_json
 from splat_dash.address import FORMS
 from splat_dash.pages import compare, feature, feature_map, whatif
 from splat_dash.pages.labels import as_lines
 from splat_dash.query import ListQuery, MapQuery
 from splat_dash.shown import asked
+from splat_serving.errors import NotComputedError, UnknownNameError
 from splat_serving.investigations.overview import PARTS, RECORD, examples_table
 from splat_serving.investigations.rendering import markdown_table
 from splat_serving.investigations.result import ResultTable
@@ -25,6 +26,7 @@ from splat_serving.labels.book import label_as_json
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _MOST_EXAMPLES = 10_000
+_NOT_THERE = (FeatureNotFoundError, SampleNotFoundError, UnknownNameError, NotComputedError, LayoutError)
 _EXAMPLE_COLUMNS = ("group", "rank", "sample_id", "activation", "weapon_id", "weapon", "abilities")
 
 
@@ -33,7 +35,7 @@ def mount(server: FastAPI) -> None:
 
     @server.exception_handler(SplatError)
     async def refuse(_: Request, error: SplatError) -> Response:
-        status = 404 if isinstance(error, FeatureNotFoundError) else 422 if isinstance(error, InputError) else 503
+        status = 404 if isinstance(error, _NOT_THERE) else 422 if isinstance(error, InputError) else 503
         return Response(f"{error}\n", status, media_type="text/plain")
 
     @server.get("/api/features.csv")

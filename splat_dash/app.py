@@ -15,9 +15,12 @@ import dash
 import dash_mantine_components as dmc
 import polars as pl
 from dash import Dash, Input, Output, State, dcc, html, set_props
+from dash.backends import get_backend
+from dash.exceptions import DependencyException
 from fastapi import Request, Response
 from starlette.middleware.gzip import GZipMiddleware
 
+from splat_assets.counting import counted
 from splat_assets.errors import InputError, SplatError
 from splat_assets.store.documents import explained
 from splat_dash import api, ui
@@ -37,12 +40,15 @@ from splat_dash.pages import (
     tokens,
     whatif,
 )
-from splat_dash.query import EVERYTHING, ListQuery, MapQuery
+from splat_dash.query import ListQuery, MapQuery, RowsRequest
+from splat_dash.sent import OnlyKnownCallbacks, value_of
 from splat_dash.shown import News, Shown, answer_from, asked
 from splat_dash.source import Source
 
 _log = logging.getLogger(__name__)
 _WATCH_SECONDS = 20
+_WITHOUT_SOCKETS = type("WithoutSockets", (get_backend("fastapi"),), {"websocket_capability": False})
+"""No callback here answers over a WebSocket: there is none that somebody could send to."""
 _HERE = Path(__file__).parent
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -102,7 +108,7 @@ def create_app(source: Source) -> Dash:
     shown = Shown(source)
     app = Dash(
         "splat_dash",
-        backend="fastapi",
+        backend=_WITHOUT_SOCKETS,
         use_pages=True,
         pages_folder="",
         include_pages_meta=False,
@@ -240,22 +246,24 @@ def _callbacks(app: Dash, shown: Shown) -> None:
         State("features-state", "value"),
         State("features-sort", "data"),
     )
-    def rows(request: dict[str, Any] | None, q: str | None, state: str | None, sort: str | None) -> tuple[Any, Any]:
+    def rows(request: Any, q: Any, state: Any, sort: Any) -> tuple[Any, Any]:
         if request is None:
             raise dash.exceptions.PreventUpdate
+        block = value_of(RowsRequest, request, "getRowsRequest")
+        words, which, order = (value_of(str | None, value, "search") for value in (q, state, sort))
         source = asked()
-        found = source.rows(ListQuery(q or "", state or "", _sort_of(request, sort)))
-        page = found.slice(request["startRow"], request["endRow"] - request["startRow"])
+        found = source.rows(ListQuery(words or "", which or "", block.sort(order)))
+        page = found.slice(block.startRow, max(block.endRow - block.startRow, 0))
         n_all = source.about.n_features
-        told = f"{found.height:,} of {n_all:,} features" if found.height else features.nothing(n_all)
+        told = f"{found.height:,} of {counted(n_all, 'features')}" if found.height else features.nothing(n_all)
         named = page.with_columns(pl.col("feature_id").cast(pl.String).alias("id"))  # ids of rows are texts
         return {"rowData": named.to_dicts(), "rowCount": found.height}, told
 
     @app.callback(
         Output("newer", "children"), Input("watch", "n_intervals"), State("loaded", "data"), prevent_initial_call=True
     )
-    async def watch(_: int, loaded: str) -> Any:
-        return news_for(await asyncio.to_thread(shown.follow), loaded)
+    async def watch(_: Any, loaded: Any) -> Any:
+        return news_for(await asyncio.to_thread(shown.follow), value_of(str, loaded, "loaded"))
 
     for name, figure in (("openBar", "feature-histogram"), ("openOnMap", "map"), ("openPoint", "home-spread")):
         app.clientside_callback(
@@ -271,10 +279,10 @@ def _callbacks(app: Dash, shown: Shown) -> None:
         State("map-query", "data"),
         prevent_initial_call=True,
     )
-    def in_box(box: str | None, query: str) -> Any:
+    def in_box(box: Any, query: Any) -> Any:
         if box is None:
             raise dash.exceptions.PreventUpdate
-        drawn = MapQuery.parse({**dict(parse_qsl(query)), "box": box})
+        drawn = MapQuery.parse({**dict(parse_qsl(value_of(str, query, "map-query"))), "box": value_of(str, box, "box")})
         return feature_map.chosen(asked().on_map(drawn), drawn)
 
     app.clientside_callback(
@@ -303,14 +311,11 @@ def news_for(news: News, loaded: str) -> Any:
     return html.P([text, again, " What is typed into a label is kept."], className="alert")
 
 
-def _sort_of(request: dict[str, Any], given: str | None) -> str:
-    """The order that the grid asks for, else that of the URL."""
-    model = request.get("sortModel") or []
-    return f"{'-' if model[0]['sort'] == 'desc' else ''}{model[0]['colId']}" if model else given or EVERYTHING.sort
-
-
 def _serve_politely(app: Dash, shown: Shown) -> None:
     """Compressed answers, how long each took, and nothing from elsewhere. Who loads a page gets the newest version."""
+
+    async def no_such_file(_: Request, error: Exception) -> Response:
+        return Response("there is no such file\n", 404, media_type="text/plain")
 
     async def headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         began = time.perf_counter()
@@ -323,6 +328,8 @@ def _serve_politely(app: Dash, shown: Shown) -> None:
         answer.headers["X-Content-Type-Options"] = "nosniff"
         return answer
 
+    app.server.add_exception_handler(DependencyException, no_such_file)
+    app.server.add_middleware(OnlyKnownCallbacks, callbacks=lambda: app.callback_map)
     app.server.middleware("http")(headers)
     app.server.add_middleware(GZipMiddleware, minimum_size=1_000)
     app.server.add_middleware(OnlyOwnPages)

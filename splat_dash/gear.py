@@ -29,11 +29,20 @@ def fitting(slot: str, main: bool) -> tuple[str, ...]:
 
 def as_text(weapon_id: int, build: Build) -> str:
     """`40.SSU-ISS-ISS-_._-_-_-_._-_-_-_`."""
+    return _written(str(weapon_id), build)
+
+
+def _written(weapon: str, build: Build) -> str:
     pieces = []
     for piece in (build.head, build.clothes, build.shoes):
         worn = [piece.main, *piece.subs, *[None] * (N_SUBS_EACH - len(piece.subs))]
-        pieces.append("-".join(_EMPTY if name is None else CODES[name] for name in worn))
-    return ".".join([str(weapon_id), *pieces])
+        pieces.append("-".join(_EMPTY if name is None else CODES.get(name, name) for name in worn))
+    return ".".join([weapon, *pieces])
+
+
+def checked(weapon: str, build: Build, n_weapons: int) -> tuple[int, Build]:
+    """Weapon and build, if there is such a weapon and each slot takes what it has; InputError."""
+    return parse(_written(weapon, build), n_weapons)
 
 
 def parse(text: str, n_weapons: int) -> tuple[int, Build]:

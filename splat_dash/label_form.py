@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from splat_assets.errors import InputError
 
@@ -53,15 +53,3 @@ class Form(BaseModel):
                 f"follow its address, as happens while the dashboard does not answer. What is typed here is kept on the page of "
                 f"feature {self.feature}: open /f/{self.feature} to save it there, or load this page again to see the other one"
             )
-
-
-def form_of(sent: Any) -> Form:
-    """What a browser sent; InputError where it is not a form."""
-    try:
-        return Form.model_validate(sent)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "form"
-        raise InputError(
-            f"what was sent is not the form of a label: {place}: {first['msg']}; load the page again"
-        ) from None

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from pydantic import BaseModel, Field
+
 from splat_assets.errors import InputError
 from splat_serving.investigations.feature_map import MAPS
 from splat_serving.numerals import is_number
@@ -60,6 +62,39 @@ class ListQuery:
 
 
 EVERYTHING = ListQuery()
+
+
+class ShownExamples(BaseModel):
+    """The examples that stand on the page of a feature: those of a group, else those with an activation from min to max."""
+
+    feature: int = Field(ge=0, lt=2**31)
+    group: str | None = None
+    min: float = Field(0.0, allow_inf_nan=False)
+    max: float = Field(0.0, allow_inf_nan=False)
+
+
+class SortedBy(BaseModel):
+    """A column that a grid sorts by."""
+
+    colId: str  # noqa: N815
+    sort: str
+
+
+class RowsRequest(BaseModel):
+    """The rows that a grid asks for, as AG Grid names its parts."""
+
+    startRow: int = Field(ge=0, lt=2**31)  # noqa: N815
+    endRow: int = Field(ge=0, lt=2**31)  # noqa: N815
+    sortModel: list[SortedBy] | None = None  # noqa: N815
+
+    def sort(self, otherwise: str | None) -> str:
+        """The order that the grid asks for, else that of the URL."""
+        if not self.sortModel:
+            return otherwise or EVERYTHING.sort
+        first = self.sortModel[0]
+        return f"{'-' if first.sort == 'desc' else ''}{first.colId}"
+
+
 COLORS = ("density", "label", "cluster")
 
 

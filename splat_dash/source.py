@@ -155,7 +155,7 @@ class Source:
 
     def _answered(self, asked: tuple[tuple[str, Any], ...]) -> Result:
         raw = dict(asked)
-        fields = experiment(str(raw["experiment"])).spec.model_fields
+        fields = experiment(str(raw.get("experiment", ""))).spec.model_fields
         for name, value in raw.items():
             if isinstance(value, str) and name in fields and "tuple" in str(fields[name].annotation):
                 raw[name] = [part.strip() for part in value.split(",") if part.strip()]

@@ -113,35 +113,39 @@ window.dash_clientside.splat = {
 // Whether the dashboard answers: the page says so as long as it does not, and looks for it every two seconds until it does again.
 (() => {
   const request = window.fetch.bind(window);
-  let lost = false, left = false;
-  const tell = () => {
-    const place = document.getElementById("connection");
-    if (!place) return;
-    place.replaceChildren();
-    place.className = lost || left ? "alert" : "";
-    if (lost) place.textContent = "The dashboard does not answer. What stands here is from before; nothing is saved until it answers again, and what is typed into a label is kept.";
-    else if (left) {
-      const again = document.createElement("button");
-      again.type = "button";
-      again.className = "plain-button reload";
-      again.textContent = "Load it again";
-      place.append("The dashboard answers again, but this page is not the one of its address. ", again, " What is typed into a label is kept.");
-    }
+  // lost: nothing answers. left: the page of the address never came, what stands here is another one. refused: a status.
+  const state = { lost: false, left: false, refused: 0 };
+  const sentence = () => {
+    if (state.lost) return "The dashboard does not answer. What stands here is from before; nothing is saved until it answers again, and what is typed into a label is kept.";
+    if (state.left) return "The dashboard answers, but this page is not the one of its address. What is typed into a label is kept. ";
+    if (state.refused) return `The dashboard did not take what this page sent (status ${state.refused}): the two are of different versions. What is typed into a label is kept. `;
+    return "";
   };
-  const look = () => request("/_favicon.ico", { cache: "no-store" }).then(() => note(false), () => setTimeout(look, 2000));
-  // ofPage: the request was for the page of a new address, which is not what stands here if it failed.
-  const note = (failed, ofPage) => {
-    const before = [lost, left];
-    if (ofPage) left = failed;
-    if (failed && !lost) setTimeout(look, 2000);
-    lost = failed;
-    if (before[0] !== lost || before[1] !== left) tell();
+  const note = (changes) => {
+    if (changes.lost && !state.lost) setTimeout(look, 2000);
+    const before = sentence();
+    Object.assign(state, changes);
+    const place = document.getElementById("connection"), text = sentence();
+    if (!place || text === before) return;
+    place.className = text ? "alert" : "";
+    place.replaceChildren(text);
+    if (!text || state.lost) return;
+    const again = document.createElement("button");
+    again.type = "button";
+    again.className = "plain-button reload";
+    again.textContent = "Load it again";
+    place.append(again);
   };
+  const look = () => request("/_favicon.ico", { cache: "no-store" }).then(() => note({ lost: false }), () => setTimeout(look, 2000));
   window.fetch = (resource, options) => {
-    const ofPage = Boolean(options && typeof options.body === "string" && options.body.includes('"_pages_content"'));
+    const sent = options && typeof options.body === "string" ? options.body : "", ofPage = sent.includes('"_pages_content"');
     return request(resource, options).then(
-      (answer) => { note(false, ofPage); return answer; },
-      (error) => { if (error.name !== "AbortError") note(true, ofPage); throw error; },
+      (answer) => {
+        const refused = sent && answer.status >= 400 ? answer.status : 0;
+        note({ lost: false, ...(sent && { refused }), ...(ofPage && { left: Boolean(refused) }) });
+        return answer;
+      },
+      (error) => { if (error.name !== "AbortError") note({ lost: true, ...(ofPage && { left: true }) }); throw error; },
     );
   };
 })();

@@ -10,6 +10,7 @@ from dash import Dash, Input, Output, dcc, html, no_update
 from splat_assets.errors import SplatError
 from splat_dash import address, ui
 from splat_dash.query import ListQuery
+from splat_dash.sent import value_of
 from splat_dash.shown import asked
 from splat_dash.source import Source
 from splat_serving.investigations.experiment import experiment, experiment_names
@@ -125,10 +126,11 @@ def callbacks(app: Dash) -> None:
     """The answer, in a thread of its own: pages of others do not wait for it."""
 
     @app.callback(Output("experiment-answer", "children"), Input("experiment-asked", "data"))
-    async def answer(wanted: dict[str, Any] | None) -> Any:
-        if wanted is None:
+    async def answer(sent: Any) -> Any:
+        if sent is None:
             return no_update
         try:
+            wanted = value_of(dict[str, str | int | float | None], sent, "experiment")
             found = await asyncio.to_thread(asked().answer, tuple(sorted(wanted.items())))
         except SplatError as error:
             return html.Pre(str(error), className="alert", role="alert")

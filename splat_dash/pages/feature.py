@@ -9,12 +9,14 @@ from urllib.parse import urlencode
 
 from dash import ClientsideFunction, Dash, Input, Output, dcc, html, no_update
 
+from splat_assets.counting import counted
 from splat_assets.domain.builds import Build
 from splat_assets.errors import InputError, SplatError
 from splat_assets.store.errors import FeatureNotFoundError
 from splat_dash import address, cells, figures, gear, menus, ui
 from splat_dash.pages import experiments, labelling
-from splat_dash.query import ListQuery
+from splat_dash.query import ListQuery, ShownExamples
+from splat_dash.sent import value_of
 from splat_dash.shown import asked
 from splat_dash.source import Place, Source
 from splat_dash.terms import meaning_of
@@ -136,7 +138,7 @@ def _numbers(found: FeatureSummary) -> html.Section:
     rows = [
         (
             "fires on",
-            f"{own['n_active']:,} of {own['n_samples']:,} samples",
+            f"{own['n_active']:,} of {counted(own['n_samples'], 'samples')}",
             "Samples with an activation above 0, of all.",
         ),
         ("density", "—" if density is None else f"{density:.4%}", "Share of all samples on which it fires."),
@@ -213,13 +215,13 @@ def _histogram(source: Source, found: FeatureSummary, build: tuple[int, Build] |
             html.Figcaption(
                 [
                     "It never fires on ",
-                    ui.term(f"{own['n_samples']:,} samples", "sample"),
+                    ui.term(counted(own["n_samples"], "samples"), "sample"),
                     " (dead): only its weights can be told.",
                 ]
             )
         )
     caption = [
-        ui.term(f"Fires on {own['n_active']:,} samples", "fires on"),
+        ui.term(f"Fires on {counted(own['n_active'], 'samples')}", "fires on"),
         " (",
         ui.term(f"{1 - own['sparsity']:.4%}", "density"),
         "), ",
@@ -301,7 +303,7 @@ def _between(source: Source, found: FeatureSummary, chosen: tuple[float, float],
                     "Activation from ",
                     ui.term(f"{shown(chosen[0])}{upper}", "activation"),
                     ": ",
-                    ui.term(f"{n:,} samples", "sample"),
+                    ui.term(counted(n, "samples"), "sample"),
                     ui.term(shown_are, "sample"),
                     ". ",
                     dcc.Link("All examples", href=at()),
@@ -344,11 +346,11 @@ def callbacks(app: Dash) -> None:
         Input("examples-shown", "data"),
         prevent_initial_call="initial_duplicate",
     )
-    async def lost(which: dict[str, Any] | None) -> tuple[Any, Any]:
-        if which is None:
+    async def lost(shown: Any) -> tuple[Any, Any]:
+        if shown is None:
             return no_update, no_update
         try:
-            return await asyncio.to_thread(_lost, asked(), which), no_update
+            return await asyncio.to_thread(_lost, asked(), value_of(ShownExamples, shown, "examples")), no_update
         except SplatError as error:
             return no_update, f"What each ability is worth cannot be asked: {error}"
 
@@ -360,13 +362,13 @@ def callbacks(app: Dash) -> None:
     )
 
 
-def _lost(source: Source, which: dict[str, Any]) -> list[list[tuple[str, float] | None]]:
+def _lost(source: Source, which: ShownExamples) -> list[list[tuple[str, float] | None]]:
     """Badge by badge, what is told of what is lost without it, and its share in percent, 0 to 100; in the order of the table."""
-    if "group" in which:
-        rows = (source.feature(which["feature"]).examples or {})[which["group"]]
+    if which.group is None:
+        rows = source.between(which.feature, which.min, which.max)[1]
     else:
-        rows = source.between(which["feature"], which["min"], which["max"])[1]
-    found = source.lost(which["feature"], tuple(row["global_index"] for row in rows))
+        rows = (source.feature(which.feature).examples or {}).get(which.group, [])
+    found = source.lost(which.feature, tuple(row["global_index"] for row in rows))
     return [
         [
             _worth(found.get(row["global_index"], {}).get(ability))

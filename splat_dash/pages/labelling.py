@@ -5,9 +5,11 @@ from typing import Any, get_args
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
+from splat_assets.counting import counted
 from splat_assets.errors import InputError, SplatError
 from splat_dash import cells, ui
-from splat_dash.label_form import Form, form_of
+from splat_dash.label_form import Form, Made
+from splat_dash.sent import value_of
 from splat_dash.shown import asked
 from splat_dash.source import Source
 from splat_serving.database import FeatureSummary
@@ -61,7 +63,8 @@ def evidence(source: Source, feature_id: int, rule: str) -> list[Any]:
     score = found.score
     text = (
         f"F1 {score.f1:.3f} [{score.f1_low:.3f}, {score.f1_high:.3f}], precision {_share(score.precision)}, "
-        f"recall {_share(score.recall)}: it holds on {score.n_rule:,} of {score.n:,} samples, {score.n_both:,} of which fire."
+        f"recall {_share(score.recall)}: it holds on {score.n_rule:,} of {counted(score.n, 'samples')}, "
+        f"{score.n_both:,} of which fire."
     )
     strongest = max((row["activation"] for row in found.missed), default=0.0)
     return [
@@ -69,14 +72,14 @@ def evidence(source: Source, feature_id: int, rule: str) -> list[Any]:
         html.P(text, className="quiet", id="label-score"),
         html.Details(
             [
-                html.Summary(f"builds that break it ({found.n_missed + found.n_silent:,} samples)"),
+                html.Summary(f"builds that break it ({counted(found.n_missed + found.n_silent, 'samples')})"),
                 *_breaking(
-                    f"fires, and the rule does not hold: {found.n_missed:,} samples, the strongest",
+                    f"fires, and the rule does not hold: {counted(found.n_missed, 'samples')}, the strongest",
                     found.missed,
                     strongest,
                 ),
                 *_breaking(
-                    f"the rule holds, and it does not fire: {found.n_silent:,} samples, some at random",
+                    f"the rule holds, and it does not fire: {counted(found.n_silent, 'samples')}, some at random",
                     found.silent,
                     strongest,
                 ),
@@ -103,7 +106,8 @@ def _suggestion(found: FeatureSummary) -> list[Any]:
         html.H3("Suggested by a rule"),
         html.P(html.Code(visible(rule["text"]))),
         html.P(
-            f"F1 {rule['f1']:.3f} [{rule['f1_low']:.3f}, {rule['f1_high']:.3f}] on {rule['n']:,} builds that did not choose "
+            f"F1 {rule['f1']:.3f} [{rule['f1_low']:.3f}, {rule['f1_high']:.3f}] on "
+            f"{counted(rule['n'], 'builds')} that did not choose "
             f"it; chance reaches {rule['threshold']:.3f}, {rule['token']} alone {rule['token_f1']:.3f}: {verdict}.",
             className="quiet",
         ),
@@ -191,8 +195,9 @@ def callbacks(app: Dash) -> None:
         State("label-of", "data"),
         prevent_initial_call=True,
     )
-    def follow(rule: str | None, of: dict[str, Any]) -> list[Any]:
-        return evidence(asked(), of["feature"], rule or "")
+    def follow(rule: Any, made: Any) -> list[Any]:
+        feature_id = value_of(Made, made, "label-of").feature
+        return evidence(asked(), feature_id, value_of(str | None, rule, "rule") or "")
 
     app.clientside_callback(
         ClientsideFunction("splat", "written"),
@@ -214,14 +219,14 @@ def callbacks(app: Dash) -> None:
     # The answer is shown by the browser, which knows whether the page is still that of the feature.
     @app.callback(Output("label-answer", "data"), Input("label-typed", "data"), prevent_initial_call=True)
     def save(typed: Any) -> dict[str, Any]:
-        form = form_of(typed)
+        form = value_of(Form, typed, "form")
         return {"feature": form.feature, **_saved(asked(), form)}
 
     @app.callback(
         Output("label-answer", "data", allow_duplicate=True), Input("label-skipped", "data"), prevent_initial_call=True
     )
     def skip(typed: Any) -> dict[str, Any]:
-        form = form_of(typed)
+        form = value_of(Form, typed, "form")
         return {"feature": form.feature, **_skipped(asked(), form)}
 
     app.clientside_callback(

@@ -15,6 +15,7 @@ from splat_assets.domain.builds import Build, Gear
 from splat_assets.errors import InputError, SplatError
 from splat_dash import address, cells, gear, ui
 from splat_dash.abilities import code_of, in_words
+from splat_dash.sent import value_of
 from splat_dash.shown import asked
 from splat_dash.source import Source
 from splat_serving.investigations.build_text import highest_rungs
@@ -153,10 +154,13 @@ def _base(source: Source, view: View) -> list[Any]:
     return [f"{weapon} ", cells.drawn([], [[cells.build(source.subject.vocabulary.names(worn))]])]
 
 
-def _build_of(values: Sequence[str | None]) -> Build:
+def _chosen(source: Source, weapon: Any, worn: Sequence[Any]) -> tuple[int, Build]:
+    """Weapon and build as the slots of the page have them; InputError where a slot has what does not fit it."""
     size = 1 + gear.N_SUBS_EACH
-    pieces = [values[at : at + size] for at in range(0, len(values), size)]
-    return Build(*(Gear(piece[0] or None, tuple(name for name in piece[1:] if name)) for piece in pieces))
+    names = [value_of(str | None, name, "slot") or None for name in worn]
+    pieces = [names[at : at + size] for at in range(0, len(names), size)]
+    build = Build(*(Gear(piece[0], tuple(name for name in piece[1:] if name)) for piece in pieces))
+    return gear.checked(value_of(str, weapon, "weapon"), build, len(source.subject.contexts))
 
 
 def answer_for(source: Source, view: View) -> Answer:
@@ -210,13 +214,12 @@ def callbacks(app: Dash) -> None:
         Input("whatif-focus", "value"),
         *(Input(slot, "value") for slot in slots),
     )
-    async def answer(
-        base: str, weapon: str, edits: str | None, focus: str | None, *worn: str | None
-    ) -> tuple[Any, Any]:
+    async def answer(base: Any, weapon: Any, edits: Any, focus: Any, *worn: Any) -> tuple[Any, Any]:
         source = asked()
         try:
-            changed = gear.as_text(int(weapon), _build_of(worn))
-            view = view_of(source, {"b": base, "b2": changed, "e": (edits or "").strip(), "f": (focus or "").strip()})
+            changed = gear.as_text(*_chosen(source, weapon, worn))
+            e, f = ((value_of(str | None, value, "what if") or "").strip() for value in (edits, focus))
+            view = view_of(source, {"b": value_of(str, base, "base"), "b2": changed, "e": e, "f": f})
             found = await asyncio.to_thread(answer_for, source, view)
         except SplatError as error:
             return html.Pre(str(error), className="alert", role="alert"), no_update
@@ -230,9 +233,10 @@ def callbacks(app: Dash) -> None:
         *(State(slot, "value") for slot in slots),
         prevent_initial_call=True,
     )
-    def rebase(_: Any, weapon: str, *worn: str | None) -> tuple[str, Any]:
-        build, source = _build_of(worn), asked()
-        return gear.as_text(int(weapon), build), _base(source, View(int(weapon), build, int(weapon), build, "", None))
+    def rebase(_: Any, chosen: Any, *worn: Any) -> tuple[str, Any]:
+        source = asked()
+        weapon, build = _chosen(source, chosen, worn)
+        return gear.as_text(weapon, build), _base(source, View(weapon, build, weapon, build, "", None))
 
     @app.callback(
         Output("whatif-weapon", "value"),
@@ -242,8 +246,8 @@ def callbacks(app: Dash) -> None:
         State("whatif-base", "data"),
         prevent_initial_call=True,
     )
-    def reset(_: Any, base: str) -> tuple[Any, ...]:
-        weapon, build = gear.parse(base, len(asked().subject.contexts))
+    def reset(_: Any, base: Any) -> tuple[Any, ...]:
+        weapon, build = gear.parse(value_of(str, base, "base"), len(asked().subject.contexts))
         worn = [name for piece in _pieces(build) for name in
                 (piece.main, *piece.subs, *[None] * (gear.N_SUBS_EACH - len(piece.subs)))]  # fmt: skip
         return (str(weapon), "", *worn)

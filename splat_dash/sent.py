@@ -1,0 +1,125 @@
+"""What browsers send to callbacks: requests of pages of this dashboard alone, and values of the kind that a callback takes.
+
+Dash takes a request apart without looking at its shape, and calls callbacks with whatever it has; what is here comes first.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from splat_assets.errors import InputError
+
+PATH = "/_dash-update-component"
+_MOST_BYTES = 1_000_000
+_DEEPEST = 32
+_ROUTER = "_pages_location"
+"""The component whose path and search Dash's router reads."""
+
+
+def value_of(kind: Any, sent: Any, name: str) -> Any:
+    """A value that a callback was called with, as its kind; InputError where it is none."""
+    try:
+        return _adapter(kind).validate_python(sent)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join([name, *map(str, first["loc"])])
+        raise InputError(f"what the page sent cannot be read: {place}: {first['msg']}; load the page again") from None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+class OnlyKnownCallbacks:
+    """Refuses requests to callbacks that no page of this dashboard makes: another shape, another callback, no JSON."""
+
+    def __init__(self, app: ASGIApp, callbacks: Callable[[], Mapping[str, Mapping[str, Any]]]) -> None:
+        """callbacks: those that Dash knows, by the name of their outputs."""
+        self._app = app
+        self._callbacks = callbacks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 400 or 413 in one line, or pass on what was read."""
+        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        raw = await _read(receive)
+        if raw is None:
+            await PlainTextResponse(f"a callback takes at most {_MOST_BYTES:,} bytes\n", 413)(scope, receive, send)
+            return
+        body = _parsed(raw) if Headers(scope=scope).get("content-type", "").startswith("application/json") else None
+        if not _is_known(body, self._callbacks()):
+            text = "this is not a request of a page of this dashboard; load the page again\n"
+            await PlainTextResponse(text, 400)(scope, receive, send)
+            return
+        rest = [{"type": "http.request", "body": orjson.dumps(body), "more_body": False}]
+
+        async def again() -> Message:
+            return rest.pop() if rest else await receive()
+
+        await self._app(scope, again, send)
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The body of a request; None for one that is too long."""
+    raw, more = bytearray(), True
+    while more and len(raw) <= _MOST_BYTES:
+        message = await receive()
+        raw += message.get("body", b"")
+        more = message.get("more_body", False)
+    return None if more or len(raw) > _MOST_BYTES else bytes(raw)
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _is_flat(value: Any, depth: int = _DEEPEST) -> bool:
+    """Whether nothing in it lies deeper than the values of a page do: Dash goes through them recursively."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth > 0 and all(_is_flat(part, depth - 1) for part in parts)
+
+
+def _is_known(body: Any, callbacks: Mapping[str, Mapping[str, Any]]) -> bool:
+    if not isinstance(body, dict) or not isinstance(body.get("output"), str) or not _is_flat(body):
+        return False
+    callback = callbacks.get(body["output"], {})
+    if "callback" not in callback:  # those of the browser alone have none
+        return False
+    outputs = callback["output"] if isinstance(callback["output"], Sequence) else [callback["output"]]
+    sent = body.get("outputs")
+    changed = body.get("changedPropIds", [])
+    return (
+        _names(sent if isinstance(sent, list) else [sent])
+        == [(one.component_id, one.component_property) for one in outputs]
+        and isinstance(sent, list) == isinstance(callback["output"], Sequence)
+        and _names(body.get("inputs")) == _names(callback["inputs"])
+        and _names(body.get("state", [])) == _names(callback["state"])
+        and isinstance(changed, list)
+        and all(isinstance(one, str) for one in changed)
+        and all(_is_address(one) for one in body["inputs"] if one["id"] == _ROUTER)
+    )
+
+
+def _names(parts: Any) -> list[tuple[Any, str]] | None:
+    """Component and property of each part of a request; None where one has none."""
+    if not isinstance(parts, list) or not all(isinstance(one, dict) for one in parts):
+        return None
+    return [(one.get("id"), str(one.get("property")).partition("@")[0]) for one in parts]
+
+
+def _is_address(part: Mapping[str, Any]) -> bool:
+    value = part.get("value")
+    if part["property"] == "pathname":
+        return isinstance(value, str) and value.startswith("/")
+    return value is None or isinstance(value, str)
