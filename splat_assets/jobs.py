@@ -5,10 +5,12 @@ import dagster as dg
 from splat_assets.assets import ASSETS
 from splat_assets.automation.housekeeping import keep_house
 from splat_assets.automation.settings import read_settings
+from splat_assets.counting import agreeing, counted
 from splat_assets.errors import SplatError
 from splat_assets.progress import LogProgress
 from splat_assets.resources import DataRootResource, automation_begins
 from splat_assets.sharing import shared_root
+from splat_assets.shell import table_of
 
 WHOLE_RUN = dg.define_asset_job(
     "whole_run", dg.AssetSelection.assets(*(asset.name for asset in ASSETS)), description="Everything for one run."
@@ -25,17 +27,19 @@ def verify_and_clean(context: dg.OpExecutionContext, data: DataRootResource) -> 
     except SplatError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     rows = [
-        dg.TableRecord({"run": one.run, "version": one.version, "problem": " ".join(one.problems[:1]) or "none",
-                        "removed": ", ".join(one.removed) or "none"})
+        {"run": one.run, "version": one.version, "problem": " ".join(one.problems[:1]) or "none",
+         "removed": ", ".join(one.removed) or "none"}
         for one in found
     ]  # fmt: skip
-    metadata = {"stores": dg.MetadataValue.table(rows, schema=dg.TableSchema(
-        [dg.TableColumn(name) for name in ("run", "version", "problem", "removed")]))}  # fmt: skip
+    metadata = {"stores": table_of("stores", rows, ("run", "version", "problem", "removed"))}
     context.add_output_metadata(metadata)
     broken = [one for one in found if one.problems]
     if broken:
         first = f"{broken[0].run}: {broken[0].problems[0]}"
-        text = f"{len(broken)} of {len(found)} stores do not hold what was published; {first}"
+        text = (
+            f"{len(broken)} of {counted(len(found), 'stores')} {agreeing(len(broken), 'do')} not hold what "
+            f"was published; {first}"
+        )
         raise dg.Failure(description=text, metadata=metadata, allow_retries=False)
 
 

@@ -3,7 +3,7 @@
 import base64
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from splat_assets.assets.asset import (
     run_check,
     status_of,
 )
+from splat_assets.columns import CONTENT_OF, FACTS_OF, meaning_of_column
 from splat_assets.errors import SplatError
 from splat_assets.partitions import RUNS
 from splat_assets.progress import LogProgress, step, watched_progress
@@ -106,7 +107,8 @@ def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
     ]:
         what = name.removeprefix("wrong_")
         rows = [dg.TableRecord({what: one}) for one in str(facts[name]).split(", ")]
-        told[name] = dg.MetadataValue.table(rows, schema=dg.TableSchema([dg.TableColumn(what)]))
+        column = dg.TableColumn(what, description=f"One of those {what} for which the check does not hold.")
+        told[name] = dg.MetadataValue.table(rows, schema=dg.TableSchema([column]))
     return told
 
 
@@ -123,15 +125,9 @@ def metadata_of(receipt: Receipt, run: Run, was_current: bool) -> dict[str, Any]
         "fingerprint": receipt.fingerprint,
     }
     metadata |= _links(receipt.step, run)
-    for output in receipt.outputs:
-        path = run.layout.root / output.path
-        if path.suffix == ".parquet" and path.is_file():
-            with explaining_damage(path):
-                metadata["dagster/column_schema"] = _columns(path)
-                metadata["dagster/row_count"] = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
-            break
+    metadata |= _tables(receipt, run)
     if table:
-        metadata["table"] = dg.MetadataValue.table(records=[dg.TableRecord(_scalars(row)) for row in table])
+        metadata["table"] = table_of(FACTS_OF.get(receipt.step, receipt.step), table)
     picture = picture_of(receipt.step, run)
     if picture.is_file():
         encoded = base64.b64encode(picture.read_bytes()).decode("ascii")
@@ -157,11 +153,43 @@ def _links(step: str, run: Run) -> dict[str, Any]:
     return {name: dg.MetadataValue.url(url.rstrip("/") + path) for name, (url, path) in known.items() if url}
 
 
+def _tables(receipt: Receipt, run: Run) -> dict[str, Any]:
+    """Columns and rows of the Parquet files of an asset; those of a file that is not the asset itself have its name."""
+    metadata: dict[str, Any] = {}
+    for output in receipt.outputs:
+        path = run.layout.root / output.path
+        name = path.stem
+        if path.suffix != ".parquet" or not path.is_file():
+            continue
+        own = name == CONTENT_OF.get(receipt.step, receipt.step)
+        columns, rows = ("dagster/column_schema", "dagster/row_count") if own else (f"{name}_columns", f"{name}_rows")
+        if columns not in metadata:  # the guide's formats repeat some of the store's tables
+            with explaining_damage(path):
+                metadata[columns] = _columns(path)
+                metadata[rows] = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+    return metadata
+
+
 def _columns(path: Path) -> dg.TableSchema:
     """The columns of a Parquet file."""
     types = pl.read_parquet_schema(path)
-    return dg.TableSchema([dg.TableColumn(name, type=str(kind)) for name, kind in types.items()])
+    return schema_of(path.stem, {name: str(kind) for name, kind in types.items()})
 
 
-def _scalars(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if value is not None}
+def schema_of(table: str, types: Mapping[str, str]) -> dg.TableSchema:
+    """The columns of a table, with what each means. types: by column."""
+    return dg.TableSchema(
+        [dg.TableColumn(name, type=kind, description=meaning_of_column(table, name)) for name, kind in types.items()]
+    )
+
+
+_KINDS = {bool: "bool", int: "int", float: "float"}
+
+
+def table_of(name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> dg.TableMetadataValue:
+    """Rows as the UI shows them, each column with what it means. columns: where there may be no row to tell them."""
+    types = dict.fromkeys(columns, "string")
+    for row in rows:
+        types |= {key: _KINDS.get(type(value), "string") for key, value in row.items() if value is not None}
+    records = [dg.TableRecord({key: value for key, value in row.items() if value is not None}) for row in rows]
+    return dg.MetadataValue.table(records, schema=schema_of(name, types))

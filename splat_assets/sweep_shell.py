@@ -7,7 +7,7 @@ import dagster as dg
 
 from splat_assets.partitions import SWEEPS
 from splat_assets.resources import DataRootResource
-from splat_assets.shell import OWNERS, failing_in_words
+from splat_assets.shell import OWNERS, failing_in_words, table_of
 from splat_assets.store.working_copy import sharing
 from splat_assets.sweeps import compare_sweep, open_sweep
 
@@ -32,9 +32,6 @@ def sweep_comparison(context: dg.AssetExecutionContext, data: DataRootResource) 
         sweep = open_sweep(root, context.partition_key)
         frame = compare_sweep(sweep)
     best = frame.row(0, named=True)
-    rows = [
-        dg.TableRecord({name: value for name, value in row.items() if value is not None}) for row in frame.to_dicts()
-    ]
     picture = base64.b64encode((sweep.folder / "pareto.png").read_bytes()).decode("ascii")
     return dg.MaterializeResult(
         metadata={
@@ -43,7 +40,7 @@ def sweep_comparison(context: dg.AssetExecutionContext, data: DataRootResource) 
             "best": best["run"],
             "best_fidelity": best["fidelity"],
             "path": dg.MetadataValue.path(str(sweep.folder / "comparison.parquet")),
-            "comparison": dg.MetadataValue.table(rows),
+            "comparison": table_of("comparison", frame.to_dicts(), frame.columns),
             "pareto": dg.MetadataValue.md(f"![FVU against L0](data:image/png;base64,{picture})"),
         }
     )
@@ -58,7 +55,5 @@ with warnings.catch_warnings():
         with failing_in_words():
             sweep = open_sweep(data.root(), context.partition_key)
         missing = [name for name in sweep.runs if not sweep.root.run(name).scorecard.is_file()]
-        rows = [dg.TableRecord({"run": name}) for name in missing]
-        severity = dg.AssetCheckSeverity.WARN
-        return dg.AssetCheckResult(passed=not missing, severity=severity, metadata={"missing": dg.MetadataValue.table(
-            rows, schema=dg.TableSchema([dg.TableColumn("run")]))})  # fmt: skip
+        rows = table_of("missing", [{"run": name} for name in missing], ("run",))
+        return dg.AssetCheckResult(passed=not missing, severity=dg.AssetCheckSeverity.WARN, metadata={"missing": rows})

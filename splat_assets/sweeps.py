@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from splat_assets.analysis.sweep import pareto_front, stability
 from splat_assets.assets.pictures import pareto_plot
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.runs import Run, RunConfig, create_run, open_run
 from splat_assets.store.documents import WRONG_CONTENT, entries, read_json
@@ -22,6 +24,12 @@ from splat_assets.store.layout import DataRoot, checked_name
 from splat_assets.store.scorecard import read_scorecard
 
 _FIGURES = ("fvu", "l0_mean", "fidelity", "dead_percent", "dense_percent")
+COMPARISON_SCHEMA: dict[str, Any] = {
+    **{"run": pl.String, "width": pl.Int64, "k": pl.Int64, "seed": pl.Int64},
+    **dict.fromkeys(_FIGURES, pl.Float64),
+    **{"stability": pl.Float64, "on_front": pl.Boolean},
+}
+"""The columns of `comparison.parquet`."""
 LARGEST = 200
 """Runs of a sweep, at most."""
 
@@ -61,7 +69,7 @@ def create_sweep(
         for width, k, seed in product(widths, ks, seeds)
     ]
     if not 1 <= len(recipes) <= LARGEST:
-        raise InputError(f"that sweep would be {len(recipes):,} runs; there may be 1 to {LARGEST}")
+        raise InputError(f"that sweep would be {counted(len(recipes), 'runs')}; there may be 1 to {LARGEST}")
     path = sweep_folder(root, name) / "sweep.json"
     runs = tuple(run for run, _ in recipes)
     if path.is_file() and open_sweep(root, name).runs != runs:
@@ -110,9 +118,8 @@ def compare_sweep(sweep: Sweep) -> pl.DataFrame:
         rows.append(
             (run.name, recipe.d_sae, recipe.k, recipe.seed, *(card.get(name) for name in _FIGURES), alike[_cell(run)])
         )
-    schema = {"run": pl.String, "width": pl.Int64, "k": pl.Int64, "seed": pl.Int64, **dict.fromkeys(_FIGURES, pl.Float64),
-              "stability": pl.Float64}  # fmt: skip
-    frame = pl.DataFrame(rows, schema, orient="row")
+    written = {name: kind for name, kind in COMPARISON_SCHEMA.items() if name != "on_front"}
+    frame = pl.DataFrame(rows, written, orient="row")
     front = pareto_front([*zip(frame["fvu"].to_list(), frame["l0_mean"].to_list(), strict=True)])
     frame = frame.with_columns(on_front=pl.Series(front)).sort(
         ["on_front", "fidelity", "run"], descending=[True, True, False]
