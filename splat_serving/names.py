@@ -1,5 +1,6 @@
 """Tokens and weapons as people name them: by id, or by what the vocabularies call them."""
 
+from splat_assets.domain.short_names import ability_of
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 from splat_serving.errors import NotComputedError, UnknownNameError
 
@@ -16,7 +17,7 @@ def token_id(given: str, vocabulary: Vocabulary | None) -> int:
         raise UnknownNameError(f"there is no token {given[:20]}: ids run from 0 to {(n_tokens or 1) - 1}")
     if vocabulary is None:
         raise NotComputedError("this folder records no vocabulary: name tokens by their ids")
-    found = vocabulary.by_name.get(given)
+    found = vocabulary.by_name.get(given) or vocabulary.by_name.get(ability_of(given))
     if found is None:
         raise UnknownNameError(f"there is no token {given[:60]!r} in the vocabulary; /tokens lists all")
     return found.id
@@ -31,7 +32,9 @@ def weapon_id(given: str, contexts: Contexts | None) -> int:
         raise UnknownNameError(f"there is no weapon {given[:20]}: ids run from 0 to {len(known) - 1}")
     if contexts is None:
         raise NotComputedError("this folder records no weapons: name weapons by their ids")
-    for item in known:
-        if given in (item.key, item.name):
-            return item.id
+    named = next((item for item in known if given in (item.key, item.name)), None) or next(
+        (item for item in known if given.casefold() == item.name.casefold()), None
+    )
+    if named is not None:
+        return named.id
     raise UnknownNameError(f"there is no weapon {given[:60]!r}; /weapons lists all")

@@ -24,6 +24,8 @@ _PIECES = re.compile(
     r"\s*(?:(?P<text>\"[^\"]*\")|(?P<sign>>=|<=|!=|==|=|<|>|\(|\)|,)|(?P<word>[^\s()<>=!,\"]+)|(?P<bad>\S))"
 )
 _DEEPEST = 32
+_MOST_WORDS = 4
+"""Of an ability's name."""
 _SIGNS = (">=", "<=", "=", "==", "!=", "<", ">")
 _WORDS = ("and", "or", "not", "in", "(", ")", ",", *_SIGNS)
 _ATTRIBUTES = {"class": "class", "sub": "sub", "special": "special", "weapon": NAME}
@@ -156,11 +158,23 @@ class _Parser:
         piece = self._word("an ability, class, sub, special, weapon, `not` or `(`")
         if not piece.quoted and piece.text.lower() in _ATTRIBUTES:
             return self._attribute(piece)
-        ability = ability_of(piece.text)
+        ability = self._ability(piece)
         if ability not in self._names.rungs:
             self._unknown("ability", ability, self._names.rungs, piece)
         sign = next((sign for sign in _SIGNS if self._take(sign)), None)
         return Wears(ability) if sign is None else self._compared(ability, sign)
+
+    def _ability(self, piece: _Piece) -> str:
+        """The ability that a word names, or several (`swim speed up`), as many as can be; else what the first word means."""
+        began, words = self._next, [piece.text]
+        while len(words) < _MOST_WORDS and not piece.quoted and (more := self._plain_word()) is not None:
+            words.append(more)
+        for n in range(len(words), 0, -1):
+            ability = ability_of(" ".join(words[:n]))
+            self._next = began + n - 1
+            if ability in self._names.rungs:
+                break
+        return ability
 
     def _compared(self, ability: str, sign: str) -> Rule:
         piece = self._word("a number of AP")

@@ -1,6 +1,9 @@
 """What players call abilities in short: `ssu` for swim_speed_up. Each short name stands for one ability."""
 
+import re
 from typing import Final
+
+from splat_assets.domain.abilities import MAIN_ONLY, STACKABLE
 
 SHORT_NAMES: Final[dict[str, str]] = {
     "ism": "ink_saver_main",
@@ -15,15 +18,19 @@ SHORT_NAMES: Final[dict[str, str]] = {
     "qsj": "quick_super_jump",
     "bpu": "sub_power_up",
     "bru": "sub_resistance_up",
+    "sru": "sub_resistance_up",
     "ires": "ink_resistance_up",
+    "res": "ink_resistance_up",
     "ia": "intensify_action",
     "og": "opening_gambit",
     "lde": "last_ditch_effort",
     "ten": "tenacity",
+    "t": "tenacity",
     "cb": "comeback",
     "ns": "ninja_squid",
     "ninja": "ninja_squid",
     "hau": "haunt",
+    "h": "haunt",
     "ti": "thermal_ink",
     "rp": "respawn_punisher",
     "ad": "ability_doubler",
@@ -31,10 +38,25 @@ SHORT_NAMES: Final[dict[str, str]] = {
     "os": "object_shredder",
     "dr": "drop_roller",
 }
-"""The usual ones; `ink_resistance_up` is `ires`, because `iru` is ink recovery."""
+"""The usual ones, and the codes of the dashboard's badges; `ink_resistance_up` is `ires`, because `iru` is ink recovery."""
+
+
+_KNOWN: Final = frozenset({*STACKABLE, *MAIN_ONLY})
+_SPELLED = re.compile(r"(?P<name>.*?)[\s_-]*(?P<ap>\d*)")
+_LONGEST = 100
+_BETWEEN_WORDS = re.compile(r"[\s_-]+")
 
 
 def ability_of(name: str) -> str:
-    """The ability that a name or short name stands for, in any case and with spaces or dashes; other names come back as given."""
-    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
-    return SHORT_NAMES.get(plain, plain)
+    """The ability, or the token of one, that people mean; other names come back as they are.
+
+    `Swim Speed Up`, `swim-speed-up` and `ssu` are `swim_speed_up`; `SSU 21` is `swim_speed_up_21`.
+    """
+    spelled = _SPELLED.fullmatch(name.strip()) if len(name) <= _LONGEST else None
+    if spelled is None:
+        return name
+    plain = _BETWEEN_WORDS.sub("_", spelled["name"].lower())
+    ability = SHORT_NAMES.get(plain, plain)
+    if ability not in _KNOWN:
+        return name
+    return f"{ability}_{int(spelled['ap'])}" if spelled["ap"] else ability

@@ -7,6 +7,7 @@ from dash import dcc, html
 
 from splat_assets.domain.concepts import WeaponIs, Wears
 from splat_assets.domain.rule_text import rule_as_text
+from splat_assets.domain.short_names import ability_of
 from splat_assets.errors import InputError
 from splat_dash import address, ui
 from splat_dash.source import Source
@@ -58,7 +59,8 @@ def _files(rule: str, against: str) -> address.Files:
 
 def of_token(source: Source, token: str = "", **_: Any) -> Any:
     """The page of a token: builds that reach it."""
-    known = source.subject.vocabulary.by_name.get(token)
+    by_name = source.subject.vocabulary.by_name
+    known = by_name.get(token) or by_name.get(ability_of(token))
     if known is None or known.group not in source.subject.builds.group_numbers:
         return ui.alert(f"There is no token {token[:60]!r}", "Tokens lists all.", ("All tokens", "/tokens"))
     rule = rule_as_text(Wears(known.group, known.level) if known.level else Wears(known.group))
@@ -70,7 +72,7 @@ def of_token(source: Source, token: str = "", **_: Any) -> Any:
             html.H2("What fires on it"),
             *ui.told(found, _files(rule, "")),
             html.H2("What pushes it"),
-            *_pushed(source, token),
+            *_pushed(source, known.name),
         ]
     )
 

@@ -85,6 +85,9 @@ def _tokens(part: str, subject: Subject) -> list[int]:
     assert found is not None
     name, ap = ability_of(found["name"]), found["ap"]
     groups = subject.vocabulary.groups
+    token = subject.vocabulary.by_name.get(ability_of(part))
+    if token is not None and token.group in groups:
+        name, ap = token.group, token.level
     if name not in groups:
         raise InputError(unknown_name("ability", name, list(groups)))
     members = groups[name]

@@ -11,14 +11,14 @@ from typing import Annotated, Any
 import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from splat_assets.domain.short_names import SHORT_NAMES
+from splat_assets.domain.short_names import ability_of
 from splat_assets.errors import InputError
 from splat_assets.store.documents import json_of, read_text, toml_of
 from splat_serving.selection import MOST_SEED
 
 FeatureId = Annotated[int, Field(ge=0, lt=2**31, description="The feature, 0 to n_features - 1.")]
-Ability = Annotated[str, AfterValidator(lambda name: SHORT_NAMES.get(name.strip().lower(), name))]
-"""The name of an ability; what players call it in short is taken, too."""
+Ability = Annotated[str, AfterValidator(ability_of)]
+"""The name of an ability, or of a token of one; spaces, capitals and what players call it in short are taken, too."""
 Seed = Annotated[
     int, Field(ge=0, le=MOST_SEED, description="Of everything drawn at random; the same seed gives the same numbers.")
 ]

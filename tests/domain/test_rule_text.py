@@ -55,6 +55,8 @@ READ: dict[str, Rule] = {
         (Wears("swim_speed_up", 21), Wears("ninja_squid"))
     ),
     "ssu > 21": Wears("swim_speed_up", 29),
+    "Swim Speed Up >= 21 and Ninja Squid": All((Wears("swim_speed_up", 21), Wears("ninja_squid"))),
+    "not swim-speed-up or Last Ditch Effort": AnyOf((Not(Wears("swim_speed_up")), Wears("last_ditch_effort"))),
     "ssu<21": Not(Wears("swim_speed_up", 21)),
     "ssu<=21": Not(Wears("swim_speed_up", 29)),
     "ssu=57": Wears("swim_speed_up", 57),

@@ -65,6 +65,8 @@ def test_a_build_is_read_as_the_model_sees_it(local: Subject) -> None:
 
     expected = ("swim_speed_up_3", "swim_speed_up_6", "swim_speed_up_12", "ninja_squid", "quick_respawn_3")
     assert found == TokenSet(3, tuple(ids[name] for name in expected))
+    spelled = f"{weapon.key}: swim_speed_up_12, Ninja Squid, Quick Respawn 3"
+    assert parse_build(spelled, local) == found
     assert parse_build(f"{weapon.key}:", local) == parse_build("3:", local) == TokenSet(3)
 
 

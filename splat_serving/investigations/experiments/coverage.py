@@ -8,12 +8,13 @@ from pydantic import Field
 
 from splat_assets.analysis.intervals import share_interval
 from splat_assets.analysis.profile import token_profile, weapon_profile
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.near_names import unknown_name
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import in_band, never
 from splat_serving.investigations.result import Answer, ResultTable
-from splat_serving.investigations.spec import FeatureSpec
+from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 
 
@@ -26,7 +27,7 @@ class Coverage(FeatureSpec):
 
     experiment: Literal["coverage"] = "coverage"
     tokens: Annotated[
-        tuple[str, ...], Field(description="Tokens; those that go with the feature most if left out.")
+        tuple[Ability, ...], Field(description="Tokens; those that go with the feature most if left out.")
     ] = ()
     threshold: Annotated[
         float, Field(ge=0, le=1, description="Below this share of the core, and above it of the top: a tail mark.")
@@ -76,7 +77,7 @@ def _answer(subject: Subject, spec: Coverage) -> Answer:
         "top_high": "Upper border.",
         "tail": "Surely above the threshold in the top and below it in the core.",
     }
-    note = f"{core.n_active:,} core activations, {top.n_active:,} top ones."
+    note = f"{counted(core.n_active, 'core activations')}, {top.n_active:,} top ones."
     table = ResultTable.of("coverage", "Coverage of the core and of the top", "observed", frame, described, note)
     said = [f"Marks of the tail: {', '.join(tails)}."] if tails else ["Nothing marks the tail alone."]
     return Answer(title=f"Feature {spec.feature_id}: coverage", said=said, tables=[table])
