@@ -7,8 +7,10 @@ from rich.table import Table
 
 from splat_assets.commands.inputs import FILE, progress_here, writable_folder
 from splat_assets.commands.report import console
+from splat_assets.counting import counted
 from splat_assets.data.model_vocabularies import ModelVocabularies, read_model_vocabularies
 from splat_assets.data.statink import PLAYERS, IngestReport, ingest_statink
+from splat_assets.domain.weapons import weapons_by_vocabulary_key
 from splat_assets.errors import InputError
 from splat_assets.store.sums import as_recorded
 
@@ -48,11 +50,14 @@ def statink(
         files, writable_folder(out), min_ap=min_ap, vocabularies=vocabularies, progress=progress_here()
     )
     console().print(_table(report))
-    click.echo(f"{report.n_kept:,} builds ({report.n_distinct:,} distinct) on {report.n_weapons} weapons in {out}")
+    click.echo(
+        f"{counted(report.n_kept, 'builds')} ({report.n_distinct:,} distinct) on {counted(report.n_weapons, 'weapons')} in {out}"
+    )
     for key, n in sorted(report.unknown_weapons.items()):
-        click.echo(f"unknown weapon {key!r}: {n:,} gear sets", err=True)
+        click.echo(f"unknown weapon {key!r}: {counted(n, 'gear sets')}", err=True)
     if report.vocabularies:
-        _say_missing("weapons that weapon_vocab.json", report.vocabularies.missing_weapons)
+        named = {_with_name(key): n for key, n in report.vocabularies.missing_weapons.items()}
+        _say_missing("weapons that weapon_vocab.json", named)
         _say_missing("tokens that vocab.json", report.vocabularies.missing_tokens)
     for problem in report.problems:
         click.echo(problem, err=True)
@@ -69,18 +74,25 @@ def _model_vocabularies(vocab_path: Path | None, weapon_vocab_path: Path | None)
     )
 
 
+def _with_name(key: str) -> str:
+    """`Splattershot (weapon_id_40)`."""
+    return f"{weapons_by_vocabulary_key()[key].name} ({key})"
+
+
 def _say_missing(what: str, missing: dict[str, int]) -> None:
     """Name the most frequent on standard error, with their gear sets; the report has them all."""
     if missing:
         most = sorted(missing, key=lambda name: (-missing[name], name))[:_MOST_NAMES]
         more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
-        listed = ", ".join(f"{name} ({missing[name]:,} gear sets)" for name in most)
+        listed = ", ".join(f"{name} ({counted(missing[name], 'gear sets')})" for name in most)
         click.echo(f"{what} lacks: {listed}{more}", err=True)
 
 
 def _table(report: IngestReport) -> Table:
     n_sets = len(PLAYERS) * report.n_battles
-    table = Table(title=f"{n_sets:,} gear sets of {report.n_battles:,} battles in {len(report.files)} files")
+    table = Table(
+        title=f"{counted(n_sets, 'gear sets')} of {counted(report.n_battles, 'battles')} in {counted(len(report.files), 'files')}"
+    )
     table.add_column("what became of them")
     table.add_column("gear sets", justify="right")
     table.add_column("because")

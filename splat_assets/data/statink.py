@@ -24,7 +24,7 @@ from splat_assets.data.statink_rows import Rows, read_rows
 from splat_assets.data.tokenised import write_tokenised
 from splat_assets.domain.abilities import FULL_AP
 from splat_assets.domain.vocabulary import standard_vocabulary, weapon_vocabulary
-from splat_assets.domain.weapons import all_weapons, weapons_by_key
+from splat_assets.domain.weapons import all_weapons, weapons_by_key, weapons_by_vocabulary_key
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.files import remove_leftovers, replaceable_folder, replacing_folder, sha256_of_file, write_json
@@ -62,7 +62,12 @@ class VocabularyAccount:
 
     def as_json(self) -> dict[str, Any]:
         """The account as `ingest_report.json` holds it."""
-        return {**self.sha256, "missing_weapons": self.missing_weapons, "missing_tokens": self.missing_tokens}
+        return {
+            **self.sha256,
+            "missing_weapons": self.missing_weapons,
+            "weapon_names": {key: weapons_by_vocabulary_key()[key].name for key in self.missing_weapons},
+            "missing_tokens": self.missing_tokens,
+        }
 
 
 @dataclass(frozen=True)

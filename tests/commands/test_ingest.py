@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -18,7 +19,7 @@ def test_ingest_prints_the_account_and_writes_the_dataset(tmp_path: Path) -> Non
     result = CliRunner().invoke(main, ["ingest", "statink", str(file), "--out", str(tmp_path / "out")])
 
     assert result.exit_code == 0, result.output
-    assert "8 gear sets of 1 battles in 1 files" in result.output
+    assert "8 gear sets of 1 battle in 1 file" in result.output
     assert "2 builds (2 distinct) on 2 weapons" in result.output
     report = json.loads((tmp_path / "out" / "ingest_report.json").read_text())
     assert report["fates"] | {"kept_full": 1, "kept_under_57": 1, "dropped_over_57": 1, "empty": 5} == report["fates"]
@@ -30,7 +31,7 @@ def test_cells_and_weapons_that_were_not_understood_are_said(tmp_path: Path) -> 
     result = CliRunner().invoke(main, ["ingest", "statink", str(file), "--out", str(tmp_path / "out")])
 
     assert result.exit_code == 0, result.output
-    assert "unknown weapon 'squeegee': 1 gear sets" in result.stderr
+    assert "unknown weapon 'squeegee': 1 gear set" in result.stderr
     assert "a.csv, row 1, B1: not JSON" in result.stderr
 
 
@@ -74,7 +75,7 @@ def test_a_real_day_is_ingested_for_a_checkpoint_and_makes_a_run_of_it(shared_di
 
     assert ingested.exit_code == 0, ingested.output
     assert "dropped_weapon_not_in_vocabulary" in ingested.output
-    assert "weapons that weapon_vocab.json lacks" in ingested.stderr
+    assert re.search(r"weapons that weapon_vocab\.json lacks: .*[A-Z][^,]* \(weapon_id_\d+\) \(", ingested.stderr)
     assert made.exit_code == 0, made.output
     inputs = open_run(DataRoot(tmp_path / "data"), "made").config.inputs
     assert inputs.vocab.sha256 == sha256_of_file(tmp_path / "out" / "vocab.json")

@@ -281,6 +281,7 @@ def test_what_the_vocabularies_of_a_model_lack_is_dropped_and_named(tmp_path: Pa
     written = json.loads((tmp_path / "out" / "ingest_report.json").read_text())
     assert written["fates"]["dropped_weapon_not_in_vocabulary"] == 3
     assert written["vocabularies"]["missing_weapons"] == {"weapon_id_0": 3}
+    assert written["vocabularies"]["weapon_names"] == {"weapon_id_0": "Sploosh-o-matic"}
 
 
 def test_damaged_rows_are_damaged_for_a_model_too(tmp_path: Path) -> None:
