@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import click
 
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.opening import open_subject
@@ -39,8 +41,23 @@ def research() -> None:
     """
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """The research on a feature, and whose it is."""
+
+    research: Research
+    run: str
+    sae: str
+    path: Path
+
+    def say_written(self, what: str) -> None:
+        """Say what was written, and where."""
+        where = f"run {self.run}, SAE {self.sae[:12]}"
+        click.echo(f"written: {what} on feature {self.research.feature_id}; {where}: {self.path}")
+
+
 @contextmanager
-def _opened(run: str | None, feature: int, write: bool = True) -> Iterator[Research]:
+def _opened(run: str | None, feature: int, write: bool = True) -> Iterator[_Page]:
     """The research on a feature; what was changed is written at the end."""
     with open_subject(run) as subject:
         subject.database.feature(feature)
@@ -50,8 +67,9 @@ def _opened(run: str | None, feature: int, write: bool = True) -> Iterator[Resea
                 f"{subject.source} is on another machine: research files are kept in a data root here"
             )
         notebook = Notebook(labels.folder, labels.sae)
+        name = subject.about.name or str(subject.source)
     found = notebook.read(feature)
-    yield found
+    yield _Page(found, name, labels.sae, notebook.path(feature))
     if write:
         notebook.write(found)
 
@@ -61,8 +79,8 @@ def _opened(run: str | None, feature: int, write: bool = True) -> Iterator[Resea
 @_RUN
 def show(feature: int, run: str | None) -> None:
     """Everything that was found out about FEATURE."""
-    with _opened(run, feature, write=False) as found:
-        click.echo("\n".join(map(visible, as_text(found).split("\n"))))
+    with _opened(run, feature, write=False) as page:
+        click.echo("\n".join(map(visible, as_text(page.research).split("\n"))))
 
 
 @research.command()
@@ -83,11 +101,12 @@ def hypothesis(
     """Add a hypothesis on FEATURE, or change the status or confidence of one."""
     if (statement is None) == (change is None):
         raise InputError("give a statement to add a hypothesis, or --change h001 to change one")
-    with _opened(run, feature) as found:
-        made = add_hypothesis(found, statement, confidence) if statement is not None else change_hypothesis(
-            found, change or "", status, confidence
+    with _opened(run, feature) as page:
+        made = add_hypothesis(page.research, statement, confidence) if statement is not None else change_hypothesis(
+            page.research, change or "", status, confidence
         )  # fmt: skip
     click.echo(f"{made.id} [{made.status}] {visible(made.statement)}")
+    page.say_written(f"hypothesis {made.id}")
 
 
 @research.command()
@@ -110,9 +129,10 @@ def evidence(
     run: str | None,
 ) -> None:
     """Add RESULT, a file that `--output-dir` wrote, as evidence on FEATURE, with what it says in a SUMMARY."""
-    with _opened(run, feature) as found:
-        made = add_evidence(found, result, summary, strength, supports, refutes)
+    with _opened(run, feature) as page:
+        made = add_evidence(page.research, result, summary, strength, supports, refutes)
     click.echo(f"{made.id} ({made.strength}) {visible(made.summary)}")
+    page.say_written(f"evidence {made.id}")
 
 
 @research.command()
@@ -122,9 +142,9 @@ def evidence(
 @_RUN
 def decide(feature: int, text: str, author: str | None, run: str | None) -> None:
     """Write down a decision on FEATURE."""
-    with _opened(run, feature) as found:
-        add_text(found.decisions, text, who() if author is None else author)
-    click.echo("written")
+    with _opened(run, feature) as page:
+        made = add_text(page.research.decisions, text, who() if author is None else author)
+    page.say_written(f"decision of {counted(len(made.text), 'characters')} by {visible(made.author)}")
 
 
 @research.command()
@@ -134,6 +154,6 @@ def decide(feature: int, text: str, author: str | None, run: str | None) -> None
 @_RUN
 def note(feature: int, text: str, author: str | None, run: str | None) -> None:
     """Write down a note on FEATURE."""
-    with _opened(run, feature) as found:
-        add_text(found.notes, text, who() if author is None else author)
-    click.echo("written")
+    with _opened(run, feature) as page:
+        made = add_text(page.research.notes, text, who() if author is None else author)
+    page.say_written(f"note of {counted(len(made.text), 'characters')} by {visible(made.author)}")

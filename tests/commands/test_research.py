@@ -52,8 +52,11 @@ def test_hypotheses_evidence_and_decisions_are_kept_and_shown(splat: Splat, own_
     )
     splat("hypothesis", "7", "--change", "h002", "--status", "refuted")
     splat("decide", "7", "label it swim speed", "--author", "ann")
-    splat("note", "7", "look at rollers", "--author", "bob")
+    said = splat("note", "7", "look at rollers", "--author", "bob").output
 
+    path = file_of(own_root, 7)
+    sae = tomllib.loads(path.read_text())["sae"]
+    assert said == f"written: note of 15 characters by bob on feature 7; run small, SAE {sae[:12]}: {path}\n"
     shown = splat("show", "7").output
     for text in (
         "h001 [proposed, confidence 40%] It stands for swim speed",
