@@ -198,6 +198,14 @@ def test_run_list_shows_how_far_each_run_is(own_root: DataRoot) -> None:
     assert f"{len(ASSETS) - 1} of {len(ASSETS)}" in shown.stdout and "batch_topk" in shown.stdout
 
 
+def test_run_list_and_runs_are_one(own_root: DataRoot, tmp_path: Path) -> None:
+    for root in (own_root, DataRoot(tmp_path / "empty")):
+        one, other = splat(root, "run", "list", "--last", "3"), splat(root, "runs", "--last", "3")
+
+        assert (one.exit_code, one.stdout, one.stderr) == (0, other.stdout, other.stderr)
+    assert "there are no runs under" in one.stderr
+
+
 def spoil_the_description(runs: Path) -> None:
     (runs / "bad").mkdir()
     (runs / "bad" / "run.toml").write_text("x = [", encoding="utf-8")

@@ -44,6 +44,8 @@ from splat_assets.store.layout import DataRoot
 from splat_assets.store.publications import read_publications
 from splat_assets.store.published import current_version, pin_version, remove_old_versions
 
+LAST = click.option("--last", default=10, show_default=True, type=click.IntRange(0), help="So much of what happened.")
+
 
 @click.group()
 def run() -> None:
@@ -114,13 +116,12 @@ def new(name: str, **options: Any) -> None:
 
 
 @run.command("list")
-def list_() -> None:
-    """List the runs under the data root."""
-    root = DataRoot.from_environment()
-    table = run_table(root)
-    if not table.row_count:
-        raise InputError(f"there are no runs under {root.runs}; make one with `splat run new` or `splat demo`")
-    console().print(table)
+@LAST
+def list_(last: int) -> None:
+    """The same as `splat runs`: the runs, what waits to become one, and what happened last."""
+    from splat_assets.commands.runs import print_runs  # inside, because that module takes the table from this one
+
+    print_runs(last)
 
 
 def run_table(root: DataRoot) -> Table:
