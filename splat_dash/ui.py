@@ -6,6 +6,7 @@ from typing import Any
 
 from dash import dcc, html
 
+from splat_assets.counting import counted
 from splat_dash import cells, figures, menus
 from splat_dash.address import Files, of_feature, of_sample, of_token
 from splat_dash.terms import MEANINGS_BY_NAME
@@ -85,7 +86,9 @@ def _is(value: Any, usual: Any) -> bool:
 
 
 def _folded(found: ResultTable, files: Files) -> html.Details:
-    return html.Details([html.Summary(f"{found.title} ({len(found.rows):,} rows)"), table(found, files=files)])
+    return html.Details(
+        [html.Summary(f"{found.title} ({counted(len(found.rows), 'rows')})"), table(found, files=files)]
+    )
 
 
 def _typed(value: Any) -> str:
@@ -134,7 +137,7 @@ def table(
     links: where the numbers of a column lead, by its name. files: where the page's tables are as files, whole.
     """
     names, right, rows = in_cells(found)
-    meanings = {column.name: column.description for column in found.columns}
+    meanings = {column.shown: column.description for column in found.columns}
     kinds = ["number" if numeric else "" for numeric in right]
     head = [
         cells.heading(name, meanings.get(name.removesuffix(" [95 %]"), ""), kind)
@@ -150,7 +153,9 @@ def table(
     ]
     hidden = len(rows) - most_rows
     note = " ".join(
-        part for part in (found.note, f"{hidden:,} further rows are not shown." if hidden > 0 else "") if part
+        part
+        for part in (found.note, f"{counted(hidden, 'further rows', 'are')} not shown." if hidden > 0 else "")
+        if part
     )
     return html.Section(
         [

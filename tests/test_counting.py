@@ -1,8 +1,13 @@
 """Numbers of things in sentences agree with what they count."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from splat_assets.counting import agreeing, counted
+
+SOURCES = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -30,3 +35,29 @@ def test_verbs_agree_with_one() -> None:
     assert [agreeing(n, verb) for n in (1, 2) for verb in ("are", "do", "wait")] == [
         "is", "does", "waits", "are", "do", "wait",
     ]  # fmt: skip
+
+
+_BARE = re.compile(
+    r"\{[^{}\"]*(?:\bn_\w+|len\([^{}]*\)|\.height|\.size|_count)(?::,)?\} "
+    r"(?:events|features|labels|runs|samples|rows|files|builds|versions|tokens|shards|steps|activations|characters)\b"
+)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "splat_dash",
+        "splat_serving/commands",
+        "splat_serving/investigations",
+        "splat_assets/commands",
+        "splat_assets/assets",
+    ],
+)
+def test_no_sentence_counts_by_itself(folder: str) -> None:
+    bare = [
+        f"{path.relative_to(SOURCES)}: {found[0]}"
+        for path in sorted((SOURCES / folder).rglob("*.py"))
+        for found in _BARE.finditer(path.read_text(encoding="utf-8"))
+    ]
+
+    assert bare == []

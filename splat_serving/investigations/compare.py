@@ -9,6 +9,7 @@ from pydantic import Field
 
 from splat_assets.analysis.contrast import Agreement, agreement, contrast
 from splat_assets.analysis.profile import token_profile, weapon_profile
+from splat_assets.counting import counted
 from splat_serving.database import FeatureSummary
 from splat_serving.investigations.build_text import sample_as_text
 from splat_serving.investigations.experiment import answered
@@ -37,7 +38,7 @@ def _answer(subject: Subject, spec: Compare) -> Answer:
     left, right = subject.feature(spec.left), subject.feature(spec.right)
     summaries = subject.database.feature(spec.left), subject.database.feature(spec.right)
     together = agreement(left, right, subject.n_samples)
-    tables = [_statistics(summaries), _agreement(together)]
+    tables = [_statistics(summaries), _agreement(together, spec)]
     figures = []
     builds = subject.builds
     if left.n_active and right.n_active:
@@ -63,7 +64,7 @@ def _in_a_sentence(spec: Compare, found: Agreement) -> str:
         "" if found.pearson is None else f"; their activations correlate at {found.pearson:.3f} over all samples"
     )
     return (
-        f"Feature {spec.left} fires on {found.n_left:,} samples, feature {spec.right} on {found.n_right:,}, both on "
+        f"Feature {spec.left} fires on {counted(found.n_left, 'samples')}, feature {spec.right} on {found.n_right:,}, both on "
         f"{found.n_both:,} (Jaccard {found.jaccard:.3f}){correlated}."
     )
 
@@ -76,17 +77,28 @@ def _statistics(summaries: tuple[FeatureSummary, FeatureSummary]) -> ResultTable
     described = {
         "statistic": "Over the activations; with _all over all samples, zeros included.",
         "left": f"Of feature {summaries[0].feature_id}.",
-        "difference": "left - right.",
+        "difference": f"Feature {summaries[0].feature_id} less feature {summaries[1].feature_id}.",
         "right": f"Of feature {summaries[1].feature_id}.",
     }
-    return ResultTable.of("statistics", "Activation", "observed", frame, described)
+    headings = _headings(*(one.feature_id for one in summaries))
+    return ResultTable.of("statistics", "Activation", "observed", frame, described, headings=headings)
+
+
+def _headings(left: int, right: int) -> dict[str, str]:
+    """What stands above the columns of the two features: their numbers."""
+    sides = (("left", f"feature {left}"), ("right", f"feature {right}"))
+    return {
+        **dict(sides),
+        **{f"only_{side}": f"only {feature}" for side, feature in sides},
+        **{f"share_{side}": f"share of {feature}" for side, feature in sides},
+    }
 
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _agreement(found: Agreement) -> ResultTable:
+def _agreement(found: Agreement, spec: Compare) -> ResultTable:
     frame = pl.DataFrame(
         {
             "n_both": [found.n_both],
@@ -99,13 +111,14 @@ def _agreement(found: Agreement) -> ResultTable:
     )
     described = {
         "n_both": "Samples on which both fire.",
-        "only_left": "Samples on which only the left one fires.",
-        "only_right": "Samples on which only the right one fires.",
+        "only_left": f"Samples on which feature {spec.left} fires and feature {spec.right} does not.",
+        "only_right": f"Samples on which feature {spec.right} fires and feature {spec.left} does not.",
         "jaccard": "n_both over samples on which at least one fires.",
         "phi": "Correlation of firing.",
         "pearson": "Correlation of the activations over all samples, zeros included.",
     }
-    return ResultTable.of("agreement", "Together", "observed", frame, described)
+    headings = _headings(spec.left, spec.right)
+    return ResultTable.of("agreement", "Together", "observed", frame, described, headings=headings)
 
 
 def _contrast(what: str, sides: pl.DataFrame, spec: Compare) -> ResultTable:
@@ -113,7 +126,7 @@ def _contrast(what: str, sides: pl.DataFrame, spec: Compare) -> ResultTable:
         what: f"The {what}.",
         "n": "Samples with it.",
         "share_left": f"Share of the activations of feature {spec.left} that have it.",
-        "difference": "share_left - share_right.",
+        "difference": f"The share of feature {spec.left} less that of feature {spec.right}.",
         "difference_low": "Lower border of its 95 % interval (Newcombe).",
         "difference_high": "Upper border.",
         "share_right": f"Share of those of feature {spec.right}.",
@@ -121,7 +134,7 @@ def _contrast(what: str, sides: pl.DataFrame, spec: Compare) -> ResultTable:
     }
     note = f"{sides.height} compared; the largest differences first."
     return ResultTable.of(f"{what}s", f"{what.capitalize()}s of one rather than the other", "observed", sides.head(spec.top_k),
-                          described, note)  # fmt: skip
+                          described, note, headings=_headings(spec.left, spec.right))  # fmt: skip
 
 
 def _figure(sides: pl.DataFrame, spec: Compare) -> LinesOrBars:
@@ -154,14 +167,17 @@ def _influences(summaries: tuple[FeatureSummary, FeatureSummary], top_k: int) ->
     ]
     rows.sort(key=lambda row: -abs(row[3]))
     schema = {"token": pl.String, "left": pl.Float64, "right": pl.Float64, "difference": pl.Float64}
+    one, other = (summary.feature_id for summary in summaries)
     described = {
         "token": "The output.",
-        "left": "Change of its logit per unit of the left feature's activation.",
-        "right": "The same of the right one.",
-        "difference": "left - right.",
+        "left": f"Change of its logit per unit of feature {one}'s activation.",
+        "right": f"The same of feature {other}.",
+        "difference": f"Feature {one} less feature {other}.",
     }
-    frame = pl.DataFrame(rows[:top_k], schema, orient="row")
-    yield ResultTable.of("influences", "Outputs that they move differently", "weights", frame, described)
+    frame, headings = pl.DataFrame(rows[:top_k], schema, orient="row"), _headings(one, other)
+    yield ResultTable.of(
+        "influences", "Outputs that they move differently", "weights", frame, described, headings=headings
+    )
 
 
 def _examples(subject: Subject, spec: Compare) -> Iterable[ResultTable]:
@@ -169,8 +185,8 @@ def _examples(subject: Subject, spec: Compare) -> Iterable[ResultTable]:
     rows = []
     for name, where, strength in (
         ("both", (left > 0) & (right > 0), np.minimum(left, right)),
-        ("only left", (left > 0) & (right == 0), left),
-        ("only right", (right > 0) & (left == 0), right),
+        (f"only feature {spec.left}", (left > 0) & (right == 0), left),
+        (f"only feature {spec.right}", (right > 0) & (left == 0), right),
     ):
         ids = np.flatnonzero(where)
         for sample in ids[np.argsort(-strength[ids], kind="stable")[:_EXAMPLES]].tolist():
@@ -185,11 +201,14 @@ def _examples(subject: Subject, spec: Compare) -> Iterable[ResultTable]:
     }
     described = {
         "fires": "Which of the two; the strongest samples of each kind.",
-        "left": "Activation of the left feature.",
-        "right": "Activation of the right one.",
+        "left": f"Activation of feature {spec.left}.",
+        "right": f"Activation of feature {spec.right}.",
         "weapon": "The weapon.",
         "abilities": "Abilities with their highest rung (AP).",
         "sample": "Its id.",
     }
     frame = pl.DataFrame(rows, schema, orient="row")
-    yield ResultTable.of("examples", "Builds on which both fire, or one", "observed", frame, described)
+    headings = _headings(spec.left, spec.right)
+    yield ResultTable.of(
+        "examples", "Builds on which both fire, or one", "observed", frame, described, headings=headings
+    )

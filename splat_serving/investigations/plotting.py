@@ -93,7 +93,7 @@ def _section(result: Result) -> str:
 
 def _table(table: ResultTable) -> str:
     names, right, rows = cells(table)
-    told = {column.name: column.description for column in table.columns}
+    told = {column.shown: column.description for column in table.columns}
     kinds = ['class="number"' if numeric else "" for numeric in right]
     head = "".join(
         f'<th {kind} title="{escape(told.get(name.removesuffix(" [95 %]"), ""))}">{escape(name)}</th>'

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_serving.investigations.result import LinesOrBars, Result, ResultTable, Scalar
 
@@ -96,7 +97,8 @@ def cells(table: ResultTable) -> tuple[list[str], list[bool], list[list[str]]]:
             text += f" [{shown(row[at[f'{name}_low']])}, {shown(row[at[f'{name}_high']])}]"
         return text
 
-    headings = [f"{name} [95 %]" if name in with_interval else name for name in names]
+    above = {column.name: column.shown for column in table.columns}
+    headings = [f"{above[name]} [95 %]" if name in with_interval else above[name] for name in names]
     return headings, right, [[cell(row, name) for name in names] for row in table.rows]
 
 
@@ -117,7 +119,7 @@ def print_result(console: Console, result: Result) -> None:
         console.print(_rich_table(table))
         hidden = len(table.rows) - _SHOWN_ROWS
         if hidden > 0:
-            console.print(f"… and {hidden:,} rows more: --format markdown or json shows all")
+            console.print(f"… and {counted(hidden, 'rows')} more: --format markdown or json shows all")
     left_out = [table.title for table in result.tables if table.detail]
     if left_out:
         console.print(f"\nWith --format markdown or json also: {escape('; '.join(left_out))}")

@@ -6,6 +6,7 @@ One class for all of them. It is written as JSON (`Result.model_json_schema()` i
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import polars as pl
@@ -21,11 +22,20 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+_OWN_NAMES: Mapping[str, str] = MappingProxyType({})
+
+
 class Column(_Frozen):
-    """A column of a table and what it holds."""
+    """A column of a table and what it holds. heading: what stands above it where people read, its name if empty."""
 
     name: str
     description: str
+    heading: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What stands above the column."""
+        return self.heading or self.name
 
 
 class ResultTable(_Frozen):
@@ -52,9 +62,12 @@ class ResultTable(_Frozen):
         columns: Mapping[str, str],
         note: str = "",
         detail: bool = False,
+        headings: Mapping[str, str] = _OWN_NAMES,
     ) -> "ResultTable":
         """The columns of a frame that are described, in the order of their descriptions; NaN and infinity become None."""
-        described = [Column(name=column, description=text) for column, text in columns.items()]
+        described = [
+            Column(name=column, description=text, heading=headings.get(column, "")) for column, text in columns.items()
+        ]
         rows = [[_scalar(value) for value in row] for row in frame.select(list(columns)).rows()]
         return cls(name=name, title=title, evidence=evidence, columns=described, rows=rows, note=note, detail=detail)
 

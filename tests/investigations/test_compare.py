@@ -1,6 +1,7 @@
 """Two features side by side, and the weights of one, against the dense matrix and the model's own weights."""
 
 import json
+import re
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,8 @@ from splat_assets.sae import load_sae
 from splat_assets.store.layout import DataRoot
 from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.experiment import run, spec_of
+from splat_serving.investigations.plotting import as_html
+from splat_serving.investigations.rendering import as_markdown, cells
 from splat_serving.investigations.subject import Subject
 
 
@@ -106,3 +109,17 @@ def test_commands_answer_from_a_server_as_from_the_store(
 
     assert (here.exit_code, there.exit_code) == (0, 0), here.output + there.output
     assert json.loads(here.stdout)["tables"] == json.loads(there.stdout)["tables"]
+
+
+def test_columns_of_a_comparison_are_headed_by_its_features(local: Subject, pair: tuple[int, int]) -> None:
+    found = compare(local, Compare(left=pair[0], right=pair[1]))
+
+    one, other = (f"feature {feature}" for feature in pair)
+    headings = {table.name: cells(table)[0] for table in found.tables}
+    assert headings["statistics"] == ["statistic", one, "difference", other]
+    assert {f"only {one}", f"only {other}"} <= set(headings["agreement"])
+    assert {f"share of {one}", f"share of {other}"} <= set(headings["tokens"]) & set(headings["weapons"])
+    assert {one, other} <= set(headings["examples"]) & set(headings["influences"])
+    page = as_html([found]).partition("<pre>")[0]  # what follows is the JSON, whose columns keep their names
+    for text in (as_markdown(found), re.sub(r"(?s)<style.*?</style>", "", page)):
+        assert not re.search(r">\s*(only_|share_)?(left|right)\b|\| (only_|share_)?(left|right)\b", text)
