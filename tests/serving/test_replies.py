@@ -80,7 +80,7 @@ def test_no_text_of_csv_is_a_formula_and_numbers_stay() -> None:
         schema_overrides={"kind": pl.Categorical},
     )  # fmt: skip
 
-    text = b"".join(bytes(piece) for block in encoded(Rows.of_frame(frame, {}), Form(CSV)) for piece in block)
+    text = b"".join(bytes(piece) for block in encoded(Rows.of_frame(frame, {}), Form(CSV)).pieces for piece in block)
 
     found = pl.read_csv(io.BytesIO(text))
     assert found["name"].to_list() == ["'=1+1", "swims"]
