@@ -37,6 +37,7 @@ def layout(source: Source, **_: Any) -> html.Article:
             html.H1("Labels"),
             html.Progress(value=f"{share:.4f}", max="1", **ui.named("Features that fire and have a label")),
             *(html.P(text) for text in status.said),
+            *(html.P(text, className="alert", role="alert") for text in status.warnings),
             html.H2("Go on labelling"),
             html.P("On a feature's page e opens the form, Ctrl Enter saves, j goes on to the next.", className="quiet"),
             html.Ul([html.Li(_way(source, words, query)) for words, query in _LISTS]),

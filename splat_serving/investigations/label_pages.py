@@ -10,6 +10,7 @@ from splat_assets.analysis.rule_score import score_rule
 from splat_assets.counting import agreeing, counted
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text
+from splat_assets.progress import counted
 from splat_serving.investigations.result import Answer, ResultTable
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels.carry import Carried
@@ -28,6 +29,8 @@ def label_page(subject: Subject, feature_id: int) -> Answer:
     said += [f"Notes: {label.notes}"] if label.notes else []
     said += [f"Confidence: {label.confidence:.0%}."] if label.confidence is not None else []
     said += [f"Origin: {label.origin}."] if label.origin else []
+    if event.imported is not None:
+        said.append(f"Imported from {event.imported.file} by {event.imported.by} on {event.imported.at[:10]}.")
     facts: dict[str, Any] = {**label.model_dump(mode="json", exclude={"rule", "evidence"}), "author": event.author,
                              "revision": event.revision, "at": event.at}  # fmt: skip
     tables = []
@@ -113,7 +116,18 @@ def status_page(subject: Subject) -> Answer:
             "alpha": agreed.alpha,
         },
         tables=[table] if rows else [],
+        warnings=_damage_in_words(subject.labels.damaged_lines()),
     )
+
+
+def _damage_in_words(lines: list[int]) -> list[str]:
+    if not lines:
+        return []
+    numbers = ", ".join(map(str, lines[:20])) + (", …" if len(lines) > 20 else "")
+    return [
+        f"{counted(len(lines), 'lines')} of events.jsonl {'is' if len(lines) == 1 else 'are'} damaged and not counted here: "
+        f"{numbers}; put back what was there from a copy"
+    ]
 
 
 def _agreement_in_words(found: Agreement) -> list[str]:

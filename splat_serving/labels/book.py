@@ -16,6 +16,10 @@ class Events(Protocol):
         """Everything that was added, oldest first."""
         ...
 
+    def damaged_lines(self) -> list[int]:
+        """The numbers of the lines that cannot be read where the events are, from 1 on."""
+        ...
+
     def append(self, event: NewEvent) -> Event:
         """Add an event; LabelConflictError."""
         ...
@@ -28,6 +32,10 @@ class LabelBook:
         """n_features: of the SAE; features outside are refused."""
         self._source = source
         self._n_features = n_features
+
+    def damaged_lines(self) -> list[int]:
+        """The numbers of the lines that cannot be read where the events are, from 1 on."""
+        return self._source.damaged_lines()
 
     def current(self) -> dict[int, Event]:
         """The label of each feature that has one, by feature."""
@@ -44,6 +52,14 @@ class LabelBook:
     def label(self, feature_id: int) -> Event | None:
         """The label of a feature, None where nobody labelled it."""
         return self.current().get(feature_id)
+
+    def events_by_feature(self) -> dict[int, list[Event]]:
+        """By feature, every event of it that counts, oldest first."""
+        known: dict[int, list[Event]] = {}
+        for event in self._source.events():
+            if not event.conflict:
+                known.setdefault(event.feature_id, []).append(event)
+        return known
 
     def history(self, feature_id: int) -> list[Event]:
         """Everything that was said of a feature, oldest first, conflicts included."""
@@ -63,7 +79,9 @@ class LabelBook:
         if "text" not in fields:
             raise InputError(f"feature {feature_id} has no label yet: a new one needs a text")
         seen = (before.revision if before else 0) if based_on is None else based_on
-        return self.add(feature_id, checked_fields(fields), author, seen)
+        label = checked_fields(fields)
+        extra = before.extra if before else {}
+        return self.write(self.prepared("label", feature_id, author, label=label, based_on=seen, extra=extra))
 
     def add(self, feature_id: int, label: LabelFields, author: str | None = None, based_on: int | None = None) -> Event:
         """Write a whole label."""

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
+import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from splat_assets.domain.concepts import parse_rule
@@ -11,12 +12,15 @@ from splat_assets.errors import InputError
 from splat_serving.labels.written import check_all_texts, checked_line, checked_lines
 from splat_serving.numerals import plain_number
 
-Category = Literal["none", "mechanical", "tactical", "strategic"]
+Category = Literal["none", "mechanical", "tactical", "strategic", "auxiliary"]
 Status = Literal["draft", "proposed", "accepted", "rejected"]
 """draft: a first thought. proposed: its author stands by it. accepted, rejected: somebody checked it."""
 Kind = Literal["label", "skip", "queue"]
+FileKind = Literal["labels", "csv", "consolidated", "dashboard", "queue"]
+"""Kinds of files that labels are read from: ours whole, CSV, and the upstream system's."""
 MOST_AUTHOR = 200
 """Characters of an author's name."""
+_MOST_EXTRA_BYTES = 100_000
 
 
 class _Frozen(BaseModel):
@@ -56,6 +60,15 @@ class LabelFields(_Frozen):
         return value
 
 
+class Imported(_Frozen):
+    """The file that an event was read from, and by whom and when: the event's own author and time are those of the file."""
+
+    kind: FileKind
+    file: Annotated[str, Field(max_length=500)]
+    by: Annotated[str, Field(min_length=1, max_length=MOST_AUTHOR)]
+    at: Annotated[str, Field(max_length=40)] = ""
+
+
 class _Said(_Frozen):
     """What new and old events have in common."""
 
@@ -67,6 +80,13 @@ class _Said(_Frozen):
     priority: Annotated[float, BeforeValidator(plain_number)] = 0.0
     reason: Annotated[str, Field(max_length=500)] = ""
     event_id: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{8,64}$")] | None = None
+    imported: Imported | None = None
+    extra: Annotated[
+        dict[FileKind, dict[str, Any]],
+        Field(
+            description="What a file held beyond the fields here, as it was, by the kind of file; it is exported again."
+        ),
+    ] = {}
 
     @model_validator(mode="after")
     def _has_what_it_says(self) -> Self:
@@ -77,14 +97,17 @@ class _Said(_Frozen):
 
 class NewEvent(_Said):
     """Something to be added. based_on: the revision of the label that its author saw (0 for none); a label on another one is a
-    conflict. None: it does not matter. event_id: made by whoever sends the event; an event with an id that was added already is
-    answered with that one and not added again, so that it may be sent again when the answer was lost."""
+    conflict. None: it does not matter. at: when it was first said, of what is imported; now if left out. event_id: made by
+    whoever sends the event; an event with an id that was added already is answered with that one and not added again, so that it
+    may be sent again when the answer was lost."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"kind": "label", "feature_id": 1, "author": "ann", "label": {"text": "swims"}, "based_on": 0}]
         }
     )
+
+    at: Annotated[str, Field(max_length=40)] | None = None
 
     @model_validator(mode="after")
     def _can_be_read(self) -> Self:
@@ -93,6 +116,14 @@ class NewEvent(_Said):
             checked_line(self.reason, "reason", empty=True)
             if self.label is not None:
                 _check_label(self.label)
+            if self.imported is not None:
+                checked_line(self.imported.file, "file")
+                checked_line(self.imported.by, "imported.by")
+                _check_time(self.imported.at or None)
+            _check_time(self.at)
+            if self.at is not None and self.imported is None:
+                raise InputError("at is for what is imported: everything else is said now")
+            _check_extra(self.extra)
         except InputError as error:
             raise ValueError(str(error)) from error
         return self
@@ -112,6 +143,15 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def moment(text: str) -> datetime:
+    """A time as text, in ISO 8601, to be compared with others; UTC where it names no zone. InputError."""
+    try:
+        read = datetime.fromisoformat(text)
+        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InputError(f"{text[:40]!r} is no time, as 2026-01-31T12:00:00+00:00") from None
+
+
 def checked_event(raw: Any, where: str = "") -> NewEvent:
     """The event; InputError says in one sentence what is wrong with it."""
     found: NewEvent = _checked(NewEvent, raw, where)
@@ -122,6 +162,21 @@ def checked_fields(raw: Any, where: str = "") -> LabelFields:
     """The label; InputError says in one sentence what is wrong with it."""
     found: LabelFields = _checked(LabelFields, raw, where)
     return found
+
+
+def _check_time(text: str | None) -> None:
+    if text is not None:
+        moment(checked_line(text, "at"))
+
+
+def _check_extra(extra: dict[FileKind, dict[str, Any]]) -> None:
+    check_all_texts(extra, "extra")
+    try:
+        size = len(orjson.dumps(extra))
+    except orjson.JSONEncodeError as error:
+        raise InputError(f"extra: {error}") from error
+    if size > _MOST_EXTRA_BYTES:
+        raise InputError(f"extra has {size:,} bytes; {_MOST_EXTRA_BYTES:,} are kept at most")
 
 
 def _check_label(label: LabelFields) -> None:

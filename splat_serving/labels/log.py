@@ -1,7 +1,8 @@
 """The events of one SAE's labels in a file that is only added to: one JSON line each, safe with several writers.
 
 A line is written whole in one call under a lock that the system releases when its holder dies, and is on the disk before the
-writer is told. What a killed writer left of a line is no event; the next writer takes it away.
+writer is told. What a killed writer left of a line is no event; the next writer takes it away. A damaged line stays where it is,
+is reported by its number, and takes no other with it (`lines.py`).
 """
 
 import fcntl
@@ -21,6 +22,7 @@ from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file
 from splat_serving.errors import LabelConflictError
 from splat_serving.labels.event import Event, NewEvent, now
+from splat_serving.labels.lines import EventLines, as_line
 from splat_serving.labels.repeats import repeated_event
 
 ABOUT = "about.json"
@@ -39,15 +41,21 @@ class LabelLog:
         self.sae = checked_fingerprint(sae)
         self.folder = root / sae[:16]
         self._lock = threading.Lock()
-        self._events: list[Event] = []
-        self._read_to = 0
+        self._inode = 0
+        self._lines = EventLines(str(self.folder / EVENTS))
         self._check()
 
     def events(self) -> list[Event]:
-        """Everything that was added, oldest first; SplatError names a line that is no event."""
+        """Everything that was added and is not damaged, oldest first."""
         with self._lock:
             self._catch_up()
-            return list(self._events)
+            return self._lines.events
+
+    def damaged_lines(self) -> list[int]:
+        """The numbers of the lines that something else changed, from 1 on."""
+        with self._lock:
+            self._catch_up()
+            return self._lines.damaged
 
     def append(self, event: NewEvent) -> Event:
         """Add an event and return it as it was written, once it is on the disk.
@@ -57,13 +65,15 @@ class LabelLog:
         """
         with explaining_write_errors("a label", self.folder), self._lock, self._locked() as file:
             self._catch_up()
-            if (earlier := repeated_event(event, self._events)) is not None:
+            events = self._lines.events
+            if (earlier := repeated_event(event, events)) is not None:
                 return as_answered_before(event, earlier)
-            os.ftruncate(file, self._read_to)  # what a killed writer left of a line
-            written = next_event(event, self._events)
-            line = orjson.dumps(written.model_dump(mode="json")) + b"\n"
+            whole_size = self._lines.size + self._lines.rest_size
+            os.ftruncate(file, whole_size)  # what a killed writer left of a line
+            written = next_event(event, events)
+            line = (b"\n" if self._lines.rest_size else b"") + as_line(written)
             if os.write(file, line) != len(line):
-                os.ftruncate(file, self._read_to)
+                os.ftruncate(file, whole_size)
                 raise SplatError(
                     f"{self.folder / EVENTS} could not be written whole: is the disk full? Nothing was added"
                 )
@@ -104,18 +114,17 @@ class LabelLog:
             )
 
     def _catch_up(self) -> None:
-        """Read the whole lines that came since."""
+        """Read what came since."""
         path = self.folder / EVENTS
         if not path.is_file():
+            self._lines = EventLines(str(path))
             return
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size < self._read_to:
-                self._events, self._read_to = [], 0
-            file.seek(self._read_to)
-            new = file.read()
-        whole = new[: new.rfind(b"\n") + 1]
-        self._events += parsed(whole, len(self._events), str(path))
-        self._read_to += len(whole)
+            facts = os.fstat(file.fileno())
+            if facts.st_size < self._lines.size or facts.st_ino != self._inode:  # another file is there now
+                self._lines, self._inode = EventLines(str(path)), facts.st_ino
+            file.seek(self._lines.size)
+            self._lines.read(file.read())
 
 
 def checked_fingerprint(sae: str) -> str:
@@ -136,7 +145,9 @@ def next_event(event: NewEvent, before: Sequence[Event]) -> Event:
     known = next(own, 0)
     conflict = event.kind == "label" and event.based_on not in (None, known)
     revision = known + 1 if event.kind == "label" and not conflict else known
-    return Event(**dict(event), at=now(), revision=revision, conflict=conflict)
+    at = now()
+    imported = event.imported and event.imported.model_copy(update={"at": event.imported.at or at})
+    return Event(**{**dict(event), "imported": imported, "at": event.at or at}, revision=revision, conflict=conflict)
 
 
 def as_answered_before(event: NewEvent, earlier: Event) -> Event:
@@ -153,19 +164,6 @@ def conflict_of(event: NewEvent, known: int) -> LabelConflictError:
         f"feature {event.feature_id} is at revision {known} by now, not at {event.based_on}; both are in its history, "
         "look at it and set it again",
     )
-
-
-def parsed(lines: bytes, n_before: int, where: str) -> list[Event]:
-    """Whole lines as events; SplatError names one that is none. n_before: how many lines stand before these."""
-    found = []
-    for at, line in enumerate(lines.splitlines(), n_before + 1):
-        try:
-            found.append(Event.model_validate_json(line))
-        except ValueError as error:
-            raise SplatError(
-                f"{where}, line {at} is no label event: something else changed it; put back what was there"
-            ) from error
-    return found
 
 
 def _is_revision(event: Event) -> bool:

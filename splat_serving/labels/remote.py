@@ -19,6 +19,10 @@ class RemoteEvents:
         """Everything that was added, oldest first."""
         return list(self._ask(None, lambda answer: [Event.model_validate(event) for event in answer["events"]]))
 
+    def damaged_lines(self) -> list[int]:
+        """The numbers of the lines that are damaged where the labels are, from 1 on."""
+        return list(self._ask(None, lambda answer: [int(line) for line in answer["damaged_lines"]]))
+
     def append(self, event: NewEvent) -> Event:
         """Add an event; LabelConflictError, NotAllowedError where the server does not take labels."""
         added: Event = self._ask(event.model_dump(mode="json"), lambda answer: Event.model_validate(answer["event"]))

@@ -10,6 +10,7 @@ from splat_assets.store.bucket import ChangedMeanwhileError, MissingObjectError
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.working_copy import WorkingCopy
 from splat_serving.labels.event import Event, NewEvent
+from splat_serving.labels.lines import EventLines, as_line
 from splat_serving.labels.log import (
     ABOUT,
     EVENTS,
@@ -19,7 +20,6 @@ from splat_serving.labels.log import (
     checked_fingerprint,
     conflict_of,
     next_event,
-    parsed,
 )
 from splat_serving.labels.repeats import repeated_event, with_id
 
@@ -41,24 +41,34 @@ class SharedLabelLog:
         self._bucket = copy.bucket
         self._folder = f"{copy.name_of(root)}/{sae[:16]}"
         self._lock = threading.Lock()
-        self._read: tuple[bytes, list[Event]] = (b"", [])
+        self._content = b""
+        self._lines = EventLines(self._where)
         self._check()
 
     def events(self) -> list[Event]:
-        """Everything that was added, oldest first; SplatError names a line that is no event, BucketError."""
+        """Everything that was added and is not damaged, oldest first; BucketError."""
         with self._lock:
-            return list(self._newest()[2])
+            self._newest()
+            return self._lines.events
+
+    def damaged_lines(self) -> list[int]:
+        """The numbers of the lines that something else changed, from 1 on; BucketError."""
+        with self._lock:
+            self._newest()
+            return self._lines.damaged
 
     def append(self, event: NewEvent) -> Event:
         """Add an event and return it as it was written; LabelConflictError as `LabelLog`, BucketError."""
         event = with_id(event)  # a write whose answer is lost is tried again, and must not add a second event
         with self._lock:
             for _ in range(_TRIES):
-                content, tag, events = self._newest()
+                tag = self._newest()
+                events = self._lines.events
                 if (earlier := repeated_event(event, events)) is not None:
                     return as_answered_before(event, earlier)
                 written = next_event(event, events)
-                whole = content + orjson.dumps(written.model_dump(mode="json")) + b"\n"
+                before = self._content[: self._lines.size + self._lines.rest_size]
+                whole = before + (b"\n" if self._lines.rest_size else b"") + as_line(written)
                 try:
                     if tag:
                         self._bucket.replace(f"{self._folder}/{EVENTS}", whole, tag)
@@ -74,17 +84,21 @@ class SharedLabelLog:
             f"{self._bucket.url}/{self._folder}: others write so often that nothing can be added; try again"
         )
 
-    def _newest(self) -> tuple[bytes, str, list[Event]]:
+    @property
+    def _where(self) -> str:
+        return f"{self._bucket.url}/{self._folder}/{EVENTS}"
+
+    def _newest(self) -> str:
+        """Read what came since; the tag of the object, empty where there is none."""
         try:
             content, tag = self._bucket.read_tagged(f"{self._folder}/{EVENTS}")
         except MissingObjectError:
-            return b"", "", []
-        before, events = self._read
-        if not content.startswith(before):
-            before, events = b"", []
-        events = [*events, *parsed(content[len(before) :], len(events), f"{self._bucket.url}/{self._folder}/{EVENTS}")]
-        self._read = (content, events)
-        return content, tag, events
+            content, tag = b"", ""
+        if not content.startswith(self._content[: self._lines.size]):  # another object is there now
+            self._lines = EventLines(self._where)
+        self._content = content
+        self._lines.read(content[self._lines.size :])
+        return tag
 
     def _check(self) -> None:
         try:

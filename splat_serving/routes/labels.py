@@ -40,10 +40,11 @@ class LabelHistory(BaseModel):
 
 
 class LabelEvents(BaseModel):
-    """Everything that was added, oldest first."""
+    """Everything that was added, oldest first. damaged_lines: numbers of the lines of the file that cannot be read."""
 
     version: str
     sae: str
+    damaged_lines: list[int]
     events: list[Event]
 
 
@@ -88,7 +89,8 @@ async def events(request: Request, served: FromServed) -> Response:
     """Every label, skip and queue entry that was ever added, oldest first: what clients read everything off."""
 
     def ask(book: LabelBook, log: Log) -> Any:
-        return {"sae": log.sae, "events": [event.model_dump(mode="json") for event in log.events()]}
+        events = [event.model_dump(mode="json") for event in log.events()]
+        return {"sae": log.sae, "damaged_lines": log.damaged_lines(), "events": events}
 
     return await _answer(request, served, ask)
 

@@ -226,6 +226,9 @@ class _Gone:
     def events(self) -> list[Event]:
         return []
 
+    def damaged_lines(self) -> list[int]:
+        return []
+
     def append(self, event: NewEvent) -> Event:
         raise ServerError("no activation server answers at http://127.0.0.1:1")
 

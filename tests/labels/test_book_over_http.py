@@ -15,6 +15,7 @@ from splat_assets.store.layout import DataRoot
 from splat_serving.app import create_app
 from splat_serving.catalogue import Catalogue, Target
 from splat_serving.errors import LabelConflictError, NotAllowedError, NotComputedError
+from splat_serving.investigations.label_pages import status_page
 from splat_serving.investigations.opening import open_subject
 from splat_serving.labels.book import LabelBook
 from splat_serving.settings import settings_from_environment
@@ -132,6 +133,19 @@ def test_text_that_nobody_can_read_is_answered_with_the_character_s_number(own_r
             assert answer.status_code == 422
             assert answer.json()["detail"].startswith(detail)
         assert client.get("/label-events").json()["events"] == []
+
+
+def test_a_damaged_line_is_named_from_afar_too(own_root: DataRoot) -> None:
+    with open_subject("small", root=own_root) as subject:
+        for feature in (1, 2, 3):
+            subject.labels.set(feature, {"text": "swims"}, "ann")
+    (path,) = own_root.labels.glob("*/events.jsonl")
+    path.write_bytes(path.read_bytes().replace(b"swims", b"swine", 2).replace(b"swine", b"swims", 1))
+
+    with running(create_app(Catalogue(Target.of(None, own_root)), settings_from_environment())) as url:
+        with open_subject(url) as subject:
+            assert (list(subject.labels.current()), subject.labels.damaged_lines()) == ([1, 3], [2])
+            assert "1 line of events.jsonl is damaged and not counted here: 2" in status_page(subject).warnings[0]
 
 
 def _posting(client: TestClient):  # type: ignore[no-untyped-def]

@@ -3,13 +3,14 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from splat_assets.errors import InputError, SplatError
+from splat_assets.errors import InputError
 from splat_assets.store.errors import FeatureNotFoundError, FingerprintMismatchError
 from splat_serving.errors import LabelConflictError
 from splat_serving.labels.book import LabelBook
@@ -143,7 +144,9 @@ def test_what_is_no_fingerprint_becomes_no_path(sae: str, tmp_path: Path) -> Non
         LabelLog(tmp_path, sae)
 
 
-def test_a_changed_line_is_named_and_nothing_is_written_over_it(tmp_path: Path) -> None:
+def test_a_changed_line_is_named_the_rest_is_read_and_nothing_is_written_over_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     labels = book(tmp_path)
     for feature in range(3):
         labels.set(feature, {"text": "x"}, "ann")
@@ -151,11 +154,57 @@ def test_a_changed_line_is_named_and_nothing_is_written_over_it(tmp_path: Path) 
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"nonsense\n" + lines[2])
 
-    with pytest.raises(SplatError, match="line 2 is no label event"):
-        book(tmp_path).current()
-    with pytest.raises(SplatError, match="line 2 is no label event"):
-        book(tmp_path).set(9, {"text": "y"}, "ann")
-    assert b"nonsense" in path.read_bytes()
+    again = book(tmp_path)
+
+    assert list(again.current()) == [0, 2]
+    assert again.damaged_lines() == [2]
+    assert "events.jsonl, line 2 is damaged" in caplog.text
+    again.set(9, {"text": "y"}, "ann")
+    assert list(book(tmp_path).current()) == [0, 2, 9]
+    assert path.read_bytes().startswith(lines[0] + b"nonsense\n" + lines[2])
+
+
+def test_a_log_that_was_put_back_while_it_is_open_is_read_anew(tmp_path: Path) -> None:
+    labels = book(tmp_path)
+    labels.set(1, {"text": "one"}, "ann")
+    path = tmp_path / SAE[:16] / "events.jsonl"
+    saved = path.read_bytes()
+    labels.set(1, {"text": "two"}, "ann")
+    labels.set(2, {"text": "two"}, "ann")
+    path.unlink()
+    assert labels.current() == {}
+    path.write_bytes(saved + saved + saved + saved)
+
+    event = labels.label(1)
+
+    assert event is not None and event.label is not None and event.label.text == "one"
+    assert len(labels.history(1)) == 4
+
+
+def test_labels_as_the_first_format_has_them_open_and_can_be_added_to(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parent / "fixtures" / "first_format", tmp_path, dirs_exist_ok=True)
+    one, two = book(tmp_path, "1a" * 32), book(tmp_path, "2b" * 32)
+
+    three = one.label(3)
+
+    assert three is not None and three.label is not None
+    assert (three.label.text, three.label.status, three.author, three.revision) == ("swims", "accepted", "bob", 2)
+    assert three.label.notes == "seen\r\nand counted\n"
+    assert [event.conflict for event in one.history(3)] == [False, False, False, True]
+    assert {author: label.text for author, label in one.opinions()[3].items()} == {
+        "ann": "swims", "bob": "swims", "eve": "dives",
+    }  # fmt: skip
+    assert (list(one.current()), one.skipped(), [event.feature_id for event in one.queue()]) == ([3, 6], [4], [5])
+    assert one.damaged_lines() == two.damaged_lines() == []
+    seven = two.label(7)
+    assert seven is not None and (seven.author, seven.revision) == ("ann (labels.csv)", 2)
+    before = (tmp_path / ("1a" * 8) / "events.jsonl").read_bytes()
+
+    assert one.set(3, {"category": "tactical"}, "ann").revision == 3
+
+    after = (tmp_path / ("1a" * 8) / "events.jsonl").read_bytes()
+    assert after.startswith(before)
+    assert len(book(tmp_path, "1a" * 32).history(3)) == 5
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from splat_assets.errors import SplatError
 from splat_assets.store.bucket import Bucket, BucketError
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.working_copy import WorkingCopy
@@ -80,14 +79,16 @@ def test_lines_are_those_of_a_log_on_disk(s3: S3, tmp_path: Path) -> None:
     assert event.label is not None and event.label.text == "swims"
 
 
-def test_labels_of_another_sae_and_lines_that_are_none_are_refused(s3: S3, tmp_path: Path) -> None:
+def test_labels_of_another_sae_are_refused_and_lines_that_are_none_are_named(s3: S3, tmp_path: Path) -> None:
     _book(tmp_path / "one").set(7, {"text": "swims"}, "ann")
     with pytest.raises(FingerprintMismatchError, match="of another SAE"):
         _book(tmp_path / "one", SAE[:16] + "cd" * 24)
     name = f"labels/{SAE[:16]}/events.jsonl"
     Bucket(URL).write(name, Bucket(URL).read(name) + b"{}\n")
-    with pytest.raises(SplatError, match=r"events\.jsonl, line 2 is no label event"):
-        _book(tmp_path / "one").label(7)
+    book = _book(tmp_path / "one")
+    book.set(8, {"text": "dives"}, "bob")
+    assert (list(book.current()), book.damaged_lines()) == ([7, 8], [2])
+    assert b"\n{}\n" in Bucket(URL).read(name)
 
 
 def test_nothing_is_added_where_the_bucket_refuses(s3: S3, tmp_path: Path) -> None:
