@@ -57,11 +57,15 @@ def read_json(path: Path) -> Any:
     return json_of(read_bytes(path))
 
 
-def json_of(content: bytes | str, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """What JSON in UTF-8 says; ValueError where it is none, or nested deeper than DEEPEST."""
+def json_of(
+    content: bytes | str,
+    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    parse_constant: Callable[[str], Any] | None = None,
+) -> Any:
+    """What JSON in UTF-8 says; ValueError where it is none, or nested deeper than DEEPEST. The hooks are of `json.loads`."""
     try:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
-        value = json.loads(text, object_pairs_hook=object_pairs_hook)
+        value = json.loads(text, object_pairs_hook=object_pairs_hook, parse_constant=parse_constant)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text that can be written again
     except RecursionError as error:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -16,6 +17,7 @@ from splat_assets.errors import InputError
 from splat_assets.store.documents import read_bytes
 from splat_assets.store.files import replacing_file
 from splat_serving.commands.asking import command_line, give, source_options, told_where
+from splat_serving.commands.writing import subject_to_write, written_for
 from splat_serving.investigations import label_pages
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.opening import open_subject
@@ -23,9 +25,9 @@ from splat_serving.investigations.rendering import visible
 from splat_serving.investigations.result import Answer, Result
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels import upstream
-from splat_serving.labels.book import who
 from splat_serving.labels.carry import LEAST_R, carry_labels, match_labels
 from splat_serving.labels.event import Category, Status
+from splat_serving.labels.importing import Change, add_planned, planned_import, refuse_other_sae
 
 _SUGGEST = "splat_serving.commands.label_suggest"
 _FORM = click.option(
@@ -143,14 +145,16 @@ def set_(
     }
     if evidence:
         changes["evidence"] = [{"path": str(path), "sha256": _sha256(path)} for path in evidence]
-    with open_subject(run, token_file) as subject:
+    with subject_to_write(run, token_file) as subject:
         if rule is not None:
             changes["rule"] = parse_rule_text(rule, Names(subject.vocabulary, subject.contexts)).as_json()
         if not changes:
             raise InputError("nothing to set: give a text, or an option (--category, --notes, --status, …)")
         written = subject.labels.set(named, changes, author, based_on)
+        place = written_for(subject)
     assert written.label is not None
-    click.echo(f"feature {named}, revision {written.revision}: {visible(written.label.text)} ({written.label.status})")
+    said = f"{visible(written.label.text)} ({written.label.status})"
+    click.echo(f"feature {named}, revision {written.revision}: {said}; {place}")
 
 
 @label.command("next")
@@ -183,7 +187,7 @@ def skip(
     token_file: Path | None,
 ) -> None:
     """Leave FEATURE (the next one, if none is named) out of the queue."""
-    with open_subject(run, token_file) as subject:
+    with subject_to_write(run, token_file) as subject:
         waiting = subject.labels.queue()
         if feature is None and feature_id is None:
             if not waiting:
@@ -191,7 +195,7 @@ def skip(
             feature = waiting[0].feature_id
         named = _named(feature, feature_id)
         subject.labels.skip(named, reason, author)
-    click.echo(f"feature {named} is skipped")
+        click.echo(f"feature {named} is skipped; {written_for(subject)}")
 
 
 @label.command()
@@ -243,35 +247,73 @@ def export(output: Path, kind: str, run: str | None, token_file: Path | None) ->
         book = subject.labels
         name = subject.about.name or subject.source
         if output.suffix == ".csv":
-            text = upstream.as_csv(book.current())
+            text = upstream.as_csv(book.current(), str(subject.about.provenance.get("sae") or ""))
         elif output.suffix == ".json":
             text = {
-                "labels": lambda: upstream.as_json(book.current(), str(subject.about.provenance.get("sae"))),
+                "labels": lambda: upstream.as_json(book, str(subject.about.provenance.get("sae"))),
                 "consolidated": lambda: upstream.as_consolidated(book.current(), name),
                 "dashboard": lambda: upstream.as_dashboard(book.current()),
                 "queue": lambda: upstream.as_queue(book, name),
             }[kind]()
         else:
             raise InputError(f"--output {output}: the ending says the form, .csv or .json")
-        n = len(book.current())
+        n, place = len(book.current()), written_for(subject)
     with told_where(output), replacing_file(output) as aside:
-        aside.write_text(text, encoding="utf-8")
-    click.echo(f"{counted(n, 'labels')}: {output}")
+        aside.write_bytes(text.encode())
+    click.echo(f"{counted(n, 'labels')} of {place}: {output}")
 
 
 @label.command("import")
 @click.argument("file", type=click.Path(readable=False, path_type=Path, dir_okay=False))
-@_AUTHOR
+@click.option(
+    "--author", "--source", default=None, help="Of what names no author in FILE; your login name if left out."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would change, by feature and field, and write nothing.")
 @source_options
-def import_(file: Path, author: str | None, run: str | None, token_file: Path | None) -> None:
-    """Add the labels (or queue) of FILE: ours, the upstream system's JSON, or CSV. All of it is checked before any is added."""
-    with open_subject(run, token_file) as subject:
-        found = upstream.read_labels(file, subject.n_features)
-        labels, queued = upstream.add_imported(subject.labels, found, author or who())
+def import_(file: Path, author: str | None, dry_run: bool, run: str | None, token_file: Path | None) -> None:
+    """Add the labels (or queue) of FILE: ours, the upstream system's JSON, or CSV. All of it is checked before any is added.
+
+    Labels keep their authors and times; what FILE does not hold stays as it is. Labels of another SAE are refused. Rows that are
+    older than what is there are conflicts: they are listed and not written, and the exit code is 1.
+    """
+    with subject_to_write(run, token_file) as subject:
+        held = upstream.read_labels(file, subject.n_features)
+        refuse_other_sae(held, str(subject.about.provenance.get("sae") or ""))
+        book = subject.labels
+        plan = planned_import(book, held, author, subject.about.name or subject.source)
+        late = [] if dry_run else add_planned(book, plan)
+        place = written_for(subject)
+    for change in [*plan.changes, *late] if dry_run else [*plan.conflicts, *late]:
+        click.echo(_in_words(change))
+    n_labels = plan.n_added("label") - len(late)
+    n_queued = plan.n_added("queue")
+    done = "would be" if dry_run else "were"
     click.echo(
-        f"{counted(labels, 'labels')} and {counted(queued, 'queue entries')} were added; "
-        f"{counted(len(found.labels) - labels, 'labels', 'were')} there already"
+        f"{counted(n_labels, 'labels')} and {counted(n_queued, 'queue entries')} {done} added; "
+        f"{counted(plan.n_same, 'labels', 'were')} there already; {place}"
     )
+    if held.n_unnamed:
+        click.echo(f"{counted(held.n_unnamed, 'labels')} without a name left out")
+    conflicts = len(plan.conflicts) + len(late)
+    if conflicts:
+        click.echo(f"{counted(conflicts, 'rows')} older than what is there: not written", err=True)
+        sys.exit(1)
+
+
+def _in_words(change: Change) -> str:
+    """`feature 7: text 'swims' -> 'dives'`."""
+    fields = ", ".join(
+        name if before == after else f"{name} {_shortly(before)} -> {_shortly(after)}" if before is not None else
+        f"{name} {_shortly(after)}"
+        for name, (before, after) in change.changes.items()
+    )  # fmt: skip
+    conflict = f"conflict, not written: {visible(change.why)}; the file has: " if change.why else ""
+    return f"feature {change.feature}, {change.what}: {conflict}{fields}"
+
+
+def _shortly(value: Any) -> str:
+    text = repr(value)
+    return visible(text if len(text) <= 80 else f"{text[:80]}…")
 
 
 @label.group()
@@ -303,12 +345,12 @@ def queue_add(
         ids = list(dict.fromkeys(int(part) for part in features.split(",")))
     except ValueError:
         raise InputError(f"{features!r} are no feature ids with commas between them, as 1,2,3") from None
-    with open_subject(run, token_file) as subject:
+    with subject_to_write(run, token_file) as subject:
         for one in ids:
             subject.labels.checked(one)
         for one in ids:
             subject.labels.enqueue(one, priority, reason, author)
-    click.echo(f"{counted(len(ids), 'features', 'were')} added")
+        click.echo(f"{counted(len(ids), 'features')} added to the queue; {written_for(subject)}")
 
 
 @queue.command("build")
@@ -329,7 +371,7 @@ def queue_build(
     token_file: Path | None,
 ) -> None:
     """Fill the queue with features that have no label yet."""
-    with open_subject(run, token_file) as subject:
+    with subject_to_write(run, token_file) as subject:
         book = subject.labels
         known = set() if include_labelled else set(book.current())
         left_out = known | set(book.skipped()) | {event.feature_id for event in book.queue()}
@@ -338,7 +380,7 @@ def queue_build(
         ]
         for feature, score in scores:
             book.enqueue(feature, score, method, author)
-    click.echo(f"{counted(len(scores), 'features', 'were')} added to the queue")
+        click.echo(f"{counted(len(scores), 'features')} added to the queue; {written_for(subject)}")
 
 
 def _scores(subject: Subject, method: str, seed: int) -> list[tuple[int, float]]:

@@ -10,6 +10,7 @@ from splat_assets.ending import at_stop
 from splat_assets.errors import InputError
 from splat_serving.assistant import MOST_CHARACTERS
 from splat_serving.commands.asking import source_options
+from splat_serving.commands.writing import subject_to_write
 from splat_serving.investigations.opening import open_subject
 
 
@@ -40,6 +41,8 @@ def mcp_(run: str | None, token_file: Path | None, allow_labels: bool, max_chara
         raise InputError("tools for assistants need the package mcp: pip install 'splat[mcp]'") from error
     open_now = partial(open_subject, run, token_file)
     with at_stop(_leave_at_once):
+        if allow_labels:
+            subject_to_write(run, token_file).close()
         open_now().close()  # a mistake is told before an assistant waits for an answer
         anyio.run(serve_stdio, make_server(open_now, allow_labels, max_characters))
 

@@ -10,6 +10,7 @@ import click
 
 from splat_assets.counting import counted
 from splat_assets.errors import InputError
+from splat_serving.commands.writing import subject_to_write
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.opening import open_subject
 from splat_serving.investigations.rendering import visible
@@ -59,7 +60,7 @@ class _Page:
 @contextmanager
 def _opened(run: str | None, feature: int, write: bool = True) -> Iterator[_Page]:
     """The research on a feature; what was changed is written at the end."""
-    with open_subject(run) as subject:
+    with subject_to_write(run) if write else open_subject(run) as subject:
         subject.database.feature(feature)
         labels = subject.label_log
         if not isinstance(labels, LabelLog):

@@ -10,7 +10,6 @@ from splat_assets.analysis.rule_score import score_rule
 from splat_assets.counting import agreeing, counted
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text
-from splat_assets.progress import counted
 from splat_serving.investigations.result import Answer, ResultTable
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels.carry import Carried

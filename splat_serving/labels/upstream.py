@@ -1,204 +1,418 @@
-"""Labels as other files have them: the upstream system's JSON (consolidated and dashboard labels, queue) and CSV.
+"""Labels as files: ours whole (JSON), CSV, and the upstream system's JSON (consolidated and dashboard labels, queue).
 
-Everything of a file is read and checked before anything of it is added.
+What a file of the upstream system holds beyond our fields is kept as it is and written again. Here files are read and written;
+what becomes of them is decided in `importing.py`.
 """
 
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
 from splat_assets.errors import InputError
 from splat_assets.store.documents import json_of, read_text
+from splat_assets.store.spreadsheet import as_written, harmless
 from splat_serving.labels.book import LabelBook
-from splat_serving.labels.event import MOST_AUTHOR, Category, Event, LabelFields, checked_fields
+from splat_serving.labels.event import Category, Event, FileKind, LabelFields, moment
 
 CSV_COLUMNS = ("feature_id", "display_name", "category", "confidence", "source", "notes")
+"""The upstream system's."""
+OWN_COLUMNS = ("status", "rule", "origin", "evidence", "at", "revision", "sae", "extra")
+"""What it takes beside them to lose nothing."""
+FORMAT = "splat.labels/1"
+_LONGEST_CELL = 2**20
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_QUOTED = re.compile(r'[",\r\n]')
+_DAY = timedelta(days=1)
+_NAMES: dict[FileKind, dict[str, tuple[str, ...]]] = {
+    "consolidated": {
+        "text": ("display_name", "dashboard_name"),
+        "category": ("dashboard_category",),
+        "notes": ("dashboard_notes",),
+        "confidence": ("hypothesis_confidence",),
+    },
+    "dashboard": {"text": ("name",), "category": ("category",), "notes": ("notes",)},
+}
+"""Under which names upstream's files have our fields."""
+_NOT_COMPARED = frozenset(("feature_id", "model_type", "source", "last_updated", "timestamp", "added_at"))
+"""Names whose values say of what, by whom and when an entry is: they make no other entry of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
-    """What a file said: labels by feature, and features for the queue with priority and reason, and which were skipped."""
+class LabelRow:
+    """A label as a file has it. fields: those that the file holds. author, at, revision: None where it does not say.
 
-    labels: dict[int, tuple[LabelFields, str]]
-    queue: list[tuple[int, float, str]]
-    skipped: list[int]
+    kind, entry: the entry of an upstream file as it is. extra: what our own files say that others held, None where they do not.
+    history: every label of the feature, of our JSON.
+    """
+
+    feature: int
+    where: str
+    kind: FileKind
+    fields: dict[str, Any]
+    author: str | None = None
+    at: str | None = None
+    revision: int | None = None
+    entry: dict[str, Any] | None = None
+    extra: dict[str, Any] | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def read_labels(path: Path, n_features: int) -> Imported:
-    """The content of `consolidated_*.json`, `feature_labels_*.json`, `queue_*.json` or our CSV; InputError names the place."""
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """A feature that waits, as upstream's queue has it."""
+
+    feature: int
+    priority: float
+    reason: str
+    at: str | None
+    entry: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFile:
+    """What a file holds. saes: the SAEs that it names. n_unnamed: entries that nobody named, which are left out."""
+
+    name: str
+    labels: list[LabelRow] = field(default_factory=list)
+    queue: list[QueueRow] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+    completed: list[int] = field(default_factory=list)
+    saes: frozenset[str] = frozenset()
+    n_unnamed: int = 0
+
+
+def read_labels(path: Path, n_features: int) -> LabelFile:
+    """The content of `consolidated_*.json`, `feature_labels_*.json`, `queue_*.json`, ours or CSV; InputError names the place."""
     try:
         text = read_text(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if path.suffix == ".csv":
         try:
-            return Imported(dict(_of_csv(text, path, n_features)), [], [])
+            with _long_cells():
+                return _of_csv(text, path, n_features)
         except csv.Error as error:
             raise InputError(f"{path} is not CSV: {error}") from error
     try:
-        raw = json_of(text)
+        raw = json_of(text, _once, _refused)
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise InputError(f"{path} must be a JSON object: labels by feature, or a queue")
+    if raw.get("format") == FORMAT:
+        return _of_own(raw, path, n_features)
     if "entries" in raw:
         return _of_queue(raw, path, n_features)
-    return Imported(dict(_of_json(raw, path, n_features)), [], [])
-
-
-def add_imported(book: LabelBook, found: Imported, author: str) -> tuple[int, int]:
-    """Add what a file said; returns how many labels and queue entries were added. Labels that are there already stay."""
-    current = book.current()
-    added = 0
-    for feature, (fields, source) in found.labels.items():
-        before = current.get(feature)
-        if before is None or before.label != fields:
-            book.add(feature, fields, f"{author} ({source})"[:MOST_AUTHOR] if source else author)
-            added += 1
-    for feature, priority, reason in found.queue:
-        book.enqueue(feature, priority, reason, author)
-    for feature in found.skipped:
-        book.skip(feature, "imported", author)
-    return added, len(found.queue)
+    return _of_upstream(raw, path, n_features)
 
 
 def as_consolidated(current: Mapping[int, Event], model_type: str) -> str:
     """The labels as upstream's `consolidated_{model}.json`."""
-    return _json({
-        str(feature): {
-            "feature_id": feature,
-            "model_type": model_type,
-            "dashboard_name": label.text,
-            "dashboard_category": label.category,
-            "dashboard_notes": label.notes,
-            "research_label": label.text,
-            "research_state_path": None,
-            "hypothesis_confidence": label.confidence,
-            "display_name": label.text,
-            "source": event.author,
-            "last_updated": event.at,
-        }
-        for feature, event, label in _labels(current)
-    })  # fmt: skip
+    return _json({str(feature): consolidated_entry(event, model_type) for feature, event in sorted(current.items())})
 
 
 def as_dashboard(current: Mapping[int, Event]) -> str:
     """The labels as upstream's `feature_labels_{model}.json`."""
-    return _json({
-        str(feature): {"name": label.text, "category": label.category, "notes": label.notes, "timestamp": event.at}
-        for feature, event, label in _labels(current)
-    })  # fmt: skip
+    return _json({str(feature): dashboard_entry(event) for feature, event in sorted(current.items())})
 
 
 def as_queue(book: LabelBook, model_type: str) -> str:
     """The queue as upstream's `queue_{model}.json`."""
-    entries = [
-        {
-            "feature_id": event.feature_id,
-            "model_type": model_type,
-            "priority": event.priority,
-            "reason": event.reason,
-            "added_at": event.at,
-        }
-        for event in book.queue()
-    ]
+    last = {feature: events[-1] for feature, events in book.events_by_feature().items()}
+    elsewhere = [feature for feature in book.skipped() if was_completed(last[feature])]
     return _json(
-        {"model_type": model_type, "entries": entries, "completed": sorted(book.current()), "skipped": book.skipped()}
+        {
+            "model_type": model_type,
+            "entries": [queue_entry(event, model_type) for event in book.queue()],
+            "completed": sorted({*book.current(), *elsewhere}),
+            "skipped": [feature for feature in book.skipped() if feature not in elsewhere],
+        }
     )
 
 
-def as_csv(current: Mapping[int, Event]) -> str:
-    """The labels as CSV with the columns CSV_COLUMNS."""
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for feature, event, label in _labels(current):
-        confidence = "" if label.confidence is None else label.confidence
-        writer.writerow([feature, label.text, label.category, confidence, event.author, label.notes])
-    return sink.getvalue()
-
-
-def as_json(current: Mapping[int, Event], sae: str) -> str:
-    """The labels whole, with the SAE that they are of."""
-    events = {str(feature): event.model_dump(mode="json") for feature, event, _ in _labels(current)}
-    return _json({"format": "splat.labels/1", "sae": sae, "labels": events})
-
-
-def _labels(current: Mapping[int, Event]) -> Iterator[tuple[int, Event, LabelFields]]:
+def as_csv(current: Mapping[int, Event], sae: str) -> str:
+    """The labels as CSV: upstream's columns, ours, and those that an imported CSV had beside them."""
+    others = sorted({name for event in current.values() for name in event.extra.get("csv", {})})
+    lines = [[*CSV_COLUMNS, *OWN_COLUMNS, *others]]
     for feature, event in sorted(current.items()):
-        if event.label is not None:
-            yield feature, event, event.label
+        label = _label(event)
+        extra = {kind: entry for kind, entry in event.extra.items() if kind != "csv"}
+        evidence = [one.model_dump(mode="json") for one in label.evidence]
+        cells = {
+            "feature_id": str(feature),
+            "display_name": label.text,
+            "category": label.category,
+            "confidence": "" if label.confidence is None else repr(label.confidence),
+            "source": event.author,
+            "notes": label.notes,
+            "status": label.status,
+            "rule": _cell(label.rule),
+            "origin": label.origin,
+            "evidence": _cell(evidence),
+            "at": event.at,
+            "revision": str(event.revision),
+            "sae": sae,
+            "extra": _cell(extra),
+        }
+        lines.append([*cells.values(), *(event.extra.get("csv", {}).get(name, "") for name in others)])
+    return "".join(",".join(_quoted(harmless(cell)) for cell in line) + "\n" for line in lines)
+
+
+def as_json(book: LabelBook, sae: str) -> str:
+    """The labels whole, with every label that a feature ever had and the SAE that they are of."""
+    labels = {}
+    for feature, event in sorted(book.current().items()):
+        history = [one.model_dump(mode="json") for one in book.history(feature) if one.kind == "label"]
+        labels[str(feature)] = {**event.model_dump(mode="json"), "history": history}
+    return _json({"format": FORMAT, "sae": sae, "labels": labels})
+
+
+def consolidated_entry(event: Event, model_type: str) -> dict[str, Any]:
+    """A label as an entry of upstream's consolidated file."""
+    label = _label(event)
+    plain = {
+        "feature_id": event.feature_id,
+        "model_type": model_type,
+        "dashboard_name": label.text,
+        "dashboard_category": label.category,
+        "dashboard_notes": label.notes,
+        "research_label": label.text,
+        "research_state_path": None,
+        "hypothesis_confidence": label.confidence,
+        "display_name": label.text,
+        "source": event.author,
+        "last_updated": event.at,
+    }
+    return _as_it_was(event, "consolidated", plain)
+
+
+def dashboard_entry(event: Event) -> dict[str, Any]:
+    """A label as an entry of upstream's dashboard file."""
+    label = _label(event)
+    plain = {"name": label.text, "category": label.category, "notes": label.notes, "timestamp": event.at}
+    return _as_it_was(event, "dashboard", plain)
+
+
+def queue_entry(event: Event, model_type: str) -> dict[str, Any]:
+    """A feature that waits as an entry of upstream's queue."""
+    plain = {
+        "feature_id": event.feature_id,
+        "model_type": model_type,
+        "priority": event.priority,
+        "reason": event.reason,
+        "added_at": event.at,
+    }
+    return event.extra.get("queue", plain)
+
+
+def was_completed(event: Event) -> bool:
+    """Whether a feature was left out because upstream's queue has it as completed, without a label here."""
+    return event.extra.get("queue") == {"completed": True}
+
+
+def same_entry(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two entries say the same, whoever wrote them when and whatever the model is called."""
+    return {k: v for k, v in one.items() if k not in _NOT_COMPARED} == {
+        k: v for k, v in other.items() if k not in _NOT_COMPARED
+    }
+
+
+def _as_it_was(event: Event, kind: FileKind, plain: dict[str, Any]) -> dict[str, Any]:
+    """The entry that a label was read from, with what was changed since; plain where it was read from none."""
+    entry = event.extra.get(kind)
+    if entry is None:
+        return plain
+    label = _label(event)
+    before = _fields_of(entry, kind)
+    changed = {
+        name for held, names in _NAMES[kind].items() if getattr(label, held) != before.get(held) for name in names
+    }
+    if event.imported is None or event.imported.kind != kind:  # somebody wrote it since
+        changed |= {"source", "last_updated", "timestamp"}
+    return {**entry, **{name: value for name, value in plain.items() if name in changed}}
+
+
+def _label(event: Event) -> LabelFields:
+    assert event.label is not None
+    return event.label
 
 
 def _json(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def _of_json(raw: dict[str, Any], path: Path, n_features: int) -> Iterator[tuple[int, tuple[LabelFields, str]]]:
-    if raw.get("format") == "splat.labels/1":
-        for key, event in _object(raw.get("labels"), f"{path}: labels").items():
-            fields = checked_fields(_object(event, f"{path}: {key}").get("label"), f"{path}: {key}: ")
-            yield _feature(key, path, n_features), (fields, str(event.get("author", "")))
-        return
-    for key, entry in raw.items():
-        held = _object(entry, f"{path}: {key}")
-        name = held.get("display_name") or held.get("dashboard_name") or held.get("research_label") or held.get("name")
-        if not name:
-            continue  # upstream keeps entries that nobody named yet
-        category = held.get("dashboard_category") or held.get("category") or "none"
-        named = {
-            "text": name,
-            "category": category if category in get_args(Category) else "none",
-            "notes": held.get("dashboard_notes") or held.get("notes") or "",
-            "confidence": held.get("hypothesis_confidence"),
-            "origin": path.name,
-        }
-        yield (
-            _feature(key, path, n_features),
-            (checked_fields(named, f"{path}: {key}: "), str(held.get("source") or "")),
+def _cell(value: Any) -> str:
+    """A value in a cell; nothing for one that holds nothing."""
+    return json.dumps(value, ensure_ascii=False) if value else ""
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if _QUOTED.search(cell) else cell
+
+
+def _of_own(raw: dict[str, Any], path: Path, n_features: int) -> LabelFile:
+    rows = []
+    for key, value in _object(raw.get("labels"), f"{path}: labels").items():
+        where = f"{path}: {key}"
+        event = _object(value, where)
+        history = event.get("history", [])
+        if not isinstance(history, list):
+            raise InputError(f"{where}.history must be a list")
+        rows.append(
+            LabelRow(
+                _feature(key, path, n_features),
+                where,
+                "labels",
+                dict(_object(event.get("label"), f"{where}.label")),
+                author=_text(event.get("author"), f"{where}.author"),
+                at=_time(event.get("at"), f"{where}.at"),
+                revision=_whole(event.get("revision"), f"{where}.revision"),
+                extra=_object(event["extra"], f"{where}.extra") if "extra" in event else None,
+                history=[_object(one, f"{where}.history") for one in history],
+            )
         )
+    return LabelFile(path.name, _each_once(rows, path), saes=_saes([raw.get("sae")], path))
 
 
-def _of_queue(raw: dict[str, Any], path: Path, n_features: int) -> Imported:
-    entries = raw["entries"]
-    skipped = raw.get("skipped", [])
-    if not isinstance(entries, list) or not isinstance(skipped, list):
-        raise InputError(f"{path}: entries and skipped must be lists")
-    queue = []
-    for at, entry in enumerate(entries):
-        held = _object(entry, f"{path}: entries[{at}]")
-        priority = held.get("priority", 0.0)
+def _of_upstream(raw: dict[str, Any], path: Path, n_features: int) -> LabelFile:
+    rows, named, n_unnamed = [], [], 0
+    for key, value in raw.items():
+        where = f"{path}: {key}"
+        entry = _object(value, where)
+        feature = _feature(key, path, n_features)
+        if entry.get("feature_id", feature) != feature:
+            raise InputError(f"{where} says that it is of feature {entry['feature_id']!r:.40}")
+        kind: FileKind = "dashboard" if "name" in entry and "display_name" not in entry else "consolidated"
+        fields = _fields_of(entry, kind)
+        if not fields["text"]:
+            n_unnamed += 1  # upstream keeps entries that nobody named yet
+            continue
+        if isinstance(fields.get("confidence"), bool):
+            raise InputError(f"{where}: hypothesis_confidence: {fields['confidence']!r} is no number")
+        at = _time(entry.get("last_updated" if kind == "consolidated" else "timestamp"), where)
+        author = _text(entry.get("source"), f"{where}.source") if kind == "consolidated" else None
+        rows.append(LabelRow(feature, where, kind, fields, author, at, entry=entry))
+        named.append(entry.get("sae"))
+    return LabelFile(path.name, _each_once(rows, path), saes=_saes(named, path), n_unnamed=n_unnamed)
+
+
+def _fields_of(entry: Mapping[str, Any], kind: FileKind) -> dict[str, Any]:
+    """Our fields of an entry of an upstream file, those that it has: a consolidated one has all four."""
+    text = entry.get("display_name") or entry.get("dashboard_name") or entry.get("research_label") or entry.get("name")
+    category = entry.get("dashboard_category" if kind == "consolidated" else "category") or "none"
+    fields = {
+        "text": text,
+        "category": category if category in get_args(Category) else "none",
+        "notes": entry.get("dashboard_notes" if kind == "consolidated" else "notes") or "",
+    }
+    return {**fields, "confidence": entry.get("hypothesis_confidence")} if kind == "consolidated" else fields
+
+
+def _of_queue(raw: dict[str, Any], path: Path, n_features: int) -> LabelFile:
+    entries, lists = raw["entries"], [raw.get(name, []) for name in ("skipped", "completed")]
+    if not all(isinstance(one, list) for one in (entries, *lists)):
+        raise InputError(f"{path}: entries, skipped and completed must be lists")
+    rows = []
+    for at, value in enumerate(entries):
+        where = f"{path}: entries[{at}]"
+        entry = _object(value, where)
+        priority = entry.get("priority", 0.0)
         if isinstance(priority, bool) or not isinstance(priority, int | float):
-            raise InputError(f"{path}: entries[{at}].priority: {priority!r} is no number")
-        feature = _feature(held.get("feature_id"), path, n_features)
-        queue.append((feature, float(priority), str(held.get("reason") or "")[:500]))
-    return Imported({}, queue, [_feature(one, path, n_features) for one in skipped])
+            raise InputError(f"{where}.priority: {priority!r:.40} is no number")
+        feature = _feature(entry.get("feature_id"), path, n_features)
+        reason = str(entry.get("reason") or "")[:500]
+        rows.append(QueueRow(feature, float(priority), reason, _time(entry.get("added_at"), where), entry))
+    skipped, completed = ([_feature(one, path, n_features) for one in dict.fromkeys(found)] for found in lists)
+    return LabelFile(path.name, queue=_each_once(rows, path), skipped=skipped, completed=completed)
 
 
-def _of_csv(text: str, path: Path, n_features: int) -> Iterator[tuple[int, tuple[LabelFields, str]]]:
-    rows = csv.DictReader(io.StringIO(text))
-    missing = [name for name in ("feature_id", "display_name") if name not in (rows.fieldnames or ())]
+def _of_csv(text: str, path: Path, n_features: int) -> LabelFile:
+    first = text.split("\n", 1)[0]
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=";" if ";" in first and "," not in first else ",")
+    columns = [as_written(name.strip()) for name in next(lines, [])]
+    missing = [name for name in ("feature_id", "display_name") if name not in columns]
     if missing:
         raise InputError(f"{path} lacks the column {missing[0]}; it needs feature_id and display_name")
-    for line, row in enumerate(rows, start=2):
-        confidence: Callable[[str], float] = float
-        try:
-            sure = confidence(row["confidence"]) if row.get("confidence") else None
-        except ValueError:
-            raise InputError(f"{path}, line {line}: confidence {row['confidence']!r} is no number") from None
-        fields = {
-            "text": row["display_name"],
-            "category": row.get("category") or "none",
-            "notes": row.get("notes") or "",
-            "confidence": sure,
-            "origin": path.name,
-        }
-        where = f"{path}, line {line}: "
-        yield _feature(row["feature_id"], path, n_features), (checked_fields(fields, where), row.get("source") or "")
+    if len(set(columns)) < len(columns):
+        raise InputError(f"{path} has a column twice: {next(one for one in columns if columns.count(one) > 1)!r:.60}")
+    rows, named, line = [], [], 2
+    for cells in lines:
+        where, line = f"{path}, line {line}", lines.line_num + 1
+        if not cells:
+            continue
+        if len(cells) != len(columns):
+            raise InputError(f"{where} has {len(cells)} cells; there are {len(columns)} columns")
+        row = {name: as_written(cell) for name, cell in zip(columns, cells, strict=True)}
+        rows.append(_of_line(row, where, path, n_features))
+        named.append(row.get("sae"))
+    return LabelFile(path.name, _each_once(rows, path), saes=_saes(named, path))
+
+
+def _of_line(row: Mapping[str, str], where: str, path: Path, n_features: int) -> LabelRow:
+    fields: dict[str, Any] = {"text": row["display_name"]}
+    fields |= {name: row[name] for name in ("notes", "origin") if name in row}
+    if "category" in row:
+        fields["category"] = row["category"] or "none"
+    if row.get("status"):
+        fields["status"] = row["status"]
+    if "confidence" in row:
+        if row["confidence"] and not _NUMBER.fullmatch(row["confidence"].strip()):
+            raise InputError(f"{where}: confidence {row['confidence']!r:.40} is no number")
+        fields["confidence"] = float(row["confidence"]) if row["confidence"] else None
+    for name, empty in (("rule", None), ("evidence", [])):
+        if name in row:
+            fields[name] = _held(row[name], f"{where}: {name}") if row[name] else empty
+    own: dict[str, Any] = _object(_held(row["extra"], f"{where}: extra"), where) if row.get("extra") else {}
+    known = (*CSV_COLUMNS, *OWN_COLUMNS)
+    others = {name: cell for name, cell in row.items() if name not in known and cell}
+    revision = row.get("revision", "")
+    return LabelRow(
+        _feature(row["feature_id"].strip(), path, n_features),
+        where,
+        "csv",
+        fields,
+        author=row.get("source") or None,
+        at=_time(row.get("at"), where),
+        revision=_whole(int(revision) if _is_id(revision) else revision or None, f"{where}: revision"),
+        entry=others,
+        extra=own if "extra" in row else None,
+    )
+
+
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """While our own files are read: a cell may hold all the evidence of a label."""
+    before = csv.field_size_limit(_LONGEST_CELL)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _held(cell: str, where: str) -> Any:
+    try:
+        return json.loads(cell, object_pairs_hook=_once, parse_constant=_refused)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: {cell[:60]!r} is not JSON: {error}") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    held = dict(pairs)
+    if len(held) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(one for one in names if names.count(one) > 1)!r:.60} stands twice in one object")
+    return held
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
@@ -207,9 +421,46 @@ def _object(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
+def _text(value: Any, where: str) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"{where} must be a text, not {value!r:.80}")
+    return value or None
+
+
+def _whole(value: Any, where: str) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise InputError(f"{where}: {value!r:.40} is no whole number")
+    return value
+
+
+def _time(value: Any, where: str) -> str | None:
+    """A time as the file has it; InputError for what is none, or is more than a day ahead."""
+    text = _text(value, where)
+    try:
+        if text is not None and moment(text) > datetime.now(UTC) + _DAY:
+            raise InputError(f"{text[:40]} is in the future: look at the clock of where it was written")
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    return text
+
+
+def _saes(named: list[Any], path: Path) -> frozenset[str]:
+    return frozenset(text for one in named if (text := _text(one, f"{path}: sae")))
+
+
+def _each_once(rows: list[Any], path: Path) -> list[Any]:
+    features = [row.feature for row in rows]
+    if len(set(features)) < len(features):
+        raise InputError(f"{path} has feature {next(one for one in features if features.count(one) > 1)} twice")
+    return rows
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) and len(value) < 10 and value.isascii() and value.isdecimal()
+
+
 def _feature(value: Any, path: Path, n_features: int) -> int:
-    digits = isinstance(value, str) and len(value) < 10 and value.isdecimal()
-    known = digits or (isinstance(value, int) and not isinstance(value, bool))
+    known = _is_id(value) or (isinstance(value, int) and not isinstance(value, bool))
     if not known or not 0 <= int(value) < n_features:
         raise InputError(f"{path}: {value!r:.80} is no feature of this SAE, which has features 0 to {n_features - 1}")
     return int(value)

@@ -208,7 +208,7 @@ BAD_FILES = {
     ),
     "an id without end": ("x.json", json.dumps({"9" * 5_000: {"name": "a"}}), "is no feature of this SAE"),
     "no end of depth": ("x.json", "[" * 100_000, "is not JSON"),
-    "no text": ("x.csv", f"feature_id,display_name\n1,{'a' * 200_000}\n", "is not CSV"),
+    "no text": ("x.csv", f"feature_id,display_name\n1,{'a' * 2**21}\n", "is not CSV"),
     "no column": ("x.csv", "feature_id,name\n1,a\n", "lacks the column display_name"),
     "no number": ("x.csv", "feature_id,display_name,confidence\n1,a,0.5\n2,b,sure\n", "line 3: confidence 'sure'"),
 }
