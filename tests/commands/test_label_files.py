@@ -97,7 +97,7 @@ def test_what_writes_names_run_and_sae_and_asks_where_several_runs_could_be_mean
         assert place in splat(*words).output
     shutil.copytree(root.run("small").root, root.run("other").root)
 
-    for words in writing:
+    for words in (*writing, ["mcp", "--allow-labels"]):
         refused = splat(*words, fails=True).output.replace("\n", " ")
         assert "several runs could be meant, other, small: name the one to write for, --run NAME" in refused
     assert place in splat("label", "set", "1", "two", "--run", "small").output
