@@ -106,10 +106,11 @@ class SharedStore:
         """Write down in the bucket that a version is published, with a number above those of all runs there."""
         self.copy.bring(lambda name: name.endswith(f"/store/{PUBLICATIONS}"))
         highest = highest_sequence(stores_beside(self.folder))
+        current = before.version if VERSION_ID.fullmatch(before.version) else None
         bucket, name = self.copy.bucket, self._named(PUBLICATIONS)
         for _ in range(_TRIES):
             known, tag = self._publications()
-            publications = with_publication(known, version, before.version or None, highest)
+            publications = with_publication(known, version, current, highest)
             if publications == known:
                 return known
             content = encoded_publications(publications)

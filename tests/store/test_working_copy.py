@@ -431,6 +431,15 @@ def test_a_run_published_by_another_machine_meanwhile_counts_when_the_next_is_nu
     assert [one.sequence for one in read_publications(one.root / "runs/a/store").values()] == [3]
 
 
+def test_a_pointer_in_the_bucket_that_is_no_id_is_replaced_and_not_recorded(s3: S3, tmp_path: Path) -> None:
+    one = _copy(tmp_path / "one")
+    one.bucket.write("runs/small/store/CURRENT", b"nonsense")
+
+    version = _publish(one, 1)
+
+    assert list(SharedStore(one, _store(one)).publications()) == [version]
+
+
 def test_records_of_two_who_publish_at_once_are_both_kept(s3: S3, tmp_path: Path) -> None:
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     _publish(one, 1)
