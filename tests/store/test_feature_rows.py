@@ -53,5 +53,5 @@ class _ManySamples(DenseSource):
 
 
 def test_more_samples_than_an_entry_can_number_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match="2147483648 samples x 3 features are too many"):
+    with pytest.raises(LayoutError, match="2,147,483,648 samples x 3 features are too many"):
         FeatureRows(_ManySamples(np.ones((1, 3), np.float32)), tmp_path)

@@ -133,7 +133,7 @@ def test_a_stray_folder_with_a_huge_number_makes_no_feature_count_unless_it_is_g
     (target / DESCRIPTION).unlink()
     (target / "neuron_0002").rename(target / "neuron_1700000000")
 
-    with pytest.raises(LayoutError, match="neuron_1700000000 would make 1700000001 features of 3 folders"):
+    with pytest.raises(LayoutError, match="neuron_1700000000 would make 1,700,000,001 features of 3 folders"):
         NeuronActsReader(target)
     assert NeuronActsReader(target, n_features=1_700_000_001).read(1_000_000_000).n_active == 0
 
@@ -153,7 +153,7 @@ def test_one_strange_sample_id_makes_no_sample_count_unless_it_is_given(n_sample
     np.save(target / "neuron_0001/idxs.npy", np.array([0, n_samples - 1], np.uint64))
     np.save(target / "neuron_0001/acts.npy", np.ones(2, np.float32))
 
-    with pytest.raises(LayoutError, match=f"{n_samples} samples for .* activations"):
+    with pytest.raises(LayoutError, match=f"{n_samples:,} samples for .* activations"):
         NeuronActsReader(target)
     assert NeuronActsReader(target, n_samples=n_samples).read(1).sample_ids.tolist() == [0, n_samples - 1]
 

@@ -412,7 +412,7 @@ class TestFilesPerFeature:
         assert_imported(tmp_path / "out", np.array([[1, 0, 0], [0, 0, 3], [2, 0, 0]], np.float32))
         assert "n_samples is taken as 3" in said(report)
         assert "n_features is taken as 3" in said(report)
-        assert "neuron_0001 first) are taken as dead" in said(report)
+        assert "neuron_0001 first) is taken as dead" in said(report)
 
     def test_sizes_that_are_given_are_used(self, tmp_path: Path) -> None:
         folder = tmp_path / "neuron_acts"
