@@ -16,6 +16,7 @@ from splat_assets.assets.asset import (
     Asset,
     Check,
     bring_up_to_date,
+    failures,
     picture_of,
     refuse_unless_sound,
     run_check,
@@ -92,9 +93,13 @@ def dagster_check(asset: Asset, check: Check) -> dg.AssetChecksDefinition:
         )
         def test(context: dg.AssetCheckExecutionContext, data: DataRootResource) -> dg.AssetCheckResult:
             with failing_in_words(), step(f"checking {asset.name}: {check.name}"), sharing(data.root().path):
-                outcome = run_check(asset, check, data.run(context.partition_key))
+                run = data.run(context.partition_key)
+                outcome = run_check(asset, check, run)
             severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
-            return dg.AssetCheckResult(passed=outcome.passed, severity=severity, metadata=_told(outcome.facts))
+            described = None if outcome.passed else "; ".join(failures(asset, run, check.name))
+            return dg.AssetCheckResult(
+                passed=outcome.passed, severity=severity, metadata=_told(outcome.facts), description=described
+            )
 
         return test
 

@@ -213,10 +213,9 @@ def test_nothing_is_made_from_an_artifact_whose_check_failed(own_root: DataRoot,
         result = materialized(own_root, instance, dg.AssetSelection.assets(name))
 
         assert not result.success
-        assert refusals(result)[name] == (
-            "not made, because fvu_is_within_limits of sae_checkpoint did not pass: `splat verify small` has its figures; "
-            "mend the cause, or make a new run with another recipe"
-        )
+        sentence = refusals(result)[name]
+        assert sentence.startswith("not made, because of sae_checkpoint: fvu_is_within_limits failed (fvu: 0.")
+        assert "limit: 0): a new run with more --epochs" in sentence and "--max-fvu" in sentence
     assert not (run.layout.store / "CURRENT").exists()
 
 

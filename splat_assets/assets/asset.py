@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from splat_assets.assets.failures import failure_in_words
 from splat_assets.errors import InputError, SplatError
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
@@ -151,10 +152,7 @@ def refuse_unless_sound(source: Asset, run: Run) -> None:
         if check.blocking and check.name not in outcomes:
             raise InputError(f"not made, because {check.name} of {source.name} was not run on it as it is now: {again}")
         if check.blocking and not outcomes[check.name].passed:
-            raise InputError(
-                f"not made, because {check.name} of {source.name} did not pass: `splat verify {run.name}` has its figures; "
-                "mend the cause, or make a new run with another recipe"
-            )
+            raise InputError(f"not made, because of {source.name}: {failures(source, run, check.name)[0]}")
 
 
 def bring_up_to_date(asset: Asset, run: Run, progress: Progress) -> Receipt:
@@ -249,6 +247,19 @@ def recorded_outcomes(asset: Asset, run: Run) -> dict[str, Outcome]:
     except WRONG_CONTENT as error:
         logger.info("%s cannot be read (%s): the checks count as not run", path, error)
         return {}
+
+
+def failures(asset: Asset, run: Run, only: str = "") -> list[str]:
+    """For each check that did not pass on the asset as it is now, its name, figures and a remedy. only: of this check."""
+    receipt = read_receipt(run.layout.receipts, asset.name)
+    if receipt is None:
+        return []
+    outcomes = recorded_outcomes(asset, run)
+    return [
+        failure_in_words(name, outcome.facts, receipt, run.name)
+        for name, outcome in outcomes.items()
+        if not outcome.passed and only in ("", name)
+    ]
 
 
 def _recording_outcomes(run: Run) -> AbstractContextManager[None]:

@@ -15,6 +15,7 @@ from splat_assets.assets.asset import (
     outputs_are_intact,
     recipe_hash,
 )
+from splat_assets.assets.failures import WHAT_TO_DO
 from splat_assets.assets.opened import base_activations_of, base_model_of, hook_of, items_of, sae_of
 from splat_assets.assets.pictures import training_curves
 from splat_assets.compute.encode import is_same_row
@@ -24,12 +25,17 @@ from splat_assets.counting import counted
 from splat_assets.device import device_asked
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.runs import Run
+from splat_assets.sae.schedule import spread
 from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
 from splat_assets.store.receipts import read_receipt
 from splat_assets.store.scorecard import SCORECARD
 from splat_assets.store.tables import read_table
 
+_FOR_LESS_ERROR = "a new run with more --epochs, a larger --k (or a lower --l1-coeff) or more features (--d-sae)"
+_AGAINST_DEAD = "a new run with a lower --lr, fewer features (--d-sae, --expansion-factor) or more --epochs"
+_LIVE_ROWS = 32_768
+"""Training samples, at most, on which it is seen which features fire."""
 _REPORTED = ("d_in", "d_sae", "fvu", "l0_mean", "dead_percent", "dense_percent", "fidelity", "gamma", "cosine")
 
 
@@ -114,18 +120,35 @@ def _both_formats_agree(run: Run) -> Outcome:
 
 
 def _decoder_was_trained(run: Run) -> Outcome:
+    from splat_assets.sae.evaluate import live_features
     from splat_assets.sae.movement import MOVED_COSINE, decoder_movement
 
     if run.config.inputs.sae_checkpoint is not None:
         return Outcome(True, {"not_known": "the SAE was brought ready-made, so where its decoder began is not known"})
-    moved = decoder_movement(sae_of(run))
-    facts: Facts = {"median_cosine_to_its_beginning": moved.median, "limit": MOVED_COSINE}
-    if not moved.trained:
-        n_steps = int(_card(run)["training"]["n_steps"])
-        facts["what_to_do"] = (
-            f"{counted(n_steps, 'steps', 'were')} too few: a new run with more --epochs or a smaller --sae-batch-size"
+    items, sae = items_of(run), sae_of(run)
+    base = base_activations_of(run, items, SilentProgress())
+    train = SampleSplits.of(items, hook_of(run).per_token).train
+    live = live_features(sae, base.values, spread(train, _LIVE_ROWS))
+    moved, n_dead = decoder_movement(sae, live), int((~live).sum())
+    facts: Facts = {
+        "median_cosine_to_its_beginning": moved.median,
+        "limit": MOVED_COSINE,
+        "n_live_features": moved.n_features,
+        "n_dead_features": n_dead,
+    }
+    if moved.trained:
+        return Outcome(True, facts)
+    n_steps = int(_card(run)["training"]["n_steps"])
+    if not moved.n_features:
+        facts[WHAT_TO_DO] = (
+            f"none of its {counted(n_dead, 'features')} fires, so none could be trained: {_AGAINST_DEAD}"
         )
-    return Outcome(moved.trained, facts)
+    else:
+        facts[WHAT_TO_DO] = (
+            f"its {counted(moved.n_features, 'live features', 'have')} hardly moved, since {counted(n_steps, 'steps', 'were')} "
+            "too few: a new run with more --epochs or a smaller --sae-batch-size"
+        )
+    return Outcome(False, facts)
 
 
 def _scorecard_is_exact(run: Run) -> Outcome:
@@ -137,30 +160,51 @@ def _scorecard_is_exact(run: Run) -> Outcome:
 
 def _error_is_within_limits(run: Run) -> Outcome:
     fvu, limit = float(_card(run)["fvu"]), run.config.limits.max_fvu
-    return Outcome(fvu <= limit, {"fvu": fvu, "limit": limit})
+    return _within(run, fvu <= limit, {"fvu": fvu, "limit": limit}, _FOR_LESS_ERROR, "--max-fvu")
 
 
 def _enough_features_live(run: Run) -> Outcome:
     dead, limit = float(_card(run)["dead_percent"]), run.config.limits.max_dead_percent
-    return Outcome(dead <= limit, {"dead_percent": dead, "limit": limit})
+    return _within(run, dead <= limit, {"dead_percent": dead, "limit": limit}, _AGAINST_DEAD, "--max-dead-percent")
 
 
 def _sparsity_is_as_asked(run: Run) -> Outcome:
     card, recipe = _card(run), run.config.sae
     if recipe.architecture != "batch_topk" or run.config.inputs.sae_checkpoint is not None:
-        return Outcome(card["l0_mean"] > 0, {"l0_test": card["l0_mean"]})
+        facts: Facts = {"l0_test": card["l0_mean"]}
+        return _within(run, card["l0_mean"] > 0, facts, "a new run with a lower --l1-coeff", "")
     calibrated = float(card["training"]["held_out"]["l0_mean"])
-    facts: Facts = {"l0_validation": calibrated, "l0_test": card["l0_mean"], "k": recipe.k}
+    facts = {"l0_validation": calibrated, "l0_test": card["l0_mean"], "k": recipe.k}
     # The threshold is calibrated on validation rows; the test rows differ from them by sampling, more so when they are few.
     held = abs(calibrated - recipe.k) <= 0.02 * recipe.k and abs(card["l0_mean"] - recipe.k) <= 0.25 * recipe.k
-    return Outcome(held, facts)
+    to_do = "a new run with more builds, so that validation and test samples are alike, or with a smaller --k"
+    return _within(run, held, facts, to_do, "")
 
 
 def _predictions_survive(run: Run) -> Outcome:
     fidelity, limit = _card(run)["fidelity"], run.config.limits.min_fidelity
     if fidelity is None:
-        return Outcome(False, {"fidelity": f"{NOT_COMPUTED}: ablating the hook changes no prediction", "limit": limit})
-    return Outcome(fidelity >= limit, {"fidelity": fidelity, "limit": limit})
+        return Outcome(
+            False,
+            {
+                "fidelity": f"{NOT_COMPUTED}: ablating the hook changes no prediction",
+                "limit": limit,
+                WHAT_TO_DO: "the base model does not use what the hook reads: a new run with another --hook-target, or with a "
+                "base model that was trained",
+            },
+        )
+    facts: Facts = {"fidelity": fidelity, "limit": limit}
+    return _within(run, fidelity >= limit, facts, _FOR_LESS_ERROR, "--min-fidelity")
+
+
+def _within(run: Run, passed: bool, facts: Facts, to_do: str, limit_option: str) -> Outcome:
+    """The outcome of a limit. to_do: what helps an SAE that the run trains; one that is ready-made can only be replaced."""
+    if passed:
+        return Outcome(True, facts)
+    if run.config.inputs.sae_checkpoint is not None:
+        to_do = "the SAE is ready-made, so training is not up to this run: a new run with another --sae-checkpoint"
+    accept = f", or one that accepts the figure by its {limit_option}" if limit_option else ""
+    return Outcome(False, {**facts, WHAT_TO_DO: to_do + accept})
 
 
 SAE_CHECKPOINT = Asset(
@@ -180,7 +224,11 @@ SAE_CHECKPOINT = Asset(
         ),
         Check("scorecard_is_exact", "Measured again, every split gives the same figures.", _scorecard_is_exact),
         Check("sae_formats_agree", "Both saved forms encode alike.", _both_formats_agree),
-        Check("decoder_was_trained", "The decoder has turned away from its beginning.", _decoder_was_trained),
+        Check(
+            "decoder_was_trained",
+            "The decoder of live features has turned away from its beginning.",
+            _decoder_was_trained,
+        ),
         Check("fvu_is_within_limits", "Held-out error is at most the run's limit.", _error_is_within_limits),
         Check("enough_features_live", "Dead features are at most the run's limit.", _enough_features_live),
         Check("sparsity_is_as_asked", "Validation L0 is k to 2 %, test L0 to 25 %.", _sparsity_is_as_asked),

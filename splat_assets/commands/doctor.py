@@ -202,12 +202,7 @@ def runs(root: DataRoot) -> Iterator[Finding]:
         except (SplatError, OSError) as error:
             yield Finding(f"run {name}", "not sound", str(error))
             continue
-        due = [line for asset, status in statuses.items() if (line := _what_is_due(asset, status, run))]
-        n_missing = list(statuses.values()).count(Status.MISSING)
-        if n_missing:
-            due.append(f"{counted(n_missing, 'artifacts')} not made yet")
-        what_to_do, state = (f"splat materialize {name}", ", ".join(due)) if due else ("", "up to date")
-        yield Finding(f"run {name}", f"{state}; {store}{room[0]}", room[1] or what_to_do)
+        yield _standing_of(run, statuses, store, room)
 
 
 def _room_of(run: "Run") -> tuple[str, str]:
@@ -220,6 +215,22 @@ def _room_of(run: "Run") -> tuple[str, str]:
         return "", ""
     short = f"make room: about {size(room.needed_bytes)} are needed, {size(room.free_bytes)} are free"
     return f"; about {size(room.needed_bytes)} to come", "" if room.fits else short
+
+
+def _standing_of(run: "Run", statuses: "dict[Asset, Status]", store: str, room: tuple[str, str]) -> Finding:
+    """How a run stands that was made, in whole or in part; a check that failed on the way comes first, with its remedy."""
+    from splat_assets.assets.asset import Status, failures
+
+    due = [line for asset, status in statuses.items() if (line := _what_is_due(asset, status, run))]
+    n_missing = list(statuses.values()).count(Status.MISSING)
+    if n_missing:
+        due.append(f"{counted(n_missing, 'artifacts')} not made yet")
+    to_do = [f"{asset.name}: {words}" for asset in statuses for words in failures(asset, run)]
+    if due and (not to_do or {Status.STALE, Status.DAMAGED} & set(statuses.values())):
+        to_do.append(f"splat materialize {run.name}")
+    return Finding(
+        f"run {run.name}", f"{', '.join(due) or 'up to date'}; {store}{room[0]}", room[1] or "; ".join(to_do)
+    )
 
 
 def _what_is_due(asset: "Asset", status: "Status", run: "Run") -> str:

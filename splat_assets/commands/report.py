@@ -1,7 +1,5 @@
 """What commands print about a run: the table of artifacts, and what failed."""
 
-import re
-from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from rich import box
@@ -9,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from splat_assets.assets import ASSETS
-from splat_assets.assets.asset import Asset, Fact, recorded_outcomes, status_of
+from splat_assets.assets.asset import Asset, failures, recorded_outcomes, status_of
 from splat_assets.runs import Run
 from splat_assets.store.receipts import Receipt, read_receipt
 
@@ -37,18 +35,8 @@ def artifact_table(run: Run) -> Table:
 
 
 def failed_checks(run: Run) -> list[str]:
-    """One line for each check that did not pass on an artifact as it is now."""
-    lines = []
-    for asset in ASSETS:
-        for name, outcome in recorded_outcomes(asset, run).items():
-            if not outcome.passed:
-                lines.append(f"{asset.name}: {name} failed ({shown_facts(outcome.facts)})")
-    return lines
-
-
-def shown_facts(facts: Mapping[str, Fact]) -> str:
-    """Figures and offenders in short: no empty ones, four digits of a fraction, the first twelve of a sha256."""
-    return "; ".join(f"{name}: {_shown(value)}" for name, value in facts.items() if value != "")
+    """One line for each check that did not pass on an artifact as it is now: its figures, and what to do."""
+    return [f"{asset.name}: {words}" for asset in ASSETS for words in failures(asset, run)]
 
 
 def size(n_bytes: int) -> str:
@@ -66,14 +54,6 @@ def _where(receipt: Receipt) -> str:
     if receipt.path != ".":
         return receipt.path
     return ", ".join(dict.fromkeys(str(PurePosixPath(output.path).parent) for output in receipt.outputs))
-
-
-def _shown(value: Fact) -> str:
-    if isinstance(value, float):
-        return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
-    if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
-        return value[:12]
-    return str(value)
 
 
 def _artifact_row(asset: Asset, run: Run) -> tuple[str, ...]:

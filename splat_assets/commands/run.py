@@ -20,7 +20,7 @@ from splat_assets.commands.inputs import (
     warn_of_other_builds,
 )
 from splat_assets.commands.recipe_options import TRAINING_FLAGS, sae_options, take_recipe, warn_of_few_steps
-from splat_assets.commands.report import artifact_table, console, size
+from splat_assets.commands.report import artifact_table, console, failed_checks, size
 from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.errors import InputError, SplatError
 from splat_assets.model.hooks import MASKED_MEAN, HookPoint
@@ -152,7 +152,7 @@ def _row(found: Run) -> tuple[str, ...]:
 @run.command()
 @click.argument("name")
 def show(name: str) -> None:
-    """Show run NAME: its recipe, its artifacts, the scorecard of its SAE."""
+    """Show run NAME: its recipe, its artifacts, the scorecard of its SAE, and the checks that failed with a remedy each."""
     root = DataRoot.from_environment()
     with shared_run(root, root.run(name).name):
         _show(open_run(root, name))
@@ -164,6 +164,8 @@ def _show(found: Run) -> None:
     out.print(artifact_table(found))
     if found.layout.scorecard.is_file():
         out.print(scorecard_view(found.layout.scorecard))
+    for line in failed_checks(found):
+        out.print(line, markup=False)
 
 
 @run.command()

@@ -7,8 +7,9 @@ from rich.table import Table
 
 from splat_assets.assets import ASSETS
 from splat_assets.assets.asset import run_check, was_made
+from splat_assets.assets.failures import shown_facts
 from splat_assets.commands.inputs import progress_here
-from splat_assets.commands.report import console, shown_facts
+from splat_assets.commands.report import console
 from splat_assets.counting import counted
 from splat_assets.runs import Run, open_run
 from splat_assets.sharing import shared_run

@@ -45,6 +45,15 @@ def reconstruction_metrics(
     return _figures(sums, sae, rows.size)
 
 
+def live_features(sae: Sae, activations: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """bool, shape (d_sae,): the features that fire on any of the given rows of activations."""
+    live = np.zeros(sae.d_sae, dtype=np.bool_)
+    for start in range(0, rows.size, _BLOCK_ROWS):
+        block = np.asarray(activations[rows[start : start + _BLOCK_ROWS]], dtype=np.float32)
+        live[sae.encode_rows(block).feature_ids] = True
+    return live
+
+
 def _add(sums: _Sums, sae: Sae, x: npt.NDArray[np.float32]) -> None:
     encoded = sae.encode_rows(x)
     rebuilt = sae.decode_rows(encoded).astype(np.float64)

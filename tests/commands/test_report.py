@@ -1,4 +1,5 @@
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,12 +7,15 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from splat_assets.assets import ASSETS
+from splat_assets.assets import ASSETS, asset_named
+from splat_assets.assets.asset import run_check
+from splat_assets.assets.failures import shown_facts
 from splat_assets.cli import main
-from splat_assets.commands.report import artifact_table, shown_facts
+from splat_assets.commands.report import artifact_table
 from splat_assets.runs import open_run
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.receipts import read_receipt
+from tests.assets.faults.planting import change_recipe
 
 
 @pytest.fixture
@@ -57,6 +61,21 @@ def test_the_path_beside_a_size_holds_all_of_it(finished_root: DataRoot) -> None
         receipt = read_receipt(run.layout.receipts, name)
         assert receipt is not None
         assert all(Path(output.path).is_relative_to(path[name]) for output in receipt.outputs), name
+
+
+def test_a_failed_run_is_shown_with_its_failed_checks_their_figures_and_a_remedy(own_root: DataRoot) -> None:
+    sae = asset_named("sae_checkpoint")
+    change_recipe(open_run(own_root, "small"), "max_fvu = 0.5", "max_fvu = 0.0")
+    run_check(
+        sae, next(check for check in sae.checks if check.name == "fvu_is_within_limits"), open_run(own_root, "small")
+    )
+
+    shown, looked_at = splat(own_root, "run", "show", "small"), splat(own_root, "doctor", "--dagster-port", "1")
+
+    line = r"sae_checkpoint: fvu_is_within_limits failed \(fvu: 0\.\d+; limit: 0\): a new run with more --epochs"
+    assert re.search(line, " ".join(shown.split()))
+    to_do = " ".join(" ".join(row.split("│")[-2] for row in looked_at.splitlines() if "│" in row).split())
+    assert re.search(line, to_do) and "splat materialize small" not in to_do
 
 
 def test_facts_are_short_and_empty_ones_are_left_out() -> None:
