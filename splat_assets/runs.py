@@ -44,6 +44,11 @@ class InputFile:
         """Hash a file that must exist."""
         if path.is_dir():
             raise InputError(f"{what}: {path} is a folder; give the file")
+        if path.exists() and not path.is_file():
+            raise InputError(
+                f"{what}: {path} is a pipe or a device, of which nothing is left to read again; save it as a file, which can be "
+                "recorded by its path and sha256"
+            )
         if not path.is_file():
             raise InputError(f"{what}: there is no file {path}; give the path of one")
         return cls(str(path.absolute()), sha256_of_file(path))

@@ -27,6 +27,7 @@ from splat_assets.device import usable_device
 from splat_assets.errors import InputError
 from splat_assets.runs import SHARD_ITEMS, ActivationsRecipe, SplitRecipe, hash_inputs
 from splat_assets.store.errors import StoreError
+from splat_assets.store.sums import as_recorded
 
 _CACHE = ".base_activations"
 
@@ -99,7 +100,8 @@ def generate_activations(
         data_csv,
         sae_checkpoint,
     )
-    builds = split_builds(opened.read_builds(data_csv), split.seed, split.validation, split.test)
+    with as_recorded(data_csv):
+        builds = split_builds(opened.read_builds(data_csv), split.seed, split.validation, split.test)
     items = make_items(builds, opened.vocabulary, opened.contexts, recipe.masked_variants, recipe.seed)
     shards = shards_of(items, recipe.shard_items, hook.per_token)
     identity = harvest_identity(opened.model.fingerprint, items, hook, recipe.shard_items, recipe.batch_size)

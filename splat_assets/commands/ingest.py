@@ -38,7 +38,7 @@ def ingest() -> None:
 def statink(
     files: tuple[Path, ...], out: Path, min_ap: int, vocab_path: Path | None, weapon_vocab_path: Path | None
 ) -> None:
-    """Read stat.ink battle FILES (.csv or .csv.gz) into OUT: tokenised builds, both vocabularies, and a report.
+    """Read stat.ink battle FILES (.csv, .csv.gz, a .zip of one, a pipe) into OUT: tokenised builds, vocabularies, a report.
 
     Every gear set is accounted for in OUT/ingest_report.json. More than 57 AP is kept only where ability_doubler explains it.
 

@@ -136,8 +136,7 @@ class OpenedModel:
         """The validated dataset."""
         from splat_assets.data.tokenised import read_tokenised
 
-        with as_recorded(data):
-            return read_tokenised(data, self.vocabulary, self.contexts)
+        return read_tokenised(data, self.vocabulary, self.contexts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +148,16 @@ class TriedInputs:
 
 
 def try_inputs(config: "RunConfig") -> TriedInputs:
-    """Open everything a run of this description will open and see that it goes together; raises what the run would raise."""
+    """Open everything a run of this description will open and see that it goes together; raises what the run would raise.
+
+    And FingerprintMismatchError for a file that differs from what SHA256SUMS beside it lists.
+    """
+    inputs = config.inputs
+    with as_recorded(*(Path(each.path) for each in (inputs.data, inputs.sae_checkpoint, inputs.sae_config) if each)):
+        return _tried(config)
+
+
+def _tried(config: "RunConfig") -> TriedInputs:
     from splat_assets.compute.fit import SampleSplits
     from splat_assets.compute.items import make_items
     from splat_assets.compute.provenance import hook_for, refuse_other_model
@@ -163,8 +171,10 @@ def try_inputs(config: "RunConfig") -> TriedInputs:
     if inputs.sae_checkpoint is None:
         config.sae.checked_for(opened.model.hook_width(hook.target, hook.ff_module_index))
     else:
+        from splat_assets.sae import load_sae
+
         where = Path(inputs.sae_checkpoint.path)
-        sae = open_sae(where)
+        sae = load_sae(where)
         refuse_other_model(sae, where, opened.model, hook_for(sae, hook, opened.model.dimensions.num_layers))
     builds = split_builds(opened.read_builds(Path(inputs.data.path)), split.seed, split.validation, split.test)
     recipe = config.activations

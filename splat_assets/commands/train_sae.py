@@ -25,6 +25,7 @@ from splat_assets.device import usable_device
 from splat_assets.errors import InputError
 from splat_assets.runs import ActivationsRecipe, SplitRecipe
 from splat_assets.store.scorecard import SCORECARD
+from splat_assets.store.sums import as_recorded
 
 
 @click.command("train-sae")
@@ -72,7 +73,8 @@ def train_sae(
     hook = hook.in_model(opened.model.dimensions.num_layers)
     recipe.checked_for(opened.model.hook_width(hook.target, hook.ff_module_index))
     _refuse_anothers_sae(writable_folder(save_dir))
-    builds = split_builds(opened.read_builds(data_csv), split.seed, split.validation, split.test)
+    with as_recorded(data_csv):
+        builds = split_builds(opened.read_builds(data_csv), split.seed, split.validation, split.test)
     warn_of_other_builds(opened.model_files.checkpoint, builds)
     items = make_items(builds, opened.vocabulary, opened.contexts, settings.masked_variants, settings.seed)
     warn_of_few_steps(recipe, SampleSplits.of(items, hook.per_token).train.size)
@@ -84,7 +86,9 @@ def train_sae(
         )  # fmt: skip
         card = fit_sae(items, base, recipe, hook, opened.model, save_dir, progress, resume=not restart, device=device)
     console().print(scorecard_view(save_dir / SCORECARD))
-    if not card["training"]["decoder_trained"]:
+    if card["training"]["dead_percent"] == 100:
+        click.echo("warning: no feature fires any more: a lower --lr, or fewer features (--d-sae)", err=True)
+    elif not card["training"]["decoder_trained"]:
         click.echo("warning: the decoder has hardly left its random beginning: more --epochs, a higher --lr", err=True)
     click.echo(f"SAE of {counted(card['d_sae'], 'features')}: {save_dir / 'sae_model_final.pth'}", err=True)
 

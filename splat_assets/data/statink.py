@@ -1,4 +1,4 @@
-"""From stat.ink's battle exports (.csv or .csv.gz, as they are) to a tokenised dataset that accounts for every gear set.
+"""From stat.ink's battle exports (.csv, plain, .gz or .zip, as they are) to a tokenised dataset that accounts for every gear set.
 
 A battle row holds eight players, `A1` to `A4` and `B1` to `B4`, each with a weapon and an ability cell. Which rows can be read
 is decided in `statink_rows`, what becomes of a cell in `statink_cells`. Builds keep the order of files, rows and players. The
@@ -19,6 +19,7 @@ import polars as pl
 
 from splat_assets.data.builds import Builds, offsets_of
 from splat_assets.data.model_vocabularies import ModelVocabularies
+from splat_assets.data.packed_files import on_disk
 from splat_assets.data.statink_cells import Cell, Fate, read_cell
 from splat_assets.data.statink_rows import Rows, read_rows
 from splat_assets.data.tokenised import write_tokenised
@@ -143,10 +144,9 @@ def ingest_statink(
     else, when min_ap is not 0 to 57, or when no gear set can be kept.
     """
     _check_request(files, out, min_ap)
-    hashes = _distinct_hashes(files)
-    with (progress or SilentProgress()).task("reading battles", len(files), "files") as task:
+    with on_disk(files) as kept, (progress or SilentProgress()).task("reading battles", len(files), "files") as task:
         read = []
-        for path, sha256 in zip(files, hashes, strict=True):
+        for path, sha256 in zip(kept, _distinct_hashes(kept), strict=True):
             read.append(_read_file(path, sha256, min_ap, vocabularies))
             task.advance(1)
     if not any(file.builds.n_builds for file in read):
@@ -338,8 +338,8 @@ def _check_request(files: Sequence[Path], out: Path, min_ap: int) -> None:
     if not files:
         raise InputError("no stat.ink file was named")
     for path in files:
-        if not path.is_file():
-            raise InputError(f"there is no file {path}")
+        if not path.exists() or path.is_dir():
+            raise InputError(f"there is no file {path}" + (": it is a folder" if path.is_dir() else ""))
     twice = [str(path) for path, n in Counter(path.resolve() for path in files).items() if n > 1]
     if twice:
         raise InputError(f"{twice[0]} is listed twice; its builds would count double")

@@ -1,22 +1,26 @@
-"""The rows of a stat.ink export, plain or gzip: the cells of the columns that are asked for, and which rows are damaged.
+"""The rows of a stat.ink export, plain or packed: the cells of the columns that are asked for, and which rows are damaged.
+
+Columns are separated by commas, or by semicolons or tabs where a spreadsheet wrote them so. By stat.ink's schema a line that
+begins with `#` is a comment, also between rows; the header is the first line that names the columns, and may be such a line.
 
 A row is damaged when it does not have as many fields as the header, or its quotes do not close: which of its cells are which
 cannot be told, so none is given. A blank line is no row. What the cells mean is in `statink` and `statink_cells`.
 """
 
 import csv
-import gzip
+import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
 
 from splat_assets.counting import counted
+from splat_assets.data.packed_files import unpacked
 from splat_assets.errors import InputError
 
-_GZIP = b"\x1f\x8b"
+_COMMENT = "#"
+_SEPARATORS = (",", ";", "\t")
 
 
 @dataclass(frozen=True)
@@ -33,41 +37,83 @@ class Rows:
 def read_rows(path: Path, columns: Sequence[str]) -> Rows:
     """The rows of a file. Raises InputError when it cannot be read or lacks a column."""
     try:
-        with _opened(path) as text:
+        with unpacked(path) as file, TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
             return _rows_of(path, text, columns)
     except UnicodeDecodeError as error:
         raise InputError(f"cannot read the stat.ink export {path}: it is not UTF-8 ({error.reason})") from error
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot read the stat.ink export {path}: {reason}") from error
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[TextIOWrapper]:
-    with path.open("rb") as file:
-        is_gzip = file.read(len(_GZIP)) == _GZIP
-        file.seek(0)
-        yield TextIOWrapper(gzip.open(file) if is_gzip else file, encoding="utf-8-sig", newline="")
+class _Lines:
+    """The lines of a text. comments are left out where a row begins; inside quotes they are part of a cell."""
+
+    def __init__(self, text: TextIOWrapper) -> None:
+        self._text = text
+        self.number = self.first = 0
+        self.a_row_begins = True
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        while True:
+            line = next(self._text)
+            self.number += 1
+            if self.a_row_begins and line.startswith(_COMMENT):
+                continue
+            if self.a_row_begins:
+                self.first, self.a_row_begins = self.number, False
+            return line
 
 
 def _rows_of(path: Path, text: TextIOWrapper, columns: Sequence[str]) -> Rows:
-    rows = _each_row(text)
-    header, _, _ = next(rows, ([], "", ""))
+    header, separator, n_lines = _header_of(text, columns)
     places = _places_of(path, header, columns)
-    found = Rows()
-    for fields, problem, lines in rows:
+    lines, found = _Lines(text), Rows()
+    lines.number = n_lines
+    for fields, problem, where in _each_row(lines, separator):
         if len(fields) != len(header):
             problem = problem or f"{len(fields)} instead of {len(header)} fields"
-            found.damage[len(found.cells)] = f"{problem} ({lines})"
+            found.damage[len(found.cells)] = f"{problem} ({where})"
         found.cells.append(("",) * len(columns) if problem else tuple(fields[place] for place in places))
     return found
 
 
-def _each_row(text: TextIOWrapper) -> Iterator[tuple[list[str], str, str]]:
+def _header_of(text: TextIOWrapper, columns: Sequence[str]) -> tuple[list[str], str, int]:
+    """The names of the columns, what separates them, and the number of their line.
+
+    Where no line names those that are asked for: the names in the first line that is no comment, or in the last comment.
+    """
+    names: list[str] = []
+    number = 0
+    for number, line in enumerate(text, start=1):
+        if not line.strip():
+            continue
+        for separator in _SEPARATORS:
+            names = _names_in(line, separator)
+            if set(columns) <= set(names):
+                return names, separator, number
+        names = _names_in(line, _SEPARATORS[0])
+        if not line.startswith(_COMMENT):
+            break
+    return names, _SEPARATORS[0], number
+
+
+def _names_in(line: str, separator: str) -> list[str]:
+    try:
+        names = next(csv.reader([line.lstrip(f"{_COMMENT} ")], delimiter=separator))
+    except (csv.Error, StopIteration):
+        return []
+    return [name.strip() for name in names]
+
+
+def _each_row(lines: _Lines, separator: str) -> Iterator[tuple[list[str], str, str]]:
     """The fields of each row that is not blank, none where they cannot be told apart; what is wrong then; and on which lines."""
-    reader = csv.reader(text, strict=True)
+    reader = csv.reader(lines, strict=True, delimiter=separator)
     while True:
-        first, fields, problem = reader.line_num + 1, [], ""
+        fields, problem, lines.a_row_begins = [], "", True
         try:
             fields = next(reader)
         except StopIteration:
@@ -75,8 +121,11 @@ def _each_row(text: TextIOWrapper) -> Iterator[tuple[list[str], str, str]]:
         except csv.Error as error:
             problem = str(error)
         if problem or len(fields) > 1 or "".join(fields).strip():
-            last = reader.line_num
-            yield fields, problem, f"line {first}" if first == last else f"lines {first} to {last}"
+            yield (
+                fields,
+                problem,
+                f"line {lines.first}" if lines.first == lines.number else f"lines {lines.first} to {lines.number}",
+            )
 
 
 def _places_of(path: Path, header: list[str], columns: Sequence[str]) -> list[int]:

@@ -8,6 +8,10 @@ Parquet written here holds a sha256 of its builds, which is compared when it is 
 """
 
 import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +21,10 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from splat_assets.data.builds import Builds, offsets_of
+from splat_assets.data.packed_files import is_packed, unpacked
 from splat_assets.domain.abilities import DOUBLER, highest_possible_ap
 from splat_assets.domain.tokens import ap_of_token
+from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.errors import InputError
 from splat_assets.store.documents import access_denied
 from splat_assets.store.files import replacing_file
@@ -29,6 +35,13 @@ TAGS = "ability_tags"
 WEAPON = "weapon_id"
 
 _DIGEST = b"splat_builds_sha256"
+_LOOKED_AT_BYTES = 2**20
+_MANY = 0.1
+"""Share of rows that can be no builds from which on not they but all ids are likely to be wrong."""
+_MEND = (
+    "make it again for this model, `splat ingest statink FILES --out FOLDER --vocab-path ... --weapon-vocab-path ...` with both "
+    "vocabularies of the model, or use the model of the file's own vocabularies"
+)
 _ID = r"(0|[1-9][0-9]{0,8})"
 _LIST_OF_IDS = rf"^\s*\[\s*{_ID}(\s*,\s*{_ID})*\s*\]\s*$"
 _REPEATED = "_duplicated_0"
@@ -39,15 +52,17 @@ _EMPTY_LIST = r"^\s*\[\s*\]\s*$"
 def read_tokenised(path: Path, vocabulary: Vocabulary, contexts: Contexts) -> Builds:
     """The builds of a tokenised file, all in split 0, with `source_row` = 0-based data row.
 
-    Raises InputError, naming the first row at fault, when the file is missing or has no rows, is not separated by tabs, or
-    has a row that is no list of ids, an id outside the vocabularies, an empty build, `<PAD>`, a repeated token, `<NULL>`
-    beside abilities, or more AP than a full build has (57; 66 with ability_doubler), by the highest rung of each ability.
+    Raises InputError, naming the first row at fault, when the file is missing or has no rows, is not separated by tabs, was
+    tokenised with another vocabulary (by the one beside it, or since many rows can be no builds), or has a row that is no list
+    of ids, an id outside the vocabularies, an empty build, `<PAD>`, a repeated token, `<NULL>` beside abilities, or more AP
+    than a full build has (57; 66 with ability_doubler), by the highest rung of each ability.
     """
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise InputError(f"there is no tokenised file {path}" + (": it is a folder" if path.is_dir() else ""))
     raw = _read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
     if not raw.weapons.size:
         raise InputError(f"{path} has a header but no rows: a tokenised file needs at least one build")
+    _refuse_other_vocabularies(raw, vocabulary, contexts)
     builds = Builds(
         tokens=_checked_ids(raw, vocabulary),
         offsets=raw.offsets,
@@ -92,11 +107,13 @@ def _digest_of(builds: "_Raw | Builds") -> str:
 
 
 def _read_text(path: Path) -> _Raw:
+    source: Path | bytes = path
     try:
-        _check_columns(path, pl.read_csv(path, separator="\t", n_rows=0, infer_schema=False, glob=False).columns)
-        frame = pl.read_csv(path, separator="\t", columns=[TAGS, WEAPON], infer_schema=False, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"cannot read the tokenised file {path}: {_long_row(path) or _reason(error)}") from error
+        source = _text_of(path)
+        _check_columns(path, pl.read_csv(source, separator="\t", n_rows=0, infer_schema=False, glob=False).columns)
+        frame = pl.read_csv(source, separator="\t", columns=[TAGS, WEAPON], infer_schema=False, glob=False)
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"cannot read the tokenised file {path}: {_long_row(source) or _reason(error)}") from error
     written = frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series().arg_true()
     frame = frame.head(written[-1] + 1 if len(written) else 0)  # blank lines at the end are no builds
     tags, weapon = frame[TAGS], frame[WEAPON].str.strip_chars()
@@ -105,6 +122,19 @@ def _read_text(path: Path) -> _Raw:
     _refuse(path, ~weapon.str.contains(rf"^{_ID}$").fill_null(False), weapon, f"{WEAPON} must be a whole number")
     lists = tags.str.replace_all(r"[\s\[\]]", "").str.split(",")
     return _Raw(path, _ints(lists.explode()), offsets_of(lists.list.len().to_numpy()), _ints(weapon))
+
+
+def _text_of(path: Path) -> Path | bytes:
+    """The file, or its text in memory where it is packed, a pipe, or has the line ends of old Macs, which polars cannot read."""
+    with unpacked(path) as file:
+        if not path.is_file() or is_packed(path):
+            text = file.read()
+        else:
+            start = file.read(_LOOKED_AT_BYTES)
+            if b"\n" in start or b"\r" not in start:
+                return path
+            text = start + file.read()
+    return text if b"\n" in text else text.replace(b"\r", b"\n")
 
 
 def _read_parquet(path: Path) -> _Raw:
@@ -149,13 +179,44 @@ def _check_columns(path: Path, columns: list[str]) -> None:
     raise InputError(f"{path} lacks the column {' and '.join(missing)}: its columns are {columns}{hint}")
 
 
+def _refuse_other_vocabularies(raw: _Raw, vocabulary: Vocabulary, contexts: Contexts) -> None:
+    """Raise InputError where a vocabulary beside the file, as `splat ingest` leaves it, names an id of the file otherwise."""
+    folder = raw.path.parent
+    _refuse_other_names(raw, raw.tokens, vocabulary.names(range(len(vocabulary))), folder / "vocab.json", _token_names)
+    _refuse_other_names(raw, raw.weapons, [item.key for item in contexts.items], folder / "weapon_vocab.json", _keys)
+
+
+def _refuse_other_names(
+    raw: _Raw, ids: npt.NDArray[np.int64], ours: list[str], beside: Path, names_in: Callable[[Path], list[str]]
+) -> None:
+    try:
+        theirs = names_in(beside) if beside.is_file() else []
+    except InputError:
+        return  # it is no vocabulary, so it does not say what the file was tokenised with
+    for used in np.unique(ids[(ids >= 0) & (ids < min(len(theirs), len(ours)))]).tolist():
+        if theirs[used] != ours[used]:
+            raise InputError(
+                f"{raw.path} was tokenised with another vocabulary than the model's: {used} is {theirs[used]} in {beside}, and "
+                f"{ours[used]} in the model's; {_MEND}"
+            )
+
+
+def _token_names(path: Path) -> list[str]:
+    return [token.name for token in read_vocabulary(path).tokens]
+
+
+def _keys(path: Path) -> list[str]:
+    return [item.key for item in read_contexts(path).items]
+
+
 def _checked_ids(raw: _Raw, vocabulary: Vocabulary) -> npt.NDArray[np.int32]:
     outside = np.flatnonzero((raw.tokens < 0) | (raw.tokens >= len(vocabulary)))
     if outside.size:
         at = int(outside[0])
         raise InputError(
             f"{raw.path}, row {raw.row_of_token(at) + 1}: token id {raw.tokens[at]} is not in the vocabulary, which holds 0 to "
-            f"{len(vocabulary) - 1}{_and_others(outside.size, 'such id')}"
+            f"{len(vocabulary) - 1}{_and_others(outside.size, 'such id')}; the file was probably tokenised with another "
+            f"vocabulary: {_MEND}"
         )
     return raw.tokens.astype(np.int32)
 
@@ -166,30 +227,40 @@ def _checked_weapons(raw: _Raw, contexts: Contexts) -> npt.NDArray[np.int32]:
         row = int(outside[0])
         raise InputError(
             f"{raw.path}, row {row + 1}: weapon_id {raw.weapons[row]} is not in the weapon vocabulary, which holds 0 to "
-            f"{len(contexts) - 1}{_and_others(outside.size, 'such row')}; {WEAPON} is the id there, not the game's number"
+            f"{len(contexts) - 1}{_and_others(outside.size, 'such row')}; {WEAPON} is the id there, not the game's number, and "
+            f"the file was probably tokenised with another vocabulary: {_MEND}"
         )
     return raw.weapons.astype(np.int32)
 
 
 def _check_builds(path: Path, builds: Builds, vocabulary: Vocabulary) -> None:
-    """Raise InputError for the first build that no gear could be."""
-
-    def refuse(wrong: npt.NDArray[np.bool_], why: str) -> None:
-        rows = np.flatnonzero(wrong)
-        if rows.size:
-            raise InputError(f"{path}, row {rows[0] + 1}: {why}{_and_others(rows.size, 'such row')}")
-
-    refuse(_holding(builds, vocabulary.pad_id), f"it holds <PAD> (id {vocabulary.pad_id}), which only fills up batches")
-    refuse(_repeating(builds, len(vocabulary)), "it holds a token twice; a build is a set of tokens")
+    """Raise InputError for the first build that no gear could be; where many are, for what all of them have in common."""
+    broken: list[tuple[npt.NDArray[np.bool_], str]] = [
+        (
+            _holding(builds, vocabulary.pad_id),
+            f"it holds <PAD> (id {vocabulary.pad_id}), which only fills up batches",
+        ),
+        (_repeating(builds, len(vocabulary)), "it holds a token twice; a build is a set of tokens"),
+    ]
     if vocabulary.null_id is not None:
         beside = _holding(builds, vocabulary.null_id) & (builds.lengths > 1)
-        refuse(beside, f"it holds <NULL> (id {vocabulary.null_id}) beside abilities; <NULL> stands alone")
+        broken.append((beside, f"it holds <NULL> (id {vocabulary.null_id}) beside abilities; <NULL> stands alone"))
     doubler = vocabulary.by_name.get(DOUBLER)
     doubled = _holding(builds, doubler.id) if doubler else np.zeros(builds.n_builds, dtype=bool)
     ap = least_ap(builds, vocabulary)
     over = ap > np.where(doubled, highest_possible_ap(True), highest_possible_ap(False))
     worst = int(ap[np.argmax(over)])
-    refuse(over, f"it has at least {worst} AP, more than a full build (57; 66 with ability_doubler)")
+    broken.append((over, f"it has at least {worst} AP, more than a full build (57; 66 with ability_doubler)"))
+    n_wrong = int(np.logical_or.reduce([wrong for wrong, _ in broken]).sum())
+    for wrong, why in broken:
+        rows = np.flatnonzero(wrong)
+        if rows.size and n_wrong >= max(2, _MANY * builds.n_builds):
+            raise InputError(
+                f"{path} was probably tokenised with another vocabulary, since {n_wrong:,} of its {builds.n_builds:,} rows can "
+                f"be no builds in this one: {_MEND}. The first is row {rows[0] + 1}: {why}{_and_others(rows.size, 'such row')}"
+            )
+        if rows.size:
+            raise InputError(f"{path}, row {rows[0] + 1}: {why}{_and_others(rows.size, 'such row')}")
 
 
 def least_ap(builds: Builds, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
@@ -233,9 +304,9 @@ def _refuse(path: Path, wrong: pl.Series, values: pl.Series, rule: str) -> None:
         raise InputError(f"{path}, row {rows[0] + 1}: {rule}, but it is {shown}{_and_others(len(rows), 'such row')}")
 
 
-def _long_row(path: Path) -> str:
-    """Which row of a file that could not be read has more fields than the header, if one has."""
-    with path.open("rb") as lines:
+def _long_row(source: Path | bytes) -> str:
+    """Which row of a text that could not be read has more fields than the header, if one has."""
+    with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as lines:
         n_tabs = next(lines, b"").count(b"\t")
         for row, line in enumerate(lines, start=1):
             if line.count(b"\t") > n_tabs:

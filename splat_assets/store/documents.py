@@ -49,7 +49,7 @@ def read_text(path: Path) -> str:
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError("it is not UTF-8 text") from error
+        raise ValueError("it is not UTF-8 text; save it as UTF-8") from error
 
 
 def read_json(path: Path) -> Any:
@@ -71,7 +71,7 @@ def json_of(
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
     except UnicodeDecodeError as error:
-        raise ValueError("it is not UTF-8 text") from error
+        raise ValueError("it is not UTF-8 text; save it as UTF-8") from error
     except UnicodeEncodeError as error:
         raise ValueError("a text in it holds half a surrogate pair") from error
     return _of_some_depth(value)

@@ -41,6 +41,8 @@ def as_recorded(*paths: Path) -> Iterator[None]:
     """
     try:
         yield
+    except FingerprintMismatchError:
+        raise  # it says already what differs
     except SplatError as error:
         try:
             _refuse_altered(paths)

@@ -1,5 +1,7 @@
 import hashlib
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -350,3 +352,18 @@ def test_nine_real_days_are_accounted_for(shared_dir: Path, tmp_path: Path) -> N
     vocabulary = read_vocabulary(tmp_path / "out" / "vocab.json")
     contexts = read_contexts(tmp_path / "out" / "weapon_vocab.json")
     assert read_tokenised(tmp_path / "out" / "tokenized_data.csv", vocabulary, contexts).n_builds == report.n_kept
+
+
+def test_a_pipe_is_read_like_the_file_that_flows_through_it(tmp_path: Path) -> None:
+    file = write_battles(tmp_path / "a.csv.gz", EIGHT)
+    ingest_statink([file], tmp_path / "of_the_file")
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(file.read_bytes()))
+    writer.start()
+
+    report = ingest_statink([tmp_path / "pipe"], tmp_path / "of_the_pipe")
+    writer.join()
+
+    assert report.files[0].path.name == "pipe" and report.files[0].sha256 == sha256_of_file(file)
+    ours, theirs = (tmp_path / name / "tokenized_data.csv" for name in ("of_the_pipe", "of_the_file"))
+    assert ours.read_bytes() == theirs.read_bytes()

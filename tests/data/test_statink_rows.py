@@ -1,4 +1,6 @@
 import gzip
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,64 @@ def test_a_cell_beyond_all_bounds_damages_its_row_alone(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_export_is_refused(raw: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(raw)
+
+    with pytest.raises(InputError, match=said):
+        read_rows(tmp_path / "a.csv", ["weapon"])
+
+
+def test_spreadsheets_separators_and_old_line_ends_make_no_other_rows(tmp_path: Path) -> None:
+    text = 'id;weapon;abilities\r1;bold;"{""a"": 1, ""b"": 2}"\r2;52gal;\r'
+
+    rows = read_rows(written(tmp_path / "a.csv", text), ["abilities", "weapon"])
+
+    assert rows.cells == [('{"a": 1, "b": 2}', "bold"), ("", "52gal")]
+    assert rows.damage == {}
+
+
+def test_comment_lines_are_left_out_before_between_and_after_rows_but_not_inside_a_cell(tmp_path: Path) -> None:
+    text = '# exported, by "me\n# id,weapon,note\n#,\n1,bold,"two\n# lines"\n# between "rows\n2,52gal\n#5,x\n3,bold,#\n# end'
+
+    rows = read_rows(written(tmp_path / "a.csv", text), ["weapon", "note"])
+
+    assert rows.cells == [("bold", "two\n# lines"), ("", ""), ("bold", "#")]
+    assert rows.damage == {1: "2 instead of 3 fields (line 7)"}
+
+
+def zipped(**files: bytes) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, raw in files.items():
+            archive.writestr(name, raw)
+    return held.getvalue()
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.csv", "a.zip", "a.txt"])
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, lambda raw: zipped(**{"day.csv": raw, "__MACOSX/._day.csv": b"x"}), bytes]
+)
+def test_how_a_file_is_packed_shows_in_its_bytes_not_in_its_name(name: str, pack: object, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(pack(b"id,weapon\n1,bold\n"))  # type: ignore[operator]
+
+    assert read_rows(tmp_path / name, ["weapon"]).cells == [("bold",)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (zipped(a=b"weapon\n", b=b"weapon\n"), r"is a zip of 2 files \(a, b\), not of one"),
+        (zipped(), "is a zip of 0 files"),
+        (zipped(a=b"weapon\nbold\n" * 99)[:-30], "cannot read the stat.ink export .*zip"),
+        ("weapon\nbold\n".encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+        (b"BZh91AY&SY", "is packed with bzip2: unpack it first"),
+        (gzip.compress(b"weapon\n" + b"bold\n" * 2**24), r"bytes, which unpack to more than 67,108,864: no text"),
+        (zipped(a=bytes(2**27)), r"bytes, which unpack to more than 67,108,864: no text"),
+    ],
+    ids=["two files", "none", "cut", "utf-16", "bzip2", "gzip bomb", "zip bomb"],
+)
+def test_what_is_packed_otherwise_or_unpacks_without_bounds_is_one_sentence(
+    raw: bytes, said: str, tmp_path: Path
+) -> None:
     (tmp_path / "a.csv").write_bytes(raw)
 
     with pytest.raises(InputError, match=said):

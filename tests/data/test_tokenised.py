@@ -1,3 +1,7 @@
+import gzip
+import json
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -232,3 +236,104 @@ def test_page_checksums_of_other_writers_are_compared(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="cannot read the tokenised file .*builds.parquet: .*CRC"):
         read(path)
+
+
+TEXT = b"ability_tags\tweapon_id\n[0, 9]\t1\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [gzip.compress(TEXT), TEXT.replace(b"\n", b"\r"), gzip.compress(b"\xef\xbb\xbf" + TEXT)],
+    ids=["gz", "cr", "gz, BOM"],
+)
+def test_packed_text_and_old_line_ends_are_read(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "data.csv").write_bytes(raw)
+
+    assert read(tmp_path / "data.csv").fingerprint == builds_of(([0, 9], 1)).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (TEXT.decode().encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+        (gzip.compress(TEXT + b"[0, 9]\t1\n" * 2**23), "unpack to more than 67,108,864"),
+        (gzip.compress(TEXT)[:-9], "cannot read the tokenised file"),
+    ],
+    ids=["utf-16", "bomb", "cut"],
+)
+def test_text_that_cannot_be_unpacked_is_one_sentence(tmp_path: Path, raw: bytes, said: str) -> None:
+    (tmp_path / "data.csv").write_bytes(raw)
+
+    with pytest.raises(InputError, match=said):
+        read(tmp_path / "data.csv")
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(TEXT))
+    writer.start()
+
+    assert read(tmp_path / "pipe").n_builds == 1
+    writer.join()
+
+
+OTHER = {name: len(NAMES) - 1 - token_id for name, token_id in NAMES.items()}
+"""The same tokens under other ids."""
+
+
+def test_many_impossible_builds_are_put_down_to_another_vocabulary_before_their_ap(tmp_path: Path) -> None:
+    worn = [tokens_of_ap({"swim_speed_up": 29, "ink_saver_main": 19, "haunt": 10}) for _ in range(30)]
+    lines = [f"[{', '.join(str(OTHER[name]) for name in names)}]\t1" for names in worn]
+
+    with pytest.raises(InputError) as refusal:
+        read(written(tmp_path, rows(*lines, "[0]\t1")))
+
+    said = str(refusal.value)
+    assert "was probably tokenised with another vocabulary, since 30 of its 31 rows" in said
+    assert said.index("--vocab-path ... --weapon-vocab-path") < said.index("The first is row 1: ")
+
+
+def test_one_impossible_build_among_many_is_a_bad_row_and_no_other_vocabulary(tmp_path: Path) -> None:
+    lines = ["[0]\t1"] * 40 + [f"[{', '.join(map(str, range(12)))}]\t1"]
+
+    with pytest.raises(InputError, match=r"row 41: it has at least \d+ AP, more than a full build") as refusal:
+        read(written(tmp_path, rows(*lines)))
+    assert "another vocabulary" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "line", ["[0, 999]\t1", "[0]\t900"], ids=["a token that the vocabulary lacks", "a weapon that it lacks"]
+)
+def test_an_id_that_the_vocabularies_lack_names_the_cause_and_the_option_that_mends_it(
+    tmp_path: Path, line: str
+) -> None:
+    with pytest.raises(InputError, match="probably tokenised with another vocabulary: .*--vocab-path"):
+        read(written(tmp_path, rows(line)))
+
+
+@pytest.mark.parametrize(
+    ("name", "ids", "said"),
+    [
+        ("vocab.json", OTHER, "1 is .* in .*vocab.json, and .* in the model's"),
+        (
+            "weapon_vocab.json",
+            {"weapon_id_50": 0, "weapon_id_0": 1},
+            "1 is weapon_id_0 in .*, and weapon_id_50 in the model's",
+        ),
+    ],
+)
+def test_a_vocabulary_beside_the_file_that_says_otherwise_is_believed(
+    tmp_path: Path, name: str, ids: dict[str, int], said: str
+) -> None:
+    """Even where every row could be a build: the model would read other builds than were worn."""
+    (tmp_path / name).write_text(json.dumps(ids))
+
+    with pytest.raises(InputError, match=f"tokenised with another vocabulary than the model's: {said}"):
+        read(written(tmp_path, rows("[1]\t1")))
+
+
+def test_a_vocabulary_beside_the_file_that_agrees_on_its_ids_or_is_none_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "vocab.json").write_text(json.dumps(NAMES | {"a_new_token": len(NAMES)}))
+    (tmp_path / "weapon_vocab.json").write_text("[]")
+
+    assert read(written(tmp_path, rows("[1]\t1"))).n_builds == 1

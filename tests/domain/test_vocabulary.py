@@ -109,3 +109,7 @@ def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
         read_contexts(tmp_path)
     with pytest.raises(InputError, match="it is not UTF-8 text"):
         read_vocabulary(tmp_path / "latin.json")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_vocabulary(tmp_path: Path) -> None:
+    assert len(read_vocabulary(written(tmp_path, "\ufeff" + json.dumps(TINY)))) == len(TINY)

@@ -113,6 +113,12 @@ class TestWhatIsAccepted:
 
         assert model.fingerprint == tiny_model().fingerprint
 
+    def test_a_byte_order_mark_before_the_parameters_is_no_part_of_them(self, saved: Path) -> None:
+        path = saved / "model_params.json"
+        path.write_text("\ufeff" + path.read_text(), encoding="utf-8")
+
+        assert load_base_model(saved).fingerprint == tiny_model().fingerprint
+
     def test_an_empty_parameter_file_counts_as_none(self, saved: Path) -> None:
         (saved / "model_params.json").write_text("")
 
