@@ -11,6 +11,7 @@ from splat_dash import cells, figures, menus
 from splat_dash.address import Files, of_feature, of_sample, of_token
 from splat_dash.terms import MEANINGS_BY_NAME
 from splat_serving.investigations.experiment import experiment
+from splat_serving.investigations.outputs import marked
 from splat_serving.investigations.rendering import cells as in_cells
 from splat_serving.investigations.rendering import shown, visible
 from splat_serving.investigations.result import Figure, Heatmap, Result, ResultTable
@@ -188,7 +189,7 @@ def effects(rows: Sequence[Mapping[str, Any]], longest: float, sign: int) -> htm
     """Tokens with how much a unit of the feature moves each one's logit."""
     body = [
         [
-            {**cells.heading(row["token"]), "h": of_token(row["token"])},
+            {**cells.heading(row["token"]), "t": marked(row["token"], row.get("in_data")), "h": of_token(row["token"])},
             cells.bar(abs(row["value"]) / longest if longest else 0, f"{row['value']:+.4g}", sign),
         ]
         for row in rows

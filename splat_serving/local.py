@@ -462,13 +462,14 @@ class LocalDatabase:
 
     @cached_property
     def _features_with_effect(self) -> pl.DataFrame:
-        """`effect` beside the statistics: the mean activation times the largest |influence|, null where influences are not known.
+        """`effect` beside the statistics: the mean activation times the largest |influence| on an output that occurs in the data,
+        null where influences are not known.
 
         That is how far the most moved logit goes, along the direct path, where the feature fires as it does on average.
         """
         if not self._source.has("influences.parquet"):
             return self._features.with_columns(effect=pl.lit(None, pl.Float64))
-        largest = pl.Series("effect", largest_influences(self._influences[0]))
+        largest = pl.Series("effect", largest_influences(*self._influences, self._in_data))
         return self._features.with_columns((largest * self._features["mean"].cast(pl.Float64)).alias("effect"))
 
     @cached_property
@@ -495,7 +496,17 @@ class LocalDatabase:
         return self._by_feature("influences"), self._source.facts("influences")
 
     def _influences_of(self, feature_id: int) -> dict[str, Any] | None:
-        return influences_of(*self._influences, feature_id) if self._source.has("influences.parquet") else None
+        if not self._source.has("influences.parquet"):
+            return None
+        return influences_of(*self._influences, feature_id, self._in_data)
+
+    @cached_property
+    def _in_data(self) -> dict[str, bool] | None:
+        """Whether each token occurs in the data; None where that was not counted."""
+        if not self._source.has("idf.parquet"):
+            return None
+        idf = self._source.table("idf")
+        return dict(zip(idf["token"].to_list(), (idf["doc_freq"] > 0).to_list(), strict=True))
 
     def _examples_of(self, feature_id: int) -> dict[str, Any] | None:
         """The examples of the table, else drawn as it would have them; None for a folder without sample metadata."""

@@ -28,16 +28,26 @@ class Tables(Protocol):
         ...
 
 
-def influences_of(table: pl.DataFrame, facts: Mapping[str, Any], feature_id: int) -> dict[str, Any]:
-    """`{raised: [{token_id, token, value}], lowered: […]}`: outputs by their change per unit of activation, strongest first.
+def influences_of(
+    table: pl.DataFrame, facts: Mapping[str, Any], feature_id: int, in_data: Mapping[str, bool] | None = None
+) -> dict[str, Any]:
+    """`{raised: [{token_id, token, value, in_data}], lowered: […]}`: outputs by their change per unit of activation.
 
+    The strongest first, but outputs that never occur in the data last: of those the model learned nothing but to say no.
     table, facts: a version's influences, or the guide's wide table, row number = feature id. Values are entries of
-    `W_dec @ W_out^T`.
+    `W_dec @ W_out^T`. in_data: by output; without it entries do not say.
     """
     row = table[feature_id]
-    if "influence" not in row.columns:
-        return _of_wide_row(row.row(0, named=True))
-    values = row["influence"].to_numpy().reshape(1, -1)
+    wide = "influence" not in row.columns
+    found = _of_wide_row(row.row(0, named=True)) if wide else _of_list(row["influence"], facts)
+    if in_data is None:
+        return found
+    marked = {key: [{**one, "in_data": in_data.get(one["token"], True)} for one in rows] for key, rows in found.items()}
+    return {key: sorted(rows, key=lambda one: not one["in_data"]) for key, rows in marked.items()}
+
+
+def _of_list(influence: pl.Series, facts: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    values = influence.to_numpy().reshape(1, -1)
     found = {}
     for key, strongest in (
         ("raised", most_raised(values, values.shape[1])),
@@ -67,10 +77,17 @@ def influences_on(table: pl.DataFrame, facts: Mapping[str, Any], token: str) -> 
     return pl.DataFrame([ids, table.select(pl.coalesce(named).cast(pl.Float32).alias("influence"))["influence"]])
 
 
-def largest_influences(table: pl.DataFrame) -> npt.NDArray[np.float64]:
-    """The largest |influence| of each feature on any output, float64, by row. table: as for `influences_of`."""
+def largest_influences(
+    table: pl.DataFrame, facts: Mapping[str, Any], in_data: Mapping[str, bool] | None = None
+) -> npt.NDArray[np.float64]:
+    """The largest |influence| of each feature on any output that occurs in the data, float64, by row; as for `influences_of`.
+
+    Of the guide's wide table the strongest of each sign counts, whatever it is.
+    """
     if "influence" in table.columns:
         values = table["influence"].to_numpy().astype(np.float64).reshape(table.height, -1)
+        if in_data is not None:
+            values = values[:, [in_data.get(name, True) for name in facts["token_names"]]]
         return np.asarray(np.abs(values).max(axis=1, initial=0.0))
     ends = table.select(
         pl.max_horizontal(pl.col(f"{sign}1_val").abs() for sign in "+-").fill_null(0.0).alias("largest")
@@ -78,9 +95,9 @@ def largest_influences(table: pl.DataFrame) -> npt.NDArray[np.float64]:
     return np.asarray(ends["largest"].to_numpy(), dtype=np.float64)
 
 
-def _of_wide_row(row: dict[str, Any]) -> dict[str, Any]:
+def _of_wide_row(row: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """The guide's table: `+1_tok, +1_val, …`. It names tokens and has no ids."""
-    found: dict[str, Any] = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     for key, sign in (("raised", "+"), ("lowered", "-")):
         ranks = sorted(int(name[1:-4]) for name in row if name.startswith(sign) and name.endswith("_tok"))
         pairs = [(row[f"{sign}{rank}_tok"], row[f"{sign}{rank}_val"]) for rank in ranks]

@@ -402,7 +402,8 @@ def _effect(subject: Subject, feature: int) -> float:
     summary = subject.database.feature(feature)
     if summary.influences is None:
         raise InputError("--method effect needs influences, which were not computed for this version")
-    values = [one["value"] for key in ("raised", "lowered") for one in summary.influences[key]]
+    entries = [one for key in ("raised", "lowered") for one in summary.influences[key]]
+    values = [one["value"] for one in entries if one.get("in_data") is not False]
     return float(np.linalg.norm(values)) * float(summary.statistics["mean_all"])
 
 

@@ -13,6 +13,7 @@ from splat_assets.counting import counted
 from splat_serving.database import FeatureSummary
 from splat_serving.investigations.build_text import sample_as_text
 from splat_serving.investigations.experiment import answered
+from splat_serving.investigations.outputs import IN_DATA
 from splat_serving.investigations.result import Answer, LinesOrBars, Result, ResultTable, Series, finite
 from splat_serving.investigations.spec import FeatureId, Spec
 from splat_serving.investigations.subject import Subject
@@ -160,19 +161,28 @@ def _influences(summaries: tuple[FeatureSummary, FeatureSummary], top_k: int) ->
         {row["token"]: row["value"] for key in ("raised", "lowered") for row in (one.influences or {})[key]}
         for one in summaries
     ]
+    first = summaries[0].influences or {}
+    in_data = {row["token"]: row.get("in_data") for key in ("raised", "lowered") for row in first[key]}
     rows = [
-        (token, value, sides[1][token], value - sides[1][token])
+        (token, value, sides[1][token], value - sides[1][token], in_data[token])
         for token, value in sides[0].items()
         if token in sides[1]
     ]
-    rows.sort(key=lambda row: -abs(row[3]))
-    schema = {"token": pl.String, "left": pl.Float64, "right": pl.Float64, "difference": pl.Float64}
+    rows.sort(key=lambda row: (row[4] is False, -abs(row[3])))
+    schema = {
+        "token": pl.String,
+        "left": pl.Float64,
+        "right": pl.Float64,
+        "difference": pl.Float64,
+        "in_data": pl.Boolean,
+    }
     one, other = (summary.feature_id for summary in summaries)
     described = {
         "token": "The output.",
         "left": f"Change of its logit per unit of feature {one}'s activation.",
         "right": f"The same of feature {other}.",
         "difference": f"Feature {one} less feature {other}.",
+        "in_data": IN_DATA,
     }
     frame, headings = pl.DataFrame(rows[:top_k], schema, orient="row"), _headings(one, other)
     yield ResultTable.of(

@@ -20,6 +20,7 @@ from splat_serving.database import FeatureSummary
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.build_text import build_as_text
 from splat_serving.investigations.experiment import answered, experiment, spec_of
+from splat_serving.investigations.outputs import IN_DATA, INFLUENCE, outputs_frame
 from splat_serving.investigations.result import (
     Answer,
     Heatmap,
@@ -386,13 +387,9 @@ def _bands(summary: FeatureSummary, values: Any) -> ResultTable:
 
 def _influences(summary: FeatureSummary, top_k: int) -> Iterable[ResultTable]:
     for key, title in (("raised", "Outputs it raises"), ("lowered", "Outputs it lowers")):
-        rows = [(one["token"], one["value"]) for one in (summary.influences or {}).get(key, [])[:top_k]]
-        if rows:
-            frame = pl.DataFrame(rows, {"token": pl.String, "influence": pl.Float64}, orient="row")
-            described = {
-                "token": "The output.",
-                "influence": "Change of its logit per unit of activation, W_dec @ W_out^T: the direct path, no bias.",
-            }
+        frame = outputs_frame((summary.influences or {}).get(key, [])[:top_k])
+        if frame.height:
+            described = {"token": "The output.", "influence": INFLUENCE, "in_data": IN_DATA}
             yield ResultTable.of(key, title, "weights", frame, described)
 
 

@@ -3,6 +3,7 @@
 import polars as pl
 
 from splat_assets.counting import agreeing, counted
+from splat_serving.investigations.outputs import never_in_data
 from splat_serving.investigations.result import ResultTable
 from splat_serving.investigations.subject import Subject
 
@@ -24,19 +25,16 @@ def pushed(subject: Subject, token: str, top_k: int) -> list[ResultTable]:
         subject.database.features().select("feature_id", "n_active", "mean"), on="feature_id", maintain_order="left"
     )
     frame = frame.filter(pl.col("n_active") > 0).with_columns(moves=pl.col("influence") * pl.col("mean"))
+    unseen = token in never_in_data(subject.database.tokens())
     return [
-        _table("raising", f"Features that raise {token}", frame.filter(pl.col("influence") > 0), -1, top_k),
-        _table("lowering", f"Features that lower {token}", frame.filter(pl.col("influence") < 0), 1, top_k),
+        _table("raising", f"Features that raise {token}", frame.filter(pl.col("influence") > 0), -1, top_k, unseen),
+        _table("lowering", f"Features that lower {token}", frame.filter(pl.col("influence") < 0), 1, top_k, unseen),
     ]
 
 
-def _table(name: str, title: str, frame: pl.DataFrame, sign: int, top_k: int) -> ResultTable:
+def _table(name: str, title: str, frame: pl.DataFrame, sign: int, top_k: int, unseen: bool) -> ResultTable:
     strongest = frame.sort(sign * pl.col("moves"), "feature_id").head(top_k)
-    return ResultTable.of(
-        name,
-        title,
-        "weights",
-        strongest,
-        _DESCRIBED,
-        f"{counted(frame.height, 'features')} that fire {agreeing(frame.height, 'do')}.",
-    )
+    note = f"{counted(frame.height, 'features')} that fire {agreeing(frame.height, 'do')}."
+    if unseen:
+        note += " The token never occurs in the data, so that nothing could be learned of when it is right."
+    return ResultTable.of(name, title, "weights", strongest, _DESCRIBED, note)

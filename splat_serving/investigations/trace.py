@@ -11,6 +11,7 @@ from splat_assets.counting import counted
 from splat_serving.investigations.build_text import LONGEST_BUILD, build_as_text, cannot_be_worn, parse_build
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.feature_names import LABEL, named
+from splat_serving.investigations.outputs import never_in_data
 from splat_serving.investigations.result import Answer, Heatmap, LinesOrBars, Result, ResultTable, Series, finite
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
@@ -88,8 +89,11 @@ def _build(subject: Subject, spec: Trace) -> TokenSet:
 
 
 def _likeliest(subject: Subject, build: TokenSet, logits: npt.NDArray[np.float32], n: int) -> list[int]:
+    """Tokens that the build lacks, the likeliest first; those that never occur in the data come last, whatever the model says."""
     left_out = {subject.vocabulary.pad_id, subject.vocabulary.null_id, *build.tokens}
-    return [token for token in np.argsort(-logits, kind="stable").tolist() if token not in left_out][:n]
+    unseen, names = never_in_data(subject.database.tokens()), subject.vocabulary.tokens
+    likeliest = [token for token in np.argsort(-logits, kind="stable").tolist() if token not in left_out]
+    return sorted(likeliest, key=lambda token: names[token].name in unseen)[:n]
 
 
 def _told(feature: int, found: ModelTrace, at: int) -> str:

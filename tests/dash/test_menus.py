@@ -132,7 +132,8 @@ def test_a_feature_s_files_have_its_label_and_its_numbers(client: TestClient, so
     frame = read(client.get(f"/api/features/{busy}/influences/raised.csv").text)
     influences = source.feature(busy).influences
     assert influences is not None
-    assert frame.rows() == [(one["token"], pytest.approx(one["value"])) for one in influences["raised"]]
+    expected = [(one["token"], pytest.approx(one["value"]), one["in_data"]) for one in influences["raised"]]
+    assert frame.select("token", "influence", pl.col("in_data").cast(pl.String) == "true").rows() == expected
 
 
 @pytest.mark.parametrize(

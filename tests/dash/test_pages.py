@@ -19,6 +19,7 @@ from splat_serving.investigations.alike import are_equal, folded
 from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.experiments.leave_one_out import leave_one_out
+from splat_serving.investigations.outputs import marked
 from splat_serving.investigations.rendering import cells as cells_of
 from splat_serving.investigations.rendering import shown
 from tests.dash.conftest import Watched
@@ -202,7 +203,9 @@ def test_numbers_on_the_page_are_those_of_the_store(watched: Watched, expect: An
     assert numbers["density"] == f"{own['n_active'] / own['n_samples']:.4%}"
     raised = found.influences["raised"][:8] if found.influences else []
     rows = page.locator("table.effects").first.locator("tr").all_inner_texts()
-    assert [re.split(r"\s+", row.strip()) for row in rows] == [[one["token"], f"{one['value']:+.4g}"] for one in raised]
+    assert [row.split() for row in rows] == [
+        [*marked(one["token"], one["in_data"]).split(), f"{one['value']:+.4g}"] for one in raised
+    ]
     examples = page.locator("table.examples tbody tr")
     assert examples.count() == len((found.examples or {})["top"])
     assert examples.first.locator("a").last.inner_text() == f"{(found.examples or {})['top'][0]['global_index']:,}"
@@ -231,7 +234,9 @@ def test_the_pages_of_fifty_features_say_what_store_and_api_say(watched: Watched
             assert numbers[name] == shown(statistics[key])
         rows = page.locator("table.effects tr").all_inner_texts()
         moved = [*told["influences"]["raised"][:8], *told["influences"]["lowered"][:8]]
-        assert [row.split() for row in rows] == [[one["token"], f"{one['value']:+.4g}"] for one in moved]
+        assert [row.split() for row in rows] == [
+            [*marked(one["token"], one["in_data"]).split(), f"{one['value']:+.4g}"] for one in moved
+        ]
         listed = page.locator("table.examples tbody td:last-child a").all_text_contents()
         groups = told["examples"] or {}
         folds = folded(groups.get("top", next(iter(groups.values()), [])))

@@ -68,7 +68,7 @@ def test_influences_are_the_product_of_the_weights(local: Subject, busy: int, fi
     product = model.output_weight.detach().numpy().astype(np.float64) @ sae.W_dec[busy].detach().numpy()
     names = [token.name for token in local.vocabulary.tokens]
     for key in ("raised", "lowered"):
-        for token, influence in found.table(key).frame.rows():
+        for token, influence in found.table(key).frame.select("token", "influence").rows():
             assert influence == pytest.approx(product[names.index(token)], rel=1e-4, abs=1e-6)
     families = found.table("families").frame
     squid = families.row(by_predicate=pl.col("ability") == "ninja_squid", named=True)

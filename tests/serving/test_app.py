@@ -319,9 +319,11 @@ def test_a_page_on_a_feature_agrees_with_the_tables(client: TestClient, store: S
     assert body["statistics"] == store.features.row(feature_id, named=True)
     assert body["histogram"]["counts"] == store.histograms["counts"][feature_id].to_list()
     assert len(body["histogram"]["edges"]) == len(body["histogram"]["counts"]) + 1
-    row = store.influences.row(feature_id, named=True)["influence"]
-    assert body["influences"]["raised"][0]["value"] == max(row)
-    assert body["influences"]["lowered"][0]["value"] == min(row)
+    row = np.array(store.influences.row(feature_id, named=True)["influence"])
+    idf = store.table("idf")
+    occurs = (idf["doc_freq"] > 0).to_numpy()[np.isin(idf["token"].to_numpy(), ["<PAD>", "<NULL>"], invert=True)]
+    assert body["influences"]["raised"][0]["value"] == row[occurs].max()
+    assert body["influences"]["lowered"][0]["value"] == row[occurs].min()
     nearest = store.neighbours.filter(feature_id=feature_id, kind="jaccard").sort("rank")
     assert [one["feature_id"] for one in body["neighbours"]["jaccard"]] == nearest["other_id"].to_list()
     top = store.examples.filter(feature_id=feature_id, group="top")

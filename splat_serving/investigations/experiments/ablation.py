@@ -10,6 +10,7 @@ from splat_assets.analysis.intervals import benjamini_hochberg
 from splat_assets.counting import counted
 from splat_serving.investigations.edited_builds import draw_firing, mean_with_interval, sign_flip_p
 from splat_serving.investigations.experiment import Experiment
+from splat_serving.investigations.outputs import IN_DATA, never_in_data
 from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable, Series, finite
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
@@ -136,15 +137,17 @@ def _outputs(subject: Subject, found: Effects, spec: Ablation) -> ResultTable:
         "p": pl.Float64,
     }
     frame = pl.DataFrame(rows, schema, orient="row")
-    frame = frame.with_columns(pl.Series("q", benjamini_hochberg(frame["p"].to_numpy()))).sort(
-        [pl.col("change").abs(), "token"], descending=[True, False]
-    )
+    unseen = never_in_data(subject.database.tokens())
+    frame = frame.with_columns(
+        pl.Series("q", benjamini_hochberg(frame["p"].to_numpy())), in_data=~pl.col("token").is_in(list(unseen))
+    ).sort(["in_data", pl.col("change").abs(), "token"], descending=[True, True, False])
     described = {
         "token": "The output.",
         "n": "Builds.",
         "change": "Mean change of its logit.",
         "change_low": "Lower border of its 95 % interval (bootstrap over builds).",
         "change_high": "Upper border.",
+        "in_data": IN_DATA,
         "q": "p of no change (signs thrown at random), adjusted for the number of outputs.",
     }
     note = f"{counted(frame.height, 'outputs')}; the largest changes first."
@@ -152,8 +155,13 @@ def _outputs(subject: Subject, found: Effects, spec: Ablation) -> ResultTable:
 
 
 def _strongest(subject: Subject, found: Effects) -> str:
+    """Of the outputs that occur in the data."""
     means = found.own.astype(np.float64).mean(axis=0)
-    token = int(np.abs(means).argmax())
+    unseen = never_in_data(subject.database.tokens())
+    ordinary = [
+        each.id for members in subject.vocabulary.groups.values() for each in members if each.name not in unseen
+    ]
+    token = max(ordinary, key=lambda each: abs(means[each]))
     return f"{subject.vocabulary.tokens[token].name} moves most: its logit changes by {means[token]:+.4g} on average."
 
 

@@ -11,6 +11,7 @@ from splat_assets.analysis.bands import BANDS, band_numbers
 from splat_assets.counting import counted
 from splat_serving.investigations.edited_builds import draw_firing, mean_with_interval
 from splat_serving.investigations.experiment import Experiment
+from splat_serving.investigations.outputs import IN_DATA, never_in_data
 from splat_serving.investigations.result import Answer, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
@@ -47,7 +48,10 @@ def _answer(subject: Subject, spec: CausalEffect) -> Answer:
     tokens = [token for token in subject.vocabulary.tokens if token.id not in special]
     measured = measured[:, [token.id for token in tokens]]
     linear = -stored[:, None] * np.array([influence.get(token.name, np.nan) for token in tokens])
+    unseen = never_in_data(subject.database.tokens())
     outputs = _outputs([token.name for token in tokens], measured, linear, spec.seed)
+    outputs = outputs.with_columns(in_data=~pl.col("token").is_in(list(unseen)))
+    outputs = outputs.sort("in_data", descending=True, maintain_order=True)
     bands = _bands(stored, float(summary.statistics["effective_max"]), measured, linear)
     r = _pearson(measured.mean(axis=0), linear.mean(axis=0))
     n_apart = int(outputs["disagrees"].sum()) if influence else None
@@ -139,6 +143,7 @@ def _output_table(outputs: pl.DataFrame, top_k: int) -> ResultTable:
         "measured_high": "Upper border.",
         "linear": "Mean of what the weights say: minus the activation times its influence.",
         "difference": "Measured less linear.",
+        "in_data": IN_DATA,
         "disagrees": "The 95 % interval of the difference leaves out 0, and it is above 5 % of the largest measured change.",
     }
     shown = outputs.head(top_k)

@@ -1,7 +1,8 @@
 """What a feature does to the model's outputs, read off the weights: tokens it raises and lowers, by family and by rung."""
 
 from collections import defaultdict
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import polars as pl
 from pydantic import Field
@@ -11,11 +12,10 @@ from splat_assets.near_names import unknown_name
 from splat_serving.errors import NotComputedError
 from splat_serving.home import how_to_compute
 from splat_serving.investigations.experiment import Experiment
+from splat_serving.investigations.outputs import IN_DATA, INFLUENCE, marked, outputs_frame
 from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable, Series, finite
 from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
-
-_INFLUENCE = "Change of its logit per unit of activation, W_dec @ W_out^T: the direct path, without the output's bias."
 
 
 class DecoderInfluence(FeatureSpec):
@@ -42,10 +42,9 @@ def _answer(subject: Subject, spec: DecoderInfluence) -> Answer:
             raise InputError(unknown_name("ability", name, list(groups)))
     left_out = {token.name for name in spec.exclude_family for token in groups[name]}
     found = {
-        key: [(one["token"], one["value"]) for one in summary.influences[key] if one["token"] not in left_out]
-        for key in ("raised", "lowered")
+        key: [one for one in summary.influences[key] if one["token"] not in left_out] for key in ("raised", "lowered")
     }
-    by_token = dict([*found["raised"], *found["lowered"]])
+    by_token = {one["token"]: float(one["value"]) for rows in found.values() for one in rows}
     tables = [_tokens(key, title, found[key][: spec.top_k]) for key, title in _TITLES.items()]
     whole = set(by_token) >= {token.name for members in groups.values() for token in members} - left_out
     families, rungs = _by_family(subject, by_token), _by_rung(subject, by_token)
@@ -63,15 +62,18 @@ def _answer(subject: Subject, spec: DecoderInfluence) -> Answer:
 _TITLES = {"raised": "Outputs it raises", "lowered": "Outputs it lowers"}
 
 
-def _in_a_sentence(found: dict[str, list[tuple[str, float]]]) -> str:
-    said = [f"{verb} {rows[0][0]} most ({rows[0][1]:+.3g} per unit of activation)" for verb, rows in
-            (("raises", found["raised"]), ("lowers", found["lowered"])) if rows]  # fmt: skip
-    return f"It {' and '.join(said)}." if said else "It moves no output."
+def _in_a_sentence(found: dict[str, list[Mapping[str, Any]]]) -> str:
+    """The strongest of each sign that occurs in the data."""
+    parts = []
+    for verb, rows in (("raises", found["raised"]), ("lowers", found["lowered"])):
+        if rows and rows[0].get("in_data") is not False:  # those that never occur are last
+            parts.append(f"{verb} {rows[0]['token']} most ({rows[0]['value']:+.3g} per unit of activation)")
+    return f"It {' and '.join(parts)}." if parts else "It moves no output that occurs in the data."
 
 
-def _tokens(name: str, title: str, rows: list[tuple[str, float]]) -> ResultTable:
-    frame = pl.DataFrame(rows, {"token": pl.String, "influence": pl.Float64}, orient="row")
-    return ResultTable.of(name, title, "weights", frame, {"token": "The output.", "influence": _INFLUENCE})
+def _tokens(name: str, title: str, rows: list[Mapping[str, Any]]) -> ResultTable:
+    described = {"token": "The output.", "influence": INFLUENCE, "in_data": IN_DATA}
+    return ResultTable.of(name, title, "weights", outputs_frame(rows), described)
 
 
 def _by_family(subject: Subject, by_token: dict[str, float]) -> ResultTable:
@@ -104,9 +106,10 @@ def _by_rung(subject: Subject, by_token: dict[str, float]) -> ResultTable:
     return ResultTable.of("rungs", "By rung", "weights", frame, described)
 
 
-def _figure(found: dict[str, list[tuple[str, float]]], top_k: int) -> LinesOrBars:
+def _figure(found: dict[str, list[Mapping[str, Any]]], top_k: int) -> LinesOrBars:
     rows = [*found["raised"][:top_k], *reversed(found["lowered"][:top_k])]
-    bars = Series(name="influence", x=[token for token, _ in rows], y=finite(value for _, value in rows))
+    names = [marked(one["token"], one.get("in_data")) for one in rows]
+    bars = Series(name="influence", x=[*names], y=finite(one["value"] for one in rows))
     return LinesOrBars(
         kind="bars",
         name="influence",

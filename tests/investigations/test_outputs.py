@@ -1,0 +1,63 @@
+"""Outputs that never occur in the data: marked wherever outputs are listed, and never first."""
+
+import polars as pl
+import pytest
+
+from splat_serving.investigations.compare import Compare, compare
+from splat_serving.investigations.experiment import run, spec_of
+from splat_serving.investigations.outputs import marked, never_in_data
+from splat_serving.investigations.overview import Overview, overview
+from splat_serving.investigations.pushed import pushed
+from splat_serving.investigations.subject import Subject
+
+
+@pytest.fixture
+def never(local: Subject) -> set[str]:
+    """The tokens that no build of the small run has."""
+    return never_in_data(local.database.tokens()) - {"<PAD>", "<NULL>"}
+
+
+def refuse_leading(frame: pl.DataFrame, never: set[str]) -> None:
+    assert frame["in_data"].to_list() == [token not in never for token in frame["token"]]
+    assert frame["in_data"].to_list() == sorted(frame["in_data"].to_list(), reverse=True), (
+        "those that never occur are last"
+    )
+
+
+def test_they_are_marked_and_last_in_every_table_of_outputs(local: Subject, busy: int, never: set[str]) -> None:
+    decoder = run(local, spec_of({"experiment": "decoder-influence", "feature_id": busy, "top_k": 1_000}))
+    page = overview(local, Overview(feature_id=busy, top_k=1_000))
+    beside = compare(local, Compare(left=busy, right=(busy + 1) % 96, top_k=1_000))
+    removed = run(
+        local, spec_of({"experiment": "ablation", "feature_id": busy, "n_builds": 4, "top_k": 1_000, "n_random": 20})
+    )
+    causal = run(local, spec_of({"experiment": "causal-effect", "feature_id": busy, "n_builds": 4, "top_k": 1_000}))
+
+    frames = [one.table(key).frame for one in (decoder, page) for key in ("raised", "lowered")]
+    for frame in (
+        *frames,
+        beside.table("influences").frame,
+        causal.table("outputs").frame,
+        removed.table("outputs").frame,
+    ):
+        refuse_leading(frame, never)
+    assert never, "the small run has such tokens"
+    assert any(never & set(frame["token"]) for frame in frames)
+
+
+def test_no_sentence_and_no_bar_names_one_as_if_it_were_any_other(local: Subject, never: set[str]) -> None:
+    for feature_id in range(0, 96, 12):
+        answer = run(local, spec_of({"experiment": "decoder-influence", "feature_id": feature_id, "top_k": 1_000}))
+
+        assert not any(f" {token} " in text for text in answer.said for token in never)
+        bars = answer.figures[0].series[0].x
+        assert {str(name).split()[0] for name in bars if "never in the data" in str(name)} <= never
+        assert not never & set(map(str, bars))
+
+
+def test_the_page_of_one_says_that_it_never_occurs(local: Subject, busy: int, never: set[str]) -> None:
+    token = sorted(never)[0]
+
+    assert all("never occurs in the data" in (table.note or "") for table in pushed(local, token, 5))
+    assert not any("never occurs" in (table.note or "") for table in pushed(local, "comeback", 5))
+    assert marked(token, False) == f"{token} (never in the data)" and marked(token, None) == token
