@@ -28,6 +28,7 @@ from splat_serving.investigations.subject import Subject
 from splat_serving.investigations.suggest import Suggest, suggest
 from splat_serving.investigations.trace import Trace, trace
 from splat_serving.labels.event import Category, Status
+from splat_serving.numerals import PlainNumbers
 
 _MOST_LISTED = 200
 _Id = Annotated[
@@ -35,7 +36,7 @@ _Id = Annotated[
 ]
 
 
-class _Arguments(BaseModel):
+class _Arguments(PlainNumbers):
     model_config = ConfigDict(extra="forbid")
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from splat_assets.domain.short_names import ability_of
 from splat_assets.errors import InputError
 from splat_assets.store.documents import json_of, read_text, toml_of
+from splat_serving.numerals import PlainNumbers
 from splat_serving.selection import MOST_SEED
 
 FeatureId = Annotated[int, Field(ge=0, lt=2**31, description="The feature, 0 to n_features - 1.")]
@@ -24,7 +25,7 @@ Seed = Annotated[
 ]
 
 
-class Spec(BaseModel):
+class Spec(PlainNumbers):
     """A question. `experiment` names its kind; fields that are not known are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
