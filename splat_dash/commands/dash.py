@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from splat_assets.ending import at_stop
 from splat_assets.errors import InputError
+from splat_assets.ports import listening_socket, refuse_taken
 from splat_assets.store.errors import LayoutError, NotPublishedError
 
 if TYPE_CHECKING:
     from splat_serving.investigations.subject import Subject
 
 _WAIT_SECONDS = 2.0
+_OTHER_PORT = "name another --port"
 
 
 def _opened(open_it: "Callable[[], Subject]", wait: bool) -> "Subject":
@@ -94,15 +97,23 @@ def dash(
         raise InputError(
             f"{target} already says what is shown, and --data-dir names something else: leave one of them out"
         )
+    named = target or (str(data_dir) if data_dir else None)
+    examples = _examples_of_folder(examples_dir, named)
+    with at_stop():
+        _run(named, examples, port, token_file, wait, _checked_url(dagster_url))
+
+
+def _run(
+    named: str | None, examples: Path | None, port: int, token_file: Path | None, wait: bool, dagster_url: str | None
+) -> None:
+    """Show it until told to stop."""
+    if wait:
+        refuse_taken("127.0.0.1", port, _OTHER_PORT)
     import uvicorn
 
     from splat_dash.app import create_app
     from splat_dash.source import Source
-    from splat_serving.commands.serve import listening_socket
     from splat_serving.investigations.opening import open_folder, open_subject
-
-    named = target or (str(data_dir) if data_dir else None)
-    examples = _examples_of_folder(examples_dir, named)
 
     def opened() -> "Subject":
         if examples is None or named is None:
@@ -110,9 +121,9 @@ def dash(
         return open_folder(Path(named), {"examples_dir": examples})
 
     with _opened(opened, wait) as subject:
-        source = Source(subject, _checked_url(dagster_url))
+        source = Source(subject, dagster_url)
         app = create_app(source)
-        listening = listening_socket("127.0.0.1", port)
+        listening = listening_socket("127.0.0.1", port, _OTHER_PORT)
         taken = listening.getsockname()[1]
         click.echo(
             f"dashboard of {source.about.name or 'a store'}: http://127.0.0.1:{taken}   (Ctrl-C stops)", err=True

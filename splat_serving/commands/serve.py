@@ -1,10 +1,6 @@
 """`splat serve`: the activation server on this machine."""
 
 import ipaddress
-import signal
-import socket
-import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +8,9 @@ from typing import Any
 import click
 from pydantic.fields import FieldInfo
 
+from splat_assets.ending import at_stop
 from splat_assets.errors import InputError
+from splat_assets.ports import listening_socket
 from splat_assets.store.documents import is_folder
 from splat_serving.settings import ServerSettings, option, settings_from_environment, variable
 
@@ -104,7 +102,8 @@ def serve(target: str | None, host: str, port: int, **given: Any) -> None:
         )
     if outside and not _is_any(host):
         settings = settings.model_copy(update={"allowed_hosts": (*settings.allowed_hosts, host)})
-    _run(settings, target, host, port)
+    with at_stop():
+        _run(settings, target, host, port)
 
 
 def _refuse_two_targets(target: str | None, given: dict[str, Any]) -> None:
@@ -148,13 +147,7 @@ def _run(settings: ServerSettings, target: str | None, host: str, port: int) -> 
         timeout_graceful_shutdown=settings.shutdown_seconds,
         server_header=False,
     )
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn stops in order at these, and raises them again when done
-        signal.signal(number, _end)
-    uvicorn.Server(config).run(sockets=[listening])
-
-
-def _end(_: int, __: types.FrameType | None) -> None:
-    sys.exit(0)
+    uvicorn.Server(config).run(sockets=[listening])  # stops in order at a signal, and raises it again when done
 
 
 def _is_this_machine(host: str) -> bool:
@@ -169,16 +162,3 @@ def _is_any(host: str) -> bool:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
         return False
-
-
-def listening_socket(host: str, port: int) -> socket.socket:
-    """A listening socket; InputError when the address cannot be had."""
-    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        found.bind((host, port))
-        found.listen(1024)
-    except (OSError, UnicodeError) as error:
-        found.close()
-        raise InputError(f"cannot listen on {host}:{port}: {error}; name another --host or --port") from error
-    return found
