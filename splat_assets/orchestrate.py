@@ -1,11 +1,14 @@
 """Driving Dagster from the shell: an absolute home, and materialising one run in this process with its history kept."""
 
+import atexit
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,8 @@ from splat_assets.sweeps import Sweep
 
 PROJECT = Path(__file__).resolve().parents[1]
 _HISTORY_BYTES = 8 * 2**20
+_NO_URL = frozenset("?%[]*")
+"""Dagster makes URLs and patterns of the path of its databases, and does not escape these in it."""
 
 
 def prepare_home(root: DataRoot) -> Path:
@@ -46,7 +51,7 @@ def prepare_home(root: DataRoot) -> Path:
     free = shutil.disk_usage(home).free
     if free < _HISTORY_BYTES:
         raise _no_room_for_history(home)
-    os.environ["DAGSTER_HOME"] = str(home)
+    os.environ["DAGSTER_HOME"] = str(home if _NO_URL.isdisjoint(str(home)) else _linked(home))
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
     with locked(home / ".lock"):
         if not (home / "dagster.yaml").exists():
@@ -55,6 +60,16 @@ def prepare_home(root: DataRoot) -> Path:
         with _history_in(home):
             _read_every_database(home)
     return home
+
+
+@cache
+def _linked(home: Path) -> Path:
+    """A path to home that holds nothing of _NO_URL: a link of this process, which goes with it."""
+    held = tempfile.TemporaryDirectory(prefix="splat-dagster-")
+    atexit.register(held.cleanup)
+    link = Path(held.name, "home")
+    link.symlink_to(home, target_is_directory=True)
+    return link
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,7 @@ def _tables(receipt: Receipt, run: Run) -> dict[str, Any]:
 
 def _columns(path: Path) -> dg.TableSchema:
     """The columns of a Parquet file."""
-    types = pl.read_parquet_schema(path)
+    types = pl.scan_parquet(path, glob=False).collect_schema()
     return schema_of(path.stem, {name: str(kind) for name, kind in types.items()})
 
 

@@ -13,9 +13,9 @@ from splat_assets.store.receipts import Receipt, read_receipt
 
 
 def console() -> Console:
-    """Where people read: as wide as it needs to be when it is not a terminal."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=160)
+    """Where people read: as wide as it needs to be when it is not a terminal. Paths and texts are shown as they are."""
+    found = Console(highlight=False, markup=False)
+    return found if found.is_terminal else Console(highlight=False, markup=False, width=160)
 
 
 def artifact_table(run: Run) -> Table:

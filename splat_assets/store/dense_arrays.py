@@ -53,7 +53,7 @@ def create_dense_array(
     Write whole shards (whole chunks where shards is None): a part of one would be read, changed and written again.
     """
     return zarr.create_array(
-        str(path),
+        path,
         shape=shape,
         chunks=chunks,
         shards=shards,

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from os.path import isdir
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import click
 from splat_assets.ending import at_stop
 from splat_assets.errors import InputError
 from splat_assets.ports import listening_socket, refuse_taken
+from splat_assets.store.documents import is_folder
 from splat_assets.store.errors import LayoutError, NotPublishedError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _examples_of_folder(examples_dir: Path | None, named: str | None) -> Path | 
 
     if examples_dir is None:
         return None
-    if named is None or not isdir(named):
+    if named is None or not is_folder(named):
         raise InputError("--examples-dir belongs to a folder of the guide's formats: name it with --data-dir")
     if Folder.is_published(Path(named)):
         click.echo(f"{named} is a store, which has its own examples: --examples-dir is not read", err=True)
