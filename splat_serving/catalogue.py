@@ -311,6 +311,8 @@ class Catalogue:
         root = self._target.root
         name = newest_run(root)
         if name is None:
+            for each in _run_names(root):  # a store that may not be looked into is not one that is missing
+                is_regular(root.run(each).store / "CURRENT")
             raise NotPublishedError(f"{root.path} has no published run yet: `splat materialize RUN` publishes one")
         self._default = self.run(name)
         return self._default

@@ -4,6 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from splat_assets.errors import SplatError
+from splat_assets.store.documents import entries, in_words
 from splat_assets.store.layout import DataRoot, is_name
 from splat_assets.store.manifest import VERSION_ID, Manifest
 from splat_assets.store.publications import publication_order, read_publications
@@ -22,9 +23,9 @@ def _of_run(root: DataRoot, name: str) -> list[Published]:
     try:
         current = current_version(layout.store)
         publications = read_publications(layout.store)
+        folders = [one for one in entries(layout.store / "versions") if VERSION_ID.fullmatch(one.name)]
     except SplatError as error:
         return [Published(name, None, said=str(error))]
-    folders = [one for one in (layout.store / "versions").iterdir() if VERSION_ID.fullmatch(one.name)]
     order = publication_order(publications)
     found = []
     for folder in sorted(folders, key=lambda one: order(one.name), reverse=True):
@@ -37,7 +38,7 @@ def _of_version(root: DataRoot, name: str, folder: Path, current: bool, publishe
     try:
         manifest = Manifest.load(folder)
     except (SplatError, OSError) as error:
-        return Published(name, folder.name, current, published, said=str(error))
+        return Published(name, folder.name, current, published, said=in_words(error))
     try:
         card, said = scorecard_of(root.run(name), manifest.provenance), ""
     except SplatError as error:

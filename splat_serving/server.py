@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from splat_assets.errors import SplatError
-from splat_assets.store.documents import is_folder
+from splat_assets.store.documents import in_words, is_folder
 from splat_assets.store.layout import DataRoot
 from splat_serving.aliases import alias_named
 from splat_serving.app import ActivationServer, create_app
@@ -55,6 +55,6 @@ def __getattr__(name: str) -> Any:
         log_to_stderr(settings)
         made = app_of(settings)
     except (SplatError, OSError) as error:
-        sys.exit(f"Error: {error}")
+        sys.exit(f"Error: {in_words(error)}")
     globals()["app"] = made
     return made

@@ -6,6 +6,7 @@ from splat_assets.automation.activity import tell
 from splat_assets.automation.settings import read_settings
 from splat_assets.errors import SplatError
 from splat_assets.progress import Progress, SilentProgress
+from splat_assets.store.documents import in_words
 from splat_assets.store.errors import NotPublishedError
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published import open_store, remove_old_versions
@@ -43,7 +44,7 @@ def keep_house(root: DataRoot, progress: Progress | None = None) -> list[Kept]:
         except NotPublishedError:
             continue
         except (SplatError, OSError) as error:
-            problems = (str(error),)
+            problems = (in_words(error),)
         found.append(Kept(name, version, problems, removed))
         if problems:
             tell(root, "failed", name, f"its store does not hold what was published: {problems[0]}")

@@ -18,6 +18,7 @@ from splat_assets.commands.report import console, size
 from splat_assets.counting import counted
 from splat_assets.device import DEVICE, device_asked, usable_device
 from splat_assets.errors import InputError, SplatError
+from splat_assets.store.documents import in_words
 from splat_assets.store.layout import DataRoot
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def runs(root: DataRoot) -> Iterator[Finding]:
                 continue
             store = _store_of(run)
         except (SplatError, OSError) as error:
-            yield Finding(f"run {name}", "not sound", str(error))
+            yield Finding(f"run {name}", "not sound", in_words(error))
             continue
         yield _standing_of(run, statuses, store, room)
 

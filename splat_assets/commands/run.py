@@ -37,7 +37,7 @@ from splat_assets.runs import (
     open_run,
 )
 from splat_assets.sharing import bring_inputs, remove_there, shared_run
-from splat_assets.store.documents import read_text
+from splat_assets.store.documents import in_words, read_text
 from splat_assets.store.errors import NotPublishedError
 from splat_assets.store.files import files_below, locked, remove_leftovers, staging_path
 from splat_assets.store.layout import DataRoot
@@ -132,7 +132,7 @@ def run_table(root: DataRoot) -> Table:
             table.add_row(*_row(open_run(root, name)))
         except (SplatError, OSError) as error:
             table.add_row(name, "", "cannot be read", "", "")
-            click.echo(f"run {name}: {error}", err=True)
+            click.echo(f"run {name}: {in_words(error)}", err=True)
     return table
 
 

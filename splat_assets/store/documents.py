@@ -178,6 +178,11 @@ def explained(error: OSError) -> str | None:
     return f"{os.fsdecode(error.filename)}: {error.strerror[:1].lower()}{error.strerror[1:]}"
 
 
+def in_words(error: Exception) -> str:
+    """Any error that a file causes, in one sentence."""
+    return (explained(error) if isinstance(error, OSError) else None) or str(error)
+
+
 def first_line(error: BaseException) -> str:
     """What an error of a library says, or which kind it is where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -221,11 +221,18 @@ def sha256_of_json(value: Any) -> str:
 
 def files_below(folder: Path) -> list[Path]:
     """Every regular file below folder, sorted by its relative path; staging leftovers are not counted."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith(_STAGING_PREFIX) for part in path.relative_to(folder).parts)
-    )
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=_refuse_closed):
+        folders[:] = [name for name in folders if not name.startswith(_STAGING_PREFIX)]
+        paths = (Path(place, name) for name in names if not name.startswith(_STAGING_PREFIX))
+        found += [path for path in paths if path.is_file()]
+    return sorted(found)
+
+
+def _refuse_closed(error: OSError) -> None:
+    """A folder that may not be listed is not an empty one; one that is not there is."""
+    if isinstance(error, PermissionError):
+        raise error
 
 
 def sync_file(path: Path) -> None:

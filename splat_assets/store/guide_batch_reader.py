@@ -11,7 +11,7 @@ import numpy as np
 from splat_assets.counting import counted
 from splat_assets.store.activations import Activations, SampleFeatures, SparseRows, sample_id_dtype
 from splat_assets.store.dense_arrays import DenseArray, active_rows, active_samples
-from splat_assets.store.documents import read_json
+from splat_assets.store.documents import entries, read_json
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, LayoutError, SampleNotFoundError
 from splat_assets.store.guide_batches import ACTIVATIONS, METADATA, SEAL
 from splat_assets.store.row_blocks import regrouped
@@ -101,7 +101,8 @@ def batch_paths(folder: Path, suffix: str) -> list[Path]:
 
     Raises LayoutError for one that is missing between others, and for a number that is not written as a converter does.
     """
-    numbered = {_number(path, suffix): path for path in sorted(folder.glob(f"batch_*{suffix}"))}
+    found = [path for path in entries(folder) if path.name.startswith("batch_") and path.name.endswith(suffix)]
+    numbered = {_number(path, suffix): path for path in found}
     paths = [numbered[number] for number in sorted(numbered)]
     for i, number in enumerate(sorted(numbered)):
         if i != number:

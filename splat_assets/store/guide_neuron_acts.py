@@ -18,7 +18,7 @@ from splat_assets.counting import agreeing, counted
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader, Activations, sample_id_dtype
 from splat_assets.store.disk import explaining_write_errors
-from splat_assets.store.documents import WRONG_CONTENT, read_json
+from splat_assets.store.documents import WRONG_CONTENT, entries, read_json
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, InvalidActivationsError, LayoutError
 from splat_assets.store.files import remove_leftovers, replaceable_folder, replacing_folder, write_json
 from splat_assets.store.npy import NpyFile
@@ -217,7 +217,7 @@ def _check(
 def _feature_ids(folder: Path) -> set[int]:
     if not folder.is_dir():
         raise LayoutError(f"there is no folder {folder}")
-    return {_feature_id(path) for path in sorted(folder.glob("neuron_[0-9]*"))}
+    return {_feature_id(path) for path in entries(folder) if re.match("neuron_[0-9]", path.name)}
 
 
 def _feature_id(folder: Path) -> int:

@@ -15,6 +15,7 @@ import polars as pl
 from splat_assets.errors import InputError
 from splat_assets.store.activations import SparseRows
 from splat_assets.store.dense_arrays import active_rows
+from splat_assets.store.documents import entries
 from splat_assets.store.errors import CorruptStoreError, LayoutError
 from splat_assets.store.row_blocks import regrouped
 
@@ -30,7 +31,7 @@ _COLUMNS = {
 
 def joblib_files(folder: Path) -> list[Path]:
     """The `*.joblib` files in folder, by name."""
-    return sorted(folder.glob("*.joblib"))
+    return [path for path in entries(folder) if path.suffix == ".joblib"]
 
 
 class SpilledRows:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from splat_assets.store.documents import entries
 from splat_assets.store.errors import LayoutError, NotPublishedError
 from splat_assets.store.guide_batches import METADATA, VOCABULARY
 from splat_assets.store.published import open_store
@@ -21,7 +22,7 @@ def samples_and_vocabulary(folder: Path) -> tuple[pl.DataFrame, Vocabulary | Non
     vocabulary = Vocabulary.load(recorded) if recorded.is_file() else None
     if (folder / shard_name(0)).is_dir():
         return RawActivations(folder).samples(), vocabulary
-    tables = sorted((folder / METADATA).glob("*.parquet"))
+    tables = [table for table in entries(folder / METADATA) if table.suffix == ".parquet"]
     if tables:
         return pl.concat([_tokens_of(table) for table in tables]), vocabulary
     try:

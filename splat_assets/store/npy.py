@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splat_assets.store.disk import read_exactly
-from splat_assets.store.documents import WRONG_CONTENT, refuse_irregular
+from splat_assets.store.documents import WRONG_CONTENT, access_denied, refuse_irregular
 from splat_assets.store.errors import CorruptStoreError
 
 
@@ -34,6 +34,8 @@ class NpyFile:
                 self.shape, fortran_order, self.dtype = read_header(handle)
                 self._offset = handle.tell()
                 size = os.fstat(handle.fileno()).st_size
+        except PermissionError as error:
+            raise access_denied(error, path) from error
         except (OSError, *WRONG_CONTENT, TokenError, SyntaxError, RecursionError, MemoryError) as error:
             raise CorruptStoreError(f"{path} cannot be read as a .npy file: {error}") from error
         if fortran_order or self.dtype.hasobject or len(self.shape) not in (1, 2) or min(self.shape) < 0:

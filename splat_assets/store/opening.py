@@ -5,6 +5,7 @@ transposed array 22 ms (59 ms in upstream's chunks); a batch tree is read whole 
 """
 
 import logging
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 from splat_assets.counting import counted
 from splat_assets.progress import Progress
 from splat_assets.store.activations import ActivationReader
+from splat_assets.store.documents import entries
 from splat_assets.store.errors import LayoutError, StoreError
 from splat_assets.store.guide_batch_reader import BatchReader
 from splat_assets.store.guide_batches import ACTIVATIONS as BATCHES
@@ -81,11 +83,11 @@ def layouts_at(place: Path) -> Iterator[Layout]:
         yield Layout.SPARSE
     if (place / DESCRIPTION).is_file():
         yield Layout.NEURON_ACTS
-    elif any(place.glob("neuron_[0-9]*")):
+    elif any(re.match("neuron_[0-9]", entry.name) for entry in entries(place)):
         yield Layout.NEURON_ACTS_UNDESCRIBED
     if (place / ARRAY).is_dir() or place.name == ARRAY:
         yield Layout.TRANSPOSED
-    if any((place / BATCHES).glob("batch_*.zarr")):
+    if any(re.fullmatch(r"batch_.*\.zarr", entry.name) for entry in entries(place / BATCHES)):
         yield Layout.BATCHES
     if (place / shard_name(0)).is_dir():
         yield Layout.RAW

@@ -22,7 +22,7 @@ from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import feature_id_dtype, sample_id_dtype
 from splat_assets.store.bucket import SCHEME, Bucket, BucketError, MissingObjectError
 from splat_assets.store.disk import explaining_write_errors
-from splat_assets.store.documents import read_bytes
+from splat_assets.store.documents import access_denied, read_bytes
 from splat_assets.store.errors import CorruptStoreError, LayoutError, NotPublishedError, StoreError
 from splat_assets.store.files import (
     files_below,
@@ -119,6 +119,8 @@ def open_store(path: Path | str) -> Store:
         for folder in (path, path / "store"):
             if os.path.lexists(folder / _CURRENT):
                 return _open_current(folder)
+    except PermissionError as error:
+        raise access_denied(error, path) from error
     except OSError as error:
         raise CorruptStoreError(f"{error.filename or path} cannot be read: {error.strerror}") from error
     raise NotPublishedError(

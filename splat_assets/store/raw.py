@@ -20,7 +20,7 @@ import polars as pl
 from splat_assets.counting import agreeing, counted
 from splat_assets.store.activations import SparseRows, feature_id_dtype
 from splat_assets.store.disk import explaining_write_errors
-from splat_assets.store.documents import WRONG_CONTENT, read_json
+from splat_assets.store.documents import WRONG_CONTENT, entries, read_json
 from splat_assets.store.errors import (
     CorruptStoreError,
     FingerprintMismatchError,
@@ -337,8 +337,4 @@ def _all_shards(root: Path, n_shards: int) -> list[Path]:
 
 
 def _shard_folders(root: Path) -> list[tuple[int, Path]]:
-    return [
-        (int(found[1]), path)
-        for path in root.glob(f"{_PREFIX}*")
-        if (found := _SHARD.fullmatch(path.name)) and path.is_dir()
-    ]
+    return [(int(found[1]), path) for path in entries(root) if (found := _SHARD.fullmatch(path.name)) and path.is_dir()]

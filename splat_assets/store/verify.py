@@ -14,6 +14,7 @@ import polars as pl
 
 from splat_assets.counting import counted
 from splat_assets.store.activations import RowReader
+from splat_assets.store.documents import entries
 from splat_assets.store.errors import StoreError
 from splat_assets.store.samples import SampleTable, checked_samples
 from splat_assets.store.sparse import Orientation, SparseReader
@@ -141,8 +142,8 @@ def sample_problems(folder: Path, n_samples: int) -> list[str]:
 def table_problems(folder: Path, reader: SparseReader) -> list[str]:
     """Where tables of a version cannot be read or contradict the activations beside them: ids outside, stale statistics."""
     found: list[str] = []
-    for path in sorted(folder.glob("*.parquet")):
-        if path.stem == "samples":
+    for path in entries(folder):
+        if path.suffix != ".parquet" or path.stem == "samples":
             continue
         try:
             table = read_table(path)
