@@ -119,8 +119,10 @@ class OpenFolder:
     layout = None
     """It belongs to no run."""
 
-    def __init__(self, name: str, folder: Folder) -> None:
+    def __init__(self, name: str, folder: Folder, alias: str | None = None) -> None:
+        """alias: what its user calls it, where it was opened by that name."""
         self.name = name
+        self.alias = alias
         self.home: Home | None = folder.home
         self._database = LocalDatabase(folder, name)
 
@@ -198,7 +200,7 @@ class Target:
             )
         if not alias.parts and Folder.is_published(path):
             return cls(_at(path), None)
-        return cls(OpenFolder(alias.name, folder_of(path, alias.parts)), None)
+        return cls(OpenFolder(alias.name, folder_of(path, alias.parts), alias.name), None)
 
 
 def folder_of(path: Path, parts: Mapping[str, Path | None]) -> Folder:

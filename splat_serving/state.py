@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
@@ -12,10 +11,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from splat_assets.counting import counted
 from splat_serving.catalogue import Catalogue, Run
-from splat_serving.errors import NotComputedError, TooLargeError
-from splat_serving.home import NO_HOME, Home
+from splat_serving.errors import TooLargeError
+from splat_serving.home import Home
 from splat_serving.labels.log import LabelLog
-from splat_serving.labels.shared import SharedLabelLog, label_events
+from splat_serving.labels.opening import labels_of
+from splat_serving.labels.shared import SharedLabelLog
 from splat_serving.live_models import LiveModels
 from splat_serving.local import LocalDatabase
 from splat_serving.memory import Memory
@@ -35,7 +35,7 @@ class ServerState:
         self.cache = Cache(settings.cache_bytes)
         self.live = LiveModels()
         self.memory = Memory(settings.max_sending_bytes, max(1, settings.max_in_flight * 3 // 4))
-        self._logs: dict[tuple[FilePath, str], LabelLog | SharedLabelLog] = {}
+        self._logs: dict[tuple[str, str], LabelLog | SharedLabelLog] = {}
         self.began = time.monotonic()
 
     @cached_property
@@ -58,16 +58,10 @@ class ServerState:
         self.metrics.rows.labels(request.scope["route"].path).inc(n_rows)
 
     def labels(self, served: "Served") -> LabelLog | SharedLabelLog:
-        """The labels of the SAE of a version; NotComputedError where there is no place for them, or no SAE is named.
-
-        Reads: for workers.
-        """
-        home, sae = served.home, served.database.about().provenance.get("sae")
-        if home is None or not isinstance(sae, str):
-            raise NotComputedError(f"there is no place for labels: {NO_HOME}")
-        key = (home.labels, sae)
+        """The labels of the SAE of a version; errors as `labels_of`. Reads: for workers."""
+        key = (served.run.name if served.run else "", str(served.database.about().provenance.get("sae")))
         if key not in self._logs:
-            self._logs.setdefault(key, label_events(*key))
+            self._logs.setdefault(key, labels_of(served.run, served.database))
         return self._logs[key]
 
     @staticmethod

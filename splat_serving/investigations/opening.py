@@ -18,8 +18,8 @@ from splat_serving.client import ActivationClient
 from splat_serving.errors import NotComputedError
 from splat_serving.home import Home
 from splat_serving.investigations.subject import Subject
+from splat_serving.labels.opening import labels_of
 from splat_serving.labels.remote import RemoteEvents
-from splat_serving.labels.shared import label_events
 from splat_serving.live_models import live_model_class
 from splat_serving.local import LocalDatabase
 from splat_serving.model_runner import ModelRunner, RemoteRunner
@@ -74,7 +74,7 @@ def subject_of(run: Run, source: str) -> Subject:
     parts: dict[str, Any] = {
         "model": None if no_model else lambda: _runner(home, database),
         "no_model": no_model,
-        "labels": (lambda: label_events(home.labels, sae)) if isinstance(sae, str) else None,
+        "labels": (lambda: labels_of(run, database)) if isinstance(sae, str) else None,
         "scorecard": lambda: scorecard_of(home, database.about().provenance),
     }
     layout = run.layout
