@@ -28,6 +28,7 @@ from splat_serving.labels import upstream
 from splat_serving.labels.carry import LEAST_R, carry_labels, match_labels
 from splat_serving.labels.event import Category, Status
 from splat_serving.labels.importing import Change, add_planned, planned_import, refuse_other_sae
+from splat_serving.numerals import is_whole
 
 _SUGGEST = "splat_serving.commands.label_suggest"
 _FORM = click.option(
@@ -341,10 +342,10 @@ def queue_add(
     features: str, priority: float, reason: str, author: str | None, run: str | None, token_file: Path | None
 ) -> None:
     """Add FEATURES, ids with commas between them, to the queue."""
-    try:
-        ids = list(dict.fromkeys(int(part) for part in features.split(",")))
-    except ValueError:
-        raise InputError(f"{features!r} are no feature ids with commas between them, as 1,2,3") from None
+    parts = [part.strip() for part in features.split(",")]
+    if not all(is_whole(part) and len(part) < 12 for part in parts):
+        raise InputError(f"{features[:200]!r} is not feature ids with commas between them, as 1,2,3")
+    ids = list(dict.fromkeys(int(part) for part in parts))
     with subject_to_write(run, token_file) as subject:
         for one in ids:
             subject.labels.checked(one)

@@ -11,7 +11,7 @@ from splat_assets.counting import counted
 from splat_serving.investigations.build_text import LONGEST_BUILD, build_as_text, cannot_be_worn, parse_build
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.feature_names import LABEL, named
-from splat_serving.investigations.outputs import never_in_data
+from splat_serving.investigations.outputs import IN_DATA, never_in_data
 from splat_serving.investigations.result import Answer, Heatmap, LinesOrBars, Result, ResultTable, Series, finite
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
@@ -69,7 +69,7 @@ def _answer(subject: Subject, spec: Trace) -> Answer:
         ],
         tables=[
             _features(subject, found),
-            _predictions(names, tokens, chance, found),
+            _predictions(names, tokens, chance, found, never_in_data(subject.database.tokens())),
             _contributions(subject, names, tokens, found),
         ],
         figures=[_bars(labels, found), _heatmap(labels, names, tokens, found)] if found.features else [],
@@ -119,7 +119,7 @@ def _features(subject: Subject, found: ModelTrace) -> ResultTable:
 
 
 def _predictions(
-    names: list[str], tokens: list[int], chance: npt.NDArray[np.float64], found: ModelTrace
+    names: list[str], tokens: list[int], chance: npt.NDArray[np.float64], found: ModelTrace, unseen: set[str]
 ) -> ResultTable:
     frame = pl.DataFrame(
         {
@@ -129,6 +129,7 @@ def _predictions(
             "bias": found.bias[tokens].astype(np.float64),
             "features": found.contributions[:, tokens].astype(np.float64).sum(axis=0),
             "rest": found.rest[tokens].astype(np.float64),
+            "in_data": [name not in unseen for name in names],
         }
     )
     described = {
@@ -138,6 +139,7 @@ def _predictions(
         "bias": "The logit where no feature fires.",
         "features": "Sum of the contributions of the features shown.",
         "rest": "logit - bias - features.",
+        "in_data": IN_DATA,
     }
     return ResultTable.of("predictions", "Predictions", "causal", frame, described)
 

@@ -9,6 +9,7 @@ import polars as pl
 from splat_assets.analysis.edits import legal, rungs_of_sets, with_rung
 from splat_assets.counting import counted
 from splat_serving.investigations.edited_builds import each_taken_off
+from splat_serving.investigations.outputs import IN_DATA, never_in_data
 from splat_serving.investigations.result import Answer, Figure, Heatmap, ResultTable
 from splat_serving.investigations.subject import Subject
 from splat_serving.live_answers import Edit
@@ -112,8 +113,14 @@ def _predictions(
     }
     if edited is not None:
         described |= {"edited": "The same with the features edited.", "by_edits": "Edited less changed."}
-    frame = frame.sort(moved, "changed", "token", descending=[True, True, False]).head(top_k)
-    return ResultTable.of("predictions", "Predictions", "causal", frame, described)
+    unseen = never_in_data(subject.database.tokens())
+    if unseen:
+        frame = frame.with_columns(in_data=~pl.col("token").is_in(list(unseen)))
+        described["in_data"] = IN_DATA
+    frame = frame.sort(moved, "changed", "token", descending=[True, True, False])
+    if unseen:
+        frame = frame.sort("in_data", descending=True, maintain_order=True)
+    return ResultTable.of("predictions", "Predictions", "causal", frame.head(top_k), described)
 
 
 def _abilities(subject: Subject, build: TokenSet, focus: int) -> ResultTable:

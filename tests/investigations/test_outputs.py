@@ -9,6 +9,9 @@ from splat_serving.investigations.outputs import marked, never_in_data
 from splat_serving.investigations.overview import Overview, overview
 from splat_serving.investigations.pushed import pushed
 from splat_serving.investigations.subject import Subject
+from splat_serving.investigations.trace import Trace, trace
+from splat_serving.investigations.what_if import what_if
+from splat_serving.model_runner import TokenSet
 
 
 @pytest.fixture
@@ -61,3 +64,12 @@ def test_the_page_of_one_says_that_it_never_occurs(local: Subject, busy: int, ne
     assert all("never occurs in the data" in (table.note or "") for table in pushed(local, token, 5))
     assert not any("never occurs" in (table.note or "") for table in pushed(local, "comeback", 5))
     assert marked(token, False) == f"{token} (never in the data)" and marked(token, None) == token
+
+
+def test_predictions_for_a_build_that_somebody_types_end_with_them(local: Subject, never: set[str]) -> None:
+    traced = trace(local, Trace(sample_id=0, predictions=1_000)).table("predictions").frame
+    changed = what_if(local, TokenSet(0, (3,)), TokenSet(0, (3, 17)), top_k=1_000).tables[1].frame
+
+    for frame in (traced, changed):
+        refuse_leading(frame, never)
+        assert never & set(frame["token"])
