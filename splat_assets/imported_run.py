@@ -37,6 +37,7 @@ from splat_assets.errors import InputError
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress
 from splat_assets.runs import (
+    SAE_FILES,
     ActivationsRecipe,
     HookRecipe,
     Limits,
@@ -58,6 +59,7 @@ from splat_assets.store.layout import DataRoot, RunLayout
 from splat_assets.store.origin import Origin, read_origin
 from splat_assets.store.raw import RawActivations, begin_raw_activations, shard_name, write_shard
 from splat_assets.store.row_blocks import joined
+from splat_assets.store.sums import as_recorded
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 if TYPE_CHECKING:
@@ -127,7 +129,8 @@ def import_run(
         data = _dataset(layout, folder, origin, places, samples)
         recipe = _recipe(origin, "activations", ActivationsRecipe, embeddings=False)
         split = _recipe(origin, "split", SplitRecipe)
-        read = read_tokenised(data, parts.vocabulary, parts.contexts)
+        with as_recorded(data):
+            read = read_tokenised(data, parts.vocabulary, parts.contexts)
         builds = split_builds(read, split.seed, split.validation, split.test)
         items = make_items(builds, parts.vocabulary, parts.contexts, recipe.masked_variants, recipe.seed)
         rows = _rows_of_items(folder, samples, items, parts)
@@ -165,12 +168,15 @@ def _opened(folder: Path, origin: Origin | None, places: Mapping[str, Path]) -> 
         checkpoint, sae_path = checkpoint_file(places["model_checkpoint"]), places["sae_checkpoint"]
         vocab = places.get("vocab", checkpoint.parent / "vocab.json")
         weapon_vocab = places.get("weapon_vocab", checkpoint.parent / "weapon_vocab.json")
-    model = load_base_model(checkpoint, vocab_path=vocab, weapon_vocab_path=weapon_vocab)
-    sae = load_sae(sae_path)
+    beside_sae = sae_path if sae_path.is_dir() else sae_path.parent
+    files = (checkpoint, vocab, weapon_vocab, checkpoint.with_name("model_params.json"))
+    with as_recorded(*files, *(beside_sae / name for name in (*SAE_FILES, "cfg.json"))):
+        model = load_base_model(checkpoint, vocab_path=vocab, weapon_vocab_path=weapon_vocab)
+        sae = load_sae(sae_path)
+        vocabulary, contexts = read_vocabulary(vocab), read_contexts(weapon_vocab)
     asked = HookPoint(*origin.provenance["hook"]) if origin else None
     hook = hook_for(sae, asked, model.dimensions.num_layers).in_model(model.dimensions.num_layers)
     refuse_other_model(sae, sae_path, model, hook)
-    vocabulary, contexts = read_vocabulary(vocab), read_contexts(weapon_vocab)
     there = {
         "base_model": model.fingerprint,
         "sae": sae.fingerprint,
@@ -301,7 +307,7 @@ def _write_shards(
             vectors = {name: array.read(own, slice(0, array.shape[1])) for name, array in embeddings.items()}
             write_shard(target / shard_name(shard.index), block, samples, vectors, parts.sae.d_sae, inputs)
             task.advance(shard.n_samples)
-    left = parts.sae_path.parent / TRAINED_ON
+    left = (parts.sae_path if parts.sae_path.is_dir() else parts.sae_path.parent) / TRAINED_ON
     if recorded_identity(left) == identity:
         kept = run.root.cache / "base_activations" / identity[:16]
         if not kept.exists():
