@@ -105,6 +105,8 @@ class DatabaseContract:
 
     knows_samples = True
     """Whether the features of one sample can be had."""
+    draws_examples = False
+    """Whether examples that no table has are drawn from the activations."""
     counts_sets = True
     """Whether associations can be had."""
     dataset_columns = True
@@ -325,7 +327,10 @@ class DatabaseContract:
     def test_what_was_not_computed_is_said(self, database: ActivationDatabase) -> None:
         summary = database.feature(0)
 
-        assert (summary.influences, summary.neighbours, summary.examples) == (None, None, None)
+        assert (summary.influences, summary.neighbours) == (None, None)
+        strongest = summary.examples["top"][0]["activation"] if summary.examples else None
+        drawn = float(database.activations(0, columns=PAIRS).values.max()) if self.draws_examples else None
+        assert strongest == (None if drawn is None else pytest.approx(drawn))
         assert database.about().computed == ()
         for ask in (database.features, database.suggestions, database.feature_map):
             with pytest.raises(NotComputedError):

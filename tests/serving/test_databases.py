@@ -59,6 +59,7 @@ class TestPublishedStore(DatabaseContract):
 class TestTransposed(DatabaseContract):
     """With the metadata of a batch tree whose activations are not there."""
 
+    draws_examples = True
     knows_samples = counts_sets = dataset_columns = False
 
     def open(self, dense: Dense, root: Path) -> ActivationDatabase:
@@ -69,6 +70,7 @@ class TestTransposed(DatabaseContract):
 
 
 class TestNeuronActs(DatabaseContract):
+    draws_examples = True
     counts_sets = dataset_columns = False
 
     def open(self, dense: Dense, root: Path) -> ActivationDatabase:
@@ -78,6 +80,7 @@ class TestNeuronActs(DatabaseContract):
 
 
 class TestBatchScan(DatabaseContract):
+    draws_examples = True
     counts_sets = dataset_columns = False
 
     def open(self, dense: Dense, root: Path) -> ActivationDatabase:
