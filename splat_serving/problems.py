@@ -155,18 +155,15 @@ def install(app: FastAPI) -> None:
         title = _TITLES.get(error.status_code, "not possible")
         return problem(error.status_code, title, details.get(error.status_code, str(error.detail)), error.headers)
 
-    async def of_file_system(request: Request, error: Exception) -> Response:
-        assert isinstance(error, OSError)
-        sentence = explained(error)
-        return problem(500, "a file cannot be read here", sentence) if sentence else await of_fault(request, error)
-
     async def of_fault(request: Request, error: Exception) -> Response:
+        if isinstance(error, OSError) and (sentence := explained(error)) is not None:
+            return problem(500, "a file cannot be read here", sentence)
         detail = f"this is a fault of the server: {type(error).__name__}; its log has the rest"
         return problem(500, "a fault of the server", detail)
 
     app.add_exception_handler(Exception, of_fault)
     app.add_exception_handler(SplatError, of_project)
-    app.add_exception_handler(OSError, of_file_system)
+    app.add_exception_handler(PermissionError, of_fault)  # not every OSError: one is that the client has gone
     app.add_exception_handler(NotAcceptableError, of_project)
     app.add_exception_handler(RequestValidationError, of_validation)
     app.add_exception_handler(HTTPException, of_http)

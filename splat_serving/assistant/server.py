@@ -266,7 +266,7 @@ def _in_words(tool: Tool, error: ValidationError) -> str:
         return f"{tool.name} has no argument {place!r}; it has {_names(tool.arguments)}"
     if first["type"] == "missing":
         return f"{tool.name} needs the argument {place!r}; it has {_names(tool.arguments)}"
-    return f"{tool.name}: {place}: {first['msg']}, not {first['input']!r:.80}"
+    return f"{tool.name}: {place}: {first['msg'].removeprefix('Value error, ')}, not {first['input']!r:.80}"
 
 
 def _names(arguments: type[BaseModel]) -> str:

@@ -345,7 +345,7 @@ BAD_EDITS = {
     "outside": ('[{"feature": 96, "op": "ablate"}]', 404, "feature 96 is not in this SAE: it holds features 0 to 95"),
     "negative": ('[{"feature": -1, "op": "ablate"}]', 404, "features 0 to 95"),
     "twice": ('[{"feature": 1, "op": "ablate"}, {"feature": 1, "op": "ablate"}]', 422, "feature 1 is edited twice"),
-    "NaN": ('[{"feature": 1, "op": "set", "value": NaN}]', 422, "edits.0.value: Input should be a finite number"),
+    "NaN": ('[{"feature": 1, "op": "set", "value": NaN}]', 422, "NaN is no number of JSON"),
     "infinite": ('[{"feature": 1, "op": "scale", "value": 1e999}]', 422, "edits.0.value"),
     "too large": ('[{"feature": 1, "op": "set", "value": 1e30}]', 422, "at most 1,000,000"),
     "unknown op": ('[{"feature": 1, "op": "boil"}]', 422, "edits.0.op: Input should be 'set', 'scale' or 'ablate'"),
@@ -429,7 +429,9 @@ def test_what_is_no_run_says_what_is_needed(finished_root: DataRoot, tmp_path: P
         with client_of(str(folder), finished_root) as client:
             answer = client.post("/live/features", json=build(tokens=[]))
         assert (answer.status_code, answer.json()["title"]) == (404, "not computed")
-        assert "serve the run, `splat serve RUN`" in answer.json()["detail"]
+        assert (
+            "belongs to no run" in answer.json()["detail"] and "`splat import FOLDER --run" in answer.json()["detail"]
+        )
     with pytest.raises(NotComputedError, match="cannot be run: there is no run 'nothing'"):
         LiveModel.of_run(finished_root.run("nothing"))
     with pytest.raises(NotComputedError, match="a run is a folder of DATA_ROOT/runs"):

@@ -91,7 +91,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "another tool": ("feature_overvew", {}, "did you mean feature_overview"),
     "an argument missing": ("feature_overview", {}, "feature_overview needs the argument 'feature_id'"),
     "an argument too many": ("feature_overview", {"feature_id": 1, "mood": 3}, "has no argument 'mood'; it has feature_id"),
-    "a text for a number": ("feature_overview", {"feature_id": "many"}, "feature_id: Input should be a valid integer"),
+    "a text for a number": ("feature_overview", {"feature_id": "many"}, "feature_id: must be a number"),
     "a feature that is not there": ("feature_overview", {"feature_id": 9_999}, "it holds features 0 to 95"),
     "a negative one": ("feature_overview", {"feature_id": -1}, "greater than or equal to 0"),
     "another experiment": ("run_experiment", {"name": "family-swep"}, "did you mean family-sweep"),

@@ -142,6 +142,7 @@ def test_every_setting_is_an_option_and_a_variable_and_is_explained() -> None:
 VALUES = {
     "data_dir": "/a",
     "transposed_dir": "/b",
+    "examples_dir": "/examples",
     "neuron_acts_dir": "/c",
     "vocab_path": "/d",
     "weapon_vocab_path": "/e",
