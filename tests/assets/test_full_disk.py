@@ -109,6 +109,6 @@ def test_what_the_system_refuses_to_write_is_one_sentence(tmp_path: Path) -> Non
     assert result.returncode == 2
     (sentence,) = result.stderr.strip().splitlines()
     assert sentence.startswith("Error: base activations cannot be written in ")
-    assert "File too large" in sentence
+    assert "files of at most 65,536 bytes (ulimit -f)" in sentence
     assert list(tmp_path.rglob(".staging-*")) == []
     assert not (out / "sae_weights.safetensors").exists()
