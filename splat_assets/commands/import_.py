@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from splat_assets.commands.inputs import FILE, FOLDER, progress_here, writable_folder
+from splat_assets.counting import counted
 from splat_assets.errors import InputError
 
 _LIMIT = "Of the run's check: "
@@ -103,7 +104,7 @@ def import_(
         for line in made.report.lines():
             click.echo(line)
         computed = f", {made.n_computed:,} of them computed because {folder} lacks them" if made.n_computed else ""
-        click.echo(f"run {run_name}: {made.n_samples:,} samples{computed}: {made.run.layout.config}")
+        click.echo(f"run {run_name}: {counted(made.n_samples, 'samples')}{computed}: {made.run.layout.config}")
         click.echo(f"next: splat materialize {run_name}")
         return
     from splat_assets.compute.imported_store import import_store

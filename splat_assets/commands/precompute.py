@@ -73,7 +73,9 @@ def examples(data_dir: Path, output_dir: Path, n_top: int, n_per_band: int, n_ra
     progress, target = progress_here(), writable_folder(output_dir)
     with as_reader(data_dir, progress=progress) as reader:
         written = write_examples(reader, target / "examples.parquet", n_top, n_per_band, n_random, seed, progress)
-    click.echo(f"{written.n_examples:,} examples of {written.n_features_with_top:,} features: {target}")
+    click.echo(
+        f"{counted(written.n_examples, 'examples')} of {counted(written.n_features_with_top, 'features')}: {target}"
+    )
 
 
 @click.command()

@@ -165,15 +165,14 @@ def _form(source: Source, found: FeatureSummary) -> list[Any]:
         dcc.Store(id="label-skipped"),
         dcc.Store(id="label-answer"),
         dcc.Store(id="label-of", data={"feature": feature_id, "based_on": revision, "sae": source.sae}),
-        html.Details(
-            [html.Summary(f"history ({len(history)})"), html.Div(_history(history), id="label-history")],
-            className="label-form",
-        ),
+        html.Details(_history(history), id="label-history", className="label-form"),
     ]  # fmt: skip
 
 
-def _history(events: list[Event]) -> Any:
-    return ui.table(events_table("history", "History", events)) if events else html.P("Nothing was said yet.")
+def _history(events: list[Event]) -> list[Any]:
+    """How many events there are, and what they say."""
+    rows = ui.table(events_table("history", "History", events)) if events else html.P("Nothing was said yet.")
+    return [html.Summary(f"history ({len(events)})"), html.Div(rows)]
 
 
 def _check(source: Source, form: Form) -> None:

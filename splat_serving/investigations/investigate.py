@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import polars as pl
 from pydantic import Field
 
+from splat_assets.counting import counted
 from splat_assets.errors import InputError, SplatError
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.edited_builds import draw_builds
@@ -108,8 +109,8 @@ def investigate(
     warnings = list(dict.fromkeys(text for part in parts if part.result for text in part.result.warnings))
     if n_builds < spec.n_builds:
         warnings.append(
-            f"in {spec.causal_seconds:g} s this machine edits {n_builds} builds in each causal sweep, not {spec.n_builds}: "
-            f"--n-builds {n_builds} without --causal-seconds gives the same report anywhere"
+            f"in {spec.causal_seconds:g} s this machine edits {counted(n_builds, 'builds')} in each causal sweep, not "
+            f"{spec.n_builds}: --n-builds {n_builds} without --causal-seconds gives the same report anywhere"
         )
     taken = spec.model_copy(update={"n_builds": n_builds})
     return Report(spec.feature_id, list(_conclusions(parts)), warnings, parts, taken.model_dump(mode="json"))

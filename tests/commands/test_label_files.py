@@ -112,15 +112,11 @@ def test_what_writes_names_run_and_sae_and_asks_where_several_runs_could_be_mean
 def test_what_is_written_is_said_with_run_and_sae_and_asked_for_where_several_could_be_meant(
     splat: Splat, root: DataRoot
 ) -> None:
-    place = "feature 7, run small, SAE abababababababab"
-    assert (
-        splat("research", "note", "7", "look at rollers", "--author", "bob").output
-        == f"note by bob: look at rollers; {place}\n"
-    )
-    assert (
-        splat("research", "decide", "7", "label it", "--author", "bob").output
-        == f"decision by bob: label it; {place}\n"
-    )
+    place = "on feature 7; run small, SAE abababababab: "
+    note = splat("research", "note", "7", "look at rollers", "--author", "bob").output
+    assert note.startswith(f"written: note of 15 characters by bob {place}")
+    decision = splat("research", "decide", "7", "label it", "--author", "bob").output
+    assert decision.startswith(f"written: decision of 8 characters by bob {place}")
     assert place in splat("research", "hypothesis", "7", "It stands for swim speed").output
     shutil.copytree(root.run("small").root, root.run("other").root)
 

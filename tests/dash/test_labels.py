@@ -211,6 +211,7 @@ def test_two_who_label_at_once_see_each_other(browser: Any, own_url: str, own_so
     assert label is not None and label.text == "swims"
     pages[1].locator("#label-save").click()
     expect(pages[1].locator("#label-said")).to_contain_text("Saved, revision 2")
+    expect(pages[1].locator("#label-history > summary")).to_have_text("history (3)")
     pages[0].reload()
     expect(pages[0].locator("#feature-name")).to_have_text(" dives")
     pages[0].locator("summary", has_text="history (3)").click()
