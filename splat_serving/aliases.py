@@ -4,6 +4,7 @@ They are one person's, in `$XDG_CONFIG_HOME/splat/aliases.json` (`~/.config` if 
 guide's formats belongs to none. A name of a folder also says what belongs to it: further formats, and where model and SAE are.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,10 +14,11 @@ from typing import Any
 
 from splat_assets.errors import InputError
 from splat_assets.store.documents import WRONG_CONTENT, read_json
-from splat_assets.store.errors import CorruptStoreError
+from splat_assets.store.errors import AccessDeniedError, CorruptStoreError
 from splat_assets.store.files import locked, write_json
 from splat_assets.store.layout import DataRoot, checked_name, is_name
 
+_log = logging.getLogger(__name__)
 _FORMAT = "splat.aliases/1"
 PARTS = {
     "transposed_dir": "The activations_transposed folder.",
@@ -47,21 +49,29 @@ class Alias:
         return self.target.startswith(("http://", "https://"))
 
 
-def aliases_file(environment: Mapping[str, str] = os.environ) -> Path:
-    """The file of all names."""
-    base = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(base) / "splat" / "aliases.json"
+def aliases_file(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The file of all names; None for a user without a home folder."""
+    try:
+        base = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    except RuntimeError:
+        return None
+    return base / "splat" / "aliases.json"
 
 
 def read_aliases() -> dict[str, Alias]:
-    """All names, by name; CorruptStoreError for a file that cannot be read."""
+    """All names, by name, none where they may not be read, which the log says; CorruptStoreError for a damaged file."""
     path = aliases_file()
+    if path is None:
+        return {}
     try:
         raw = read_json(path)
         if raw["format"] != _FORMAT:
             raise ValueError(f"its format is {str(raw['format'])[:40]!r}, this program reads {_FORMAT!r}")
         aliases = {name: _alias(name, one) for name, one in raw["aliases"].items()}
     except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except AccessDeniedError as error:  # as for a server that another user started: runs and paths need no alias
+        _log.warning("aliases are not known here: %s", error)
         return {}
     except (OSError, *WRONG_CONTENT) as error:
         raise CorruptStoreError(f"{path} does not hold aliases ({error}); mend it, or delete it") from error
@@ -116,6 +126,8 @@ def remove_alias(name: str) -> Alias:
 
 def _change(change: Any) -> None:
     path = aliases_file()
+    if path is None:
+        raise InputError("aliases cannot be kept: this user has no home folder; XDG_CONFIG_HOME names a place for them")
     try:
         with locked(path.parent / ".lock"):
             changed = change(read_aliases())

@@ -67,6 +67,7 @@ def test_training_finds_the_planted_directions_and_explains_rows_it_never_saw(tm
 
 def test_the_files_are_whole_and_say_what_they_are(undisturbed: Path) -> None:
     assert sorted(contents(undisturbed)) == [
+        "SHA256SUMS",
         "cfg.json",
         "metrics.parquet",
         "sae_model_final.pth",

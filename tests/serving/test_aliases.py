@@ -91,8 +91,10 @@ def test_a_target_that_is_gone_and_a_server_that_is_not_here_are_said(finished_r
     "content", ["", "[]", '{"format": "splat.aliases/1", "aliases": {"a": {"target": 1}}}', "[" * 9_999]
 )
 def test_a_damaged_file_of_aliases_is_one_sentence(content: str) -> None:
-    aliases_file().parent.mkdir(parents=True)
-    aliases_file().write_text(content)
+    file = aliases_file()
+    assert file is not None
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
 
     with pytest.raises(CorruptStoreError, match="does not hold aliases"):
         read_aliases()
@@ -122,3 +124,18 @@ def test_without_a_published_run_the_only_alias_is_meant(finished_root: DataRoot
     keep_alias("ultra", str(tmp_path), {}, DataRoot(tmp_path))
     with pytest.raises(NotPublishedError, match="the aliases full, ultra: name one with --model"):
         open_subject(root=DataRoot(tmp_path))
+
+
+def test_a_user_without_a_home_folder_has_no_aliases(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, finished_root: DataRoot
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+
+    with open_subject("small", root=finished_root) as subject:
+        assert subject.about.name == "small"
+    with pytest.raises(InputError, match="no home folder; XDG_CONFIG_HOME names a place"):
+        keep_alias("full", str(tmp_path), {}, finished_root)
