@@ -15,11 +15,21 @@ def repeated_event(event: NewEvent, before: Sequence[Event]) -> Event | None:
     if event.event_id is None:
         return None
     earlier = next((one for one in reversed(before) if one.event_id == event.event_id), None)
-    if earlier is not None and any(getattr(earlier, name) != value for name, value in event):
+    if earlier is not None and not _says_the_same(event, earlier):
         raise ParameterError(
             "event_id", f"{event.event_id} is the id of another event of feature {earlier.feature_id}; make a new id"
         )
     return earlier
+
+
+def _says_the_same(event: NewEvent, earlier: Event) -> bool:
+    """Whether an event became the earlier one; times that it left open were filled in then."""
+    said = dict(event)
+    if event.at is None:
+        said.pop("at")
+    if event.imported is not None and earlier.imported is not None and not event.imported.at:
+        said["imported"] = event.imported.model_copy(update={"at": earlier.imported.at})
+    return all(getattr(earlier, name) == value for name, value in said.items())
 
 
 def with_id(event: NewEvent) -> NewEvent:

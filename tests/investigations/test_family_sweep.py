@@ -180,7 +180,7 @@ def test_a_written_result_can_be_asked_again(
         (
             '{"experiment": "family-sweep", "feature_id": "many", "family": "x"}',
             "q.json",
-            "feature_id: Input should be",
+            "feature_id: must be a number",
         ),
         ("experiment = ", "q.toml", "is not TOML"),
     ],

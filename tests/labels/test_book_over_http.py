@@ -126,7 +126,11 @@ def test_text_that_nobody_can_read_is_answered_with_the_character_s_number(own_r
             ({"text": "x", "notes": "\x1b[31m"}, "ann", "notes has U+001B at place 1"),
             ({"text": " "}, "ann", "text has nothing that can be seen"),
             ({"text": "x"}, "\u2003", "author has nothing that can be seen"),
-            ({"text": "x", "rule": {"ability": "\ud800"}}, "ann", "rule.ability has U+D800"),
+            (
+                {"text": "x", "rule": {"ability": "\ud800"}},
+                "ann",
+                "label.rule: a name in it holds half a surrogate pair",
+            ),
         ):
             body = json.dumps({"kind": "label", "feature_id": 1, "author": author, "label": label})
             answer = client.post("/label-events", content=body, headers={"Content-Type": "application/json"})
