@@ -36,7 +36,7 @@ TERMS: Final[dict[str, dict[str, str]]] = {
         "share": "Share of all activations of the feature.",
         "raises, lowers": "Change of a token's logit per unit of activation: W_dec @ W_out^T.",
         "influence": "Of a feature on one token: that change, by token.",
-        "in data": "Whether a token occurs in the data at all; one that never does is listed last.",
+        "in_data": "Whether a token occurs in the data at all; one that never does is listed last.",
         "moves": "influence times the mean where it fires: how far a feature moves a token's logit, on the direct path.",
         "label": "What people call it.",
         "called": "Its label, or the rule that describes it.",
