@@ -48,6 +48,6 @@ class ImportReport:
             f"{self.source} ({self.layout}): {counted(self.n_samples, 'samples')} x {counted(self.n_features, 'features')}, "
             f"{counted(self.nnz, 'activations')} in {counted(self.n_shards, 'shards')}"
         )
-        yield f"{len(self.findings)} findings" if self.findings else "nothing was wrong"
+        yield counted(len(self.findings), "findings") if self.findings else "nothing was wrong"
         for finding in self.findings:
             yield f"- {finding}"
