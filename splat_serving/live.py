@@ -6,7 +6,7 @@ It is imported when the first such question comes. A base model is trained with 
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -168,10 +168,15 @@ class LiveModel:
                 )
 
     def features(
-        self, builds: Sequence[TypedBuild], top_k: int | None = 20, predictions: int = 10
+        self,
+        builds: Sequence[TypedBuild],
+        top_k: int | None = 20,
+        predictions: int = 10,
+        unseen: Set[int] | None = None,
     ) -> tuple[BuildFeatures, ...]:
         """For each build its strongest features (all if top_k is None) and its most probable further tokens.
 
+        unseen: ids of the tokens that never occur in the data, which come last; None where that was not counted.
         Raises UnknownNameError, ParameterError as `seen_builds`.
         """
         seen = seen_builds(builds, self.vocabulary, self.contexts)
@@ -183,7 +188,7 @@ class LiveModel:
         found = []
         for at, build in enumerate(seen):
             rows = slice(int(passed.borders[at]), int(passed.borders[at + 1]))
-            likeliest, own = self._predictions(build, passed.logits[at], predictions)
+            likeliest, own = self._predictions(build, passed.logits[at], predictions, unseen)
             found.append(
                 BuildFeatures(
                     build=build,
@@ -197,12 +202,17 @@ class LiveModel:
         return tuple(found)
 
     def intervene(
-        self, builds: Sequence[TypedBuild], edits: Sequence[Edit], keep_error: bool = True, predictions: int = 20
+        self,
+        builds: Sequence[TypedBuild],
+        edits: Sequence[Edit],
+        keep_error: bool = True,
+        predictions: int = 20,
+        unseen: Set[int] | None = None,
     ) -> tuple[BuildIntervention, ...]:
         """For each build what the predictions become with features edited, at each of its tokens for a hook per token.
 
         keep_error: what the SAE does not rebuild stays in place; without it, its reconstruction takes the place of the hook's
-        values, edited or not. Raises FeatureNotFoundError, UnknownNameError, ParameterError.
+        values, edited or not. unseen: as `features`. Raises FeatureNotFoundError, UnknownNameError, ParameterError.
         """
         features = self.checked_edits(edits)
         seen = seen_builds(builds, self.vocabulary, self.contexts)
@@ -222,7 +232,7 @@ class LiveModel:
             BuildIntervention(
                 build=build,
                 edited=self._edited(features, before, after, passed.borders[at : at + 2].tolist()),
-                predictions=self._changed(build, passed.logits[at], logits[at], predictions),
+                predictions=self._changed(build, passed.logits[at], logits[at], predictions, unseen),
                 mean_abs_logit_change=float(np.abs(logits[at].astype(np.float64) - passed.logits[at]).mean()),
                 kl_nats=_kl_nats(passed.logits[at], logits[at]),
             )
@@ -326,19 +336,21 @@ class LiveModel:
         )
 
     def _predictions(
-        self, build: SeenBuild, logits: Floats, n: int
+        self, build: SeenBuild, logits: Floats, n: int, unseen: Set[int] | None
     ) -> tuple[tuple[Prediction, ...], tuple[Prediction, ...]]:
-        """The n likeliest tokens that the build does not have, and those it has."""
+        """The n likeliest tokens that the build does not have, those that never occur in the data last, and those it has."""
         probabilities = sigmoid(logits)
 
         def told(ids: Sequence[int]) -> Iterator[Prediction]:
             for token_id in ids:
                 name = self.vocabulary.tokens[token_id].name
-                yield Prediction(token_id, name, float(logits[token_id]), float(probabilities[token_id]))
+                in_data = None if unseen is None else token_id not in unseen
+                yield Prediction(token_id, name, float(logits[token_id]), float(probabilities[token_id]), in_data)
 
         missing = self._ordinary.copy()
         missing[list(build.ability_input_tokens)] = False
         likeliest = [i for i in np.argsort(-logits, kind="stable").tolist() if missing[i]]
+        likeliest.sort(key=lambda i: unseen is not None and i in unseen)
         own = [i for i in build.ability_input_tokens if self._ordinary[i]]
         return tuple(told(likeliest[:n])), tuple(told(own))
 
@@ -354,13 +366,22 @@ class LiveModel:
             for row in range(first, last)
         )
 
-    def _changed(self, build: SeenBuild, before: Floats, after: Floats, n: int) -> tuple[ChangedPrediction, ...]:
+    def _changed(
+        self, build: SeenBuild, before: Floats, after: Floats, n: int, unseen: Set[int] | None
+    ) -> tuple[ChangedPrediction, ...]:
         change = after.astype(np.float64) - before
         order = [i for i in np.argsort(-np.abs(change), kind="stable").tolist() if self._ordinary[i]]
+        order.sort(key=lambda i: unseen is not None and i in unseen)
         was, is_now, own = sigmoid(before), sigmoid(after), set(build.ability_input_tokens)
         return tuple(
             ChangedPrediction(
-                i, self.vocabulary.tokens[i].name, i in own, float(was[i]), float(is_now[i]), float(change[i])
+                i,
+                self.vocabulary.tokens[i].name,
+                i in own,
+                float(was[i]),
+                float(is_now[i]),
+                float(change[i]),
+                None if unseen is None else i not in unseen,
             )
             for i in order[:n]
         )

@@ -62,12 +62,16 @@ class TopFeatures:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the base model says of one token: its logit, and the sigmoid of that, the probability that the build has it."""
+    """What the base model says of one token: its logit, and the sigmoid of that, the probability that the build has it.
+
+    in_data: whether the token occurs in the data at all, None where that was not counted; one that never does is listed last.
+    """
 
     token_id: int
     token: str
     logit: float
     probability: float
+    in_data: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class EditedFeature:
 
 @dataclass(frozen=True, slots=True)
 class ChangedPrediction:
-    """The probability of one token before and after, and how far its logit moved."""
+    """The probability of one token before and after, and how far its logit moved. in_data: as `Prediction`."""
 
     token_id: int
     token: str
@@ -107,6 +111,7 @@ class ChangedPrediction:
     before: float
     after: float
     logit_change: float
+    in_data: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
+import polars as pl
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
+from splat_serving.errors import NotComputedError
 from splat_serving.live_answers import BuildFeatures, BuildIntervention, Edit, Operation
 from splat_serving.live_builds import TypedBuild
 from splat_serving.problems import documented
@@ -109,7 +111,8 @@ def _answers(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
 async def features(request: Request, served: FromServed, asked: FeaturesBody) -> Response:
     """What fires on builds, strongest first, and which tokens the base model would add: the sigmoid of each token's logit."""
     builds = [build.typed() for build in asked.builds]
-    return await _answer(request, served, lambda model: model.features(builds, asked.top_k, asked.predictions))
+    unseen = await _unseen(request, served)
+    return await _answer(request, served, lambda model: model.features(builds, asked.top_k, asked.predictions, unseen))
 
 
 @router.post(
@@ -121,9 +124,23 @@ async def features(request: Request, served: FromServed, asked: FeaturesBody) ->
 async def intervene(request: Request, served: FromServed, asked: InterveneBody) -> Response:
     """What the base model predicts for builds when features are set, scaled or ablated, beside what it predicts otherwise."""
     builds, edits = [build.typed() for build in asked.builds], asked.checked_edits()
+    unseen = await _unseen(request, served)
     return await _answer(
-        request, served, lambda model: model.intervene(builds, edits, asked.keep_error, asked.predictions)
+        request, served, lambda model: model.intervene(builds, edits, asked.keep_error, asked.predictions, unseen)
     )
+
+
+async def _unseen(request: Request, served: Served) -> frozenset[int] | None:
+    """The tokens that never occur in the data, by id; None where that was not counted."""
+
+    def look() -> frozenset[int] | None:
+        try:
+            tokens = served.database.tokens()
+        except NotComputedError:  # a folder without a vocabulary
+            return None
+        return frozenset(tokens.filter(pl.col("doc_freq") == 0)["token_id"]) if "doc_freq" in tokens.columns else None
+
+    return await state_of(request).workers.run(look)
 
 
 async def _answer(request: Request, served: Served, ask: "Callable[[LiveModel], Any]") -> Response:

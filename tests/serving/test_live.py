@@ -560,3 +560,17 @@ def test_without_the_error_the_reconstruction_of_every_token_is_put_in_place(
     assert found.mean_abs_logit_change == pytest.approx(float(expected.abs().mean()), rel=1e-3)
     for one in found.predictions:
         assert one.logit_change == pytest.approx(float(expected[0, one.token_id]), abs=1e-4)
+
+
+@pytest.mark.parametrize("path", ["features", "intervene"])
+def test_tokens_that_never_occur_in_the_data_are_marked_and_last(path: str, client: TestClient, store: Store) -> None:
+    never = set(store.idf.filter(pl.col("doc_freq") == 0)["ability_input_tokens"].cast(pl.Int64))
+
+    answer = client.post(f"/live/{path}", json={**build(tokens=[]), "predictions": 1_000})
+
+    assert answer.status_code == 200, answer.text
+    for found in answer.json()["builds"]:
+        marks = [one["in_data"] for one in found["predictions"]]
+        assert marks == [one["token_id"] not in never for one in found["predictions"]]
+        assert marks == sorted(marks, reverse=True)
+        assert not all(marks), "the small run has such tokens"
