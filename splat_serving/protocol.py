@@ -82,6 +82,11 @@ class TimedProtocol(HttpToolsProtocol):
         self._n_heads += 1
         self._start_clock()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header of the head. What follows the last chunk of a body is none: nothing reads it, and its bytes count."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Stop the clock. A client that sends far ahead of its answers is left."""
         self._stop_clock()

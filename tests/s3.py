@@ -34,7 +34,7 @@ class S3:
 
     def start(self) -> Callable[[], None]:
         """Serve in a thread; returns what stops it."""
-        app = DomainDispatcherApplication(create_backend_app)
+        app, writing = DomainDispatcherApplication(create_backend_app), threading.Lock()
 
         def remembering(environment: Environment, start_response: Any) -> Iterable[bytes]:
             one = Asked(
@@ -54,8 +54,12 @@ class S3:
                 list(app(environment, lambda *_: lambda _: None))
                 start_response("503 Slow Down", [("Content-Type", "text/plain")])
                 return [b"lost"]
-            found: Iterable[bytes] = app(environment, start_response)
-            return found
+            if one.method in ("GET", "HEAD"):
+                reply: Iterable[bytes] = app(environment, start_response)
+                return reply
+            with writing:  # a write with a condition is one step in S3; moto looks, and then writes
+                reply = app(environment, start_response)
+            return reply
 
         server = make_server("127.0.0.1", 0, remembering, threaded=True, request_handler=_Silent)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
