@@ -109,8 +109,8 @@ def import_run(
     one, in the run's folder. Raises InputError, NotThereError, LayoutError, FingerprintMismatchError.
     """
     layout = root.run(name)
-    if layout.config.exists():
-        raise InputError(f"there is a run {name!r} already, in {layout.root}: choose another name")
+    if layout.root.exists():  # a failure deletes the folder, so it must be this import's own
+        raise InputError(f"{layout.root} is there already: choose another name")
     origin = read_origin(folder)
     parts = _opened(folder, origin, places)
     root.checked_writable()

@@ -343,3 +343,18 @@ def test_what_cannot_become_a_run_is_one_sentence_and_leaves_nothing(
     assert re.search(sentence, result.output.replace("\n", " ")), result.output
     left = [path for path in (tmp_path / "data").rglob("*") if path.is_file()] if (tmp_path / "data").exists() else []
     assert left == []
+
+
+def test_a_failed_import_deletes_nothing_that_was_there(
+    guide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPLAT_DATA", str(tmp_path))
+    kept = tmp_path / "runs" / "full" / "notes.txt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+
+    words = ["import", str(guide / "activations_efficient"), "--run", "full", "--data-csv", str(tmp_path / "none.csv")]
+    result = CliRunner().invoke(main, words)
+
+    assert result.exit_code == 2 and "is there already: choose another name" in result.output.replace("\n", " ")
+    assert kept.read_text() == "mine"
