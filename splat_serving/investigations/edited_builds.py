@@ -71,7 +71,8 @@ class Draw:
         if self.own_tokens is None:
             return model.activations(sets, [self.feature_id])[:, 0]
         found = np.full(len(sets), np.nan, dtype=np.float32)
-        places = [_place(one, self.own_tokens[owner]) for one, owner in zip(sets, owners, strict=True)]
+        null = self.subject.vocabulary.null_id
+        places = [_place(one, self.own_tokens[owner], null) for one, owner in zip(sets, owners, strict=True)]
         there = [at for at, place in enumerate(places) if place is not None]
         if there:
             asked = [sets[at] for at in there]
@@ -242,7 +243,7 @@ def _ordinary(subject: Subject, tokens: npt.NDArray[np.int32]) -> tuple[int, ...
     return tuple(token for token in tokens.tolist() if token != subject.vocabulary.null_id)
 
 
-def _place(build: TokenSet, token: int) -> int | None:
-    if not build.tokens:
-        return None
-    return build.tokens.index(token) if token in build.tokens else None
+def _place(build: TokenSet, token: int, null: int | None) -> int | None:
+    """Where a token is in a build as the model reads it, None where it is not: an empty one is read as the null token alone."""
+    read = build.tokens or (null,)
+    return read.index(token) if token in read else None

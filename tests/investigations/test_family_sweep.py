@@ -15,7 +15,7 @@ from splat_assets.assets.opened import base_model_of, sae_of
 from splat_assets.cli import main
 from splat_assets.runs import HookRecipe, open_run
 from splat_assets.store.layout import DataRoot
-from splat_serving.investigations.edited_builds import draw_builds
+from splat_serving.investigations.edited_builds import draw_builds, draw_of
 from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.opening import open_subject
 from splat_serving.investigations.result import Result
@@ -147,6 +147,12 @@ def test_for_a_hook_per_token_an_edit_may_take_the_token_away(tmp_path: Path) ->
     absent = found.table("causal").frame.filter(pl.col("rung") == "absent")
     unedited = found.table("causal").frame.filter(pl.col("rung") == "unedited")
     assert sum(absent["n"]) < sum(unedited["n"])
+
+    samples = pl.DataFrame(subject.database.samples())
+    empty = (samples["kind"] == "null").arg_true().to_numpy()[:2].astype(np.int64)
+    assert empty.size == 2
+    draw = draw_of(subject, feature, empty, 0)
+    np.testing.assert_allclose(draw.unedited, draw.stored, atol=1e-5)  # an empty build is read as the null token
 
 
 def test_a_written_result_can_be_asked_again(
