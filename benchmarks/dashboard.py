@@ -21,6 +21,7 @@ import numpy as np
 import uvicorn
 
 from benchmarks.reference_store import make_reference_store
+from splat_assets.numerals import whole
 from splat_dash.app import create_app
 from splat_dash.source import Source
 from splat_serving.investigations.opening import open_subject
@@ -199,7 +200,7 @@ def browse(url: str) -> None:
 
 @click.command()
 @click.argument("target", required=False)
-@click.option("--features", default=200, show_default=True, help="So many random features.")
+@click.option("--features", default=200, type=whole(), show_default=True, help="So many random features.")
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="Where the store is kept; a temporary folder if left out."
 )

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from splat_assets.data.demo import make_demo_inputs
+from splat_assets.numerals import whole
 from splat_assets.store.files import files_below
 
 _PROGRAMS = Path(sys.executable).parent
@@ -76,9 +77,9 @@ _INPUTS = (
 
 @click.command()
 @click.option("--statink", "files", multiple=True, type=click.Path(path_type=Path, exists=True), help="Battle files.")
-@click.option("--n-builds", default=20_000, show_default=True, help="Of the demo, without --statink.")
+@click.option("--n-builds", default=20_000, type=whole(), show_default=True, help="Of the demo, without --statink.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="An empty folder.")
-@click.option("--feature", default=845, show_default=True)
+@click.option("--feature", default=845, type=whole(), show_default=True)
 @click.option("--pictures", type=click.Path(path_type=Path), help="Where pictures of the dashboard go.")
 def main(files: tuple[Path, ...], n_builds: int, out: Path, feature: int, pictures: Path | None) -> None:
     """Walk through the guide and print a line for each step."""

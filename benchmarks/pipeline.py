@@ -20,6 +20,7 @@ from splat_assets.compute.encode import encode
 from splat_assets.compute.harvest import LOGITS_FILE, VALUES_FILE, BaseActivations, shards_of
 from splat_assets.compute.items import BUILD, Items
 from splat_assets.data.builds import Builds
+from splat_assets.numerals import whole
 from splat_assets.sae import Sae, save_sae
 from splat_assets.store.merge import write_sparse_store
 from splat_assets.store.raw import RawActivations
@@ -30,12 +31,12 @@ _N_OUTPUTS = 1
 
 
 @click.command()
-@click.option("--n-samples", default=200_000, show_default=True)
-@click.option("--d-in", default=512, show_default=True)
-@click.option("--d-sae", default=24_576, show_default=True)
-@click.option("--n-active", default=64, show_default=True)
-@click.option("--block-rows", default=4_096, show_default=True)
-@click.option("--shard-items", default=32_768, show_default=True)
+@click.option("--n-samples", default=200_000, type=whole(), show_default=True)
+@click.option("--d-in", default=512, type=whole(), show_default=True)
+@click.option("--d-sae", default=24_576, type=whole(), show_default=True)
+@click.option("--n-active", default=64, type=whole(), show_default=True)
+@click.option("--block-rows", default=4_096, type=whole(), show_default=True)
+@click.option("--shard-items", default=32_768, type=whole(), show_default=True)
 @click.option("--profile", type=click.Choice(["raw", "compact"]), default="raw", show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), help="Where the files go; a temporary folder if left out.")
 def main(

@@ -26,6 +26,7 @@ from splat_assets.compute.idf import write_idf
 from splat_assets.compute.influences import write_influences
 from splat_assets.compute.nearest import nearest_by_direction
 from splat_assets.compute.neighbours import write_neighbours
+from splat_assets.numerals import number, whole
 from splat_assets.store.activations import Activations, SparseRows, feature_id_dtype
 from splat_assets.store.vocabulary import Token, Vocabulary
 
@@ -96,11 +97,15 @@ def sparse_product_seconds(store: SyntheticStore) -> float:
 
 
 @click.command()
-@click.option("--n-samples", default=200_000, show_default=True, help="Samples of the synthetic store.")
-@click.option("--n-features", default=24_576, show_default=True, help="Features of the synthetic store.")
-@click.option("--n-active", default=64, show_default=True, help="Mean number of features that fire on a sample.")
-@click.option("--exponent", default=0.7, show_default=True, help="Zipf exponent of how often features fire.")
-@click.option("--memory-limit-mb", default=1024, show_default=True, help="Memory for co-activation.")
+@click.option("--n-samples", default=200_000, type=whole(), show_default=True, help="Samples of the synthetic store.")
+@click.option("--n-features", default=24_576, type=whole(), show_default=True, help="Features of the synthetic store.")
+@click.option(
+    "--n-active", default=64, type=whole(), show_default=True, help="Mean number of features that fire on a sample."
+)
+@click.option(
+    "--exponent", default=0.7, type=number(), show_default=True, help="Zipf exponent of how often features fire."
+)
+@click.option("--memory-limit-mb", default=1024, type=whole(), show_default=True, help="Memory for co-activation.")
 @click.option("--skip", multiple=True, help="Steps to leave out.")
 def main(
     n_samples: int, n_features: int, n_active: int, exponent: float, memory_limit_mb: int, skip: tuple[str, ...]

@@ -26,6 +26,7 @@ from splat_assets.model import SplatGPT, load_base_model
 from splat_assets.model.hooks import HookPoint
 from splat_assets.model.recipe import BaseTrainingRecipe
 from splat_assets.model.train import train_base_model
+from splat_assets.numerals import number, whole
 from splat_assets.progress import Progress, progress_for
 from splat_assets.sae import SaeRecipe
 from splat_assets.store.files import sha256_of_json
@@ -39,12 +40,12 @@ _COLUMNS = ("l0_mean", "fvu", "dead_percent", "dense_percent", "fidelity", "cosi
 @click.argument("files", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True)
 @click.option("--k", "ks", default="4,8,16,32", show_default=True)
 @click.option("--l1", "l1s", default="3e-3,1e-2,3e-2", show_default=True)
-@click.option("--d-sae", default=512, show_default=True)
-@click.option("--epochs", default=40, show_default=True)
-@click.option("--lr", type=float, help="Learning rate of the SAEs; the recipe's own if left out.")
-@click.option("--hidden-dim", default=64, show_default=True)
+@click.option("--d-sae", default=512, type=whole(), show_default=True)
+@click.option("--epochs", default=40, type=whole(), show_default=True)
+@click.option("--lr", type=number(), help="Learning rate of the SAEs; the recipe's own if left out.")
+@click.option("--hidden-dim", default=64, type=whole(), show_default=True)
 @click.option("--base-epochs", default=BaseTrainingRecipe().epochs, show_default=True)
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, type=whole(), show_default=True)
 def main(
     folder: Path,
     files: tuple[Path, ...],

@@ -16,6 +16,7 @@ import click
 import numpy as np
 import torch
 
+from splat_assets.numerals import number, whole
 from splat_assets.sae.dense_step import DenseStep
 from splat_assets.sae.fused_step import FusedStep
 from splat_assets.sae.inputs import measure_inputs
@@ -42,12 +43,14 @@ class Sizes:
 
 
 @click.command()
-@click.option("--d-in", default=512, show_default=True)
-@click.option("--d-sae", default=24_576, show_default=True)
-@click.option("--k", default=64, show_default=True)
-@click.option("--batch-size", default=4_096, show_default=True)
-@click.option("--n-steps", default=7, show_default=True, help="Timed steps of each kind.")
-@click.option("--dead-percent", default=10.0, show_default=True, help="Dead features in the row that has some.")
+@click.option("--d-in", default=512, type=whole(), show_default=True)
+@click.option("--d-sae", default=24_576, type=whole(), show_default=True)
+@click.option("--k", default=64, type=whole(), show_default=True)
+@click.option("--batch-size", default=4_096, type=whole(), show_default=True)
+@click.option("--n-steps", default=7, type=whole(), show_default=True, help="Timed steps of each kind.")
+@click.option(
+    "--dead-percent", default=10.0, type=number(), show_default=True, help="Dead features in the row that has some."
+)
 @click.option("--relu/--no-relu", default=False, show_default=True, help="Time the dense step of relu_l1 as well.")
 def main(d_in: int, d_sae: int, k: int, batch_size: int, n_steps: int, dead_percent: float, relu: bool) -> None:
     """Print samples a second of each step and its share of the bare product's rate."""

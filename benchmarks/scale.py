@@ -32,6 +32,7 @@ from splat_assets.data.demo import make_demo_inputs
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.model import SplatGPT, save_base_model
 from splat_assets.model.dimensions import SplatGPTDimensions
+from splat_assets.numerals import number, whole
 from splat_assets.progress import SilentProgress
 from splat_assets.runs import ActivationsRecipe, RunConfig, create_run, hash_inputs
 from splat_assets.sae import SaeRecipe
@@ -52,8 +53,10 @@ _MODEL = Path(__file__).parents[1] / "splat_assets" / "compute" / "cost_model.js
 @click.option("--checked", default=_CHECKED, show_default=True, help="The one that the fit is checked on.")
 @click.option("--write/--no-write", default=False, show_default=True, help="Whether the fit becomes the project's.")
 @click.option("--expect", metavar="SIZE", help="Measure nothing: what a run of that size takes by the project's model.")
-@click.option("--d-in", default=512, show_default=True, help="Width of the hook, with --expect.")
-@click.option("--epochs", default=1.0, show_default=True, help="How often training sees a sample, with --expect.")
+@click.option("--d-in", default=512, type=whole(), show_default=True, help="Width of the hook, with --expect.")
+@click.option(
+    "--epochs", default=1.0, type=number(), show_default=True, help="How often training sees a sample, with --expect."
+)
 def main(sizes: str, checked: str, write: bool, expect: str | None, d_in: int, epochs: float) -> None:
     """Print measured and expected cost of each artifact of the checked size."""
     if expect is not None:

@@ -26,6 +26,7 @@ import polars as pl
 import zarr
 
 from benchmarks.reference_store import COUNTED, make_reference_store
+from splat_assets.numerals import whole
 from splat_assets.store import open_store
 from splat_assets.store.version import Store
 
@@ -251,8 +252,10 @@ def report(connection: Connection, guide: GuideWay, sizes: dict[int, list[int]],
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="Where the store is kept; a temporary folder if left out."
 )
-@click.option("--rounds", default=60, show_default=True, help="Answers timed for each form and size.")
-@click.option("--slow-rounds", default=1, show_default=True, help="Of the guide's way, for each of four features.")
+@click.option("--rounds", default=60, type=whole(), show_default=True, help="Answers timed for each form and size.")
+@click.option(
+    "--slow-rounds", default=1, type=whole(), show_default=True, help="Of the guide's way, for each of four features."
+)
 def main(folder: Path | None, rounds: int, slow_rounds: int) -> None:
     """Print start-up time, memory at rest, and a table of answer times with ratios."""
     with tempfile.TemporaryDirectory() as scratch:

@@ -22,16 +22,17 @@ from benchmarks.pipeline import base_activations, items_of, random_sae
 from splat_assets.compute.encode import encode
 from splat_assets.compute.harvest import open_base_activations, shards_of
 from splat_assets.compute.shards import ShardRunner
+from splat_assets.numerals import whole
 from splat_assets.sae import save_sae
 from splat_assets.store.files import write_json
 
 
 @click.command()
 @click.option("--n-samples", default="100_000,200_000", show_default=True, help="Sizes, separated by commas.")
-@click.option("--d-in", default=512, show_default=True)
-@click.option("--d-sae", default=8_192, show_default=True)
-@click.option("--n-active", default=64, show_default=True)
-@click.option("--shard-items", default=8_192, show_default=True)
+@click.option("--d-in", default=512, type=whole(), show_default=True)
+@click.option("--d-sae", default=8_192, type=whole(), show_default=True)
+@click.option("--n-active", default=64, type=whole(), show_default=True)
+@click.option("--shard-items", default=8_192, type=whole(), show_default=True)
 @click.option("--ways", default="local,process:1,process:2,ray,local", show_default=True)
 @click.option("--only", hidden=True, type=click.Path(path_type=Path))
 def main(n_samples: str, d_in: int, d_sae: int, n_active: int, shard_items: int, ways: str, only: Path | None) -> None:

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from benchmarks.reference_store import ReferenceRows, make_reference_store, staged_parts
 from benchmarks.serving import Connection, RunningServer, quantiles, running_server
+from splat_assets.numerals import number, whole
 from splat_assets.store import open_store
 from splat_assets.store.published import publish
 from splat_assets.store.version import Store
@@ -202,10 +203,10 @@ def _report(tally: Tally, health: list[float], memory: list[float], seconds: flo
 
 
 @click.command()
-@click.option("--clients", default=64, show_default=True)
-@click.option("--seconds", default=60.0, show_default=True)
-@click.option("--n-samples", default=200_000, show_default=True)
-@click.option("--n-features", default=4_096, show_default=True)
+@click.option("--clients", default=64, type=whole(), show_default=True)
+@click.option("--seconds", default=60.0, type=number(), show_default=True)
+@click.option("--n-samples", default=200_000, type=whole(), show_default=True)
+@click.option("--n-features", default=4_096, type=whole(), show_default=True)
 def main(clients: int, seconds: float, n_samples: int, n_features: int) -> None:
     """Ask a server of a store of this size; exit with 1 when any answer was wrong."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:

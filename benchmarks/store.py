@@ -21,6 +21,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import zarr
 
+from splat_assets.numerals import whole
 from splat_assets.store.activations import SparseRows, feature_id_dtype
 from splat_assets.store.files import files_below
 from splat_assets.store.merge import write_sparse_store
@@ -198,11 +199,19 @@ def _peak_mb() -> float:
 
 
 @click.command()
-@click.option("--n-samples", default=842_820, show_default=True, help="Samples.")
-@click.option("--n-features", default=24_576, show_default=True, help="Features of the store that is written.")
-@click.option("--n-active", default=64, show_default=True, help="Features that fire on each sample of that store.")
+@click.option("--n-samples", default=842_820, type=whole(), show_default=True, help="Samples.")
 @click.option(
-    "--rounds", default=5, show_default=True, help=f"Reads of each of {_FEATURES_PER_SIZE} features per size."
+    "--n-features", default=24_576, type=whole(), show_default=True, help="Features of the store that is written."
+)
+@click.option(
+    "--n-active", default=64, type=whole(), show_default=True, help="Features that fire on each sample of that store."
+)
+@click.option(
+    "--rounds",
+    default=5,
+    type=whole(),
+    show_default=True,
+    help=f"Reads of each of {_FEATURES_PER_SIZE} features per size.",
 )
 @click.option("--skip-writing", is_flag=True, help="Only time reads.")
 def main(n_samples: int, n_features: int, n_active: int, rounds: int, skip_writing: bool) -> None:

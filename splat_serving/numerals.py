@@ -1,26 +1,10 @@
-"""Numbers as they are written in requests, addresses and files.
+"""The same for models of requests: numbers as `splat_assets.numerals` has them."""
 
-What Python reads as a number is more: true, 1_0, blanks around it, a plus sign, digits of other scripts. A typing error must not
-become another number, so only what is written here counts.
-"""
-
-import re
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationInfo, field_validator
 
-_WHOLE = re.compile("-?[0-9]+")
-_NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-
-
-def is_whole(text: str) -> bool:
-    """Whether a text is a whole number: ASCII digits, perhaps after a minus sign."""
-    return _WHOLE.fullmatch(text) is not None
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is a finite decimal number."""
-    return _NUMBER.fullmatch(text) is not None
+from splat_assets.numerals import is_number
 
 
 def plain_number(value: Any) -> Any:

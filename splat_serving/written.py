@@ -10,8 +10,8 @@ from typing import Any
 
 from fastapi import Request
 
+from splat_assets.numerals import is_number, is_whole
 from splat_serving.errors import ParameterError
-from splat_serving.numerals import is_number, is_whole
 
 _LEAST, _MOST = -(2**63), 2**64 - 1
 """Whole numbers that the answers' JSON can hold."""

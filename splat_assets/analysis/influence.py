@@ -35,18 +35,24 @@ def influences(decoder: npt.NDArray[np.float32], output_weight: npt.NDArray[np.f
     return product.astype(np.float32)
 
 
-def most_raised(values: npt.NDArray[np.float32], k: int) -> StrongestTokens:
-    """The k largest values > 0 of each row, largest first; equal ones in column order."""
-    order = np.argsort(-values, axis=1, kind="stable")[:, :k].astype(np.int64)
-    return _only(order, np.take_along_axis(values, order, axis=1), positive=True)
+def most_raised(values: npt.NDArray[np.float32], k: int, last: npt.NDArray[np.bool_] | None = None) -> StrongestTokens:
+    """The k largest values > 0 of each row, largest first; equal ones in column order.
+
+    last: bool, shape (n_outputs,), outputs that come after all others, whatever their value.
+    """
+    return _strongest(values, k, last)
 
 
-def most_lowered(values: npt.NDArray[np.float32], k: int) -> StrongestTokens:
-    """The k smallest values < 0 of each row, most negative first, with their sign; equal ones in column order."""
-    order = np.argsort(values, axis=1, kind="stable")[:, :k].astype(np.int64)
-    return _only(order, np.take_along_axis(values, order, axis=1), positive=False)
+def most_lowered(values: npt.NDArray[np.float32], k: int, last: npt.NDArray[np.bool_] | None = None) -> StrongestTokens:
+    """The k smallest values < 0 of each row, most negative first, with their sign; otherwise as `most_raised`."""
+    strongest = _strongest(-values, k, last)
+    return StrongestTokens(strongest.columns, -strongest.values)
 
 
-def _only(columns: npt.NDArray[np.int64], values: npt.NDArray[np.float32], positive: bool) -> StrongestTokens:
-    kept = values > 0 if positive else values < 0
-    return StrongestTokens(np.where(kept, columns, -1), np.where(kept, values, np.float32(np.nan)))
+def _strongest(values: npt.NDArray[np.float32], k: int, last: npt.NDArray[np.bool_] | None) -> StrongestTokens:
+    positive = values > 0
+    rank = np.where(positive, 0 if last is None else last, 2)
+    columns = np.lexsort((-values, rank), axis=1)[:, :k].astype(np.int64)
+    kept = np.take_along_axis(positive, columns, axis=1)
+    strongest = np.take_along_axis(values, columns, axis=1)
+    return StrongestTokens(np.where(kept, columns, -1), np.where(kept, strongest, np.float32(np.nan)))

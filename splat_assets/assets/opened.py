@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from splat_assets.analysis.influence import influenced_tokens
 from splat_assets.compute.harvest import BaseActivations, BaseModelFiles, Shard, harvest, harvest_identity, shards_of
 from splat_assets.compute.items import Items, make_items
 from splat_assets.compute.shards import ShardRunner
@@ -58,6 +61,12 @@ def hook_of(run: Run) -> HookPoint:
 def builds_of(run: Run) -> Builds:
     """The validated dataset with its split."""
     return Builds.load(run.layout.builds)
+
+
+def unseen_outputs_of(run: Run) -> list[str]:
+    """The tokens that features can influence and that no build of the dataset has, in id order."""
+    seen = np.bincount(builds_of(run).tokens, minlength=len(vocabulary_of(run))) > 0
+    return [token.name for token in influenced_tokens(vocabulary_of(run)) if not seen[token.id]]
 
 
 def items_of(run: Run) -> Items:

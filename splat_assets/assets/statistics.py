@@ -4,7 +4,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from splat_assets.assets.asset import Asset, Check, Fact, Facts, Made, Outcome, outputs_are_intact
-from splat_assets.assets.opened import base_model_of, hook_of, raw_of, sae_of, sparse_of, vocabulary_of
+from splat_assets.assets.opened import (
+    base_model_of,
+    hook_of,
+    raw_of,
+    sae_of,
+    sparse_of,
+    unseen_outputs_of,
+    vocabulary_of,
+)
 from splat_assets.assets.pictures import density_histogram
 from splat_assets.compute.examples import write_examples, wrong_examples
 from splat_assets.compute.histograms import write_histograms, wrong_histograms, wrong_statistics
@@ -14,7 +22,8 @@ from splat_assets.compute.neighbours import write_neighbours, wrong_neighbours
 from splat_assets.counting import counted
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
-from splat_assets.store.guide_precomputed import write_guide_idf, write_guide_influences
+from splat_assets.store.guide_precomputed import UNSEEN, write_guide_idf, write_guide_influences
+from splat_assets.store.tables import table_facts
 
 _N_SAMPLED = 64
 _GUIDE_TOP_K = 100
@@ -96,20 +105,23 @@ def _make_influences(run: Run, progress: Progress) -> Made:
     written = write_influences(
         model.output_weight.detach().numpy(), sae.W_dec.numpy(), vocabulary_of(run), target, progress
     )
-    wide = _guide_influences(target, run.layout.precomputed)
+    wide = _guide_influences(target, run.layout.precomputed, unseen_outputs_of(run))
     return Made([target, wide], {"shape": f"{written.n_features:,} x {written.n_tokens:,}"})
 
 
-def _guide_influences(staged: Path, folder: Path) -> Path:
+def _guide_influences(staged: Path, folder: Path, unseen: list[str] | None) -> Path:
     top_k = min(_GUIDE_TOP_K, len(read_influences(staged).token_ids))
-    return write_guide_influences(wide_influences(staged, top_k), folder / "influences.parquet")
+    wide = wide_influences(staged, top_k, unseen=unseen or ())
+    return write_guide_influences(wide, folder / "influences.parquet", unseen)
 
 
 def _guide_influences_are_the_same(run: Run) -> Outcome:
     if hook_of(run).per_token:
         return Outcome(True, _NOT_COMPUTED)
+    counted_before = UNSEEN in table_facts(run.layout.precomputed / "influences.parquet")  # not so in older runs
     with TemporaryDirectory() as scratch:
-        fresh = _guide_influences(run.layout.staged / "influences.parquet", Path(scratch))
+        unseen = unseen_outputs_of(run) if counted_before else None
+        fresh = _guide_influences(run.layout.staged / "influences.parquet", Path(scratch), unseen)
         return _unlike([fresh], run.layout.precomputed)
 
 

@@ -14,6 +14,7 @@ from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.commands.server_check import ask_server
 from splat_assets.counting import counted
 from splat_assets.errors import InputError
+from splat_assets.numerals import whole
 from splat_assets.progress import Progress
 from splat_assets.runs import ActivationsRecipe, Run, RunConfig, SplitRecipe, create_run, hash_inputs
 from splat_assets.sae.recipe import SaeRecipe
@@ -25,8 +26,8 @@ DEMO = "demo"
 
 
 @click.command()
-@click.option("--builds", "n_builds", default=30_000, show_default=True, help="Builds to make up.")
-@click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn.")
+@click.option("--builds", "n_builds", default=30_000, type=whole(), show_default=True, help="Builds to make up.")
+@click.option("--seed", default=0, type=whole(), show_default=True, help="Seed of everything that is drawn.")
 def demo(n_builds: int, seed: int) -> None:
     """Make demo builds, train a small base model and an SAE on them, publish a verified store, and ask it over HTTP.
 

@@ -18,6 +18,7 @@ from splat_assets.commands.report import console, size
 from splat_assets.counting import counted
 from splat_assets.device import DEVICE, device_asked, usable_device
 from splat_assets.errors import InputError, SplatError
+from splat_assets.numerals import whole
 from splat_assets.store.documents import in_words
 from splat_assets.store.layout import DataRoot
 
@@ -52,7 +53,9 @@ class Finding:
 
 
 @click.command()
-@click.option("--dagster-port", default=3000, show_default=True, help="The port that `splat up` would use.")
+@click.option(
+    "--dagster-port", default=3000, type=whole(), show_default=True, help="The port that `splat up` would use."
+)
 def doctor(dagster_port: int) -> None:
     """Look at versions, the data root, ports and every run; exit code 1 when something needs mending."""
     where, root = where_data_is()

@@ -6,12 +6,13 @@ import click
 
 from splat_assets.commands.inputs import FOLDER, progress_here, target_apart_from
 from splat_assets.counting import counted
+from splat_assets.numerals import whole
 
 
 @click.command()
 @click.option("--input-dir", type=FOLDER, required=True, help="The folder that generate-activations wrote.")
 @click.option("--output-dir", type=FOLDER, required=True, help="Where activations/, metadata/ and embeddings/ go.")
-@click.option("--batch-size", default=500_000, show_default=True, help="Samples per batch.")
+@click.option("--batch-size", default=500_000, type=whole(), show_default=True, help="Samples per batch.")
 def convert(input_dir: Path, output_dir: Path, batch_size: int) -> None:
     """Write raw activations as dense Zarr batches [samples, features] with Parquet metadata.
 

@@ -25,6 +25,7 @@ from splat_assets.counting import counted
 from splat_assets.data.splits import split_builds
 from splat_assets.device import usable_device
 from splat_assets.errors import InputError
+from splat_assets.numerals import whole
 from splat_assets.runs import SHARD_ITEMS, ActivationsRecipe, SplitRecipe, hash_inputs
 from splat_assets.store.errors import StoreError
 from splat_assets.store.sums import as_recorded
@@ -36,21 +37,29 @@ _CACHE = ".base_activations"
 @model_options
 @click.option("--sae-checkpoint", type=FILE, required=True, help="sae_model_final.pth, or a folder with cfg.json.")
 @click.option("--output-dir", type=FOLDER, required=True, help="Where the shards go.")
-@click.option("--batch-size", default=1_024, show_default=True, help="Builds per forward pass.")
+@click.option("--batch-size", default=1_024, type=whole(), show_default=True, help="Builds per forward pass.")
 @hook_options
 @click.option(
-    "--masked-variants", default=0, show_default=True, help="Randomly masked copies of every build besides it."
+    "--masked-variants",
+    default=0,
+    type=whole(),
+    show_default=True,
+    help="Randomly masked copies of every build besides it.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of the masking.")
-@click.option("--split-seed", default=0, show_default=True, help="Seed of the split recorded with each sample.")
-@click.option("--shard-items", default=SHARD_ITEMS, show_default=True, help="Builds per shard.")
+@click.option("--seed", default=0, type=whole(), show_default=True, help="Seed of the masking.")
+@click.option(
+    "--split-seed", default=0, type=whole(), show_default=True, help="Seed of the split recorded with each sample."
+)
+@click.option("--shard-items", default=SHARD_ITEMS, type=whole(), show_default=True, help="Builds per shard.")
 @click.option(
     "--embeddings/--no-embeddings", default=True, show_default=True, help="Keep SAE inputs, outputs and logits."
 )
 @click.option(
     "--backend", type=click.Choice(["local", "process"]), default="local", show_default=True, help="How shards run."
 )
-@click.option("--workers", default=0, help="Processes of the backend `process`; one per core if left out.")
+@click.option(
+    "--workers", default=0, type=whole(), help="Processes of the backend `process`; one per core if left out."
+)
 @device_option
 def generate_activations(
     model_checkpoint: Path,

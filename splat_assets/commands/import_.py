@@ -7,6 +7,7 @@ import click
 from splat_assets.commands.inputs import FILE, FOLDER, progress_here, writable_folder
 from splat_assets.counting import counted
 from splat_assets.errors import InputError
+from splat_assets.numerals import number, whole
 
 _LIMIT = "Of the run's check: "
 
@@ -27,21 +28,29 @@ _LIMIT = "Of the run's check: "
     "--vocab-path", type=FILE, help="vocab.json of the base model: checks tokens, finds null rows, allows IDF."
 )
 @click.option("--weapon-vocab-path", type=FILE, help="weapon_vocab.json of the base model: names the weapons.")
-@click.option(
-    "--n-features", type=click.IntRange(1), help="neuron_acts: how many features there are, dead ones included."
-)
-@click.option(
-    "--n-samples", type=click.IntRange(1), help="neuron_acts: how many samples there are, silent ones included."
-)
+@click.option("--n-features", type=whole(1), help="neuron_acts: how many features there are, dead ones included.")
+@click.option("--n-samples", type=whole(1), help="neuron_acts: how many samples there are, silent ones included.")
 @click.option("--missing-chunks-are-zero", is_flag=True, help="Take chunk files that are not on disk as zeros.")
 @click.option("--allow-pickle", is_flag=True, help="Load joblib files. They are pickles: loading one runs its code.")
 @click.option(
     "--profile", type=click.Choice(["raw", "compact"]), default="raw", show_default=True, help="--out: fast or small."
 )
-@click.option("--max-fvu", default=0.5, show_default=True, help=f"{_LIMIT}largest unexplained share of variance.")
-@click.option("--max-dead-percent", default=50.0, show_default=True, help=f"{_LIMIT}largest share that never fires.")
 @click.option(
-    "--min-fidelity", default=0.5, show_default=True, help=f"{_LIMIT}smallest recovered share of predictions."
+    "--max-fvu", default=0.5, type=number(), show_default=True, help=f"{_LIMIT}largest unexplained share of variance."
+)
+@click.option(
+    "--max-dead-percent",
+    default=50.0,
+    type=number(),
+    show_default=True,
+    help=f"{_LIMIT}largest share that never fires.",
+)
+@click.option(
+    "--min-fidelity",
+    default=0.5,
+    type=number(),
+    show_default=True,
+    help=f"{_LIMIT}smallest recovered share of predictions.",
 )
 def import_(
     folder: Path,

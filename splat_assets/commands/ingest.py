@@ -12,6 +12,7 @@ from splat_assets.data.model_vocabularies import ModelVocabularies, read_model_v
 from splat_assets.data.statink import PLAYERS, IngestReport, ingest_statink
 from splat_assets.domain.weapons import weapons_by_vocabulary_key
 from splat_assets.errors import InputError
+from splat_assets.numerals import whole
 from splat_assets.store.sums import as_recorded
 
 _MOST_NAMES = 5
@@ -31,7 +32,11 @@ def ingest() -> None:
     help="Folder to write; new, empty or of an earlier ingest.",
 )
 @click.option(
-    "--min-ap", default=0, show_default=True, help="Leave out gear sets with less AP; 57 keeps full builds only."
+    "--min-ap",
+    default=0,
+    type=whole(),
+    show_default=True,
+    help="Leave out gear sets with less AP; 57 keeps full builds only.",
 )
 @click.option("--vocab-path", type=FILE, help="vocab.json of a model that you have; builds get its token ids.")
 @click.option("--weapon-vocab-path", type=FILE, help="weapon_vocab.json of that model; builds get its weapon ids.")

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from splat_assets.device import CPU, DEVICE
 from splat_assets.errors import InputError
+from splat_assets.numerals import whole
 from splat_assets.progress import Progress, progress_for
 from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.sums import SUMS, as_recorded, recorded_sum
@@ -39,8 +40,8 @@ _VOCABULARIES = (
 _DATA = click.option("--data-csv", type=FILE, required=True, help="Tokenised builds: tab-separated text, or .parquet.")
 _HOOK = (
     click.option("--hook-target", help="masked_mean: the pooled build. token_ff: each token.  [default: masked_mean]"),
-    click.option("--hook-layer-index", type=int, help="token_ff: which layer, -1 is the last.  [default: -1]"),
-    click.option("--hook-ff-module-index", type=int, help="token_ff: which module of the block.  [default: 2]"),
+    click.option("--hook-layer-index", type=whole(), help="token_ff: which layer, -1 is the last.  [default: -1]"),
+    click.option("--hook-ff-module-index", type=whole(), help="token_ff: which module of the block.  [default: 2]"),
 )
 
 device_option = click.option(

@@ -1,6 +1,7 @@
 """The guide's step 5: histograms, IDF, influences and examples, from explicit folders and files."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from splat_assets.commands.inputs import (
 )
 from splat_assets.counting import counted
 from splat_assets.errors import InputError
+from splat_assets.numerals import whole
 
 _TABLE = click.Path(readable=False, path_type=Path, dir_okay=False)
 
@@ -31,7 +33,9 @@ _TABLE = click.Path(readable=False, path_type=Path, dir_okay=False)
     show_default=True,
     help="Kept for the guide's sake: there is one method, and it is exact.",
 )
-@click.option("--n-bins", default=100, show_default=True, help="Bins per feature, from 0 to its largest value.")
+@click.option(
+    "--n-bins", default=100, type=whole(), show_default=True, help="Bins per feature, from 0 to its largest value."
+)
 @click.option(
     "--compat-pickle", is_flag=True, help="Also write histograms.pkl and feature_stats.pkl, of built-in types only."
 )
@@ -59,12 +63,18 @@ def histograms(data_dir: Path, output_dir: Path, method: str, n_bins: int, compa
 @click.option(
     "--output-dir", type=FOLDER, required=True, help="Where examples.parquet goes: what --examples-dir names."
 )
-@click.option("--n-top", default=20, show_default=True, help="The strongest of each feature.")
-@click.option("--n-per-band", default=10, show_default=True, help="Random ones of each band of activation.")
+@click.option("--n-top", default=20, type=whole(), show_default=True, help="The strongest of each feature.")
 @click.option(
-    "--n-random", default=10, show_default=True, help="Random ones on which it fires, and on which it does not."
+    "--n-per-band", default=10, type=whole(), show_default=True, help="Random ones of each band of activation."
 )
-@click.option("--seed", default=EXAMPLES_SEED, show_default=True, help="Of the random ones.")
+@click.option(
+    "--n-random",
+    default=10,
+    type=whole(),
+    show_default=True,
+    help="Random ones on which it fires, and on which it does not.",
+)
+@click.option("--seed", default=EXAMPLES_SEED, type=whole(), show_default=True, help="Of the random ones.")
 def examples(data_dir: Path, output_dir: Path, n_top: int, n_per_band: int, n_random: int, seed: int) -> None:
     """Choose example builds of every feature: the strongest, some of each band, random ones with and without it."""
     from splat_assets.compute.examples import write_examples
@@ -109,7 +119,13 @@ def idf(data_dir: Path, output_path: Path, vocab_path: Path | None) -> None:
 @checkpoint_options
 @click.option("--sae-checkpoint", type=FILE, required=True, help="sae_model_final.pth, or a folder with cfg.json.")
 @click.option("--output-path", type=_TABLE, required=True, help="The guide's wide table, .parquet or .csv.")
-@click.option("--top-k", default=30, show_default=True, help="Outputs per sign and feature.")
+@click.option("--top-k", default=30, type=whole(), show_default=True, help="Outputs per sign and feature.")
+@click.option(
+    "--idf",
+    "idf_path",
+    type=FILE,
+    help="Table of step 5b; outputs that never occur come last.  [default: idf.parquet beside --output-path]",
+)
 def influences(
     model_checkpoint: Path,
     vocab_path: Path | None,
@@ -117,10 +133,11 @@ def influences(
     sae_checkpoint: Path,
     output_path: Path,
     top_k: int,
+    idf_path: Path | None,
 ) -> None:
     """Multiply the output layer with the decoder: what each feature adds to each output token, the strongest of each sign."""
     from splat_assets.analysis.influence import influenced_tokens
-    from splat_assets.compute.influences import wide_influences, write_influences
+    from splat_assets.compute.influences import read_influences, wide_influences, write_influences
     from splat_assets.compute.provenance import hook_for, refuse_other_model
     from splat_assets.store.guide_precomputed import write_guide_influences
 
@@ -142,11 +159,24 @@ def influences(
         canonical = Path(scratch) / "influences.parquet"
         weights = opened.model.output_weight.detach().numpy()
         written = write_influences(weights, sae.W_dec.numpy(), opened.vocabulary, canonical, progress_here())
-        write_guide_influences(wide_influences(canonical, top_k), output_path)
+        names = read_influences(canonical).token_names
+        unseen = _unseen_outputs(idf_path, output_path.with_name("idf.parquet"), names)
+        write_guide_influences(wide_influences(canonical, top_k, unseen=unseen or ()), output_path, unseen)
+    order = "" if unseen is None else f"; {counted(len(unseen), 'outputs')} that never occur in the data come last"
     click.echo(
         f"{counted(written.n_features, 'features')} x {counted(written.n_tokens, 'tokens')}, top {top_k} of "
-        f"each sign: {output_path}"
+        f"each sign{order}: {output_path}"
     )
+
+
+def _unseen_outputs(given: Path | None, beside: Path, names: Sequence[str]) -> list[str] | None:
+    """Of the outputs' names those that never occur in the data; None where there is no idf table to tell."""
+    from splat_assets.store.guide_precomputed import unseen_tokens
+
+    if given is None and not beside.is_file():
+        return None
+    unseen = set(unseen_tokens(given or beside))
+    return [name for name in names if name in unseen]
 
 
 def _writable_table(path: Path, *suffixes: str) -> None:

@@ -8,6 +8,7 @@ import click
 
 from splat_assets.counting import counted
 from splat_assets.errors import InputError
+from splat_assets.numerals import number, whole
 from splat_assets.sae.recipe import TRAINED_ARCHITECTURES, SaeRecipe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -75,4 +76,4 @@ def warn_of_few_steps(recipe: SaeRecipe, n_train_rows: int) -> None:
 def _type_of(field: "dataclasses.Field[Any]") -> "click.ParamType[Any]":
     if field.name == "architecture":
         return click.Choice(TRAINED_ARCHITECTURES)
-    return click.INT if "int" in str(field.type) else click.FLOAT
+    return whole() if "int" in str(field.type) else number()

@@ -24,6 +24,7 @@ from splat_assets.commands.report import artifact_table, console, failed_checks,
 from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.errors import InputError, SplatError
 from splat_assets.model.hooks import MASKED_MEAN, HookPoint
+from splat_assets.numerals import number, whole
 from splat_assets.runs import (
     ActivationsRecipe,
     HookRecipe,
@@ -44,7 +45,7 @@ from splat_assets.store.layout import DataRoot
 from splat_assets.store.publications import read_publications
 from splat_assets.store.published import current_version, pin_version, remove_old_versions
 
-LAST = click.option("--last", default=10, show_default=True, type=click.IntRange(0), help="So much of what happened.")
+LAST = click.option("--last", default=10, show_default=True, type=whole(0), help="So much of what happened.")
 
 
 @click.group()
@@ -60,24 +61,52 @@ def run() -> None:
 )
 @hook_options
 @sae_options
-@click.option("--split-seed", default=0, show_default=True, help="Seed of the split into train, validation and test.")
 @click.option(
-    "--masked-variants", default=0, show_default=True, help="Randomly masked copies of every build besides it."
+    "--split-seed",
+    default=0,
+    type=whole(),
+    show_default=True,
+    help="Seed of the split into train, validation and test.",
 )
-@click.option("--shard-items", default=32_768, show_default=True, help="Builds per shard.")
-@click.option("--batch-size", default=1_024, show_default=True, help="Builds per forward pass.")
+@click.option(
+    "--masked-variants",
+    default=0,
+    type=whole(),
+    show_default=True,
+    help="Randomly masked copies of every build besides it.",
+)
+@click.option("--shard-items", default=32_768, type=whole(), show_default=True, help="Builds per shard.")
+@click.option("--batch-size", default=1_024, type=whole(), show_default=True, help="Builds per forward pass.")
 @click.option(
     "--embeddings/--no-embeddings", default=True, show_default=True, help="Keep SAE inputs, outputs and logits."
 )
 @click.option(
     "--profile", type=click.Choice(["raw", "compact"]), default="raw", show_default=True, help="Fast or small."
 )
-@click.option("--batch-rows", default=500_000, show_default=True, help="Samples per batch of the guide's batch Zarr.")
-@click.option("--max-fvu", default=0.5, show_default=True, help="Check: largest unexplained share of variance.")
 @click.option(
-    "--max-dead-percent", default=50.0, show_default=True, help="Check: largest share of features that never fire."
+    "--batch-rows",
+    default=500_000,
+    type=whole(),
+    show_default=True,
+    help="Samples per batch of the guide's batch Zarr.",
 )
-@click.option("--min-fidelity", default=0.5, show_default=True, help="Check: smallest recovered share of predictions.")
+@click.option(
+    "--max-fvu", default=0.5, type=number(), show_default=True, help="Check: largest unexplained share of variance."
+)
+@click.option(
+    "--max-dead-percent",
+    default=50.0,
+    type=number(),
+    show_default=True,
+    help="Check: largest share of features that never fire.",
+)
+@click.option(
+    "--min-fidelity",
+    default=0.5,
+    type=number(),
+    show_default=True,
+    help="Check: smallest recovered share of predictions.",
+)
 def new(name: str, **options: Any) -> None:
     """Freeze a new run called NAME: its inputs with their sha256, and its recipe. Nothing is computed yet.
 
@@ -210,9 +239,7 @@ def pin(name: str, version: str | None, remove: bool) -> None:
 
 @run.command()
 @click.argument("name")
-@click.option(
-    "--keep", default=5, show_default=True, type=click.IntRange(1), help="So many are kept, the current one included."
-)
+@click.option("--keep", default=5, show_default=True, type=whole(1), help="So many are kept, the current one included.")
 def clean(name: str, keep: int) -> None:
     """Delete the old versions of run NAME's store; never the current one, nor pinned ones.
 

@@ -10,6 +10,7 @@ from splat_assets.commands.materialize import make_settled
 from splat_assets.commands.report import console
 from splat_assets.counting import agreeing, counted
 from splat_assets.errors import InputError
+from splat_assets.numerals import is_whole, whole
 from splat_assets.runs import RunConfig, open_run
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.tables import read_table
@@ -26,9 +27,7 @@ _COLUMNS = ("width", "k", "seed", "FVU", "L0", "fidelity", "dead %", "dense %", 
 @click.option("--name", help="What the sweep is called.  [default: RUN-sweep]")
 @click.option("--k", "ks", default="", help="Active features per row, separated by commas.  [default: that of RUN]")
 @click.option("--widths", default="", help="Numbers of features, separated by commas.  [default: that of RUN]")
-@click.option(
-    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="So many seeds of each, RUN's first."
-)
+@click.option("--seeds", default=1, show_default=True, type=whole(1), help="So many seeds of each, RUN's first.")
 @click.option("--whole", is_flag=True, help="Make every artifact of each run, not its SAE alone.")
 @click.option(
     "--freeze", is_flag=True, help="Only freeze the runs, to be made by `splat materialize` or in the Dagster UI."
@@ -128,10 +127,10 @@ def _width(like: str, config: RunConfig) -> int:
 
 
 def _numbers(option: str, text: str) -> list[int]:
-    try:
-        found = [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise InputError(f"{option} is {text!r}: whole numbers, separated by commas") from None
-    if len(set(found)) != len(found):
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(map(is_whole, parts)):
+        raise InputError(f"{option} is {text!r}: whole numbers, separated by commas")
+    numbers = [int(part) for part in parts]
+    if len(set(numbers)) != len(numbers):
         raise InputError(f"{option} is {text!r}: each number once")
-    return found
+    return numbers

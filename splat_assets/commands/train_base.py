@@ -12,6 +12,7 @@ from splat_assets.commands.inputs import FILE, FOLDER, device_option, progress_h
 from splat_assets.commands.recipe_options import flag_of
 from splat_assets.commands.report import console
 from splat_assets.model.recipe import BaseTrainingRecipe
+from splat_assets.numerals import number_type, whole
 from splat_assets.store.sums import as_recorded
 
 if TYPE_CHECKING:
@@ -26,7 +27,14 @@ def _recipe_options(command: Command) -> Command:
         flag = flag_of(field.name)
         if isinstance(field.default, bool):
             flag = f"{flag}/--no-{flag[2:]}"
-        option = click.option(flag, field.name, default=field.default, show_default=True, help=field.metadata["help"])
+        option = click.option(
+            flag,
+            field.name,
+            default=field.default,
+            type=number_type(type(field.default)),
+            show_default=True,
+            help=field.metadata["help"],
+        )
         command = option(command)
     return command
 
@@ -41,6 +49,7 @@ def _recipe_options(command: Command) -> Command:
 @click.option(
     "--split-seed",
     default=0,
+    type=whole(),
     show_default=True,
     help="Seed of the split into train, validation and test; a run on these builds takes the same.",
 )

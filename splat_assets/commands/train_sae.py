@@ -23,6 +23,7 @@ from splat_assets.counting import counted
 from splat_assets.data.splits import split_builds
 from splat_assets.device import usable_device
 from splat_assets.errors import InputError
+from splat_assets.numerals import whole
 from splat_assets.runs import ActivationsRecipe, SplitRecipe
 from splat_assets.store.scorecard import SCORECARD
 from splat_assets.store.sums import as_recorded
@@ -34,10 +35,22 @@ from splat_assets.store.sums import as_recorded
 @hook_options
 @sae_options
 @click.option(
-    "--masked-variants", default=0, show_default=True, help="Randomly masked copies of every build besides it."
+    "--masked-variants",
+    default=0,
+    type=whole(),
+    show_default=True,
+    help="Randomly masked copies of every build besides it.",
 )
-@click.option("--split-seed", default=0, show_default=True, help="Seed of the split into train, validation and test.")
-@click.option("--batch-size", default=1_024, show_default=True, help="Builds per forward pass of the base model.")
+@click.option(
+    "--split-seed",
+    default=0,
+    type=whole(),
+    show_default=True,
+    help="Seed of the split into train, validation and test.",
+)
+@click.option(
+    "--batch-size", default=1_024, type=whole(), show_default=True, help="Builds per forward pass of the base model."
+)
 @device_option
 @click.option("--restart", is_flag=True, help="Begin anew instead of going on where an earlier call was cut off.")
 def train_sae(

@@ -7,6 +7,7 @@ import click
 
 from splat_assets.ending import at_stop
 from splat_assets.errors import InputError
+from splat_assets.numerals import whole
 from splat_assets.ports import refuse_taken
 from splat_assets.services import run_services
 from splat_assets.store.layout import DataRoot
@@ -14,7 +15,7 @@ from splat_assets.store.working_copy import place_of
 
 _SENSOR_SECONDS = 900
 """A look at what was brought hashes it and opens it once: minutes for a large dataset."""
-_PORT = click.IntRange(1, 65535)
+_PORT = whole(1, 65535)
 
 
 @click.command()

@@ -5,7 +5,7 @@ and null; which tokens these are is in the table's facts.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,15 +88,18 @@ def read_influences(path: Path) -> Influences:
     return Influences(tuple(facts["token_ids"]), tuple(facts["token_names"]), values.reshape(shape))
 
 
-def wide_influences(path: Path, top_k: int, labels: Mapping[int, str] | None = None) -> pl.DataFrame:
+def wide_influences(
+    path: Path, top_k: int, labels: Mapping[int, str] | None = None, unseen: Collection[str] = ()
+) -> pl.DataFrame:
     """The guide's table: feature_id, feature_label, `+r_tok` and `+r_val` for r = 1..top_k, then `-r_tok` and `-r_val`.
 
     `+` columns hold the outputs a feature raises, largest first; `-` columns those it lowers, most negative first, with their
-    sign. Where a feature has fewer than top_k of one sign the rest is null (never the other sign). feature_label is null
-    for a feature without a label. Raises InputError unless 1 <= top_k <= number of tokens.
+    sign. Outputs named in `unseen` (those that never occur in the data) come after all others of their sign. Where a feature
+    has fewer than top_k of one sign the rest is null (never the other sign). feature_label is null for a feature without a
+    label. Raises InputError unless 1 <= top_k <= number of tokens.
     """
-    found = read_influences(path)
-    n_features, n_tokens = found.values.shape
+    table = read_influences(path)
+    n_features, n_tokens = table.values.shape
     if not 1 <= top_k <= n_tokens:
         raise InputError(
             f"top-k must be between 1 and the {counted(n_tokens, 'tokens')} that {path} holds, not {top_k}"
@@ -106,8 +109,10 @@ def wide_influences(path: Path, top_k: int, labels: Mapping[int, str] | None = N
         pl.Series("feature_id", np.arange(n_features, dtype=np.uint32)),
         pl.Series("feature_label", [label_of.get(i) for i in range(n_features)], dtype=pl.String),
     ]
-    names = pl.Series(found.token_names, dtype=pl.String)
-    for sign, strongest in (("+", most_raised(found.values, top_k)), ("-", most_lowered(found.values, top_k))):
+    names = pl.Series(table.token_names, dtype=pl.String)
+    last = np.array([name in unseen for name in table.token_names])
+    raised, lowered = most_raised(table.values, top_k, last), most_lowered(table.values, top_k, last)
+    for sign, strongest in (("+", raised), ("-", lowered)):
         for r in range(top_k):
             positions = pl.Series(strongest.columns[:, r]).cast(pl.Int64)
             positions = positions.to_frame("at").select(pl.when(pl.col("at") >= 0).then(pl.col("at"))).to_series()

@@ -7,7 +7,7 @@ JSON twin each, and are written only when asked for; nothing here reads a pickle
 import io
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from splat_assets.store.tables import read_table, table_facts, write_table
 
 HISTOGRAMS = "histograms"
 STATISTICS = "feature_stats"
+UNSEEN = "never_in_data"
+"""The fact of the wide influences that names the outputs which never occur in the data."""
 _N_LISTED = 10
 _STATISTICS = ("min", "max", "mean", "std", "median", "q25", "q75")
 
@@ -60,8 +62,16 @@ def write_guide_idf(idf: Path, path: Path, n_batches: int | None = None) -> list
     return [path, summary_path]
 
 
-def write_guide_influences(wide: pl.DataFrame, path: Path) -> Path:
-    """Write the wide table (feature_id, feature_label, `+1_tok`, `+1_val`, .., `-k_tok`, `-k_val`) to path, .csv or Parquet."""
+def unseen_tokens(idf: Path) -> list[str]:
+    """The names of the tokens that never occur in the data, from an idf table (the store's or the guide's), in its order."""
+    return read_table(idf, ["token", "doc_freq"]).filter(pl.col("doc_freq") == 0)["token"].to_list()
+
+
+def write_guide_influences(wide: pl.DataFrame, path: Path, unseen: Sequence[str] | None = None) -> Path:
+    """Write the wide table (feature_id, feature_label, `+1_tok`, `+1_val`, .., `-k_tok`, `-k_val`) to path, .csv or Parquet.
+
+    unseen: outputs that never occur in the data, None where that was not counted. Parquet keeps it as a fact of the table.
+    """
     top_k = (wide.width - 2) // 4
     expected = ["feature_id", "feature_label"]
     expected += [f"{sign}{rank}_{part}" for sign in "+-" for rank in range(1, top_k + 1) for part in ("tok", "val")]
@@ -74,7 +84,7 @@ def write_guide_influences(wide: pl.DataFrame, path: Path) -> Path:
         with explaining_write_errors("the influences", path.parent), replacing_file(path) as aside:
             aside.write_text(harmless_frame(wide).write_csv(), encoding="utf-8")
     else:
-        write_table(path, wide, {"top_k": top_k})
+        write_table(path, wide, {"top_k": top_k, **({} if unseen is None else {UNSEEN: list(unseen)})})
     return path
 
 

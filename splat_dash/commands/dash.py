@@ -9,6 +9,7 @@ import click
 
 from splat_assets.ending import at_stop
 from splat_assets.errors import InputError
+from splat_assets.numerals import whole
 from splat_assets.ports import listening_socket, refuse_taken
 from splat_assets.store.documents import is_folder
 from splat_assets.store.errors import LayoutError, NotPublishedError
@@ -63,7 +64,7 @@ def _examples_of_folder(examples_dir: Path | None, named: str | None) -> Path | 
 
 @click.command()
 @click.argument("target", required=False, metavar="[RUN|PATH|URL|ALIAS]")
-@click.option("--port", default=8050, show_default=True, type=click.IntRange(0, 65535),
+@click.option("--port", default=8050, show_default=True, type=whole(0, 65535),
               help="Port on 127.0.0.1; 0 takes a free one.")  # fmt: skip
 @click.option(
     "--token-file",

@@ -12,6 +12,7 @@ from dash import ClientsideFunction, Dash, Input, Output, dcc, html, no_update
 from splat_assets.counting import counted
 from splat_assets.domain.builds import Build
 from splat_assets.errors import InputError, SplatError
+from splat_assets.numerals import is_number
 from splat_assets.store.errors import FeatureNotFoundError
 from splat_dash import address, cells, figures, gear, menus, ui
 from splat_dash.pages import experiments, labelling
@@ -25,7 +26,6 @@ from splat_serving.errors import NotComputedError
 from splat_serving.investigations.alike import are_equal, folded
 from splat_serving.investigations.overview import PARTS
 from splat_serving.investigations.rendering import shown, visible
-from splat_serving.numerals import is_number
 
 Address = Callable[..., str]
 """The address of the feature, in the list and with the build that the page has, after some change of the rest."""

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from splat_assets.errors import InputError
+from splat_assets.numerals import number_type, whole
 from splat_serving.investigations.rendering import as_json, as_markdown, checked_ending, print_result
 from splat_serving.investigations.result import Result
 from splat_serving.investigations.spec import Spec
@@ -135,8 +136,8 @@ def spec_options(
             if name in (*_NOT_OPTIONS, *arguments):
                 continue
             if name == "feature_id":
-                command = click.option("-f", "--feature-id", type=int, default=None, help="As FEATURE.")(command)
-                command = click.argument("feature", type=int, required=False, metavar="[FEATURE]")(command)
+                command = click.option("-f", "--feature-id", type=whole(), default=None, help="As FEATURE.")(command)
+                command = click.argument("feature", type=whole(), required=False, metavar="[FEATURE]")(command)
             else:
                 command = _option(name, field, (other_names or {}).get(name, ()))(command)
         return command
@@ -176,7 +177,7 @@ def _option(name: str, field: FieldInfo, others: tuple[str, ...]) -> Callable[..
         return click.option(flag, *others, name, type=_Listed(kind), **said)
     if get_origin(kind) is Literal:
         return click.option(flag, *others, name, type=click.Choice([str(one) for one in get_args(kind)]), **said)
-    return click.option(flag, *others, name, type=kind, **said)
+    return click.option(flag, *others, name, type=number_type(kind) or kind, **said)
 
 
 class _Listed(click.ParamType[Any]):
@@ -185,15 +186,15 @@ class _Listed(click.ParamType[Any]):
     name = "list"
 
     def __init__(self, kind: Any) -> None:
-        self._kind = click.types.convert_type(kind if kind in (int, float) else str)
+        self.kind = number_type(kind) or click.STRING
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return f"{self._kind.name.upper()},…"
+        return f"{self.kind.name.upper()},…"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
             return value
-        return tuple(self._kind.convert(part.strip(), param, ctx) for part in value.split(",") if part.strip())
+        return tuple(self.kind.convert(part.strip(), param, ctx) for part in value.split(",") if part.strip())
 
 
 def _plain(annotation: Any) -> tuple[Any, bool]:

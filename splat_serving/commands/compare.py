@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from splat_assets.numerals import whole
 from splat_serving.commands.asking import (
     command_line,
     give,
@@ -20,8 +21,8 @@ from splat_serving.investigations.spec import checked_spec
 
 
 @click.command()
-@click.argument("left", type=int, metavar="A")
-@click.argument("right", type=int, metavar="B")
+@click.argument("left", type=whole(), metavar="A")
+@click.argument("right", type=whole(), metavar="B")
 @spec_options(Compare, arguments=("left", "right"))
 @source_options
 @output_options

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from splat_assets.numerals import whole
 from splat_assets.store.files import replacing_file
 from splat_serving.commands.asking import command_line, source_options, told_where
 from splat_serving.investigations.compare import Compare
@@ -31,7 +32,7 @@ def export() -> None:
 
 
 @export.command()
-@click.argument("feature", type=int)
+@click.argument("feature", type=whole())
 @_FORM
 @_OUTPUT
 @source_options
@@ -46,8 +47,8 @@ def feature(feature: int, html: bool, output: Path | None, run: str | None, toke
 
 
 @export.command()
-@click.argument("left", type=int)
-@click.argument("right", type=int)
+@click.argument("left", type=whole())
+@click.argument("right", type=whole())
 @_FORM
 @_OUTPUT
 @source_options

@@ -14,6 +14,7 @@ import polars as pl
 from splat_assets.counting import counted
 from splat_assets.domain.rule_text import Names, parse_rule_text
 from splat_assets.errors import InputError
+from splat_assets.numerals import is_whole, number, whole
 from splat_assets.store.documents import read_bytes
 from splat_assets.store.files import replacing_file
 from splat_serving.commands.asking import command_line, give, source_options, told_where
@@ -28,14 +29,13 @@ from splat_serving.labels import upstream
 from splat_serving.labels.carry import LEAST_R, carry_labels, match_labels
 from splat_serving.labels.event import Category, Status
 from splat_serving.labels.importing import Change, add_planned, planned_import, refuse_other_sae
-from splat_serving.numerals import is_whole
 
 _SUGGEST = "splat_serving.commands.label_suggest"
 _FORM = click.option(
     "--format", "form", type=click.Choice(["table", "markdown", "json"]), default="table", show_default=True,
     help="Of what is printed.",
 )  # fmt: skip
-_FEATURE = click.option("-f", "--feature-id", type=int, default=None, help="As FEATURE.")
+_FEATURE = click.option("-f", "--feature-id", type=whole(), default=None, help="As FEATURE.")
 _AUTHOR = click.option("--author", "--source", default=None, help="Who says it; your login name if left out.")
 
 
@@ -98,7 +98,7 @@ def _shown(subject: Subject, kind: str, question: dict[str, Any], page: Callable
 
 
 @label.command()
-@click.argument("feature", type=int, required=False)
+@click.argument("feature", type=whole(), required=False)
 @_FEATURE
 @source_options
 @_FORM
@@ -115,14 +115,14 @@ def show(feature: int | None, feature_id: int | None, run: str | None, token_fil
 @click.option("-n", "--name", default=None, help="As TEXT: what it stands for.")
 @click.option("-c", "--category", type=click.Choice(get_args(Category)), default=None, help="none if it is new.")
 @click.option("--status", type=click.Choice(get_args(Status)), default=None, help="draft if it is new.")
-@click.option("--confidence", type=float, default=None, help="0 to 1.")
+@click.option("--confidence", type=number(), default=None, help="0 to 1.")
 @click.option("--notes", default=None, help="The evidence in words, and what speaks against it.")
 @click.option(
     "--rule", default=None, help="A rule over builds, as ssu>=21 and ninja_squid; its score is shown with the label."
 )
 @click.option("--evidence", type=click.Path(readable=False, path_type=Path, dir_okay=False), multiple=True,
               help="A result file that it rests on; may be repeated.")  # fmt: skip
-@click.option("--based-on", type=int, default=None, help="The revision you saw; refused if there is a newer one.")
+@click.option("--based-on", type=whole(), default=None, help="The revision you saw; refused if there is a newer one.")
 @_AUTHOR
 @source_options
 def set_(
@@ -174,7 +174,7 @@ def next_(run: str | None, token_file: Path | None, form: str) -> None:
 
 
 @label.command()
-@click.argument("feature", type=int, required=False)
+@click.argument("feature", type=whole(), required=False)
 @_FEATURE
 @click.option("--reason", default="", help="Why.")
 @_AUTHOR
@@ -200,9 +200,9 @@ def skip(
 
 
 @label.command()
-@click.argument("feature", type=int, required=False)
+@click.argument("feature", type=whole(), required=False)
 @_FEATURE
-@click.option("-k", "--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="So many of each kind.")
+@click.option("-k", "--top-k", type=whole(min=1), default=5, show_default=True, help="So many of each kind.")
 @source_options
 @_FORM
 def similar(
@@ -225,7 +225,7 @@ def status(run: str | None, token_file: Path | None, form: str) -> None:
 
 
 @label.command()
-@click.argument("feature", type=int, required=False)
+@click.argument("feature", type=whole(), required=False)
 @_FEATURE
 @source_options
 @_FORM
@@ -323,7 +323,7 @@ def queue() -> None:
 
 
 @queue.command("show")
-@click.option("-k", "--top-k", type=click.IntRange(min=1), default=20, show_default=True, help="So many at most.")
+@click.option("-k", "--top-k", type=whole(min=1), default=20, show_default=True, help="So many at most.")
 @source_options
 @_FORM
 def queue_show(top_k: int, run: str | None, token_file: Path | None, form: str) -> None:
@@ -334,7 +334,7 @@ def queue_show(top_k: int, run: str | None, token_file: Path | None, form: str) 
 
 @queue.command("add")
 @click.argument("features")
-@click.option("-p", "--priority", type=float, default=0.5, show_default=True, help="The highest comes first.")
+@click.option("-p", "--priority", type=number(), default=0.5, show_default=True, help="The highest comes first.")
 @click.option("-r", "--reason", default="", help="Why.")
 @_AUTHOR
 @source_options
@@ -357,8 +357,8 @@ def queue_add(
 @queue.command("build")
 @click.option("--method", type=click.Choice(["activation-count", "effect", "random"]), default="activation-count",
               show_default=True, help="effect: by how far the feature moves the outputs. random: any, seeded.")  # fmt: skip
-@click.option("-k", "--top-k", type=click.IntRange(min=1), default=50, show_default=True, help="So many features.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of --method random.")
+@click.option("-k", "--top-k", type=whole(min=1), default=50, show_default=True, help="So many features.")
+@click.option("--seed", type=whole(min=0), default=0, show_default=True, help="Of --method random.")
 @click.option("--include-labelled", is_flag=True, help="Also features that have a label.")
 @_AUTHOR
 @source_options
@@ -411,9 +411,7 @@ def _effect(subject: Subject, feature: int) -> float:
 @label.command()
 @click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
-@click.option(
-    "--least-r", type=click.FloatRange(0, 1), default=LEAST_R, show_default=True, help="Correlation that is needed."
-)
+@click.option("--least-r", type=number(0, 1), default=LEAST_R, show_default=True, help="Correlation that is needed.")
 @click.option("--dry-run", is_flag=True, help="Say what would be carried and write nothing.")
 @_AUTHOR
 @click.option(

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from splat_assets.errors import InputError
+from splat_assets.numerals import whole
 from splat_serving.commands.asking import command_line, give, output_options, source_options
 from splat_serving.investigations.opening import open_subject
 from splat_serving.investigations.spec import checked_spec
@@ -13,8 +14,8 @@ from splat_serving.investigations.suggest import suggest as suggested
 
 
 @click.command()
-@click.argument("feature", type=int, required=False)
-@click.option("-f", "--feature-id", type=int, default=None, help="As FEATURE.")
+@click.argument("feature", type=whole(), required=False)
+@click.option("-f", "--feature-id", type=whole(), default=None, help="As FEATURE.")
 @click.option("--all", "everything", is_flag=True, help="The rules of all features that are good enough to be labels.")
 @click.option("--weak", is_flag=True, help="With --all, also those that are not.")
 @source_options

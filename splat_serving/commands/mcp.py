@@ -8,6 +8,7 @@ import click
 
 from splat_assets.ending import at_stop
 from splat_assets.errors import InputError
+from splat_assets.numerals import whole
 from splat_serving.assistant import MOST_CHARACTERS
 from splat_serving.commands.asking import source_options
 from splat_serving.commands.writing import subject_to_write
@@ -19,7 +20,7 @@ from splat_serving.investigations.opening import open_subject
 @click.option("--allow-labels", is_flag=True, help="Let the assistant set labels, too.")
 @click.option(
     "--max-characters",
-    type=click.IntRange(min=1_000),
+    type=whole(min=1_000),
     default=MOST_CHARACTERS,
     show_default=True,
     help="Of one answer, its structured form included.",

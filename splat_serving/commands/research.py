@@ -10,6 +10,7 @@ import click
 
 from splat_assets.counting import counted
 from splat_assets.errors import InputError
+from splat_assets.numerals import number, whole
 from splat_serving.commands.writing import subject_to_write
 from splat_serving.errors import NotComputedError
 from splat_serving.investigations.opening import open_subject
@@ -76,7 +77,7 @@ def _opened(run: str | None, feature: int, write: bool = True) -> Iterator[_Page
 
 
 @research.command()
-@click.argument("feature", type=int)
+@click.argument("feature", type=whole())
 @_RUN
 def show(feature: int, run: str | None) -> None:
     """Everything that was found out about FEATURE."""
@@ -85,11 +86,11 @@ def show(feature: int, run: str | None) -> None:
 
 
 @research.command()
-@click.argument("feature", type=int)
+@click.argument("feature", type=whole())
 @click.argument("statement", required=False)
 @click.option("--change", metavar="h001", default=None, help="Change this hypothesis instead of adding one.")
 @click.option("--status", type=click.Choice(get_args(HypothesisStatus)), default=None, help="With --change.")
-@click.option("--confidence", type=float, default=None, help="0 to 1.")
+@click.option("--confidence", type=number(), default=None, help="0 to 1.")
 @_RUN
 def hypothesis(
     feature: int,
@@ -111,7 +112,7 @@ def hypothesis(
 
 
 @research.command()
-@click.argument("feature", type=int)
+@click.argument("feature", type=whole())
 @click.argument("result", type=click.Path(readable=False, path_type=Path, dir_okay=False))
 @click.argument("summary")
 @click.option(
@@ -137,7 +138,7 @@ def evidence(
 
 
 @research.command()
-@click.argument("feature", type=int)
+@click.argument("feature", type=whole())
 @click.argument("text")
 @_AUTHOR
 @_RUN
@@ -149,7 +150,7 @@ def decide(feature: int, text: str, author: str | None, run: str | None) -> None
 
 
 @research.command()
-@click.argument("feature", type=int)
+@click.argument("feature", type=whole())
 @click.argument("text")
 @_AUTHOR
 @_RUN

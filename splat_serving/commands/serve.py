@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from splat_assets.ending import at_stop
 from splat_assets.errors import InputError
+from splat_assets.numerals import number_type, whole
 from splat_assets.ports import listening_socket
 from splat_assets.store.documents import is_folder
 from splat_serving.settings import ServerSettings, option, settings_from_environment, variable
@@ -32,7 +33,7 @@ for the other way to start the server, too:
   ACTIVATION_DATA_DIR=... uvicorn splat_serving.server:app --port 8765 --http splat_serving.protocol:TimedProtocol
 """
 _HELP = "Help"
-_KINDS: dict[Any, Any] = {int: int, float: float, bool: bool, Path | None: click.Path(readable=False, path_type=Path)}
+_FOLDER_OR_FILE = click.Path(readable=False, path_type=Path)
 
 
 class _Grouped(click.Command):
@@ -76,15 +77,13 @@ def _option_of(name: str, field: FieldInfo) -> Callable[[Callable[..., None]], C
         return click.option(option(name), name, is_flag=True, **said)
     if field.annotation == tuple[str, ...]:
         return click.option(option(name), name, multiple=True, metavar="NAME", **said)
-    return click.option(option(name), name, type=_KINDS[field.annotation], **said)
+    return click.option(option(name), name, type=number_type(field.annotation) or _FOLDER_OR_FILE, **said)
 
 
 @click.command(cls=_Grouped)
 @click.argument("target", required=False, metavar="[RUN|PATH|ALIAS]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
-)
+@click.option("--port", default=8765, show_default=True, type=whole(0, 65535), help="Port; 0 takes a free one.")
 @_options_of_settings
 def serve(target: str | None, host: str, port: int, **given: Any) -> None:
     """Serve activations over HTTP: a run by name, a store or a folder of guide formats by path, or all runs of the data root.

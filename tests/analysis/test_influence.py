@@ -33,3 +33,14 @@ def test_equal_influences_stand_in_token_order() -> None:
     values = np.array([[1, 2, 1, 2]], dtype=np.float32)
 
     assert most_raised(values, 4).columns.tolist() == [[1, 3, 0, 2]]
+
+
+def test_outputs_that_never_occur_come_after_all_others_of_their_sign() -> None:
+    values = np.array([[2, -1, 9, 5], [-3, -1, 0, -2]], dtype=np.float32)
+    last = np.array([True, False, True, False])
+
+    raised, lowered = most_raised(values, 4, last), most_lowered(values, 4, last)
+
+    assert raised.columns.tolist() == [[3, 2, 0, -1], [-1, -1, -1, -1]]
+    assert lowered.columns.tolist() == [[1, -1, -1, -1], [3, 1, 0, -1]]
+    np.testing.assert_array_equal(lowered.values[1], np.array([-2, -1, -3, np.nan], dtype=np.float32))

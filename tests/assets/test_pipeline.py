@@ -1,15 +1,19 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from splat_assets.assets import ASSETS, asset_named
 from splat_assets.assets.asset import Status, bring_up_to_date, run_check, status_of
+from splat_assets.compute.influences import wide_influences
 from splat_assets.progress import SilentProgress
 from splat_assets.runs import open_run
 from splat_assets.store import open_store
+from splat_assets.store.guide_precomputed import write_guide_influences
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.receipts import read_receipt
+from splat_assets.store.tables import table_facts
 from tests.assets.faults.planting import as_if_written, flip_a_byte
 
 
@@ -93,3 +97,23 @@ def test_the_published_store_holds_every_sample_and_feature(finished_root: DataR
     assert (store.n_samples, store.n_features) == (900 + n_weapons, 96)
     assert store.verify(deep=True) == []
     assert store.samples.filter(kind="null").height == n_weapons
+
+
+def test_in_the_guides_influences_outputs_that_never_occur_do_not_lead(own_root: DataRoot) -> None:
+    run, asset = open_run(own_root, "small"), asset_named("influences")
+    check = next(check for check in asset.checks if check.name == "guide_influences_are_the_same")
+    path = run.layout.precomputed / "influences.parquet"
+    unseen = set(table_facts(path, "never_in_data")["never_in_data"])
+    columns = [column for column in pl.read_parquet_schema(path) if column.endswith("_tok")]
+
+    assert unseen
+    for row in pl.read_parquet(path).select(columns).iter_rows():
+        for sign in (row[: len(row) // 2], row[len(row) // 2 :]):
+            is_unseen = [name in unseen for name in sign if name is not None]
+            assert is_unseen == sorted(is_unseen)
+
+    # A run made before outputs were marked keeps the order it was made with.
+    as_before = wide_influences(run.layout.staged / "influences.parquet", top_k=(len(columns)) // 2)
+    assert not as_before.equals(pl.read_parquet(path))
+    write_guide_influences(as_before, path)
+    assert run_check(asset, check, run).passed

@@ -282,7 +282,7 @@ BAD_OPTIONS = {
     "negative masked variants": ("--masked-variants -1", ("masked variants", "at least 0")),
     "no epochs": ("--epochs 0", ("epochs", "at least 1")),
     "a negative seed": ("--split-seed -1", ("seed", "0 or more")),
-    "a limit that is no number": ("--max-fvu nan", ("max_fvu", "must be a number")),
+    "a limit that is no number": ("--max-fvu nan", ("--max-fvu", "is not a number")),
     "a profile nobody knows": ("--profile tiny", ("'tiny'", "raw", "compact")),
 }
 

@@ -130,7 +130,10 @@ def test_step_5_leaves_the_files_that_the_guide_lists(guide: Path) -> None:
         path.name for path in precomputed.iterdir()
     }
     assert pl.read_parquet(precomputed / "idf.parquet").columns[:3] == ["ability_input_tokens", "doc_freq", "idf"]
-    assert pl.read_parquet(precomputed / "influences.parquet")["+1_tok"].len() == 96
+    wide, tokens = pl.read_parquet(precomputed / "influences.parquet"), pl.read_parquet(precomputed / "idf.parquet")
+    assert wide["+1_tok"].len() == 96
+    unseen = set(tokens.filter(pl.col("doc_freq") == 0)["token"])
+    assert unseen and not unseen & {*wide["+1_tok"], *wide["-1_tok"]}
 
 
 def test_a_second_call_of_generate_activations_keeps_the_shards(guide: Path) -> None:

@@ -240,7 +240,7 @@ def test_of_a_file_with_a_mistake_nothing_is_added(case: str, splat: Splat, own_
         (["set", "1", "x", "--author", "a" * 201], "author: String should have at most 200"),
         (["queue", "add", "1,x"], "is not feature ids"),
         (["queue", "add", "1_0"], "is not feature ids"),
-        (["queue", "add", "1", "--priority", "nan"], "priority: Input should be a finite number"),
+        (["queue", "add", "1", "--priority", "nan"], "'nan' is not a number"),
         (["skip", "1", "--reason", "a" * 501], "reason: String should have at most 500"),
         (["set", "1", "  "], "text has nothing that can be seen, only '  '"),
         (["set", "1", "--name", "", "-c", "none"], "text: String should have at least 1 character"),

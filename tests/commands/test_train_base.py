@@ -39,7 +39,7 @@ def test_it_trains_saves_and_shows_how_well_the_model_predicts(inputs: Path, tmp
     [
         (["--num-heads", "3"], "num_heads 3 does not divide hidden_dim 16"),
         (["--data-csv", "nowhere.csv"], "nowhere.csv"),
-        (["--mask-skew", "nan"], "mask_skew"),
+        (["--null-share", "2"], "null_share"),
         (["--device", "abacus"], "abacus"),
     ],
 )

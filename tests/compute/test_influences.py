@@ -45,6 +45,13 @@ def test_the_wide_table_has_the_guides_columns_and_never_the_other_sign(path: Pa
     ]
 
 
+def test_in_the_wide_table_outputs_that_never_occur_do_not_lead(path: Path) -> None:
+    wide = wide_influences(path, 2, unseen=["a"])
+
+    assert wide.select("+1_tok", "+2_tok").row(0) == ("b", "a")
+    assert wide.select("-1_tok", "-2_tok").row(2) == ("b", "c")
+
+
 @pytest.mark.parametrize("top_k", [0, 4])
 def test_a_top_k_that_there_are_no_tokens_for_is_refused(top_k: int, path: Path) -> None:
     with pytest.raises(InputError, match=rf"between 1 and the 3 tokens .* not {top_k}"):

@@ -7,9 +7,11 @@ from typing import Any
 import polars as pl
 
 from splat_assets.assets.opened import base_model_of, sae_of, vocabulary_of
-from splat_assets.compute.influences import write_influences
+from splat_assets.compute.influences import wide_influences, write_influences
 from splat_assets.runs import Run
 from splat_assets.sae.state import initial_decoder
+from splat_assets.store.guide_precomputed import write_guide_influences
+from splat_assets.store.tables import table_facts
 from tests.assets.faults.planting import (
     NAN,
     Faults,
@@ -134,6 +136,13 @@ def influences_of_an_untrained_decoder(run: Run) -> None:
     write_influences(weight, decoder, vocabulary_of(run), run.layout.staged / "influences.parquet")
 
 
+def outputs_that_never_occur_first(run: Run) -> None:
+    wide = run.layout.precomputed / "influences.parquet"
+    unseen = table_facts(wide, "never_in_data")["never_in_data"]
+    top_k = (pl.read_parquet(wide).width - 2) // 4
+    write_guide_influences(wide_influences(run.layout.staged / "influences.parquet", top_k), wide, unseen)
+
+
 INFLUENCES: Faults = {
     "influences_equal_the_product": {
         "signs lost": influences(abs),
@@ -146,6 +155,7 @@ INFLUENCES: Faults = {
     },
     "guide_influences_are_the_same": {
         "another table": guide_table("influences.parquet", swap_rows(1, 2, "feature_id")),
+        "outputs that never occur first": outputs_that_never_occur_first,
         "a lost source": file("influences.parquet"),
         "a lost file": lambda run: (run.layout.precomputed / "influences.parquet").unlink(),
     },
