@@ -72,7 +72,11 @@ def _was_started(instance: dg.DagsterInstance, name: str) -> bool:
 
 
 def _reason(context: dg.RunFailureSensorContext) -> str:
-    """The sentence of the step that failed first; what Dagster says where no step did."""
+    """The sentence of the check or step that failed first; what Dagster says where none did."""
+    for entry in context.instance.all_logs(context.dagster_run.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION):
+        evaluation = entry.get_dagster_event().asset_check_evaluation_data
+        if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR:
+            return f"{evaluation.asset_key.to_user_string()}: {evaluation.description}"
     for event in context.get_step_failure_events():
         failure = event.step_failure_data
         said = failure.user_failure_data.description if failure.user_failure_data else None

@@ -1,5 +1,7 @@
 """`splat demo`: from nothing to a trained SAE and a verified store, with inputs that it makes itself."""
 
+import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -54,7 +56,13 @@ def demo(n_builds: int, seed: int) -> None:
     if not succeeded:
         sys.exit(1)
     feature = _best_described(run)
-    out.print(_NEXT.format(name=run.name, store=place_of(run.layout.store), feature=feature), markup=False)
+    out.print(_NEXT.format(name=run.name, code=_code(place_of(run.layout.store)), feature=feature), markup=False)
+
+
+def _code(store: str | Path) -> str:
+    """A line of Python that opens the store, as a word for the shell."""
+    place = json.dumps(str(store), ensure_ascii=False)
+    return shlex.quote(f"from splat_assets.store import open_store; print(open_store({place}).feature(0))")
 
 
 def _best_described(run: Run) -> int:
@@ -116,5 +124,5 @@ next:
   splat serve {name}               any feature over HTTP, on http://127.0.0.1:8765 (/docs lists the paths)
   splat verify {name}              every check again, against the bytes
   splat run show {name}            recipe, artifacts and scorecard
-  python -c "from splat_assets.store import open_store; print(open_store('{store}').feature(0))"
+  python -c {code}
 """

@@ -166,6 +166,32 @@ def test_how_a_run_ended_is_written_down(own_root: DataRoot, instance: dg.Dagste
     assert (older.kind, older.said) == ("failed", "breaks: the sentence that says why")
 
 
+def test_a_run_that_a_check_ended_has_the_words_of_the_check(own_root: DataRoot, instance: dg.DagsterInstance) -> None:
+    @dg.asset
+    def made() -> None:
+        """Nothing."""
+
+    @dg.asset_check(asset=made)
+    def only_warns() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description="not this one")
+
+    @dg.asset_check(asset=made, blocking=True)
+    def is_good() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, description="is_good failed (figure: 1): what to do about it")
+
+    job = dg.Definitions([made], asset_checks=[only_warns, is_good], jobs=[dg.define_asset_job("all")])
+    failed = job.resolve_job_def("all").execute_in_process(
+        instance=instance, raise_on_error=False, tags={"dagster/partition": "small"}
+    )
+    resources = {"data": DataRootResource(path=str(own_root.path))}
+    run_failed(
+        dg.build_run_status_sensor_context("run_failed", failed.get_run_failure_event(), instance, failed.dagster_run,
+                                           resources=resources).for_run_failure()
+    )  # fmt: skip
+
+    assert activity(own_root)[0].said == "made: is_good failed (figure: 1): what to do about it"
+
+
 def test_runs_and_what_happened_are_listed(
     own_root: DataRoot, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
 ) -> None:
