@@ -27,6 +27,7 @@ from splat_serving.investigations.opening import open_subject
 from tests.s3 import S3
 from tests.serving.conftest import client_of
 from tests.small_run import new_small_run
+from tests.test_hostile_names import NAME as HOSTILE_NAME
 
 URL = "s3://lab/data"
 pytestmark = pytest.mark.slow
@@ -52,7 +53,7 @@ def there(finished_root: DataRoot, s3: S3, tmp_path: Path) -> DataRoot:
 
 def _elsewhere(tmp_path: Path) -> DataRoot:
     """Another machine, which brought what a reader needs."""
-    copy = _copy(tmp_path / "reader")
+    copy = _copy(tmp_path / HOSTILE_NAME)
     copy.bring()
     return DataRoot(copy.root)
 
@@ -99,7 +100,7 @@ def test_the_dashboard_of_another_machine_shows_it_and_labels_stay_in_the_bucket
 
 
 def test_commands_work_on_the_bucket_and_what_they_write_is_there(there: DataRoot, tmp_path: Path) -> None:
-    folder = tmp_path / "shell"
+    folder = tmp_path / HOSTILE_NAME
     said = _splat(folder, "run", "list")
     assert "16 of 16" in said, said
     assert not (folder / "runs/small/raw_activations").exists()

@@ -31,6 +31,7 @@ from splat_assets.shell import _told, dagster_asset
 from splat_assets.store.layout import DataRoot
 from tests.assets.faults.planting import change_json, change_recipe
 from tests.small_run import new_small_run
+from tests.test_hostile_names import NAME as HOSTILE_NAME
 
 N_CHECKS = sum(len(asset.checks) for asset in ASSETS)
 
@@ -400,7 +401,7 @@ def user_interface(tmp_path: Path) -> Iterator[tuple[Dagster, "subprocess.Popen[
         free.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
         port, dash_port = free.getsockname()[1], other.getsockname()[1]
-    root = DataRoot(tmp_path / "data")
+    root = DataRoot(tmp_path / HOSTILE_NAME / "data")
     new_small_run(root)
     (root.path / "automation.toml").write_text(
         "[recipe]\nd-sae = 96\nk = 8\nepochs = 30\nsae-batch-size = 128\nlr = 0.01\nshard-items = 256\nbatch-size = 64\n"

@@ -64,7 +64,10 @@ class Bucket:
         """url: `s3://bucket/prefix`. Nothing is sent yet. InputError for no such URL, and where no credentials are set."""
         found = _URL.fullmatch(url.rstrip("/"))
         if found is None or ".." in url:
-            raise InputError(f"{_without_secrets(url)!r} is no bucket: write s3://BUCKET or s3://BUCKET/PREFIX")
+            raise InputError(
+                f"{_without_secrets(url)!r} is no bucket: write s3://BUCKET or s3://BUCKET/PREFIX, the prefix in the characters "
+                "that S3 calls safe: letters, digits, / ! - _ . * ' ( )"
+            )
         if not any(os.environ.get(name) for name in _IDENTITIES):
             raise InputError(
                 f"{url} needs credentials, and the environment has none: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
