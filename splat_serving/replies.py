@@ -253,7 +253,10 @@ async def reply(
         headers["Cache-Control"] = "no-store"
     else:
         forever = sealed and beside is None
-        headers["Cache-Control"] = "public, max-age=31536000, immutable" if forever else "no-cache"
+        whose = (
+            "private" if "authorization" in request.headers else "public"
+        )  # behind a token, for one client's cache only
+        headers["Cache-Control"] = f"{whose}, max-age=31536000, immutable" if forever else "no-cache"
 
     def known(told: str = "") -> bool:
         if request.method == "POST":

@@ -241,7 +241,9 @@ def test_a_url_that_names_its_version_may_be_kept_for_ever(client: TestClient, s
     in_run = client.get(f"/runs/small/v/{store.version}/activations/{feature_id}?limit=2")
     gone = client.get(f"/v/0123456789abcdef/activations/{feature_id}")
 
-    assert "immutable" in pinned.headers["cache-control"]
+    behind_a_token = client.get(f"/v/{store.version}/activations/{feature_id}", headers={"Authorization": "Bearer x"})
+    assert pinned.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert behind_a_token.headers["cache-control"] == "private, max-age=31536000, immutable"
     assert pinned.json()["data"] == in_run.json()["data"]
     assert gone.status_code == 404
     assert store.version in gone.json()["detail"]
