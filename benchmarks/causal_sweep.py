@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from splat_assets.analysis.build_table import Group
-from splat_assets.analysis.edits import with_rung
+from splat_assets.analysis.builds.build_table import Group
+from splat_assets.analysis.builds.edits import with_rung
 from splat_assets.domain.tokens import tokens_of_ap
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.model import load_base_model
 from splat_assets.model.hooks import HookPoint
 from splat_assets.sae import load_sae
-from splat_serving.live import LiveModel
-from splat_serving.live_runner import LiveRunner
-from splat_serving.model_runner import TokenSet
+from splat_serving.model.live import LiveModel
+from splat_serving.model.local_runner import LiveRunner
+from splat_serving.model.runner import TokenSet
 
 N_BUILDS = 200
 

@@ -22,9 +22,9 @@ from splat_assets.compute.items import BUILD, Items
 from splat_assets.data.builds import Builds
 from splat_assets.numerals import whole
 from splat_assets.sae import Sae, save_sae
-from splat_assets.store.merge import write_sparse_store
 from splat_assets.store.raw import RawActivations
-from splat_assets.store.sparse import SparseReader
+from splat_assets.store.sparse.merge import write_sparse_store
+from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
 
 _N_OUTPUTS = 1

@@ -19,10 +19,10 @@ from splat_assets.domain.tokens import parse_token
 from splat_assets.domain.vocabulary import standard_vocabulary
 from splat_assets.domain.weapons import weapons_by_vocabulary_key
 from splat_assets.store.activations import SparseRows, feature_id_dtype
-from splat_assets.store.merge import write_sparse_store
-from splat_assets.store.published import publish
+from splat_assets.store.published.publishing import publish
 from splat_assets.store.samples import SAMPLE_SCHEMA, write_samples
-from splat_assets.store.sparse import SparseReader
+from splat_assets.store.sparse.merge import write_sparse_store
+from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
 
 N_SAMPLES = 842_820

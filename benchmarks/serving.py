@@ -28,7 +28,7 @@ import zarr
 from benchmarks.reference_store import COUNTED, make_reference_store
 from splat_assets.numerals import whole
 from splat_assets.store import open_store
-from splat_assets.store.version import Store
+from splat_assets.store.published.version import Store
 
 _GUIDE_CHUNK = 10_000
 _PAIRS = "columns=global_index,activation"

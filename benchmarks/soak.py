@@ -23,8 +23,8 @@ from benchmarks.reference_store import ReferenceRows, make_reference_store, stag
 from benchmarks.serving import Connection, RunningServer, quantiles, running_server
 from splat_assets.numerals import number, whole
 from splat_assets.store import open_store
-from splat_assets.store.published import publish
-from splat_assets.store.version import Store
+from splat_assets.store.published.publishing import publish
+from splat_assets.store.published.version import Store
 
 _BUFFER_BYTES = 2**24
 _COUNTED = (50_000,) * 4

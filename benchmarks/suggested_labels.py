@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from splat_assets.analysis import rule_search
-from splat_assets.analysis.build_table import BuildTable
-from splat_assets.analysis.rule_search import RuleSearch, Suggestion
+from splat_assets.analysis.builds.build_table import BuildTable
+from splat_assets.analysis.rules import search as rule_search
+from splat_assets.analysis.rules.search import RuleSearch, Suggestion
 from splat_assets.assets.opened import contexts_of, raw_of, sparse_of, vocabulary_of
 from splat_assets.compute.suggested_labels import build_table_of
 from splat_assets.domain.concepts import All, AnyOf, Not, Rule, WeaponIs, Wears, parse_rule

@@ -1,36 +1,3 @@
-"""Dagster definitions assembly: assets and checks, jobs, what starts them. Nothing is computed here."""
+"""Dagster's definitions, where `workspace.yaml` and the deployment name them; they are made in `orchestration/definitions.py`."""
 
-import dagster as dg
-
-from splat_assets.assets import ASSETS
-from splat_assets.jobs import WHOLE_RUN, every_night, nightly
-from splat_assets.resources import DataRootResource
-from splat_assets.sensors import new_files, run_failed, run_succeeded
-from splat_assets.shell import dagster_asset, dagster_check
-from splat_assets.sweep_shell import every_run_is_compared, sweep_comparison
-
-
-def dagster_assets() -> list[dg.AssetsDefinition]:
-    """Every artifact of a run as a Dagster asset."""
-    return [dagster_asset(asset) for asset in ASSETS]
-
-
-def dagster_checks() -> list[dg.AssetChecksDefinition]:
-    """Every check as a Dagster asset check."""
-    return [dagster_check(asset, check) for asset in ASSETS for check in asset.checks]
-
-
-def build_defs(data: DataRootResource | None = None) -> dg.Definitions:
-    """Fresh definitions; `data` replaces the resource that says where the data root is."""
-    return dg.Definitions(
-        assets=[*dagster_assets(), sweep_comparison],
-        asset_checks=[*dagster_checks(), every_run_is_compared],
-        jobs=[WHOLE_RUN, nightly],
-        sensors=[new_files, run_succeeded, run_failed],
-        schedules=[every_night],
-        resources={"data": data or DataRootResource()},
-        executor=dg.in_process_executor,
-    )
-
-
-defs = build_defs()
+from splat_assets.orchestration.definitions import defs as defs

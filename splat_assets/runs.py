@@ -17,11 +17,11 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from splat_assets.errors import InputError
 from splat_assets.model.hooks import HookPoint
 from splat_assets.sae.recipe import SaeRecipe
+from splat_assets.store.bucket.working_copy import WorkingCopy
 from splat_assets.store.documents import read_toml
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file, sha256_of_file
 from splat_assets.store.layout import DataRoot, RunLayout
-from splat_assets.store.working_copy import WorkingCopy
 
 SHARD_ITEMS = 32_768
 BASE_MODEL_FILES = ("model.pth", "model.safetensors")

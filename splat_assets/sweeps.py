@@ -15,13 +15,13 @@ import polars as pl
 
 from splat_assets.analysis.sweep import pareto_front, stability
 from splat_assets.assets.pictures import pareto_plot
-from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.runs import Run, RunConfig, create_run, open_run
 from splat_assets.store.documents import WRONG_CONTENT, entries, read_json
 from splat_assets.store.files import replacing_file, write_json
 from splat_assets.store.layout import DataRoot, checked_name
 from splat_assets.store.scorecard import read_scorecard
+from splat_assets.wording import counted
 
 _FIGURES = ("fvu", "l0_mean", "fidelity", "dead_percent", "dense_percent")
 COMPARISON_SCHEMA: dict[str, Any] = {

@@ -18,10 +18,10 @@ from splat_dash.pages import compare, feature, feature_map, whatif
 from splat_dash.pages.labels import as_lines
 from splat_dash.query import ListQuery, MapQuery
 from splat_dash.shown import asked
-from splat_serving.errors import NotComputedError, UnknownNameError
+from splat_serving.database.errors import NotComputedError, UnknownNameError
 from splat_serving.investigations.overview import PARTS, RECORD, examples_table
-from splat_serving.investigations.rendering import markdown_table
-from splat_serving.investigations.result import ResultTable
+from splat_serving.investigations.results.rendering import markdown_table
+from splat_serving.investigations.results.result import ResultTable
 from splat_serving.labels.book import label_as_json
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})

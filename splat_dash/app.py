@@ -20,9 +20,9 @@ from dash.exceptions import DependencyException
 from fastapi import Request, Response
 from starlette.middleware.gzip import GZipMiddleware
 
-from splat_assets.counting import counted
 from splat_assets.errors import InputError, SplatError
 from splat_assets.store.documents import explained
+from splat_assets.wording import counted
 from splat_dash import api, ui
 from splat_dash.guard import OnlyOwnPages
 from splat_dash.pages import (

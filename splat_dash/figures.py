@@ -12,7 +12,7 @@ from dash import dcc, html
 
 from splat_assets.analysis.bands import BANDS
 from splat_dash import menus
-from splat_serving.investigations.result import LinesOrBars
+from splat_serving.investigations.results.result import LinesOrBars
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 CLUSTER_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#868e96")

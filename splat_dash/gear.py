@@ -12,9 +12,9 @@ from splat_assets.domain.builds import Build, Gear, allocate, wearable_ap
 from splat_assets.domain.tokens import tokens_of_ap
 from splat_assets.errors import InputError
 from splat_dash.abilities import CODES
-from splat_serving.errors import UnknownNameError
+from splat_serving.database.errors import UnknownNameError
 from splat_serving.investigations.subject import Subject
-from splat_serving.model_runner import TokenSet
+from splat_serving.model.runner import TokenSet
 
 N_SUBS_EACH: Final = N_SUBS // len(SLOTS)
 _EMPTY = "_"

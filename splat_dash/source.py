@@ -14,28 +14,28 @@ from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import Names, parse_rule_text, rule_as_text
 from splat_assets.errors import InputError
 from splat_dash.query import EVERYTHING, ListQuery, MapQuery
-from splat_serving.database import About, FeatureSummary
-from splat_serving.errors import NotComputedError
+from splat_serving.database.errors import NotComputedError
+from splat_serving.database.protocol import About, FeatureSummary
+from splat_serving.database.published_version import Published
+from splat_serving.database.selection import Selection
 from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.contrast import Contrast, contrast
 from splat_serving.investigations.experiment import experiment, run, spec_of
 from splat_serving.investigations.experiments.leave_one_out import leave_one_out
 from splat_serving.investigations.feature_map import places
-from splat_serving.investigations.feature_names import feature_names, label_events
 from splat_serving.investigations.find import Find, find
 from splat_serving.investigations.overview import part
 from splat_serving.investigations.pushed import pushed
-from splat_serving.investigations.result import Answer, Result, ResultTable
+from splat_serving.investigations.results.feature_names import feature_names, label_events
+from splat_serving.investigations.results.result import Answer, Result, ResultTable
 from splat_serving.investigations.rule_evidence import Evidence, rule_evidence
 from splat_serving.investigations.spec import checked_spec
 from splat_serving.investigations.subject import Subject
 from splat_serving.investigations.what_if import activations_on, what_if
 from splat_serving.labels.book import who
 from splat_serving.labels.event import Event
-from splat_serving.live_answers import Edit
-from splat_serving.model_runner import TokenSet
-from splat_serving.published_version import Published
-from splat_serving.selection import Selection
+from splat_serving.model.answers import Edit
+from splat_serving.model.runner import TokenSet
 
 _MOST_BETWEEN = 50
 _MOST_PUSHED = 50

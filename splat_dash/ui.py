@@ -6,15 +6,15 @@ from typing import Any
 
 from dash import dcc, html
 
-from splat_assets.counting import counted
+from splat_assets.wording import counted, visible
 from splat_dash import cells, figures, menus
 from splat_dash.address import Files, of_feature, of_sample, of_token
 from splat_dash.terms import MEANINGS_BY_NAME
 from splat_serving.investigations.experiment import experiment
-from splat_serving.investigations.outputs import marked
-from splat_serving.investigations.rendering import cells as in_cells
-from splat_serving.investigations.rendering import shown, visible
-from splat_serving.investigations.result import Figure, Heatmap, Result, ResultTable
+from splat_serving.investigations.results.outputs import marked
+from splat_serving.investigations.results.rendering import cells as in_cells
+from splat_serving.investigations.results.rendering import shown
+from splat_serving.investigations.results.result import Figure, Heatmap, Result, ResultTable
 
 _TO_FEATURES: Mapping[str, Callable[[int], str]] = {"feature": of_feature, "feature_id": of_feature}
 HIDDEN: Any = {"aria-hidden": "true"}

@@ -11,11 +11,11 @@ from typing import Any
 from splat_assets.errors import SplatError
 from splat_assets.store.documents import in_words, is_folder
 from splat_assets.store.layout import DataRoot
-from splat_serving.aliases import alias_named
-from splat_serving.app import ActivationServer, create_app
-from splat_serving.catalogue import Catalogue, OpenFolder, Target
-from splat_serving.folder import Folder
-from splat_serving.settings import ServerSettings, settings_from_environment
+from splat_serving.database.aliases import alias_named
+from splat_serving.database.catalogue import Catalogue, OpenFolder, Target
+from splat_serving.database.folder import Folder
+from splat_serving.http.app import ActivationServer, create_app
+from splat_serving.http.settings import ServerSettings, settings_from_environment
 
 
 def app_of(settings: ServerSettings, target: str | None = None) -> ActivationServer:

@@ -18,9 +18,9 @@ from splat_assets.errors import InputError
 from splat_assets.progress import SilentProgress
 from splat_assets.runs import open_run
 from splat_assets.store import open_store
-from splat_assets.store.bucket import Bucket
+from splat_assets.store.bucket.bucket import Bucket
+from splat_assets.store.bucket.working_copy import WorkingCopy
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.working_copy import WorkingCopy
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
 from splat_serving.investigations.opening import open_subject

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from splat_assets.counting import agreeing, counted
+from splat_assets.wording import agreeing, counted
 
 SOURCES = Path(__file__).parents[1]
 

@@ -22,16 +22,18 @@ from splat_assets.assets import ASSETS, asset_named
 from splat_assets.assets.asset import Status, picture_of, recorded_outcomes, status_of
 from splat_assets.automation.activity import activity
 from splat_assets.automation.arrivals import Record, records_of
-from splat_assets.definitions import build_defs, dagster_assets, dagster_checks, defs
-from splat_assets.orchestrate import PROJECT
-from splat_assets.partitions import RUNS
-from splat_assets.resources import DataRootResource
+from splat_assets.orchestration.as_dagster import _told, dagster_asset
+from splat_assets.orchestration.definitions import build_defs, dagster_assets, dagster_checks, defs
+from splat_assets.orchestration.in_process import SETTINGS
+from splat_assets.orchestration.partitions import RUNS
+from splat_assets.orchestration.resources import DataRootResource
 from splat_assets.runs import open_run
-from splat_assets.shell import _told, dagster_asset
 from splat_assets.store.layout import DataRoot
 from tests.assets.faults.planting import change_json, change_recipe
 from tests.small_run import new_small_run
 from tests.test_hostile_names import NAME as HOSTILE_NAME
+
+PROJECT = Path(__file__).resolve().parents[1]
 
 N_CHECKS = sum(len(asset.checks) for asset in ASSETS)
 
@@ -58,8 +60,13 @@ def test_dagsters_own_checks_take_the_definitions(command: list[str], tmp_path: 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_settings_of_the_repository_and_of_the_package_are_the_same() -> None:
+    assert SETTINGS.read_bytes() == (PROJECT / "dagster.yaml").read_bytes()
+    assert "module_name: splat_assets.definitions" in (PROJECT / "workspace.yaml").read_text()
+
+
 def test_importing_the_definitions_leaves_torch_out() -> None:
-    code = "import sys, splat_assets.definitions; print('torch' in sys.modules)"
+    code = "import sys, splat_assets.orchestration.definitions; print('torch' in sys.modules)"
 
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
@@ -409,7 +416,7 @@ def user_interface(tmp_path: Path) -> Iterator[tuple[Dagster, "subprocess.Popen[
     environment = {key: value for key, value in os.environ.items() if key != "DAGSTER_HOME"}
     environment["SPLAT_DATA"] = str(root.path)
     root.dagster_home.mkdir()
-    settings = (PROJECT / "dagster.yaml").read_text()
+    settings = SETTINGS.read_text()
     (root.dagster_home / "dagster.yaml").write_text(settings.replace("concurrent_runs: 1", "concurrent_runs: 2"))
     command = [sys.executable, "-m", "splat_assets.cli", "up", "--port", str(port), "--dash-port", str(dash_port)]
     with (tmp_path / "up.log").open("wb") as log:

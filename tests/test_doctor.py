@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 
 from splat_assets.cli import main
-from splat_assets.store.bucket import Bucket
+from splat_assets.store.bucket.bucket import Bucket
 from tests.s3 import S3, Asked
 
 

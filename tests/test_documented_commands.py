@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from splat_assets.cli import main
 from splat_assets.store.layout import DataRoot
-from splat_serving.investigations.result import Result
+from splat_serving.investigations.results.result import Result
 
 PROJECT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [PROJECT / "docs" / f"{name}.md" for name in ("investigating", "labels", "predictions")]

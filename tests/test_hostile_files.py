@@ -17,8 +17,8 @@ from splat_assets.automation.housekeeping import keep_house
 from splat_assets.cli import main
 from splat_assets.errors import SplatError
 from splat_assets.store.layout import DataRoot
-from splat_serving.catalogue import Catalogue, Target
-from splat_serving.runs import published_versions
+from splat_serving.database.catalogue import Catalogue, Target
+from splat_serving.database.runs import published_versions
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 from splat_assets.cli import main
-from splat_assets.store.guide_batch_reader import BatchReader
-from splat_assets.store.guide_neuron_acts import NeuronActsReader
-from splat_assets.store.guide_transposed import TransposedReader
+from splat_assets.store.guide.batch_reader import BatchReader
+from splat_assets.store.guide.neuron_acts import NeuronActsReader
+from splat_assets.store.guide.transposed import TransposedReader
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.published import open_store
+from splat_assets.store.published.publishing import open_store
 from splat_dash.app import create_app as dashboard_of
 from splat_dash.source import Source
-from splat_serving.catalogue import Target
+from splat_serving.database.catalogue import Target
 from splat_serving.investigations.opening import open_subject
 from tests.serving.conftest import client_of
 

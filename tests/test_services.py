@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from splat_assets.cli import main
-from splat_assets.ports import is_answered_by
+from splat_assets.commands.ports import is_answered_by
 
 _SERVER = """
 import socket, subprocess, sys, time
@@ -32,7 +32,7 @@ finally:
 _RUNNER = """
 import sys
 from splat_assets.cli import main
-from splat_assets.services import run_services
+from splat_assets.commands.services import run_services
 folder, port = sys.argv[1:]
 server = [sys.executable, "-c", {server!r}, folder]
 run_services([[*server, port], [*server, "0"]], "UI", int(port))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from splat_assets.sharing import shared_root
-from splat_assets.store.bucket import Bucket
+from splat_assets.store.bucket.bucket import Bucket
+from splat_assets.store.bucket.working_copy import WorkingCopy
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.working_copy import WorkingCopy
+from splat_assets.store.sharing import shared_root
 from tests.s3 import S3, Asked
 
 URL = "s3://lab/data"

@@ -9,8 +9,8 @@ import pytest
 
 from splat_assets.assets import ASSETS, asset_named
 from splat_assets.assets.asset import Asset
+from splat_assets.orchestration.as_dagster import _told, metadata_of, schema_of, table_of
 from splat_assets.runs import open_run
-from splat_assets.shell import _told, metadata_of, schema_of, table_of
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.receipts import read_receipt
 from splat_assets.sweeps import COMPARISON_SCHEMA

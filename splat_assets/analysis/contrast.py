@@ -7,9 +7,9 @@ import numpy.typing as npt
 import polars as pl
 from scipy.special import erfc
 
-from splat_assets.analysis.association import phi
-from splat_assets.analysis.intervals import benjamini_hochberg, wilson_interval
-from splat_assets.analysis.similarity import inverse_spread, jaccard, pearson
+from splat_assets.analysis.inference.association import phi
+from splat_assets.analysis.inference.intervals import benjamini_hochberg, wilson_interval
+from splat_assets.analysis.inference.similarity import inverse_spread, jaccard, pearson
 from splat_assets.store.activations import Activations
 
 

@@ -1,6 +1,6 @@
 """The artifacts of a run: one module per step, each saying what it is made from, how, and which checks guard it.
 
-Plain Python: Dagster's shell around it is `splat_assets.definitions`. `ASSETS` lists all of them, sources first.
+Plain Python: Dagster's shell around it is `splat_assets.orchestration.definitions`. `ASSETS` lists all of them, sources first.
 """
 
 from splat_assets.assets.asset import Asset

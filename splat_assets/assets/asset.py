@@ -1,6 +1,6 @@
 """What an asset of the pipeline is: a name, what it is made from, how, and the checks that guard it.
 
-Plain Python, so that the shell, the checks of `splat verify` and Dagster all run the same thing; `splat_assets.definitions`
+Plain Python, so that the shell, the checks of `splat verify` and Dagster all run the same thing; `orchestration/as_dagster.py`
 turns each asset into a Dagster one. How an asset stands, its receipt and the outcomes of its checks say (`status_of`).
 """
 
@@ -66,7 +66,8 @@ class Asset:
     """One artifact of a run.
 
     deps: assets it is made from. own_inputs: fingerprints of what else decides it (files, slices of the recipe).
-    code_version: raised by hand when the same inputs give other bytes.
+    code_version: raised by hand when the same inputs give other bytes. checks: the first is that its bytes are those that were
+    written; every asset has it.
     """
 
     name: str
@@ -78,6 +79,11 @@ class Asset:
     make: Callable[[Run, Progress], Made]
     checks: tuple[Check, ...]
     code_version: str = "1"
+
+    def __post_init__(self) -> None:
+        intact = _intact_check(self)
+        others = (check for check in self.checks if check.name != intact.name)
+        object.__setattr__(self, "checks", (intact, *others))
 
 
 class Status(StrEnum):
@@ -281,17 +287,13 @@ def picture_of(name: str, run: Run) -> Path:
     return run.layout.receipts / f"{name}.png"
 
 
-def outputs_are_intact(asset_name: str) -> Check:
-    """The check that every asset has: its bytes hash to what its receipt says, and its inputs are still those."""
-
+def _intact_check(asset: Asset) -> Check:
     def test(run: Run) -> Outcome:
-        from splat_assets.assets import asset_named  # inside, because the list of assets is made of the users of this
-
-        receipt = read_receipt(run.layout.receipts, asset_name)
+        receipt = read_receipt(run.layout.receipts, asset.name)
         if receipt is None:
-            return Outcome(False, {"missing": f"{asset_name} was never made"})
+            return Outcome(False, {"missing": f"{asset.name} was never made"})
         changed = receipt.changed_outputs(run.layout.root)
-        inputs = inputs_of(asset_named(asset_name), run)
+        inputs = inputs_of(asset, run)
         stale = [name for name in inputs | receipt.inputs if inputs.get(name) != receipt.inputs.get(name)]
         facts: dict[str, Fact] = {"n_outputs": len(receipt.outputs), "size_bytes": receipt.size_bytes}
         if changed:
@@ -301,4 +303,4 @@ def outputs_are_intact(asset_name: str) -> Check:
         return Outcome(not changed and not stale, facts)
 
     promise = "The bytes on disk are those that were written, and were made from what is there now."
-    return Check(f"{asset_name}_is_intact", promise, test)
+    return Check(f"{asset.name}_is_intact", promise, test)

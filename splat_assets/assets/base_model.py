@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, outputs_are_intact
+from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome
 from splat_assets.assets.opened import base_model_of, contexts_of, hook_of, model_files_of, vocabulary_of
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
@@ -97,7 +97,6 @@ BASE_MODEL = Asset(
     own_inputs=_own_inputs,
     make=_make,
     checks=(
-        outputs_are_intact("base_model"),
         Check("base_model_is_still_the_same", "The checkpoint has the recorded fingerprint.", _is_still_the_same),
         Check("base_model_matches_its_vocabularies", "One embedding per token and weapon.", _matches_its_vocabularies),
         Check("base_model_weights_are_finite", "No weight is NaN or infinite.", _weights_are_finite),

@@ -2,14 +2,14 @@
 
 import polars as pl
 
-from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, outputs_are_intact, recipe_hash
+from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, recipe_hash
 from splat_assets.assets.opened import builds_of, contexts_of, vocabulary_of
-from splat_assets.counting import counted
 from splat_assets.data.builds import Builds
 from splat_assets.data.splits import split_builds
 from splat_assets.data.tokenised import read_tokenised
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
+from splat_assets.wording import counted
 
 
 def _own_inputs(run: Run) -> dict[str, str]:
@@ -79,7 +79,6 @@ DATASET = Asset(
     own_inputs=_own_inputs,
     make=_make,
     checks=(
-        outputs_are_intact("dataset"),
         Check("every_token_is_known", "Every token id is in the vocabulary, every weapon too.", _every_token_is_known),
         Check("no_build_is_empty", "There are builds, and each has at least one token.", _no_build_is_empty),
         Check("builds_equal_the_source", "Every build is its row of the file, in its split.", _builds_equal_the_source),

@@ -10,8 +10,8 @@ from splat_assets.compute.cost import LINKED, Size, base_activation_bytes, expec
 from splat_assets.data.tokenised import read_tokenised
 from splat_assets.errors import InputError
 from splat_assets.runs import Run
+from splat_assets.store.bucket.working_copy import WorkingCopy
 from splat_assets.store.receipts import read_receipt
-from splat_assets.store.working_copy import WorkingCopy
 
 _MARGIN = 1.1
 _MIB = 2**20

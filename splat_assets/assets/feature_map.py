@@ -1,11 +1,11 @@
 """The map: every feature as a point of the plane, and the clusters that they form."""
 
-from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, outputs_are_intact
+from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome
 from splat_assets.assets.opened import sae_of
 from splat_assets.compute.feature_map import write_feature_map, wrong_feature_map
-from splat_assets.counting import counted
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
+from splat_assets.wording import counted
 
 
 def _make(run: Run, progress: Progress) -> Made:
@@ -40,7 +40,6 @@ FEATURE_MAP = Asset(
     own_inputs=lambda run: {"seed": str(run.config.activations.seed)},
     make=_make,
     checks=(
-        outputs_are_intact("feature_map"),
         Check(
             "map_keeps_neighbours",
             "All that have neighbours have a place, neighbours are near as stated, clusters are found again.",

@@ -1,11 +1,10 @@
 """The guide's dense exchange formats, written from the sparse rows: batch Zarr, transposed Zarr, neuron_acts."""
 
-from splat_assets.assets.asset import Asset, Check, Fact, Made, Outcome, outputs_are_intact
+from splat_assets.assets.asset import Asset, Check, Fact, Made, Outcome
 from splat_assets.assets.opened import contexts_of, raw_of, sparse_of, vocabulary_of
-from splat_assets.counting import counted
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
-from splat_assets.store.guide_batches import (
+from splat_assets.store.guide.batches import (
     ACTIVATIONS,
     CONTEXTS,
     EMBEDDINGS,
@@ -14,14 +13,15 @@ from splat_assets.store.guide_batches import (
     VOCABULARY,
     write_batches,
 )
-from splat_assets.store.guide_checks import (
+from splat_assets.store.guide.checks import (
     mismatched_batch_metadata,
     mismatched_batch_rows,
     mismatched_embeddings,
     mismatched_features,
 )
-from splat_assets.store.guide_neuron_acts import NeuronActsReader, write_neuron_acts
-from splat_assets.store.guide_transposed import TransposedReader, write_transposed
+from splat_assets.store.guide.neuron_acts import NeuronActsReader, write_neuron_acts
+from splat_assets.store.guide.transposed import TransposedReader, write_transposed
+from splat_assets.wording import counted
 
 _N_FEATURES = 32
 _N_ROWS = 256
@@ -104,7 +104,6 @@ BATCH_ZARR = Asset(
     },
     make=_make_batches,
     checks=(
-        outputs_are_intact("batch_zarr"),
         Check("batches_equal_the_store", "Same shape; sampled rows equal the sparse store.", _batches_equal_the_store),
         Check(
             "batch_metadata_is_that_of_the_samples",
@@ -124,7 +123,6 @@ TRANSPOSED_ZARR = Asset(
     own_inputs=lambda run: {},
     make=_make_transposed,
     checks=(
-        outputs_are_intact("transposed_zarr"),
         Check("transposed_equals_the_store", "Sampled features equal the sparse store.", _transposed_equals_the_store),
     ),
 )
@@ -138,7 +136,6 @@ NEURON_ACTS = Asset(
     own_inputs=lambda run: {},
     make=_make_neuron_acts,
     checks=(
-        outputs_are_intact("neuron_acts"),
         Check("neuron_acts_equal_the_store", "Sampled features equal the sparse store.", _neuron_acts_equal_the_store),
     ),
 )

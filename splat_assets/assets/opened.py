@@ -15,7 +15,7 @@ from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.store.raw import RawActivations
-from splat_assets.store.sparse import SparseReader
+from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, Row, outputs_are_intact, recipe_hash
+from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, Row, recipe_hash
 from splat_assets.assets.opened import (
     base_activations_of,
     builds_of,
@@ -130,7 +130,6 @@ RAW_ACTIVATIONS = Asset(
     own_inputs=_own_inputs,
     make=_make,
     checks=(
-        outputs_are_intact("raw_activations"),
         Check("raw_activations_have_every_shard", "No shard is missing or too many.", _has_every_shard),
         Check("raw_activations_have_one_row_per_item", "As many rows as builds and nulls.", _has_one_row_per_item),
         Check("raw_values_are_finite_and_positive", "No NaN, nothing below 0.", _values_are_finite_and_positive),

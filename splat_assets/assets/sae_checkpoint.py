@@ -12,7 +12,6 @@ from splat_assets.assets.asset import (
     Made,
     Outcome,
     inputs_of,
-    outputs_are_intact,
     recipe_hash,
 )
 from splat_assets.assets.failures import WHAT_TO_DO
@@ -21,16 +20,16 @@ from splat_assets.assets.pictures import training_curves
 from splat_assets.compute.encode import is_same_row
 from splat_assets.compute.fit import NOT_COMPUTED, SampleSplits, fit_sae, write_scorecard, wrong_figures
 from splat_assets.compute.provenance import hook_for, refuse_other_model
-from splat_assets.counting import counted
-from splat_assets.device import device_asked
+from splat_assets.model.device import device_asked
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.runs import Run
-from splat_assets.sae.schedule import spread
+from splat_assets.sae.training.schedule import spread
 from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
 from splat_assets.store.receipts import read_receipt
 from splat_assets.store.scorecard import SCORECARD
 from splat_assets.store.tables import read_table
+from splat_assets.wording import counted
 
 _FOR_LESS_ERROR = "a new run with more --epochs, a larger --k (or a lower --l1-coeff) or more features (--d-sae)"
 _AGAINST_DEAD = "a new run with a lower --lr, fewer features (--d-sae, --expansion-factor) or more --epochs"
@@ -121,7 +120,7 @@ def _both_formats_agree(run: Run) -> Outcome:
 
 def _decoder_was_trained(run: Run) -> Outcome:
     from splat_assets.sae.evaluate import live_features
-    from splat_assets.sae.movement import MOVED_COSINE, decoder_movement
+    from splat_assets.sae.training.movement import MOVED_COSINE, decoder_movement
 
     if run.config.inputs.sae_checkpoint is not None:
         return Outcome(True, {"not_known": "the SAE was brought ready-made, so where its decoder began is not known"})
@@ -216,7 +215,6 @@ SAE_CHECKPOINT = Asset(
     own_inputs=_own_inputs,
     make=_make,
     checks=(
-        outputs_are_intact("sae_checkpoint"),
         Check(
             "sae_weights_fit_the_scorecard",
             "Finite, and those that were measured.",

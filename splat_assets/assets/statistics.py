@@ -3,7 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from splat_assets.assets.asset import Asset, Check, Fact, Facts, Made, Outcome, outputs_are_intact
+from splat_assets.assets.asset import Asset, Check, Fact, Facts, Made, Outcome
 from splat_assets.assets.opened import (
     base_model_of,
     hook_of,
@@ -19,11 +19,11 @@ from splat_assets.compute.histograms import write_histograms, wrong_histograms, 
 from splat_assets.compute.idf import write_idf, wrong_idf
 from splat_assets.compute.influences import read_influences, wide_influences, write_influences, wrong_influences
 from splat_assets.compute.neighbours import write_neighbours, wrong_neighbours
-from splat_assets.counting import counted
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
-from splat_assets.store.guide_precomputed import UNSEEN, write_guide_idf, write_guide_influences
+from splat_assets.store.guide.precomputed import UNSEEN, write_guide_idf, write_guide_influences
 from splat_assets.store.tables import table_facts
+from splat_assets.wording import counted
 
 _N_SAMPLED = 64
 _GUIDE_TOP_K = 100
@@ -170,7 +170,6 @@ HISTOGRAMS = Asset(
     own_inputs=_none,
     make=_make_histograms,
     checks=(
-        outputs_are_intact("histograms"),
         Check("histograms_are_exact", "Counts add up; sampled histograms equal a fresh count.", _histograms_are_exact),
         Check("statistics_are_exact", "Sampled statistics equal a fresh computation.", _statistics_are_exact),
     ),
@@ -185,7 +184,6 @@ IDF = Asset(
     own_inputs=lambda run: {"vocab": run.config.inputs.vocab.sha256, "batch_rows": str(run.config.store.batch_rows)},
     make=_make_idf,
     checks=(
-        outputs_are_intact("idf"),
         Check("idf_is_exact", "Every token's row equals a fresh count over all samples.", _idf_is_exact),
         Check("guide_idf_is_the_same", "precomputed/ holds the same table.", _guide_idf_is_the_same),
     ),
@@ -200,7 +198,6 @@ INFLUENCES = Asset(
     own_inputs=_none,
     make=_make_influences,
     checks=(
-        outputs_are_intact("influences"),
         Check("influences_equal_the_product", "Sampled rows equal W_out @ W_dec.", _influences_equal_the_product),
         Check("guide_influences_are_the_same", "precomputed/ ranks the same values.", _guide_influences_are_the_same),
     ),
@@ -215,7 +212,6 @@ EXAMPLES = Asset(
     own_inputs=lambda run: {"seed": str(run.config.activations.seed)},
     make=_make_examples,
     checks=(
-        outputs_are_intact("examples"),
         Check(
             "examples_are_those_of_the_store", "Sampled features draw the same again.", _examples_are_those_of_the_store
         ),
@@ -231,7 +227,6 @@ NEIGHBOURS = Asset(
     own_inputs=_none,
     make=_make_neighbours,
     checks=(
-        outputs_are_intact("neighbours"),
         Check("neighbours_are_the_nearest", "Sampled features have no nearer neighbour.", _neighbours_are_the_nearest),
     ),
 )

@@ -1,12 +1,12 @@
 """Labels that are suggested without anybody's opinion: the best rule over builds for every feature, held against chance."""
 
-from splat_assets.analysis.build_table import BuildTable
-from splat_assets.assets.asset import Asset, Check, Made, Outcome, outputs_are_intact
+from splat_assets.analysis.builds.build_table import BuildTable
+from splat_assets.assets.asset import Asset, Check, Made, Outcome
 from splat_assets.assets.opened import contexts_of, raw_of, sparse_of, vocabulary_of
 from splat_assets.compute.suggested_labels import build_table_of, write_suggested_labels, wrong_suggestions
-from splat_assets.counting import counted
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
+from splat_assets.wording import counted
 
 _N_SAMPLED = 16
 
@@ -42,7 +42,6 @@ SUGGESTED_LABELS = Asset(
     },
     make=_make,
     checks=(
-        outputs_are_intact("suggested_labels"),
         Check(
             "suggestions_are_found_again",
             "Sampled features, searched again, have the same rule and scores.",

@@ -23,9 +23,9 @@ from typing import Any, Literal
 
 from splat_assets.automation.activity import tell
 from splat_assets.automation.settings import Automation, as_options, read_settings
-from splat_assets.commands.recipe_options import TRAINING_FLAGS, flag_of
 from splat_assets.errors import InputError, SplatError
 from splat_assets.runs import BASE_MODEL_FILES, SAE_FILES, RunInputs, open_run
+from splat_assets.sae.recipe import TRAINING_FLAGS, flag_of
 from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.files import FileMark, file_mark, locked, sha256_of_file, sha256_of_json, write_json
 from splat_assets.store.layout import DataRoot, is_name

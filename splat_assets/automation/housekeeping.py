@@ -9,7 +9,7 @@ from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.documents import in_words
 from splat_assets.store.errors import NotPublishedError
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.published import open_store, remove_old_versions
+from splat_assets.store.published.publishing import open_store, remove_old_versions
 
 
 @dataclass(frozen=True, slots=True)

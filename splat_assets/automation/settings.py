@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from splat_assets.commands.recipe_options import flag_of
 from splat_assets.errors import InputError
+from splat_assets.sae.recipe import flag_of
 from splat_assets.store.documents import read_toml
 from splat_assets.store.layout import DataRoot
 

@@ -14,15 +14,15 @@ from splat_assets.commands.materialize import make_settled
 from splat_assets.commands.report import artifact_table, console, failed_checks
 from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.commands.server_check import ask_server
-from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.numerals import whole
 from splat_assets.progress import Progress
 from splat_assets.runs import ActivationsRecipe, Run, RunConfig, SplitRecipe, create_run, hash_inputs
 from splat_assets.sae.recipe import SaeRecipe
+from splat_assets.store.bucket.working_copy import place_of
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.published import open_store
-from splat_assets.store.working_copy import place_of
+from splat_assets.store.published.publishing import open_store
+from splat_assets.wording import counted
 
 DEMO = "demo"
 

@@ -15,17 +15,17 @@ import click
 from rich.table import Column, Table
 
 from splat_assets.commands.report import console, size
-from splat_assets.counting import counted
-from splat_assets.device import DEVICE, device_asked, usable_device
 from splat_assets.errors import InputError, SplatError
+from splat_assets.model.device import DEVICE, device_asked, usable_device
 from splat_assets.numerals import whole
 from splat_assets.store.documents import in_words
 from splat_assets.store.layout import DataRoot
+from splat_assets.wording import counted
 
 if TYPE_CHECKING:
     from splat_assets.assets.asset import Asset, Status
     from splat_assets.runs import Run
-    from splat_assets.store.bucket import Bucket
+    from splat_assets.store.bucket.bucket import Bucket
 
 _PACKAGES = (
     "dagster",
@@ -94,7 +94,7 @@ def installation() -> Iterator[Finding]:
 
 def where_data_is() -> tuple[list[Finding], DataRoot | None]:
     """The bucket that SPLAT_DATA names, looked at, and the folder of the data; None where there is no way to it."""
-    from splat_assets.store.bucket import bucket_of
+    from splat_assets.store.bucket.bucket import bucket_of
 
     try:
         bucket = bucket_of()
@@ -115,7 +115,7 @@ def where_data_is() -> tuple[list[Finding], DataRoot | None]:
 
 def _tried(bucket: "Bucket") -> str:
     """What a bucket does not do of what publishing needs; empty when it does all. An object is written and deleted again."""
-    from splat_assets.store.bucket import ChangedMeanwhileError
+    from splat_assets.store.bucket.bucket import ChangedMeanwhileError
 
     name = f".doctor-{uuid.uuid4().hex}"
     tag = bucket.create(name, b"1")
@@ -250,7 +250,7 @@ def _what_is_due(asset: "Asset", status: "Status", run: "Run") -> str:
 def _store_of(run: "Run") -> str:
     """The published version; raises StoreError for one that is not sound."""
     from splat_assets.store.errors import NotPublishedError
-    from splat_assets.store.published import current_version, open_store
+    from splat_assets.store.published.publishing import current_version, open_store
 
     try:
         current_version(run.layout.store)

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from splat_assets.commands.inputs import FOLDER, progress_here, target_apart_from
-from splat_assets.counting import counted
 from splat_assets.numerals import whole
+from splat_assets.wording import counted
 
 
 @click.command()
@@ -19,7 +19,7 @@ def convert(input_dir: Path, output_dir: Path, batch_size: int) -> None:
     Memory stays within a few blocks whatever the batch size. Called again, the tree is replaced, never appended to.
     """
     from splat_assets.compute.encode import CONTEXTS_FILE, VOCABULARY_FILE
-    from splat_assets.store.guide_batches import recorded_source, write_batches
+    from splat_assets.store.guide.batches import recorded_source, write_batches
     from splat_assets.store.origin import carrying_origin
     from splat_assets.store.raw import RawActivations
     from splat_assets.store.vocabulary import Contexts, Vocabulary
@@ -50,7 +50,7 @@ def convert(input_dir: Path, output_dir: Path, batch_size: int) -> None:
 @click.option("--target-dir", type=FOLDER, required=True, help="Where transposed_activations.zarr goes.")
 def transpose(source_dir: Path, target_dir: Path) -> None:
     """Write one Zarr array [features, samples], a feature a chunk, so that a feature is one read."""
-    from splat_assets.store.guide_transposed import write_transposed
+    from splat_assets.store.guide.transposed import write_transposed
     from splat_assets.store.opening import as_reader
     from splat_assets.store.origin import carrying_origin
 
@@ -70,7 +70,7 @@ def transpose(source_dir: Path, target_dir: Path) -> None:
 @click.option("--output-dir", type=FOLDER, required=True, help="Where neuron_0000/ and so on go.")
 def sparse_extract(source_dir: Path, output_dir: Path) -> None:
     """Write the activations above 0 of every feature as acts.npy (float32) and idxs.npy (int64)."""
-    from splat_assets.store.guide_neuron_acts import write_neuron_acts
+    from splat_assets.store.guide.neuron_acts import write_neuron_acts
     from splat_assets.store.opening import as_reader
     from splat_assets.store.origin import carrying_origin
 

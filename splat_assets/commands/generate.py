@@ -21,14 +21,14 @@ from splat_assets.commands.inputs import (
     writable_folder,
 )
 from splat_assets.compute.shards import ShardRunner
-from splat_assets.counting import counted
 from splat_assets.data.splits import split_builds
-from splat_assets.device import usable_device
 from splat_assets.errors import InputError
+from splat_assets.model.device import usable_device
 from splat_assets.numerals import whole
 from splat_assets.runs import SHARD_ITEMS, ActivationsRecipe, SplitRecipe, hash_inputs
 from splat_assets.store.errors import StoreError
 from splat_assets.store.sums import as_recorded
+from splat_assets.wording import counted
 
 _CACHE = ".base_activations"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from splat_assets.commands.inputs import FILE, FOLDER, progress_here, writable_folder
-from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.numerals import number, whole
+from splat_assets.wording import counted
 
 _LIMIT = "Of the run's check: "
 
@@ -81,7 +81,7 @@ def import_(
     again; what FOLDER was made with is read from its origin.json, or given here.
     """
     from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
-    from splat_assets.store.import_sources import ImportOptions
+    from splat_assets.store.importing.sources import ImportOptions
 
     if (out is None) == (run_name is None):
         raise InputError("say what to make of the folder: --run NAME (a run) or --out DIR (a store by itself)")
@@ -96,7 +96,7 @@ def import_(
     )
     files = {"model_checkpoint": model_checkpoint, "sae_checkpoint": sae_checkpoint, "data": data_csv}
     if run_name is not None:
-        from splat_assets.imported_run import import_run
+        from splat_assets.assets.imported_run import import_run
         from splat_assets.runs import Limits
         from splat_assets.store.layout import DataRoot
 

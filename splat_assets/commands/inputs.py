@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from rich.console import Console
 
-from splat_assets.device import CPU, DEVICE
 from splat_assets.errors import InputError
+from splat_assets.model.device import CPU, DEVICE
 from splat_assets.numerals import whole
 from splat_assets.progress import Progress, progress_for
 from splat_assets.store.documents import WRONG_CONTENT, read_json

@@ -9,12 +9,12 @@ from splat_assets.assets.asset import Asset, Status, status_of
 from splat_assets.assets.expected import refuse_unless_it_fits
 from splat_assets.commands.inputs import progress_here
 from splat_assets.commands.report import artifact_table, console, failed_checks
-from splat_assets.counting import counted
 from splat_assets.errors import SplatError
 from splat_assets.progress import watching
 from splat_assets.runs import Run, open_run
-from splat_assets.sharing import shared_run
 from splat_assets.store.layout import DataRoot
+from splat_assets.store.sharing import shared_run
+from splat_assets.wording import counted
 
 
 class UnfinishedRunError(SplatError):
@@ -75,7 +75,7 @@ def _made_settled(run: Run, selected: list[Asset]) -> bool:
     if all(status_of(asset, run) is Status.SETTLED for asset in selected):
         click.echo(f"run {run.name}: everything is up to date", err=True)
         return True
-    from splat_assets.orchestrate import materialize_run
+    from splat_assets.orchestration.in_process import materialize_run
 
     with watching(progress_here()):
         made = materialize_run(run, [asset.name for asset in selected])

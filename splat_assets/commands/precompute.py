@@ -16,9 +16,9 @@ from splat_assets.commands.inputs import (
     progress_here,
     writable_folder,
 )
-from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.numerals import whole
+from splat_assets.wording import counted
 
 _TABLE = click.Path(readable=False, path_type=Path, dir_okay=False)
 
@@ -41,8 +41,9 @@ _TABLE = click.Path(readable=False, path_type=Path, dir_okay=False)
 )
 def histograms(data_dir: Path, output_dir: Path, method: str, n_bins: int, compat_pickle: bool) -> None:
     """Count every feature's histogram and compute its statistics, over active samples and over all."""
+    from splat_assets.analysis.histogram import bin_edges
     from splat_assets.compute.histograms import write_histograms
-    from splat_assets.store.guide_precomputed import write_guide_pickles
+    from splat_assets.store.guide.precomputed import write_guide_pickles
     from splat_assets.store.opening import as_reader
 
     progress, target = progress_here(), writable_folder(output_dir)
@@ -54,7 +55,7 @@ def histograms(data_dir: Path, output_dir: Path, method: str, n_bins: int, compa
         f"{counted(written.n_values, 'values')}: {target}"
     )
     if compat_pickle:
-        for file in write_guide_pickles(*tables, target).files:
+        for file in write_guide_pickles(*tables, target, bin_edges).files:
             click.echo(str(file))
 
 
@@ -98,7 +99,7 @@ def idf(data_dir: Path, output_path: Path, vocab_path: Path | None) -> None:
     """Count in how many samples each token stands, and write ln(N + 1) - ln(n + 1) for each."""
     from splat_assets.compute.idf import write_idf
     from splat_assets.domain.vocabulary import read_vocabulary
-    from splat_assets.store.guide_precomputed import write_guide_idf
+    from splat_assets.store.guide.precomputed import write_guide_idf
     from splat_assets.store.metadata import samples_and_vocabulary
 
     _writable_table(output_path, ".parquet")
@@ -139,7 +140,7 @@ def influences(
     from splat_assets.analysis.influence import influenced_tokens
     from splat_assets.compute.influences import read_influences, wide_influences, write_influences
     from splat_assets.compute.provenance import hook_for, refuse_other_model
-    from splat_assets.store.guide_precomputed import write_guide_influences
+    from splat_assets.store.guide.precomputed import write_guide_influences
 
     _writable_table(output_path, ".parquet", ".csv")
     opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
@@ -171,7 +172,7 @@ def influences(
 
 def _unseen_outputs(given: Path | None, beside: Path, names: Sequence[str]) -> list[str] | None:
     """Of the outputs' names those that never occur in the data; None where there is no idf table to tell."""
-    from splat_assets.store.guide_precomputed import unseen_tokens
+    from splat_assets.store.guide.precomputed import unseen_tokens
 
     if given is None and not beside.is_file():
         return None

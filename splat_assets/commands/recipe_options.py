@@ -6,23 +6,14 @@ from typing import Any, TypeVar
 
 import click
 
-from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.numerals import number, whole
-from splat_assets.sae.recipe import TRAINED_ARCHITECTURES, SaeRecipe
+from splat_assets.sae.recipe import FLAGS, TRAINED_ARCHITECTURES, SaeRecipe
+from splat_assets.wording import counted
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def flag_of(name: str) -> str:
-    """`d_sae` as `--d-sae`."""
-    return "--" + name.replace("_", "-")
-
-
-_FLAGS = {field.name: flag_of(field.name) for field in dataclasses.fields(SaeRecipe)}
-_FLAGS["batch_size"] = "--sae-batch-size"  # the guide's name
-TRAINING_FLAGS = frozenset(_FLAGS.values())
-"""The options that say how to train an SAE, and mean nothing for one that is ready."""
 _ONLY_FOR = {"k": "batch_topk", "l1_coeff": "relu_l1"}
 _FEW_STEPS = 500
 
@@ -31,7 +22,7 @@ def sae_options(command: Command) -> Command:
     """Add an option for every field of SaeRecipe; values arrive as `sae_<field>`, None when not given."""
     for field in reversed(dataclasses.fields(SaeRecipe)):
         option = click.option(
-            _FLAGS[field.name],
+            FLAGS[field.name],
             f"sae_{field.name}",
             type=_type_of(field),
             help=f"{field.metadata['help']}  [default: {field.default}]",
@@ -51,7 +42,7 @@ def take_recipe(options: dict[str, Any], defaults: SaeRecipe | None = None) -> S
     implied = {_ONLY_FOR[name] for name in given if name in _ONLY_FOR}
     architecture = given.get("architecture")
     if len(implied | ({architecture} if architecture else set())) > 1:
-        flags = " and ".join(f"{_FLAGS[name]} (for {_ONLY_FOR[name]})" for name in given if name in _ONLY_FOR)
+        flags = " and ".join(f"{FLAGS[name]} (for {_ONLY_FOR[name]})" for name in given if name in _ONLY_FOR)
         chosen = f" with --architecture {architecture}" if architecture else ""
         raise InputError(f"{flags} cannot be given{chosen} together: choose one architecture")
     if implied and not architecture:

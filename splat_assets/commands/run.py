@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
-from splat_assets.assets import ASSETS
-from splat_assets.assets.asset import status_of
 from splat_assets.commands.inputs import (
     hook_options,
     model_options,
@@ -19,10 +16,11 @@ from splat_assets.commands.inputs import (
     try_inputs,
     warn_of_other_builds,
 )
-from splat_assets.commands.recipe_options import TRAINING_FLAGS, sae_options, take_recipe, warn_of_few_steps
+from splat_assets.commands.recipe_options import sae_options, take_recipe, warn_of_few_steps
 from splat_assets.commands.report import artifact_table, console, failed_checks, size
+from splat_assets.commands.runs import LAST, print_runs
 from splat_assets.commands.scorecard import scorecard_view
-from splat_assets.errors import InputError, SplatError
+from splat_assets.errors import InputError
 from splat_assets.model.hooks import MASKED_MEAN, HookPoint
 from splat_assets.numerals import number, whole
 from splat_assets.runs import (
@@ -37,15 +35,12 @@ from splat_assets.runs import (
     hash_inputs,
     open_run,
 )
-from splat_assets.sharing import bring_inputs, remove_there, shared_run
-from splat_assets.store.documents import in_words, read_text
-from splat_assets.store.errors import NotPublishedError
+from splat_assets.sae.recipe import TRAINING_FLAGS
+from splat_assets.store.documents import read_text
 from splat_assets.store.files import files_below, locked, remove_leftovers, staging_path
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.publications import read_publications
-from splat_assets.store.published import current_version, pin_version, remove_old_versions
-
-LAST = click.option("--last", default=10, show_default=True, type=whole(0), help="So much of what happened.")
+from splat_assets.store.published.publishing import current_version, pin_version, remove_old_versions
+from splat_assets.store.sharing import bring_inputs, remove_there, shared_run
 
 
 @click.group()
@@ -148,34 +143,7 @@ def new(name: str, **options: Any) -> None:
 @LAST
 def list_(last: int) -> None:
     """The same as `splat runs`: the runs, what waits to become one, and what happened last."""
-    from splat_assets.commands.runs import print_runs  # inside, because that module takes the table from this one
-
     print_runs(last)
-
-
-def run_table(root: DataRoot) -> Table:
-    """A row for each run; what cannot be read is said on standard error."""
-    table = Table("run", "SAE", "artifacts up to date", "store", "published (UTC)")
-    for name in root.run_names():
-        try:
-            table.add_row(*_row(open_run(root, name)))
-        except (SplatError, OSError) as error:
-            table.add_row(name, "", "cannot be read", "", "")
-            click.echo(f"run {name}: {in_words(error)}", err=True)
-    return table
-
-
-def _row(found: Run) -> tuple[str, ...]:
-    """One line about a run: its SAE, how far it is, what readers of it get, and since when."""
-    n_current = sum(status_of(asset, found).is_up_to_date for asset in ASSETS)
-    try:
-        version = current_version(found.layout.store)
-    except NotPublishedError:
-        version = "not published"
-    publication = read_publications(found.layout.store).get(version)
-    at = publication.at.strftime("%Y-%m-%d %H:%M") if publication and publication.at else ""
-    sae = "ready-made" if found.config.inputs.sae_checkpoint else found.config.sae.architecture
-    return found.name, sae, f"{n_current} of {len(ASSETS)}", version, at
 
 
 @run.command()

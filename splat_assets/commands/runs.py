@@ -3,11 +3,21 @@
 import click
 from rich.table import Column, Table
 
+from splat_assets.assets import ASSETS
+from splat_assets.assets.asset import status_of
 from splat_assets.automation.activity import activity
 from splat_assets.automation.arrivals import records_of
 from splat_assets.commands.report import console
-from splat_assets.commands.run import LAST, run_table
+from splat_assets.errors import SplatError
+from splat_assets.numerals import whole
+from splat_assets.runs import Run, open_run
+from splat_assets.store.documents import in_words
+from splat_assets.store.errors import NotPublishedError
 from splat_assets.store.layout import DataRoot
+from splat_assets.store.published.publications import read_publications
+from splat_assets.store.published.publishing import current_version
+
+LAST = click.option("--last", default=10, show_default=True, type=whole(0), help="So much of what happened.")
 
 
 @click.command()
@@ -42,3 +52,28 @@ def print_runs(last: int) -> None:
         for one in happened:
             lines.add_row(one.at[:16].replace("T", " "), one.kind, one.subject, one.said)
         out.print(lines)
+
+
+def run_table(root: DataRoot) -> Table:
+    """A row for each run; what cannot be read is said on standard error."""
+    table = Table("run", "SAE", "artifacts up to date", "store", "published (UTC)")
+    for name in root.run_names():
+        try:
+            table.add_row(*_row(open_run(root, name)))
+        except (SplatError, OSError) as error:
+            table.add_row(name, "", "cannot be read", "", "")
+            click.echo(f"run {name}: {in_words(error)}", err=True)
+    return table
+
+
+def _row(found: Run) -> tuple[str, ...]:
+    """One line about a run: its SAE, how far it is, what readers of it get, and since when."""
+    n_current = sum(status_of(asset, found).is_up_to_date for asset in ASSETS)
+    try:
+        version = current_version(found.layout.store)
+    except NotPublishedError:
+        version = "not published"
+    publication = read_publications(found.layout.store).get(version)
+    at = publication.at.strftime("%Y-%m-%d %H:%M") if publication and publication.at else ""
+    sae = "ready-made" if found.config.inputs.sae_checkpoint else found.config.sae.architecture
+    return found.name, sae, f"{n_current} of {len(ASSETS)}", version, at

@@ -8,8 +8,8 @@ from rich.table import Table
 
 from splat_assets.analysis.scorecard import MEANINGS
 from splat_assets.compute.fit import NOT_COMPUTED
-from splat_assets.counting import counted
 from splat_assets.store.scorecard import read_scorecard
+from splat_assets.wording import counted
 
 _HEAD = (
     "architecture",

@@ -8,12 +8,12 @@ from rich.table import Table
 from splat_assets.assets import ASSETS, asset_named, sources_of
 from splat_assets.commands.materialize import make_settled
 from splat_assets.commands.report import console
-from splat_assets.counting import agreeing, counted
 from splat_assets.errors import InputError
 from splat_assets.numerals import is_whole, whole
 from splat_assets.runs import RunConfig, open_run
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.tables import read_table
+from splat_assets.wording import agreeing, counted
 
 _COLUMNS = ("width", "k", "seed", "FVU", "L0", "fidelity", "dead %", "dense %", "stability", "front")
 
@@ -82,7 +82,7 @@ def _trained(root: DataRoot, runs: tuple[str, ...], whole: bool) -> list[str]:
 
 
 def _show(root: DataRoot, name: str) -> None:
-    from splat_assets.orchestrate import materialize_sweep
+    from splat_assets.orchestration.in_process import materialize_sweep
     from splat_assets.sweeps import open_sweep
 
     found = open_sweep(root, name)

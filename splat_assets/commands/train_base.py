@@ -9,10 +9,10 @@ import click
 from rich.table import Table
 
 from splat_assets.commands.inputs import FILE, FOLDER, device_option, progress_here, writable_folder
-from splat_assets.commands.recipe_options import flag_of
 from splat_assets.commands.report import console
 from splat_assets.model.recipe import BaseTrainingRecipe
 from splat_assets.numerals import number_type, whole
+from splat_assets.sae.recipe import flag_of
 from splat_assets.store.sums import as_recorded
 
 if TYPE_CHECKING:

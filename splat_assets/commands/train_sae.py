@@ -19,14 +19,14 @@ from splat_assets.commands.inputs import (
 from splat_assets.commands.recipe_options import sae_options, take_recipe, warn_of_few_steps
 from splat_assets.commands.report import console
 from splat_assets.commands.scorecard import scorecard_view
-from splat_assets.counting import counted
 from splat_assets.data.splits import split_builds
-from splat_assets.device import usable_device
 from splat_assets.errors import InputError
+from splat_assets.model.device import usable_device
 from splat_assets.numerals import whole
 from splat_assets.runs import ActivationsRecipe, SplitRecipe
 from splat_assets.store.scorecard import SCORECARD
 from splat_assets.store.sums import as_recorded
+from splat_assets.wording import counted
 
 
 @click.command("train-sae")

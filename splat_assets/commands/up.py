@@ -5,13 +5,13 @@ import sys
 
 import click
 
-from splat_assets.ending import at_stop
+from splat_assets.commands.ending import at_stop
+from splat_assets.commands.ports import refuse_taken
+from splat_assets.commands.services import run_services
 from splat_assets.errors import InputError
 from splat_assets.numerals import whole
-from splat_assets.ports import refuse_taken
-from splat_assets.services import run_services
+from splat_assets.store.bucket.working_copy import place_of
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.working_copy import place_of
 
 _SENSOR_SECONDS = 900
 """A look at what was brought hashes it and opens it once: minutes for a large dataset."""
@@ -52,7 +52,7 @@ def _refuse_ports(port: int, dash_port: int | None) -> None:
 def _prepared(port: int, dash_port: int | None, automation: bool) -> list[list[str]]:
     """The commands to be run: Dagster's, and the dashboard's where there is one; their environment is this process's."""
     from splat_assets.automation.settings import AUTOMATION
-    from splat_assets.orchestrate import PROJECT, prepare_home
+    from splat_assets.orchestration.in_process import prepare_home
 
     root = DataRoot.from_environment().checked_writable()
     home = prepare_home(root)
@@ -66,7 +66,7 @@ def _prepared(port: int, dash_port: int | None, automation: bool) -> list[list[s
     # need another package and reads no workspace.yaml.
     os.chdir(home)
     python = [sys.executable, "-W", "ignore:Function `dev_command`", "-m"]
-    services = [[*python, "dagster", "dev", "-w", str(PROJECT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]]
+    services = [[*python, "dagster", "dev", "-m", "splat_assets.definitions", "-h", "127.0.0.1", "-p", str(port)]]
     if dash_port is not None:
         ours = ["splat_assets.cli", "dash", "--wait", "--port", str(dash_port)]
         services.append([*python, *ours, "--dagster-url", f"http://127.0.0.1:{port}"])

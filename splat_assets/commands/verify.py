@@ -10,10 +10,10 @@ from splat_assets.assets.asset import run_check, was_made
 from splat_assets.assets.failures import shown_facts
 from splat_assets.commands.inputs import progress_here
 from splat_assets.commands.report import console
-from splat_assets.counting import counted
 from splat_assets.runs import Run, open_run
-from splat_assets.sharing import shared_run
 from splat_assets.store.layout import DataRoot
+from splat_assets.store.sharing import shared_run
+from splat_assets.wording import counted
 
 
 @click.command()

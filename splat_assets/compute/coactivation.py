@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from splat_assets.analysis.similarity import inverse_spread
+from splat_assets.analysis.inference.similarity import inverse_spread
 from splat_assets.compute.neighbour_kernels import (
     BestPairs,
     Counts,

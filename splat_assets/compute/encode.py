@@ -26,7 +26,7 @@ from splat_assets.compute.harvest import (
 )
 from splat_assets.compute.items import Items, sample_table
 from splat_assets.compute.shards import ShardRunner
-from splat_assets.device import CPU, usable_device
+from splat_assets.model.device import CPU, usable_device
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import SampleFeatures

@@ -10,16 +10,16 @@ import numpy.typing as npt
 
 from splat_assets.compute.harvest import BaseActivations
 from splat_assets.compute.items import NULL_ROW, SPLIT_NAMES, Items
-from splat_assets.counting import counted
 from splat_assets.data.splits import refuse_too_few
-from splat_assets.device import CPU, usable_device
 from splat_assets.errors import InputError
+from splat_assets.model.device import CPU, usable_device
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress
-from splat_assets.sae.schedule import spread
+from splat_assets.sae.training.schedule import spread
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.files import write_json
 from splat_assets.store.scorecard import SCORECARD
+from splat_assets.wording import counted
 
 if TYPE_CHECKING:
     from splat_assets.model.protocol import BaseModel
@@ -120,7 +120,7 @@ def wrong_figures(
 ) -> list[str]:
     """The figures of a scorecard that measuring again does not confirm to a thousandth; of those of the training, L0."""
     from splat_assets.sae.evaluate import reconstruction_metrics
-    from splat_assets.sae.training import calibration_rows
+    from splat_assets.sae.training.training import calibration_rows
 
     splits = SampleSplits.of(items, hook.per_token)
     fresh = _measured(sae, items, base, hook, model, splits)

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from splat_assets.compute.items import Items
 from splat_assets.compute.shards import ShardRunner
 from splat_assets.data.builds import Builds
-from splat_assets.device import CPU, usable_device
 from splat_assets.errors import InputError
+from splat_assets.model.device import CPU, usable_device
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.checksums import crc32c_of_bytes

@@ -12,16 +12,16 @@ from splat_assets.compute.examples import write_examples
 from splat_assets.compute.histograms import write_histograms
 from splat_assets.compute.idf import write_idf
 from splat_assets.progress import Progress
-from splat_assets.store.guide_batches import CONTEXTS, VOCABULARY
-from splat_assets.store.import_report import ImportReport
-from splat_assets.store.import_sources import ImportOptions
-from splat_assets.store.importing import REPORT, imported_folder
+from splat_assets.store.guide.batches import CONTEXTS, VOCABULARY
+from splat_assets.store.importing.importing import REPORT, imported_folder
+from splat_assets.store.importing.report import ImportReport
+from splat_assets.store.importing.sources import ImportOptions
 from splat_assets.store.layout import RunLayout
-from splat_assets.store.merge import write_sparse_store
-from splat_assets.store.published import publish
+from splat_assets.store.published.publishing import publish
 from splat_assets.store.raw import RawActivations
 from splat_assets.store.samples import write_samples
-from splat_assets.store.sparse import SparseReader
+from splat_assets.store.sparse.merge import write_sparse_store
+from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.vocabulary import Vocabulary
 
 

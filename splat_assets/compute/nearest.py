@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from splat_assets.analysis.similarity import unit_rows
+from splat_assets.analysis.inference.similarity import unit_rows
 from splat_assets.compute.neighbour_kernels import Ranking, empty_ranking, offer_exact, offer_products
 from splat_assets.compute.threads import in_parallel, usable_cpus
 from splat_assets.progress import Progress, SilentProgress

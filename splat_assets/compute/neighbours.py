@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from splat_assets.analysis.similarity import highest, inverse_spread, jaccard, pearson, unit_rows
+from splat_assets.analysis.inference.similarity import highest, inverse_spread, jaccard, pearson, unit_rows
 from splat_assets.compute.coactivation import co_activation
 from splat_assets.compute.nearest import nearest_by_direction
 from splat_assets.compute.neighbour_kernels import Ranking
 from splat_assets.compute.spot_checks import spot_check_ids
-from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress
 from splat_assets.store.activations import ActivationReader, RowReader
 from splat_assets.store.tables import read_table, table_facts, write_table
+from splat_assets.wording import counted
 
 logger = logging.getLogger(__name__)
 

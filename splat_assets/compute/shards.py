@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from splat_assets.compute.threads import usable_cpus
-from splat_assets.device import CPU, DEVICE, device_asked
 from splat_assets.errors import InputError, SplatError
+from splat_assets.model.device import CPU, DEVICE, device_asked
 
 Spec = TypeVar("Spec")
 Result = TypeVar("Result")

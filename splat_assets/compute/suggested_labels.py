@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from splat_assets.analysis.build_table import BuildTable
-from splat_assets.analysis.frames import q_of
-from splat_assets.analysis.rule_search import N_DRAWS, RuleSearch, Suggestion
+from splat_assets.analysis.builds.build_table import BuildTable
+from splat_assets.analysis.inference.frames import q_of
+from splat_assets.analysis.rules.search import N_DRAWS, RuleSearch, Suggestion
 from splat_assets.compute.spot_checks import spot_check_ids
 from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.progress import Progress, SilentProgress

@@ -7,11 +7,11 @@ Names decide, never positions: `swim_speed_up_21` has the id that vocab.json giv
 from dataclasses import dataclass
 from pathlib import Path
 
-from splat_assets.counting import counted
 from splat_assets.domain.tokens import ABILITY_TOKENS
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.domain.weapons import all_weapons, weapons_by_key, weapons_by_vocabulary_key
 from splat_assets.errors import InputError
+from splat_assets.wording import counted
 
 _EXAMPLE = "sshooter"
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
 
-from splat_assets.counting import counted
 from splat_assets.data.packed_files import unpacked
 from splat_assets.errors import InputError
+from splat_assets.wording import counted
 
 _COMMENT = "#"
 _SEPARATORS = (",", ";", "\t")

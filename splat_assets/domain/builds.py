@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from splat_assets.counting import counted
 from splat_assets.domain.abilities import (
     DOUBLER,
     MAIN_AP,
@@ -24,6 +23,7 @@ from splat_assets.domain.abilities import (
     highest_possible_ap,
 )
 from splat_assets.errors import InputError
+from splat_assets.wording import counted
 
 _SUBS_PER_PIECE = N_SUBS // len(SLOTS)
 

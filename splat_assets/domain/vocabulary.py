@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from splat_assets.counting import counted
 from splat_assets.domain.tokens import ABILITY_TOKENS, NULL, PAD, parse_token
 from splat_assets.domain.weapons import Weapon, weapons_by_vocabulary_key
 from splat_assets.errors import InputError
 from splat_assets.store.documents import json_of, read_bytes
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
+from splat_assets.wording import counted
 
 _SHOWN = 5
 

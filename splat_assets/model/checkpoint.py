@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from splat_assets.counting import counted
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.errors import InputError
 from splat_assets.model.dimensions import SplatGPTDimensions, dimensions_of
@@ -20,6 +19,7 @@ from splat_assets.model.splatgpt import SplatGPT
 from splat_assets.model.tensors import read_tensors, write_safetensors
 from splat_assets.store.documents import is_regular, read_json
 from splat_assets.store.files import replacing_file, write_json
+from splat_assets.wording import counted
 
 WEIGHT_FILES = ("model.safetensors", "model.pth")
 PARAMS_FILE = "model_params.json"

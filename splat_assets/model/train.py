@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from splat_assets.counting import counted
 from splat_assets.data.builds import Builds
-from splat_assets.device import usable_device
 from splat_assets.errors import InputError
 from splat_assets.model.checkpoint import PARAMS_FILE, VOCAB_FILE, WEAPON_VOCAB_FILE, save_base_model
+from splat_assets.model.device import usable_device
 from splat_assets.model.dimensions import SplatGPTDimensions
 from splat_assets.model.epochs import EpochMetrics, Training
 from splat_assets.model.initial import initial_model
@@ -28,6 +27,7 @@ from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.files import replaceable_folder, replacing_folder, write_json
 from splat_assets.store.sums import SUMS, record_sums
 from splat_assets.store.vocabulary import Contexts, Vocabulary
+from splat_assets.wording import counted
 
 METRICS_FILE = "training_metrics.json"
 FILES = ("model.pth", PARAMS_FILE, METRICS_FILE, VOCAB_FILE, WEAPON_VOCAB_FILE, SUMS)

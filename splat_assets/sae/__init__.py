@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from splat_assets.sae.formats import load_sae as load_sae
     from splat_assets.sae.formats import save_sae as save_sae
     from splat_assets.sae.recipe import SaeRecipe as SaeRecipe
-    from splat_assets.sae.training import TrainedSae as TrainedSae
-    from splat_assets.sae.training import train_sae as train_sae
+    from splat_assets.sae.training.training import TrainedSae as TrainedSae
+    from splat_assets.sae.training.training import train_sae as train_sae
 
 _HOMES = {
     "Sae": "autoencoder",

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from safetensors.torch import save as safetensors_bytes
 
-from splat_assets.counting import agreeing, counted
 from splat_assets.errors import InputError
 from splat_assets.model.tensors import read_tensors
 from splat_assets.sae.autoencoder import Sae
@@ -25,6 +24,7 @@ from splat_assets.store.documents import json_of, read_bytes
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file, write_json
 from splat_assets.store.sums import SUMS, record_sums
+from splat_assets.wording import agreeing, counted
 
 Tensors = dict[str, torch.Tensor]
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from splat_assets.counting import counted
 from splat_assets.errors import InputError
+from splat_assets.wording import counted
 
 TRAINED_ARCHITECTURES = ("batch_topk", "relu_l1")
 _LONGEST_SILENCE_ROWS = 250_000
@@ -129,3 +129,14 @@ class SaeRecipe:
 def _refuse_unless(condition: bool, sentence: str) -> None:
     if not condition:
         raise InputError(sentence)
+
+
+def flag_of(name: str) -> str:
+    """`d_sae` as `--d-sae`."""
+    return "--" + name.replace("_", "-")
+
+
+FLAGS = {field.name: flag_of(field.name) for field in dataclasses.fields(SaeRecipe)}
+FLAGS["batch_size"] = "--sae-batch-size"  # the guide's name
+TRAINING_FLAGS = frozenset(FLAGS.values())
+"""The options that say how to train an SAE, and mean nothing for one that is ready."""

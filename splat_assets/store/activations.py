@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.store.errors import InvalidActivationsError
+from splat_assets.wording import counted
 
 
 @dataclass(frozen=True, slots=True)

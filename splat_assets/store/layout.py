@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splat_assets.errors import InputError
-from splat_assets.store.bucket import bucket_of
+from splat_assets.store.bucket.bucket import bucket_of
+from splat_assets.store.bucket.working_copy import WorkingCopy
 from splat_assets.store.documents import entries
 from splat_assets.store.scorecard import SCORECARD
-from splat_assets.store.working_copy import WorkingCopy
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 

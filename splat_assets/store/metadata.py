@@ -6,8 +6,8 @@ import polars as pl
 
 from splat_assets.store.documents import entries
 from splat_assets.store.errors import LayoutError, NotPublishedError
-from splat_assets.store.guide_batches import METADATA, VOCABULARY
-from splat_assets.store.published import open_store
+from splat_assets.store.guide.batches import METADATA, VOCABULARY
+from splat_assets.store.published.publishing import open_store
 from splat_assets.store.raw import RawActivations, shard_name
 from splat_assets.store.tables import explaining_damage
 from splat_assets.store.vocabulary import Vocabulary

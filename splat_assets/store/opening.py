@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from splat_assets.counting import counted
 from splat_assets.progress import Progress
 from splat_assets.store.activations import ActivationReader
 from splat_assets.store.documents import entries
 from splat_assets.store.errors import LayoutError, StoreError
-from splat_assets.store.guide_batch_reader import BatchReader
-from splat_assets.store.guide_batches import ACTIVATIONS as BATCHES
-from splat_assets.store.guide_neuron_acts import DESCRIPTION, NeuronActsReader
-from splat_assets.store.guide_transposed import ARRAY, TransposedReader
+from splat_assets.store.guide.batch_reader import BatchReader
+from splat_assets.store.guide.batches import ACTIVATIONS as BATCHES
+from splat_assets.store.guide.neuron_acts import DESCRIPTION, NeuronActsReader
+from splat_assets.store.guide.transposed import ARRAY, TransposedReader
 from splat_assets.store.layout import RunLayout
-from splat_assets.store.published import open_store
+from splat_assets.store.published.publishing import open_store
 from splat_assets.store.raw import RawActivations, shard_name
-from splat_assets.store.sparse import SparseReader
+from splat_assets.store.sparse.reader import SparseReader
+from splat_assets.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def as_reader(
     folder below scratch, or below the system's temporary folder.
     """
     # Here, because scipy's sparse matrices load with it: a tenth of a second that reading alone does not need.
-    from splat_assets.store.merge import write_sparse_store
+    from splat_assets.store.sparse.merge import write_sparse_store
 
     found = layouts_in(folder)
     if not found or found[0].layout not in (Layout.BATCHES, Layout.RAW):

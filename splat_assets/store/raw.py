@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from splat_assets.counting import agreeing, counted
 from splat_assets.store.activations import SparseRows, feature_id_dtype
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import WRONG_CONTENT, entries, read_json
@@ -33,6 +32,7 @@ from splat_assets.store.npy import NpyFile
 from splat_assets.store.row_blocks import joined
 from splat_assets.store.samples import checked_samples
 from splat_assets.store.tables import read_table
+from splat_assets.wording import agreeing, counted
 
 FORMAT_VERSION = 1
 DESCRIPTION = "raw_activations.json"

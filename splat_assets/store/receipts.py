@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from splat_assets.store.bucket.working_copy import WorkingCopy
 from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.files import files_below, sha256_of_file, sha256_of_json, write_json
 from splat_assets.store.manifest import MANIFEST
-from splat_assets.store.working_copy import WorkingCopy
 
 _SMALL_BYTES = 1_024
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from splat_assets.counting import counted
 from splat_assets.store.activations import SparseRows
 from splat_assets.store.errors import CorruptStoreError
+from splat_assets.wording import counted
 
 
 def joined(blocks: Sequence[SparseRows]) -> SparseRows:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from splat_assets.store.bucket.remote import RemoteFiles
 from splat_assets.store.documents import read_bytes
 from splat_assets.store.errors import CorruptStoreError
-from splat_assets.store.remote import RemoteFiles
 
 
 class SealedFiles:

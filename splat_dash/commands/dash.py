@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from splat_assets.ending import at_stop
+from splat_assets.commands.ending import at_stop
+from splat_assets.commands.ports import listening_socket, refuse_taken
 from splat_assets.errors import InputError
 from splat_assets.numerals import whole
-from splat_assets.ports import listening_socket, refuse_taken
 from splat_assets.store.documents import is_folder
 from splat_assets.store.errors import LayoutError, NotPublishedError
 
@@ -44,7 +44,7 @@ def _checked_url(url: str | None) -> str | None:
 
 def _examples_of_folder(examples_dir: Path | None, named: str | None) -> Path | None:
     """The folder of examples, where what is shown is a folder of the guide's formats; a store has its own examples."""
-    from splat_serving.folder import Folder
+    from splat_serving.database.folder import Folder
 
     if examples_dir is None:
         return None

@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 
 from dash import ClientsideFunction, Dash, Input, Output, dcc, html, no_update
 
-from splat_assets.counting import counted
 from splat_assets.domain.builds import Build
 from splat_assets.errors import InputError, SplatError
 from splat_assets.numerals import is_number
 from splat_assets.store.errors import FeatureNotFoundError
+from splat_assets.wording import counted, visible
 from splat_dash import address, cells, figures, gear, menus, ui
 from splat_dash.pages import experiments, labelling
 from splat_dash.query import ListQuery, ShownExamples
@@ -21,11 +21,11 @@ from splat_dash.sent import value_of
 from splat_dash.shown import asked
 from splat_dash.source import Place, Source
 from splat_dash.terms import meaning_of
-from splat_serving.database import FeatureSummary
-from splat_serving.errors import NotComputedError
+from splat_serving.database.errors import NotComputedError
+from splat_serving.database.protocol import FeatureSummary
 from splat_serving.investigations.alike import are_equal, folded
 from splat_serving.investigations.overview import PARTS
-from splat_serving.investigations.rendering import shown, visible
+from splat_serving.investigations.results.rendering import shown
 
 Address = Callable[..., str]
 """The address of the feature, in the list and with the build that the page has, after some change of the rest."""

@@ -5,15 +5,14 @@ from typing import Any
 import polars as pl
 from dash import dcc, html
 
-from splat_assets.counting import counted
 from splat_assets.errors import InputError
+from splat_assets.wording import counted, visible
 from splat_dash import address, cells, figures, ui
 from splat_dash.query import COLORS, MapQuery
 from splat_dash.source import Source
-from splat_serving.errors import NotComputedError
+from splat_serving.database.errors import NotComputedError
 from splat_serving.investigations.feature_map import MAPS, clusters
-from splat_serving.investigations.rendering import visible
-from splat_serving.investigations.result import ResultTable
+from splat_serving.investigations.results.result import ResultTable
 
 _MOST_LISTED = 100
 _MOST_CLUSTERS = 40

@@ -11,7 +11,7 @@ from splat_assets.domain.short_names import ability_of
 from splat_assets.errors import InputError
 from splat_dash import address, ui
 from splat_dash.source import Source
-from splat_serving.errors import NotComputedError, UnknownNameError
+from splat_serving.database.errors import NotComputedError, UnknownNameError
 
 _EXAMPLE = "swim_speed_up>=21 and ninja_squid"
 

@@ -6,8 +6,8 @@ import polars as pl
 from dash import dcc, html
 
 from splat_assets.analysis.scorecard import MEANINGS
-from splat_assets.counting import counted
 from splat_assets.errors import SplatError
+from splat_assets.wording import counted
 from splat_dash import address, cells, figures, ui
 from splat_dash.query import ListQuery
 from splat_dash.source import Source

@@ -5,17 +5,16 @@ from typing import Any, get_args
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
-from splat_assets.counting import counted
 from splat_assets.errors import InputError, SplatError
+from splat_assets.wording import counted, visible
 from splat_dash import cells, ui
 from splat_dash.label_form import Form, Made
 from splat_dash.sent import value_of
 from splat_dash.shown import asked
 from splat_dash.source import Source
-from splat_serving.database import FeatureSummary
-from splat_serving.errors import LabelConflictError
+from splat_serving.database.errors import LabelConflictError
+from splat_serving.database.protocol import FeatureSummary
 from splat_serving.investigations.label_pages import events_table
-from splat_serving.investigations.rendering import visible
 from splat_serving.labels.event import Category, Event, Status
 
 _FIELDS = ("text", "category", "status", "confidence", "rule", "notes", "author")

@@ -4,12 +4,12 @@ from typing import Any
 
 from dash import dcc, html
 
+from splat_assets.wording import visible
 from splat_dash import address, cells, ui
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
-from splat_serving.home import NO_HOME
+from splat_serving.database.home import NO_HOME
 from splat_serving.investigations.label_pages import status_page
-from splat_serving.investigations.rendering import visible
 from splat_serving.labels.event import Event
 
 _MOST = 500

@@ -6,12 +6,11 @@ from urllib.parse import quote
 from dash import html
 
 from splat_assets.analysis.scorecard import MEANINGS
-from splat_assets.counting import counted
+from splat_assets.wording import counted, visible
 from splat_dash import cells
 from splat_dash.source import Source
 from splat_dash.terms import TERMS
-from splat_serving.investigations.rendering import visible
-from splat_serving.published_version import Published
+from splat_serving.database.published_version import Published
 
 _FIGURES = ("fvu", "l0_mean", "dead_percent", "dense_percent", "fidelity", "bce_recovered")
 _COLUMNS = ("run", "version", "published", "samples", "features", "activations")

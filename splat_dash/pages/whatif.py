@@ -19,9 +19,9 @@ from splat_dash.sent import value_of
 from splat_dash.shown import asked
 from splat_dash.source import Source
 from splat_serving.investigations.build_text import highest_rungs
-from splat_serving.investigations.result import Answer, Column, ResultTable
-from splat_serving.live_answers import Edit
-from splat_serving.model_runner import MOST_EDITS
+from splat_serving.investigations.results.result import Answer, Column, ResultTable
+from splat_serving.model.answers import Edit
+from splat_serving.model.runner import MOST_EDITS
 
 _EDIT = re.compile(r"(?P<feature>\d{1,9})\s*(?P<op>[=*])\s*(?P<value>-?\d+(\.\d+)?(e-?\d+)?)")
 _PLACES: Final = tuple((slot, at) for slot in SLOTS for at in range(1 + gear.N_SUBS_EACH))

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from splat_assets.errors import InputError
 from splat_assets.store.layout import DataRoot
-from splat_serving.aliases import PARTS, keep_alias, read_aliases, remove_alias
 from splat_serving.commands.asking import people
+from splat_serving.database.aliases import PARTS, keep_alias, read_aliases, remove_alias
 
 
 def _options_of_parts(command: Callable[..., None]) -> Callable[..., None]:

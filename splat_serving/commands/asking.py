@@ -16,8 +16,8 @@ from rich.console import Console
 
 from splat_assets.errors import InputError
 from splat_assets.numerals import number_type, whole
-from splat_serving.investigations.rendering import as_json, as_markdown, checked_ending, print_result
-from splat_serving.investigations.result import Result
+from splat_serving.investigations.results.rendering import as_json, as_markdown, checked_ending, print_result
+from splat_serving.investigations.results.result import Result
 from splat_serving.investigations.spec import Spec
 
 FORMATS = ("table", "markdown", "json")
@@ -71,7 +71,7 @@ def give(result: Result, form: str, output_dir: Path | None = None, plot: Path |
         with told_where(output_dir):
             written += write_result(result, output_dir)
     if plot is not None:
-        from splat_serving.investigations.plotting import draw
+        from splat_serving.investigations.results.plotting import draw
 
         with told_where(plot):
             written += draw(result, plot)

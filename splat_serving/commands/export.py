@@ -12,8 +12,8 @@ from splat_serving.investigations.compare import compare as compared
 from splat_serving.investigations.investigate import Investigate, report_as_markdown
 from splat_serving.investigations.investigate import investigate as report_of
 from splat_serving.investigations.opening import open_subject
-from splat_serving.investigations.plotting import as_html
-from splat_serving.investigations.rendering import as_markdown
+from splat_serving.investigations.results.plotting import as_html
+from splat_serving.investigations.results.rendering import as_markdown
 from splat_serving.investigations.spec import checked_spec
 
 _FORM = click.option("--html/--markdown", "html", default=True, show_default=True, help="What is written.")

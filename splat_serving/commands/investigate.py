@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
+from splat_assets.wording import visible
 from splat_serving.commands.asking import command_line, given_settings, people, source_options, spec_options
 from splat_serving.investigations.investigate import Investigate, report_as_markdown, write_report
 from splat_serving.investigations.investigate import investigate as report_of
 from splat_serving.investigations.opening import open_subject
-from splat_serving.investigations.rendering import visible
 from splat_serving.investigations.spec import checked_spec
 
 

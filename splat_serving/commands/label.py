@@ -11,22 +11,21 @@ import click
 import numpy as np
 import polars as pl
 
-from splat_assets.counting import counted
 from splat_assets.domain.rule_text import Names, parse_rule_text
 from splat_assets.errors import InputError
 from splat_assets.numerals import is_whole, number, whole
 from splat_assets.store.documents import read_bytes
 from splat_assets.store.files import replacing_file
+from splat_assets.wording import counted, visible
 from splat_serving.commands.asking import command_line, give, source_options, told_where
 from splat_serving.commands.writing import subject_to_write, written_for
 from splat_serving.investigations import label_pages
+from splat_serving.investigations.carry_labels import LEAST_R, carry_labels, match_labels
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.opening import open_subject
-from splat_serving.investigations.rendering import visible
-from splat_serving.investigations.result import Answer, Result
+from splat_serving.investigations.results.result import Answer, Result
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels import upstream
-from splat_serving.labels.carry import LEAST_R, carry_labels, match_labels
 from splat_serving.labels.event import Category, Status
 from splat_serving.labels.importing import Change, add_planned, planned_import, refuse_other_sae
 

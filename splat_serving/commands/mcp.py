@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from splat_assets.ending import at_stop
+from splat_assets.commands.ending import at_stop
 from splat_assets.errors import InputError
 from splat_assets.numerals import whole
-from splat_serving.assistant import MOST_CHARACTERS
 from splat_serving.commands.asking import source_options
 from splat_serving.commands.writing import subject_to_write
+from splat_serving.investigations.assistant import MOST_CHARACTERS
 from splat_serving.investigations.opening import open_subject
 
 
@@ -35,7 +35,7 @@ def mcp_(run: str | None, token_file: Path | None, allow_labels: bool, max_chara
     try:
         import anyio
 
-        from splat_serving.assistant.server import make_server, serve_stdio
+        from splat_serving.investigations.assistant.server import make_server, serve_stdio
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "mcp":
             raise

@@ -8,13 +8,12 @@ from typing import get_args
 
 import click
 
-from splat_assets.counting import counted
 from splat_assets.errors import InputError
 from splat_assets.numerals import number, whole
+from splat_assets.wording import counted, visible
 from splat_serving.commands.writing import subject_to_write
-from splat_serving.errors import NotComputedError
+from splat_serving.database.errors import NotComputedError
 from splat_serving.investigations.opening import open_subject
-from splat_serving.investigations.rendering import visible
 from splat_serving.labels.book import who
 from splat_serving.labels.log import LabelLog
 from splat_serving.labels.research import (

@@ -8,12 +8,12 @@ from typing import Any
 import click
 from pydantic.fields import FieldInfo
 
-from splat_assets.ending import at_stop
+from splat_assets.commands.ending import at_stop
+from splat_assets.commands.ports import listening_socket
 from splat_assets.errors import InputError
 from splat_assets.numerals import number_type, whole
-from splat_assets.ports import listening_socket
 from splat_assets.store.documents import is_folder
-from splat_serving.settings import ServerSettings, option, settings_from_environment, variable
+from splat_serving.http.settings import ServerSettings, option, settings_from_environment, variable
 
 _EXAMPLES = """
   splat serve                                    all runs; the plain paths are the one published last
@@ -30,7 +30,7 @@ Other machines may ask only with a secret:
 Every option from "What is served" on is also an environment variable, named in brackets; an option is stronger. They count
 for the other way to start the server, too:
 
-  ACTIVATION_DATA_DIR=... uvicorn splat_serving.server:app --port 8765 --http splat_serving.protocol:TimedProtocol
+  ACTIVATION_DATA_DIR=... uvicorn splat_serving.server:app --port 8765 --http splat_serving.http.connection:TimedProtocol
 """
 _HELP = "Help"
 _FOLDER_OR_FILE = click.Path(readable=False, path_type=Path)
@@ -125,7 +125,7 @@ def _run(settings: ServerSettings, target: str | None, host: str, port: int) -> 
     """Serve until told to stop."""
     import uvicorn
 
-    from splat_serving.protocol import protocol_of
+    from splat_serving.http.connection import protocol_of
     from splat_serving.server import app_of, log_to_stderr
 
     log_to_stderr(settings)

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterable
 
-from splat_assets.analysis.edits import legal, rungs_of_sets
+from splat_assets.analysis.builds.edits import legal, rungs_of_sets
 from splat_assets.domain.short_names import ability_of
 from splat_assets.domain.tokens import NULL, PAD, parse_token
 from splat_assets.errors import InputError
-from splat_assets.near_names import unknown_name
+from splat_assets.wording import unknown_name
 from splat_serving.investigations.subject import Subject
-from splat_serving.model_runner import TokenSet
+from splat_serving.model.runner import TokenSet
 
 LONGEST_BUILD = 2_000
 """Characters of a build as text."""

@@ -7,14 +7,14 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from splat_assets.analysis.builds.profile import token_profile, weapon_profile
 from splat_assets.analysis.contrast import Agreement, agreement, contrast
-from splat_assets.analysis.profile import token_profile, weapon_profile
-from splat_assets.counting import counted
-from splat_serving.database import FeatureSummary
+from splat_assets.wording import counted
+from splat_serving.database.protocol import FeatureSummary
 from splat_serving.investigations.build_text import sample_as_text
 from splat_serving.investigations.experiment import answered
-from splat_serving.investigations.outputs import IN_DATA
-from splat_serving.investigations.result import Answer, LinesOrBars, Result, ResultTable, Series, finite
+from splat_serving.investigations.results.outputs import IN_DATA
+from splat_serving.investigations.results.result import Answer, LinesOrBars, Result, ResultTable, Series, finite
 from splat_serving.investigations.spec import FeatureId, Spec
 from splat_serving.investigations.subject import Subject
 

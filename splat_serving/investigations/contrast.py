@@ -10,15 +10,15 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.contrast import equal_shares_p
-from splat_assets.analysis.intervals import benjamini_hochberg
-from splat_assets.analysis.separation import Separation, auroc_bounds, separation
-from splat_assets.counting import agreeing, counted
+from splat_assets.analysis.inference.intervals import benjamini_hochberg
+from splat_assets.analysis.inference.separation import Separation, auroc_bounds, separation
 from splat_assets.domain.concepts import All, Not, Rule
 from splat_assets.domain.rule_text import LONGEST_RULE, Names, parse_rule_text, rule_as_text
 from splat_assets.errors import InputError
+from splat_assets.wording import agreeing, counted
 from splat_serving.investigations.experiment import answered
-from splat_serving.investigations.feature_names import LABEL, named
-from splat_serving.investigations.result import Answer, Result, ResultTable
+from splat_serving.investigations.results.feature_names import LABEL, named
+from splat_serving.investigations.results.result import Answer, Result, ResultTable
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
 

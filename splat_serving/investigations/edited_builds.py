@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr
 
-from splat_assets.analysis.build_table import Group
-from splat_assets.analysis.edits import FAR, legal, rungs_of_sets, with_rung
+from splat_assets.analysis.builds.build_table import Group
+from splat_assets.analysis.builds.edits import FAR, legal, rungs_of_sets, with_rung
 from splat_assets.analysis.rounding import same_activations
 from splat_assets.errors import InputError
 from splat_serving.investigations.subject import Subject
-from splat_serving.model_runner import TokenSet
+from splat_serving.model.runner import TokenSet
 
 STRATA = ("fires", "silent")
 _KINDS = ("build", "null", "unknown")

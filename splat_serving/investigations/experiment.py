@@ -14,9 +14,9 @@ from importlib.metadata import version
 from typing import Any
 
 from splat_assets.errors import InputError
-from splat_assets.near_names import unknown_name
+from splat_assets.wording import unknown_name
 from splat_serving.investigations import experiments
-from splat_serving.investigations.result import Answer, Provenance, Result
+from splat_serving.investigations.results.result import Answer, Provenance, Result
 from splat_serving.investigations.spec import Spec, checked_spec
 from splat_serving.investigations.subject import Subject
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import polars as pl
 
-from splat_serving.investigations.result import Evidence, ResultTable
+from splat_serving.investigations.results.result import Evidence, ResultTable
 from splat_serving.investigations.subject import Subject
 
 MAPS: Final = {"decoder": "by decoder direction", "coactivation": "by co-activation"}

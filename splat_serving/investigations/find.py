@@ -6,15 +6,15 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.intervals import benjamini_hochberg, lift_interval, share_interval, two_by_two_p
-from splat_assets.analysis.rule_score import RuleScorer
-from splat_assets.counting import counted
+from splat_assets.analysis.inference.intervals import benjamini_hochberg, lift_interval, share_interval, two_by_two_p
+from splat_assets.analysis.rules.score import RuleScorer
 from splat_assets.domain.concepts import Rule
 from splat_assets.domain.rule_text import LONGEST_RULE, Names, parse_rule_text, rule_as_text
+from splat_assets.wording import counted
 from splat_serving.investigations.build_text import sample_as_text
 from splat_serving.investigations.experiment import answered
-from splat_serving.investigations.feature_names import LABEL, named
-from splat_serving.investigations.result import Answer, Result, ResultTable
+from splat_serving.investigations.results.feature_names import LABEL, named
+from splat_serving.investigations.results.result import Answer, Result, ResultTable
 from splat_serving.investigations.spec import Seed, Spec
 from splat_serving.investigations.subject import Subject
 

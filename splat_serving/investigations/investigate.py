@@ -14,15 +14,15 @@ from typing import Annotated, Any, Literal
 import polars as pl
 from pydantic import Field
 
-from splat_assets.counting import counted
 from splat_assets.errors import InputError, SplatError
-from splat_serving.errors import NotComputedError
+from splat_assets.wording import counted
+from splat_serving.database.errors import NotComputedError
 from splat_serving.investigations.edited_builds import draw_builds
 from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.experiments.family_sweep import NumberOfBuilds
 from splat_serving.investigations.overview import Overview, overview
-from splat_serving.investigations.rendering import as_markdown, in_markdown
-from splat_serving.investigations.result import Result
+from splat_serving.investigations.results.rendering import as_markdown, in_markdown
+from splat_serving.investigations.results.result import Result
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 from splat_serving.investigations.suggest import Suggest, suggest
@@ -213,7 +213,7 @@ def write_report(report: Report, folder: Path) -> list[Path]:
 
     Raises SplatError when folder cannot be written.
     """
-    from splat_serving.investigations.plotting import as_html
+    from splat_serving.investigations.results.plotting import as_html
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,14 +5,14 @@ from typing import Any
 
 import polars as pl
 
-from splat_assets.analysis.agreement import Agreement, agreement
-from splat_assets.analysis.rule_score import score_rule
-from splat_assets.counting import agreeing, counted
+from splat_assets.analysis.inference.agreement import Agreement, agreement
+from splat_assets.analysis.rules.score import score_rule
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_assets.wording import agreeing, counted
+from splat_serving.investigations.carry_labels import Carried
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.subject import Subject
-from splat_serving.labels.carry import Carried
 from splat_serving.labels.event import Event
 
 

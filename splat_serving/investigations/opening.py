@@ -10,21 +10,21 @@ from splat_assets.errors import InputError
 from splat_assets.store.documents import read_text
 from splat_assets.store.errors import NotPublishedError
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.newest_run import newest_run
 from splat_assets.store.origin import NotThereError, Origin
-from splat_serving.aliases import alias_named, read_aliases
-from splat_serving.catalogue import Catalogue, OpenFolder, Run, Target, folder_of
-from splat_serving.client import ActivationClient
-from splat_serving.errors import NotComputedError
-from splat_serving.home import Home
+from splat_assets.store.published.newest_run import newest_run
+from splat_serving.client.sync import ActivationClient
+from splat_serving.database.aliases import alias_named, read_aliases
+from splat_serving.database.catalogue import Catalogue, OpenFolder, Run, Target, folder_of
+from splat_serving.database.errors import NotComputedError
+from splat_serving.database.home import Home
+from splat_serving.database.local import LocalDatabase
+from splat_serving.database.runs import published_versions
+from splat_serving.database.scorecards import scorecard_of
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels.opening import labels_of
 from splat_serving.labels.remote import RemoteEvents
-from splat_serving.live_models import live_model_class
-from splat_serving.local import LocalDatabase
-from splat_serving.model_runner import ModelRunner, RemoteRunner
-from splat_serving.runs import published_versions
-from splat_serving.scorecards import scorecard_of
+from splat_serving.model.loading import live_model_class
+from splat_serving.model.runner import ModelRunner, RemoteRunner
 
 SOURCE_VARIABLE = "SPLAT_RUN"
 
@@ -105,7 +105,7 @@ def _why_no_model(home: Home) -> str:
 def _runner(home: Home, database: LocalDatabase) -> ModelRunner:
     """The model of a run or folder. torch is imported here, the checkpoints are read at the first question."""
     kind = live_model_class()
-    from splat_serving.live_runner import LiveRunner
+    from splat_serving.model.local_runner import LiveRunner
 
     return LiveRunner(lambda: kind.of(home, database.about().provenance))
 

@@ -8,20 +8,20 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.bands import BANDS, band_numbers
-from splat_assets.analysis.doses import dose_summary, dose_table
-from splat_assets.analysis.intervals import share_interval
-from splat_assets.analysis.profile import token_profile, weapon_profile
-from splat_assets.analysis.rule_score import score_rule
-from splat_assets.counting import counted
+from splat_assets.analysis.builds.doses import dose_summary, dose_table
+from splat_assets.analysis.builds.profile import token_profile, weapon_profile
+from splat_assets.analysis.inference.intervals import share_interval
+from splat_assets.analysis.rules.score import score_rule
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.errors import InputError
-from splat_serving.database import FeatureSummary
-from splat_serving.errors import NotComputedError
+from splat_assets.wording import counted
+from splat_serving.database.errors import NotComputedError
+from splat_serving.database.protocol import FeatureSummary
 from splat_serving.investigations.build_text import build_as_text
 from splat_serving.investigations.experiment import answered, experiment, spec_of
-from splat_serving.investigations.outputs import IN_DATA, INFLUENCE, outputs_frame
-from splat_serving.investigations.result import (
+from splat_serving.investigations.results.outputs import IN_DATA, INFLUENCE, outputs_frame
+from splat_serving.investigations.results.result import (
     Answer,
     Heatmap,
     LinesOrBars,

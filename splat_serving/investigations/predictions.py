@@ -11,15 +11,15 @@ from typing import Annotated, Self
 import polars as pl
 from pydantic import Field, model_validator
 
-from splat_assets.analysis.branches import Branch, branches
-from splat_assets.analysis.build_space import BuildSpace, Probabilities, Rungs, Situation, StackPolicy
-from splat_assets.analysis.closure import Closure, close
-from splat_assets.counting import counted
+from splat_assets.analysis.builds.build_space import BuildSpace, Probabilities, Rungs, Situation, StackPolicy
+from splat_assets.analysis.predictions.branches import Branch, branches
+from splat_assets.analysis.predictions.closure import Closure, close
+from splat_assets.wording import counted
 from splat_serving.investigations.build_text import build_as_text, parse_build
-from splat_serving.investigations.result import LinesOrBars, Scalar, Series, finite
+from splat_serving.investigations.results.result import LinesOrBars, Scalar, Series, finite
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
-from splat_serving.model_runner import TokenSet
+from splat_serving.model.runner import TokenSet
 
 Threshold = Annotated[
     float,

@@ -8,7 +8,7 @@ from splat_assets.analysis.bands import BANDS, band_numbers
 from splat_assets.analysis.statistics import effective_max
 from splat_assets.errors import InputError
 from splat_assets.store.activations import Activations
-from splat_serving.investigations.result import LinesOrBars, ResultTable, Series, finite
+from splat_serving.investigations.results.result import LinesOrBars, ResultTable, Series, finite
 
 PROFILE = {
     "n": "Samples with it.",

@@ -2,9 +2,9 @@
 
 import polars as pl
 
-from splat_assets.counting import agreeing, counted
-from splat_serving.investigations.outputs import never_in_data
-from splat_serving.investigations.result import ResultTable
+from splat_assets.wording import agreeing, counted
+from splat_serving.investigations.results.outputs import never_in_data
+from splat_serving.investigations.results.result import ResultTable
 from splat_serving.investigations.subject import Subject
 
 _DESCRIBED = {

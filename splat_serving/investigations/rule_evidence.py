@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from splat_assets.analysis.rule_score import Score, score_rule
+from splat_assets.analysis.rules.score import Score, score_rule
 from splat_assets.domain.concepts import Rule
 from splat_serving.investigations.build_text import build_of_sample
 from splat_serving.investigations.subject import Subject

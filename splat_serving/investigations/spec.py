@@ -14,8 +14,8 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from splat_assets.domain.short_names import ability_of
 from splat_assets.errors import InputError
 from splat_assets.store.documents import json_of, read_text, toml_of
-from splat_serving.numerals import PlainNumbers
-from splat_serving.selection import MOST_SEED
+from splat_serving.database.plain_numbers import PlainNumbers
+from splat_serving.database.selection import MOST_SEED
 
 FeatureId = Annotated[int, Field(ge=0, lt=2**31, description="The feature, 0 to n_features - 1.")]
 Ability = Annotated[str, AfterValidator(ability_of)]

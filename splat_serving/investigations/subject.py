@@ -11,20 +11,20 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from splat_assets.analysis.build_table import BuildTable
-from splat_assets.analysis.edits import RealBuilds
+from splat_assets.analysis.builds.build_table import BuildTable
+from splat_assets.analysis.builds.edits import RealBuilds
 from splat_assets.automation.activity import Happened
 from splat_assets.domain.tokens import NULL, PAD
 from splat_assets.store.activations import Activations
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
-from splat_serving.arrow_arrays import numpy_of
-from splat_serving.database import About, ActivationDatabase
-from splat_serving.errors import NotComputedError
-from splat_serving.home import NO_HOME
+from splat_serving.database.arrow_arrays import numpy_of
+from splat_serving.database.errors import NotComputedError
+from splat_serving.database.home import NO_HOME
+from splat_serving.database.protocol import About, ActivationDatabase
+from splat_serving.database.published_version import Published
+from splat_serving.database.sample_columns import OF_BUILDS
 from splat_serving.labels.book import Events, LabelBook
-from splat_serving.model_runner import ModelRunner
-from splat_serving.published_version import Published
-from splat_serving.sample_columns import OF_BUILDS
+from splat_serving.model.runner import ModelRunner
 
 _KEPT_FEATURES = 64
 Value = TypeVar("Value")

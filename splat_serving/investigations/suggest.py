@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.rule_search import LEAST_AUROC, LEAST_F1, RuleSearch
-from splat_assets.counting import agreeing, counted
+from splat_assets.analysis.rules.search import LEAST_AUROC, LEAST_F1, RuleSearch
 from splat_assets.domain.rule_text import rule_as_text
-from splat_serving.errors import NotComputedError
+from splat_assets.wording import agreeing, counted
+from splat_serving.database.errors import NotComputedError
 from splat_serving.investigations.experiment import answered
-from splat_serving.investigations.result import Answer, Result, ResultTable
+from splat_serving.investigations.results.result import Answer, Result, ResultTable
 from splat_serving.investigations.spec import FeatureSpec, Spec
 from splat_serving.investigations.subject import Subject
 

@@ -7,16 +7,24 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field, model_validator
 
-from splat_assets.counting import counted
+from splat_assets.wording import counted
 from splat_serving.investigations.build_text import LONGEST_BUILD, build_as_text, cannot_be_worn, parse_build
 from splat_serving.investigations.experiment import answered
-from splat_serving.investigations.feature_names import LABEL, named
-from splat_serving.investigations.outputs import IN_DATA, never_in_data
-from splat_serving.investigations.result import Answer, Heatmap, LinesOrBars, Result, ResultTable, Series, finite
+from splat_serving.investigations.results.feature_names import LABEL, named
+from splat_serving.investigations.results.outputs import IN_DATA, never_in_data
+from splat_serving.investigations.results.result import (
+    Answer,
+    Heatmap,
+    LinesOrBars,
+    Result,
+    ResultTable,
+    Series,
+    finite,
+)
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
-from splat_serving.model_runner import TokenSet
-from splat_serving.model_runner import Trace as ModelTrace
+from splat_serving.model.runner import TokenSet
+from splat_serving.model.runner import Trace as ModelTrace
 
 
 class Trace(Spec):

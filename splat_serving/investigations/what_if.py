@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from splat_assets.analysis.edits import legal, rungs_of_sets, with_rung
-from splat_assets.counting import counted
+from splat_assets.analysis.builds.edits import legal, rungs_of_sets, with_rung
+from splat_assets.wording import counted
 from splat_serving.investigations.edited_builds import each_taken_off
-from splat_serving.investigations.outputs import IN_DATA, never_in_data
-from splat_serving.investigations.result import Answer, Figure, Heatmap, ResultTable
+from splat_serving.investigations.results.outputs import IN_DATA, never_in_data
+from splat_serving.investigations.results.result import Answer, Figure, Heatmap, ResultTable
 from splat_serving.investigations.subject import Subject
-from splat_serving.live_answers import Edit
-from splat_serving.model_runner import TokenSet, Trace
+from splat_serving.model.answers import Edit
+from splat_serving.model.runner import TokenSet, Trace
 
 _MOST_FEATURES = 1_000
 Numbers = npt.NDArray[np.float64]

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from splat_assets.analysis.similarity import inverse_spread, pearson
-from splat_serving.database import ActivationDatabase, FeatureActivations
+from splat_assets.analysis.inference.similarity import inverse_spread, pearson
+from splat_serving.database.protocol import ActivationDatabase, FeatureActivations
 
 MOST_BYTES = 256 * 2**20
 """Of the activations and products that are held at a time."""

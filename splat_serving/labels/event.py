@@ -9,8 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.errors import InputError
+from splat_serving.database.plain_numbers import plain_number
 from splat_serving.labels.written import check_all_texts, checked_line, checked_lines
-from splat_serving.numerals import plain_number
 
 Category = Literal["none", "mechanical", "tactical", "strategic", "auxiliary"]
 Status = Literal["draft", "proposed", "accepted", "rejected"]

@@ -20,7 +20,7 @@ from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file
-from splat_serving.errors import LabelConflictError
+from splat_serving.database.errors import LabelConflictError
 from splat_serving.labels.event import Event, NewEvent, now
 from splat_serving.labels.lines import EventLines, as_line
 from splat_serving.labels.repeats import repeated_event

@@ -1,13 +1,13 @@
 """From what is served to its labels: in the data root of a run, beside a folder, or in the guide's own file."""
 
 from splat_assets.store.origin import Origin
-from splat_serving.catalogue import OpenFolder, Run
-from splat_serving.errors import NotComputedError
-from splat_serving.home import NO_HOME
+from splat_serving.database.catalogue import OpenFolder, Run
+from splat_serving.database.errors import NotComputedError
+from splat_serving.database.home import NO_HOME
+from splat_serving.database.local import LocalDatabase
 from splat_serving.labels.consolidated import ConsolidatedLog, consolidated_file
 from splat_serving.labels.log import LabelLog
 from splat_serving.labels.shared import SharedLabelLog, label_events
-from splat_serving.local import LocalDatabase
 
 
 def labels_of(run: Run | None, database: LocalDatabase) -> LabelLog | SharedLabelLog:

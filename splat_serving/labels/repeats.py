@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import uuid4
 
-from splat_serving.errors import ParameterError
+from splat_serving.database.errors import ParameterError
 from splat_serving.labels.event import Event, NewEvent
 
 

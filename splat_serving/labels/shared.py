@@ -6,9 +6,9 @@ from pathlib import Path
 import orjson
 
 from splat_assets.errors import SplatError
-from splat_assets.store.bucket import ChangedMeanwhileError, MissingObjectError
+from splat_assets.store.bucket.bucket import ChangedMeanwhileError, MissingObjectError
+from splat_assets.store.bucket.working_copy import WorkingCopy
 from splat_assets.store.errors import FingerprintMismatchError
-from splat_assets.store.working_copy import WorkingCopy
 from splat_serving.labels.event import Event, NewEvent
 from splat_serving.labels.lines import EventLines, as_line
 from splat_serving.labels.log import (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from splat_assets.analysis.build_table import BuildTable
+from splat_assets.analysis.builds.build_table import BuildTable
 from splat_assets.data.demo import make_demo_inputs
 from splat_assets.data.tokenised import read_tokenised
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary

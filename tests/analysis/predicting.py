@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from splat_assets.analysis.build_space import BuildSpace
+from splat_assets.analysis.builds.build_space import BuildSpace
 from splat_assets.domain.tokens import ABILITY_TOKENS, NULL, PAD, parse_token
 from splat_assets.store.vocabulary import Token, Vocabulary
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from splat_assets.analysis.beam import beam_search
-from splat_assets.analysis.build_space import BuildSpace, Situation
+from splat_assets.analysis.builds.build_space import BuildSpace, Situation
+from splat_assets.analysis.predictions.beam import beam_search
 from tests.analysis.predicting import Model, game_vocabulary, toy_model, toy_space
 
 

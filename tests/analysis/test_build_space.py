@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from splat_assets.analysis.build_space import BuildSpace
+from splat_assets.analysis.builds.build_space import BuildSpace
 from splat_assets.domain.builds import wearable_ap
 from splat_assets.errors import InputError
 from tests.analysis.predicting import game_vocabulary, toy_space

@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from splat_assets.analysis.build_table import BuildTable
-from splat_assets.analysis.edits import FAR, RealBuilds, legal, rungs_of_sets, with_rung
+from splat_assets.analysis.builds.build_table import BuildTable
+from splat_assets.analysis.builds.edits import FAR, RealBuilds, legal, rungs_of_sets, with_rung
 from splat_assets.domain.tokens import parse_token, tokens_of_ap
 from splat_assets.domain.vocabulary import standard_vocabulary
 from splat_assets.store.vocabulary import Contexts, Token, Vocabulary

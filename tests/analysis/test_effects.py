@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from splat_assets.analysis.effects import difference, interaction_contrast, standardised, stratified_difference
-from splat_assets.analysis.grouped import grouped
-from splat_assets.analysis.intervals import bootstrap_mean_interval, resampled_mean_interval
+from splat_assets.analysis.inference.effects import (
+    difference,
+    interaction_contrast,
+    standardised,
+    stratified_difference,
+)
+from splat_assets.analysis.inference.grouped import grouped
+from splat_assets.analysis.inference.intervals import bootstrap_mean_interval, resampled_mean_interval
 from splat_assets.store.activations import Activations
 
 SIZES = (4, 7, 40, 900)

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from splat_assets.analysis.branches import branches
-from splat_assets.analysis.build_space import Situation, StackPolicy
-from splat_assets.analysis.information_gain import deeper, discount, information_gain, learned_from
+from splat_assets.analysis.builds.build_space import Situation, StackPolicy
+from splat_assets.analysis.predictions.branches import branches
+from splat_assets.analysis.predictions.information_gain import deeper, discount, information_gain, learned_from
 from tests.analysis.predicting import toy_model, toy_space
 
 SUPPORTS: dict[StackPolicy, tuple[int, ...]] = {

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from splat_assets.analysis.interaction import additive_fit, interaction_of_cells, interaction_of_factorial
+from splat_assets.analysis.inference.interaction import additive_fit, interaction_of_cells, interaction_of_factorial
 
 SEEDS = 200
 PLANTED: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {

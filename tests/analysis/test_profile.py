@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from splat_assets.analysis.build_table import BuildTable
-from splat_assets.analysis.doses import dose_summary, dose_table
-from splat_assets.analysis.profile import token_profile, weapon_profile
+from splat_assets.analysis.builds.build_table import BuildTable
+from splat_assets.analysis.builds.doses import dose_summary, dose_table
+from splat_assets.analysis.builds.profile import token_profile, weapon_profile
 from splat_assets.domain.tokens import parse_token, tokens_of_ap
 from splat_assets.domain.vocabulary import standard_vocabulary
 from splat_assets.store.activations import Activations

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from splat_assets.analysis.rule_null import RuleNull
+from splat_assets.analysis.rules.null import RuleNull
 
 N = 4_000
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from splat_assets.analysis.build_table import BuildTable
-from splat_assets.analysis.rule_score import RuleScorer, score_rule
+from splat_assets.analysis.builds.build_table import BuildTable
+from splat_assets.analysis.rules.score import RuleScorer, score_rule
 from splat_assets.domain.concepts import All, Not, Wears
 from splat_assets.store.activations import Activations
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary

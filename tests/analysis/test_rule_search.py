@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from splat_assets.analysis.build_table import BuildTable
-from splat_assets.analysis.rule_library import RuleLibrary
-from splat_assets.analysis.rule_search import RuleSearch, as_rule
+from splat_assets.analysis.builds.build_table import BuildTable
+from splat_assets.analysis.rules.library import RuleLibrary
+from splat_assets.analysis.rules.search import RuleSearch, as_rule
 from splat_assets.data.planted import PLANTED
 from splat_assets.domain.concepts import All, Not, Rule, WeaponIs, Wears
 from splat_assets.store.activations import Activations

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splat_assets.analysis.separation import auroc_bounds, separation
+from splat_assets.analysis.inference.separation import auroc_bounds, separation
 
 ACTIVATIONS = st.lists(st.sampled_from([0.0, 0.0, 0.5, 1.0, 1.5]), min_size=1, max_size=12)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from splat_assets.analysis.similarity import highest, inverse_spread, jaccard, pearson, unit_rows
+from splat_assets.analysis.inference.similarity import highest, inverse_spread, jaccard, pearson, unit_rows
 
 rows = npst.arrays(np.float64, st.tuples(st.integers(2, 30), st.just(2)), elements=st.sampled_from([0, 0, 0.5, 1, 3]))
 

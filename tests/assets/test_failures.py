@@ -9,7 +9,7 @@ from splat_assets.assets import asset_named
 from splat_assets.assets.asset import Check, Outcome, failures, run_check
 from splat_assets.assets.opened import sae_of
 from splat_assets.runs import InputFile, Run, open_run
-from splat_assets.sae.state import initial_decoder
+from splat_assets.sae.training.state import initial_decoder
 from splat_assets.store.layout import DataRoot
 from tests.assets.faults.planting import change_json, save_changed_sae
 

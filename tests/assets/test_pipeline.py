@@ -10,7 +10,7 @@ from splat_assets.compute.influences import wide_influences
 from splat_assets.progress import SilentProgress
 from splat_assets.runs import open_run
 from splat_assets.store import open_store
-from splat_assets.store.guide_precomputed import write_guide_influences
+from splat_assets.store.guide.precomputed import write_guide_influences
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.receipts import read_receipt
 from splat_assets.store.tables import table_facts

@@ -11,7 +11,7 @@ from splat_assets.assets.opened import builds_of
 from splat_assets.runs import HookRecipe, Limits, Run
 from splat_assets.store import open_store
 from splat_assets.store.errors import LayoutError
-from splat_assets.store.guide_batch_reader import BatchReader
+from splat_assets.store.guide.batch_reader import BatchReader
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.receipts import read_receipt
 from tests.small_run import RECIPE, make_all, make_inputs, new_small_run

@@ -11,15 +11,15 @@ from click.testing import CliRunner
 from splat_assets.automation.activity import activity
 from splat_assets.automation.arrivals import records_of
 from splat_assets.cli import main
-from splat_assets.definitions import build_defs
-from splat_assets.jobs import every_night, nightly
-from splat_assets.partitions import RUNS, TAG
-from splat_assets.resources import DataRootResource
-from splat_assets.sensors import _made, new_files, run_failed, run_succeeded
-from splat_assets.store.bucket import Bucket
+from splat_assets.orchestration.definitions import build_defs
+from splat_assets.orchestration.jobs import every_night, nightly
+from splat_assets.orchestration.partitions import RUNS, TAG
+from splat_assets.orchestration.resources import DataRootResource
+from splat_assets.orchestration.sensors import _made, new_files, run_failed, run_succeeded
+from splat_assets.store.bucket.bucket import Bucket
+from splat_assets.store.bucket.working_copy import WorkingCopy
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.published import current_version, open_store, pin_version, pinned_versions, publish
-from splat_assets.store.working_copy import WorkingCopy
+from splat_assets.store.published.publishing import current_version, open_store, pin_version, pinned_versions, publish
 from tests.s3 import S3
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from splat_assets.automation.housekeeping import keep_house
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.publications import PUBLICATIONS
-from splat_assets.store.published import publish
+from splat_assets.store.published.publications import PUBLICATIONS
+from splat_assets.store.published.publishing import publish
 from tests.store.making import DENSE, SAE, staged_parts
 
 

@@ -19,19 +19,19 @@ from splat_assets.runs import Run, open_run
 from splat_assets.sae import load_sae
 from splat_assets.store.checksums import crc32c_of_bytes
 from splat_assets.store.errors import LayoutError
-from splat_assets.store.guide_neuron_acts import NeuronActsReader
+from splat_assets.store.guide.neuron_acts import NeuronActsReader
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.origin import read_origin
 from splat_assets.store.raw import RawActivations, begin_raw_activations, write_shard
 from splat_assets.store.receipts import read_receipt
 from splat_assets.store.row_blocks import joined
 from splat_assets.store.tables import write_table
-from splat_serving.aliases import keep_alias
-from splat_serving.errors import NotComputedError
-from splat_serving.folder import Folder
+from splat_serving.database.aliases import keep_alias
+from splat_serving.database.errors import NotComputedError
+from splat_serving.database.folder import Folder
+from splat_serving.database.local import LocalDatabase
+from splat_serving.http.settings import settings_from_environment
 from splat_serving.investigations.opening import open_subject
-from splat_serving.local import LocalDatabase
-from splat_serving.settings import settings_from_environment
 from tests.serving.conftest import client_of
 from tests.small_run import make_inputs
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from splat_assets.cli import main
 from splat_assets.store import open_store
 from splat_assets.store.errors import LayoutError
-from splat_assets.store.guide_neuron_acts import write_neuron_acts
+from splat_assets.store.guide.neuron_acts import write_neuron_acts
 from tests.contracts.sources import DenseSource, sparse_random
 from tests.store.upstream_folders import write_upstream_tree
 

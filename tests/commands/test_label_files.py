@@ -10,10 +10,10 @@ from click.testing import CliRunner, Result
 
 from splat_assets.cli import main
 from splat_assets.store.layout import DataRoot
-from splat_serving.app import create_app
-from splat_serving.catalogue import Catalogue, Target
+from splat_serving.database.catalogue import Catalogue, Target
+from splat_serving.http.app import create_app
+from splat_serving.http.settings import settings_from_environment
 from splat_serving.investigations.opening import open_subject
-from splat_serving.settings import settings_from_environment
 from tests.labels.light_root import light_root
 from tests.serving.running import running
 

@@ -7,8 +7,8 @@ from click.testing import CliRunner
 
 from splat_assets.cli import main
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.publications import Publication, read_publications, write_publications
-from splat_assets.store.published import current_version
+from splat_assets.store.published.publications import Publication, read_publications, write_publications
+from splat_assets.store.published.publishing import current_version
 
 
 @pytest.mark.parametrize("command", [("runs",), ("run", "list")], ids=" ".join)

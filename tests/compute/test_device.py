@@ -18,12 +18,12 @@ from splat_assets.compute.encode import encode, is_same_row
 from splat_assets.compute.harvest import harvest, shards_of
 from splat_assets.compute.items import Items
 from splat_assets.compute.shards import ShardRunner
-from splat_assets.device import usable_device
 from splat_assets.errors import InputError
+from splat_assets.model.device import usable_device
 from splat_assets.model.hooks import HookPoint
 from splat_assets.runs import open_run
 from splat_assets.sae import SaeRecipe, load_sae, train_sae
-from splat_assets.sae.step import AutogradStep, batch_topk_loss, relu_l1_loss
+from splat_assets.sae.training.step import AutogradStep, batch_topk_loss, relu_l1_loss
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.raw import RawActivations
 from tests.compute.other_device import NAME, register

@@ -7,7 +7,7 @@ import pytest
 from splat_assets.compute.examples import EXAMPLES_SCHEMA, write_examples, wrong_examples
 from splat_assets.errors import InputError
 from splat_assets.store.activations import Activations
-from splat_assets.store.sparse import SparseReader
+from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.tables import read_table
 from tests.compute.planting import drop_row, rewrite, swap_rows
 from tests.contracts.sources import DenseSource, sparse_random

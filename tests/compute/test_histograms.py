@@ -17,7 +17,7 @@ from splat_assets.compute.histograms import (
 from splat_assets.errors import InputError
 from splat_assets.store.activations import Activations
 from splat_assets.store.errors import InvalidActivationsError
-from splat_assets.store.sparse import SparseReader
+from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.tables import read_table, table_facts
 from tests.compute.planting import drop_row, rewrite, swap_rows
 from tests.contracts.sources import DenseSource, sparse_random

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from splat_assets.compute.coactivation import co_activation
 from splat_assets.compute.neighbours import KINDS, NEIGHBOURS_SCHEMA, write_neighbours, wrong_neighbours
 from splat_assets.errors import InputError
-from splat_assets.store.sparse import SparseReader
+from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.tables import read_table
 from tests.compute.planting import drop_row, rewrite, swap_rows
 from tests.contracts.sources import DenseSource, sparse_random

@@ -18,7 +18,7 @@ from splat_assets.compute.shards import ShardRunner
 from splat_assets.errors import InputError
 from splat_assets.progress import SilentProgress
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.published import current_version, open_store
+from splat_assets.store.published.publishing import current_version, open_store
 from tests.small_run import new_small_run
 
 pytest.importorskip("ray", reason="Ray is not installed: `pip install 'splat[ray]'`")

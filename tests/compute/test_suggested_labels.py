@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from splat_assets.analysis.build_table import BuildTable
-from splat_assets.analysis.intervals import benjamini_hochberg
+from splat_assets.analysis.builds.build_table import BuildTable
+from splat_assets.analysis.inference.intervals import benjamini_hochberg
 from splat_assets.compute.suggested_labels import (
     SUGGESTED_SCHEMA,
     build_table_of,

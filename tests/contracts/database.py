@@ -15,10 +15,10 @@ from splat_assets.domain.concepts import All, Not, WeaponIs, Wears
 from splat_assets.errors import InputError
 from splat_assets.store.errors import FeatureNotFoundError, SampleNotFoundError
 from splat_assets.store.vocabulary import Context, Contexts
-from splat_serving.database import ActivationDatabase, Associations, Condition, Query
-from splat_serving.errors import NotComputedError, ParameterError, UnknownNameError
-from splat_serving.sample_columns import OF_BUILDS
-from splat_serving.selection import Selection
+from splat_serving.database.errors import NotComputedError, ParameterError, UnknownNameError
+from splat_serving.database.protocol import ActivationDatabase, Associations, Condition, Query
+from splat_serving.database.sample_columns import OF_BUILDS
+from splat_serving.database.selection import Selection
 from tests.contracts.reader import CASES, Dense
 from tests.contracts.sources import VOCABULARY, sample_table, sparse_random
 

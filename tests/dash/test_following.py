@@ -14,10 +14,10 @@ from splat_dash import app as dashboard
 from splat_dash.app import create_app, news_for
 from splat_dash.shown import News, Shown
 from splat_dash.source import Source
-from splat_serving.app import create_app as create_server
-from splat_serving.catalogue import Catalogue, Target
+from splat_serving.database.catalogue import Catalogue, Target
+from splat_serving.http.app import create_app as create_server
+from splat_serving.http.settings import settings_from_environment
 from splat_serving.investigations.opening import open_subject
-from splat_serving.settings import settings_from_environment
 from tests.dash.conftest import Watched
 from tests.serving.running import running
 

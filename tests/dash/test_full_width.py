@@ -12,8 +12,8 @@ from fastapi.testclient import TestClient
 from benchmarks.reference_store import N_FEATURES, ReferenceRows, staged_parts
 from splat_assets.compute.feature_map import write_feature_map
 from splat_assets.compute.neighbours import write_neighbours
-from splat_assets.store.published import publish
-from splat_assets.store.sparse import SparseReader
+from splat_assets.store.published.publishing import publish
+from splat_assets.store.sparse.reader import SparseReader
 from splat_dash.app import create_app
 from splat_dash.source import Source
 from splat_serving.investigations.opening import open_subject

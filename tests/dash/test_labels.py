@@ -15,7 +15,7 @@ from splat_assets.store.layout import DataRoot
 from splat_dash.app import create_app
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
-from splat_serving.errors import LabelConflictError, ServerError
+from splat_serving.database.errors import LabelConflictError, ServerError
 from splat_serving.investigations.opening import open_subject
 from splat_serving.labels.event import Event, NewEvent
 from tests.dash.conftest import Watched

@@ -184,7 +184,7 @@ def test_a_cluster_and_words_choose_and_stay_in_the_address(watched: Watched, ex
 
 def test_a_store_without_a_map_says_how_to_get_one(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     from splat_dash.pages import feature_map
-    from splat_serving.errors import NotComputedError
+    from splat_serving.database.errors import NotComputedError
 
     def none(by: str) -> pl.DataFrame:
         raise NotComputedError("a map was not computed: `splat materialize RUN`")

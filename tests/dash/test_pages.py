@@ -19,9 +19,9 @@ from splat_serving.investigations.alike import are_equal, folded
 from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.experiments.leave_one_out import leave_one_out
-from splat_serving.investigations.outputs import marked
-from splat_serving.investigations.rendering import cells as cells_of
-from splat_serving.investigations.rendering import shown
+from splat_serving.investigations.results.outputs import marked
+from splat_serving.investigations.results.rendering import cells as cells_of
+from splat_serving.investigations.results.rendering import shown
 from tests.dash.conftest import Watched
 
 pytestmark = pytest.mark.slow

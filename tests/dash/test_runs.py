@@ -9,16 +9,16 @@ from click.testing import CliRunner
 from splat_assets.automation.activity import tell
 from splat_assets.cli import main
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.published import open_store, publish
+from splat_assets.store.published.publishing import open_store, publish
 from splat_dash.pages import runs
 from splat_dash.source import Source
-from splat_serving.app import create_app
-from splat_serving.async_client import AsyncActivationClient
-from splat_serving.catalogue import Catalogue, Target
+from splat_serving.client.async_client import AsyncActivationClient
+from splat_serving.database.catalogue import Catalogue, Target
+from splat_serving.database.published_version import Published
+from splat_serving.database.runs import published_versions
+from splat_serving.http.app import create_app
+from splat_serving.http.settings import settings_from_environment
 from splat_serving.investigations.opening import open_subject
-from splat_serving.published_version import Published
-from splat_serving.runs import published_versions
-from splat_serving.settings import settings_from_environment
 from tests.own_loop import finished
 from tests.serving.running import running
 

@@ -14,10 +14,10 @@ from splat_dash import gear
 from splat_dash.pages import whatif
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
-from splat_serving.investigations.rendering import shown
+from splat_serving.investigations.results.rendering import shown
 from splat_serving.investigations.what_if import what_if
-from splat_serving.live_answers import Edit
-from splat_serving.model_runner import TokenSet
+from splat_serving.model.answers import Edit
+from splat_serving.model.runner import TokenSet
 from tests.dash.conftest import Watched
 
 

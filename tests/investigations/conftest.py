@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from splat_assets.store.layout import DataRoot
-from splat_serving.app import create_app
-from splat_serving.catalogue import Catalogue, Target
+from splat_serving.database.catalogue import Catalogue, Target
+from splat_serving.http.app import create_app
+from splat_serving.http.settings import settings_from_environment
 from splat_serving.investigations.opening import open_subject
 from splat_serving.investigations.subject import Subject
-from splat_serving.settings import settings_from_environment
 from tests.serving.running import running
 
 

@@ -6,15 +6,15 @@ import pytest
 from click.testing import CliRunner
 from scipy import stats
 
-from splat_assets.analysis.edits import with_rung
+from splat_assets.analysis.builds.edits import with_rung
 from splat_assets.cli import main
 from splat_assets.store.layout import DataRoot
 from splat_serving.investigations.edited_builds import draw_builds, mean_with_interval, sign_flip_p
 from splat_serving.investigations.experiment import run, spec_of
-from splat_serving.investigations.result import Result
+from splat_serving.investigations.results.result import Result
 from splat_serving.investigations.subject import Subject
-from splat_serving.live_answers import Edit
-from splat_serving.model_runner import TokenSet
+from splat_serving.model.answers import Edit
+from splat_serving.model.runner import TokenSet
 
 PAIR = {"family_x": "swim_speed_up", "family_y": "ninja_squid"}
 

@@ -14,8 +14,8 @@ from splat_assets.sae import load_sae
 from splat_assets.store.layout import DataRoot
 from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.experiment import run, spec_of
-from splat_serving.investigations.plotting import as_html
-from splat_serving.investigations.rendering import as_markdown, cells
+from splat_serving.investigations.results.plotting import as_html
+from splat_serving.investigations.results.rendering import as_markdown, cells
 from splat_serving.investigations.subject import Subject
 
 

@@ -18,9 +18,9 @@ from splat_assets.store.layout import DataRoot
 from splat_serving.investigations.edited_builds import draw_builds, draw_of
 from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.opening import open_subject
-from splat_serving.investigations.result import Result
+from splat_serving.investigations.results.result import Result
 from splat_serving.investigations.subject import Subject
-from splat_serving.model_runner import ModelRunner
+from splat_serving.model.runner import ModelRunner
 from tests.small_run import make_all, new_small_run
 
 FAMILY = "swim_speed_up"

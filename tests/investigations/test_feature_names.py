@@ -6,11 +6,11 @@ import polars as pl
 
 from splat_assets.store.layout import DataRoot
 from splat_dash.source import Source
-from splat_serving.assistant.tools import READ_TOOLS
+from splat_serving.investigations.assistant.tools import READ_TOOLS
 from splat_serving.investigations.experiment import run, spec_of
-from splat_serving.investigations.feature_names import feature_names
 from splat_serving.investigations.opening import open_subject
-from splat_serving.investigations.result import ResultTable
+from splat_serving.investigations.results.feature_names import feature_names
+from splat_serving.investigations.results.result import ResultTable
 from splat_serving.investigations.subject import Subject
 from tests.contracts.sources import sparse_random
 from tests.labels.test_carry import subject_of

@@ -16,7 +16,7 @@ from splat_serving.investigations.build_text import cannot_be_worn, parse_build
 from splat_serving.investigations.find import Find, find
 from splat_serving.investigations.subject import Subject
 from splat_serving.investigations.trace import Trace, trace
-from splat_serving.model_runner import TokenSet
+from splat_serving.model.runner import TokenSet
 
 RULE = "ssu>=6 and not ninja_squid"
 

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 
 from splat_assets.cli import main
 from splat_assets.store.layout import DataRoot
+from splat_serving.database.local import LocalDatabase
 from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.investigate import Investigate, Report, investigate, report_as_markdown, write_report
 from splat_serving.investigations.subject import Subject
-from splat_serving.local import LocalDatabase
-from splat_serving.model_runner import ModelRunner
+from splat_serving.model.runner import ModelRunner
 
 
 @pytest.fixture(scope="module")

@@ -5,20 +5,20 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from splat_assets.analysis.edits import with_rung
+from splat_assets.analysis.builds.edits import with_rung
 from splat_assets.errors import InputError
 from splat_assets.runs import HookRecipe
 from splat_assets.store.layout import DataRoot
-from splat_serving.errors import NotComputedError
+from splat_serving.database.errors import NotComputedError
 from splat_serving.investigations.edited_builds import draw_builds, rerunnable
 from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.experiments import leave_one_out as module
 from splat_serving.investigations.experiments.leave_one_out import leave_one_out
 from splat_serving.investigations.opening import open_subject
-from splat_serving.investigations.result import Result
+from splat_serving.investigations.results.result import Result
 from splat_serving.investigations.subject import Subject
-from splat_serving.live_answers import Edit
-from splat_serving.model_runner import TokenSet
+from splat_serving.model.answers import Edit
+from splat_serving.model.runner import TokenSet
 from tests.small_run import make_all, new_small_run
 
 

@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from splat_assets.analysis.doses import dose_summary
-from splat_assets.analysis.rule_library import RuleLibrary
+from splat_assets.analysis.builds.doses import dose_summary
+from splat_assets.analysis.rules.library import RuleLibrary
 from splat_assets.domain.rule_text import Names, parse_rule_text
 from splat_assets.errors import InputError
 from splat_serving.investigations.experiment import experiment, experiment_names, run, spec_of
 from splat_serving.investigations.overview import Overview, overview
-from splat_serving.investigations.result import Result
+from splat_serving.investigations.results.result import Result
 from splat_serving.investigations.subject import Subject
 
 CAUSAL = {"dose-sweep", "ablation", "causal-effect", "leave-one-out", "heatmap", "family-sweep"}
@@ -227,7 +227,7 @@ def test_steps_within_an_ability(local: Subject, busy: int, dense: np.ndarray) -
 def test_the_smallest_core_is_scored_on_builds_that_did_not_choose_it(
     local: Subject, busy: int, dense: np.ndarray
 ) -> None:
-    from splat_assets.analysis.rule_library import RuleLibrary
+    from splat_assets.analysis.rules.library import RuleLibrary
     from splat_assets.domain.rule_text import Names, parse_rule_text
 
     found = ask(local, "minimal-core", busy, least_recall=0.1)

@@ -5,13 +5,13 @@ import pytest
 
 from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.experiment import run, spec_of
-from splat_serving.investigations.outputs import marked, never_in_data
 from splat_serving.investigations.overview import Overview, overview
 from splat_serving.investigations.pushed import pushed
+from splat_serving.investigations.results.outputs import marked, never_in_data
 from splat_serving.investigations.subject import Subject
 from splat_serving.investigations.trace import Trace, trace
 from splat_serving.investigations.what_if import what_if
-from splat_serving.model_runner import TokenSet
+from splat_serving.model.runner import TokenSet
 
 
 @pytest.fixture

@@ -9,17 +9,17 @@ import pytest
 from click.testing import CliRunner
 
 from splat_assets.cli import main
-from splat_assets.store.guide_batches import write_batches
+from splat_assets.store.guide.batches import write_batches
 from splat_assets.store.layout import DataRoot
+from splat_serving.database.local import LocalDatabase
+from splat_serving.http.settings import settings_from_environment
 from splat_serving.investigations.opening import open_subject
 from splat_serving.investigations.overview import PARTS, Overview, overview, part
-from splat_serving.investigations.plotting import as_html
-from splat_serving.investigations.rendering import as_json, as_markdown
-from splat_serving.investigations.result import Result
+from splat_serving.investigations.results.plotting import as_html
+from splat_serving.investigations.results.rendering import as_json, as_markdown
+from splat_serving.investigations.results.result import Result
 from splat_serving.investigations.subject import Subject
-from splat_serving.local import LocalDatabase
 from splat_serving.server import app_of
-from splat_serving.settings import settings_from_environment
 from tests.contracts.database import CONTEXTS
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table, sparse_random
 from tests.serving.running import running

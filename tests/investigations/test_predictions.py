@@ -9,14 +9,14 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from splat_assets.analysis.build_space import BuildSpace
+from splat_assets.analysis.builds.build_space import BuildSpace
 from splat_assets.cli import main
 from splat_assets.domain.builds import why_illegal
 from splat_assets.store.layout import DataRoot
 from splat_serving.investigations.experiment import run, spec_of
-from splat_serving.investigations.result import Result
+from splat_serving.investigations.results.result import Result
 from splat_serving.investigations.subject import Subject
-from splat_serving.model_runner import TokenSet
+from splat_serving.model.runner import TokenSet
 
 THRESHOLD = 0.6
 EVERY = [

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from splat_assets.store.layout import DataRoot
+from splat_serving.database.local import LocalDatabase
 from splat_serving.investigations.opening import open_subject
 from splat_serving.investigations.subject import Subject
-from splat_serving.live_runner import LiveRunner
-from splat_serving.local import LocalDatabase
-from splat_serving.model_runner import ModelRunner
+from splat_serving.model.local_runner import LiveRunner
+from splat_serving.model.runner import ModelRunner
 
 _N_THREADS = 8
 

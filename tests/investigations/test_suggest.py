@@ -14,10 +14,10 @@ from splat_assets.domain.concepts import parse_rule
 from splat_assets.runs import open_run
 from splat_assets.store.layout import DataRoot
 from splat_serving.commands.label_suggest import suggest as command
-from splat_serving.errors import NotComputedError
+from splat_serving.database.errors import NotComputedError
+from splat_serving.database.local import LocalDatabase
 from splat_serving.investigations.subject import Subject
 from splat_serving.investigations.suggest import Suggest, SuggestAll, suggest, suggest_all
-from splat_serving.local import LocalDatabase
 
 
 def test_every_feature_has_a_row_and_servers_give_the_same(local: Subject, remote: Subject) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.published import publish
+from splat_assets.store.published.publishing import publish
 from tests.contracts.sources import sparse_random
 from tests.store.making import staged_parts
 

@@ -12,13 +12,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from splat_assets.errors import InputError
 from splat_assets.store.errors import FeatureNotFoundError
 from splat_assets.store.layout import DataRoot
-from splat_serving.app import create_app
-from splat_serving.catalogue import Catalogue, Target
-from splat_serving.errors import LabelConflictError, NotAllowedError, NotComputedError
+from splat_serving.database.catalogue import Catalogue, Target
+from splat_serving.database.errors import LabelConflictError, NotAllowedError, NotComputedError
+from splat_serving.http.app import create_app
+from splat_serving.http.settings import settings_from_environment
 from splat_serving.investigations.label_pages import status_page
 from splat_serving.investigations.opening import open_subject
 from splat_serving.labels.book import LabelBook
-from splat_serving.settings import settings_from_environment
 from tests.serving.conftest import client_of
 from tests.serving.running import running
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from splat_assets.store.published import publish
+from splat_assets.store.published.publishing import publish
+from splat_serving.database.local import LocalDatabase
+from splat_serving.investigations.carry_labels import carry_labels, match_labels
 from splat_serving.investigations.subject import Subject
-from splat_serving.labels.carry import carry_labels, match_labels
 from splat_serving.labels.log import LabelLog
-from splat_serving.local import LocalDatabase
 from tests.contracts.reader import Dense
 from tests.contracts.sources import sparse_random
 from tests.store.making import staged_parts

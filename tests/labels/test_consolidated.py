@@ -8,7 +8,7 @@ import pytest
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import FingerprintMismatchError
-from splat_serving.errors import LabelConflictError
+from splat_serving.database.errors import LabelConflictError
 from splat_serving.labels.book import LabelBook
 from splat_serving.labels.consolidated import ConsolidatedLog, consolidated_file
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from splat_assets.store.published import publish
-from splat_serving.labels.carry import match_labels
+from splat_assets.store.published.publishing import publish
+from splat_serving.database.local import LocalDatabase
+from splat_serving.investigations.carry_labels import match_labels
 from splat_serving.labels.correlations import correlation_blocks, nearest_features
-from splat_serving.local import LocalDatabase
 from tests.contracts.reader import Dense
 from tests.contracts.sources import sparse_random
 from tests.labels.test_carry import subject_of

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import FingerprintMismatchError
-from splat_serving.errors import LabelConflictError
+from splat_serving.database.errors import LabelConflictError
 from splat_serving.labels.book import LabelBook
 from splat_serving.labels.event import Event, checked_event
 from splat_serving.labels.importing import Plan, add_planned, planned_import, refuse_other_sae

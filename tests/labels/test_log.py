@@ -12,7 +12,7 @@ import pytest
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import FeatureNotFoundError, FingerprintMismatchError
-from splat_serving.errors import LabelConflictError
+from splat_serving.database.errors import LabelConflictError
 from splat_serving.labels.book import LabelBook
 from splat_serving.labels.event import Event, LabelFields, checked_event
 from splat_serving.labels.log import LabelLog

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from splat_assets.store.bucket import Bucket, BucketError
+from splat_assets.store.bucket.bucket import Bucket, BucketError
+from splat_assets.store.bucket.working_copy import WorkingCopy
 from splat_assets.store.errors import FingerprintMismatchError
-from splat_assets.store.working_copy import WorkingCopy
-from splat_serving.errors import LabelConflictError
+from splat_serving.database.errors import LabelConflictError
 from splat_serving.labels.book import LabelBook
 from splat_serving.labels.event import LabelFields
 from splat_serving.labels.log import LabelLog

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from splat_assets.sae.dense_step import DenseStep
-from splat_assets.sae.step import AutogradStep, relu_l1_loss
+from splat_assets.sae.training.dense_step import DenseStep
+from splat_assets.sae.training.step import AutogradStep, relu_l1_loss
 from tests.sae.test_fused_step import a_batch, a_state, settings
 
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from splat_assets.sae import SaeRecipe
-from splat_assets.sae.fused_step import FusedStep
-from splat_assets.sae.inputs import measure_inputs
-from splat_assets.sae.state import PARAMETERS, TrainingState, initial_state
-from splat_assets.sae.step import AutogradStep, Decode, StepSettings, adam_update, batch_topk_loss
+from splat_assets.sae.training.fused_step import FusedStep
+from splat_assets.sae.training.inputs import measure_inputs
+from splat_assets.sae.training.state import PARAMETERS, TrainingState, initial_state
+from splat_assets.sae.training.step import AutogradStep, Decode, StepSettings, adam_update, batch_topk_loss
 from tests.sae.planted import planted
 
 D_IN, D_SAE, BATCH = 20, 300, 130

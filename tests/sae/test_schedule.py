@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from splat_assets.sae import SaeRecipe
-from splat_assets.sae.schedule import Batches, Schedule
+from splat_assets.sae.training.schedule import Batches, Schedule
 
 
 @pytest.mark.parametrize(("n_rows", "batch_size"), [(1, 1), (10, 3), (10, 10), (10, 64), (100, 7)])

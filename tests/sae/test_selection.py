@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splat_assets.sae.products import FeatureLists, by_row, collect_above, subtract_decoded
-from splat_assets.sae.selection import select_largest
-from splat_assets.sae.step import largest_positive
+from splat_assets.sae.training.selection import select_largest
+from splat_assets.sae.training.step import largest_positive
 
 
 def dense(lists: FeatureLists, n_rows: int) -> np.ndarray:

@@ -15,10 +15,10 @@ import torch
 from splat_assets.errors import InputError
 from splat_assets.progress import LogProgress
 from splat_assets.sae import Sae, SaeRecipe, TrainedSae, load_sae, train_sae
-from splat_assets.sae.fused_step import FusedStep
-from splat_assets.sae.movement import decoder_movement
-from splat_assets.sae.state import TrainingState
-from splat_assets.sae.step import AutogradStep, StepOutcome, StepSettings, batch_topk_loss
+from splat_assets.sae.training.fused_step import FusedStep
+from splat_assets.sae.training.movement import decoder_movement
+from splat_assets.sae.training.state import TrainingState
+from splat_assets.sae.training.step import AutogradStep, StepOutcome, StepSettings, batch_topk_loss
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
 from splat_assets.store.files import staging_path
 from tests.sae.planted import planted

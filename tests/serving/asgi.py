@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import Message, Scope
 
-from splat_serving.app import ActivationServer
+from splat_serving.http.app import ActivationServer
 
 
 @dataclass

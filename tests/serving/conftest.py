@@ -8,10 +8,10 @@ from starlette.testclient import TestClient
 
 from splat_assets.store import open_store
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.version import Store
-from splat_serving.app import create_app
-from splat_serving.catalogue import Catalogue, Target
-from splat_serving.settings import ServerSettings, settings_from_environment
+from splat_assets.store.published.version import Store
+from splat_serving.database.catalogue import Catalogue, Target
+from splat_serving.http.app import create_app
+from splat_serving.http.settings import ServerSettings, settings_from_environment
 
 
 def client_of(target: str | None, root: DataRoot, settings: ServerSettings | None = None) -> TestClient:

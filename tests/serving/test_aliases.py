@@ -9,8 +9,8 @@ from splat_assets.cli import main
 from splat_assets.errors import InputError
 from splat_assets.store.errors import CorruptStoreError, NotPublishedError
 from splat_assets.store.layout import DataRoot
-from splat_serving.aliases import alias_named, aliases_file, keep_alias, read_aliases, remove_alias
-from splat_serving.catalogue import Target
+from splat_serving.database.aliases import alias_named, aliases_file, keep_alias, read_aliases, remove_alias
+from splat_serving.database.catalogue import Target
 from splat_serving.investigations.opening import open_subject
 
 

@@ -18,10 +18,10 @@ from starlette.testclient import TestClient
 
 from splat_assets.store import open_store
 from splat_assets.store.layout import DataRoot, RunLayout
-from splat_assets.store.published import publish
-from splat_assets.store.version import Store
-from splat_serving.arrow_stream import FILE, STREAM
-from splat_serving.settings import settings_from_environment
+from splat_assets.store.published.publishing import publish
+from splat_assets.store.published.version import Store
+from splat_serving.http.arrow_stream import FILE, STREAM
+from splat_serving.http.settings import settings_from_environment
 from tests.contracts.sources import sparse_random
 from tests.serving.conftest import client_of
 from tests.store.making import staged_parts
@@ -598,7 +598,7 @@ def test_files_that_are_deleted_below_an_open_version_are_an_error_where_they_ar
 
 
 def test_neither_dagster_nor_torch_is_imported() -> None:
-    code = "import sys, splat_serving.server, splat_serving.app; print(json.dumps(sorted(sys.modules)))"
+    code = "import sys, splat_serving.server, splat_serving.http.app; print(json.dumps(sorted(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", f"import json; {code}"], capture_output=True, text=True, check=True)
 
     modules = json.loads(found.stdout)

@@ -29,17 +29,15 @@ from splat_assets.store.errors import (
     NotPublishedError,
     SampleNotFoundError,
 )
-from splat_assets.store.guide_neuron_acts import write_neuron_acts
+from splat_assets.store.guide.neuron_acts import write_neuron_acts
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.published import publish
-from splat_serving import problems
-from splat_serving.app import create_app
-from splat_serving.arrow_reading import BatchDecoder
-from splat_serving.async_client import AsyncActivationClient
-from splat_serving.catalogue import Catalogue, Target
-from splat_serving.client import ActivationClient
-from splat_serving.database import Condition, Query
-from splat_serving.errors import (
+from splat_assets.store.published.publishing import publish
+from splat_serving.client.arrow_reading import BatchDecoder
+from splat_serving.client.async_client import AsyncActivationClient
+from splat_serving.client.sync import ActivationClient
+from splat_serving.client.wire import Answer, error_of
+from splat_serving.database.catalogue import Catalogue, Target
+from splat_serving.database.errors import (
     BusyError,
     LabelConflictError,
     NotAllowedError,
@@ -49,16 +47,18 @@ from splat_serving.errors import (
     TooLargeError,
     UnknownNameError,
 )
+from splat_serving.database.local import LocalDatabase
+from splat_serving.database.protocol import Condition, Query
+from splat_serving.database.sample_columns import COLUMNS
+from splat_serving.database.selection import Selection
+from splat_serving.http import problems
+from splat_serving.http.app import create_app
+from splat_serving.http.settings import ServerSettings, settings_from_environment
 from splat_serving.labels.event import NewEvent
 from splat_serving.labels.remote import RemoteEvents
-from splat_serving.live_answers import Edit
-from splat_serving.local import LocalDatabase
-from splat_serving.model_runner import RemoteRunner, TokenSet
-from splat_serving.sample_columns import COLUMNS
-from splat_serving.selection import Selection
+from splat_serving.model.answers import Edit
+from splat_serving.model.runner import RemoteRunner, TokenSet
 from splat_serving.server import app_of
-from splat_serving.settings import ServerSettings, settings_from_environment
-from splat_serving.wire import Answer, error_of
 from tests.contracts.sources import DenseSource, sparse_random
 from tests.own_loop import finished
 from tests.serving.running import Awaited, running
@@ -1018,7 +1018,7 @@ def test_tables_of_the_client_are_polars_frames(url: str) -> None:
 
 
 def test_importing_the_clients_imports_no_server() -> None:
-    code = "import sys, json, splat_serving.client, splat_serving.async_client; print(json.dumps(sorted(sys.modules)))"
+    code = "import sys, json, splat_serving.client; print(json.dumps(sorted(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     modules = {name.split(".")[0] for name in json.loads(found.stdout)}

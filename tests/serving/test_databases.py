@@ -11,21 +11,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from splat_assets.store.guide_batches import write_batches
-from splat_assets.store.guide_neuron_acts import write_neuron_acts
-from splat_assets.store.guide_transposed import write_transposed
+from splat_assets.store.guide.batches import write_batches
+from splat_assets.store.guide.neuron_acts import write_neuron_acts
+from splat_assets.store.guide.transposed import write_transposed
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.published import publish
-from splat_serving.app import create_app
-from splat_serving.async_client import AsyncActivationClient
-from splat_serving.catalogue import Catalogue, Target
-from splat_serving.client import ActivationClient
-from splat_serving.database import ActivationDatabase, Condition, Query
-from splat_serving.errors import NotComputedError
-from splat_serving.local import LocalDatabase
-from splat_serving.sample_columns import COLUMNS
-from splat_serving.selection import Selection
-from splat_serving.settings import settings_from_environment
+from splat_assets.store.published.publishing import publish
+from splat_serving.client.async_client import AsyncActivationClient
+from splat_serving.client.sync import ActivationClient
+from splat_serving.database.catalogue import Catalogue, Target
+from splat_serving.database.errors import NotComputedError
+from splat_serving.database.local import LocalDatabase
+from splat_serving.database.protocol import ActivationDatabase, Condition, Query
+from splat_serving.database.sample_columns import COLUMNS
+from splat_serving.database.selection import Selection
+from splat_serving.http.app import create_app
+from splat_serving.http.settings import settings_from_environment
 from tests.contracts.database import CONTEXTS, DatabaseContract
 from tests.contracts.reader import Dense
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table

@@ -17,16 +17,16 @@ from polars.testing import assert_frame_equal
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, LayoutError, SampleNotFoundError
-from splat_assets.store.guide_batches import write_batches
-from splat_assets.store.guide_transposed import write_transposed
+from splat_assets.store.guide.batches import write_batches
+from splat_assets.store.guide.transposed import write_transposed
 from splat_assets.store.layout import DataRoot, RunLayout
-from splat_assets.store.published import publish
+from splat_assets.store.published.publishing import publish
 from splat_assets.store.samples import write_samples
-from splat_serving.efficient_fs_database import EfficientFSDatabase
-from splat_serving.errors import NotComputedError, ParameterError, UnknownNameError
-from splat_serving.local import LocalDatabase
-from splat_serving.selection import Selection
-from splat_serving.storage_config import StorageConfig
+from splat_serving.database.errors import NotComputedError, ParameterError, UnknownNameError
+from splat_serving.database.local import LocalDatabase
+from splat_serving.database.selection import Selection
+from splat_serving.guide.efficient_fs_database import EfficientFSDatabase
+from splat_serving.guide.storage_config import StorageConfig
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table, sparse_random
 from tests.serving.test_storage_backends import Held
 from tests.store.making import DENSE, staged_parts

@@ -12,12 +12,12 @@ from starlette.testclient import TestClient
 
 from splat_assets.store.files import write_json
 from splat_assets.store.layout import DataRoot
-from splat_serving.app import create_app
-from splat_serving.catalogue import Catalogue, OpenFolder, Target
-from splat_serving.folder import Folder
+from splat_serving.database.catalogue import Catalogue, OpenFolder, Target
+from splat_serving.database.folder import Folder
+from splat_serving.http.app import create_app
+from splat_serving.http.replies import software
 from splat_serving.labels.book import LabelBook
 from splat_serving.labels.log import LabelLog
-from splat_serving.replies import software
 from tests.serving.conftest import client_of
 
 PATHS = [

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from splat_assets.store.guide_batches import write_batches
+from splat_assets.store.guide.batches import write_batches
 from splat_assets.store.layout import DataRoot
-from splat_serving.folder import Folder
+from splat_serving.database.folder import Folder
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table, sparse_random
 from tests.serving.conftest import client_of
 

@@ -9,11 +9,11 @@ import pytest
 
 from splat_assets.store import open_store
 from splat_assets.store.errors import LayoutError, SampleNotFoundError
-from splat_assets.store.guide_batches import write_batches
+from splat_assets.store.guide.batches import write_batches
 from splat_assets.store.layout import DataRoot
-from splat_serving.database import Condition, Query
-from splat_serving.folder import Folder
-from splat_serving.local import LocalDatabase
+from splat_serving.database.folder import Folder
+from splat_serving.database.local import LocalDatabase
+from splat_serving.database.protocol import Condition, Query
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table, sparse_random
 
 TABLES = ("features", "histograms", "influences", "examples", "neighbours", "feature_map", "suggested_labels")

@@ -11,11 +11,11 @@ from starlette.types import Receive, Scope, Send
 
 from splat_assets.errors import InputError
 from splat_assets.store.layout import DataRoot
-from splat_serving.app import create_app
-from splat_serving.catalogue import Catalogue, Target
-from splat_serving.guard import Observed
-from splat_serving.problems import PROBLEM
-from splat_serving.settings import ServerSettings
+from splat_serving.database.catalogue import Catalogue, Target
+from splat_serving.http.app import create_app
+from splat_serving.http.guard import Observed
+from splat_serving.http.problems import PROBLEM
+from splat_serving.http.settings import ServerSettings
 
 SECRET = "0123456789abcdef0123456789abcdef"
 STRANGER, LOCAL = "203.0.113.9", "127.0.0.1"
@@ -211,7 +211,7 @@ def test_a_fault_is_logged_on_lines_of_its_own(
     with TestClient(app, base_url="http://127.0.0.1", client=(LOCAL, 1)) as client:
         answer = client.get("/tokens/a%0aINFO%20forged/features")
 
-    logged = [record.getMessage() for record in caplog.records if record.name == "splat_serving.guard"]
+    logged = [record.getMessage() for record in caplog.records if record.name == "splat_serving.http.guard"]
     assert answer.status_code == 500
     assert "fault of the server: AttributeError" in answer.json()["detail"]
     assert logged == [r"GET '/tokens/a\nINFO forged/features'"]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.merge import write_sparse_store
-from splat_assets.store.published import publish
+from splat_assets.store.published.publishing import publish
 from splat_assets.store.samples import write_samples
-from splat_serving.problems import PROBLEM
+from splat_assets.store.sparse.merge import write_sparse_store
+from splat_serving.http.problems import PROBLEM
 from tests.contracts.sources import DenseSource, sample_table
 from tests.serving.sockets import RawAnswer, RunningServer, request, running, wait_until
 

@@ -5,8 +5,8 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from splat_serving import json_rows
-from splat_serving.sample_columns import FEW_ROWS
+from splat_serving.database.sample_columns import FEW_ROWS
+from splat_serving.http import json_rows
 
 
 def batch_of(n_rows: int, seed: int = 0) -> pa.RecordBatch:

@@ -13,13 +13,13 @@ from starlette.testclient import TestClient
 from benchmarks.reference_store import make_reference_store
 from splat_assets.store import open_store
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.version import Store
-from splat_serving.app import ActivationServer, create_app
-from splat_serving.arrow_stream import FILE, STREAM
-from splat_serving.catalogue import Catalogue, Target
-from splat_serving.local import LocalDatabase
-from splat_serving.selection import Selection
-from splat_serving.settings import settings_from_environment
+from splat_assets.store.published.version import Store
+from splat_serving.database.catalogue import Catalogue, Target
+from splat_serving.database.local import LocalDatabase
+from splat_serving.database.selection import Selection
+from splat_serving.http.app import ActivationServer, create_app
+from splat_serving.http.arrow_stream import FILE, STREAM
+from splat_serving.http.settings import settings_from_environment
 from tests.serving.asgi import ask
 from tests.serving.conftest import client_of
 

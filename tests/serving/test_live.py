@@ -26,14 +26,14 @@ from splat_assets.sae import Sae
 from splat_assets.store import open_store
 from splat_assets.store.errors import FeatureNotFoundError, FingerprintMismatchError
 from splat_assets.store.layout import DataRoot, RunLayout
-from splat_assets.store.published import publish
-from splat_assets.store.version import Store
-from splat_serving.errors import NotComputedError, ParameterError, UnknownNameError
-from splat_serving.live import LiveModel
-from splat_serving.live_answers import Edit, TopFeatures
-from splat_serving.live_builds import TypedBuild
-from splat_serving.live_models import LiveModels
-from splat_serving.routes.live import FeaturesAnswer, InterveneAnswer
+from splat_assets.store.published.publishing import publish
+from splat_assets.store.published.version import Store
+from splat_serving.database.errors import NotComputedError, ParameterError, UnknownNameError
+from splat_serving.http.live_models import LiveModels
+from splat_serving.http.routes.live import FeaturesAnswer, InterveneAnswer
+from splat_serving.model.answers import Edit, TopFeatures
+from splat_serving.model.live import LiveModel
+from splat_serving.model.typed_builds import TypedBuild
 from tests.contracts.sources import sparse_random
 from tests.own_loop import finished
 from tests.serving.conftest import client_of
@@ -479,7 +479,7 @@ ALONE = """
 import json, sys
 from starlette.testclient import TestClient
 from splat_serving.server import app
-def loaded(): return [name for name in ("torch", "dagster", "splat_serving.live") if name in sys.modules]
+def loaded(): return [name for name in ("torch", "dagster", "splat_serving.model.live") if name in sys.modules]
 with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50_000)) as client:
     statuses = [client.get(path).status_code for path in ("/health", "/activations/1", "/openapi.json")]
     before = loaded()
@@ -492,7 +492,7 @@ def test_torch_is_imported_by_the_first_live_question_and_not_before(finished_ro
     found = run_alone(ALONE, finished_root)
 
     assert (found["statuses"], found["before"]) == ([200, 200, 200], [])
-    assert (found["status"], found["after"]) == (200, ["torch", "splat_serving.live"])
+    assert (found["status"], found["after"]) == (200, ["torch", "splat_serving.model.live"])
 
 
 def test_without_torch_the_rest_is_served_and_live_says_what_to_install(finished_root: DataRoot) -> None:

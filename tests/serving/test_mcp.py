@@ -13,11 +13,11 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from splat_assets.store.layout import DataRoot
-from splat_serving.assistant.server import make_server, tool_names
-from splat_serving.assistant.tools import READ_TOOLS, WRITE_TOOLS
+from splat_serving.investigations.assistant.server import make_server, tool_names
+from splat_serving.investigations.assistant.tools import READ_TOOLS, WRITE_TOOLS
 from splat_serving.investigations.experiment import experiment_names
 from splat_serving.investigations.opening import open_subject
-from splat_serving.investigations.result import Result
+from splat_serving.investigations.results.result import Result
 from tests.own_loop import finished
 
 ASKED: dict[str, dict[str, Any]] = {
@@ -220,7 +220,7 @@ def test_every_request_is_answered_also_the_last_before_the_input_ends(finished_
 
 
 def test_a_newer_version_is_seen(own_root: DataRoot) -> None:
-    from splat_assets.store.published import publish
+    from splat_assets.store.published.publishing import publish
 
     async def talk(client: Client) -> Any:
         before = await client.call_tool("about", {})

@@ -11,22 +11,22 @@ from splat_assets.assets.opened import base_model_of, sae_of
 from splat_assets.runs import HookRecipe, open_run
 from splat_assets.store.errors import FeatureNotFoundError
 from splat_assets.store.layout import DataRoot
-from splat_serving.errors import NotComputedError, ParameterError, UnknownNameError
+from splat_serving.database.errors import NotComputedError, ParameterError, UnknownNameError
 from splat_serving.investigations.opening import open_subject
 from splat_serving.investigations.subject import Subject
-from splat_serving.live import LiveModel
-from splat_serving.live_answers import Edit
-from splat_serving.live_builds import TypedBuild
-from splat_serving.model_runner import TokenSet
+from splat_serving.model.answers import Edit
+from splat_serving.model.live import LiveModel
+from splat_serving.model.runner import TokenSet
+from splat_serving.model.typed_builds import TypedBuild
 from tests.small_run import make_all, new_small_run
 
 
 @pytest.fixture(scope="module", params=["local", "remote"])
 def subject(request: pytest.FixtureRequest, finished_root: DataRoot) -> Iterator[Subject]:
     """The finished run from disk, and from a server of it."""
-    from splat_serving.app import create_app
-    from splat_serving.catalogue import Catalogue, Target
-    from splat_serving.settings import settings_from_environment
+    from splat_serving.database.catalogue import Catalogue, Target
+    from splat_serving.http.app import create_app
+    from splat_serving.http.settings import settings_from_environment
     from tests.serving.running import running
 
     if request.param == "local":

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splat_serving.arrow_stream import FILE, STREAM
-from splat_serving.negotiation import CSV, JSON, PARQUET, SHORT_NAMES, TABLE_FORMS, NotAcceptableError, chosen_form
+from splat_serving.http.arrow_stream import FILE, STREAM
+from splat_serving.http.negotiation import CSV, JSON, PARQUET, SHORT_NAMES, TABLE_FORMS, NotAcceptableError, chosen_form
 
 CHOSEN = {
     None: JSON,

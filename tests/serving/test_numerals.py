@@ -6,9 +6,9 @@ import pytest
 from pydantic import Field
 
 from splat_assets.errors import InputError
+from splat_serving.database.plain_numbers import PlainNumbers
 from splat_serving.investigations.experiment import experiment, experiment_names
 from splat_serving.investigations.spec import FeatureSpec, checked_spec
-from splat_serving.numerals import PlainNumbers
 
 NO_NUMBERS = [True, "1_0", " 1", "+1", "\N{ARABIC-INDIC DIGIT ONE}"]
 

@@ -18,9 +18,9 @@ from schemathesis.specs.openapi.checks import (
 from starlette.testclient import TestClient
 
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.version import Store
-from splat_serving.app import create_app
-from splat_serving.catalogue import Catalogue, Target
+from splat_assets.store.published.version import Store
+from splat_serving.database.catalogue import Catalogue, Target
+from splat_serving.http.app import create_app
 from tests.serving.sockets import RunningServer, running
 
 DOCUMENT: dict[str, Any] = create_app(Catalogue(Target(None, DataRoot(Path("nowhere"))))).api.openapi()

@@ -2,7 +2,7 @@
 
 import json
 
-from splat_serving.problems import PROBLEM, problem
+from splat_serving.http.problems import PROBLEM, problem
 
 
 def test_a_text_that_is_no_utf8_is_still_told() -> None:

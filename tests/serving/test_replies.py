@@ -11,9 +11,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from splat_serving.arrow_stream import FILE, STREAM
-from splat_serving.negotiation import CSV, JSON, PARQUET, Form
-from splat_serving.replies import Rows, encoded
+from splat_serving.http.arrow_stream import FILE, STREAM
+from splat_serving.http.negotiation import CSV, JSON, PARQUET, Form
+from splat_serving.http.replies import Rows, encoded
 
 N_BATCHES, N_ROWS = 12, 65_536
 FORMS = [(STREAM, "rows"), (FILE, "rows"), (PARQUET, "rows"), (CSV, "rows"), (JSON, "rows"), (JSON, "columns")]

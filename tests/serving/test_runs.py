@@ -4,9 +4,9 @@ import os
 import shutil
 
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.publications import PUBLICATIONS, read_publications
-from splat_assets.store.published import publish
-from splat_serving.runs import published_versions
+from splat_assets.store.published.publications import PUBLICATIONS, read_publications
+from splat_assets.store.published.publishing import publish
+from splat_serving.database.runs import published_versions
 
 
 def _listed(root: DataRoot) -> list[tuple[str, str | None, bool, object]]:

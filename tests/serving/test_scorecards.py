@@ -9,14 +9,14 @@ from starlette.testclient import TestClient
 
 from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.layout import DataRoot
-from splat_serving.app import create_app
-from splat_serving.async_client import AsyncActivationClient
-from splat_serving.catalogue import Catalogue, Target
-from splat_serving.client import ActivationClient
-from splat_serving.errors import NotComputedError
+from splat_serving.client.async_client import AsyncActivationClient
+from splat_serving.client.sync import ActivationClient
+from splat_serving.database.catalogue import Catalogue, Target
+from splat_serving.database.errors import NotComputedError
+from splat_serving.database.scorecards import scorecard_of
+from splat_serving.http.app import create_app
+from splat_serving.http.settings import ServerSettings
 from splat_serving.investigations.opening import open_subject
-from splat_serving.scorecards import scorecard_of
-from splat_serving.settings import ServerSettings
 from tests.own_loop import finished
 from tests.serving.running import running
 

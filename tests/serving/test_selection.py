@@ -3,8 +3,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from splat_serving.errors import ParameterError
-from splat_serving.selection import Selection, matching_values, page
+from splat_serving.database.errors import ParameterError
+from splat_serving.database.selection import Selection, matching_values, page
 
 VALUES = np.array([0.7, 0.1, 0.3, 0.7, 2.5], dtype=np.float32)
 

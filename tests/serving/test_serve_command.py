@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from splat_assets.cli import main
 from splat_assets.store.layout import DataRoot
-from splat_serving.settings import ServerSettings, option, settings_from_environment, variable
+from splat_serving.http.settings import ServerSettings, option, settings_from_environment, variable
 from tests.serving.sockets import Connection, environment_of, request, running, wait_until
 
 ACCESS = "splat_serving.access"
@@ -227,7 +227,7 @@ def test_the_guides_way_to_start_serves_the_guides_folders(finished_root: DataRo
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "uvicorn", "splat_serving.server:app", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--http", "splat_serving.protocol:TimedProtocol"]
+    command += ["--http", "splat_serving.http.connection:TimedProtocol"]
     log = tmp_path / "log"
     with log.open("wb") as written:
         process = subprocess.Popen(command, env=environment_of(finished_root, environment), stderr=written)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from splat_assets.store.layout import DataRoot
-from splat_serving.app import create_app
-from splat_serving.catalogue import Catalogue, Target
+from splat_serving.database.catalogue import Catalogue, Target
+from splat_serving.http.app import create_app
 from tests.serving.running import running
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "serving.md"

@@ -15,13 +15,13 @@ import pytest
 from splat_assets.errors import InputError
 from splat_assets.store.activations import ActivationReader
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError
-from splat_assets.store.guide_batches import write_batches
-from splat_assets.store.guide_neuron_acts import write_neuron_acts
-from splat_assets.store.guide_transposed import write_transposed
+from splat_assets.store.guide.batches import write_batches
+from splat_assets.store.guide.neuron_acts import write_neuron_acts
+from splat_assets.store.guide.transposed import write_transposed
 from splat_assets.store.layout import DataRoot
-from splat_serving.efficient_fs_database import EfficientFSDatabase
-from splat_serving.storage_backends import LoaderError, LoadersReader, own_loaders
-from splat_serving.storage_config import StorageConfig
+from splat_serving.guide.efficient_fs_database import EfficientFSDatabase
+from splat_serving.guide.storage_backends import LoaderError, LoadersReader, own_loaders
+from splat_serving.guide.storage_config import StorageConfig
 from tests.contracts.reader import ReaderContract
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table
 from tests.store.making import DENSE

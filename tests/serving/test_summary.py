@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from splat_serving.summary import influences_of, influences_on, largest_influences
+from splat_serving.database.summary import influences_of, influences_on, largest_influences
 
 WIDE = pl.DataFrame(
     {

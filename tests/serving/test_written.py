@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from splat_assets.errors import InputError
 from splat_assets.numerals import is_number, is_whole
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.published import publish
+from splat_assets.store.published.publishing import publish
 from splat_serving.labels.event import checked_event
 from tests.serving.conftest import client_of
 from tests.store.making import SAE, staged_parts

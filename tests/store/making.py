@@ -7,10 +7,10 @@ import numpy.typing as npt
 import polars as pl
 
 from splat_assets.store.activations import SparseRows
-from splat_assets.store.merge import write_sparse_store
 from splat_assets.store.raw import RawActivations, begin_raw_activations, shard_name, write_shard
 from splat_assets.store.samples import write_samples
-from splat_assets.store.sparse_layout import Chunking
+from splat_assets.store.sparse.layout import Chunking
+from splat_assets.store.sparse.merge import write_sparse_store
 from tests.contracts.sources import DenseSource, sample_table
 
 Dense = npt.NDArray[np.float32]

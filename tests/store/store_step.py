@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from splat_assets.store.merge import write_sparse_store
-from splat_assets.store.published import publish
+from splat_assets.store.published.publishing import publish
 from splat_assets.store.raw import RawActivations
 from splat_assets.store.samples import write_samples
-from splat_assets.store.sparse_layout import Chunking
+from splat_assets.store.sparse.layout import Chunking
+from splat_assets.store.sparse.merge import write_sparse_store
 
 
 def store_step(root: Path) -> None:

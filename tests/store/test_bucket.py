@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from splat_assets.errors import InputError
-from splat_assets.store.bucket import (
+from splat_assets.store.bucket.bucket import (
     Bucket,
     BucketError,
     ChangedMeanwhileError,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from splat_assets.store.errors import CorruptStoreError, LayoutError
-from splat_assets.store.feature_rows import FeatureRows
+from splat_assets.store.importing.feature_rows import FeatureRows
 from tests.contracts.reader import CASES
 from tests.contracts.sources import DenseSource
 

@@ -12,8 +12,8 @@ import zarr
 from splat_assets.store.activations import ActivationReader, SparseRows
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError, SampleNotFoundError
 from splat_assets.store.files import files_below, sha256_of_file, staging_path
-from splat_assets.store.guide_batch_reader import BatchReader
-from splat_assets.store.guide_batches import write_batches
+from splat_assets.store.guide.batch_reader import BatchReader
+from splat_assets.store.guide.batches import write_batches
 from tests.contracts.reader import CASES, Dense, ReaderContract
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table, sparse_random
 
@@ -161,7 +161,7 @@ def test_rows_come_in_order_and_in_blocks_of_the_asked_size(case: str, block_row
 
 
 def test_a_batch_of_several_shards_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("splat_assets.store.dense_arrays._CHUNK_BYTES", 4 * 6 * 2)
+    monkeypatch.setattr("splat_assets.store.guide.dense_arrays._CHUNK_BYTES", 4 * 6 * 2)
     dense = sparse_random(150, 6, 0.4)
 
     target = written(dense, tmp_path, batch_rows=100)

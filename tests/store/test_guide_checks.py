@@ -8,17 +8,17 @@ import pytest
 import zarr
 
 from splat_assets.store.errors import LayoutError
-from splat_assets.store.guide_batches import write_batches
-from splat_assets.store.guide_checks import (
+from splat_assets.store.guide.batches import write_batches
+from splat_assets.store.guide.checks import (
     mismatched_batch_metadata,
     mismatched_batch_rows,
     mismatched_embeddings,
     mismatched_features,
 )
-from splat_assets.store.guide_neuron_acts import NeuronActsReader, write_neuron_acts
-from splat_assets.store.guide_transposed import TransposedReader, write_transposed
-from splat_assets.store.merge import write_sparse_store
-from splat_assets.store.sparse import SparseReader
+from splat_assets.store.guide.neuron_acts import NeuronActsReader, write_neuron_acts
+from splat_assets.store.guide.transposed import TransposedReader, write_transposed
+from splat_assets.store.sparse.merge import write_sparse_store
+from splat_assets.store.sparse.reader import SparseReader
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table, sparse_random
 
 DENSE = sparse_random(60, 12, 0.4)

@@ -9,7 +9,7 @@ import pytest
 from splat_assets.store.activations import ActivationReader
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError
 from splat_assets.store.files import files_below, sha256_of_file, staging_path
-from splat_assets.store.guide_neuron_acts import DESCRIPTION, NeuronActsReader, feature_folder_name, write_neuron_acts
+from splat_assets.store.guide.neuron_acts import DESCRIPTION, NeuronActsReader, feature_folder_name, write_neuron_acts
 from tests.contracts.reader import Dense, ReaderContract
 from tests.contracts.sources import DenseSource, sparse_random
 

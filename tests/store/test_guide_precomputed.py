@@ -10,12 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from splat_assets.analysis.histogram import bin_edges
 from splat_assets.compute.histograms import write_histograms
 from splat_assets.compute.idf import write_idf
 from splat_assets.compute.influences import wide_influences, write_influences
 from splat_assets.store.errors import LayoutError
 from splat_assets.store.files import files_below, sha256_of_file
-from splat_assets.store.guide_precomputed import (
+from splat_assets.store.guide.precomputed import (
     write_guide_idf,
     write_guide_influences,
     write_guide_pickles,
@@ -48,7 +49,7 @@ def dense_with_a_dead_feature() -> np.ndarray:
 def test_an_unpickler_that_refuses_every_class_reads_the_export(tmp_path: Path) -> None:
     dense = dense_with_a_dead_feature()
 
-    written = write_guide_pickles(*tables(dense, tmp_path), tmp_path / "precomputed")
+    written = write_guide_pickles(*tables(dense, tmp_path), tmp_path / "precomputed", bin_edges)
 
     assert [path.name for path in written.files] == [
         "histograms.pkl",
@@ -73,7 +74,7 @@ def test_an_unpickler_that_refuses_every_class_reads_the_export(tmp_path: Path) 
 
 
 def test_a_dead_feature_has_no_invented_figures(tmp_path: Path) -> None:
-    write_guide_pickles(*tables(dense_with_a_dead_feature(), tmp_path), tmp_path / "precomputed")
+    write_guide_pickles(*tables(dense_with_a_dead_feature(), tmp_path), tmp_path / "precomputed", bin_edges)
 
     own = read_pickle(tmp_path / "precomputed/feature_stats.pkl")[2]
 
@@ -87,7 +88,7 @@ def test_a_dead_feature_has_no_invented_figures(tmp_path: Path) -> None:
 
 
 def test_the_json_twin_says_the_same(tmp_path: Path) -> None:
-    write_guide_pickles(*tables(dense_with_a_dead_feature(), tmp_path), tmp_path / "precomputed")
+    write_guide_pickles(*tables(dense_with_a_dead_feature(), tmp_path), tmp_path / "precomputed", bin_edges)
 
     for name in ("histograms", "feature_stats"):
         twin = json.loads((tmp_path / f"precomputed/{name}.json").read_text())
@@ -96,12 +97,12 @@ def test_the_json_twin_says_the_same(tmp_path: Path) -> None:
 
 def test_the_pickles_use_protocol_4_and_repeat_to_the_byte(tmp_path: Path) -> None:
     paths = tables(dense_with_a_dead_feature(), tmp_path)
-    write_guide_pickles(*paths, tmp_path / "precomputed")
-    before = {path: sha256_of_file(path) for path in files_below(tmp_path / "precomputed")}
+    write_guide_pickles(*paths, tmp_path / "precomputed", bin_edges)
+    before = {path: sha256_of_file(path) for path in files_below(tmp_path / "precomputed", bin_edges)}
 
-    write_guide_pickles(*paths, tmp_path / "precomputed")
+    write_guide_pickles(*paths, tmp_path / "precomputed", bin_edges)
 
-    assert {path: sha256_of_file(path) for path in files_below(tmp_path / "precomputed")} == before
+    assert {path: sha256_of_file(path) for path in files_below(tmp_path / "precomputed", bin_edges)} == before
     assert (tmp_path / "precomputed/histograms.pkl").read_bytes()[:2] == b"\x80\x04"
 
 

@@ -12,7 +12,7 @@ from zarr.codecs import BloscCodec
 from splat_assets.store.activations import ActivationReader
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError
 from splat_assets.store.files import files_below, sha256_of_file
-from splat_assets.store.guide_transposed import TransposedReader, features_per_shard, write_transposed
+from splat_assets.store.guide.transposed import TransposedReader, features_per_shard, write_transposed
 from tests.contracts.reader import Dense, ReaderContract
 from tests.contracts.sources import DenseSource, sparse_random
 

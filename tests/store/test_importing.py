@@ -13,15 +13,15 @@ import pytest
 import zarr
 
 from splat_assets.errors import InputError
-from splat_assets.store.dense_arrays import DenseArray
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError, StoreError
 from splat_assets.store.files import files_below, locked, sha256_of_file
-from splat_assets.store.guide_batches import write_batches
-from splat_assets.store.guide_neuron_acts import write_neuron_acts
-from splat_assets.store.guide_transposed import write_transposed
-from splat_assets.store.import_report import ImportReport
-from splat_assets.store.import_sources import ImportOptions
-from splat_assets.store.importing import import_folder
+from splat_assets.store.guide.batches import write_batches
+from splat_assets.store.guide.dense_arrays import DenseArray
+from splat_assets.store.guide.neuron_acts import write_neuron_acts
+from splat_assets.store.guide.transposed import write_transposed
+from splat_assets.store.importing.importing import import_folder
+from splat_assets.store.importing.report import ImportReport
+from splat_assets.store.importing.sources import ImportOptions
 from splat_assets.store.raw import RawActivations
 from splat_assets.store.vocabulary import Context, Contexts
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table, sparse_random

@@ -15,9 +15,9 @@ import pytest
 
 from splat_assets.store.disk import DiskFullError
 from splat_assets.store.errors import StoreError
-from splat_assets.store.merge import write_sparse_store
-from splat_assets.store.published import open_store, publish
+from splat_assets.store.published.publishing import open_store, publish
 from splat_assets.store.samples import write_samples
+from splat_assets.store.sparse.merge import write_sparse_store
 from tests.contracts.sources import DenseSource, sample_table, sparse_random
 from tests.store.making import SAE, Dense, bytes_below, staged_parts, write_raw
 from tests.store.store_step import store_step

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from splat_assets.store.errors import CorruptStoreError, LayoutError
-from splat_assets.store.guide_batches import write_batches
+from splat_assets.store.guide.batches import write_batches
 from splat_assets.store.metadata import samples_and_vocabulary
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table
 from tests.store.making import write_raw

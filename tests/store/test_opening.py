@@ -8,14 +8,14 @@ import pytest
 
 from splat_assets.store.activations import ActivationReader
 from splat_assets.store.errors import LayoutError
-from splat_assets.store.guide_batch_reader import BatchReader
-from splat_assets.store.guide_batches import write_batches
-from splat_assets.store.guide_neuron_acts import DESCRIPTION, NeuronActsReader, write_neuron_acts
-from splat_assets.store.guide_transposed import TransposedReader, write_transposed
-from splat_assets.store.merge import write_sparse_store
+from splat_assets.store.guide.batch_reader import BatchReader
+from splat_assets.store.guide.batches import write_batches
+from splat_assets.store.guide.neuron_acts import DESCRIPTION, NeuronActsReader, write_neuron_acts
+from splat_assets.store.guide.transposed import TransposedReader, write_transposed
 from splat_assets.store.opening import Layout, as_reader, layouts_in, open_reader
 from splat_assets.store.raw import RawActivations, begin_raw_activations, write_shard
-from splat_assets.store.sparse import SparseReader
+from splat_assets.store.sparse.merge import write_sparse_store
+from splat_assets.store.sparse.reader import SparseReader
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table, sparse_random
 
 DENSE = sparse_random(30, 6, 0.4)

@@ -10,9 +10,9 @@ import pytest
 
 from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.newest_run import newest_run
-from splat_assets.store.publications import PUBLICATIONS, read_publications
-from splat_assets.store.published import current_version, open_store, publish, remove_old_versions
+from splat_assets.store.published.newest_run import newest_run
+from splat_assets.store.published.publications import PUBLICATIONS, read_publications
+from splat_assets.store.published.publishing import current_version, open_store, publish, remove_old_versions
 from tests.store.making import DENSE, SAE, staged_parts
 
 

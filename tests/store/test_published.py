@@ -13,9 +13,9 @@ from splat_assets.errors import InputError
 from splat_assets.store import open_store
 from splat_assets.store.errors import CorruptStoreError, LayoutError, NotPublishedError
 from splat_assets.store.files import staging_path
-from splat_assets.store.published import current_version, publish, remove_old_versions
-from splat_assets.store.sparse import SparseReader
-from splat_assets.store.version import Store
+from splat_assets.store.published.publishing import current_version, publish, remove_old_versions
+from splat_assets.store.published.version import Store
+from splat_assets.store.sparse.reader import SparseReader
 from tests.contracts.sources import VOCABULARY, sample_table, sparse_random
 from tests.store.making import DENSE, SAE, Dense, bytes_below, staged_parts
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splat_assets.errors import InputError
-from splat_assets.store.read_cache import CACHE_BYTES, ReadCache
+from splat_assets.store.bucket.read_cache import CACHE_BYTES, ReadCache
 
 
 def _never() -> bytes:
@@ -118,7 +118,7 @@ def test_a_count_that_is_wrong_costs_no_bound(count: str, tmp_path: Path) -> Non
 def test_a_process_that_does_not_release_the_lock_costs_no_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("splat_assets.store.read_cache._LONGEST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("splat_assets.store.bucket.read_cache._LONGEST_WAIT_SECONDS", 0.0)
     with (tmp_path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert ReadCache(tmp_path, 1_000).get("a", lambda: b"content") == b"content"

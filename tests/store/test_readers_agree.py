@@ -12,14 +12,14 @@ from hypothesis.extra import numpy as npst
 from scipy import sparse
 
 from splat_assets.store.activations import ActivationReader
-from splat_assets.store.guide_batch_reader import BatchReader
-from splat_assets.store.guide_batches import write_batches
-from splat_assets.store.guide_neuron_acts import NeuronActsReader, write_neuron_acts
-from splat_assets.store.guide_transposed import TransposedReader, write_transposed
-from splat_assets.store.merge import write_sparse_store
+from splat_assets.store.guide.batch_reader import BatchReader
+from splat_assets.store.guide.batches import write_batches
+from splat_assets.store.guide.neuron_acts import NeuronActsReader, write_neuron_acts
+from splat_assets.store.guide.transposed import TransposedReader, write_transposed
 from splat_assets.store.raw import RawActivations, begin_raw_activations, write_shard
-from splat_assets.store.sparse import SparseReader
-from splat_assets.store.sparse_layout import Chunking, accepting_pcodec
+from splat_assets.store.sparse.layout import Chunking, accepting_pcodec
+from splat_assets.store.sparse.merge import write_sparse_store
+from splat_assets.store.sparse.reader import SparseReader
 from tests.contracts.reader import CASES, Dense, ReaderContract
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from splat_assets.store import open_store
-from splat_assets.store.bucket import Bucket
+from splat_assets.store.bucket.bucket import Bucket
+from splat_assets.store.bucket.read_cache import ReadCache
+from splat_assets.store.bucket.working_copy import WorkingCopy
 from splat_assets.store.errors import CorruptStoreError, NotPublishedError
-from splat_assets.store.published import publish
-from splat_assets.store.read_cache import ReadCache
-from splat_assets.store.sparse_layout import Chunking
-from splat_assets.store.version import Store
-from splat_assets.store.working_copy import WorkingCopy
+from splat_assets.store.published.publishing import publish
+from splat_assets.store.published.version import Store
+from splat_assets.store.sparse.layout import Chunking
 from tests.contracts.sources import sparse_random
 from tests.s3 import S3
 from tests.store.making import SMALL, staged_parts

@@ -17,9 +17,9 @@ from splat_assets.errors import InputError
 from splat_assets.store.activations import ActivationReader
 from splat_assets.store.checksums import crc32c_of_bytes
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, LayoutError, SampleNotFoundError
-from splat_assets.store.ranges import ShardRanges, ZarrRanges
-from splat_assets.store.sparse import SparseReader
-from splat_assets.store.sparse_layout import Chunking
+from splat_assets.store.sparse.layout import Chunking
+from splat_assets.store.sparse.ranges import ShardRanges, ZarrRanges
+from splat_assets.store.sparse.reader import SparseReader
 from tests.contracts.reader import CASES, ReaderContract
 from tests.contracts.sources import sparse_random
 from tests.store.making import DENSE, Dense, flip_byte, write_sparse

@@ -8,10 +8,10 @@ import zarr
 
 from splat_assets.store.checksums import crc32c_of_ranges
 from splat_assets.store.errors import CorruptStoreError
-from splat_assets.store.published import open_store, publish
-from splat_assets.store.sparse import SparseReader
-from splat_assets.store.verify import rows_that_differ, sparse_problems
-from splat_assets.store.version import Store, version_problems
+from splat_assets.store.published.publishing import open_store, publish
+from splat_assets.store.published.verify import rows_that_differ, sparse_problems
+from splat_assets.store.published.version import Store, version_problems
+from splat_assets.store.sparse.reader import SparseReader
 from tests.contracts.sources import DenseSource, sparse_random
 from tests.store.making import DENSE, SAE, flip_byte, staged_parts, write_sparse
 

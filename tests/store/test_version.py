@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from splat_assets.store.errors import CorruptStoreError, LayoutError
-from splat_assets.store.published import publish
-from splat_assets.store.version import Store, version_problems
+from splat_assets.store.published.publishing import publish
+from splat_assets.store.published.version import Store, version_problems
 from tests.contracts.sources import VOCABULARY
 from tests.store.making import DENSE, SAE, flip_byte, staged_parts, write_sparse
 

@@ -11,14 +11,14 @@ import pytest
 
 from splat_assets.errors import InputError
 from splat_assets.store import open_store
-from splat_assets.store.bucket import Bucket, BucketError
+from splat_assets.store.bucket.bucket import Bucket, BucketError
+from splat_assets.store.bucket.working_copy import WorkingCopy, place_of, sharing
 from splat_assets.store.files import staging_path
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.newest_run import newest_run
-from splat_assets.store.publications import read_publications
-from splat_assets.store.published import current_version, pin_version, publish, remove_old_versions
-from splat_assets.store.shared_store import PublishedMeanwhileError, SharedStore
-from splat_assets.store.working_copy import WorkingCopy, place_of, sharing
+from splat_assets.store.published.newest_run import newest_run
+from splat_assets.store.published.publications import read_publications
+from splat_assets.store.published.publishing import current_version, pin_version, publish, remove_old_versions
+from splat_assets.store.published.shared_store import PublishedMeanwhileError, SharedStore
 from tests.contracts.sources import sparse_random
 from tests.s3 import S3, Asked
 from tests.store.making import staged_parts
@@ -333,7 +333,7 @@ def test_two_publishers_at_once_one_wins_and_the_other_is_told(s3: S3, tmp_path:
 _KILLED = """
 import os, sys
 from pathlib import Path
-from splat_assets.store.bucket import Bucket
+from splat_assets.store.bucket.bucket import Bucket
 from tests.store.test_working_copy import _copy, _publish
 write = Bucket.write
 def dying(self, name, content):

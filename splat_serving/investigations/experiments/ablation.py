@@ -6,16 +6,16 @@ import numpy as np
 import polars as pl
 from pydantic import Field, model_validator
 
-from splat_assets.analysis.intervals import benjamini_hochberg
-from splat_assets.counting import counted
+from splat_assets.analysis.inference.intervals import benjamini_hochberg
+from splat_assets.wording import counted
 from splat_serving.investigations.edited_builds import draw_firing, mean_with_interval, sign_flip_p
 from splat_serving.investigations.experiment import Experiment
-from splat_serving.investigations.outputs import IN_DATA, never_in_data
-from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable, Series, finite
+from splat_serving.investigations.results.outputs import IN_DATA, never_in_data
+from splat_serving.investigations.results.result import Answer, LinesOrBars, ResultTable, Series, finite
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
-from splat_serving.live_answers import Edit, Operation
-from splat_serving.model_runner import MOST_DIRECTIONS, Effects
+from splat_serving.model.answers import Edit, Operation
+from splat_serving.model.runner import MOST_DIRECTIONS, Effects
 
 
 class Ablation(FeatureSpec):

@@ -4,10 +4,10 @@ from typing import Literal
 
 import polars as pl
 
-from splat_assets.analysis.branchiness import axes, median_halves
+from splat_assets.analysis.predictions.branchiness import axes, median_halves
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.predictions import NOTE, Asked, Policy, Threshold, depth, weapons_sentence
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
 

@@ -7,11 +7,11 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.bands import BANDS
-from splat_assets.analysis.intervals import share_interval
-from splat_assets.analysis.profile import token_profile, weapon_profile
+from splat_assets.analysis.builds.profile import token_profile, weapon_profile
+from splat_assets.analysis.inference.intervals import share_interval
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import PROFILE, in_band, never
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 

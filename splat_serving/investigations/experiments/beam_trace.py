@@ -8,21 +8,21 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.beam import Completed, beam_search
-from splat_assets.analysis.build_space import Rungs, Situation
-from splat_assets.analysis.edits import FAR, rungs_of_sets
-from splat_assets.counting import counted
+from splat_assets.analysis.builds.build_space import Rungs, Situation
+from splat_assets.analysis.builds.edits import FAR, rungs_of_sets
+from splat_assets.analysis.predictions.beam import Completed, beam_search
 from splat_assets.domain.abilities import highest_possible_ap
 from splat_assets.domain.builds import Build, allocate, wearable_ap
 from splat_assets.domain.full_gear import can_be_full
 from splat_assets.errors import InputError
+from splat_assets.wording import counted
 from splat_serving.investigations.build_text import parse_build
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.predictions import NOTE, Asked
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
-from splat_serving.model_runner import TokenSet
+from splat_serving.model.runner import TokenSet
 
 
 class BeamTrace(Spec):

@@ -6,15 +6,15 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.build_table import BuildTable
-from splat_assets.analysis.effects import difference, standardised, stratified_difference
-from splat_assets.analysis.frames import with_q
-from splat_assets.analysis.grouped import grouped
+from splat_assets.analysis.builds.build_table import BuildTable
+from splat_assets.analysis.inference.effects import difference, standardised, stratified_difference
+from splat_assets.analysis.inference.frames import with_q
+from splat_assets.analysis.inference.grouped import grouped
 from splat_assets.errors import InputError
-from splat_assets.near_names import unknown_name
+from splat_assets.wording import unknown_name
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import bars, never
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 

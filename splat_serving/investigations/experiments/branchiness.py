@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.branches import Branch
-from splat_assets.analysis.branchiness import Branchiness as Found
-from splat_assets.analysis.branchiness import SuppressionWeight, branchiness
-from splat_assets.analysis.closure import Closure
+from splat_assets.analysis.predictions.branches import Branch
+from splat_assets.analysis.predictions.branchiness import Branchiness as Found
+from splat_assets.analysis.predictions.branchiness import SuppressionWeight, branchiness
+from splat_assets.analysis.predictions.closure import Closure
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.predictions import (
     NOTE,
@@ -20,7 +20,7 @@ from splat_serving.investigations.predictions import (
     first_rows,
     weapons_sentence,
 )
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.subject import Subject
 
 

@@ -8,14 +8,14 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.bands import BANDS, band_numbers
-from splat_assets.counting import counted
+from splat_assets.wording import counted
 from splat_serving.investigations.edited_builds import draw_firing, mean_with_interval
 from splat_serving.investigations.experiment import Experiment
-from splat_serving.investigations.outputs import IN_DATA, never_in_data
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.outputs import IN_DATA, never_in_data
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
-from splat_serving.live_answers import Edit
+from splat_serving.model.answers import Edit
 
 _NO_LINEAR = "there is no linear estimate: influences on the outputs are not known for this hook, or were not computed"
 _SMALL = 0.05

@@ -7,11 +7,11 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
+from splat_assets.analysis.builds.profile import token_profile
 from splat_assets.analysis.contrast import agreement
-from splat_assets.analysis.profile import token_profile
 from splat_assets.errors import InputError
 from splat_serving.investigations.experiment import Experiment
-from splat_serving.investigations.result import Answer, Heatmap, ResultTable, finite
+from splat_serving.investigations.results.result import Answer, Heatmap, ResultTable, finite
 from splat_serving.investigations.spec import Seed, Spec
 from splat_serving.investigations.subject import Subject
 

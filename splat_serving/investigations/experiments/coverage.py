@@ -6,14 +6,13 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.intervals import share_interval
-from splat_assets.analysis.profile import token_profile, weapon_profile
-from splat_assets.counting import counted
+from splat_assets.analysis.builds.profile import token_profile, weapon_profile
+from splat_assets.analysis.inference.intervals import share_interval
 from splat_assets.errors import InputError
-from splat_assets.near_names import unknown_name
+from splat_assets.wording import counted, unknown_name
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import in_band, never
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 

@@ -8,12 +8,12 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.errors import InputError
-from splat_assets.near_names import unknown_name
-from splat_serving.errors import NotComputedError
-from splat_serving.home import how_to_compute
+from splat_assets.wording import unknown_name
+from splat_serving.database.errors import NotComputedError
+from splat_serving.database.home import how_to_compute
 from splat_serving.investigations.experiment import Experiment
-from splat_serving.investigations.outputs import IN_DATA, INFLUENCE, marked, outputs_frame
-from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable, Series, finite
+from splat_serving.investigations.results.outputs import IN_DATA, INFLUENCE, marked, outputs_frame
+from splat_serving.investigations.results.result import Answer, LinesOrBars, ResultTable, Series, finite
 from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 

@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import Field
 
-from splat_assets.counting import counted
-from splat_serving.errors import NotComputedError
-from splat_serving.home import how_to_compute
+from splat_assets.wording import counted
+from splat_serving.database.errors import NotComputedError
+from splat_serving.database.home import how_to_compute
 from splat_serving.investigations.experiment import Experiment
-from splat_serving.investigations.feature_names import LABEL, named
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.feature_names import LABEL, named
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 

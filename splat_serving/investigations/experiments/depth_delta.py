@@ -4,9 +4,9 @@ from typing import Literal
 
 import polars as pl
 
-from splat_assets.analysis.branches import Branch
-from splat_assets.analysis.closure import Closure
-from splat_assets.analysis.information_gain import deeper, information_gain
+from splat_assets.analysis.predictions.branches import Branch
+from splat_assets.analysis.predictions.closure import Closure
+from splat_assets.analysis.predictions.information_gain import deeper, information_gain
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.predictions import (
     NOTE,
@@ -18,7 +18,7 @@ from splat_serving.investigations.predictions import (
     first_rows,
     weapons_sentence,
 )
-from splat_serving.investigations.result import Answer, ResultTable, Scalar
+from splat_serving.investigations.results.result import Answer, ResultTable, Scalar
 from splat_serving.investigations.subject import Subject
 
 

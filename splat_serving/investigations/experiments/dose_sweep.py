@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.frames import with_q
-from splat_assets.analysis.grouped import grouped
+from splat_assets.analysis.inference.frames import with_q
+from splat_assets.analysis.inference.grouped import grouped
 from splat_serving.investigations.edited_builds import STRATA, draw_builds, mean_with_interval, sign_flip_p
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.family_sweep import NumberOfBuilds
-from splat_serving.investigations.result import Answer, Heatmap, ResultTable
+from splat_serving.investigations.results.result import Answer, Heatmap, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 

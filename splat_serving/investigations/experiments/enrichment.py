@@ -4,13 +4,13 @@ from typing import Literal
 
 import polars as pl
 
-from splat_assets.analysis.profile import token_profile, weapon_profile
-from splat_assets.counting import counted
+from splat_assets.analysis.builds.profile import token_profile, weapon_profile
+from splat_assets.wording import counted
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.weapon_groups import HighPercentile
 from splat_serving.investigations.experiments.weapon_sweep import TopK
 from splat_serving.investigations.profiles import bars, never, profile_table, strong
-from splat_serving.investigations.result import Answer
+from splat_serving.investigations.results.result import Answer
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 

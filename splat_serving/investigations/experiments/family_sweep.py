@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.build_table import Group
-from splat_assets.analysis.edits import FAR
-from splat_assets.analysis.frames import with_q
-from splat_assets.analysis.grouped import grouped
-from splat_assets.analysis.intervals import two_by_two_p
+from splat_assets.analysis.builds.build_table import Group
+from splat_assets.analysis.builds.edits import FAR
+from splat_assets.analysis.inference.frames import with_q
+from splat_assets.analysis.inference.grouped import grouped
+from splat_assets.analysis.inference.intervals import two_by_two_p
 from splat_serving.investigations.edited_builds import (
     STRATA,
     Draw,
@@ -23,7 +23,7 @@ from splat_serving.investigations.edited_builds import (
 )
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import never
-from splat_serving.investigations.result import Answer, LinesOrBars, ResultTable, Scalar, Series, finite
+from splat_serving.investigations.results.result import Answer, LinesOrBars, ResultTable, Scalar, Series, finite
 from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 

@@ -7,15 +7,15 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.build_table import Group
-from splat_assets.analysis.grouped import grouped
-from splat_assets.analysis.interaction import Interaction, interaction_of_cells, interaction_of_factorial
-from splat_assets.counting import counted
+from splat_assets.analysis.builds.build_table import Group
+from splat_assets.analysis.inference.grouped import grouped
+from splat_assets.analysis.inference.interaction import Interaction, interaction_of_cells, interaction_of_factorial
 from splat_assets.errors import InputError
+from splat_assets.wording import counted
 from splat_serving.investigations.edited_builds import Draw, draw_builds
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.family_sweep import EvidenceWanted, NumberOfBuilds, chosen_rungs
-from splat_serving.investigations.result import Answer, Figure, Heatmap, ResultTable, Scalar
+from splat_serving.investigations.results.result import Answer, Figure, Heatmap, ResultTable, Scalar
 from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 

@@ -5,10 +5,16 @@ from typing import Annotated, Any, Literal
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.branches import Branch
-from splat_assets.analysis.closure import Closure
-from splat_assets.analysis.information_gain import DepthLog, InformationGain, discount, information_gain, learned_from
-from splat_assets.counting import counted
+from splat_assets.analysis.predictions.branches import Branch
+from splat_assets.analysis.predictions.closure import Closure
+from splat_assets.analysis.predictions.information_gain import (
+    DepthLog,
+    InformationGain,
+    discount,
+    information_gain,
+    learned_from,
+)
+from splat_assets.wording import counted
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.predictions import (
     NOTE,
@@ -22,7 +28,7 @@ from splat_serving.investigations.predictions import (
     unit,
     weapons_sentence,
 )
-from splat_serving.investigations.result import Answer, ResultTable, Scalar
+from splat_serving.investigations.results.result import Answer, ResultTable, Scalar
 from splat_serving.investigations.subject import Subject
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.doses import dose_summary
-from splat_assets.analysis.effects import interaction_contrast
-from splat_assets.analysis.frames import with_q
-from splat_assets.analysis.grouped import grouped
-from splat_assets.counting import counted
+from splat_assets.analysis.builds.doses import dose_summary
+from splat_assets.analysis.inference.effects import interaction_contrast
+from splat_assets.analysis.inference.frames import with_q
+from splat_assets.analysis.inference.grouped import grouped
+from splat_assets.wording import counted
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import never
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 

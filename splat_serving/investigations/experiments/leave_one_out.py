@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.intervals import benjamini_hochberg
-from splat_assets.counting import counted
+from splat_assets.analysis.inference.intervals import benjamini_hochberg
+from splat_assets.wording import counted
 from splat_serving.investigations.edited_builds import (
     draw_firing,
     draw_of,
@@ -18,7 +18,7 @@ from splat_serving.investigations.edited_builds import (
     sign_flip_p,
 )
 from splat_serving.investigations.experiment import Experiment
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 

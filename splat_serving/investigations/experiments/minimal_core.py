@@ -7,13 +7,13 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.intervals import share_interval
-from splat_assets.analysis.rule_library import RuleLibrary
+from splat_assets.analysis.inference.intervals import share_interval
+from splat_assets.analysis.rules.library import RuleLibrary
 from splat_assets.domain.concepts import All, Wears
 from splat_assets.domain.rule_text import rule_as_text
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import flags, never
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 

@@ -7,12 +7,12 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.build_table import BuildTable
+from splat_assets.analysis.builds.build_table import BuildTable
 from splat_assets.analysis.pagerank import edge_weights
 from splat_assets.analysis.pagerank import pagerank as scores_of
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import bars, never
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 

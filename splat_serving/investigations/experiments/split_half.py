@@ -10,7 +10,7 @@ from pydantic import Field
 from splat_assets.store.activations import Activations
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import never
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 

@@ -6,13 +6,13 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.effects import difference, standardised
-from splat_assets.analysis.grouped import grouped
-from splat_assets.analysis.profile import token_profile
+from splat_assets.analysis.builds.profile import token_profile
+from splat_assets.analysis.inference.effects import difference, standardised
+from splat_assets.analysis.inference.grouped import grouped
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.weapon_groups import HighPercentile
 from splat_serving.investigations.profiles import never, strong
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 

@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.intervals import benjamini_hochberg, lift_interval, two_by_two_p
-from splat_assets.counting import counted
+from splat_assets.analysis.inference.intervals import benjamini_hochberg, lift_interval, two_by_two_p
+from splat_assets.wording import counted
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import flags, never, strong
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 

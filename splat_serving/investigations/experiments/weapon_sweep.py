@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.categories import COLUMNS, category_table
+from splat_assets.analysis.builds.categories import COLUMNS, category_table
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import bars, never
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 

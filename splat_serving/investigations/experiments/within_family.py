@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.effects import difference, stratified_difference
-from splat_assets.analysis.frames import with_q
-from splat_assets.analysis.grouped import grouped
+from splat_assets.analysis.inference.effects import difference, stratified_difference
+from splat_assets.analysis.inference.frames import with_q
+from splat_assets.analysis.inference.grouped import grouped
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import never
-from splat_serving.investigations.result import Answer, ResultTable
+from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 

@@ -10,9 +10,9 @@ import polars as pl
 from splat_assets.assets.opened import raw_of, sae_of, sparse_of
 from splat_assets.runs import Run
 from splat_assets.store.activations import SparseRows
-from splat_assets.store.merge import write_sparse_store
-from splat_assets.store.published import open_store, publish
+from splat_assets.store.published.publishing import open_store, publish
 from splat_assets.store.receipts import Receipt, read_receipt
+from splat_assets.store.sparse.merge import write_sparse_store
 from tests.assets.faults.planting import (
     NAN,
     Faults,

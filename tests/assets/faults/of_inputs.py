@@ -9,7 +9,7 @@ import torch
 from splat_assets.assets.opened import sae_of
 from splat_assets.compute.fit import SCORECARD
 from splat_assets.runs import Run
-from splat_assets.sae.state import initial_decoder
+from splat_assets.sae.training.state import initial_decoder
 from tests.assets.faults.planting import (
     NAN,
     Faults,

@@ -9,8 +9,8 @@ import polars as pl
 from splat_assets.assets.opened import base_model_of, sae_of, vocabulary_of
 from splat_assets.compute.influences import wide_influences, write_influences
 from splat_assets.runs import Run
-from splat_assets.sae.state import initial_decoder
-from splat_assets.store.guide_precomputed import write_guide_influences
+from splat_assets.sae.training.state import initial_decoder
+from splat_assets.store.guide.precomputed import write_guide_influences
 from splat_assets.store.tables import table_facts
 from tests.assets.faults.planting import (
     NAN,

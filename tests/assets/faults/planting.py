@@ -23,7 +23,7 @@ from splat_assets.store.checksums import crc32c_of
 from splat_assets.store.files import sha256_of_file, write_json
 from splat_assets.store.raw import ShardFile, read_shard_receipt, write_shard
 from splat_assets.store.receipts import read_receipt, write_receipt
-from splat_assets.store.sparse_layout import accepting_pcodec
+from splat_assets.store.sparse.layout import accepting_pcodec
 from splat_assets.store.tables import read_table, table_facts, write_table
 
 Plant = Callable[[Run], object]

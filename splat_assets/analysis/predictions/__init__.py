@@ -1,0 +1,1 @@
+"""What the model predicts: beams, branches, entropy, information gain."""

@@ -1,0 +1,1 @@
+"""Rules over builds: the library, their scores, the search for the best, its null."""

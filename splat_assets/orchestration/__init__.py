@@ -1,0 +1,1 @@
+"""Everything that knows Dagster: assets, sensors, jobs, resources, and running them in this process."""

@@ -1,0 +1,179 @@
+"""Driving Dagster from the shell: an absolute home, and materialising one run in this process with its history kept."""
+
+import atexit
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from alembic.util import CommandError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from splat_assets.errors import InputError
+from splat_assets.orchestration.definitions import dagster_assets, dagster_checks
+from splat_assets.orchestration.partitions import RUNS, SWEEPS, TAG
+from splat_assets.orchestration.resources import DataRootResource
+from splat_assets.orchestration.sweeps import every_run_is_compared, sweep_comparison
+from splat_assets.progress import step
+from splat_assets.runs import Run
+from splat_assets.store.disk import DiskFullError
+from splat_assets.store.files import locked, replacing_file
+from splat_assets.store.layout import DataRoot
+from splat_assets.sweeps import Sweep
+
+SETTINGS = Path(__file__).with_name("dagster.yaml")
+"""Dagster's settings; `dagster.yaml` of the repository is the same, for those who start Dagster themselves."""
+_HISTORY_BYTES = 8 * 2**20
+_NO_URL = frozenset("?%[]*")
+"""Dagster makes URLs and patterns of the path of its databases, and does not escape these in it."""
+
+
+def prepare_home(root: DataRoot) -> Path:
+    """The absolute DAGSTER_HOME: what the environment says, or `<data root>/dagster`; it holds dagster.yaml and every database.
+
+    Processes that prepare the same home do so one after the other: Dagster's databases break for good when two make them at
+    the same moment. Raises InputError when what is there cannot be read, DiskFullError when the disk has no room for the
+    history of a run.
+    """
+    home = Path(os.environ["DAGSTER_HOME"]).absolute() if os.environ.get("DAGSTER_HOME") else root.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(home).free
+    if free < _HISTORY_BYTES:
+        raise _no_room_for_history(home)
+    os.environ["DAGSTER_HOME"] = str(home if _NO_URL.isdisjoint(str(home)) else _linked(home))
+    os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+    with locked(home / ".lock"):
+        if not (home / "dagster.yaml").exists():
+            with replacing_file(home / "dagster.yaml") as aside:
+                shutil.copyfile(SETTINGS, aside)
+        with _history_in(home):
+            _read_every_database(home)
+    return home
+
+
+@cache
+def _linked(home: Path) -> Path:
+    """A path to home that holds nothing of _NO_URL: a link of this process, which goes with it."""
+    held = tempfile.TemporaryDirectory(prefix="splat-dagster-")
+    atexit.register(held.cleanup)
+    link = Path(held.name, "home")
+    link.symlink_to(home, target_is_directory=True)
+    return link
+
+
+@dataclass(frozen=True, slots=True)
+class Materialized:
+    """How a materialisation went.
+
+    faults: for each artifact that could not be made, the sentence that says why. crashes: for each that failed for a
+    reason nobody foresaw, the traceback.
+    """
+
+    succeeded: bool
+    faults: tuple[str, ...]
+    crashes: tuple[str, ...]
+
+
+def materialize_run(run: Run, names: Sequence[str]) -> Materialized:
+    """Make the named assets of a run with their checks, recorded in Dagster's history.
+
+    Raises DiskFullError when there is no room for the history; what the assets lack room for is among the faults.
+    """
+    with step("opening Dagster's history"):
+        home = prepare_home(run.root)
+    with _history_in(home), dg.DagsterInstance.get() as instance:
+        if run.name not in instance.get_dynamic_partitions(RUNS.name or ""):
+            instance.add_dynamic_partitions(RUNS.name or "", [run.name])
+        result = dg.materialize(
+            [*dagster_assets(), *dagster_checks()],
+            instance=instance,
+            partition_key=run.name,
+            resources={"data": DataRootResource(path=str(run.root.path))},
+            selection=dg.AssetSelection.assets(*names),
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+            tags={TAG: run.name},
+        )
+    return _materialized(result)
+
+
+def _materialized(result: dg.ExecuteInProcessResult) -> Materialized:
+    failures = [(event.step_key or "", event.step_failure_data) for event in result.get_step_failure_events()]
+    foreseen = [(step, failure.user_failure_data) for step, failure in failures if failure.user_failure_data]
+    others = [failure for _, failure in failures if not failure.user_failure_data and not _is_failed_check(failure)]
+    return Materialized(
+        result.success,
+        tuple(f"{step}: {said.description}" for step, said in foreseen if said.description),
+        tuple(failure.error_display_string for failure in others),
+    )
+
+
+def materialize_sweep(sweep: Sweep) -> Materialized:
+    """Compare the runs of a sweep, recorded in Dagster's history; DiskFullError as `materialize_run`."""
+    home = prepare_home(sweep.root)
+    with _history_in(home), dg.DagsterInstance.get() as instance:
+        if sweep.name not in instance.get_dynamic_partitions(SWEEPS.name or ""):
+            instance.add_dynamic_partitions(SWEEPS.name or "", [sweep.name])
+        result = dg.materialize(
+            [sweep_comparison, every_run_is_compared],
+            instance=instance,
+            partition_key=sweep.name,
+            resources={"data": DataRootResource(path=str(sweep.root.path))},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+    return _materialized(result)
+
+
+def _read_every_database(home: Path) -> None:
+    """Make Dagster's databases where there are none yet; InputError when one cannot be read."""
+    try:
+        with dg.DagsterInstance.get() as instance:
+            instance.get_runs_count()
+            instance.get_asset_keys(limit=1)
+            instance.all_instigator_state()
+    except (SQLAlchemyError, CommandError, dg.DagsterError) as error:
+        if _says_disk_full(error):
+            raise
+        why = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise InputError(
+            f"Dagster's history in {home} cannot be read ({why}): move that folder away and run again; "
+            "the runs and their artifacts are elsewhere and stay"
+        ) from error
+
+
+@contextmanager
+def _history_in(home: Path) -> Iterator[None]:
+    """Say in words when Dagster's database cannot be written because the disk is full."""
+    try:
+        yield
+    except OperationalError as error:
+        if not _says_disk_full(error):
+            raise
+        raise _no_room_for_history(home) from error
+
+
+def _says_disk_full(error: Exception) -> bool:
+    return isinstance(error, OperationalError) and bool(re.search(r"disk is full|disk I/O error", str(error.orig)))
+
+
+def _no_room_for_history(home: Path) -> DiskFullError:
+    return DiskFullError(
+        f"no space left for Dagster's history in {home} ({shutil.disk_usage(home).free / 2**20:,.1f} MiB free, "
+        f"{_HISTORY_BYTES // 2**20} MiB are needed): free some space and run again; what was finished is untouched"
+    )
+
+
+def _is_failed_check(failure: Any) -> bool:
+    """Whether a step counts as failed only because a check was not passed, which the check's own outcome tells.
+
+    Dagster raises an error for that which it does not export.
+    """
+    return failure.error is not None and failure.error.cls_name == "DagsterAssetCheckFailedError"

@@ -1,0 +1,86 @@
+"""Dagster sensors: what was brought becomes a run, and how runs ended is written where people see it."""
+
+from collections.abc import Set as AbstractSet
+
+import dagster as dg
+
+from splat_assets.assets import ASSETS
+from splat_assets.automation.activity import Kind, tell
+from splat_assets.automation.arrivals import look
+from splat_assets.automation.settings import read_settings
+from splat_assets.orchestration.jobs import WHOLE_RUN
+from splat_assets.orchestration.partitions import RUNS, TAG
+from splat_assets.orchestration.resources import DataRootResource, automation_begins
+from splat_assets.store.bucket.working_copy import sharing
+from splat_assets.store.layout import DataRoot
+from splat_assets.store.sharing import bring_inputs
+
+_EVERY_SECONDS = 15
+_PARTITION = "dagster/partition"
+
+
+@dg.sensor(
+    job=WHOLE_RUN, minimum_interval_seconds=_EVERY_SECONDS, default_status=automation_begins(dg.DefaultSensorStatus)
+)
+def new_files(context: dg.SensorEvaluationContext, data: DataRootResource) -> dg.SensorResult | dg.SkipReason:
+    """Each whole base model, ready-made SAE and dataset that was brought becomes a run, once for its content."""
+    root = data.root()
+    bring_inputs(root)
+    if not read_settings(root).enabled:
+        return dg.SkipReason("automation.toml says enabled = false")
+    with sharing(root.path):
+        found = look(root)
+    new = [name for name in found if not _was_started(context.instance, name)]
+    if not new:
+        return dg.SkipReason("nothing new was brought")
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=name, partition_key=name, tags={TAG: name}) for name in new],
+        dynamic_partitions_requests=[RUNS.build_add_request(new)],
+    )
+
+
+@dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, default_status=automation_begins(dg.DefaultSensorStatus))
+def run_succeeded(context: dg.RunStatusSensorContext, data: DataRootResource) -> None:
+    """Write down that a run was finished."""
+    name = context.dagster_run.tags.get(_PARTITION)
+    if name:
+        _tell(data.root(), "succeeded", name, _made(context.dagster_run.asset_selection))
+
+
+@dg.run_failure_sensor(default_status=automation_begins(dg.DefaultSensorStatus))
+def run_failed(context: dg.RunFailureSensorContext, data: DataRootResource) -> None:
+    """Write down why a run was not finished."""
+    name = context.dagster_run.tags.get(_PARTITION) or context.dagster_run.job_name
+    _tell(data.root(), "failed", name, _reason(context))
+
+
+def _tell(root: DataRoot, kind: Kind, subject: str, said: str) -> None:
+    with sharing(root.path):
+        tell(root, kind, subject, said)
+
+
+def _made(selected: AbstractSet[dg.AssetKey] | None) -> str:
+    """What a Dagster run was of. Checks that only warn may have failed."""
+    whole = not selected or len(selected) == len(ASSETS)
+    which = "all artifacts" if whole else ", ".join(sorted(key.to_user_string() for key in selected or ()))
+    return f"up to date: {which}; no check that blocks failed"
+
+
+def _was_started(instance: dg.DagsterInstance, name: str) -> bool:
+    """Whether Dagster ever had a run of that partition, from here or from the shell."""
+    return bool(instance.get_run_records(dg.RunsFilter(tags={TAG: name}), limit=1))
+
+
+def _reason(context: dg.RunFailureSensorContext) -> str:
+    """The sentence of the check or step that failed first; what Dagster says where none did."""
+    for entry in context.instance.all_logs(context.dagster_run.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION):
+        evaluation = entry.get_dagster_event().asset_check_evaluation_data
+        if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR:
+            return f"{evaluation.asset_key.to_user_string()}: {evaluation.description}"
+    for event in context.get_step_failure_events():
+        failure = event.step_failure_data
+        said = failure.user_failure_data.description if failure.user_failure_data else None
+        if not said and failure.error is not None:
+            said = (failure.error.cause or failure.error).message.strip().splitlines()[0]
+        return f"{event.step_key}: {said}" if said else f"{event.step_key} failed"
+    return (context.failure_event.message or "it failed").strip().splitlines()[0]

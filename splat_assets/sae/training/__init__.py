@@ -1,0 +1,1 @@
+"""How an SAE is trained: steps, schedule, dead features, checkpoints."""

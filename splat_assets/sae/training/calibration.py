@@ -1,0 +1,52 @@
+"""One threshold for all features, chosen so that rows nobody trained on have k active features on average."""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from splat_assets.sae.autoencoder import Sae
+from splat_assets.sae.products import collect_above
+from splat_assets.sae.training.selection import select_largest
+
+_BLOCK_ROWS = 4096
+_MARGINS = (0.9, 0.5, 0.0)
+
+
+def calibrated_threshold(sae: Sae, activations: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], k: int) -> float:
+    """The threshold at which the mean number of active features over rows is k (less where fewer are positive).
+
+    It lies between the k * n_rows-th largest pre-activation and the next one, so that a rounding error flips neither.
+    """
+    n_wanted = k * rows.size
+    first = sae.centred(activations[rows[:_BLOCK_ROWS]])
+    guess = select_largest(first, sae.encoder, sae.b_enc, k * first.shape[0]).smallest
+    values = np.empty(0, dtype=np.float32)
+    for margin in _MARGINS:
+        values = _values_above(sae, activations, rows, guess * margin)
+        if values.size > n_wanted:
+            break
+    if values.size <= n_wanted:
+        return 0.0
+    around = np.partition(values, [values.size - n_wanted - 1, values.size - n_wanted])
+    below, above = around[values.size - n_wanted - 1], around[values.size - n_wanted]
+    middle = np.float32((float(below) + float(above)) / 2)
+    return float(middle if middle < above else below)
+
+
+def _values_above(
+    sae: Sae, activations: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], lower: float
+) -> npt.NDArray[np.float32]:
+    bounds = np.full(sae.d_sae, lower, dtype=np.float32)
+    found = []
+    for start in range(0, rows.size, _BLOCK_ROWS):
+        centred = sae.centred(activations[rows[start : start + _BLOCK_ROWS]])
+        found.append(collect_above(centred, sae.encoder, sae.b_enc, bounds).values)
+    return np.concatenate(found)
+
+
+def with_threshold(sae: Sae, threshold: float) -> Sae:
+    """The same SAE as a JumpReLU with one threshold for every feature."""
+    thresholds = torch.full((sae.d_sae,), threshold, dtype=torch.float32)
+    return dataclasses.replace(sae, threshold=thresholds, architecture="jumprelu")

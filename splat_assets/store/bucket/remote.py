@@ -1,0 +1,114 @@
+"""The files of a published version that lie in a bucket: sizes from one listing, bytes by range, what was read kept nearby.
+
+A version never changes, so what was kept of it stays right for ever.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from splat_assets.store.bucket.bucket import Bucket, MissingObjectError
+from splat_assets.store.bucket.read_cache import ReadCache
+from splat_assets.store.errors import CorruptStoreError
+
+
+class RemoteFiles:
+    """Files below a prefix, by name. Safe for threads and to send to other processes."""
+
+    def __init__(self, bucket: Bucket, cache: ReadCache, folder: str = "") -> None:
+        """bucket: of the version. folder: that of the version in which the names lie."""
+        self.bucket = bucket
+        self._cache = cache
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[type["RemoteFiles"], tuple[Bucket, ReadCache, str]]:
+        return RemoteFiles, (self.bucket, self._cache, self._folder)
+
+    def below(self, folder: str) -> "RemoteFiles":
+        """Those in a folder of these."""
+        return RemoteFiles(self.bucket, self._cache, self._named(folder))
+
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """The size of each file by name, as one listing says."""
+        start = f"{self._folder}/" if self._folder else ""
+        listed = self.bucket.listed(self._folder)
+        return {name.removeprefix(start): one.size_bytes for name, one in listed.items()}
+
+    def read(self, name: str) -> bytes:
+        """A whole file; CorruptStoreError where it is gone, BucketError."""
+        where = self._named(name)
+        try:
+            return self._cache.get(f"{self.bucket.url}/{where}", lambda: self.bucket.read(where))
+        except MissingObjectError as error:
+            raise CorruptStoreError(f"{error}: the version was removed or damaged; open the store again") from error
+
+    def read_into(self, name: str, into: npt.NDArray[Any], offset: int) -> None:
+        """Fill the C-contiguous array with the file's bytes from offset on, in one request; errors as `read`."""
+        where, n_bytes = self._named(name), into.nbytes
+        if not n_bytes:
+            return
+        key = f"{self.bucket.url}/{where}:{offset}+{n_bytes}"
+        try:
+            found = self._cache.get(key, lambda: self.bucket.read_range(where, offset, n_bytes))
+        except MissingObjectError as error:
+            raise CorruptStoreError(f"{error}: the version was removed or damaged; open the store again") from error
+        if len(found) != n_bytes:
+            raise CorruptStoreError(f"{self.bucket.url}/{where} ends before byte {offset + n_bytes}: it was cut short")
+        into.view(np.uint8).reshape(-1)[:] = np.frombuffer(found, dtype=np.uint8)
+
+    def forget(self) -> None:
+        """Read everything anew from now on: something that was kept does not hold against its checksum."""
+        self._cache.clear()
+
+    @contextmanager
+    def downloaded(self, name: str) -> Iterator[Path]:
+        """All of them in a temporary folder of that name, past what is kept."""
+        with tempfile.TemporaryDirectory(prefix="splat-") as scratch:
+            folder = Path(scratch) / name
+            for one in self.bucket.listed(self._folder):
+                path = folder / one.removeprefix(f"{self._folder}/" if self._folder else "")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self.bucket.fetch(one, path)
+            yield folder
+
+    def zarr_store(self) -> Any:
+        """These files as a store that zarr reads."""
+        from zarr.storage import ObjectStore
+
+        return ObjectStore(
+            self.bucket.below(self._folder).objects if self._folder else self.bucket.objects, read_only=True
+        )
+
+    def _named(self, name: str) -> str:
+        return f"{self._folder}/{name}" if self._folder else name
+
+
+class RemoteFile:
+    """One file of these, as `ranges` reads it."""
+
+    def __init__(self, files: RemoteFiles, root: Path, path: Path) -> None:
+        """root: what the files are called from; path: below it."""
+        self._files = files
+        self._name = PurePosixPath(path.relative_to(root)).as_posix()
+        self._path = path
+        if self._name not in files.sizes:
+            raise CorruptStoreError(f"{path} is missing in {files.bucket.url}")
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size."""
+        return self._files.sizes[self._name]
+
+    def read_into(self, into: npt.NDArray[Any], offset: int) -> None:
+        """As `RemoteFiles.read_into`."""
+        self._files.read_into(self._name, into, offset)
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,1 @@
+"""The guide's formats: batches, the transposed array, arrays per feature, precomputed tables."""

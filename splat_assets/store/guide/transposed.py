@@ -1,0 +1,114 @@
+"""The guide's transposed array: dense `[features, samples]` Zarr, where one feature over all samples is one chunk.
+
+`<target>/transposed_activations.zarr` and `transposed_metadata.json`. The writer holds one shard of features.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from splat_assets.progress import Progress, SilentProgress
+from splat_assets.store.activations import ActivationReader, Activations
+from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.errors import FeatureNotFoundError, LayoutError
+from splat_assets.store.files import files_below, remove_leftovers, replacing_folder, write_json
+from splat_assets.store.guide.dense_arrays import DenseArray, active_samples, create_dense_array
+
+ARRAY = "transposed_activations.zarr"
+DESCRIPTION = "transposed_metadata.json"
+_FORMAT_VERSION = 1
+_FEATURES_PER_SHARD = 64
+_SHARD_BYTES = 2**28
+
+
+@dataclass(frozen=True, slots=True)
+class TransposedWritten:
+    """What a transposed array holds."""
+
+    n_features: int
+    n_samples: int
+    size_bytes: int
+
+
+def features_per_shard(n_features: int, n_samples: int, memory_limit_bytes: int = _SHARD_BYTES) -> int:
+    """How many features a shard holds: 64, or as many as fit into memory_limit_bytes uncompressed, at least 1."""
+    fitting = memory_limit_bytes // (4 * max(n_samples, 1))
+    return max(1, min(_FEATURES_PER_SHARD, fitting, n_features))
+
+
+def write_transposed(
+    source: ActivationReader,
+    target_dir: Path,
+    progress: Progress | None = None,
+    memory_limit_bytes: int = _SHARD_BYTES,
+) -> TransposedWritten:
+    """Write the array and its description under target_dir, replacing those that are there; a shard is written whole."""
+    n_features, n_samples = source.n_features, source.n_samples
+    step = features_per_shard(n_features, n_samples, memory_limit_bytes)
+    width = max(n_samples, 1)
+    remove_leftovers(target_dir)
+    with explaining_write_errors("the transposed array", target_dir), replacing_folder(target_dir / ARRAY) as aside:
+        array = create_dense_array(
+            aside,
+            shape=(n_features, n_samples),
+            chunks=(1, width),
+            shards=(step, width),
+            dimension_names=("feature", "sample"),
+            attributes={"long_name": "SAE feature activation", "valid_min": 0},
+        )
+        with (progress or SilentProgress()).task("transposed zarr", n_features, "features") as task:
+            for first in range(0, n_features, step):
+                shard = np.zeros((min(step, n_features - first), n_samples), dtype=np.float32)
+                for i in range(len(shard)):
+                    found = source.read(first + i)
+                    shard[i, found.sample_ids] = found.values
+                if n_samples:
+                    array[first : first + len(shard)] = shard
+                task.advance(len(shard))
+        (target_dir / DESCRIPTION).unlink(missing_ok=True)
+    write_json(target_dir / DESCRIPTION, _description(n_features, n_samples))
+    size = sum(file.stat().st_size for file in files_below(target_dir / ARRAY))
+    return TransposedWritten(n_features, n_samples, size)
+
+
+class TransposedReader:
+    """One feature = one row of the array. Opens arrays made elsewhere too, whatever their chunks."""
+
+    def __init__(self, path: Path | str) -> None:
+        """path: the array, or the folder that holds it; LayoutError when neither is there."""
+        given = Path(path)
+        self.path = given / ARRAY if (given / ARRAY).is_dir() else given
+        if not self.path.is_dir():
+            raise LayoutError(f"{given} holds no {ARRAY}")
+        self.array = DenseArray(self.path)
+
+    @property
+    def n_features(self) -> int:
+        """The number of features, dead ones included."""
+        return self.array.shape[0]
+
+    @property
+    def n_samples(self) -> int:
+        """The number of samples."""
+        return self.array.shape[1]
+
+    def read(self, feature_id: int) -> Activations:
+        """One feature; FeatureNotFoundError names the valid range."""
+        if not 0 <= feature_id < self.n_features:
+            raise FeatureNotFoundError(feature_id, self.n_features, self.path)
+        row = self.array.read(slice(feature_id, feature_id + 1), slice(0, self.n_samples)).reshape(-1)
+        return active_samples(row, f"{self.path}, feature {feature_id}")
+
+
+def _description(n_features: int, n_samples: int) -> dict[str, object]:
+    """Upstream's fields; source_batches is null because the array is not made from batches."""
+    return {
+        "format_version": _FORMAT_VERSION,
+        "n_features": n_features,
+        "n_samples": n_samples,
+        "source_batches": None,
+        "format": "transposed_zarr",
+        "shape": [n_features, n_samples],
+        "description": "Activations [features, samples], float32; one chunk is one feature over all samples",
+    }

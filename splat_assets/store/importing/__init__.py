@@ -1,0 +1,1 @@
+"""Making a store of a folder of the guide's formats."""

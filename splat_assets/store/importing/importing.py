@@ -1,0 +1,165 @@
+"""Turns a folder that somebody already has into raw activations, without running a model.
+
+Whatever is wrong with it is mended or refused, and reported beside the rows; nothing is taken on trust that can be checked.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from splat_assets.errors import InputError
+from splat_assets.progress import Progress, SilentProgress
+from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.errors import LayoutError
+from splat_assets.store.files import files_below, locked, remove_leftovers, replacing_folder, sha256_of_json
+from splat_assets.store.guide.batches import CONTEXTS, VOCABULARY
+from splat_assets.store.importing.report import Finding, ImportReport
+from splat_assets.store.importing.samples import imported_samples, unknown_samples
+from splat_assets.store.importing.sources import ImportOptions, Source, open_source
+from splat_assets.store.raw import begin_raw_activations, shard_name, write_shard
+from splat_assets.store.vocabulary import Contexts, Vocabulary
+from splat_assets.wording import counted
+
+RAW = "raw_activations"
+REPORT = "import_report.json"
+_LOCK = ".lock"
+_SCRATCH = ".import-scratch"
+
+
+def import_folder(
+    source: Path, target: Path, options: ImportOptions | None = None, progress: Progress | None = None
+) -> ImportReport:
+    """Write `<target>/raw_activations` from the folder, with `import_report.json` in it; it appears whole or not at all.
+
+    Raises LayoutError, InvalidActivationsError or CorruptStoreError naming batch and row for what cannot be mended: batches
+    missing or of different width, negative or non-finite values, ids that repeat, metadata of another number of rows.
+    """
+    with imported_folder(source, target, options, progress) as report:
+        return report
+
+
+@contextmanager
+def imported_folder(
+    source: Path, target: Path, options: ImportOptions | None = None, progress: Progress | None = None
+) -> Iterator[ImportReport]:
+    """`import_folder`, and no other import into target before the context ends."""
+    if target.resolve() == source.resolve():
+        raise InputError(f"{source} cannot be imported into itself; name another folder")
+    options = _with_recorded_vocabularies(source, options or ImportOptions())
+    with explaining_write_errors("the import", target), _alone_in(target):
+        with _scratch_in(target) as scratch:
+            report = _import_folder(source, target / RAW, scratch, options, progress or SilentProgress())
+        yield report
+
+
+def _import_folder(source: Path, raw: Path, scratch: Path, options: ImportOptions, progress: Progress) -> ImportReport:
+    if raw.exists() and not (raw / REPORT).is_file():
+        raise InputError(f"{raw} was not made by an import; name another folder to import into")
+    found = open_source(source, options, scratch, progress)
+    samples, findings = _samples_of(found, source, options)
+    fingerprint = _listing_hash(source, found.files)
+    with replacing_folder(raw) as aside:
+        nnz, n_shards = _write_shards(found, samples, fingerprint, options.shard_rows, aside, progress)
+        report = ImportReport(
+            source=str(source),
+            layout=found.layout,
+            source_fingerprint=fingerprint,
+            n_samples=found.rows.n_samples,
+            n_features=found.rows.n_features,
+            nnz=nnz,
+            n_shards=n_shards,
+            findings=(*found.findings, *found.findings_of_values(), *findings),
+        )
+        report.save(aside / REPORT)
+        if options.vocabulary is not None:
+            options.vocabulary.save(aside / VOCABULARY)
+        if options.contexts is not None:
+            options.contexts.save(aside / CONTEXTS)
+    return report
+
+
+@contextmanager
+def _alone_in(target: Path) -> Iterator[None]:
+    """Nobody else imports into target; a target that did not exist is gone again when nothing was put there."""
+    existed = target.exists()
+    with locked(target / _LOCK):
+        try:
+            yield
+        finally:
+            if not existed and [path.name for path in target.iterdir()] == [_LOCK]:
+                (target / _LOCK).unlink()
+                target.rmdir()
+
+
+@contextmanager
+def _scratch_in(target: Path) -> Iterator[Path]:
+    """An empty folder in target for as long as the context lasts; what a killed import left there is deleted."""
+    scratch = target / _SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    remove_leftovers(target, RAW)
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch)
+
+
+def _with_recorded_vocabularies(source: Path, options: ImportOptions) -> ImportOptions:
+    """The options with the vocabularies that a batch tree of this program carries, unless others are given."""
+    recorded = source / VOCABULARY
+    if options.vocabulary is None and recorded.is_file():
+        options = replace(options, vocabulary=Vocabulary.load(recorded))
+    recorded = source / CONTEXTS
+    if options.contexts is None and recorded.is_file():
+        options = replace(options, contexts=Contexts.load(recorded))
+    return options
+
+
+def _samples_of(found: Source, source: Path, options: ImportOptions) -> tuple[pl.DataFrame, tuple[Finding, ...]]:
+    n_samples = found.rows.n_samples
+    if n_samples == 0:
+        raise LayoutError(f"{source} holds no samples: there is nothing to import")
+    if not found.tables:
+        wrong = "there is no sample metadata"
+        done = "tokens, weapons and kinds are marked unknown; give --metadata to bring them"
+        return unknown_samples(n_samples), (Finding(str(source), wrong, done),)
+    names, tables = zip(*found.tables, strict=True)
+    imported = imported_samples(tables, names, options.vocabulary, options.contexts)
+    if imported.table.height != n_samples:
+        raise LayoutError(
+            f"the metadata of {source} has {counted(imported.table.height, 'rows')} for "
+            f"{counted(n_samples, 'samples')}: they are matched by position; "
+            "bring the metadata that belongs to these activations"
+        )
+    return imported.table, imported.findings
+
+
+def _write_shards(
+    found: Source, samples: pl.DataFrame, fingerprint: str, shard_rows: int, folder: Path, progress: Progress
+) -> tuple[int, int]:
+    """Write all shards; returns the number of activations and of shards."""
+    nnz = number = first = 0
+    begin_raw_activations(folder, found.rows.n_samples, -(-found.rows.n_samples // shard_rows))
+    with progress.task("importing", found.rows.n_samples, "rows") as task:
+        for block in found.rows.rows(shard_rows):
+            own = samples.slice(first, block.n_rows).with_columns(sample_id=pl.int_range(pl.len(), dtype=pl.Int64))
+            write_shard(
+                folder / shard_name(number), block, own, {}, found.rows.n_features, {"imported_listing": fingerprint}
+            )
+            nnz, number, first = nnz + block.nnz, number + 1, first + block.n_rows
+            task.advance(block.n_rows)
+    return nnz, number
+
+
+def _listing_hash(source: Path, roots: tuple[Path, ...]) -> str:
+    """sha256 over the names and sizes of what was read: tells two folders apart without hashing their bytes."""
+    files = {file for root in roots for file in (files_below(root) if root.is_dir() else [root]) if file.is_file()}
+    listing = [
+        [file.relative_to(source).as_posix() if file.is_relative_to(source) else file.name, file.stat().st_size]
+        for file in sorted(files)
+    ]
+    return sha256_of_json(listing)

@@ -1,0 +1,1 @@
+"""Published versions: publishing, opening, verifying, and which is newest."""

@@ -1,0 +1,1 @@
+"""The sparse store: segments, merging, ranges, and its reader."""

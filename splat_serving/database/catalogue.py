@@ -1,0 +1,325 @@
+"""Which runs are served, and the version of each that is open: `CURRENT` is looked at on every request, nothing is restarted.
+
+A request holds the database it was given until it ends; a version that was replaced is closed when its last request has ended.
+"""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from splat_assets.errors import InputError
+from splat_assets.store.documents import is_folder, is_regular
+from splat_assets.store.errors import LayoutError, NotPublishedError
+from splat_assets.store.files import FileMark, file_mark
+from splat_assets.store.layout import DataRoot, RunLayout, checked_name, is_name
+from splat_assets.store.manifest import VERSION_ID
+from splat_assets.store.published.newest_run import newest_run
+from splat_assets.store.published.publishing import current_version, open_store
+from splat_serving.database.aliases import Alias, alias_named
+from splat_serving.database.errors import UnknownNameError
+from splat_serving.database.folder import Folder
+from splat_serving.database.home import Home
+from splat_serving.database.local import LocalDatabase
+
+_log = logging.getLogger(__name__)
+_MOST_OPEN_RUNS = 16
+_MOST_OLD_VERSIONS = 2
+
+
+class PublishedRun:
+    """The store of a run (or a store somewhere else), always at its current version."""
+
+    def __init__(self, name: str, store: Path) -> None:
+        """store: the folder of CURRENT."""
+        self.name = name
+        self.store = store
+        self._lock = threading.Lock()
+        self._open: tuple[FileMark, LocalDatabase] | None = None
+        self._old: OrderedDict[str, LocalDatabase] = OrderedDict()
+
+    @property
+    def layout(self) -> RunLayout | None:
+        """The folders of the run that the store belongs to; None for a store by itself."""
+        found = RunLayout(self.store.absolute().parent)
+        return found if found.store == self.store.absolute() and found.config.is_file() else None
+
+    @property
+    def home(self) -> Home | None:
+        """Where its labels, scorecard and model are."""
+        return self.layout
+
+    @property
+    def ready(self) -> LocalDatabase | None:
+        """The current version if it is open already, None if `current` would have to open one."""
+        opened = self._open
+        return opened[1] if opened and opened[0] == self._mark() else None
+
+    def current(self) -> LocalDatabase:
+        """The current version, opened if need be; NotPublishedError, CorruptStoreError."""
+        with self._lock:
+            if (found := self.ready) is not None:
+                return found
+            mark = self._mark()
+            database = LocalDatabase(open_store(self.store), self.name)
+            if mark is not None:
+                self._open = (mark, database)
+            _log.info("run %s: version %s is served", self.name, database.version)
+            return database
+
+    @property
+    def opened(self) -> LocalDatabase | None:
+        """The version that was the current one when it was last asked for, without a look at the disk; None before."""
+        opened = self._open
+        return opened[1] if opened else None
+
+    def ready_version(self, version: str) -> LocalDatabase | None:
+        """That version if it is open already, None if `version` would have to open it."""
+        opened = self._open
+        if opened is not None and opened[1].version == version:
+            return opened[1]
+        with suppress(KeyError):  # dropped by another thread meanwhile
+            self._old.move_to_end(version)
+        return self._old.get(version)
+
+    def current_id(self) -> str:
+        """The id of the current version, which need not be open; NotPublishedError, CorruptStoreError."""
+        return current_version(self.store)
+
+    def version(self, version: str) -> LocalDatabase:
+        """That version, current or not; UnknownNameError when it is not there."""
+        if not VERSION_ID.fullmatch(version):
+            raise UnknownNameError(f"{version[:40]!r} is no id of a version: those are 16 hexadecimal digits")
+        with self._lock:
+            if self._open is not None and self._open[1].version == version:
+                return self._open[1]
+            if version in self._old:
+                self._old.move_to_end(version)
+                return self._old[version]
+            try:
+                found = LocalDatabase(open_store(self.store / "versions" / version), self.name)
+            except (NotPublishedError, LayoutError) as error:
+                current = current_version(self.store)
+                raise UnknownNameError(f"version {version} is not there; the current one is {current}") from error
+            self._old[version] = found
+            while len(self._old) > _MOST_OLD_VERSIONS:
+                self._old.popitem(last=False)
+            return found
+
+    def _mark(self) -> FileMark | None:
+        return file_mark(self.store / "CURRENT")
+
+
+class OpenFolder:
+    """A folder of guide formats, opened once: nothing in it says that it changed."""
+
+    layout = None
+    """It belongs to no run."""
+
+    def __init__(self, name: str, folder: Folder, alias: str | None = None) -> None:
+        """alias: what its user calls it, where it was opened by that name."""
+        self.name = name
+        self.alias = alias
+        self.home: Home | None = folder.home
+        self._database = LocalDatabase(folder, name)
+
+    @property
+    def ready(self) -> LocalDatabase:
+        """The database."""
+        return self._database
+
+    @property
+    def opened(self) -> LocalDatabase:
+        """The database."""
+        return self._database
+
+    def ready_version(self, version: str) -> LocalDatabase:
+        """As `version`."""
+        return self.version(version)
+
+    def current(self) -> LocalDatabase:
+        """The database."""
+        return self._database
+
+    def current_id(self) -> str:
+        """The fingerprint of the folder."""
+        return self._database.version
+
+    def version(self, version: str) -> LocalDatabase:
+        """The database, if that is its fingerprint; UnknownNameError."""
+        if version != self.ready.version:
+            raise UnknownNameError(f"this folder has one state, {self.ready.version}, and not {version[:40]!r}")
+        return self.ready
+
+
+Run = PublishedRun | OpenFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to serve: one thing, and beside it the runs of a data root."""
+
+    default: Run | None
+    root: DataRoot | None
+
+    @classmethod
+    def of(cls, given: str | None, root: DataRoot) -> "Target":
+        """A run of the root by name, a folder by path, what an alias stands for, or all runs; InputError, LayoutError."""
+        if given is None:
+            return cls(None, root)
+        if (alias := alias_named(given, root)) is not None:
+            return cls._of_alias(alias, root)
+        if is_folder(given):
+            return cls(_at(Path(given)), None)
+        try:
+            layout = root.run(given)
+        except InputError:
+            raise InputError(f"{given[:200]} is neither a run of {root.path} nor a folder nor an alias") from None
+        if not layout.root.is_dir():
+            known = ", ".join(_run_names(root)[:8]) or "none"
+            raise InputError(
+                f"{given} is neither a run of {root.path} (it has {known}) nor a folder nor an alias (`splat alias` lists those)"
+            )
+        return cls(PublishedRun(given, layout.store), root)
+
+    @classmethod
+    def _of_alias(cls, alias: Alias, root: DataRoot) -> "Target":
+        if alias.is_url:
+            raise InputError(
+                f"{alias.name} stands for the server {alias.target}: there is nothing of it on this machine to open"
+            )
+        path = Path(alias.target)
+        if not path.is_absolute():
+            return cls(PublishedRun(alias.target, root.run(alias.target).store), root)
+        if not path.is_dir():
+            raise InputError(
+                f"{alias.name} stands for {path}, which is gone: `splat alias {alias.name} PATH` says where it is now"
+            )
+        if not alias.parts and Folder.is_published(path):
+            return cls(_at(path), None)
+        return cls(OpenFolder(alias.name, folder_of(path, alias.parts), alias.name), None)
+
+
+def folder_of(path: Path, parts: Mapping[str, Path | None]) -> Folder:
+    """A folder of the guide's formats with what belongs to it, by the names of `aliases.PARTS`; errors as `Folder.open`."""
+    folders = [
+        path,
+        *(found for name in ("transposed_dir", "neuron_acts_dir") if (found := parts.get(name)) is not None),
+    ]
+    files = {"vocab": "vocab_path", "weapon_vocab": "weapon_vocab_path"}
+    files |= {name: name for name in ("model_checkpoint", "sae_checkpoint")}
+    return Folder.open(
+        *folders,
+        vocab=parts.get("vocab_path"),
+        weapon_vocab=parts.get("weapon_vocab_path"),
+        examples=parts.get("examples_dir"),
+        files={name: place for name, part in files.items() if (place := parts.get(part)) is not None},
+    )
+
+
+def _at(path: Path) -> Run:
+    name = path.resolve().name
+    for folder in (path, path / "store"):
+        if (folder / "CURRENT").is_file() or (folder / "versions").is_dir():
+            return PublishedRun(name if folder == path / "store" else path.resolve().parent.name, folder)
+    if (path / "manifest.json").is_file():
+        return PublishedVersion(name, path)
+    return OpenFolder(name, Folder.open(path))
+
+
+class PublishedVersion(PublishedRun):
+    """One version's folder, served as it is."""
+
+    @property
+    def layout(self) -> RunLayout | None:
+        """The folders of the run that the version belongs to; None for a version by itself."""
+        return PublishedRun(self.name, self.store.absolute().parent.parent).layout
+
+    def _mark(self) -> FileMark | None:
+        return file_mark(self.store / "manifest.json")
+
+    def ready_version(self, version: str) -> LocalDatabase | None:
+        """That version if it is this one and open; None if `version` would have to open it or refuse."""
+        opened = self.opened
+        return opened if opened is not None and opened.version == version else None
+
+    def current_id(self) -> str:
+        """The id of the version."""
+        return self.current().version
+
+    def version(self, version: str) -> LocalDatabase:
+        """The database, if that is its id; UnknownNameError."""
+        found = self.current()
+        if version != found.version:
+            raise UnknownNameError(f"only version {found.version} is served here, and not {version[:40]!r}")
+        return found
+
+
+class Catalogue:
+    """The runs that are served, by name; the one without a name is the default."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._lock = threading.Lock()
+        self._runs: OrderedDict[str, Run] = OrderedDict()
+        self._default = target.default
+
+    @property
+    def opened(self) -> LocalDatabase | None:
+        """The version of the default run that was asked for last, without a look at the disk; None before there was one."""
+        return self._default.opened if self._default else None
+
+    def names(self) -> list[str]:
+        """The runs that can be asked for by name, the default included."""
+        named = _run_names(self._target.root) if self._target.root else []
+        own = [self._target.default.name] if self._target.default else []
+        return sorted({*named, *own})
+
+    def run(self, name: str | None = None) -> Run:
+        """The run of that name, or the default one. UnknownNameError says which there are; NotPublishedError: none at all."""
+        if name is None:
+            return self._target.default or self._latest()
+        default = self._target.default
+        if default is not None and name == default.name:
+            return default
+        with self._lock:
+            if name in self._runs:
+                self._runs.move_to_end(name)
+                return self._runs[name]
+            found = self._found(name)
+            self._runs[name] = found
+            while len(self._runs) > _MOST_OPEN_RUNS:
+                self._runs.popitem(last=False)
+            return found
+
+    def _found(self, name: str) -> Run:
+        if self._target.root is not None:
+            try:
+                checked_name(name, "run")
+            except InputError as error:
+                raise UnknownNameError(str(error)) from None
+            layout = self._target.root.run(name)
+            if is_regular(layout.config) or is_regular(layout.store / "CURRENT"):
+                return PublishedRun(name, layout.store)
+        there = ", ".join(self.names()[:20]) or "none"
+        raise UnknownNameError(f"there is no run {name[:60]!r}; served are: {there}")
+
+    def _latest(self) -> Run:
+        """Of the root's runs the one that was published last."""
+        assert self._target.root is not None
+        root = self._target.root
+        name = newest_run(root)
+        if name is None:
+            for each in _run_names(root):  # a store that may not be looked into is not one that is missing
+                is_regular(root.run(each).store / "CURRENT")
+            raise NotPublishedError(f"{root.path} has no published run yet: `splat materialize RUN` publishes one")
+        self._default = self.run(name)
+        return self._default
+
+
+def _run_names(root: DataRoot) -> list[str]:
+    """The runs that can be asked for: a folder with another name is none."""
+    return [name for name in root.run_names() if is_name(name)]

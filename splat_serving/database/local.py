@@ -1,0 +1,568 @@
+"""The database of a store, or of a folder of guide formats, on this machine: every answer is read or computed from its bytes.
+
+What a published version has tables of is read from them. From a folder without tables statistics and histogram of a feature
+are computed from its activations; what cannot be had from those (influences, neighbours) is "not computed".
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from splat_assets.analysis.builds.build_table import BuildTable
+from splat_assets.analysis.histogram import EDGES_RULE, Histogram, bin_edges, histogram_of
+from splat_assets.analysis.inference.association import association_table
+from splat_assets.analysis.statistics import feature_statistics
+from splat_assets.domain.concepts import Rule
+from splat_assets.domain.rule_text import rule_as_text
+from splat_assets.store.activations import ActivationReader, Activations, SampleFeatures, checked_id
+from splat_assets.store.errors import FeatureNotFoundError, LayoutError, SampleNotFoundError
+from splat_assets.store.published.publishing import open_store
+from splat_assets.store.published.version import Store
+from splat_assets.store.sparse.reader import SparseReader
+from splat_assets.store.vocabulary import Contexts, Vocabulary
+from splat_assets.wording import agreeing, counted
+from splat_serving.database.arrow_arrays import arrow_of
+from splat_serving.database.errors import NotComputedError, ParameterError
+from splat_serving.database.folder import Folder
+from splat_serving.database.home import PUBLISHED, how_to_compute
+from splat_serving.database.names import token_id
+from splat_serving.database.protocol import (
+    About,
+    Associations,
+    Condition,
+    FeatureActivations,
+    FeatureSummary,
+    Query,
+    QueryResult,
+    Sample,
+)
+from splat_serving.database.sample_columns import OF_SAMPLES, SampleColumns, checked_columns, checked_sample_columns
+from splat_serving.database.selection import Selection, matching_values, page
+from splat_serving.database.summary import (
+    drawn_examples,
+    examples_of,
+    influences_of,
+    influences_on,
+    largest_influences,
+    neighbours_of,
+)
+
+_BLOCK_SAMPLES = 16_384
+_FEW_IN_A_BLOCK = 512  # reading so many samples one by one costs as much as reading and checking the whole block
+_MOST_CONDITIONS = 64
+
+
+class LocalDatabase:
+    """Activations on this machine behind the protocol `ActivationDatabase`. Safe to use from threads."""
+
+    def __init__(self, source: Store | Folder, name: str = "") -> None:
+        """source: an opened version of a store, or an opened folder. name: what the run is called, if it is one."""
+        self._source = source
+        self.name = name
+        self.reader: ActivationReader = source.reader
+        self.version = source.version
+        self.state = source.state if isinstance(source, Folder) else ""
+        """What may change while the version stays: nothing of a sealed store, the files of a folder."""
+
+    @classmethod
+    def open(cls, *folders: Path | str, name: str = "") -> "LocalDatabase":
+        """The published store at the folder (a run's, a store's or a version's), else the fastest guide format of the folders.
+
+        Raises LayoutError when there is neither.
+        """
+        if len(folders) == 1 and Folder.is_published(Path(folders[0])):
+            return cls(open_store(folders[0]), name)
+        return cls(Folder.open(*folders), name)
+
+    def about(self) -> About:
+        """What this database holds, and its fingerprints."""
+        source = self._source
+        return About(
+            name=self.name,
+            version=self.version,
+            layout=self._layout,
+            n_samples=self.reader.n_samples,
+            n_features=self.reader.n_features,
+            n_activations=self.reader.nnz if isinstance(self.reader, SparseReader) else None,
+            provenance=source.provenance if isinstance(source, Folder) else source.manifest.provenance,
+            computed=tuple(name for name in _TABLES if source.has(f"{name}.parquet")),
+        )
+
+    @property
+    def _layout(self) -> str:
+        return self._source.layout if isinstance(self._source, Folder) else PUBLISHED
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The tokens of the base model, None where the folder does not record them."""
+        source = self._source
+        return source.vocabulary if isinstance(source, Folder) or source.has("vocabulary.json") else None
+
+    @property
+    def contexts(self) -> Contexts | None:
+        """The weapons of the base model, None where the folder does not record them."""
+        source = self._source
+        return source.contexts if isinstance(source, Folder) or source.has("contexts.json") else None
+
+    @cached_property
+    def vocabularies(self) -> str:
+        """The fingerprints of vocabularies that lie beside what is opened; empty for a version, which holds its own."""
+        if not isinstance(self._source, Folder):
+            return ""
+        return " ".join(one.fingerprint for one in (self._source.vocabulary, self._source.contexts) if one is not None)
+
+    @cached_property
+    def columns(self) -> SampleColumns:
+        """The samples by column; NotComputedError where the folder has no sample metadata."""
+        return SampleColumns(self._source.sample_table, self.vocabulary, self.contexts)
+
+    def n_active(self, feature_id: int) -> int:
+        """On how many samples the feature fires: without reading it, where the layout knows. FeatureNotFoundError."""
+        if isinstance(self.reader, SparseReader):
+            self.checked_feature(feature_id)
+            borders = self.reader.by_feature.indptr
+            return int(borders[feature_id + 1] - borders[feature_id])
+        return self.reader.read(feature_id).n_active
+
+    def checked_feature(self, feature_id: int) -> int:
+        """The id itself; FeatureNotFoundError names the valid range, InputError for no whole number."""
+        feature_id = checked_id("feature", feature_id)
+        if not 0 <= feature_id < self.reader.n_features:
+            raise FeatureNotFoundError(feature_id, self.reader.n_features, self.name or "this store")
+        return feature_id
+
+    def select(self, feature_id: int, selection: Selection) -> tuple[Activations, int, int]:
+        """The activations a selection asks for, in its order; how many there are in all; how many its filters leave."""
+        whole = self.reader.read(self.checked_feature(feature_id))
+        kept = self._matching(selection, whole)
+        found = whole if kept is None else Activations(whole.sample_ids[kept], whole.values[kept])
+        rows = page(selection, found.values, feature_id)
+        sample_ids, values = found.sample_ids[rows], found.values[rows]
+        if isinstance(rows, slice) and values.size < found.n_active:  # else the whole feature stays in memory with them
+            sample_ids, values = sample_ids.copy(), values.copy()
+        return Activations(sample_ids, values), whole.n_active, found.n_active
+
+    def most_rows(self, feature_id: int, selection: Selection) -> int:
+        """How many activations a selection leaves at most, without reading anything."""
+        borders = self.reader.by_feature.indptr if isinstance(self.reader, SparseReader) else None
+        known = self.reader.n_samples if borders is None else int(borders[feature_id + 1] - borders[feature_id])
+        return known if selection.limit is None else min(known, selection.limit)
+
+    def activations(
+        self, feature_id: int, selection: Selection | None = None, columns: Sequence[str] | None = None
+    ) -> FeatureActivations:
+        """Activations of one feature. columns: names of `sample_columns.COLUMNS`; the guide's where none are named."""
+        names = checked_columns(columns)
+        found, n_active, n_matching = self.select(feature_id, selection or Selection())
+        batch = self.batch(found, names)
+        table = pa.Table.from_batches([batch])
+        return FeatureActivations(feature_id, self.version, n_active, n_matching, table)
+
+    def batch(self, found: Activations, columns: Sequence[str]) -> pa.RecordBatch:
+        """Activations with the columns asked for, one row each."""
+        arrays = []
+        for name in columns:
+            if name == "global_index":
+                arrays.append(arrow_of(found.sample_ids))
+            elif name == "activation":
+                arrays.append(arrow_of(found.values))
+            else:
+                arrays.append(self.columns.take(name, found.sample_ids))
+        return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+    def feature(self, feature_id: int) -> FeatureSummary:
+        """Statistics, histogram, influences, neighbours and examples of one feature."""
+        feature_id = self.checked_feature(feature_id)
+        source = self._source
+        if source.has("features.parquet") and source.has("histograms.parquet"):
+            statistics, histogram = self._statistics_row(feature_id), self._histogram_row(feature_id)
+        else:
+            statistics, histogram = self._computed_statistics(feature_id)
+        return FeatureSummary(
+            feature_id=feature_id,
+            version=self.version,
+            statistics=statistics,
+            histogram=histogram,
+            influences=self._influences_of(feature_id),
+            neighbours=neighbours_of(source, feature_id),
+            examples=self._examples_of(feature_id),
+            suggestion=self._suggestion_of(feature_id),
+        )
+
+    def features(self) -> pl.DataFrame:
+        """Statistics of all features, and `effect`; NotComputedError for a folder without that table."""
+        if not self._source.has("features.parquet"):
+            raise NotComputedError(
+                "statistics of all features were not computed here: `splat histograms --data-dir … --output-dir …/precomputed`"
+            )
+        return self._features_with_effect
+
+    def suggestions(self) -> pl.DataFrame:
+        """The best rule for each feature; NotComputedError for a version or folder without that table."""
+        if not self._source.has("suggested_labels.parquet"):
+            raise NotComputedError(
+                f"suggested labels were not computed for {self.name or 'this store'}, version {self.version}: "
+                f"{how_to_compute('suggested labels', self._layout)}"
+            )
+        return self._suggestions
+
+    def feature_map(self) -> pl.DataFrame:
+        """Place and cluster of each feature; NotComputedError for a version or folder without that table."""
+        if not self._source.has("feature_map.parquet"):
+            raise NotComputedError(
+                f"a map of the features was not computed for {self.name or 'this store'}, version {self.version}: "
+                f"{how_to_compute('the map', self._layout)}"
+            )
+        return self._feature_map
+
+    def sample(self, sample_id: int) -> Sample:
+        """One sample and the features that fire on it."""
+        sample_id = self._checked_sample(sample_id)
+        return Sample(sample_id, self.version, self._described([sample_id])[0], self._features_of(sample_id))
+
+    def samples(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All samples, in the order of their ids. columns: names of `sample_columns.OF_SAMPLES`; `OF_BUILDS` if left out."""
+        batches = list(self.sample_batches(checked_sample_columns(columns), 0, self.reader.n_samples))
+        return pa.Table.from_batches(batches).combine_chunks()
+
+    def sample_batches(
+        self, columns: Sequence[str], first: int, stop: int, block_rows: int = 2**18
+    ) -> Iterator[pa.RecordBatch]:
+        """Samples first to stop - 1, one batch per block, at least one batch; NotComputedError without sample metadata."""
+        for start in range(first, max(stop, first + 1), block_rows):
+            ids = np.arange(start, max(start, min(start + block_rows, stop)), dtype=np.int64)
+            arrays = [self.columns.take(name, ids) for name in columns]
+            yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+    def tokens(self) -> pl.DataFrame:
+        """The vocabulary: `token_id, token, group, level`, and `doc_freq, idf` where they were computed."""
+        if self.vocabulary is None:
+            raise NotComputedError("this folder records no vocabulary: give --vocab-path")
+        frame = pl.DataFrame(
+            [(token.id, token.name, token.group, token.level) for token in self.vocabulary.tokens],
+            schema={"token_id": pl.Int32, "token": pl.String, "group": pl.String, "level": pl.Int32},
+            orient="row",
+        )
+        if not self._source.has("idf.parquet"):
+            return frame
+        idf = self._source.table("idf").select(
+            pl.col("ability_input_tokens").cast(pl.Int32).alias("token_id"), "doc_freq", "idf"
+        )
+        return frame.join(idf, on="token_id", how="left", maintain_order="left")
+
+    def weapons(self) -> pl.DataFrame:
+        """The weapons: `weapon_id, key, name` and one column per attribute."""
+        if self.contexts is None:
+            raise NotComputedError("this folder records no weapons: give --weapon-vocab-path")
+        items = self.contexts.items
+        attributes = list(dict.fromkeys(name for item in items for name in item.attributes))
+        return pl.DataFrame(
+            [(item.id, item.key, item.name, *(item.attributes.get(name) for name in attributes)) for item in items],
+            schema={
+                "weapon_id": pl.Int32,
+                "key": pl.String,
+                "name": pl.String,
+                **dict.fromkeys(attributes, pl.String),
+            },
+            orient="row",
+        )
+
+    def features_of_token(self, token: str) -> Associations:
+        """How each feature goes together with a token, named by id or name."""
+        token_id = self.columns.token_id(token)
+        return self._associations(f"token {token_id}", np.flatnonzero(self.columns.with_token(token_id)))
+
+    def influences_on(self, token: str) -> pl.DataFrame:
+        """What a unit of each feature does to an output token's logit, by feature id; null where a guide table does not say."""
+        if not self._source.has("influences.parquet"):
+            raise NotComputedError(
+                "influences were not computed for this version: what features do to a token is not known"
+            )
+        return influences_on(*self._influences, self._output(token))
+
+    def _output(self, token: str) -> str:
+        """The name of a token, given by id or name."""
+        known = self.vocabulary
+        return token if known is None else known.tokens[token_id(token, known)].name
+
+    def features_of_weapon(self, weapon: str) -> Associations:
+        """How each feature goes together with a weapon, named by id, key or name."""
+        weapon_id = self.columns.weapon_id(weapon)
+        return self._associations(f"weapon {weapon_id}", np.flatnonzero(self.columns.weapons == weapon_id))
+
+    def features_of_rule(self, rule: Rule) -> Associations:
+        """How each feature goes together with the builds on which a rule holds; InputError for a rule of what is not there."""
+        return self._associations(f"rule {rule_as_text(rule)}", np.flatnonzero(self.builds.holds(rule)))
+
+    @cached_property
+    def builds(self) -> BuildTable:
+        """What the build of every sample wears; NotComputedError where vocabulary, weapons or sample metadata are missing."""
+        if self.vocabulary is None or self.contexts is None:
+            raise NotComputedError("this folder records no vocabularies: give --vocab-path and --weapon-vocab-path")
+        columns = self.columns
+        return BuildTable(columns.token_values, columns.token_offsets, columns.weapons, self.vocabulary, self.contexts)
+
+    def coactivation(self, feature_id: int) -> Associations:
+        """How each other feature goes together with this one."""
+        feature_id = self.checked_feature(feature_id)
+        found = self.reader.read(feature_id)
+        return self._associations(f"feature {feature_id}", found.sample_ids, without=feature_id)
+
+    def query(self, query: Query) -> QueryResult:
+        """Samples that fulfil conditions on several features."""
+        fits = self._fitting(query)
+        ids = np.flatnonzero(fits)
+        stop = None if query.limit is None else query.offset + query.limit
+        shown = ids[query.offset : stop]
+        arrays = {"global_index": arrow_of(shown)}
+        if self._source.has_samples:
+            arrays |= {name: self.columns.take(name, shown) for name in self._known_of_samples}
+        for feature_id in query.features:
+            arrays[f"feature_{feature_id}"] = arrow_of(self._values_on(feature_id, shown))
+        return QueryResult(self.version, int(ids.size), pa.table(arrays))
+
+    def _fitting(self, query: Query) -> npt.NDArray[np.bool_]:
+        """Which samples fulfil the query: bool, shape (n_samples,)."""
+        if len(query.all) + len(query.any) + len(query.none) > _MOST_CONDITIONS:
+            raise ParameterError("conditions", f"at most {_MOST_CONDITIONS} in one query")
+        fits = np.ones(self.reader.n_samples, dtype=np.bool_)
+        if query.any:
+            fits[:] = False
+            for condition in query.any:
+                fits[self._samples_of(condition)] = True
+        for condition in query.all:
+            here = np.zeros_like(fits)
+            here[self._samples_of(condition)] = True
+            fits &= here
+        for condition in query.none:
+            fits[self._samples_of(condition)] = False
+        if query.weapon:
+            fits &= np.isin(self.columns.weapons, [self.columns.weapon_id(given) for given in query.weapon])
+        for given in query.token:
+            fits &= self.columns.with_token(self.columns.token_id(given))
+        return fits
+
+    def _samples_of(self, condition: Condition) -> npt.NDArray[np.integer[Any]]:
+        found = self.reader.read(condition.feature)
+        kept = matching_values(Selection(min_activation=condition.min, max_activation=condition.max), found.values)
+        return found.sample_ids if kept is None else found.sample_ids[kept]
+
+    def _values_on(self, feature_id: int, sample_ids: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
+        found = self.reader.read(feature_id)
+        at = np.searchsorted(found.sample_ids, sample_ids)
+        values = np.zeros(sample_ids.size, dtype=np.float32)
+        there = at < found.sample_ids.size
+        there[there] = found.sample_ids[at[there]] == sample_ids[there]
+        values[there] = found.values[at[there]]
+        return values
+
+    def _matching(self, selection: Selection, found: Activations) -> npt.NDArray[np.bool_] | None:
+        if selection.keeps_all:
+            return None
+        kept = matching_values(selection, found.values)
+        conditions = [] if kept is None else [kept]
+        if selection.weapon:
+            wanted = [self.columns.weapon_id(given) for given in selection.weapon]
+            conditions.append(np.isin(self.columns.weapons[found.sample_ids], wanted))
+        for given in selection.token:
+            conditions.append(self.columns.with_token(self.columns.token_id(given))[found.sample_ids])
+        return np.asarray(np.logical_and.reduce(conditions))
+
+    def _associations(
+        self, what: str, sample_ids: npt.NDArray[np.integer[Any]], without: int | None = None
+    ) -> Associations:
+        n_both = self._counts_over(sample_ids)
+        if without is not None:
+            n_both[without] = 0
+        reader = self._rows_reader()
+        table = association_table(n_both, reader.feature_n_active, int(sample_ids.size), reader.n_samples)
+        return Associations(self.version, what, int(sample_ids.size), reader.n_samples, table.to_arrow())
+
+    def _counts_over(self, sample_ids: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
+        """On how many of these samples (rising ids) each feature fires: int64, shape (n_features,)."""
+        from splat_serving.database.kernels import count_features
+
+        reader = self._rows_reader()
+        counts = np.zeros(reader.n_features, dtype=np.int64)
+        borders = np.arange(0, reader.n_samples + _BLOCK_SAMPLES, _BLOCK_SAMPLES)
+        cuts = np.searchsorted(sample_ids, borders)
+        for first, lo, hi in zip(borders.tolist(), cuts.tolist(), cuts[1:].tolist(), strict=False):
+            rows = sample_ids[lo:hi].astype(np.int64)
+            if 0 < rows.size < _FEW_IN_A_BLOCK:
+                for row in rows.tolist():
+                    counts[reader.sample(row).feature_ids] += 1
+            elif rows.size:
+                block = reader.block(first, min(first + _BLOCK_SAMPLES, reader.n_samples))
+                count_features(first, rows, block.indptr, block.feature_ids, counts)
+        return counts
+
+    def _rows_reader(self) -> SparseReader:
+        if isinstance(self.reader, SparseReader):
+            return self.reader
+        raise NotComputedError(
+            f"{self.about().layout}: no layout here is indexed by sample; `splat import FOLDER --run NAME`, or --out DIR, makes "
+            "a store of it"
+        )
+
+    def _features_of(self, sample_id: int) -> SampleFeatures:
+        if isinstance(self._source, Folder) and self._source.by_sample is not None:
+            return self._source.by_sample.sample(sample_id)
+        return self._rows_reader().sample(sample_id)
+
+    def _checked_sample(self, sample_id: int) -> int:
+        sample_id = checked_id("sample", sample_id)
+        if not 0 <= sample_id < self.reader.n_samples:
+            raise SampleNotFoundError(sample_id, self.reader.n_samples, self.name or "this store")
+        return sample_id
+
+    def _described(self, sample_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """The columns of samples as JSON values, names included where they are known."""
+        for sample_id in sample_ids:
+            self._checked_sample(sample_id)
+        ids = np.asarray(sample_ids, dtype=np.int64)
+        names = self._known_of_samples
+        arrays = [arrow_of(ids), *(self.columns.take(name, ids) for name in names)]
+        rows: list[dict[str, Any]] = pa.RecordBatch.from_arrays(arrays, names=["global_index", *names]).to_pylist()
+        return rows
+
+    @property
+    def _known_of_samples(self) -> list[str]:
+        """The columns of samples that can be told: tokens have no names where no vocabulary is recorded."""
+        return [name for name in OF_SAMPLES if name != "abilities" or self.vocabulary is not None]
+
+    def _by_feature(self, name: str, needed: Sequence[str] = ()) -> pl.DataFrame:
+        """A table with one row per feature, row number = feature id; LayoutError for one that is of other features or samples.
+
+        needed: the columns it must have. All that was checked before a version was published; a folder may hold anything.
+        """
+        table = self._source.table(name)
+        n_samples = self.reader.n_samples
+        of_these = {"feature_id", *needed} <= set(table.columns) and table["feature_id"].dtype.is_integer()
+        if of_these:
+            table = table.sort("feature_id")
+            of_these = np.array_equal(table["feature_id"].to_numpy(), np.arange(self.reader.n_features))
+        if of_these and "n_samples" in table.columns:
+            of_these = bool((table["n_samples"] == n_samples).all())
+        if not of_these:
+            raise LayoutError(
+                f"{name}.parquet of {self.name or 'this folder'} is not of the {counted(self.reader.n_features, 'features')} on "
+                f"{counted(n_samples, 'samples')} that {agreeing(n_samples, 'are')} here: compute it again, or remove it"
+            )
+        return table
+
+    @cached_property
+    def _features(self) -> pl.DataFrame:
+        return self._by_feature("features", _STATISTICS)
+
+    @cached_property
+    def _features_with_effect(self) -> pl.DataFrame:
+        """`effect` beside the statistics: the mean activation times the largest |influence| on an output that occurs in the data,
+        null where influences are not known.
+
+        That is how far the most moved logit goes, along the direct path, where the feature fires as it does on average.
+        """
+        if not self._source.has("influences.parquet"):
+            return self._features.with_columns(effect=pl.lit(None, pl.Float64))
+        largest = pl.Series("effect", largest_influences(*self._influences, self._in_data))
+        return self._features.with_columns((largest * self._features["mean"].cast(pl.Float64)).alias("effect"))
+
+    @cached_property
+    def _suggestions(self) -> pl.DataFrame:
+        return self._by_feature("suggested_labels")
+
+    @cached_property
+    def _feature_map(self) -> pl.DataFrame:
+        return self._by_feature("feature_map", ("decoder_x", "decoder_y", "decoder_cluster", "coactivation_x"))
+
+    def _suggestion_of(self, feature_id: int) -> dict[str, Any] | None:
+        if not self._source.has("suggested_labels.parquet"):
+            return None
+        row: dict[str, Any] = self._suggestions.row(feature_id, named=True)
+        return row
+
+    @cached_property
+    def _histograms(self) -> pl.DataFrame:
+        return self._by_feature("histograms", ("lower", "upper", "counts", "n_zero"))
+
+    @cached_property
+    def _influences(self) -> tuple[pl.DataFrame, dict[str, Any]]:
+        """Kept, because a row of it cannot be read without decoding all."""
+        return self._by_feature("influences"), self._source.facts("influences")
+
+    def _influences_of(self, feature_id: int) -> dict[str, Any] | None:
+        if not self._source.has("influences.parquet"):
+            return None
+        return influences_of(*self._influences, feature_id, self._in_data)
+
+    @cached_property
+    def _in_data(self) -> dict[str, bool] | None:
+        """Whether each token occurs in the data; None where that was not counted."""
+        if not self._source.has("idf.parquet"):
+            return None
+        idf = self._source.table("idf")
+        return dict(zip(idf["token"].to_list(), (idf["doc_freq"] > 0).to_list(), strict=True))
+
+    def _examples_of(self, feature_id: int) -> dict[str, Any] | None:
+        """The examples of the table, else drawn as it would have them; None for a folder without sample metadata."""
+        source = self._source
+        if isinstance(source, Folder):
+            if not source.has_samples:
+                return None
+            if not source.has("examples.parquet"):
+                return drawn_examples(self.reader, feature_id, self._described)
+            self._refuse_other_examples(source)
+        return examples_of(source, feature_id, self._described)
+
+    def _refuse_other_examples(self, folder: Folder) -> None:
+        facts = folder.facts("examples")
+        stated = (facts.get("n_samples"), facts.get("n_features"))
+        if stated != (self.reader.n_samples, self.reader.n_features):
+            raise LayoutError(
+                f"examples.parquet of {self.name or 'this folder'} is of {stated[0]} samples x {stated[1]} features, not of the "
+                f"{self.reader.n_samples:,} x {self.reader.n_features:,} that are here: run `splat examples` again, or remove it"
+            )
+
+    def _statistics_row(self, feature_id: int) -> dict[str, Any]:
+        row: dict[str, Any] = self._features.row(feature_id, named=True)
+        return row
+
+    def _histogram_row(self, feature_id: int) -> dict[str, Any]:
+        row = self._histograms.row(feature_id, named=True)
+        return _histogram(row["lower"], row["upper"], np.asarray(row["counts"], dtype=np.uint64), row["n_zero"])
+
+    def _computed_statistics(self, feature_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Statistics and histogram from the activations themselves, with the names that the tables use."""
+        found = self.reader.read(feature_id)
+        n_samples = self.reader.n_samples
+        facts = feature_statistics(found.values, n_samples)
+        row: dict[str, Any] = {
+            "feature_id": feature_id,
+            "n_active": facts.n_active,
+            "n_samples": n_samples,
+            "sparsity": facts.sparsity,
+            "effective_max": facts.effective_max,
+        }
+        for suffix, distribution in (("", facts.over_active), ("_all", facts.over_all)):
+            for name in _SUMMARIES:
+                row[f"{name}{suffix}"] = getattr(distribution, name) if distribution else None
+        row["first_sample"] = int(found.sample_ids[0]) if found.n_active else None
+        row["last_sample"] = int(found.sample_ids[-1]) if found.n_active else None
+        row["crc32c"] = None
+        own: Histogram = histogram_of(found.values)
+        return row, _histogram(own.lower, own.upper, own.counts, n_samples - found.n_active)
+
+
+_TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours", "feature_map", "suggested_labels")
+_SUMMARIES = ("min", "q25", "median", "q75", "q90", "q95", "q99", "max", "mean", "std")
+_STATISTICS = ("n_active", "n_samples", "sparsity", *_SUMMARIES, *(f"{name}_all" for name in _SUMMARIES))
+
+
+def _histogram(lower: float | None, upper: float | None, counts: npt.NDArray[np.uint64], n_zero: int) -> dict[str, Any]:
+    edges = bin_edges(lower, upper, counts.size).tolist() if lower is not None and upper is not None else []
+    return {"rule": EDGES_RULE, "n_zero": n_zero, "edges": edges, "counts": counts.tolist() if edges else []}

@@ -1,0 +1,257 @@
+"""What can be asked of activations, wherever they are: the one protocol of the local store and of the HTTP client.
+
+Everything that investigates features is written against `ActivationDatabase` and cannot tell which of the two it has.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from splat_assets.domain.concepts import Rule
+from splat_assets.store.activations import SampleFeatures, checked_id
+from splat_serving.database.arrow_arrays import numpy_of
+from splat_serving.database.selection import Selection, check_count, check_finite, check_names
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a database holds and what it was made from.
+
+    version: the id of the published version, or a fingerprint of the folder. layout: what is read. provenance: fingerprints
+    (sha256) of base model, SAE, data and vocabularies, as the manifest states them; empty for a folder of guide formats.
+    computed: the tables that are there.
+    """
+
+    name: str
+    version: str
+    layout: str
+    n_samples: int
+    n_features: int
+    n_activations: int | None
+    provenance: Mapping[str, Any]
+    computed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureActivations:
+    """Activations of one feature that a selection asked for.
+
+    n_active: all activations of the feature. n_matching: those that the selection's filters leave, before its draw and its
+    page. table: the columns asked for, one row per activation returned.
+    """
+
+    feature_id: int
+    version: str
+    n_active: int
+    n_matching: int
+    table: pa.Table
+
+    @property
+    def n_rows(self) -> int:
+        """The number of rows returned."""
+        return int(self.table.num_rows)
+
+    @property
+    def sample_ids(self) -> npt.NDArray[np.integer[Any]]:
+        """The samples, in the order of the rows; there if the column `global_index` was asked for."""
+        return self._numpy("global_index")
+
+    @property
+    def values(self) -> npt.NDArray[np.float32]:
+        """The activations, float32, in the order of the rows; there if the column `activation` was asked for."""
+        return self._numpy("activation")
+
+    def to_arrow(self) -> pa.Table:
+        """The rows as an Arrow table."""
+        return self.table
+
+    def to_polars(self) -> pl.DataFrame:
+        """The rows as a polars frame."""
+        frame = pl.from_arrow(self.table)
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def _numpy(self, name: str) -> npt.NDArray[Any]:
+        column = self.table[name]
+        return numpy_of(column.chunk(0) if column.num_chunks == 1 else column.combine_chunks())
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A feature that fires with a value from `min` (above 0 if left out) to `max`."""
+
+    feature: int
+    min: float | None = None
+    max: float | None = None
+
+    def __post_init__(self) -> None:
+        """InputError or ParameterError for a condition that means nothing."""
+        checked_id("feature", self.feature)
+        check_finite("min", self.min)
+        check_finite("max", self.max)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Samples on which every condition of `all`, at least one of `any` (if there are any) and none of `none` holds.
+
+    weapon: the sample has one of these. token: it has every one of these. Named by id or name.
+    """
+
+    all: tuple[Condition, ...] = ()
+    any: tuple[Condition, ...] = ()
+    none: tuple[Condition, ...] = ()
+    weapon: tuple[str, ...] = ()
+    token: tuple[str, ...] = ()
+    offset: int = 0
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        """ParameterError for a page or names that mean nothing."""
+        check_count("offset", self.offset)
+        if self.limit is not None:
+            check_count("limit", self.limit)
+        check_names("weapon", self.weapon)
+        check_names("token", self.token)
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """The features that conditions speak of, each once, in order."""
+        return tuple(dict.fromkeys(one.feature for one in (*self.all, *self.any, *self.none)))
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """n_matching: samples that fulfil the query. table: those of the page, by rising id, with the samples' columns and one
+    column `feature_<id>` per feature of the query (0 where it does not fire)."""
+
+    version: str
+    n_matching: int
+    table: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample: its columns by name, and the features that fire on it (in feature order)."""
+
+    sample_id: int
+    version: str
+    columns: Mapping[str, Any]
+    features: SampleFeatures
+
+
+@dataclass(frozen=True, slots=True)
+class Associations:
+    """How features go together with a set of samples: those with a token, with a weapon, or on which a feature fires.
+
+    n_set: samples in the set. n_samples: all. table: one row per feature that fires in the set, strongest association
+    first, with `feature_id, n_both, n_active, share_of_set, share_of_feature, lift, phi` (see `association_table`).
+    """
+
+    version: str
+    what: str
+    n_set: int
+    n_samples: int
+    table: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSummary:
+    """All that is known of one feature, as JSON values. None stands for "not computed", never for zero.
+
+    suggestion: the best rule over builds and its scores (`suggested_labels.parquet`), nobody's opinion. What people wrote is in
+    `splat_serving.labels`.
+    """
+
+    feature_id: int
+    version: str
+    statistics: Mapping[str, Any]
+    histogram: Mapping[str, Any]
+    influences: Mapping[str, Any] | None
+    neighbours: Mapping[str, Any] | None
+    examples: Mapping[str, Any] | None
+    suggestion: Mapping[str, Any] | None = field(default=None)
+
+
+class ActivationDatabase(Protocol):
+    """Activations of one run, by feature and by sample, and what was computed from them.
+
+    Every method raises FeatureNotFoundError or SampleNotFoundError (naming the valid range) for an id outside,
+    ParameterError for a question that means nothing, UnknownNameError for a token or weapon that is not there, NotComputedError
+    or LayoutError for what this database does not hold, CorruptStoreError for damaged bytes.
+    """
+
+    def about(self) -> About:
+        """What this database holds, and its fingerprints."""
+        ...
+
+    def activations(
+        self, feature_id: int, selection: Selection | None = None, columns: Sequence[str] | None = None
+    ) -> FeatureActivations:
+        """Activations of one feature. columns: names of `sample_columns.COLUMNS`; the guide's where none are named."""
+        ...
+
+    def feature(self, feature_id: int) -> FeatureSummary:
+        """Statistics, histogram, influences, neighbours and examples of one feature."""
+        ...
+
+    def features(self) -> pl.DataFrame:
+        """Statistics of all features, one row each, and `effect`: mean activation x largest |influence|, null if not known."""
+        ...
+
+    def suggestions(self) -> pl.DataFrame:
+        """The best rule for each feature with its held-out scores, one row each; see `compute.suggested_labels`."""
+        ...
+
+    def feature_map(self) -> pl.DataFrame:
+        """Place and cluster of each feature by decoder and by co-activation, one row each; see `compute.feature_map`."""
+        ...
+
+    def sample(self, sample_id: int) -> Sample:
+        """One sample and the features that fire on it."""
+        ...
+
+    def samples(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All samples, in the order of their ids. columns: names of `sample_columns.OF_SAMPLES`; `OF_BUILDS` if left out."""
+        ...
+
+    def tokens(self) -> pl.DataFrame:
+        """The vocabulary: `token_id, token, group, level`, and `doc_freq, idf` where they were computed."""
+        ...
+
+    def weapons(self) -> pl.DataFrame:
+        """The weapons: `weapon_id, key, name` and one column per attribute."""
+        ...
+
+    def features_of_token(self, token: str) -> Associations:
+        """How each feature goes together with a token, named by id or name."""
+        ...
+
+    def influences_on(self, token: str) -> pl.DataFrame:
+        """What a unit of each feature does to an output token's logit (`W_dec @ W_out^T`), token named by id or name.
+
+        Columns `feature_id, influence`, one row each, by id. A guide table names only the tokens that a feature moves most: null
+        for the others. NotComputedError without influences, UnknownNameError for what is no output (padding, null).
+        """
+        ...
+
+    def features_of_weapon(self, weapon: str) -> Associations:
+        """How each feature goes together with a weapon, named by id, key or name."""
+        ...
+
+    def features_of_rule(self, rule: Rule) -> Associations:
+        """How each feature goes together with the builds on which a rule holds; InputError for a rule of what is not there."""
+        ...
+
+    def coactivation(self, feature_id: int) -> Associations:
+        """How each other feature goes together with this one."""
+        ...
+
+    def query(self, query: Query) -> QueryResult:
+        """Samples that fulfil conditions on several features."""
+        ...

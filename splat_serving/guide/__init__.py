@@ -1,0 +1,1 @@
+"""The guide's Python database."""

@@ -1,0 +1,108 @@
+"""Where the activations of one model are, and which backends of one's own may read them: a frozen value, checked when built.
+
+Opening what it names is in `efficient_fs_database`, asking backends in `storage_backends`.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from splat_assets.errors import InputError
+from splat_assets.store.errors import LayoutError
+from splat_assets.store.opening import Layout, layouts_at
+from splat_serving.guide.loader import ActivationLoader, LoaderFactory, is_loader
+
+_log = logging.getLogger(__name__)
+_TRANSPOSED = (Layout.TRANSPOSED,)
+_NEURON_ACTS = (Layout.NEURON_ACTS, Layout.NEURON_ACTS_UNDESCRIBED)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class StorageConfig:
+    """The folders of one model's activations, and own backends.
+
+    model_type: what the model is called; any name. data_dir: a batch tree (`activations_efficient`), a run, a published store,
+    or any folder in one of the guide's formats. transposed_dir, neuron_acts_dir: further formats of the same activations; the
+    fastest of all is read. examples_dir: accepted because the guide names it; nothing is read from it, examples are taken from
+    the activations themselves. loaders: own backends, asked first, in this order. n_features: how many features there are,
+    needed only where own backends alone hold the activations.
+    """
+
+    model_type: str
+    data_dir: Path
+    examples_dir: Path | None
+    transposed_dir: Path | None
+    neuron_acts_dir: Path | None
+    loaders: tuple[ActivationLoader | LoaderFactory, ...]
+    n_features: int | None
+
+    def __init__(
+        self,
+        model_type: str,
+        data_dir: Path | str,
+        examples_dir: Path | str | None = None,
+        transposed_dir: Path | str | None = None,
+        neuron_acts_dir: Path | str | None = None,
+        loaders: Sequence[ActivationLoader | LoaderFactory] = (),
+        n_features: int | None = None,
+    ) -> None:
+        """Check all of it. LayoutError names a folder that is missing or holds something else, InputError what else is wrong.
+
+        loaders: each a loader, or a function or class that makes one when it is called with this configuration.
+        """
+        if not model_type:
+            raise InputError("model_type is empty: give the model a name")
+        if n_features is not None and n_features < 0:
+            raise InputError(f"n_features is {n_features}: a number of features is 0 or more")
+        for one in loaders:
+            if not is_loader(one) and not callable(one):
+                raise InputError(
+                    f"loaders: {one!r} is no activation loader: it needs is_available and load(feature_id), or to be a function "
+                    "that makes one of a StorageConfig"
+                )
+        values = {
+            "model_type": model_type,
+            "data_dir": _folder("data_dir", data_dir),
+            "examples_dir": _unread("examples_dir", examples_dir),
+            "transposed_dir": _folder_of("transposed_dir", transposed_dir, _TRANSPOSED),
+            "neuron_acts_dir": _folder_of("neuron_acts_dir", neuron_acts_dir, _NEURON_ACTS),
+            "loaders": tuple(loaders),
+            "n_features": n_features,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that activations are read from."""
+        given = (self.data_dir, self.transposed_dir, self.neuron_acts_dir)
+        return tuple(folder for folder in given if folder is not None)
+
+
+def _folder(name: str, given: Path | str) -> Path:
+    path = Path(given)
+    if not path.is_dir():
+        raise LayoutError(f"{name}: there is no folder {path}")
+    return path
+
+
+def _folder_of(name: str, given: Path | str | None, wanted: tuple[Layout, ...]) -> Path | None:
+    """The folder, which must have one of the layouts wanted."""
+    if given is None:
+        return None
+    path = _folder(name, given)
+    found = list(layouts_at(path))
+    if not any(layout in wanted for layout in found):
+        there = " and ".join(layout.title for layout in found) or "no activations"
+        raise LayoutError(f"{name}: {path} holds {there} instead of the {wanted[0].title}")
+    return path
+
+
+def _unread(name: str, given: Path | str | None) -> Path | None:
+    if given is None:
+        return None
+    path = Path(given)
+    if not path.is_dir():
+        _log.warning("%s: there is no folder %s; nothing is lost, examples are taken from the activations", name, path)
+    return path

@@ -1,0 +1,1 @@
+"""The activation server: routes, replies, guards."""

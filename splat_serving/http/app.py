@@ -1,0 +1,130 @@
+"""The activation server as an application: `create_app` puts routes, guard and state together. Importing it opens nothing."""
+
+import logging
+import re
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from splat_assets.errors import SplatError
+from splat_serving.database.catalogue import Catalogue
+from splat_serving.http import problems
+from splat_serving.http.guard import Guard, Observed
+from splat_serving.http.routes import (
+    activations,
+    context,
+    features,
+    labels,
+    live,
+    model,
+    operations,
+    reference,
+    samples,
+)
+from splat_serving.http.settings import ServerSettings, settings_from_environment
+from splat_serving.http.state import ServerState, of_default, of_run, of_run_version, of_version
+from splat_serving.http.strict_requests import check_as_written
+
+_log = logging.getLogger(__name__)
+
+_PREFIXES = (
+    ("", of_default),
+    ("/v/{version}", of_version),
+    ("/runs/{run}", of_run),
+    ("/runs/{run}/v/{version}", of_run_version),
+)
+_DESCRIPTION = """What every feature of a sparse autoencoder does on every build.
+
+The same paths exist four times: plain (the default run, its current version), below `/v/{version}` (one version, always the
+same bytes), below `/runs/{run}`, and below `/runs/{run}/v/{version}`; only the plain ones are listed. Tables come as JSON,
+Arrow stream or file, Parquet or CSV, by the `Accept` header or `?format=`. Errors are `application/problem+json`."""
+
+
+class ActivationServer:
+    """The ASGI application: the guard, and behind it the routes."""
+
+    def __init__(self, api: FastAPI, guarded: ASGIApp, state: ServerState) -> None:
+        self.api = api
+        self.state = state
+        self._guarded = guarded
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        await self._guarded(scope, receive, send)
+
+
+def create_app(catalogue: Catalogue, settings: ServerSettings | None = None) -> ActivationServer:
+    """An application that serves the catalogue. Raises InputError when the token file of the settings cannot be used."""
+    settings = settings or settings_from_environment()
+    state = ServerState(catalogue, settings)
+    api = FastAPI(
+        title="Activation server",
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        separate_input_output_schemas=False,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+    )
+    api.state.server = state
+    problems.install(api)
+    api.include_router(operations.router)
+    api.include_router(reference.router)
+    for prefix, dependency in _PREFIXES:
+        for module in (activations, features, samples, context, live, model, labels):
+            api.include_router(
+                module.router,
+                prefix=prefix,
+                dependencies=[Depends(check_as_written), Depends(dependency)],
+                include_in_schema=not prefix,
+            )
+    api.openapi = lambda: _document(api)  # type: ignore[method-assign]
+    guarded = Observed(Guard(api, settings, settings.token), state)
+    return ActivationServer(api, guarded, state)
+
+
+@asynccontextmanager
+async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
+    """Open the default run while the first request may already come in."""
+    state: ServerState = api.state.server
+    api.openapi()  # FastAPI puts its routes together when they are first used: here, before there are threads
+
+    def prepare() -> None:
+        try:
+            state.catalogue.run().current()
+        except SplatError as error:
+            _log.warning("%s", error)
+
+    threading.Thread(target=prepare, name="prepare", daemon=True).start()
+    yield
+
+
+def _document(api: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the schema of problems in it and no answer that is not given."""
+    if api.openapi_schema is None:
+        found = get_openapi(title=api.title, version=_version(), description=api.description, routes=api.routes)
+        schemas = found.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = problems.Problem.model_json_schema()
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        api.openapi_schema = found
+    return api.openapi_schema
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The method and the path in one word, such as get_activations_feature_id_arrow."""
+    words = re.findall(r"\w+", route.path_format)
+    return "_".join([*sorted(method.lower() for method in route.methods or ()), *words])
+
+
+def _version() -> str:
+    import importlib.metadata
+
+    return importlib.metadata.version("splat")

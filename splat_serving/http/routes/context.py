@@ -1,0 +1,113 @@
+"""What the numbers mean: vocabularies, and which version they come from."""
+
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from splat_serving.database.errors import NotComputedError
+from splat_serving.database.runs import published_versions
+from splat_serving.database.scorecards import scorecard_of
+from splat_serving.http.negotiation import JSON
+from splat_serving.http.problems import documented
+from splat_serving.http.replies import json_reply
+from splat_serving.http.state import FromServed, Served
+
+router = APIRouter(tags=["context"])
+_ANSWERS: Any = {
+    **documented(404),
+    200: {"description": "The facts.", "content": {JSON: {}}},
+    304: {"description": "Not changed."},
+}
+
+
+@router.get("/context/vocab", summary="Ids of tokens and weapons", responses=_ANSWERS, response_class=Response)
+async def vocab(request: Request, served: FromServed) -> Response:
+    """`{vocab: {token: id}, weapon_vocab: {key: id}}`."""
+
+    def make() -> Any:
+        tokens, weapons = _names(served)
+        return {
+            "vocab": {name: at for at, name in enumerate(tokens)},
+            "weapon_vocab": {key: at for at, key in enumerate(weapons)},
+        }
+
+    return await json_reply(request, served, make)
+
+
+@router.get("/context/inv_vocab", summary="Tokens and weapons of ids", responses=_ANSWERS, response_class=Response)
+async def inv_vocab(request: Request, served: FromServed) -> Response:
+    """`{inv_vocab: {id: token}, inv_weapon_vocab: {id: key}}`, with ids as text, as JSON has it."""
+
+    def make() -> Any:
+        tokens, weapons = _names(served)
+        return {
+            "inv_vocab": {str(at): name for at, name in enumerate(tokens)},
+            "inv_weapon_vocab": {str(at): key for at, key in enumerate(weapons)},
+        }
+
+    return await json_reply(request, served, make)
+
+
+def _names(served: Served) -> tuple[list[str], list[str]]:
+    vocabulary, contexts = served.database.vocabulary, served.database.contexts
+    if vocabulary is None or contexts is None:
+        missing = "vocabulary" if vocabulary is None else "weapons"
+        raise NotComputedError(
+            f"this folder records no {missing}: start the server with --vocab-path and --weapon-vocab-path"
+        )
+    return [token.name for token in vocabulary.tokens], [item.key for item in contexts.items]
+
+
+@router.get("/scorecard", summary="How good the SAE is", responses=_ANSWERS, response_class=Response)
+async def scorecard(request: Request, served: FromServed) -> Response:
+    """The figures of the SAE's scorecard: fraction of variance unexplained, L0, dead and dense features, fidelity."""
+    return await _reply_as_it_is_now(request, served, lambda: scorecard_of(*served.model_source()))
+
+
+@router.get("/published", summary="All versions of all runs beside it", responses=_ANSWERS, response_class=Response)
+async def published(request: Request, served: FromServed) -> Response:
+    """Every version of every run of the data root that this one is of, with its scorecard, by run and the newest first."""
+
+    def look() -> dict[str, Any]:
+        layout = served.run.layout if served.run else None
+        if layout is None:
+            raise NotComputedError("what is served is no run of a data root: there are no runs beside it")
+        return {"published": [one.as_json() for one in published_versions(layout.data_root)]}
+
+    return await _reply_as_it_is_now(request, served, look)
+
+
+@router.get("/version", summary="What is served, and its fingerprints", responses=_ANSWERS, response_class=Response)
+async def version(request: Request, served: FromServed) -> Response:
+    """Run, version and shape, and the fingerprints of what the version was made from."""
+
+    def make() -> Any:
+        found = served.database.about()
+        return {
+            "run": found.name,
+            "version": found.version,
+            "layout": found.layout,
+            "n_samples": found.n_samples,
+            "n_features": found.n_features,
+            "n_activations": found.n_activations,
+            "provenance": found.provenance,
+            "computed": found.computed,
+            "software": importlib.metadata.version("splat"),
+        }
+
+    return await _reply_as_it_is_now(request, served, make)
+
+
+async def _reply_as_it_is_now(request: Request, served: Served, make: Callable[[], dict[str, Any]]) -> Response:
+    """The answer to a question about more than a version: its tag is of the whole answer, and no cache keeps it unasked."""
+    answer: dict[str, Any] = {}
+
+    def beside() -> str:
+        answer.update(make())
+        return orjson.dumps(answer).decode()
+
+    return await json_reply(request, served, lambda: answer, beside)

@@ -1,0 +1,217 @@
+"""The model run on many builds by id, for programs: activations of named features, probabilities, effects with controls, traces.
+
+`/live/features` and `/live/intervene` are for people; what is asked here is what `ModelRunner` asks.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from starlette.responses import Response
+
+from splat_serving.database.selection import MOST_SEED
+from splat_serving.http.problems import documented
+from splat_serving.http.replies import whole_reply
+from splat_serving.http.state import FromServed, Served, state_of
+from splat_serving.model.answers import Edit, Operation
+from splat_serving.model.runner import (
+    MOST_BUILDS,
+    MOST_DIRECTIONS,
+    MOST_EDITS,
+    MOST_EFFECT_BUILDS,
+    MOST_TOKENS,
+    ModelRunner,
+    TokenSet,
+)
+
+if TYPE_CHECKING:
+    from splat_serving.model.live import LiveModel
+
+router = APIRouter(tags=["live"])
+_Id = Annotated[StrictInt, Field(ge=0, lt=2**31)]
+Row = list[float]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class TokenSetBody(_Body):
+    """A build by ids of the model's vocabularies; no token is the empty build."""
+
+    weapon_id: _Id
+    tokens: Annotated[list[_Id], Field(max_length=MOST_TOKENS)] = []
+
+    def token_set(self) -> TokenSet:
+        """The build."""
+        return TokenSet(self.weapon_id, tuple(self.tokens))
+
+
+Builds = Annotated[list[TokenSetBody], Field(min_length=1, max_length=MOST_BUILDS)]
+
+
+class ActivationsBody(_Body):
+    """Builds, and the features that are asked for."""
+
+    builds: Builds
+    features: Annotated[list[_Id], Field(min_length=1, max_length=MOST_EDITS)]
+    positions: Annotated[list[_Id], Field(max_length=MOST_BUILDS)] | None = Field(
+        None, description="For a hook per token: at which token each build is asked."
+    )
+
+
+class EditBody(_Body):
+    """`set` a feature to a value, `scale` it by one, or `ablate` it."""
+
+    feature: _Id
+    op: Operation
+    value: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+    def edit(self) -> Edit:
+        """The edit; ParameterError."""
+        return Edit(self.feature, self.op, self.value)
+
+
+class ProbabilitiesBody(_Body):
+    """Builds, and edits of features that are in place meanwhile; what the SAE does not rebuild stays."""
+
+    builds: Builds
+    edits: Annotated[list[EditBody], Field(max_length=MOST_EDITS)] = []
+
+
+class EffectsBody(_Body):
+    """Builds, an edit, and what it is held against: random directions, and those of other features, moved by as much."""
+
+    builds: Annotated[list[TokenSetBody], Field(min_length=1, max_length=MOST_EFFECT_BUILDS)]
+    edit: EditBody
+    n_random: Annotated[int, Field(ge=0, le=MOST_DIRECTIONS)] = 20
+    matched: Annotated[list[_Id], Field(max_length=MOST_DIRECTIONS)] = []
+    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
+
+
+class TraceBody(_Body):
+    """A build, and how many of its features are told apart."""
+
+    build: TokenSetBody
+    top_k: Annotated[int, Field(ge=0, le=1_000)] = 20
+
+
+class ActivationsAnswer(BaseModel):
+    """One row per build, one number per feature."""
+
+    version: str
+    activations: list[Row]
+
+
+class ProbabilitiesAnswer(BaseModel):
+    """One row per build, one number per token of the vocabulary."""
+
+    version: str
+    probabilities: list[Row]
+
+
+class EffectsAnswer(BaseModel):
+    """See `splat_serving.model.runner.Effects`."""
+
+    version: str
+    size: Row
+    mean_abs: list[Row]
+    kl: list[Row]
+    own: list[Row]
+    kinds: list[str]
+    ids: list[int]
+
+
+class TraceAnswer(BaseModel):
+    """See `splat_serving.model.runner.Trace`."""
+
+    version: str
+    features: list[int]
+    activations: Row
+    token_positions: list[int] | None
+    contributions: list[Row]
+    bias: Row
+    rest: Row
+    logits: Row
+    exact: bool
+
+
+def _answers(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    return {**documented(404), 200: {"description": "The answer.", "model": model}}
+
+
+@router.post(
+    "/live/activations",
+    summary="Features on many builds",
+    responses=_answers(ActivationsAnswer),
+    response_class=Response,
+)
+async def activations(request: Request, served: FromServed, asked: ActivationsBody) -> Response:
+    """Activations of named features on many builds."""
+    builds = _sets(asked.builds)
+    return await _answer(
+        request,
+        served,
+        lambda model: {"activations": model.activations(builds, asked.features, asked.positions)},
+    )
+
+
+@router.post(
+    "/live/probabilities",
+    summary="Predictions of many builds",
+    responses=_answers(ProbabilitiesAnswer),
+    response_class=Response,
+)
+async def probabilities(request: Request, served: FromServed, asked: ProbabilitiesBody) -> Response:
+    """The probability of every token on many builds, with features edited if so asked."""
+    builds, edits = _sets(asked.builds), [one.edit() for one in asked.edits]
+    return await _answer(request, served, lambda model: {"probabilities": model.probabilities(builds, edits)})
+
+
+@router.post(
+    "/live/effects", summary="What changing a feature does", responses=_answers(EffectsAnswer), response_class=Response
+)
+async def effects(request: Request, served: FromServed, asked: EffectsBody) -> Response:
+    """What an edit of a feature does to the predictions, beside random directions and other features moved by as much."""
+    builds, edit = _sets(asked.builds), asked.edit.edit()
+    return await _answer(
+        request,
+        served,
+        lambda model: _fields(model.effects(builds, edit, asked.n_random, asked.matched, asked.seed)),
+    )
+
+
+@router.post(
+    "/live/trace",
+    summary="What each feature adds to each prediction",
+    responses=_answers(TraceAnswer),
+    response_class=Response,
+)
+async def trace(request: Request, served: FromServed, asked: TraceBody) -> Response:
+    """What each feature that fires on a build contributes to the logit of every token."""
+    build = asked.build.token_set()
+    return await _answer(request, served, lambda model: _fields(model.trace(build, asked.top_k)))
+
+
+def _sets(builds: list[TokenSetBody]) -> list[TokenSet]:
+    return [build.token_set() for build in builds]
+
+
+def _fields(found: Any) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in type(found).__slots__}
+
+
+async def _answer(request: Request, served: Served, ask: Callable[[ModelRunner], dict[str, Any]]) -> Response:
+    database = served.database
+
+    def work(model: "LiveModel") -> bytes:
+        from splat_serving.model.local_runner import LiveRunner
+
+        found = {"version": database.version, **ask(LiveRunner(lambda: model))}
+        return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    home, provenance = await state_of(request).workers.run(served.model_source)
+    body = await state_of(request).live.run(home, database.version, provenance, work)
+    return whole_reply(request, body, database.version)

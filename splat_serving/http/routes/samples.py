@@ -1,0 +1,264 @@
+"""Samples, tokens and weapons: one build and its features, look-ups the other way round, and conditions on several features."""
+
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from splat_assets.domain.concepts import parse_rule
+from splat_serving.database import protocol as db
+from splat_serving.database.sample_columns import OF_SAMPLES, checked_sample_columns
+from splat_serving.database.selection import MOST_ROWS
+from splat_serving.http.negotiation import JSON
+from splat_serving.http.problems import documented
+from splat_serving.http.replies import Rows, encoded, json_reply, lane_of, reply
+from splat_serving.http.routes.activations import table_answers, unpinned
+from splat_serving.http.routes.features import association_reply
+from splat_serving.http.routes.parameters import AssociationPage, Limit, Name, Offset, Orient, TableForm
+from splat_serving.http.state import FromServed, state_of
+
+_BLOCK_SAMPLES = 65_536
+
+router = APIRouter(tags=["samples"])
+
+
+@router.get(
+    "/samples/{sample_id}",
+    summary="One build and its features",
+    responses={
+        **documented(404),
+        200: {"description": "The build.", "content": {JSON: {}}},
+        304: {"description": "Not changed."},
+    },
+    response_class=Response,
+)
+async def sample(
+    request: Request,
+    served: FromServed,
+    sample_id: Annotated[int, Path(description="0 to n_samples - 1; /version says how many there are.", examples=[1])],
+    order: Annotated[Literal["feature", "activation"], Query(description="Of the features.")] = "activation",
+    limit: Limit = None,
+) -> Response:
+    """One build as the model saw it, and the features that fire on it."""
+    database = served.database
+
+    def make() -> Any:
+        found = database.sample(sample_id)
+        ids, values = found.features.feature_ids, found.features.values
+        at = np.argsort(-values, kind="stable") if order == "activation" else np.arange(values.size)
+        at = at[:limit]
+        return {
+            "sample_id": sample_id,
+            "version": found.version,
+            **found.columns,
+            "n_active": int(values.size),
+            "features": {"feature_id": ids[at].astype(np.int64), "activation": values[at]},
+        }
+
+    return await json_reply(request, served, make)
+
+
+@router.get("/samples", summary="All builds", responses=table_answers(), response_class=Response)
+async def samples(
+    request: Request,
+    served: FromServed,
+    form: TableForm,
+    columns: Annotated[
+        str | None, Query(max_length=500, description=f"Comma-separated: {', '.join(OF_SAMPLES)}.")
+    ] = None,
+    offset: Offset = 0,
+    limit: Limit = None,
+    orient: Orient = "rows",
+) -> Response:
+    """Every sample as the model saw it, in the order of their ids: row number = sample id."""
+    named = checked_sample_columns(None if columns is None else [name.strip() for name in columns.split(",")])
+    database = served.database
+    n_samples = database.reader.n_samples
+    first = min(offset, n_samples)
+    stop = n_samples if limit is None else min(first + limit, n_samples)
+
+    def make() -> Any:
+        state_of(request).count_rows(request, stop - first)
+        empty = next(database.sample_batches(named, 0, 0))
+        head = {"version": database.version, "n_samples": n_samples, "n_rows": stop - first}
+        rows = Rows(empty.schema, lambda names: database.sample_batches(names, first, stop, _BLOCK_SAMPLES), head)
+        return encoded(rows, form, orient), {"X-Total-Count": str(n_samples)}
+
+    return await reply(request, served, form, make, lane=lane_of(stop - first))
+
+
+@router.get("/tokens", summary="The vocabulary", responses=table_answers(), response_class=Response)
+async def tokens(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
+    """The vocabulary, with how many builds hold each token."""
+    return await _frame_reply(request, served, form, orient, served.database.tokens)
+
+
+@router.get(
+    "/suggestions", summary="The best rule for each feature", responses=table_answers(), response_class=Response
+)
+async def suggestions(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
+    """The rule over builds that describes each feature best, with its scores on builds that did not choose it."""
+    return await _frame_reply(request, served, form, orient, served.database.suggestions)
+
+
+@router.get("/feature-map", summary="Features in two dimensions", responses=table_answers(), response_class=Response)
+async def feature_map(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
+    """Place and cluster of each feature, by decoder direction and by co-activation; null where it has no neighbour."""
+    return await _frame_reply(request, served, form, orient, served.database.feature_map)
+
+
+@router.get("/weapons", summary="The weapons", responses=table_answers(), response_class=Response)
+async def weapons(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
+    """The weapons, with class, sub and special."""
+    return await _frame_reply(request, served, form, orient, served.database.weapons)
+
+
+async def _frame_reply(request: Request, served: FromServed, form: Any, orient: str, frame: Any) -> Response:
+    def make() -> Any:
+        table = frame()
+        state_of(request).count_rows(request, table.height)
+        head = {"version": served.database.version, "n_rows": table.height}
+        return encoded(Rows.of_frame(table, head), form, orient), {}
+
+    return await reply(request, served, form, make, lane=lane_of(served.database.reader.n_features))
+
+
+@router.get(
+    "/tokens/{token}/features", summary="Features of a token", responses=table_answers(), response_class=Response
+)
+async def features_of_token(
+    request: Request,
+    served: FromServed,
+    token: Annotated[Name, Path(description="Id or name, as /tokens lists them.", examples=["3"])],
+    form: TableForm,
+    page: AssociationPage,
+    orient: Orient = "rows",
+) -> Response:
+    """How every feature goes together with a token (by id or name): most correlated first."""
+    asked = ("token", token, served.database.features_of_token)
+    return await association_reply(request, served, asked, form, page, orient)
+
+
+@router.get(
+    "/tokens/{token}/influences", summary="What moves a token", responses=table_answers(), response_class=Response
+)
+async def influences_on(
+    request: Request,
+    served: FromServed,
+    token: Annotated[Name, Path(description="Id or name, as /tokens lists them.", examples=["3"])],
+    form: TableForm,
+    orient: Orient = "rows",
+) -> Response:
+    """What a unit of every feature does to the token's logit (`W_dec @ W_out^T`), in the order of features."""
+    return await _frame_reply(request, served, form, orient, partial(served.database.influences_on, token))
+
+
+@router.get(
+    "/weapons/{weapon}/features", summary="Features of a weapon", responses=table_answers(), response_class=Response
+)
+async def features_of_weapon(
+    request: Request,
+    served: FromServed,
+    weapon: Annotated[Name, Path(description="Id, key or name, as /weapons lists them.", examples=["3"])],
+    form: TableForm,
+    page: AssociationPage,
+    orient: Orient = "rows",
+) -> Response:
+    """How every feature goes together with a weapon (by id, key or name): most correlated first."""
+    asked = ("weapon", weapon, served.database.features_of_weapon)
+    return await association_reply(request, served, asked, form, page, orient)
+
+
+class RuleBody(BaseModel):
+    """A rule over builds: `{"ability": "ninja_squid"}`, `{"ability": "swim_speed_up", "at_least": 21}`,
+    `{"weapon": "class", "is": ["roller"]}`, or `all`, `any`, `not` of rules."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"rule": {"ability": "swim_speed_up", "at_least": 3}}]},
+    )
+    rule: dict[str, Any]
+
+
+@router.post("/rules/features", summary="Features of a rule", responses=table_answers(), response_class=Response)
+async def features_of_rule(
+    request: Request,
+    served: FromServed,
+    asked: RuleBody,
+    form: TableForm,
+    page: AssociationPage,
+    orient: Orient = "rows",
+) -> Response:
+    """How every feature goes together with the builds on which a rule holds: most correlated first."""
+    rule = parse_rule(asked.rule)
+    question = ("rule", rule, served.database.features_of_rule)
+    return await association_reply(request, served, question, form, page, orient)
+
+
+class ConditionBody(BaseModel):
+    """A feature that fires with a value from min (above 0 if left out) to max."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    feature: int
+    min: float | None = None
+    max: float | None = None
+
+
+Conditions = Annotated[list[ConditionBody], Field(max_length=64)]
+
+
+class QueryBody(BaseModel):
+    """Samples on which all of `all`, at least one of `any` and none of `none` hold."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [{"all": [{"feature": 1, "min": 0.5}, {"feature": 2}], "none": [{"feature": 3}], "limit": 10}]
+        },
+    )
+    all: Conditions = []
+    any: Conditions = []
+    none: Conditions = []
+    weapon: Annotated[list[Name], Field(max_length=200)] = []
+    token: Annotated[list[Name], Field(max_length=50)] = []
+    offset: Annotated[int, Field(ge=0, le=MOST_ROWS)] = 0
+    limit: Annotated[int, Field(ge=0, le=1_000_000)] = 100
+
+    def query(self) -> db.Query:
+        """The question."""
+        return db.Query(
+            all=_conditions(self.all),
+            any=_conditions(self.any),
+            none=_conditions(self.none),
+            weapon=tuple(self.weapon),
+            token=tuple(self.token),
+            offset=self.offset,
+            limit=self.limit,
+        )
+
+
+def _conditions(given: list[ConditionBody]) -> tuple[db.Condition, ...]:
+    return tuple(db.Condition(one.feature, one.min, one.max) for one in given)
+
+
+@router.post("/query", summary="Samples by what fires on them", responses=table_answers(), response_class=Response)
+async def query(
+    request: Request, served: FromServed, asked: QueryBody, form: TableForm, orient: Orient = "rows"
+) -> Response:
+    """Samples by what fires on them: `{"all": [{"feature": 1, "min": 0.5}, {"feature": 2}], "none": [{"feature": 3}]}`."""
+    database, question = served.database, asked.query()
+    for feature_id in question.features:
+        database.checked_feature(feature_id)
+
+    def make() -> Any:
+        found = database.query(question)
+        state_of(request).count_rows(request, found.table.num_rows)
+        head = {"version": found.version, "n_matching": found.n_matching, "n_rows": found.table.num_rows}
+        return encoded(Rows.of_table(found.table, head), form, orient), {"X-Total-Count": str(found.n_matching)}
+
+    return await reply(request, unpinned(served), form, make, lane="long")  # reads every feature that it names

@@ -1,0 +1,411 @@
+"""The tools themselves: a name, words that teach when to use it, arguments that validate, and what answers. No protocol here.
+
+Answers are `Result`s, as the commands print them. Nothing here changes anything but `set_label`, offered only when asked for.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from splat_assets.domain.rule_text import LONGEST_RULE, Names, parse_rule_text
+from splat_assets.errors import InputError
+from splat_assets.wording import agreeing, counted
+from splat_serving.database.plain_numbers import PlainNumbers
+from splat_serving.investigations.build_text import LONGEST_BUILD, build_as_text
+from splat_serving.investigations.compare import Compare, compare
+from splat_serving.investigations.contrast import Contrast, contrast
+from splat_serving.investigations.experiment import answered, experiment, experiment_names, run, spec_of
+from splat_serving.investigations.find import Find, find
+from splat_serving.investigations.label_pages import history_page, label_page
+from splat_serving.investigations.overview import Overview, overview
+from splat_serving.investigations.results.feature_names import LABEL, named
+from splat_serving.investigations.results.result import Answer, Result, ResultTable
+from splat_serving.investigations.spec import checked_spec
+from splat_serving.investigations.subject import Subject
+from splat_serving.investigations.suggest import Suggest, suggest
+from splat_serving.investigations.trace import Trace, trace
+from splat_serving.labels.event import Category, Status
+
+_MOST_LISTED = 200
+_Id = Annotated[
+    int, Field(ge=0, lt=2**31, description="A feature, 0 to n_features - 1; `about` says how many there are.")
+]
+
+
+class _Arguments(PlainNumbers):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Nothing(_Arguments):
+    """No arguments."""
+
+
+class OneFeature(_Arguments):
+    """A feature."""
+
+    feature_id: _Id
+
+
+class ListFeatures(_Arguments):
+    """Which features, in which order."""
+
+    sort: Annotated[str, Field(description="A column; with - before it, largest first.")] = "-n_active"
+    least_active: Annotated[int, Field(ge=0, lt=2**31, description="Only features that fire on so many samples.")] = 1
+    most_active: Annotated[int | None, Field(ge=0, lt=2**31, description="And on so many at most.")] = None
+    limit: Annotated[int, Field(ge=1, le=_MOST_LISTED, description="So many features.")] = 20
+    offset: Annotated[int, Field(ge=0, lt=2**31, description="So many are passed over first.")] = 0
+
+
+class OverviewArguments(_Arguments):
+    """A feature, and how much of it."""
+
+    feature_id: _Id
+    top_k: Annotated[int, Field(ge=1, le=50, description="So many rows of each table.")] = 8
+
+
+class CompareArguments(_Arguments):
+    """Two features."""
+
+    left: _Id
+    right: _Id
+    top_k: Annotated[int, Field(ge=1, le=50, description="So many rows of each table.")] = 8
+
+
+class ExperimentArguments(_Arguments):
+    """An experiment by name, and its settings as `list_experiments` describes them."""
+
+    name: Annotated[str, Field(description="As `list_experiments` has it.")]
+    settings: Annotated[dict[str, Any], Field(description='As {"feature_id": 45, "family": "swim_speed_up"}.')] = {}
+
+
+class FindArguments(_Arguments):
+    """A rule over builds."""
+
+    rule: Annotated[str, Field(max_length=LONGEST_RULE, description="As ssu>=21 and ninja_squid and not class=roller.")]
+    limit: Annotated[int, Field(ge=0, le=50, description="So many example builds.")] = 5
+    top_k: Annotated[int, Field(ge=0, le=50, description="So many features.")] = 10
+
+
+class ContrastArguments(_Arguments):
+    """Two rules over builds."""
+
+    left: Annotated[str, Field(max_length=LONGEST_RULE, description="As class=roller.")]
+    right: Annotated[str, Field(max_length=LONGEST_RULE, description="As class=charger.")]
+    top_k: Annotated[int, Field(ge=1, le=50, description="So many features.")] = 10
+
+
+class TraceArguments(_Arguments):
+    """A build typed, or one of the store."""
+
+    build: Annotated[
+        str | None, Field(max_length=LONGEST_BUILD, description="As Splattershot: ssu 21, ninja_squid.")
+    ] = None
+    sample_id: Annotated[int | None, Field(ge=0, lt=2**31, description="A build of the store, instead of `build`.")] = (
+        None
+    )
+    top_k: Annotated[int, Field(ge=1, le=50, description="So many features, the strongest.")] = 10
+
+
+class SampleArguments(_Arguments):
+    """A sample."""
+
+    sample_id: Annotated[
+        int, Field(ge=0, lt=2**31, description="The sample, 0 to n_samples - 1; `about` says how many there are.")
+    ]
+    limit: Annotated[int, Field(ge=1, le=_MOST_LISTED, description="So many features, the strongest.")] = 30
+
+
+class SetLabel(_Arguments):
+    """A label, or changes to one."""
+
+    feature_id: _Id
+    text: Annotated[str | None, Field(description="What the feature stands for; needed for a first label.")] = None
+    category: Annotated[Category | None, Field(description="none, or what kind of thing it stands for.")] = None
+    status: Annotated[Status | None, Field(description="draft until somebody stands by it.")] = None
+    confidence: Annotated[float | None, Field(ge=0, le=1, description="Of its author, 0 to 1.")] = None
+    notes: Annotated[str | None, Field(description="The evidence, in words.")] = None
+    rule: Annotated[str | None, Field(description="As ssu>=21; its score is shown with the label.")] = None
+    author: Annotated[str, Field(description="Who says it.")] = "assistant"
+    based_on: Annotated[
+        int | None, Field(ge=0, description="The revision that was seen; needed where a label is there.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool. writes: it changes something."""
+
+    name: str
+    description: str
+    arguments: type[BaseModel]
+    answer: Callable[[Subject, Any], Result]
+    writes: bool = False
+
+
+def _of(kind: str, answer: Callable[[Subject, Any], Answer]) -> Callable[[Subject, Any], Result]:
+    return lambda subject, asked: answered(subject, kind, asked.model_dump(mode="json"), answer, asked)
+
+
+def _about(subject: Subject, _: Nothing) -> Answer:
+    about = subject.about
+    facts = {
+        "n_samples": about.n_samples,
+        "n_features": about.n_features,
+        "n_activations": about.n_activations,
+        "causal evidence": subject.has_model,
+        "labels": subject.has_labels,
+    }
+    return Answer(
+        title=f"Run {about.name or subject.source}",
+        said=[
+            f"{counted(about.n_samples, 'samples')} (builds), {counted(about.n_features, 'features')} of a "
+            f"sparse autoencoder on a model that "
+            "completes gear builds; a build is abilities at rungs (AP) and a weapon.",
+            f"Tables: {', '.join(about.computed)}.",
+            "Causal experiments can be asked."
+            if subject.has_model
+            else "There is no model here: only observed evidence.",
+        ],
+        facts={**facts, **{name: value for name, value in about.provenance.items() if isinstance(value, str)}},
+    )
+
+
+def _list_features(subject: Subject, asked: ListFeatures) -> Answer:
+    frame = subject.database.features()
+    name = asked.sort.removeprefix("-")
+    if name not in frame.columns:
+        raise InputError(f"sort: there is no column {name[:40]!r}; there are {', '.join(frame.columns)}")
+    frame = frame.filter(pl.col("n_active") >= asked.least_active)
+    if asked.most_active is not None:
+        frame = frame.filter(pl.col("n_active") <= asked.most_active)
+    shown = frame.sort([name, "feature_id"], descending=[asked.sort.startswith("-"), False], nulls_last=True)
+    shown = shown.slice(asked.offset, asked.limit)
+    described = {
+        "feature_id": "The feature.",
+        "label": LABEL,
+        "n_active": "Samples on which it fires.",
+        "mean": "Mean of its activations.",
+        "max": "Largest activation.",
+        "mean_all": "Mean over all samples, zeros included.",
+    }
+    table = ResultTable.of("features", "Features", "observed", named(subject, shown), described)
+    return Answer(
+        title="Features",
+        said=[f"{counted(frame.height, 'features', 'match')}; {shown.height} {agreeing(shown.height, 'are')} shown."],
+        tables=[table],
+    )
+
+
+def _list_experiments(subject: Subject, _: Nothing) -> Answer:
+    rows = []
+    for name in experiment_names():
+        fields = experiment(name).spec.model_fields
+        settings = [
+            f"{key}{'' if field.is_required() else '?'}" for key, field in fields.items() if key != "experiment"
+        ]
+        rows.append((name, experiment(name).summary, ", ".join(settings)))
+    frame = pl.DataFrame(rows, ["name", "asks", "settings"], orient="row")
+    described = {
+        "name": "For `run_experiment`.",
+        "asks": "What it answers.",
+        "settings": "Its settings; ? marks those with a default.",
+    }
+    table = ResultTable.of("experiments", "Experiments", "observed", frame, described)
+    return Answer(
+        title="Experiments", said=["`describe_experiment` has the whole text and the schema of one."], tables=[table]
+    )
+
+
+class DescribeExperiment(_Arguments):
+    """An experiment by name."""
+
+    name: Annotated[str, Field(description="As `list_experiments` has it.")]
+
+
+def _describe(subject: Subject, asked: DescribeExperiment) -> Answer:
+    found = experiment(asked.name)
+    schema = found.spec.model_json_schema()
+    rows = [
+        (
+            name,
+            _type_in_words(field, schema.get("$defs", {})),
+            json.dumps(field["default"]) if "default" in field else "",
+            field.get("description", ""),
+        )
+        for name, field in schema["properties"].items()
+        if name != "experiment"
+    ]
+    frame = pl.DataFrame(rows, ["setting", "type", "default", "description"], orient="row")
+    described = {
+        "setting": "Its name.",
+        "type": "Its type, as JSON has it, with its bounds.",
+        "default": "As JSON; empty where it must be set.",
+        "description": "What it means.",
+    }
+    text = " ".join((found.spec.__doc__ or "").split())
+    return Answer(
+        title=asked.name, said=[text], tables=[ResultTable.of("settings", "Settings", "observed", frame, described)]
+    )
+
+
+def _type_in_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """The type of a setting as JSON has it, with its bounds."""
+    if "$ref" in schema:
+        return _type_in_words(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "anyOf" in schema:
+        return " or ".join(_type_in_words(one, definitions) for one in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return " or ".join(json.dumps(one) for one in schema.get("enum", [schema.get("const")]))
+    kind = str(schema.get("type", "any"))
+    if kind == "array":
+        return f"list of {_type_in_words(schema.get('items', {}), definitions)}"
+    bounds = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
+    return " ".join([kind, *(f"{word} {schema[name]:g}" for name, word in bounds.items() if name in schema)])
+
+
+def _run_experiment(subject: Subject, asked: ExperimentArguments) -> Result:
+    if "experiment" in asked.settings:
+        raise InputError("settings: the experiment is named by `name`, and not in its settings")
+    return run(subject, spec_of({**asked.settings, "experiment": asked.name}))
+
+
+def _sample(subject: Subject, asked: SampleArguments) -> Answer:
+    found = subject.database.sample(asked.sample_id)
+    order = (-found.features.values).argsort(kind="stable")[: asked.limit]
+    ids, values = found.features.feature_ids[order], found.features.values[order]
+    frame = pl.DataFrame({"feature_id": ids.astype("int64"), "activation": values.astype("float64")})
+    described = {"feature_id": "A feature that fires on it.", "label": LABEL, "activation": "How strongly."}
+    build = build_as_text(found.columns.get("abilities") or ())
+    return Answer(
+        title=f"Sample {asked.sample_id}",
+        said=[
+            f"{found.columns.get('weapon_name') or 'unknown weapon'}: {build}.",
+            f"{counted(found.features.values.size, 'features', 'fire')} on it.",
+        ],
+        tables=[ResultTable.of("features", "Features", "observed", named(subject, frame), described)],
+    )
+
+
+def _show_label(subject: Subject, asked: OneFeature) -> Answer:
+    page, history = label_page(subject, asked.feature_id), history_page(subject, asked.feature_id)
+    return page.model_copy(update={"tables": [*page.tables, *history.tables]})
+
+
+def _set_label(subject: Subject, asked: SetLabel) -> Answer:
+    there = subject.labels.label(subject.labels.checked(asked.feature_id))
+    if there is not None and asked.based_on is None:
+        raise InputError(
+            f"feature {asked.feature_id} has a label, revision {there.revision} by {there.author}: look at it with show_label, "
+            "then give based_on with the revision that you saw"
+        )
+    changes = asked.model_dump(exclude={"feature_id", "author", "rule", "based_on"}, exclude_none=True)
+    if asked.rule is not None:
+        changes["rule"] = parse_rule_text(asked.rule, Names(subject.vocabulary, subject.contexts)).as_json()
+    if not changes:
+        raise InputError("nothing to set: give a text, category, status, confidence, notes or rule")
+    subject.labels.set(asked.feature_id, changes, asked.author, asked.based_on)
+    return label_page(subject, asked.feature_id)
+
+
+def _suggest(subject: Subject, asked: OneFeature) -> Result:
+    return suggest(subject, Suggest(feature_id=asked.feature_id))
+
+
+READ_TOOLS = (
+    Tool(
+        "about",
+        "Which run this is: sizes, fingerprints, what is computed, whether causal experiments can be asked. Ask this first.",
+        Nothing,
+        _of("about", _about),
+    ),
+    Tool(
+        "list_features",
+        "Features by how often or how strongly they fire, with their labels: where to start.",
+        ListFeatures,
+        _of("list-features", _list_features),
+    ),
+    Tool(
+        "feature_overview",
+        "One page on a feature: statistics with zeros, tokens and weapons with lift and interval, AP doses, bands, influences, "
+        "neighbours, example builds, label. Ask this before any experiment.",
+        OverviewArguments,
+        lambda subject, asked: overview(subject, Overview(**asked.model_dump(), max_examples=5)),
+    ),
+    Tool(
+        "compare_features",
+        "Two features side by side: when they fire together, what one has rather than the other.",
+        CompareArguments,
+        lambda subject, asked: compare(subject, checked_spec(Compare, asked.model_dump())),
+    ),
+    Tool(
+        "list_experiments",
+        "What can be asked, a line each. Observed experiments count builds as they are and tell no cause; causal ones "
+        "(family-sweep, heatmap, dose-sweep, ablation) edit builds and run the model; others ask what the model predicts.",
+        Nothing,
+        _of("list-experiments", _list_experiments),
+    ),
+    Tool(
+        "describe_experiment",
+        "What an experiment computes, and its settings.",
+        DescribeExperiment,
+        _of("describe-experiment", _describe),
+    ),
+    Tool(
+        "run_experiment",
+        "Ask one experiment. Look at n, the 95 % intervals and q; an observed difference is no cause; a causal cell whose builds "
+        "are `far` from real ones is weak evidence.",
+        ExperimentArguments,
+        _run_experiment,
+    ),
+    Tool(
+        "find_builds",
+        "Builds on which a rule holds, and the features that fire there: the way from an idea to a feature.",
+        FindArguments,
+        lambda subject, asked: find(subject, checked_spec(Find, asked.model_dump())),
+    ),
+    Tool(
+        "contrast_builds",
+        "The features that tell the builds of two rules apart, best first by AUROC over all features.",
+        ContrastArguments,
+        lambda subject, asked: contrast(subject, checked_spec(Contrast, asked.model_dump())),
+    ),
+    Tool(
+        "trace_build",
+        "Which features fire on a build, and what each adds to each prediction.",
+        TraceArguments,
+        lambda subject, asked: trace(subject, checked_spec(Trace, asked.model_dump())),
+    ),
+    Tool(
+        "show_sample",
+        "One build of the store and the features that fire on it.",
+        SampleArguments,
+        _of("sample", _sample),
+    ),
+    Tool(
+        "suggest_label",
+        "The rule over builds that describes a feature best, scored on builds that did not choose it, held against chance. "
+        "Nobody's opinion.",
+        OneFeature,
+        _suggest,
+    ),
+    Tool(
+        "show_label",
+        "What people say of a feature, and everything they said before.",
+        OneFeature,
+        _of("label", _show_label),
+    ),
+)
+WRITE_TOOLS = (
+    Tool(
+        "set_label",
+        "Label a feature, or change its label. Say in notes which evidence it rests on; keep status draft unless somebody stands "
+        "by it.",
+        SetLabel,
+        _of("set-label", _set_label),
+        writes=True,
+    ),
+)

@@ -1,0 +1,1 @@
+"""What every investigation returns, and how it becomes text, pictures and pages."""

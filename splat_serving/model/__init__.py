@@ -1,0 +1,1 @@
+"""Base model and SAE on builds, here or by HTTP."""

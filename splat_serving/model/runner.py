@@ -1,0 +1,257 @@
+"""Base model and SAE of a run as something to ask: the one protocol of a model on this machine and of one behind a server.
+
+Builds are token sets by id. Everything comes in batches and in the order asked. The answers are numpy arrays; no torch here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from splat_serving.model.answers import Edit
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSet:
+    """A build by ids of the model's vocabularies. No token stands for the empty build."""
+
+    weapon_id: int
+    tokens: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What moving the hook's values along some directions does to the outputs, build by build.
+
+    The first direction is the feature's own; each other one moves by as much. size: how far each build is moved, float32, shape
+    (n_builds,), in units of the hook's values, with its sign. mean_abs, kl: mean |change of a logit| and mean Bernoulli KL
+    (before || after, nats) over all outputs, float32, shape (n_directions, n_builds). own: change of each logit along the
+    feature's own direction, float32, shape (n_builds, n_tokens). kinds: `feature`, `random` or `matched`, by direction. ids:
+    the feature of each direction, -1 for a random one.
+    """
+
+    size: Floats
+    mean_abs: Floats
+    kl: Floats
+    own: Floats
+    kinds: tuple[str, ...]
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """How the logits of one build come about.
+
+    features: those that fire (at token_position, for a hook per token), strongest first, and their activations. contributions:
+    float32, shape (n_features, n_tokens): what each adds to each logit. rest: what neither features nor bias explain, shape
+    (n_tokens,): the SAE's error term. bias: the logits where nothing fires. For a hook of the whole build these add up exactly to
+    `logits`; for a hook per token a contribution is what is lost when the feature alone is taken away, and they need not
+    (`exact` is False, rest is what is left).
+    """
+
+    features: tuple[int, ...]
+    activations: tuple[float, ...]
+    token_positions: tuple[int, ...] | None
+    contributions: Floats
+    bias: Floats
+    rest: Floats
+    logits: Floats
+    exact: bool
+
+
+class ModelRunner(Protocol):
+    """Base model and SAE, run on builds.
+
+    Every method raises FeatureNotFoundError for a feature that the SAE does not have, UnknownNameError or ParameterError for a
+    build that the model cannot see, NotComputedError where the model cannot be run, FingerprintMismatchError where it is not the
+    one that the version was made from.
+    """
+
+    def per_token(self) -> bool:
+        """Whether the hook has a value at each token of a build, or one of the whole build."""
+        ...
+
+    def activations(
+        self, builds: Sequence[TokenSet], features: Sequence[int], positions: Sequence[int] | None = None
+    ) -> Floats:
+        """Activations of features on builds: float32, shape (n_builds, len(features)).
+
+        positions: for a hook per token, at which of its tokens each build is asked.
+        """
+        ...
+
+    def probabilities(self, builds: Sequence[TokenSet], edits: Sequence[Edit] = ()) -> Floats:
+        """Probability of each token, the sigmoid of its logit: float32, shape (n_builds, n_tokens).
+
+        edits: of features, each at most once; what the SAE does not rebuild stays in place.
+        """
+        ...
+
+    def effects(
+        self,
+        builds: Sequence[TokenSet],
+        edit: Edit,
+        n_random: int = 20,
+        matched: Sequence[int] = (),
+        seed: int = 0,
+    ) -> Effects:
+        """What an edit of a feature does to the outputs, beside n_random random directions and those of matched features.
+
+        What the SAE does not rebuild stays in place. All tokens of a build are edited, for a hook per token.
+        """
+        ...
+
+    def trace(self, build: TokenSet, top_k: int = 20) -> Trace:
+        """How the logits of a build come about: the top_k strongest features and what each contributes."""
+        ...
+
+
+Ask = Callable[[str, Mapping[str, Any], Callable[[Mapping[str, Any]], Any]], Any]
+
+
+class RemoteRunner:
+    """The model behind a server as a `ModelRunner`."""
+
+    def __init__(self, ask: Ask, per_token: bool) -> None:
+        """ask: sends a body to a path below /live and returns what the function given makes of the answer.
+
+        per_token: what the version's hook is.
+        """
+        self._ask = ask
+        self._per_token = per_token
+
+    def per_token(self) -> bool:
+        """Whether the hook has a value at each token of a build."""
+        return self._per_token
+
+    def activations(
+        self, builds: Sequence[TokenSet], features: Sequence[int], positions: Sequence[int] | None = None
+    ) -> Floats:
+        """Activations of features on builds: float32, shape (n_builds, len(features))."""
+        parts = [np.zeros((0, len(features)), dtype=np.float32)]
+        for start in range(0, len(builds), MOST_BUILDS):
+            asked = builds[start : start + MOST_BUILDS]
+            body: dict[str, Any] = {"builds": _bodies(asked), "features": list(features)}
+            if positions is not None:
+                body["positions"] = list(positions[start : start + MOST_BUILDS])
+            parts.append(self._ask("activations", body, partial(_activations, len(asked), len(features))))
+        return np.concatenate(parts)
+
+    def probabilities(self, builds: Sequence[TokenSet], edits: Sequence[Edit] = ()) -> Floats:
+        """Probability of each token, with features edited: float32, shape (n_builds, n_tokens)."""
+        said = [{"feature": edit.feature, "op": edit.op, "value": edit.value} for edit in edits]
+        parts = []
+        for start in range(0, max(len(builds), 1), MOST_BUILDS):
+            asked = builds[start : start + MOST_BUILDS]
+            read = partial(_probabilities, len(asked))
+            parts.append(self._ask("probabilities", {"builds": _bodies(asked), "edits": said}, read))
+        return np.concatenate(parts)
+
+    def effects(
+        self,
+        builds: Sequence[TokenSet],
+        edit: Edit,
+        n_random: int = 20,
+        matched: Sequence[int] = (),
+        seed: int = 0,
+    ) -> Effects:
+        """What an edit of a feature does to the outputs, beside random directions and those of matched features."""
+        body = {
+            "edit": {"feature": edit.feature, "op": edit.op, "value": edit.value},
+            "n_random": n_random,
+            "matched": list(matched),
+            "seed": seed,
+        }
+        parts: list[Effects] = []
+        for start in range(0, len(builds), MOST_EFFECT_BUILDS):
+            asked = builds[start : start + MOST_EFFECT_BUILDS]
+            read = partial(_effects, len(asked), 1 + n_random + len(matched))
+            parts.append(self._ask("effects", {**body, "builds": _bodies(asked)}, read))
+        return Effects(
+            np.concatenate([part.size for part in parts]),
+            np.concatenate([part.mean_abs for part in parts], axis=1),
+            np.concatenate([part.kl for part in parts], axis=1),
+            np.concatenate([part.own for part in parts]),
+            parts[0].kinds,
+            parts[0].ids,
+        )
+
+    def trace(self, build: TokenSet, top_k: int = 20) -> Trace:
+        """How the logits of a build come about."""
+        trace: Trace = self._ask("trace", {"build": _bodies([build])[0], "top_k": top_k}, _trace)
+        return trace
+
+
+MOST_TOKENS = 1_000
+"""In one build."""
+MOST_EDITS = 64
+"""Features that are edited at once, or asked for."""
+MOST_DIRECTIONS = 100
+"""Random ones, or those of matched features, in one question about effects."""
+MOST_BUILDS = 4_096
+"""In one question about activations or probabilities."""
+MOST_EFFECT_BUILDS = 256
+"""In one question about effects."""
+
+
+def _bodies(builds: Sequence[TokenSet]) -> list[dict[str, Any]]:
+    return [{"weapon_id": build.weapon_id, "tokens": list(build.tokens)} for build in builds]
+
+
+# What a server says of the model, read; ValueError and the like for an answer of another shape.
+
+
+def _activations(n_builds: int, n_features: int, answer: Mapping[str, Any]) -> Floats:
+    return _floats(answer["activations"], n_builds, n_features)
+
+
+def _probabilities(n_builds: int, answer: Mapping[str, Any]) -> Floats:
+    return _floats(answer["probabilities"], n_builds, None)
+
+
+def _effects(n_builds: int, n_directions: int, answer: Mapping[str, Any]) -> Effects:
+    found = Effects(
+        size=_floats(answer["size"], n_builds),
+        mean_abs=_floats(answer["mean_abs"], n_directions, n_builds),
+        kl=_floats(answer["kl"], n_directions, n_builds),
+        own=_floats(answer["own"], n_builds, None),
+        kinds=tuple(answer["kinds"]),
+        ids=tuple(answer["ids"]),
+    )
+    if not len(found.kinds) == len(found.ids) == n_directions:
+        raise ValueError(f"{len(found.kinds)} kinds and {len(found.ids)} ids of {n_directions} directions")
+    return found
+
+
+def _trace(answer: Mapping[str, Any]) -> Trace:
+    features, positions = tuple(answer["features"]), answer["token_positions"]
+    logits = _floats(answer["logits"], None)
+    found = Trace(
+        features=features,
+        activations=tuple(answer["activations"]),
+        token_positions=None if positions is None else tuple(positions),
+        contributions=_floats(answer["contributions"], len(features), logits.size),
+        bias=_floats(answer["bias"], logits.size),
+        rest=_floats(answer["rest"], logits.size),
+        logits=logits,
+        exact=bool(answer["exact"]),
+    )
+    if any(one is not None and len(one) != len(features) for one in (found.activations, found.token_positions)):
+        raise ValueError(f"{len(features)} features with {len(found.activations)} activations")
+    return found
+
+
+def _floats(given: Any, *shape: int | None) -> Floats:
+    """The array, of this shape; None for a length that only the answer knows."""
+    found: Floats = np.asarray(given, dtype=np.float32)
+    if found.size == 0 and not shape[0]:
+        found = found.reshape(tuple(length or 0 for length in shape))
+    if found.ndim != len(shape) or any(n not in (None, there) for n, there in zip(shape, found.shape, strict=True)):
+        wanted = " x ".join("n" if length is None else str(length) for length in shape)
+        raise ValueError(f"an array of {' x '.join(map(str, found.shape)) or 'one number'} instead of {wanted}")
+    return found
