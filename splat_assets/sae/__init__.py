@@ -19,8 +19,8 @@ _HOMES = {
     "load_sae": "formats",
     "save_sae": "formats",
     "SaeRecipe": "recipe",
-    "TrainedSae": "training",
-    "train_sae": "training",
+    "TrainedSae": "training.training",
+    "train_sae": "training.training",
 }
 __all__ = ["Sae", "SaeRecipe", "TrainedSae", "load_sae", "save_sae", "train_sae"]
 
