@@ -155,11 +155,11 @@ def _needs_data(ctx: click.Context) -> bool:
 def _shared_data() -> Iterator[None]:
     """Bring what a data root in a bucket has, and send what the command makes of it."""
     from splat_assets.store.layout import DataRoot
-    from splat_assets.store.sharing import shared_root
+    from splat_assets.store.sharing import synced_root
 
     root = DataRoot.from_environment()
     os.environ["SPLAT_DATA"] = str(root.path)  # processes that are started find the same working copy
-    with shared_root(root):
+    with synced_root(root):
         yield
 
 

@@ -279,7 +279,7 @@ def _within(root: DataRoot, path: str) -> str:
 
 def _refuse_inputs_elsewhere(root: DataRoot, inputs: RunInputs) -> None:
     """InputError for a file outside the data root, if that stands for a bucket: no other machine would have it."""
-    copy = WorkingCopy.around(root.path)
+    copy = WorkingCopy.containing(root.path)
     if copy is None:
         return
     for each in fields(inputs):

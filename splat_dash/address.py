@@ -21,7 +21,7 @@ class Files:
         return _with(f"{self.path}/{quote(table, safe='')}.{form}", self.parameters)
 
 
-def of_list(query: ListQuery = EVERYTHING) -> str:
+def list_url(query: ListQuery = EVERYTHING) -> str:
     """`/features?sort=-density`."""
     return _with("/features", query.as_text())
 
@@ -31,7 +31,7 @@ def of_list_file(query: ListQuery = EVERYTHING) -> str:
     return _with("/api/features.csv", query.as_text())
 
 
-def of_feature(feature_id: int, query: ListQuery = EVERYTHING, **state: str) -> str:
+def feature_url(feature_id: int, query: ListQuery = EVERYTHING, **state: str) -> str:
     """`/f/845?list=sort%3D-density&tab=tokens`."""
     kept = {name: value for name, value in {"list": query.as_text(), **state}.items() if value}
     return f"/f/{feature_id}" + (f"?{urlencode(kept)}" if kept else "")

@@ -17,7 +17,7 @@ from splat_dash.address import FORMS
 from splat_dash.pages import compare, feature, feature_map, whatif
 from splat_dash.pages.labels import as_lines
 from splat_dash.query import ListQuery, MapQuery
-from splat_dash.shown import asked
+from splat_dash.shown import current_source
 from splat_serving.database.errors import NotComputedError, UnknownNameError
 from splat_serving.investigations.overview import PARTS, RECORD, examples_table
 from splat_serving.investigations.results.rendering import markdown_table
@@ -42,22 +42,22 @@ def mount(server: FastAPI) -> None:
     def features(request: Request) -> Response:
         """The list of features that a page shows for the same parameters, whole."""
         query = ListQuery.parse(_parameters(request))
-        return _csv(asked().rows(query), _origin(request), "features")
+        return _csv(current_source().rows(query), _origin(request), "features")
 
     @server.get("/api/map.csv")
     def on_map(request: Request) -> Response:
         """The features that a map shows as chosen for the same parameters, all that have a place where none are chosen."""
         query = MapQuery.parse(_parameters(request))
-        frame = asked().on_map(query)
+        frame = current_source().on_map(query)
         frame = (frame.filter("chosen") if query.chooses else frame.drop_nulls("x")).drop("chosen")
         return _csv(frame, _origin(request), f"map-{query.by}")
 
     @server.get("/api/features/{feature_id}.json")
     def record(request: Request, feature_id: int) -> Response:
         """Everything that the page of a feature shows from the store's tables, its label among it."""
-        found = asked().feature(feature_id)
+        found = current_source().feature(feature_id)
         whole = {**_origin(request), **{name: getattr(found, name) for name in found.__slots__}}
-        whole["label"] = label_as_json(asked().labels().get(feature_id))
+        whole["label"] = label_as_json(current_source().labels().get(feature_id))
         return Response(orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
     @server.get("/api/features/{feature_id}/examples.csv")
@@ -66,7 +66,7 @@ def mount(server: FastAPI) -> None:
         rows = [
             (group, rank, row["global_index"], row["activation"], row.get("weapon_id"), row.get("weapon_name"),
              " ".join(row.get("abilities") or ()))
-            for group, found in (asked().feature(feature_id).examples or {}).items()
+            for group, found in (current_source().feature(feature_id).examples or {}).items()
             for rank, row in enumerate(found, 1)
         ]  # fmt: skip
         frame = pl.DataFrame(rows, list(_EXAMPLE_COLUMNS), orient="row", infer_schema_length=None)
@@ -77,60 +77,60 @@ def mount(server: FastAPI) -> None:
         """A table of a feature's page. Of the examples, those of a `group`, or with an activation from `min` to `max`."""
         if part not in (*PARTS, *RECORD):
             raise InputError(f"a feature has no {part[:40]!r}; there are {', '.join((*PARTS, *RECORD))}")
-        tables = _examples(feature_id, request) if part == "examples" else asked().tables(feature_id, part)
-        more = {"feature_id": feature_id, "label": label_as_json(asked().labels().get(feature_id))}
+        tables = _examples(feature_id, request) if part == "examples" else current_source().tables(feature_id, part)
+        more = {"feature_id": feature_id, "label": label_as_json(current_source().labels().get(feature_id))}
         return _table(request, tables, table, form, f"f{feature_id:05d}", more)
 
     @server.get("/api/compare/{table}.{form}")
     def of_comparison(request: Request, table: str, form: str) -> Response:
         """A table of the comparison of `f=1,2`."""
         left, right = compare.pair(_parameters(request).get("f"))
-        return _table(request, asked().comparison(left, right).tables, table, form, f"compare-{left}-{right}")
+        return _table(request, current_source().comparison(left, right).tables, table, form, f"compare-{left}-{right}")
 
     @server.get("/api/find/{table}.{form}")
     def of_rule(request: Request, table: str, form: str) -> Response:
         """A table of what is found by `rule`, or by `rule` rather than by `against`."""
         rule, against = (_parameters(request).get(name, "") for name in ("rule", "against"))
-        found = asked().contrast(rule, against) if against else asked().found(rule)
+        found = current_source().contrast(rule, against) if against else current_source().found(rule)
         return _table(request, found.tables, table, form, "find")
 
     @server.get("/api/tokens/{token}/{table}.{form}")
     def of_token(request: Request, token: str, table: str, form: str) -> Response:
         """The features that raise a token, or those that lower it."""
-        return _table(request, asked().pushed(token), table, form, f"token-{token}")
+        return _table(request, current_source().pushed(token), table, form, f"token-{token}")
 
     @server.get("/api/experiments/{name}/{table}.{form}")
     def of_experiment(request: Request, name: str, table: str, form: str) -> Response:
         """A table of an experiment's answer; its settings are the parameters."""
         settings = tuple(sorted({**_parameters(request), "experiment": name}.items()))
-        return _table(request, asked().answer(settings).tables, table, form, name)
+        return _table(request, current_source().answer(settings).tables, table, form, name)
 
     @server.get("/api/whatif/{table}.{form}")
     def of_what_if(request: Request, table: str, form: str) -> Response:
         """A table of the what-if page, whose parameters it takes."""
-        view = whatif.view_of(asked(), _parameters(request))
-        return _table(request, whatif.answer_for(asked(), view).tables, table, form, "whatif")
+        view = whatif.view_of(current_source(), _parameters(request))
+        return _table(request, whatif.answer_for(current_source(), view).tables, table, form, "whatif")
 
     @server.get("/api/map/{table}.{form}")
     def of_map(request: Request, table: str, form: str) -> Response:
         """The clusters of the map `by`."""
         query = MapQuery.parse(_parameters(request))
-        return _table(request, [feature_map.clusters_of(asked(), query)], table, form, f"map-{query.by}")
+        return _table(request, [feature_map.clusters_of(current_source(), query)], table, form, f"map-{query.by}")
 
     @server.get("/api/runs.json")
     def runs(request: Request) -> Response:
         """Versions of all runs beside this one, and what happened last."""
         found = {
             **_origin(request),
-            "published": [one.as_json() for one in asked().published() or []],
-            "activity": [asdict(one) for one in asked().subject.activity()],
+            "published": [one.as_json() for one in current_source().published() or []],
+            "activity": [asdict(one) for one in current_source().subject.activity()],
         }
         return Response(orjson.dumps(found), media_type="application/json")
 
     @server.get("/api/labels.jsonl")
     def labels() -> Response:
         """Every label event, oldest first."""
-        return Response(as_lines(asked()), media_type="application/jsonl")
+        return Response(as_lines(current_source()), media_type="application/jsonl")
 
 
 def _parameters(request: Request) -> dict[str, str]:
@@ -148,9 +148,9 @@ def _examples(feature_id: int, request: Request) -> list[ResultTable]:
     interval = feature.interval(given)
     groups: Mapping[str, Any]
     if interval:
-        groups = {"interval": asked().between(feature_id, *interval)[1]}
+        groups = {"interval": current_source().between(feature_id, *interval)[1]}
     else:
-        groups = asked().feature(feature_id).examples or {}
+        groups = current_source().feature(feature_id).examples or {}
         if given.get("group"):
             groups = {name: rows for name, rows in groups.items() if name == given["group"]}
     return [*examples_table(groups, _MOST_EXAMPLES)]
@@ -190,7 +190,7 @@ def _named(content: str | bytes, kind: str, name: str) -> Response:
 
 
 def _origin(request: Request) -> dict[str, Any]:
-    about = asked().about
+    about = current_source().about
     return {"run": about.name, "version": about.version, "provenance": about.provenance, "link": str(request.url)}
 
 

@@ -42,7 +42,7 @@ from splat_dash.pages import (
 )
 from splat_dash.query import ListQuery, MapQuery, RowsRequest
 from splat_dash.sent import OnlyKnownCallbacks, value_of
-from splat_dash.shown import News, Shown, answer_from, asked
+from splat_dash.shown import CurrentSource, VersionStatus, answer_from, current_source
 from splat_dash.source import Source
 
 _log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ _PAGES: tuple[tuple[str, str, Any, Callable[..., Any]], ...] = (
 def create_app(source: Source) -> Dash:
     """The dashboard of a source, and of each version of it that is published later. Serve `app.server`, a FastAPI application,
     with uvicorn."""
-    shown = Shown(source)
+    shown = CurrentSource(source)
     app = Dash(
         "splat_dash",
         backend=_WITHOUT_SOCKETS,
@@ -162,7 +162,7 @@ def _page(template: str, layout: Callable[..., Any], **given: Any) -> Any:
             if not isinstance(value, str):
                 raise InputError(f"{name}: it is given more than once")
         given.pop("source", None)
-        return layout(asked(), **{**given, **_variable(template)})
+        return layout(current_source(), **{**given, **_variable(template)})
     except SplatError as error:
         return ui.alert("This cannot be shown", str(error))
     except Exception as error:
@@ -197,7 +197,7 @@ def _say_error(error: Exception) -> None:
 
 
 def _shell() -> dmc.MantineProvider:
-    about_it = asked().about
+    about_it = current_source().about
     links = [dcc.Link(words, href=address, className="nav") for words, address in _NAVIGATION]
     header = html.Header(
         [
@@ -232,7 +232,7 @@ def _shell() -> dmc.MantineProvider:
     )
 
 
-def _callbacks(app: Dash, shown: Shown) -> None:
+def _callbacks(app: Dash, shown: CurrentSource) -> None:
     experiments.callbacks(app)
     feature.callbacks(app)
     whatif.callbacks(app)
@@ -251,7 +251,7 @@ def _callbacks(app: Dash, shown: Shown) -> None:
             raise dash.exceptions.PreventUpdate
         block = value_of(RowsRequest, request, "getRowsRequest")
         words, which, order = (value_of(str | None, value, "search") for value in (q, state, sort))
-        source = asked()
+        source = current_source()
         found = source.rows(ListQuery(words or "", which or "", block.sort(order)))
         page = found.slice(block.startRow, max(block.endRow - block.startRow, 0))
         n_all = source.about.n_features
@@ -283,7 +283,7 @@ def _callbacks(app: Dash, shown: Shown) -> None:
         if box is None:
             raise dash.exceptions.PreventUpdate
         drawn = MapQuery.parse({**dict(parse_qsl(value_of(str, query, "map-query"))), "box": value_of(str, box, "box")})
-        return feature_map.chosen(asked().on_map(drawn), drawn)
+        return feature_map.chosen(current_source().on_map(drawn), drawn)
 
     app.clientside_callback(
         dash.ClientsideFunction("splat", "boxDrawn"),
@@ -300,7 +300,7 @@ def _callbacks(app: Dash, shown: Shown) -> None:
     )
 
 
-def news_for(news: News, loaded: str) -> Any:
+def news_for(news: VersionStatus, loaded: str) -> Any:
     """What a page that was loaded from a version says when that is no longer what is shown, or when nothing answers."""
     if news.trouble:
         return html.P(f"What is behind this page does not answer: {news.trouble}", className="alert")
@@ -311,7 +311,7 @@ def news_for(news: News, loaded: str) -> Any:
     return html.P([text, again, " What is typed into a label is kept."], className="alert")
 
 
-def _serve_politely(app: Dash, shown: Shown) -> None:
+def _serve_politely(app: Dash, shown: CurrentSource) -> None:
     """Compressed answers, how long each took, and nothing from elsewhere. Who loads a page gets the newest version."""
 
     async def no_such_file(_: Request, error: Exception) -> Response:

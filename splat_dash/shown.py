@@ -11,7 +11,7 @@ _asked: ContextVar[Source] = ContextVar("source of the application that is asked
 """Dash keeps pages and callbacks without saying whose they are: which application is asked is known of the request alone."""
 
 
-def asked() -> Source:
+def current_source() -> Source:
     """What the request that is being answered is answered from, from its first byte to its last."""
     return _asked.get()
 
@@ -22,7 +22,7 @@ def answer_from(source: Source) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class VersionStatus:
     """What has become of the store since a page was loaded. version: the one that is shown by now. trouble: why what is behind
     the pages does not answer, empty if it does."""
 
@@ -30,7 +30,7 @@ class News:
     trouble: str = ""
 
 
-class Shown:
+class CurrentSource:
     """One source at a time. Safe to use from threads."""
 
     def __init__(self, source: Source) -> None:
@@ -39,7 +39,7 @@ class Shown:
         self._replaced: Source | None = None
         self._following = threading.Lock()
 
-    def follow(self) -> News:
+    def follow(self) -> VersionStatus:
         """Show the version that is current by now."""
         with self._following:
             shown = self.source
@@ -47,8 +47,8 @@ class Shown:
                 if shown.subject.latest() != shown.about.version:
                     self._replace(Source(shown.subject.again(), shown.dagster_url))
             except SplatError as error:
-                return News(shown.about.version, str(error))
-            return News(self.source.about.version)
+                return VersionStatus(shown.about.version, str(error))
+            return VersionStatus(self.source.about.version)
 
     def _replace(self, newer: Source) -> None:
         """What was shown stays open until the next change: there are requests that still read it."""

@@ -8,7 +8,7 @@ from dash import dcc, html
 
 from splat_assets.wording import counted, visible
 from splat_dash import cells, figures, menus
-from splat_dash.address import Files, of_feature, of_sample, of_token
+from splat_dash.address import Files, feature_url, of_sample, of_token
 from splat_dash.terms import MEANINGS_BY_NAME
 from splat_serving.investigations.experiment import experiment
 from splat_serving.investigations.results.outputs import marked
@@ -16,7 +16,7 @@ from splat_serving.investigations.results.rendering import cells as in_cells
 from splat_serving.investigations.results.rendering import shown
 from splat_serving.investigations.results.result import Figure, Heatmap, Result, ResultTable
 
-_TO_FEATURES: Mapping[str, Callable[[int], str]] = {"feature": of_feature, "feature_id": of_feature}
+_TO_FEATURES: Mapping[str, Callable[[int], str]] = {"feature": feature_url, "feature_id": feature_url}
 HIDDEN: Any = {"aria-hidden": "true"}
 """What screen readers pass over."""
 
@@ -59,7 +59,7 @@ def told(found: Result, files: Files) -> list[Any]:
     """A result: its sentences, its warnings, its tables, which are to be had as files."""
     warnings = [html.P(f"Warning: {text}", className="alert") for text in found.warnings]
     tables = [table(one, html.H2, files=files) for one in found.tables]
-    return [*(html.P(text) for text in found.said), *warnings, *tables]
+    return [*(html.P(text) for text in found.findings), *warnings, *tables]
 
 
 def answer(found: Result, files: Files) -> html.Div:
@@ -73,7 +73,7 @@ def answer(found: Result, files: Files) -> html.Div:
     made = f"{found.provenance.seconds:,.2f} s; splat experiment {found.kind} {flags}"
     return html.Div(
         [
-            *(html.P(text) for text in found.said),
+            *(html.P(text) for text in found.findings),
             *warnings,
             *(figure(one) for one in found.figures),
             *(_folded(one, files) if one.detail else table(one, files=files) for one in found.tables),

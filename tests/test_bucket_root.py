@@ -47,14 +47,14 @@ def there(finished_root: DataRoot, s3: S3, tmp_path: Path) -> DataRoot:
     shutil.rmtree(store / "versions")
     root = DataRoot(copy.root)
     bring_up_to_date(asset_named("published_store"), open_run(root, "small"), SilentProgress())
-    copy.send()
+    copy.push()
     return root
 
 
 def _elsewhere(tmp_path: Path) -> DataRoot:
     """Another machine, which brought what a reader needs."""
     copy = _copy(tmp_path / HOSTILE_NAME)
-    copy.bring()
+    copy.pull()
     return DataRoot(copy.root)
 
 
@@ -141,7 +141,7 @@ def test_a_run_whose_inputs_no_other_machine_would_have_is_refused(s3: S3, tmp_p
 def test_a_driver_that_is_killed_is_taken_over_by_another_machine(s3: S3, tmp_path: Path) -> None:
     one = DataRoot(_copy(tmp_path / "one").root)
     new_small_run(one)
-    _copy(tmp_path / "one").send()
+    _copy(tmp_path / "one").push()
     environment = {**os.environ, "SPLAT_DATA": URL, "SPLAT_WORKING_COPY": str(tmp_path / "one")}
     command = [sys.executable, "-m", "splat_assets.cli", "materialize", "small"]
     driver = subprocess.Popen(command, env=environment, start_new_session=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from splat_assets.automation.arrivals import look
+from splat_assets.automation.arrivals import scan_for_inputs
 from splat_assets.cli import main
 from splat_assets.store import open_store
 from splat_assets.store.layout import DataRoot
@@ -79,5 +79,5 @@ def test_its_labels_research_and_queue_are_there(earlier: DataRoot, splat: Splat
 def test_what_arrived_then_does_not_arrive_again(earlier: DataRoot) -> None:
     ledger = json.loads((earlier.path / "arrivals.json").read_text())
 
-    assert look(earlier) == look(earlier) == []
+    assert scan_for_inputs(earlier) == scan_for_inputs(earlier) == []
     assert json.loads((earlier.path / "arrivals.json").read_text()) == ledger

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from splat_assets.automation.activity import activity, tell
-from splat_assets.automation.arrivals import look
-from splat_assets.automation.housekeeping import keep_house
+from splat_assets.automation.activity import activity, record_activity
+from splat_assets.automation.arrivals import scan_for_inputs
+from splat_assets.automation.housekeeping import verify_and_prune
 from splat_assets.cli import main
 from splat_assets.errors import SplatError
 from splat_assets.store.layout import DataRoot
@@ -45,8 +45,8 @@ def kept(finished_root: DataRoot, tmp_path_factory: pytest.TempPathFactory) -> I
                       ("sweep", "--like", "small", "--name", "some", "--k", "4", "--widths", "32", "--freeze")):  # fmt: skip
             assert _splat(*words).exit_code == 0
         (root.path / "automation.toml").write_text("keep_versions = 3\n")
-        look(root, lambda _name, _words: "refused")
-        tell(root, "arrived", "x", "new")
+        scan_for_inputs(root, lambda _name, _words: "refused")
+        record_activity(root, "arrived", "x", "new")
         yield Kept(root)
 
 
@@ -73,7 +73,7 @@ def _runs_are_served(kept: Kept) -> None:
 
 
 def _house_is_kept(kept: Kept) -> None:
-    assert "other" in {one.run for one in keep_house(kept.root) if not one.problems}
+    assert "other" in {one.run for one in verify_and_prune(kept.root) if not one.problems}
 
 
 def _commands(*commands: tuple[str, ...]) -> Callable[[Kept], None]:
@@ -161,7 +161,7 @@ def _waits(*_: object) -> None:
 
 def test_a_line_of_activity_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
     root = DataRoot(tmp_path)
-    tell(root, "arrived", "x", "new")
+    record_activity(root, "arrived", "x", "new")
     with root.activity.open("ab") as lines:
         lines.write(b"[" * 100_000 + b"\n" + b'{"at": 1, "kind": 2, "subject": 3, "said": 4}\n')
 

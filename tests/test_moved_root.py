@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from splat_assets.automation.arrivals import look
+from splat_assets.automation.arrivals import scan_for_inputs
 from splat_assets.cli import main
 from splat_assets.runs import create_run, hash_inputs
 from splat_assets.store.layout import DataRoot
@@ -90,8 +90,8 @@ def _look(root: DataRoot) -> str:
         create_run(root, name, small_config(data, model, inputs=hash_inputs(model, None, None, data)))
         return ""
 
-    look(root, make)
-    return str(look(root, make))
+    scan_for_inputs(root, make)
+    return str(scan_for_inputs(root, make))
 
 
 def _bring(kind: str, name: str) -> Step:

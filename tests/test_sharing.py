@@ -9,7 +9,7 @@ import pytest
 from splat_assets.store.bucket.bucket import Bucket
 from splat_assets.store.bucket.working_copy import WorkingCopy
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.sharing import shared_root
+from splat_assets.store.sharing import synced_root
 from tests.s3 import S3, Asked
 
 URL = "s3://lab/data"
@@ -35,7 +35,7 @@ def test_what_others_do_is_brought_again_after_a_fault_which_is_logged_once(
     def faults() -> list[str]:
         return [record.message for record in caplog.records if "is not brought" in record.message]
 
-    with shared_root(DataRoot(copy.root), every_seconds=0.02):
+    with synced_root(DataRoot(copy.root), every_seconds=0.02):
         if fault == "disk":
             (copy.root / "datasets-of-others").write_text("a file where a folder is needed")
         s3.before = refuse

@@ -31,7 +31,7 @@ Row = Mapping[str, Fact | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class AssetResult:
     """What making an asset brought about.
 
     outputs: the files and folders it consists of. facts: figures to report. table: a few rows to report. picture: a PNG.
@@ -76,7 +76,7 @@ class Asset:
     kinds: tuple[str, ...]
     deps: tuple[str, ...]
     own_inputs: Callable[[Run], dict[str, str]]
-    make: Callable[[Run, Progress], Made]
+    make: Callable[[Run, Progress], AssetResult]
     checks: tuple[Check, ...]
     code_version: str = "1"
 
@@ -147,7 +147,7 @@ def _is_from_what_is_there(asset: Asset, receipt: Receipt, run: Run) -> bool:
     return receipt.is_for(asset.code_version, inputs_of(asset, run))
 
 
-def refuse_unless_sound(source: Asset, run: Run) -> None:
+def require_checked(source: Asset, run: Run) -> None:
     """InputError unless others may be made from the asset: it is up to date and passed its blocking checks as it is now."""
     again = f"`splat materialize {run.name} --select {source.name}`"
     status = status_of(source, run)

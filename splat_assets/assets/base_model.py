@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome
+from splat_assets.assets.asset import Asset, AssetResult, Check, Facts, Outcome
 from splat_assets.assets.opened import base_model_of, contexts_of, hook_of, model_files_of, vocabulary_of
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
@@ -35,13 +35,13 @@ def _described(run: Run) -> dict[str, Any]:
     }
 
 
-def _make(run: Run, progress: Progress) -> Made:
+def _make(run: Run, progress: Progress) -> AssetResult:
     described = _described(run)
     target = run.layout.base_model / _DESCRIPTION
     write_json(target, described)
     facts: Facts = {name: described[name] for name in ("n_parameters", "hook_width")}
     shape = f"{described['n_parameters']:,} parameters"
-    return Made([target], {"shape": shape, **facts, "base_model_sha256": described["fingerprint"]})
+    return AssetResult([target], {"shape": shape, **facts, "base_model_sha256": described["fingerprint"]})
 
 
 def _matches_its_vocabularies(run: Run) -> Outcome:

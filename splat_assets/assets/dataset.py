@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, recipe_hash
+from splat_assets.assets.asset import Asset, AssetResult, Check, Facts, Outcome, recipe_hash
 from splat_assets.assets.opened import builds_of, contexts_of, vocabulary_of
 from splat_assets.data.builds import Builds
 from splat_assets.data.splits import split_builds
@@ -29,13 +29,13 @@ def _read(run: Run) -> Builds:
     return split_builds(builds, split.seed, split.validation, split.test)
 
 
-def _make(run: Run, progress: Progress) -> Made:
+def _make(run: Run, progress: Progress) -> AssetResult:
     builds = _read(run)
     builds.save(run.layout.builds)
     counts = {name: int(builds.rows_of(name).size) for name in ("train", "validation", "test")}
     facts: Facts = {"shape": counted(builds.n_builds, "builds"), "n_builds": builds.n_builds, **counts}
     mean_tokens = builds.tokens.size / max(1, builds.n_builds)
-    return Made([run.layout.builds], {**facts, "tokens_per_build": round(mean_tokens, 2)})
+    return AssetResult([run.layout.builds], {**facts, "tokens_per_build": round(mean_tokens, 2)})
 
 
 def _every_token_is_known(run: Run) -> Outcome:

@@ -71,7 +71,7 @@ def room_for(run: Run, wanted: Sequence[Asset]) -> Room | None:
     size = expected_size(run) if due else None
     if size is None:
         return None
-    linked = LINKED if WorkingCopy.around(run.root.path) is None else ()
+    linked = LINKED if WorkingCopy.containing(run.root.path) is None else ()
     needed = sum(expected_bytes(asset.name, size) for asset in due if asset.name not in linked)
     if any(asset.name in ("sae_checkpoint", "raw_activations") for asset in due):
         needed += base_activation_bytes(size)

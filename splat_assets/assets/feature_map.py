@@ -1,14 +1,14 @@
 """The map: every feature as a point of the plane, and the clusters that they form."""
 
-from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome
+from splat_assets.assets.asset import Asset, AssetResult, Check, Facts, Outcome
 from splat_assets.assets.opened import sae_of
-from splat_assets.compute.feature_map import write_feature_map, wrong_feature_map
+from splat_assets.compute.feature_map import mismatched_feature_map, write_feature_map
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.wording import counted
 
 
-def _make(run: Run, progress: Progress) -> Made:
+def _make(run: Run, progress: Progress) -> AssetResult:
     staged = run.layout.staged
     target = staged / "feature_map.parquet"
     written = write_feature_map(
@@ -20,12 +20,12 @@ def _make(run: Run, progress: Progress) -> Made:
         facts[f"n_clusters_{name}"] = written.n_clusters[name]
         kept = written.nearest_kept[name]
         facts[f"nearest_kept_{name}"] = "too few features" if kept is None else round(kept, 4)
-    return Made([target], facts)
+    return AssetResult([target], facts)
 
 
 def _keeps_neighbours(run: Run) -> Outcome:
     staged = run.layout.staged
-    wrong = wrong_feature_map(
+    wrong = mismatched_feature_map(
         staged / "neighbours.parquet", staged / "feature_map.parquet", run.config.activations.seed
     )
     return Outcome(not wrong, {"n_problems": len(wrong), "problems": "; ".join(wrong)})

@@ -1,6 +1,6 @@
 """The guide's dense exchange formats, written from the sparse rows: batch Zarr, transposed Zarr, neuron_acts."""
 
-from splat_assets.assets.asset import Asset, Check, Fact, Made, Outcome
+from splat_assets.assets.asset import Asset, AssetResult, Check, Fact, Outcome
 from splat_assets.assets.opened import contexts_of, raw_of, sparse_of, vocabulary_of
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
@@ -27,7 +27,7 @@ _N_FEATURES = 32
 _N_ROWS = 256
 
 
-def _make_batches(run: Run, progress: Progress) -> Made:
+def _make_batches(run: Run, progress: Progress) -> AssetResult:
     raw, target = raw_of(run), run.layout.efficient
     embeddings = {name: raw.embeddings(name) for name in raw.embedding_names}
     batch_rows = run.config.store.batch_rows
@@ -43,17 +43,17 @@ def _make_batches(run: Run, progress: Progress) -> Made:
         contexts_of(run),
     )
     outputs = [target / name for name in (ACTIVATIONS, METADATA, EMBEDDINGS, VOCABULARY, CONTEXTS, SEAL)]
-    return Made(outputs, {**_shape(raw.n_samples, raw.n_features), "n_batches": written.n_batches})
+    return AssetResult(outputs, {**_shape(raw.n_samples, raw.n_features), "n_batches": written.n_batches})
 
 
-def _make_transposed(run: Run, progress: Progress) -> Made:
+def _make_transposed(run: Run, progress: Progress) -> AssetResult:
     written = write_transposed(sparse_of(run), run.layout.transposed, progress)
-    return Made([run.layout.transposed], _shape(written.n_features, written.n_samples))
+    return AssetResult([run.layout.transposed], _shape(written.n_features, written.n_samples))
 
 
-def _make_neuron_acts(run: Run, progress: Progress) -> Made:
+def _make_neuron_acts(run: Run, progress: Progress) -> AssetResult:
     written = write_neuron_acts(sparse_of(run), run.layout.neuron_acts, progress)
-    return Made([run.layout.neuron_acts], {"shape": counted(written.n_features, "features"), "nnz": written.nnz})
+    return AssetResult([run.layout.neuron_acts], {"shape": counted(written.n_features, "features"), "nnz": written.nnz})
 
 
 def _batches_equal_the_store(run: Run) -> Outcome:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, Row
+from splat_assets.assets.asset import Asset, AssetResult, Check, Facts, Outcome, Row
 from splat_assets.assets.opened import base_model_of, contexts_of, raw_of, sae_of, vocabulary_of
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
@@ -17,7 +17,7 @@ _TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbour
 _DEPS = ("raw_activations", "sparse_activations", *_TABLES[1:])
 
 
-def _make(run: Run, progress: Progress) -> Made:
+def _make(run: Run, progress: Progress) -> AssetResult:
     staged = run.layout.staged
     write_samples(raw_of(run).samples(), staged)
     vocabulary_of(run).save(staged / "vocabulary.json")
@@ -32,7 +32,7 @@ def _make(run: Run, progress: Progress) -> Made:
     table: list[Row] = [
         {"file": file.path, "bytes": file.bytes, "sha256": file.sha256[:16]} for file in store.manifest.files
     ]
-    return Made([run.layout.store / "versions" / version, run.layout.store / "CURRENT"], facts, table[:200])
+    return AssetResult([run.layout.store / "versions" / version, run.layout.store / "CURRENT"], facts, table[:200])
 
 
 def _parts(staged: Path) -> Iterator[tuple[str, Path]]:

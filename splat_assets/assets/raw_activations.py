@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome, Row, recipe_hash
+from splat_assets.assets.asset import Asset, AssetResult, Check, Facts, Outcome, Row, recipe_hash
 from splat_assets.assets.opened import (
     base_activations_of,
     builds_of,
@@ -16,7 +16,7 @@ from splat_assets.assets.opened import (
     shards_of_run,
     vocabulary_of,
 )
-from splat_assets.compute.encode import encode, rows_unlike_a_fresh_pass
+from splat_assets.compute.encode import encode, rows_differing_from_recompute
 from splat_assets.compute.items import sample_table
 from splat_assets.compute.shards import ShardRunner
 from splat_assets.progress import Progress
@@ -29,7 +29,7 @@ def _own_inputs(run: Run) -> dict[str, str]:
     return {"activations": recipe_hash(run.config.activations), "hook": recipe_hash(run.config.hook)}
 
 
-def _make(run: Run, progress: Progress) -> Made:
+def _make(run: Run, progress: Progress) -> AssetResult:
     recipe, per_token = run.config.activations, hook_of(run).per_token
     items = items_of(run)
     base = base_activations_of(run, items, progress)
@@ -63,7 +63,7 @@ def _make(run: Run, progress: Progress) -> Made:
         {"shard": folder.name, "first_row": receipt.first_row, "n_rows": receipt.n_rows, "nnz": receipt.nnz}
         for folder, receipt in zip(raw.shards, raw.receipts, strict=True)
     ]
-    return Made([run.layout.raw_activations], facts, table[:200])
+    return AssetResult([run.layout.raw_activations], facts, table[:200])
 
 
 def _has_every_shard(run: Run) -> Outcome:
@@ -116,7 +116,7 @@ def _shards_hold_what_was_written(run: Run) -> Outcome:
 
 
 def _equal_a_fresh_pass(run: Run) -> Outcome:
-    wrong = rows_unlike_a_fresh_pass(raw_of(run), items_of(run), model_files_of(run), hook_of(run), sae_of(run))
+    wrong = rows_differing_from_recompute(raw_of(run), items_of(run), model_files_of(run), hook_of(run), sae_of(run))
     return Outcome(not wrong, {"n_sampled": 64, "wrong_samples": ", ".join(map(str, wrong[:20]))})
 
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from splat_assets.assets.asset import (
     Asset,
+    AssetResult,
     Check,
     Fact,
     Facts,
-    Made,
     Outcome,
     inputs_of,
     recipe_hash,
@@ -18,7 +18,7 @@ from splat_assets.assets.failures import WHAT_TO_DO
 from splat_assets.assets.opened import base_activations_of, base_model_of, hook_of, items_of, sae_of
 from splat_assets.assets.pictures import training_curves
 from splat_assets.compute.encode import is_same_row
-from splat_assets.compute.fit import NOT_COMPUTED, SampleSplits, fit_sae, write_scorecard, wrong_figures
+from splat_assets.compute.fit import NOT_COMPUTED, SampleSplits, fit_sae, mismatched_figures, write_scorecard
 from splat_assets.compute.provenance import hook_for, refuse_other_model
 from splat_assets.model.device import device_asked
 from splat_assets.progress import Progress, SilentProgress
@@ -47,7 +47,7 @@ def _own_inputs(run: Run) -> dict[str, str]:
     return {"hook": recipe_hash(run.config.hook), "items": items, **how}
 
 
-def _make(run: Run, progress: Progress) -> Made:
+def _make(run: Run, progress: Progress) -> AssetResult:
     from splat_assets.sae import load_sae, save_sae
 
     items, model, folder = items_of(run), base_model_of(run), run.layout.sae
@@ -64,7 +64,7 @@ def _make(run: Run, progress: Progress) -> Made:
         save_sae(sae, folder)
         splits = SampleSplits.of(items, hook.per_token)
         card = write_scorecard(sae, items, base, hook, model, splits, folder, training={})
-        return Made(outputs, _facts(card))
+        return AssetResult(outputs, _facts(card))
     try:
         card = fit_sae(
             items, base, run.config.sae, hook, model, folder, progress, resume=_may_resume(run), device=device
@@ -73,7 +73,9 @@ def _make(run: Run, progress: Progress) -> Made:
         # The training state is that of an earlier make, from other inputs.
         card = fit_sae(items, base, run.config.sae, hook, model, folder, progress, resume=False, device=device)
     metrics = folder / "metrics.parquet"
-    return Made([*outputs, metrics], _facts(card) | {"device": device}, picture=training_curves(read_table(metrics)))
+    return AssetResult(
+        [*outputs, metrics], _facts(card) | {"device": device}, picture=training_curves(read_table(metrics))
+    )
 
 
 def _may_resume(run: Run) -> bool:
@@ -153,8 +155,8 @@ def _decoder_was_trained(run: Run) -> Outcome:
 def _scorecard_is_exact(run: Run) -> Outcome:
     items = items_of(run)
     base = base_activations_of(run, items, SilentProgress())
-    wrong = wrong_figures(_card(run), sae_of(run), items, base, hook_of(run), base_model_of(run))
-    return Outcome(not wrong, {"wrong_figures": ", ".join(wrong)})
+    wrong = mismatched_figures(_card(run), sae_of(run), items, base, hook_of(run), base_model_of(run))
+    return Outcome(not wrong, {"mismatched_figures": ", ".join(wrong)})
 
 
 def _error_is_within_limits(run: Run) -> Outcome:

@@ -1,6 +1,6 @@
 """The canonical sparse matrices: by feature (csc) and by sample (csr), one Zarr group in AnnData's layout."""
 
-from splat_assets.assets.asset import Asset, Check, Facts, Made, Outcome
+from splat_assets.assets.asset import Asset, AssetResult, Check, Facts, Outcome
 from splat_assets.assets.opened import raw_of, sparse_of
 from splat_assets.assets.pictures import density_histogram
 from splat_assets.progress import Progress
@@ -9,7 +9,7 @@ from splat_assets.store.published.verify import rows_that_differ, sparse_problem
 from splat_assets.store.sparse.merge import write_sparse_store
 
 
-def _make(run: Run, progress: Progress) -> Made:
+def _make(run: Run, progress: Progress) -> AssetResult:
     raw = raw_of(run)
     target = run.layout.activations_zarr
     scratch = run.layout.store / "segments"
@@ -23,7 +23,7 @@ def _make(run: Run, progress: Progress) -> Made:
         "n_dead": int((n_active == 0).sum()),
         "profile": run.config.store.profile,
     }
-    return Made([target], facts, picture=density_histogram(n_active, written.n_samples))
+    return AssetResult([target], facts, picture=density_histogram(n_active, written.n_samples))
 
 
 def _orientations_hold_the_same(run: Run) -> Outcome:

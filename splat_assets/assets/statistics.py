@@ -3,7 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from splat_assets.assets.asset import Asset, Check, Fact, Facts, Made, Outcome
+from splat_assets.assets.asset import Asset, AssetResult, Check, Fact, Facts, Outcome
 from splat_assets.assets.opened import (
     base_model_of,
     hook_of,
@@ -14,11 +14,11 @@ from splat_assets.assets.opened import (
     vocabulary_of,
 )
 from splat_assets.assets.pictures import density_histogram
-from splat_assets.compute.examples import write_examples, wrong_examples
-from splat_assets.compute.histograms import write_histograms, wrong_histograms, wrong_statistics
-from splat_assets.compute.idf import write_idf, wrong_idf
-from splat_assets.compute.influences import read_influences, wide_influences, write_influences, wrong_influences
-from splat_assets.compute.neighbours import write_neighbours, wrong_neighbours
+from splat_assets.compute.examples import mismatched_examples, write_examples
+from splat_assets.compute.histograms import mismatched_histograms, mismatched_statistics, write_histograms
+from splat_assets.compute.idf import mismatched_idf, write_idf
+from splat_assets.compute.influences import mismatched_influences, read_influences, wide_influences, write_influences
+from splat_assets.compute.neighbours import mismatched_neighbours, write_neighbours
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.store.guide.precomputed import UNSEEN, write_guide_idf, write_guide_influences
@@ -39,7 +39,7 @@ def _offenders(wrong: list[int], what: str = "features") -> Outcome:
     return Outcome(not wrong, facts)
 
 
-def _make_histograms(run: Run, progress: Progress) -> Made:
+def _make_histograms(run: Run, progress: Progress) -> AssetResult:
     sparse, staged = sparse_of(run), run.layout.staged
     tables = (staged / "histograms.parquet", staged / "features.parquet")
     written = write_histograms(sparse, *tables, checksums=sparse.feature_crc32c, progress=progress)
@@ -49,24 +49,26 @@ def _make_histograms(run: Run, progress: Progress) -> Made:
         "n_values": written.n_values,
         "values_per_s": round(written.n_values / max(written.seconds, 1e-9)),
     }
-    return Made(tables, facts, picture=density_histogram(sparse.feature_n_active, sparse.n_samples))
+    return AssetResult(tables, facts, picture=density_histogram(sparse.feature_n_active, sparse.n_samples))
 
 
 def _histograms_are_exact(run: Run) -> Outcome:
-    return _offenders(wrong_histograms(sparse_of(run), run.layout.staged / "histograms.parquet", _N_SAMPLED, seed=4))
+    return _offenders(
+        mismatched_histograms(sparse_of(run), run.layout.staged / "histograms.parquet", _N_SAMPLED, seed=4)
+    )
 
 
 def _statistics_are_exact(run: Run) -> Outcome:
     sparse, path = sparse_of(run), run.layout.staged / "features.parquet"
-    return _offenders(wrong_statistics(sparse, path, _N_SAMPLED, seed=5, checksums=sparse.feature_crc32c))
+    return _offenders(mismatched_statistics(sparse, path, _N_SAMPLED, seed=5, checksums=sparse.feature_crc32c))
 
 
-def _make_idf(run: Run, progress: Progress) -> Made:
+def _make_idf(run: Run, progress: Progress) -> AssetResult:
     target = run.layout.staged / "idf.parquet"
     written = write_idf(raw_of(run).samples(), vocabulary_of(run), target)
     outputs = [target, *_guide_idf(run, run.layout.precomputed)]
     shape = counted(written.n_tokens, "tokens")
-    return Made(outputs, {"shape": shape, "n_documents": written.n_documents, "n_unseen": written.n_unseen})
+    return AssetResult(outputs, {"shape": shape, "n_documents": written.n_documents, "n_unseen": written.n_unseen})
 
 
 def _n_batches(run: Run) -> int:
@@ -74,7 +76,7 @@ def _n_batches(run: Run) -> int:
 
 
 def _idf_is_exact(run: Run) -> Outcome:
-    wrong = wrong_idf(raw_of(run).samples(), vocabulary_of(run), run.layout.staged / "idf.parquet")
+    wrong = mismatched_idf(raw_of(run).samples(), vocabulary_of(run), run.layout.staged / "idf.parquet")
     return Outcome(not wrong, {"wrong_tokens": ", ".join(map(str, wrong[:20]))})
 
 
@@ -97,16 +99,16 @@ def _same_bytes(a: Path, b: Path) -> bool:
     return b.is_file() and a.read_bytes() == b.read_bytes()
 
 
-def _make_influences(run: Run, progress: Progress) -> Made:
+def _make_influences(run: Run, progress: Progress) -> AssetResult:
     if hook_of(run).per_token:
-        return Made([], {"shape": "not computed", **_NOT_COMPUTED})
+        return AssetResult([], {"shape": "not computed", **_NOT_COMPUTED})
     target = run.layout.staged / "influences.parquet"
     model, sae = base_model_of(run), sae_of(run)
     written = write_influences(
         model.output_weight.detach().numpy(), sae.W_dec.numpy(), vocabulary_of(run), target, progress
     )
     wide = _guide_influences(target, run.layout.precomputed, unseen_outputs_of(run))
-    return Made([target, wide], {"shape": f"{written.n_features:,} x {written.n_tokens:,}"})
+    return AssetResult([target, wide], {"shape": f"{written.n_features:,} x {written.n_tokens:,}"})
 
 
 def _guide_influences(staged: Path, folder: Path, unseen: list[str] | None) -> Path:
@@ -131,33 +133,33 @@ def _influences_equal_the_product(run: Run) -> Outcome:
     weights = base_model_of(run).output_weight.detach().numpy()
     path = run.layout.staged / "influences.parquet"
     return _offenders(
-        wrong_influences(weights, sae_of(run).W_dec.numpy(), vocabulary_of(run), path, _N_SAMPLED, seed=6)
+        mismatched_influences(weights, sae_of(run).W_dec.numpy(), vocabulary_of(run), path, _N_SAMPLED, seed=6)
     )
 
 
-def _make_examples(run: Run, progress: Progress) -> Made:
+def _make_examples(run: Run, progress: Progress) -> AssetResult:
     target = run.layout.staged / "examples.parquet"
     written = write_examples(sparse_of(run), target, seed=run.config.activations.seed, progress=progress)
-    return Made(
+    return AssetResult(
         [target], {"shape": counted(written.n_examples, "rows"), "n_features_with_top": written.n_features_with_top}
     )
 
 
 def _examples_are_those_of_the_store(run: Run) -> Outcome:
-    return _offenders(wrong_examples(sparse_of(run), run.layout.staged / "examples.parquet", _N_SAMPLED, seed=7))
+    return _offenders(mismatched_examples(sparse_of(run), run.layout.staged / "examples.parquet", _N_SAMPLED, seed=7))
 
 
-def _make_neighbours(run: Run, progress: Progress) -> Made:
+def _make_neighbours(run: Run, progress: Progress) -> AssetResult:
     target = run.layout.staged / "neighbours.parquet"
     sparse = sparse_of(run)
     n_neighbours = min(20, max(1, sparse.n_features - 1))
     written = write_neighbours(sparse, sae_of(run).W_dec.numpy(), target, n_neighbours, progress=progress)
-    return Made([target], {"shape": counted(written.n_rows, "rows"), "n_neighbours": n_neighbours})
+    return AssetResult([target], {"shape": counted(written.n_rows, "rows"), "n_neighbours": n_neighbours})
 
 
 def _neighbours_are_the_nearest(run: Run) -> Outcome:
     path = run.layout.staged / "neighbours.parquet"
-    wrong = wrong_neighbours(sparse_of(run), sae_of(run).W_dec.numpy(), path, 16, seed=8)
+    wrong = mismatched_neighbours(sparse_of(run), sae_of(run).W_dec.numpy(), path, 16, seed=8)
     return Outcome(not wrong, {"n_sampled": 16, "wrong_features": ", ".join(map(str, wrong))})
 
 

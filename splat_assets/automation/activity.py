@@ -20,7 +20,7 @@ Kind = Literal["arrived", "refused", "succeeded", "failed", "kept", "removed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class ActivityEvent:
     """One thing that happened. at: UTC, to the second. subject: a run, or what was brought, by its path below the data root."""
 
     at: str
@@ -29,9 +29,9 @@ class Happened:
     said: str
 
 
-def tell(root: DataRoot, kind: Kind, subject: str, said: str) -> Happened:
+def record_activity(root: DataRoot, kind: Kind, subject: str, said: str) -> ActivityEvent:
     """Write down that something happened."""
-    happened = Happened(datetime.now(UTC).isoformat(timespec="seconds"), kind, subject, said)
+    happened = ActivityEvent(datetime.now(UTC).isoformat(timespec="seconds"), kind, subject, said)
     root.path.mkdir(parents=True, exist_ok=True)
     with locked(root.path / ".activity.lock"):
         _shorten(root.activity)
@@ -42,14 +42,14 @@ def tell(root: DataRoot, kind: Kind, subject: str, said: str) -> Happened:
     return happened
 
 
-def activity(root: DataRoot, most: int = 20) -> list[Happened]:
+def activity(root: DataRoot, most: int = 20) -> list[ActivityEvent]:
     """What happened last, the newest first. A line that cannot be read, as of a disk that was full, is left out."""
-    found: list[Happened] = []
+    found: list[ActivityEvent] = []
     for line in reversed(_lines(root.activity)):
         if len(found) == most:
             break
         try:
-            one = Happened(**json_of(line))
+            one = ActivityEvent(**json_of(line))
         except (ValueError, TypeError):
             continue
         if all(isinstance(value, str) for value in asdict(one).values()):

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from splat_assets.automation.activity import tell
+from splat_assets.automation.activity import record_activity
 from splat_assets.automation.settings import Automation, as_options, read_settings
 from splat_assets.errors import InputError, SplatError
 from splat_assets.runs import BASE_MODEL_FILES, SAE_FILES, RunInputs, open_run
@@ -42,7 +42,7 @@ MakeRun = Callable[[str, Sequence[str]], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
+class InputFolder:
     """A folder that somebody brought. files: those that make it what it is. waits: why it is not whole; empty where it is."""
 
     kind: Kind
@@ -85,7 +85,7 @@ class Record:
     before: "Record | None" = None
     signature: str = ""
 
-    def is_of(self, one: Brought) -> bool:
+    def is_of(self, one: InputFolder) -> bool:
         """Whether an older program wrote this of the files as they are."""
         return bool(self.signature) and self.signature == one.old_signature()
 
@@ -107,7 +107,7 @@ class _Ledger:
     seen: dict[str, int]
 
 
-def look(root: DataRoot, make_run: MakeRun | None = None) -> list[str]:
+def scan_for_inputs(root: DataRoot, make_run: MakeRun | None = None) -> list[str]:
     """See what was brought since the look before and make its runs; the names of all runs that were ever made so and are there.
 
     make_run: from a name and the words of `splat run new` to a refusal in words, empty if the run was made. Raises InputError
@@ -119,7 +119,7 @@ def look(root: DataRoot, make_run: MakeRun | None = None) -> list[str]:
         ledger = _read(root)
         records, made = ledger.records, ledger.made
         found = brought(root)
-        whole: list[Brought] = []
+        whole: list[InputFolder] = []
         sightings, before = {}, _sightings(root)
         for one in found:
             key = _key(root, one)
@@ -162,9 +162,9 @@ def look(root: DataRoot, make_run: MakeRun | None = None) -> list[str]:
     return [name for name in root.run_names() if name in made]
 
 
-def brought(root: DataRoot) -> list[Brought]:
+def brought(root: DataRoot) -> list[InputFolder]:
     """Everything that lies where base models, SAEs and datasets are brought, whole or not: models first, then by name."""
-    kinds: tuple[tuple[Path, Callable[[Path], Brought | None]], ...] = (
+    kinds: tuple[tuple[Path, Callable[[Path], InputFolder | None]], ...] = (
         (root.models, _model_in),
         (root.saes, _sae_in),
         (root.datasets, _dataset_in),
@@ -178,7 +178,7 @@ def brought(root: DataRoot) -> list[Brought]:
     ]
 
 
-def _named(one: Brought | None) -> Brought | None:
+def _named(one: InputFolder | None) -> InputFolder | None:
     if one is None or is_name(one.folder.name):
         return one
     return replace(one, waits="a run cannot be called so: rename the folder (letters, digits, '_', '-', '.')")
@@ -209,7 +209,7 @@ def _mark(path: Path) -> FileMark:
     return mark
 
 
-def _sighting(one: Brought, before: _Sighting | None, hashed: Callable[[Path], str]) -> _Sighting:
+def _sighting(one: InputFolder, before: _Sighting | None, hashed: Callable[[Path], str]) -> _Sighting:
     """What is seen of a folder now; contents are read where it is whole and was the same at the look before."""
     signature = one.signature()
     if one.waits or before is None or before.signature != signature:
@@ -222,7 +222,7 @@ def _changing(known: Record | None, why: str) -> Record:
     return Record("waiting", why, before=known if known is None or known.content else known.before)
 
 
-def _identified(known: Record | None, content: str, one: Brought) -> Record:
+def _identified(known: Record | None, content: str, one: InputFolder) -> Record:
     """The record of something whole, by its content; what was known of that content before its files changed holds again."""
     for record in (known, known.before if known else None):
         if record is not None and record.content == content:
@@ -249,9 +249,9 @@ def _write_sightings(root: DataRoot, sightings: Mapping[str, _Sighting]) -> None
 def _settled(
     root: DataRoot,
     settings: Automation,
-    one: Brought,
+    one: InputFolder,
     record: Record,
-    sound: Mapping[Brought, str],
+    sound: Mapping[InputFolder, str],
     hashed: Callable[[Path], str],
     make_run: MakeRun,
 ) -> Record:
@@ -284,7 +284,7 @@ def _settled(
     return replace(settled, state="run", said=f"run {name}, with {others}", run=name)
 
 
-def _partners(one: Brought, settings: Automation, sound: Sequence[Brought]) -> list[Brought] | str:
+def _partners(one: InputFolder, settings: Automation, sound: Sequence[InputFolder]) -> list[InputFolder] | str:
     """What something is run with, or why there is nothing yet. sound: those seen later come later."""
     chosen = []
     for kind, named in (("base model", settings.model), ("dataset", settings.dataset)):
@@ -321,7 +321,7 @@ def _is_made_of(inputs: RunInputs, digests: Mapping[Kind, tuple[str, ...]]) -> b
     )
 
 
-def _words(parts: Mapping[Kind, Brought], settings: Automation) -> list[str]:
+def _words(parts: Mapping[Kind, InputFolder], settings: Automation) -> list[str]:
     """The options of `splat run new`."""
     words = ["--model-checkpoint", str(parts["base model"].main), "--data-csv", str(parts["dataset"].main)]
     recipe = settings.recipe
@@ -331,7 +331,7 @@ def _words(parts: Mapping[Kind, Brought], settings: Automation) -> list[str]:
     return [*words, *as_options(recipe)]
 
 
-def _model_in(folder: Path) -> Brought | None:
+def _model_in(folder: Path) -> InputFolder | None:
     weights = [folder / name for name in BASE_MODEL_FILES if (folder / name).is_file()]
     needed = [folder / name for name in _NEEDED]
     missing = [path.name for path in needed if not path.is_file()]
@@ -341,40 +341,40 @@ def _model_in(folder: Path) -> Brought | None:
         )
     parameters = folder / "model_params.json"
     files = [*weights, *(path for path in needed if path.is_file()), *([parameters] if parameters.is_file() else [])]
-    return Brought("base model", folder, tuple(files), _lacks(" and no ".join(missing))) if files else None
+    return InputFolder("base model", folder, tuple(files), _lacks(" and no ".join(missing))) if files else None
 
 
-def _sae_in(folder: Path) -> Brought | None:
+def _sae_in(folder: Path) -> InputFolder | None:
     for name in SAE_FILES:
         if (folder / name).is_file():
             config = folder / "cfg.json"
             beside = [config] if name.endswith(".safetensors") and config.is_file() else []
             missing = "cfg.json" if name.endswith(".safetensors") and not beside else ""
-            return Brought("SAE", folder, (folder / name, *beside), _lacks(missing))
+            return InputFolder("SAE", folder, (folder / name, *beside), _lacks(missing))
     return None
 
 
-def _dataset_in(folder: Path) -> Brought | None:
+def _dataset_in(folder: Path) -> InputFolder | None:
     csv = folder / "tokenized_data.csv"
     tables = [csv] if csv.is_file() else sorted(folder.glob("*.parquet"))
     if not tables:
         return None
     missing = "single table (several .parquet are there)" if len(tables) > 1 else ""
-    return Brought("dataset", folder, tuple(tables), _lacks(missing))
+    return InputFolder("dataset", folder, tuple(tables), _lacks(missing))
 
 
 def _lacks(missing: str) -> str:
     return f"it has no {missing} yet" if missing else ""
 
 
-def _say(root: DataRoot, key: str, one: Brought, record: Record) -> None:
+def _say(root: DataRoot, key: str, one: InputFolder, record: Record) -> None:
     if record.state in ("run", "known"):
-        tell(root, "arrived", key, f"new {one.kind}: {record.said}")
+        record_activity(root, "arrived", key, f"new {one.kind}: {record.said}")
     elif record.state == "refused":
-        tell(root, "refused", key, f"this {one.kind} became no run: {record.said}")
+        record_activity(root, "refused", key, f"this {one.kind} became no run: {record.said}")
 
 
-def _key(root: DataRoot, one: Brought) -> str:
+def _key(root: DataRoot, one: InputFolder) -> str:
     """Its path below the data root; bytes of it that are no text, escaped."""
     return os.fsencode(one.folder.relative_to(root.path)).decode("utf-8", errors="backslashreplace")
 

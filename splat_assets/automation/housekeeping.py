@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from splat_assets.automation.activity import tell
+from splat_assets.automation.activity import record_activity
 from splat_assets.automation.settings import read_settings
 from splat_assets.errors import SplatError
 from splat_assets.progress import Progress, SilentProgress
@@ -23,7 +23,7 @@ class Kept:
     removed: tuple[str, ...]
 
 
-def keep_house(root: DataRoot, progress: Progress | None = None) -> list[Kept]:
+def verify_and_prune(root: DataRoot, progress: Progress | None = None) -> list[Kept]:
     """Verify the current version of every run and remove its old versions; by run.
 
     Runs without a published version are passed over. Raises InputError when `automation.toml` means nothing.
@@ -47,7 +47,9 @@ def keep_house(root: DataRoot, progress: Progress | None = None) -> list[Kept]:
             problems = (in_words(error),)
         found.append(Kept(name, version, problems, removed))
         if problems:
-            tell(root, "failed", name, f"its store does not hold what was published: {problems[0]}")
+            record_activity(root, "failed", name, f"its store does not hold what was published: {problems[0]}")
         elif removed:
-            tell(root, "removed", name, f"old versions: {', '.join(removed)}; {settings.keep_versions} are kept")
+            record_activity(
+                root, "removed", name, f"old versions: {', '.join(removed)}; {settings.keep_versions} are kept"
+            )
     return found

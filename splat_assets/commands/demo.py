@@ -19,7 +19,7 @@ from splat_assets.numerals import whole
 from splat_assets.progress import Progress
 from splat_assets.runs import ActivationsRecipe, Run, RunConfig, SplitRecipe, create_run, hash_inputs
 from splat_assets.sae.recipe import SaeRecipe
-from splat_assets.store.bucket.working_copy import place_of
+from splat_assets.store.bucket.working_copy import display_location
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publishing import open_store
 from splat_assets.wording import counted
@@ -52,11 +52,13 @@ def demo(n_builds: int, seed: int) -> None:
             f"served over HTTP: {asked.url}, {counted(asked.n_rows, 'rows')} as in the store; stopped again",
             markup=False,
         )
-    out.print(f"data: {place_of(root.path)}, {time.monotonic() - began:.1f} s", markup=False)
+    out.print(f"data: {display_location(root.path)}, {time.monotonic() - began:.1f} s", markup=False)
     if not succeeded:
         sys.exit(1)
     feature = _best_described(run)
-    out.print(_NEXT.format(name=run.name, code=_code(place_of(run.layout.store)), feature=feature), markup=False)
+    out.print(
+        _NEXT.format(name=run.name, code=_code(display_location(run.layout.store)), feature=feature), markup=False
+    )
 
 
 def _code(store: str | Path) -> str:

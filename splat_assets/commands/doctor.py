@@ -115,7 +115,7 @@ def where_data_is() -> tuple[list[Finding], DataRoot | None]:
 
 def _tried(bucket: "Bucket") -> str:
     """What a bucket does not do of what publishing needs; empty when it does all. An object is written and deleted again."""
-    from splat_assets.store.bucket.bucket import ChangedMeanwhileError
+    from splat_assets.store.bucket.bucket import PreconditionFailedError
 
     name = f".doctor-{uuid.uuid4().hex}"
     tag = bucket.create(name, b"1")
@@ -124,13 +124,13 @@ def _tried(bucket: "Bucket") -> str:
         try:
             bucket.create(name, b"2")
             missing.append("it overwrites what must not exist yet")
-        except ChangedMeanwhileError:
+        except PreconditionFailedError:
             pass
         newer = bucket.replace(name, b"3", tag) if not missing else tag
         try:
             bucket.replace(name, b"4", tag if newer != tag else '"0"')
             missing.append("it replaces what was changed meanwhile")
-        except ChangedMeanwhileError:
+        except PreconditionFailedError:
             pass
         return " and ".join(missing)
     finally:

@@ -13,7 +13,7 @@ from splat_assets.errors import SplatError
 from splat_assets.progress import watching
 from splat_assets.runs import Run, open_run
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.sharing import shared_run
+from splat_assets.store.sharing import synced_run
 from splat_assets.wording import counted
 
 
@@ -38,7 +38,7 @@ def materialize(run_name: str, select: str | None, anyway: bool) -> None:
     run = open_run(DataRoot.from_environment().checked_writable(), run_name)
     selected = [asset_named(name.strip()) for name in select.split(",")] if select is not None else list(ASSETS)
     out = console()
-    with shared_run(run.root, run.name):
+    with synced_run(run.root, run.name):
         wanted = _with_what_they_need(selected, run)
         if not anyway:
             refuse_unless_it_fits(run, wanted)
@@ -66,7 +66,7 @@ def make_settled(run: Run, selected: list[Asset]) -> bool:
     UnfinishedRunError when an artifact cannot be made for a reason that a sentence explains; the traceback of any
     other failure is printed.
     """
-    with shared_run(run.root, run.name):
+    with synced_run(run.root, run.name):
         return _made_settled(run, selected)
 
 

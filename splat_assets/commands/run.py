@@ -40,7 +40,7 @@ from splat_assets.store.documents import read_text
 from splat_assets.store.files import files_below, locked, remove_leftovers, staging_path
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publishing import current_version, pin_version, remove_old_versions
-from splat_assets.store.sharing import bring_inputs, remove_there, shared_run
+from splat_assets.store.sharing import pull_inputs, remove_there, synced_run
 
 
 @click.group()
@@ -109,7 +109,7 @@ def new(name: str, **options: Any) -> None:
     """
     root = DataRoot.from_environment()
     root.run(name)
-    bring_inputs(root)
+    pull_inputs(root)
     if options["sae_checkpoint"] is not None:
         _refuse_training_options(options)
     recipe = take_recipe(options)
@@ -151,7 +151,7 @@ def list_(last: int) -> None:
 def show(name: str) -> None:
     """Show run NAME: its recipe, its artifacts, the scorecard of its SAE, and the checks that failed with a remedy each."""
     root = DataRoot.from_environment()
-    with shared_run(root, root.run(name).name):
+    with synced_run(root, root.run(name).name):
         _show(open_run(root, name))
 
 

@@ -10,7 +10,7 @@ from splat_assets.commands.ports import refuse_taken
 from splat_assets.commands.services import run_services
 from splat_assets.errors import InputError
 from splat_assets.numerals import whole
-from splat_assets.store.bucket.working_copy import place_of
+from splat_assets.store.bucket.working_copy import display_location
 from splat_assets.store.layout import DataRoot
 
 _SENSOR_SECONDS = 900
@@ -61,7 +61,7 @@ def _prepared(port: int, dash_port: int | None, automation: bool) -> list[list[s
         os.environ.setdefault("SPLAT_DASHBOARD_URL", f"http://127.0.0.1:{dash_port}")
     os.environ[AUTOMATION] = "on" if automation else "off"
     os.environ.setdefault("DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS", str(_SENSOR_SECONDS))
-    click.echo(f"data: {place_of(root.path)}   DAGSTER_HOME: {home}", err=True)
+    click.echo(f"data: {display_location(root.path)}   DAGSTER_HOME: {home}", err=True)
     # From its home, Dagster does not wonder about the project's own dagster.yaml; `dg dev`, which it recommends instead, would
     # need another package and reads no workspace.yaml.
     os.chdir(home)

@@ -12,7 +12,7 @@ from splat_assets.commands.inputs import progress_here
 from splat_assets.commands.report import console
 from splat_assets.runs import Run, open_run
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.sharing import shared_run
+from splat_assets.store.sharing import synced_run
 from splat_assets.wording import counted
 
 
@@ -21,7 +21,7 @@ from splat_assets.wording import counted
 def verify(run_name: str) -> None:
     """Run every check of RUN against the bytes on disk; exit code 1 when one fails or an artifact is not made."""
     root = DataRoot.from_environment()
-    with shared_run(root, root.run(run_name).name):
+    with synced_run(root, root.run(run_name).name):
         _verify(open_run(root, run_name))
 
 

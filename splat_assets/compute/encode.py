@@ -150,7 +150,7 @@ def shard_folder(target: Path, shard: Shard) -> Path:
     return target / shard_name(shard.index)
 
 
-def rows_unlike_a_fresh_pass(
+def rows_differing_from_recompute(
     raw: RawActivations,
     items: Items,
     model_files: BaseModelFiles,

@@ -67,7 +67,7 @@ def write_examples(
     return ExamplesWritten(table.height, n_with_top)
 
 
-def wrong_examples(reader: ActivationReader, path: Path, n_sampled: int, seed: int) -> list[int]:
+def mismatched_examples(reader: ActivationReader, path: Path, n_sampled: int, seed: int) -> list[int]:
     """Features, of n_sampled random ones, whose examples differ from drawing them again as the table's facts say.
 
     All sampled features are wrong when the table was made from a store of another shape. Rows of features that the store does not

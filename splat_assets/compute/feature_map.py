@@ -158,7 +158,7 @@ def n_near(n_placed: int) -> int:
     return min(_MOST_NEAR, n_placed // _SHARE_NEAR)
 
 
-def wrong_feature_map(neighbours: Path, path: Path, seed: int) -> list[str]:
+def mismatched_feature_map(neighbours: Path, path: Path, seed: int) -> list[str]:
     """What is wrong with a map, one sentence each: features left out, other clusters, neighbours that are not near."""
     table, facts = read_table(path), table_facts(path, "n_features", "seed", "nearest_kept")
     n_features = int(table_facts(neighbours, "n_features")["n_features"])

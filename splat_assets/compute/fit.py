@@ -115,7 +115,7 @@ def write_scorecard(
     return card
 
 
-def wrong_figures(
+def mismatched_figures(
     card: Mapping[str, Any], sae: "Sae", items: Items, base: BaseActivations, hook: HookPoint, model: "BaseModel"
 ) -> list[str]:
     """The figures of a scorecard that measuring again does not confirm to a thousandth; of those of the training, L0."""

@@ -117,7 +117,7 @@ def write_histograms(
     return written
 
 
-def wrong_histograms(reader: ActivationReader, path: Path, n_sampled: int, seed: int) -> list[int]:
+def mismatched_histograms(reader: ActivationReader, path: Path, n_sampled: int, seed: int) -> list[int]:
     """Features whose histogram is not what the store says.
 
     Of every feature: the row is in its place, the counts add up to n_active, active and zero ones to all samples. Of n_sampled
@@ -142,7 +142,7 @@ def wrong_histograms(reader: ActivationReader, path: Path, n_sampled: int, seed:
     return sorted(wrong)
 
 
-def wrong_statistics(
+def mismatched_statistics(
     reader: ActivationReader,
     path: Path,
     n_sampled: int,

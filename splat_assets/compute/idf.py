@@ -48,7 +48,7 @@ def write_idf(samples: pl.DataFrame | Path, vocabulary: Vocabulary, path: Path) 
     return IdfWritten(n_documents, table.height, n_unseen)
 
 
-def wrong_idf(samples: pl.DataFrame | Path, vocabulary: Vocabulary, path: Path) -> list[int]:
+def mismatched_idf(samples: pl.DataFrame | Path, vocabulary: Vocabulary, path: Path) -> list[int]:
     """Tokens whose row is out of place or differs from a fresh count over all samples."""
     stored = read_table(path, ["ability_input_tokens", "token", "doc_freq", "idf"])
     wrong = misplaced_ids(stored["ability_input_tokens"], len(vocabulary))

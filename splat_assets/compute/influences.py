@@ -121,7 +121,7 @@ def wide_influences(
     return pl.DataFrame(columns)
 
 
-def wrong_influences(
+def mismatched_influences(
     output_weight: Floats32, decoder: Floats32, vocabulary: Vocabulary, path: Path, n_sampled: int, seed: int
 ) -> list[int]:
     """Features whose row is out of place, or, of n_sampled random ones, further than 1e-5 from W_out @ W_dec.

@@ -85,7 +85,7 @@ def write_neighbours(
     return written
 
 
-def wrong_neighbours(
+def mismatched_neighbours(
     reader: ActivationReader, decoder: npt.NDArray[np.float32], path: Path, n_sampled: int, seed: int
 ) -> list[int]:
     """Features, of n_sampled random ones, whose neighbours are not the best by the store read feature by feature.

@@ -98,7 +98,9 @@ def write_suggested_labels(
     return found
 
 
-def wrong_suggestions(reader: ActivationReader, builds: BuildTable, path: Path, n_sampled: int, seed: int) -> list[int]:
+def mismatched_suggestions(
+    reader: ActivationReader, builds: BuildTable, path: Path, n_sampled: int, seed: int
+) -> list[int]:
     """Features, of n_sampled random ones, whose row differs from searching again with the null that the table states.
 
     All of them when the table is of another number of features or samples, or when its null at one size is not drawn again.

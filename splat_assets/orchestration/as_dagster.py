@@ -18,7 +18,7 @@ from splat_assets.assets.asset import (
     bring_up_to_date,
     failures,
     picture_of,
-    refuse_unless_sound,
+    require_checked,
     run_check,
     status_of,
 )
@@ -30,7 +30,7 @@ from splat_assets.progress import LogProgress, step, watched_progress
 from splat_assets.runs import Run
 from splat_assets.store.bucket.working_copy import sharing
 from splat_assets.store.receipts import Receipt
-from splat_assets.store.sharing import shared_run
+from splat_assets.store.sharing import synced_run
 from splat_assets.store.tables import explaining_damage
 
 # Assets own their storage: nothing passes between them. Dagster takes this for a type, though its annotations do not.
@@ -62,10 +62,10 @@ def dagster_asset(asset: Asset) -> dg.AssetsDefinition:
         dagster_type=_NOTHING,
     )
     def make(context: dg.AssetExecutionContext, data: DataRootResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        with failing_in_words(), shared_run(data.root(), context.partition_key) as remade:
+        with failing_in_words(), synced_run(data.root(), context.partition_key) as remade:
             run = data.run(context.partition_key)
             for source in sources_of(asset):
-                refuse_unless_sound(source, run)
+                require_checked(source, run)
             was_current = status_of(asset, run).is_up_to_date
             with step(f"making {asset.name}"):
                 receipt = bring_up_to_date(asset, run, watched_progress() or LogProgress(context.log.info))

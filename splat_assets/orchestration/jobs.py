@@ -3,13 +3,13 @@
 import dagster as dg
 
 from splat_assets.assets import ASSETS
-from splat_assets.automation.housekeeping import keep_house
+from splat_assets.automation.housekeeping import verify_and_prune
 from splat_assets.automation.settings import read_settings
 from splat_assets.errors import SplatError
 from splat_assets.orchestration.as_dagster import table_of
 from splat_assets.orchestration.resources import DataRootResource, automation_begins
 from splat_assets.progress import LogProgress
-from splat_assets.store.sharing import shared_root
+from splat_assets.store.sharing import synced_root
 from splat_assets.wording import agreeing, counted
 
 WHOLE_RUN = dg.define_asset_job(
@@ -22,8 +22,8 @@ def verify_and_clean(context: dg.OpExecutionContext, data: DataRootResource) -> 
     """Verify every published store, remove old versions; fails when a store does not hold what was published."""
     root = data.root()
     try:
-        with shared_root(root):
-            found = keep_house(root, LogProgress(context.log.info))
+        with synced_root(root):
+            found = verify_and_prune(root, LogProgress(context.log.info))
     except SplatError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     rows = [

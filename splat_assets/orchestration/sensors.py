@@ -5,15 +5,15 @@ from collections.abc import Set as AbstractSet
 import dagster as dg
 
 from splat_assets.assets import ASSETS
-from splat_assets.automation.activity import Kind, tell
-from splat_assets.automation.arrivals import look
+from splat_assets.automation.activity import Kind, record_activity
+from splat_assets.automation.arrivals import scan_for_inputs
 from splat_assets.automation.settings import read_settings
 from splat_assets.orchestration.jobs import WHOLE_RUN
 from splat_assets.orchestration.partitions import RUNS, TAG
 from splat_assets.orchestration.resources import DataRootResource, automation_begins
 from splat_assets.store.bucket.working_copy import sharing
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.sharing import bring_inputs
+from splat_assets.store.sharing import pull_inputs
 
 _EVERY_SECONDS = 15
 _PARTITION = "dagster/partition"
@@ -25,11 +25,11 @@ _PARTITION = "dagster/partition"
 def new_files(context: dg.SensorEvaluationContext, data: DataRootResource) -> dg.SensorResult | dg.SkipReason:
     """Each whole base model, ready-made SAE and dataset that was brought becomes a run, once for its content."""
     root = data.root()
-    bring_inputs(root)
+    pull_inputs(root)
     if not read_settings(root).enabled:
         return dg.SkipReason("automation.toml says enabled = false")
     with sharing(root.path):
-        found = look(root)
+        found = scan_for_inputs(root)
     new = [name for name in found if not _was_started(context.instance, name)]
     if not new:
         return dg.SkipReason("nothing new was brought")
@@ -56,7 +56,7 @@ def run_failed(context: dg.RunFailureSensorContext, data: DataRootResource) -> N
 
 def _tell(root: DataRoot, kind: Kind, subject: str, said: str) -> None:
     with sharing(root.path):
-        tell(root, kind, subject, said)
+        record_activity(root, kind, subject, said)
 
 
 def _made(selected: AbstractSet[dg.AssetKey] | None) -> str:

@@ -92,7 +92,7 @@ class Manifest:
             )
         return found
 
-    def wrong_sizes(self, sizes: Mapping[str, int], where: str) -> list[str]:
+    def mismatched_sizes(self, sizes: Mapping[str, int], where: str) -> list[str]:
         """Which of the files are not there with their size, one sentence each. sizes: by path, of what is there."""
         return [
             f"{where}/{file.path} {'is missing' if found is None else f'has {found} bytes instead of {file.bytes}'}"

@@ -77,7 +77,7 @@ class Receipt:
         Only the smallest files are read: a pointer to something else has the same size.
         """
         missing = [o for o in self.outputs if not _looks_as_written(root / o.path, o)]
-        copy = WorkingCopy.around(root.absolute()) if missing else None
+        copy = WorkingCopy.containing(root.absolute()) if missing else None
         if copy is not None:
             missing = [o for o in missing if not _is_there_alone(copy, root / o.path, o)]
         return [o.path for o in missing]
@@ -155,7 +155,7 @@ def _is_there_alone(copy: WorkingCopy, path: Path, output: Output) -> bool:
     """Whether nothing was brought of an output that the bucket has whole. Of a version its manifest is brought in any case."""
     n_here, _ = _measure(path)
     few = n_here == 0 or (n_here == 1 and (path / MANIFEST).is_file())
-    return few and copy.has_there(path, output.n_files, output.size_bytes)
+    return few and copy.exists_remotely(path, output.n_files, output.size_bytes)
 
 
 def _described(root: Path, path: Path) -> Output:

@@ -19,13 +19,13 @@ _EVERY_SECONDS = 10.0
 
 
 @contextmanager
-def shared_root(root: DataRoot, every_seconds: float = _EVERY_SECONDS) -> Iterator[None]:
+def synced_root(root: DataRoot, every_seconds: float = _EVERY_SECONDS) -> Iterator[None]:
     """What others did is brought, at once and again and again while the work inside lasts; what it made is sent at its end."""
-    copy = WorkingCopy.around(root.path)
+    copy = WorkingCopy.containing(root.path)
     if copy is None:
         yield
         return
-    copy.bring()
+    copy.pull()
     stop = threading.Event()
     follower = threading.Thread(target=_follow, args=(copy, stop, every_seconds), daemon=True)
     follower.start()
@@ -34,7 +34,7 @@ def shared_root(root: DataRoot, every_seconds: float = _EVERY_SECONDS) -> Iterat
     finally:
         stop.set()
         follower.join()
-        copy.send()
+        copy.push()
 
 
 def _follow(copy: WorkingCopy, stop: threading.Event, every_seconds: float) -> None:
@@ -42,7 +42,7 @@ def _follow(copy: WorkingCopy, stop: threading.Event, every_seconds: float) -> N
     fault: type[Exception] | None = None
     while not stop.wait(every_seconds):
         try:
-            copy.bring()
+            copy.pull()
         except (SplatError, OSError) as error:
             if type(error) is not fault:
                 logger.warning("what others did is not brought, and tried again every %g s: %s", every_seconds, error)
@@ -54,32 +54,32 @@ def _follow(copy: WorkingCopy, stop: threading.Event, every_seconds: float) -> N
 
 
 @contextmanager
-def shared_run(root: DataRoot, name: str) -> Iterator[list[Path]]:
+def synced_run(root: DataRoot, name: str) -> Iterator[list[Path]]:
     """A run is brought whole before it is worked on, and what became of it is sent, also where the work failed.
 
     What is put into the list was made anew, whole: what the bucket has of an earlier make of it goes.
     """
-    copy = WorkingCopy.around(root.path)
+    copy = WorkingCopy.containing(root.path)
     remade: list[Path] = []
     if copy is None:
         yield remade
         return
-    copy.bring_run(name)
+    copy.pull_run(name)
     try:
         yield remade
     finally:
-        copy.send(remade)
+        copy.push(remade)
 
 
-def bring_inputs(root: DataRoot) -> None:
+def pull_inputs(root: DataRoot) -> None:
     """Everything that runs are made from is brought."""
-    copy = WorkingCopy.around(root.path)
+    copy = WorkingCopy.containing(root.path)
     if copy is not None:
-        copy.bring_inputs()
+        copy.pull_inputs()
 
 
 def remove_there(root: DataRoot, name: str) -> None:
     """A run is removed from the bucket, what was never brought of it included."""
-    copy = WorkingCopy.around(root.path)
+    copy = WorkingCopy.containing(root.path)
     if copy is not None:
         copy.bucket.delete(list(copy.bucket.listed(f"runs/{name}")))

@@ -21,8 +21,8 @@ def layout(source: Source, f: Any = "", **_: Any) -> Any:
         [
             html.Nav(
                 [
-                    dcc.Link(f"Feature {left}", href=address.of_feature(left)),
-                    dcc.Link(f"Feature {right}", href=address.of_feature(right)),
+                    dcc.Link(f"Feature {left}", href=address.feature_url(left)),
+                    dcc.Link(f"Feature {right}", href=address.feature_url(right)),
                     dcc.Link("swap", href=address.of_comparison(right, left), className="to-previous"),
                 ],
                 className="ways",

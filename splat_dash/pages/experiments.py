@@ -11,7 +11,7 @@ from splat_assets.errors import SplatError
 from splat_dash import address, ui
 from splat_dash.query import ListQuery
 from splat_dash.sent import value_of
-from splat_dash.shown import asked
+from splat_dash.shown import current_source
 from splat_dash.source import Source
 from splat_serving.investigations.experiment import experiment, experiment_names
 from splat_serving.investigations.spec import Spec
@@ -79,7 +79,7 @@ def _settings(spec: type[Spec]) -> dict[str, Any]:
 
 def _menu(feature_id: int, query: ListQuery, chosen: str, known: list[str]) -> html.Nav:
     links = [
-        dcc.Link(name, href=address.of_feature(feature_id, query, tab="experiments", x=name),
+        dcc.Link(name, href=address.feature_url(feature_id, query, tab="experiments", x=name),
                  className="choice chosen" if name == chosen else "choice")
         for name in known
     ]  # fmt: skip
@@ -131,7 +131,7 @@ def callbacks(app: Dash) -> None:
             return no_update
         try:
             wanted = value_of(dict[str, str | int | float | None], sent, "experiment")
-            found = await asyncio.to_thread(asked().answer, tuple(sorted(wanted.items())))
+            found = await asyncio.to_thread(current_source().answer, tuple(sorted(wanted.items())))
         except SplatError as error:
             return html.Pre(str(error), className="alert", role="alert")
         return ui.answer(found, files_of(wanted))

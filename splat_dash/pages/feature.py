@@ -18,7 +18,7 @@ from splat_dash import address, cells, figures, gear, menus, ui
 from splat_dash.pages import experiments, labelling
 from splat_dash.query import ListQuery, ShownExamples
 from splat_dash.sent import value_of
-from splat_dash.shown import asked
+from splat_dash.shown import current_source
 from splat_dash.source import Place, Source
 from splat_dash.terms import meaning_of
 from splat_serving.database.errors import NotComputedError
@@ -64,7 +64,7 @@ def layout(source: Source, fid: str = "", tab: str = "examples", group: str = "t
     except InputError as error:
         return ui.alert("This address means nothing", str(error))
     names = source.names()
-    at = partial(address.of_feature, feature_id, query, b=str(given.get("b") or ""))
+    at = partial(address.feature_url, feature_id, query, b=str(given.get("b") or ""))
     place = source.place(feature_id, query)
     if place.after is not None:
         source.prepare(place.after)
@@ -104,7 +104,7 @@ def _feature_id(text: str, n_features: int) -> int:
 def _head(found: FeatureSummary, name: str | None, place: Place, query: ListQuery, tab: str) -> html.Header:
     kept = "" if tab == "examples" else tab
     steps = [
-        dcc.Link([words, html.Kbd(key)], href=address.of_feature(other, query, tab=kept), className=f"step to-{words}")
+        dcc.Link([words, html.Kbd(key)], href=address.feature_url(other, query, tab=kept), className=f"step to-{words}")
         for key, words, other in (
             ("k", "previous", place.before),
             ("j", "next", place.after),
@@ -122,7 +122,7 @@ def _head(found: FeatureSummary, name: str | None, place: Place, query: ListQuer
     ]
     pin: dict[str, Any] = {"data-feature": str(found.feature_id), "title": "Keep it, to be compared with another one"}
     way = [
-        dcc.Link("Features", href=address.of_list(query)),
+        dcc.Link("Features", href=address.list_url(query)),
         html.Span(where, className="quiet"),
         *files,
         html.Span(steps, className="steps"),
@@ -198,7 +198,7 @@ def _neighbour(feature_id: int, row: Mapping[str, Any], names: Mapping[int, str]
     other = row["feature_id"]
     return html.Li(
         [
-            dcc.Link(str(other), href=address.of_feature(other)),
+            dcc.Link(str(other), href=address.feature_url(other)),
             f" {shown(row['score'])} ",
             html.Span(visible(names.get(other, "no label")), className="quiet"),
             " ",
@@ -350,7 +350,9 @@ def callbacks(app: Dash) -> None:
         if shown is None:
             return no_update, no_update
         try:
-            return await asyncio.to_thread(_lost, asked(), value_of(ShownExamples, shown, "examples")), no_update
+            return await asyncio.to_thread(
+                _lost, current_source(), value_of(ShownExamples, shown, "examples")
+            ), no_update
         except SplatError as error:
             return no_update, f"What each ability is worth cannot be asked: {error}"
 

@@ -142,7 +142,7 @@ def chosen(features: pl.DataFrame, query: MapQuery) -> list[Any]:
     head = [cells.heading("feature", "", "number"), cells.heading("density", "", "number"), cells.heading("called")]
     body = [
         [
-            cells.link(str(row["feature_id"]), address.of_feature(row["feature_id"]), c="number"),
+            cells.link(str(row["feature_id"]), address.feature_url(row["feature_id"]), c="number"),
             cells.number(f"{row['density']:.3%}"),
             visible(row["label"] or (row["text"] if row["suggested"] else None) or "—"),
         ]

@@ -85,7 +85,7 @@ def _scorecard(source: Source) -> Any:
 
 def _way(source: Source, words: str, query: ListQuery) -> list[Any]:
     n = source.rows(query).height
-    return [dcc.Link(words, href=address.of_list(query)), html.Span(f" ({n:,})", className="quiet")]
+    return [dcc.Link(words, href=address.list_url(query)), html.Span(f" ({n:,})", className="quiet")]
 
 
 def _spread(source: Source) -> html.Figure:

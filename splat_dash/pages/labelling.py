@@ -10,7 +10,7 @@ from splat_assets.wording import counted, visible
 from splat_dash import cells, ui
 from splat_dash.label_form import Form, Made
 from splat_dash.sent import value_of
-from splat_dash.shown import asked
+from splat_dash.shown import current_source
 from splat_dash.source import Source
 from splat_serving.database.errors import LabelConflictError
 from splat_serving.database.protocol import FeatureSummary
@@ -195,7 +195,7 @@ def callbacks(app: Dash) -> None:
     )
     def follow(rule: Any, made: Any) -> list[Any]:
         feature_id = value_of(Made, made, "label-of").feature
-        return evidence(asked(), feature_id, value_of(str | None, rule, "rule") or "")
+        return evidence(current_source(), feature_id, value_of(str | None, rule, "rule") or "")
 
     app.clientside_callback(
         ClientsideFunction("splat", "written"),
@@ -218,14 +218,14 @@ def callbacks(app: Dash) -> None:
     @app.callback(Output("label-answer", "data"), Input("label-typed", "data"), prevent_initial_call=True)
     def save(typed: Any) -> dict[str, Any]:
         form = value_of(Form, typed, "form")
-        return {"feature": form.feature, **_saved(asked(), form)}
+        return {"feature": form.feature, **_saved(current_source(), form)}
 
     @app.callback(
         Output("label-answer", "data", allow_duplicate=True), Input("label-skipped", "data"), prevent_initial_call=True
     )
     def skip(typed: Any) -> dict[str, Any]:
         form = value_of(Form, typed, "form")
-        return {"feature": form.feature, **_skipped(asked(), form)}
+        return {"feature": form.feature, **_skipped(current_source(), form)}
 
     app.clientside_callback(
         ClientsideFunction("splat", "answered"),

@@ -36,7 +36,7 @@ def layout(source: Source, **_: Any) -> html.Article:
         [
             html.H1("Labels"),
             html.Progress(value=f"{share:.4f}", max="1", **ui.named("Features that fire and have a label")),
-            *(html.P(text) for text in status.said),
+            *(html.P(text) for text in status.findings),
             *(html.P(text, className="alert", role="alert") for text in status.warnings),
             html.H2("Go on labelling"),
             html.P("On a feature's page e opens the form, Ctrl Enter saves, j goes on to the next.", className="quiet"),
@@ -54,7 +54,7 @@ def _way(source: Source, words: str, query: ListQuery) -> list[Any]:
     ids = source.rows(query)["feature_id"]
     if not ids.len():
         return [html.Span(f"{words}: none", className="quiet")]
-    first = address.of_feature(int(ids[0]), query)
+    first = address.feature_url(int(ids[0]), query)
     return [dcc.Link(words, href=first), html.Span(f" ({ids.len():,})", className="quiet")]
 
 
@@ -66,7 +66,7 @@ def _table(events: list[Event]) -> Any:
         assert event.label is not None
         sure = "—" if event.label.confidence is None else f"{event.label.confidence:.0%}"
         said = (visible(event.label.text), event.label.status, event.label.category, sure, visible(event.author))
-        body.append([cells.link(str(event.feature_id), address.of_feature(event.feature_id)), *said, event.at[:16]])
+        body.append([cells.link(str(event.feature_id), address.feature_url(event.feature_id)), *said, event.at[:16]])
     more = len(events) - _MOST
     note = html.P(f"{more:,} older ones are not shown.", className="quiet") if more > 0 else None
     head = [cells.heading(name) for name in ("feature", "label", "status", "category", "confidence", "by", "at")]
@@ -79,7 +79,7 @@ def _waiting(events: list[Event]) -> Any:
     head = [cells.heading("feature"), cells.heading("priority", "", "number"), cells.heading("why")]
     body = [
         [
-            cells.link(str(event.feature_id), address.of_feature(event.feature_id, _LISTS[2][1])),
+            cells.link(str(event.feature_id), address.feature_url(event.feature_id, _LISTS[2][1])),
             cells.number(f"{event.priority:.3f}"),
             visible(event.reason),
         ]

@@ -32,7 +32,7 @@ def layout(source: Source, **_: Any) -> Any:
             heading,
             html.P(
                 [
-                    f"{counted(len(found), 'versions')}. Shown in this window: {shown.name}, version {shown.version}. ",
+                    f"{counted(len(found), 'versions')}. CurrentSource in this window: {shown.name}, version {shown.version}. ",
                     html.A("JSON", href="/api/runs.json"),
                 ]
             ),

@@ -16,7 +16,7 @@ from splat_assets.errors import InputError, SplatError
 from splat_dash import address, cells, gear, ui
 from splat_dash.abilities import code_of, in_words
 from splat_dash.sent import value_of
-from splat_dash.shown import asked
+from splat_dash.shown import current_source
 from splat_dash.source import Source
 from splat_serving.investigations.build_text import highest_rungs
 from splat_serving.investigations.results.result import Answer, Column, ResultTable
@@ -178,13 +178,13 @@ def shown(found: Answer, view: View) -> html.Div:
     build = gear.as_text(view.changed_weapon, view.changed)
 
     def marked(feature: int) -> str:
-        return address.of_feature(feature, b=build)
+        return address.feature_url(feature, b=build)
 
     links = {"feature": marked}
     features, predictions, *rest = [ui.table(table, html.H2, links=links, files=files) for table in found.tables]
     return html.Div(
         [
-            *(html.P(text) for text in found.said),
+            *(html.P(text) for text in found.findings),
             html.Div([features, predictions], className="halves"),
             *rest,
             *(ui.figure(one, html.H2) for one in found.figures),
@@ -215,7 +215,7 @@ def callbacks(app: Dash) -> None:
         *(Input(slot, "value") for slot in slots),
     )
     async def answer(base: Any, weapon: Any, edits: Any, focus: Any, *worn: Any) -> tuple[Any, Any]:
-        source = asked()
+        source = current_source()
         try:
             changed = gear.as_text(*_chosen(source, weapon, worn))
             e, f = ((value_of(str | None, value, "what if") or "").strip() for value in (edits, focus))
@@ -234,7 +234,7 @@ def callbacks(app: Dash) -> None:
         prevent_initial_call=True,
     )
     def rebase(_: Any, chosen: Any, *worn: Any) -> tuple[str, Any]:
-        source = asked()
+        source = current_source()
         weapon, build = _chosen(source, chosen, worn)
         return gear.as_text(weapon, build), _base(source, View(weapon, build, weapon, build, "", None))
 
@@ -247,7 +247,7 @@ def callbacks(app: Dash) -> None:
         prevent_initial_call=True,
     )
     def reset(_: Any, base: Any) -> tuple[Any, ...]:
-        weapon, build = gear.parse(value_of(str, base, "base"), len(asked().subject.contexts))
+        weapon, build = gear.parse(value_of(str, base, "base"), len(current_source().subject.contexts))
         worn = [name for piece in _pieces(build) for name in
                 (piece.main, *piece.subs, *[None] * (gear.N_SUBS_EACH - len(piece.subs)))]  # fmt: skip
         return (str(weapon), "", *worn)

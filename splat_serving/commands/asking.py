@@ -68,12 +68,12 @@ def give(result: Result, form: str, output_dir: Path | None = None, plot: Path |
     """Print a result, and write it where that was asked for."""
     written = []
     if output_dir is not None:
-        with told_where(output_dir):
+        with reporting_write_errors(output_dir):
             written += write_result(result, output_dir)
     if plot is not None:
         from splat_serving.investigations.results.plotting import draw
 
-        with told_where(plot):
+        with reporting_write_errors(plot):
             written += draw(result, plot)
     if form == "json":
         sys.stdout.write(as_json(result))
@@ -86,7 +86,7 @@ def give(result: Result, form: str, output_dir: Path | None = None, plot: Path |
 
 
 @contextmanager
-def told_where(path: Path) -> Iterator[None]:
+def reporting_write_errors(path: Path) -> Iterator[None]:
     """InputError, in one sentence, where something cannot be written."""
     try:
         yield

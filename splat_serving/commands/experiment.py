@@ -10,9 +10,9 @@ from splat_serving.commands.asking import (
     give,
     given_settings,
     output_options,
+    reporting_write_errors,
     source_options,
     spec_options,
-    told_where,
 )
 from splat_serving.investigations.experiment import experiment, experiment_names, run, spec_of
 from splat_serving.investigations.opening import open_subject
@@ -103,7 +103,7 @@ def _asked(
 ) -> None:
     spec = spec_of(raw, named)
     if save_spec is not None:
-        with told_where(save_spec):
+        with reporting_write_errors(save_spec):
             write_spec_file(spec.model_dump(mode="json"), save_spec)
         click.echo(f"written: {save_spec}", err=True)
     if dry_run:

@@ -6,7 +6,7 @@ import click
 
 from splat_assets.numerals import whole
 from splat_assets.store.files import replacing_file
-from splat_serving.commands.asking import command_line, source_options, told_where
+from splat_serving.commands.asking import command_line, reporting_write_errors, source_options
 from splat_serving.investigations.compare import Compare
 from splat_serving.investigations.compare import compare as compared
 from splat_serving.investigations.investigate import Investigate, report_as_markdown
@@ -64,6 +64,6 @@ def comparison(
 
 def _write(text: str, path: Path, html: bool) -> None:
     path = path if path.suffix else path.with_suffix(".html" if html else ".md")
-    with told_where(path), replacing_file(path) as aside:
+    with reporting_write_errors(path), replacing_file(path) as aside:
         aside.write_text(text, encoding="utf-8")
     click.echo(f"written: {path}")

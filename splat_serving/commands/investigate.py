@@ -32,7 +32,7 @@ def investigate(run: str | None, token_file: Path | None, output_dir: Path | Non
         return
     console = people()
     console.print(f"[bold]Feature {report.feature_id}[/bold]")
-    for sentence in report.said:
+    for sentence in report.findings:
         console.print(f"- {visible(sentence)}", markup=False)
     for warning in report.warnings:
         console.print(f"warning: {visible(warning)}", markup=False)

@@ -17,7 +17,7 @@ from splat_assets.numerals import is_whole, number, whole
 from splat_assets.store.documents import read_bytes
 from splat_assets.store.files import replacing_file
 from splat_assets.wording import counted, visible
-from splat_serving.commands.asking import command_line, give, source_options, told_where
+from splat_serving.commands.asking import command_line, give, reporting_write_errors, source_options
 from splat_serving.commands.writing import subject_to_write, written_for
 from splat_serving.investigations import label_pages
 from splat_serving.investigations.carry_labels import LEAST_R, carry_labels, match_labels
@@ -258,7 +258,7 @@ def export(output: Path, kind: str, run: str | None, token_file: Path | None) ->
         else:
             raise InputError(f"--output {output}: the ending says the form, .csv or .json")
         n, place = len(book.current()), written_for(subject)
-    with told_where(output), replacing_file(output) as aside:
+    with reporting_write_errors(output), replacing_file(output) as aside:
         aside.write_bytes(text.encode())
     click.echo(f"{counted(n, 'labels')} of {place}: {output}")
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from splat_assets.errors import SplatError
 from splat_serving.database.catalogue import Catalogue
 from splat_serving.http import problems
-from splat_serving.http.guard import Guard, Observed
+from splat_serving.http.guard import AccessLog, Guard
 from splat_serving.http.routes import (
     activations,
     context,
@@ -86,7 +86,7 @@ def create_app(catalogue: Catalogue, settings: ServerSettings | None = None) -> 
                 include_in_schema=not prefix,
             )
     api.openapi = lambda: _document(api)  # type: ignore[method-assign]
-    guarded = Observed(Guard(api, settings, settings.token), state)
+    guarded = AccessLog(Guard(api, settings, settings.token), state)
     return ActivationServer(api, guarded, state)
 
 

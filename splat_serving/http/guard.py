@@ -33,7 +33,7 @@ _OF_PROXIES = (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"
 _ON_EVERY_ANSWER = ((b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin"))
 
 
-class Observed:
+class AccessLog:
     """Times every request, counts it by route, and writes one JSON line for it to the log `splat_serving.access`."""
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:

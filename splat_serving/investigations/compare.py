@@ -53,7 +53,7 @@ def _answer(subject: Subject, spec: Compare) -> Answer:
     dead = [feature for feature, found in ((spec.left, left), (spec.right, right)) if not found.n_active]
     return Answer(
         title=f"Feature {spec.left} beside feature {spec.right}",
-        said=[_in_a_sentence(spec, together)],
+        findings=[_in_a_sentence(spec, together)],
         tables=tables,
         figures=[*figures],
         warnings=[f"feature {feature} never fires on these samples" for feature in dead],

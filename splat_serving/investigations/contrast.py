@@ -96,7 +96,7 @@ def _answer(subject: Subject, spec: Contrast) -> Answer:
     )
     return Answer(
         title=title,
-        said=said,
+        findings=said,
         facts={"n_left": sets[0].n, "n_right": sets[1].n, "n_shared": n_shared, "n_read": n_read},
         tables=[
             ResultTable.of(

@@ -55,7 +55,7 @@ def _answer(subject: Subject, spec: Find) -> Answer:
     if holds.size and spec.limit:
         tables.append(_examples(subject, holds, spec))
     return Answer(
-        title=f"Builds with {rule_as_text(rule)}", said=said, facts={"n_builds": int(holds.size)}, tables=tables
+        title=f"Builds with {rule_as_text(rule)}", findings=said, facts={"n_builds": int(holds.size)}, tables=tables
     )
 
 

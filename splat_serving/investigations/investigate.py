@@ -68,7 +68,7 @@ class Report:
     of builds that were edited."""
 
     feature_id: int
-    said: list[str]
+    findings: list[str]
     warnings: list[str]
     parts: list[Part]
     spec: dict[str, Any]
@@ -185,14 +185,14 @@ def _families(page: Result, most: int) -> list[str]:
 def _conclusions(parts: list[Part]) -> Iterator[str]:
     for part in parts:
         if part.result is not None:
-            for sentence in part.result.said:
+            for sentence in part.result.findings:
                 yield f"{part.heading}: {sentence}"
 
 
 def report_as_markdown(report: Report) -> str:
     """The report: conclusions first, then every part with its reason, its tables and the question in JSON."""
     lines = [f"# Feature {report.feature_id}: report\n", "## What was found\n"]
-    lines += [f"- {in_markdown(sentence)}" for sentence in report.said]
+    lines += [f"- {in_markdown(sentence)}" for sentence in report.findings]
     lines += ["", *(f"> **Warning:** {in_markdown(warning)}\n" for warning in report.warnings)]
     lines.append(f"Asked: `{_as_asked(report.spec)}`\n")
     for part in report.parts:

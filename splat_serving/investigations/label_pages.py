@@ -20,7 +20,7 @@ def label_page(subject: Subject, feature_id: int) -> Answer:
     """The label of a feature and, where it has a rule, that rule's score as it is now."""
     event = subject.labels.label(subject.labels.checked(feature_id))
     if event is None or event.label is None:
-        return Answer(title=f"Feature {feature_id}: no label", said=["Nobody has labelled it yet."])
+        return Answer(title=f"Feature {feature_id}: no label", findings=["Nobody has labelled it yet."])
     label = event.label
     said = [
         f"{label.text} ({label.status}, {label.category}), by {event.author} on {event.at[:10]}, revision {event.revision}."
@@ -56,7 +56,7 @@ def label_page(subject: Subject, feature_id: int) -> Answer:
         rows = pl.DataFrame([(one.path, one.sha256[:16]) for one in label.evidence], ["file", "sha256"], orient="row")
         described = {"file": "A result that it rests on.", "sha256": "Of that file, its first 16 digits."}
         tables.append(ResultTable.of("evidence", "Evidence", "people", rows, described))
-    return Answer(title=f"Feature {feature_id}: {label.text}", said=said, facts=facts, tables=tables)
+    return Answer(title=f"Feature {feature_id}: {label.text}", findings=said, facts=facts, tables=tables)
 
 
 def history_page(subject: Subject, feature_id: int) -> Answer:
@@ -98,7 +98,7 @@ def status_page(subject: Subject) -> Answer:
     waiting, skipped = len(subject.labels.queue()), len(subject.labels.skipped())
     return Answer(
         title="Labels",
-        said=[
+        findings=[
             f"{len(labelled):,} of {counted(alive, 'features')} that fire {agreeing(len(labelled), 'have')} a "
             f"label; the labelled ones hold {covered:.1%} "
             f"of all activations.",
@@ -186,7 +186,7 @@ def carry_page(old: Subject, new: Subject, matches: Sequence[Carried], written: 
     done = "would be carried" if written is None else f"have a place, {written} of them were written now"
     return Answer(
         title=f"Labels of {old.source} to {new.source}",
-        said=[
+        findings=[
             f"{n_kept} of {counted(len(matches), 'labels')} {done}, {len(matches) - n_kept} "
             f"{agreeing(len(matches) - n_kept, 'are')} lost."
         ],

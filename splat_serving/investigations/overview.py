@@ -8,7 +8,7 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.bands import BANDS, band_numbers
-from splat_assets.analysis.builds.doses import dose_summary, dose_table
+from splat_assets.analysis.builds.doses import dose_summary, response_curve
 from splat_assets.analysis.builds.profile import token_profile, weapon_profile
 from splat_assets.analysis.inference.intervals import share_interval
 from splat_assets.analysis.rules.score import score_rule
@@ -101,7 +101,7 @@ def part(subject: Subject, feature_id: int, name: str, top_k: int = 1_000) -> li
         case "weapons":
             return [_weapon_table(weapon_profile(found, builds), top_k)]
         case "doses":
-            doses = dose_table(found, builds)
+            doses = response_curve(found, builds)
             return [_dose_summary(dose_summary(found, builds), doses), _dose_table(doses)]
         case _:
             return [_statistics(summary), _bands(summary, found.values)]
@@ -118,7 +118,7 @@ def _answer(subject: Subject, spec: Overview) -> Answer:
         tokens, weapons = token_profile(found, builds), weapon_profile(found, builds)
         said += _strongest(tokens, weapons)
         tables += [*_token_tables(tokens, spec.top_k), _weapon_table(weapons, spec.top_k)]
-        doses = dose_table(found, builds, spec.seed)
+        doses = response_curve(found, builds, spec.seed)
         tables += [_dose_summary(dose_summary(found, builds), doses), _dose_table(doses)]
         figures.append(_dose_figure(doses))
         tables.append(_bands(summary, found.values))
@@ -134,7 +134,7 @@ def _answer(subject: Subject, spec: Overview) -> Answer:
     further = _asked_as_well(subject, spec)
     return Answer(
         title=f"Feature {spec.feature_id}",
-        said=said,
+        findings=said,
         facts={name: value for name, value in summary.statistics.items() if name != "crc32c"},
         tables=[*tables, *(table for one in further for table in one.tables)],
         figures=[*figures, *(figure for one in further for figure in one.figures)],

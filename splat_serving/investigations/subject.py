@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from splat_assets.analysis.builds.build_table import BuildTable
 from splat_assets.analysis.builds.edits import RealBuilds
-from splat_assets.automation.activity import Happened
+from splat_assets.automation.activity import ActivityEvent
 from splat_assets.domain.tokens import NULL, PAD
 from splat_assets.store.activations import Activations
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
@@ -73,7 +73,7 @@ class Subject:
         latest: Callable[[], str] | None = None,
         published: Callable[[], list[Published]] | None = None,
         again: Callable[[], "Subject"] | None = None,
-        activity: Callable[[], list[Happened]] | None = None,
+        activity: Callable[[], list[ActivityEvent]] | None = None,
         no_model: str = "",
     ) -> None:
         """source: what the user named (run, path or URL). model: makes what runs the model when it is first needed, None where it
@@ -125,7 +125,7 @@ class Subject:
         except NotComputedError:
             return None
 
-    def activity(self) -> list[Happened]:
+    def activity(self) -> list[ActivityEvent]:
         """What happened last in its data root, the newest first; nothing where that is of another machine."""
         return self._activity() if self._activity else []
 

@@ -66,7 +66,7 @@ def _one(subject: Subject, spec: Suggest) -> Answer:
     found = dict(row) if row is not None else _searched(subject, spec)
     return Answer(
         title=f"Feature {spec.feature_id}: suggested label",
-        said=[_in_a_sentence(found)],
+        findings=[_in_a_sentence(found)],
         facts={"rule": found["rule"], "text": found["text"], "suggested": bool(found["suggested"])},
         tables=[_table(pl.DataFrame([found], infer_schema_length=None))] if found["text"] else [],
     )
@@ -121,7 +121,7 @@ def _all(subject: Subject, spec: SuggestAll) -> Answer:
     shown = frame.filter(pl.col("suggested")) if spec.only_good else frame.filter(pl.col("text").is_not_null())
     return Answer(
         title="Suggested labels",
-        said=[
+        findings=[
             f"{n_good:,} of {counted(frame.height, 'features')} {agreeing(n_good, 'have')} a rule that is good "
             f"enough to be a label."
         ],

@@ -65,7 +65,7 @@ def _answer(subject: Subject, spec: Trace) -> Answer:
     labels = [_told(feature, found, at) for at, feature in enumerate(found.features)]
     return Answer(
         title=f"{weapon}: {worn}",
-        said=[
+        findings=[
             f"{counted(len(found.features), 'features', 'are')} shown, the strongest {found.features[0]} with "
             f"{found.activations[0]:.4g}."
             if found.features

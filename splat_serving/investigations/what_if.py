@@ -47,7 +47,7 @@ def what_if(
             figures.append(_rungs(subject, changed, focus))
     return Answer(
         title="What if",
-        said=[f"{counted(features.filter(pl.col('base') > 0).height, 'features', 'fire')} on the base, "
+        findings=[f"{counted(features.filter(pl.col('base') > 0).height, 'features', 'fire')} on the base, "
               f"{features.filter(pl.col('changed') > 0).height} on the changed build."],
         facts={"focus": focus, "n_features": features.height},
         tables=tables,

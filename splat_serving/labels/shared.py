@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 
 from splat_assets.errors import SplatError
-from splat_assets.store.bucket.bucket import ChangedMeanwhileError, MissingObjectError
+from splat_assets.store.bucket.bucket import MissingObjectError, PreconditionFailedError
 from splat_assets.store.bucket.working_copy import WorkingCopy
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_serving.labels.event import Event, NewEvent
@@ -28,7 +28,7 @@ _TRIES = 50
 
 def label_events(root: Path, sae: str) -> "LabelLog | SharedLabelLog":
     """The log of an SAE's labels below a folder of labels: there, or in the bucket that it stands for; errors as `LabelLog`."""
-    copy = WorkingCopy.around(root.absolute())
+    copy = WorkingCopy.containing(root.absolute())
     return LabelLog(root, sae) if copy is None else SharedLabelLog(copy, root.absolute(), sae)
 
 
@@ -75,7 +75,7 @@ class SharedLabelLog:
                     else:
                         self._bucket.write(f"{self._folder}/{ABOUT}", about_labels(self.sae))
                         self._bucket.create(f"{self._folder}/{EVENTS}", whole)
-                except ChangedMeanwhileError:
+                except PreconditionFailedError:
                     continue
                 if written.conflict:
                     raise conflict_of(event, written.revision)

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from splat_assets.analysis.builds.build_table import BuildTable
-from splat_assets.analysis.builds.doses import dose_summary, dose_table
+from splat_assets.analysis.builds.doses import dose_summary, response_curve
 from splat_assets.analysis.builds.profile import token_profile, weapon_profile
 from splat_assets.domain.tokens import parse_token, tokens_of_ap
 from splat_assets.domain.vocabulary import standard_vocabulary
@@ -86,7 +86,7 @@ def test_weapons_are_counted_over_all_samples_and_unknown_ones_are_left_out(
 def test_doses_are_means_over_all_samples_of_a_rung(
     builds: BuildTable, dense: np.ndarray, ap: list[dict[str, int]]
 ) -> None:
-    found = dose_table(Activations.from_dense(dense), builds).filter(pl.col("ability") == "swim_speed_up")
+    found = response_curve(Activations.from_dense(dense), builds).filter(pl.col("ability") == "swim_speed_up")
 
     assert found["rung"].to_list() == ["absent", "3", "6", "12", "21"]
     speed = np.array([one["swim_speed_up"] for one in ap])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from splat_assets.automation.activity import activity, tell
-from splat_assets.automation.arrivals import brought, look, new_run, records_of
+from splat_assets.automation.activity import activity, record_activity
+from splat_assets.automation.arrivals import brought, new_run, records_of, scan_for_inputs
 from splat_assets.automation.settings import as_options, read_settings
 from splat_assets.errors import InputError
 from splat_assets.runs import create_run, hash_inputs, open_run
@@ -59,8 +59,8 @@ def maker(root: DataRoot) -> Maker:
 
 def twice(root: DataRoot, maker: Maker) -> list[str]:
     """Look, and look again: files that did not change in between are whole."""
-    look(root, maker)
-    return look(root, maker)
+    scan_for_inputs(root, maker)
+    return scan_for_inputs(root, maker)
 
 
 def said(root: DataRoot) -> list[str]:
@@ -68,8 +68,8 @@ def said(root: DataRoot) -> list[str]:
 
 
 def test_a_model_and_a_dataset_become_one_run(root: DataRoot, maker: Maker) -> None:
-    assert look(root, maker) == []
-    names = look(root, maker)
+    assert scan_for_inputs(root, maker) == []
+    names = scan_for_inputs(root, maker)
 
     assert len(names) == len(maker.made) == 1
     assert names[0].startswith("small-")
@@ -78,7 +78,7 @@ def test_a_model_and_a_dataset_become_one_run(root: DataRoot, maker: Maker) -> N
     assert [line.partition(":")[0] for line in said(root)] == ["arrived saved_models/small", "arrived datasets/small"]
     assert f"run {names[0]}, with dataset small" in said(root)[0]
     assert f"run {names[0]} is made of the same content already" in said(root)[1]
-    assert look(root, maker) == names
+    assert scan_for_inputs(root, maker) == names
     assert len(maker.made) == 1 and len(said(root)) == 2
 
 
@@ -92,12 +92,12 @@ def test_what_is_copied_half_waits_until_it_is_whole(root: DataRoot, maker: Make
     assert records_of(root)["saved_models/new"].said == "it has no vocab.json and no weapon_vocab.json yet"
     for name in ("vocab.json", "weapon_vocab.json"):
         shutil.copyfile(root.models / "small" / name, new / name)
-    look(root, maker)
+    scan_for_inputs(root, maker)
     (new / "model.pth").write_bytes(whole + b" ")
-    look(root, maker)  # it changed since the look before
+    scan_for_inputs(root, maker)  # it changed since the look before
     assert [name for name, _ in maker.made if name.startswith("new")] == []
 
-    names = look(root, maker)
+    names = scan_for_inputs(root, maker)
 
     assert [name for name, _ in maker.made if name.startswith("new")] == [
         name for name in names if name.startswith("new")
@@ -141,7 +141,7 @@ def test_a_broken_one_is_said_once_and_blocks_nobody(root: DataRoot, maker: Make
 
     names = twice(root, maker)
     for _ in range(3):
-        look(root, maker)
+        scan_for_inputs(root, maker)
 
     assert [name.startswith("small-") for name in names] == [True]
     refused = [line for line in said(root) if line.startswith("refused")]
@@ -165,7 +165,7 @@ def test_one_that_is_deleted_is_forgotten_and_its_run_stays(root: DataRoot, make
     names = twice(root, maker)
     shutil.rmtree(root.models / "small")
 
-    assert look(root, maker) == names
+    assert scan_for_inputs(root, maker) == names
     assert "saved_models/small" not in records_of(root)
     assert open_run(root, names[0])
 
@@ -224,9 +224,9 @@ def test_a_copy_of_a_data_root_tells_nothing_again_and_makes_nothing_again(
     moved = _copied(root, tmp_path / "moved")
     again = Maker(moved)
 
-    assert look(moved, again) == []
+    assert scan_for_inputs(moved, again) == []
     assert records_of(moved)["saved_models/small"].said == "its files have just changed"
-    assert look(moved, again) == []
+    assert scan_for_inputs(moved, again) == []
 
     assert again.made == []
     assert said(moved) == lines
@@ -243,7 +243,7 @@ def test_what_is_there_half_while_a_data_root_is_copied_is_what_it_was_once_it_i
     (root.models / "small" / "vocab.json").rename(root.path / "vocab.json")
     twice(root, maker)
     (root.models / "small" / "model.pth").write_bytes(whole)
-    look(root, maker)
+    scan_for_inputs(root, maker)
     (root.path / "vocab.json").rename(root.models / "small" / "vocab.json")
 
     assert twice(root, maker) == []
@@ -256,9 +256,9 @@ def test_machines_that_look_in_turns_agree(root: DataRoot, maker: Maker, tmp_pat
     other = _copied(root, tmp_path / "other")
     made = Maker(other)
     for _ in range(4):
-        look(root, maker)
+        scan_for_inputs(root, maker)
         shutil.copyfile(root.arrivals, other.arrivals)
-        look(other, made)
+        scan_for_inputs(other, made)
         shutil.copyfile(other.arrivals, root.arrivals)
 
     assert (len(maker.made), len(made.made)) == (1, 0)
@@ -374,8 +374,8 @@ def test_what_was_refused_is_tried_again_with_another_recipe(root: DataRoot, mak
         return "--k is 900: there are only 96 features" if refusing[0] else maker(name, words)
 
     def see() -> None:
-        look(root, make_run)
-        look(root, make_run)
+        scan_for_inputs(root, make_run)
+        scan_for_inputs(root, make_run)
 
     (root.path / "automation.toml").write_text("[recipe]\nk = 900\n")
     see()
@@ -401,7 +401,7 @@ def test_settings_that_mean_nothing_are_one_sentence(text: str, said: str, root:
     (root.path / "automation.toml").write_text(text)
 
     with pytest.raises(InputError, match=said):
-        look(root, maker)
+        scan_for_inputs(root, maker)
     assert not root.arrivals.exists()
 
 
@@ -436,19 +436,19 @@ def test_what_is_known_that_cannot_be_read_is_one_sentence(root: DataRoot, maker
     root.arrivals.write_text("[")
 
     with pytest.raises(InputError, match="move it away"):
-        look(root, maker)
+        scan_for_inputs(root, maker)
 
 
 def test_a_killed_look_leaves_what_can_be_gone_on_with(root: DataRoot, maker: Maker) -> None:
-    look(root, maker)
+    scan_for_inputs(root, maker)
 
     def killed(name: str, words: Sequence[str]) -> str:
         maker(name, words)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        look(root, killed)
-    names = look(root, maker)
+        scan_for_inputs(root, killed)
+    names = scan_for_inputs(root, maker)
 
     assert records_of(root)["saved_models/small"].run == maker.made[0][0]
     assert names == [maker.made[0][0]]
@@ -458,7 +458,7 @@ def test_a_killed_look_leaves_what_can_be_gone_on_with(root: DataRoot, maker: Ma
 def test_the_log_is_bounded_and_outlives_a_torn_line(root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("splat_assets.automation.activity.MOST_BYTES", 2_000)
     for at in range(100):
-        tell(root, "arrived", f"subject {at}", "was brought")
+        record_activity(root, "arrived", f"subject {at}", "was brought")
     with root.activity.open("ab") as file:
         file.write(b'{"at": "torn\n')
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from splat_assets.automation.housekeeping import keep_house
+from splat_assets.automation.housekeeping import verify_and_prune
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publications import PUBLICATIONS
 from splat_assets.store.published.publishing import publish
@@ -19,7 +19,7 @@ def test_a_record_that_cannot_be_read_keeps_all_versions_of_its_run_and_holds_up
     (root.path / "automation.toml").write_text("keep_versions = 1\n")
     (root.run("a").store / PUBLICATIONS).write_text("[")
 
-    a, b = keep_house(root)
+    a, b = verify_and_prune(root)
 
     assert (a.run, a.removed, b.removed) == ("a", (), (versions["b"][0],))
     assert "does not say when versions were published" in a.problems[0]

@@ -59,7 +59,7 @@ def test_a_label_is_set_shown_changed_and_remembered(splat: Splat, tmp_path: Pat
     history = json.loads(splat("history", "7", "--format", "json").stdout)["tables"][0]["rows"]
     assert [row[2] for row in history] == ["ann", "bob"]
     overview = CliRunner().invoke(main, ["overview", "7", "--format", "json"])
-    assert any("swims fast (accepted, mechanical" in text for text in json.loads(overview.stdout)["said"])
+    assert any("swims fast (accepted, mechanical" in text for text in json.loads(overview.stdout)["findings"])
 
 
 def test_what_somebody_writes_moves_no_terminal_and_becomes_no_page(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from splat_assets.assets.opened import contexts_of, items_of, model_files_of, sae_of, sae_path_of, vocabulary_of
-from splat_assets.compute.encode import EncodedShards, encode, is_same_row, rows_unlike_a_fresh_pass
+from splat_assets.compute.encode import EncodedShards, encode, is_same_row, rows_differing_from_recompute
 from splat_assets.compute.harvest import BaseActivations, harvest, shards_of
 from splat_assets.compute.items import Items
 from splat_assets.compute.shards import ShardRunner
@@ -204,7 +204,7 @@ def test_every_token_position_is_a_sample(run: Run, items: Items, tmp_path: Path
     logits = np.concatenate(list(raw.embeddings("model_logits")))
     np.testing.assert_array_equal(logits, np.repeat(base.logits, items.n_tokens(), axis=0))
     assert raw.samples()["token_position"].to_list()[: items.n_tokens()[0]] == list(range(items.n_tokens()[0]))
-    assert rows_unlike_a_fresh_pass(raw, items, model_files_of(run), TOKENS, sae_of(run), n_sampled=20) == []
+    assert rows_differing_from_recompute(raw, items, model_files_of(run), TOKENS, sae_of(run), n_sampled=20) == []
 
 
 def test_rows_that_are_not_those_of_today_are_named(
@@ -215,7 +215,7 @@ def test_rows_that_are_not_those_of_today_are_named(
     whole = items.n_items
 
     def wrong(found: Sae) -> list[int]:
-        return rows_unlike_a_fresh_pass(raw, items, files, POOLED, found, n_sampled=whole)
+        return rows_differing_from_recompute(raw, items, files, POOLED, found, n_sampled=whole)
 
     assert wrong(sae) == []
     assert len(wrong(replace(sae, b_enc=sae.b_enc + 0.5))) > whole / 2

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from splat_assets.compute.examples import EXAMPLES_SCHEMA, write_examples, wrong_examples
+from splat_assets.compute.examples import EXAMPLES_SCHEMA, mismatched_examples, write_examples
 from splat_assets.errors import InputError
 from splat_assets.store.activations import Activations
 from splat_assets.store.sparse.reader import SparseReader
@@ -94,7 +94,7 @@ def test_a_store_on_disk_passes_its_check(tmp_path: Path) -> None:
     written = write_examples(reader, tmp_path / "examples.parquet")
 
     assert written.n_features_with_top == 3
-    assert wrong_examples(reader, tmp_path / "examples.parquet", 4, 0) == []
+    assert mismatched_examples(reader, tmp_path / "examples.parquet", 4, 0) == []
 
 
 def test_negative_numbers_are_refused(source: DenseSource, tmp_path: Path) -> None:
@@ -109,22 +109,22 @@ def test_the_check_finds_a_changed_value_a_lost_row_a_swapped_row_and_another_st
 ) -> None:
     sound = path.read_bytes()
     first_of = {feature: row for row, feature in reversed(list(enumerate(read_table(path)["feature_id"])))}
-    assert wrong_examples(source, path, 10, 0) == []
+    assert mismatched_examples(source, path, 10, 0) == []
 
     rewrite(path, first_of[6], activation=0.125)
-    assert wrong_examples(source, path, 10, 0) == [6]
+    assert mismatched_examples(source, path, 10, 0) == [6]
 
     path.write_bytes(sound)
     drop_row(path, first_of[7])
-    assert wrong_examples(source, path, 10, 0) == [7]
+    assert mismatched_examples(source, path, 10, 0) == [7]
 
     path.write_bytes(sound)
     swap_rows(path, first_of[1], first_of[1] + 1)
-    assert wrong_examples(source, path, 10, 0) == [1]
+    assert mismatched_examples(source, path, 10, 0) == [1]
 
     path.write_bytes(sound)
     rewrite(path, first_of[9], feature_id=77)
-    assert wrong_examples(source, path, 10, 0) == [9, 77]
+    assert mismatched_examples(source, path, 10, 0) == [9, 77]
 
     path.write_bytes(sound)
-    assert wrong_examples(DenseSource(source.dense[:-1]), path, 10, 0) == list(range(10))
+    assert mismatched_examples(DenseSource(source.dense[:-1]), path, 10, 0) == list(range(10))

@@ -7,11 +7,11 @@ import pytest
 
 from splat_assets.compute.feature_map import (
     clusters_of,
+    mismatched_feature_map,
     n_near,
     neighbour_graph,
     neighbours_kept,
     write_feature_map,
-    wrong_feature_map,
 )
 from splat_assets.compute.neighbours import write_neighbours
 from splat_assets.errors import InputError
@@ -119,14 +119,14 @@ def test_few_features_have_a_map_all_the_same(n_features: int, tmp_path: Path) -
 
     write_feature_map(tmp_path / "neighbours.parquet", decoder, tmp_path / "map.parquet", seed=0)
 
-    assert wrong_feature_map(tmp_path / "neighbours.parquet", tmp_path / "map.parquet", seed=0) == []
+    assert mismatched_feature_map(tmp_path / "neighbours.parquet", tmp_path / "map.parquet", seed=0) == []
     assert read_table(tmp_path / "map.parquet").height == n_features
 
 
 def test_a_sound_map_passes_and_a_shuffled_one_that_says_so_does_not(
     written: Path, neighbours: Path, tmp_path: Path
 ) -> None:
-    assert wrong_feature_map(neighbours, written, seed=3) == []
+    assert mismatched_feature_map(neighbours, written, seed=3) == []
 
     table, facts = read_table(written), table_facts(written)
     places = table.select("decoder_x", "decoder_y").to_numpy()
@@ -139,7 +139,7 @@ def test_a_sound_map_passes_and_a_shuffled_one_that_says_so_does_not(
     )
     write_table(tmp_path / "shuffled.parquet", shuffled, facts)
 
-    assert "hardly nearer" in wrong_feature_map(neighbours, tmp_path / "shuffled.parquet", seed=3)[0]
+    assert "hardly nearer" in mismatched_feature_map(neighbours, tmp_path / "shuffled.parquet", seed=3)[0]
 
 
 def test_clusters_are_numbered_by_size() -> None:

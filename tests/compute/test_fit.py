@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from splat_assets.assets.opened import base_activations_of, base_model_of, hook_of, items_of, sae_of
-from splat_assets.compute.fit import SCORECARD, SampleSplits, fidelity_items, write_scorecard, wrong_figures
+from splat_assets.compute.fit import SCORECARD, SampleSplits, fidelity_items, mismatched_figures, write_scorecard
 from splat_assets.compute.harvest import BaseActivations
 from splat_assets.compute.items import BUILD, MASKED, Items, make_items
 from splat_assets.errors import InputError
@@ -89,13 +89,13 @@ def test_figures_that_are_not_true_are_named(run: Run, items: Items, base: BaseA
     card = json.loads((run.layout.sae / SCORECARD).read_text())
     sae, model = sae_of(run), base_model_of(run)
 
-    assert wrong_figures(card, sae, items, base, hook_of(run), model) == []
-    assert wrong_figures({**card, "fidelity": None}, sae, items, base, hook_of(run), model) == ["fidelity"]
+    assert mismatched_figures(card, sae, items, base, hook_of(run), model) == []
+    assert mismatched_figures({**card, "fidelity": None}, sae, items, base, hook_of(run), model) == ["fidelity"]
     forged = {**card, "fvu": card["fvu"] * 0.9, "bce_sae": 0.0}
     del forged["cosine"]
     for name in ("dead_percent", "dense_percent", "gamma", "n_train_samples", "n_test_samples"):
-        assert wrong_figures({**card, name: card[name] + 1}, sae, items, base, hook_of(run), model) == [name]
+        assert mismatched_figures({**card, name: card[name] + 1}, sae, items, base, hook_of(run), model) == [name]
     training = {**card["training"], "held_out": {**card["training"]["held_out"], "l0_mean": 8.5}}
-    wrong = wrong_figures({**card, "training": training}, sae, items, base, hook_of(run), model)
+    wrong = mismatched_figures({**card, "training": training}, sae, items, base, hook_of(run), model)
     assert wrong == ["training.held_out.l0_mean"]
-    assert wrong_figures(forged, sae, items, base, hook_of(run), model) == ["fvu", "cosine", "bce_sae"]
+    assert mismatched_figures(forged, sae, items, base, hook_of(run), model) == ["fvu", "cosine", "bce_sae"]

@@ -10,9 +10,9 @@ from splat_assets.analysis.histogram import bin_edges
 from splat_assets.compute.histograms import (
     FEATURES_SCHEMA,
     HISTOGRAMS_SCHEMA,
+    mismatched_histograms,
+    mismatched_statistics,
     write_histograms,
-    wrong_histograms,
-    wrong_statistics,
 )
 from splat_assets.errors import InputError
 from splat_assets.store.activations import Activations
@@ -97,8 +97,8 @@ def test_a_store_of_two_samples_and_one_feature_works(tmp_path: Path) -> None:
 
     assert (written.n_features, written.n_dead, written.n_values) == (1, 0, 1)
     assert read_table(tmp_path / "f.parquet")["median_all"].to_list() == [1.5]
-    assert wrong_histograms(source, tmp_path / "h.parquet", 1, 0) == []
-    assert wrong_statistics(source, tmp_path / "f.parquet", 1, 0) == []
+    assert mismatched_histograms(source, tmp_path / "h.parquet", 1, 0) == []
+    assert mismatched_statistics(source, tmp_path / "f.parquet", 1, 0) == []
 
 
 def test_checksums_of_the_store_are_carried_over(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_checksums_of_the_store_are_carried_over(tmp_path: Path) -> None:
     write_histograms(reader, tmp_path / "h.parquet", tmp_path / "f.parquet", checksums=reader.feature_crc32c)
 
     assert read_table(tmp_path / "f.parquet")["crc32c"].to_list() == reader.feature_crc32c.tolist()
-    assert wrong_histograms(reader, tmp_path / "h.parquet", 4, 0) == []
+    assert mismatched_histograms(reader, tmp_path / "h.parquet", 4, 0) == []
 
 
 def test_the_same_activations_give_the_same_bytes(source: DenseSource, paths: Paths, tmp_path: Path) -> None:
@@ -140,31 +140,31 @@ def test_less_than_one_bin_is_refused(source: DenseSource, tmp_path: Path) -> No
 
 
 def test_sound_tables_pass_their_checks(source: DenseSource, paths: Paths) -> None:
-    assert wrong_histograms(source, paths[0], 12, 0) == []
-    assert wrong_statistics(source, paths[1], 12, 0) == []
+    assert mismatched_histograms(source, paths[0], 12, 0) == []
+    assert mismatched_statistics(source, paths[1], 12, 0) == []
 
 
 def test_the_check_finds_counts_that_do_not_add_up_without_sampling_them(source: DenseSource, paths: Paths) -> None:
     rewrite(paths[0], 9, counts=[1] * 20)
 
-    assert wrong_histograms(source, paths[0], 0, 0) == [9]
+    assert mismatched_histograms(source, paths[0], 0, 0) == [9]
 
 
 def test_the_check_finds_counts_that_add_up_but_are_wrong(source: DenseSource, paths: Paths) -> None:
     counts = read_table(paths[0])["counts"][1].to_list()
     rewrite(paths[0], 1, counts=counts[::-1])
 
-    assert wrong_histograms(source, paths[0], 12, 0) == [1]
+    assert mismatched_histograms(source, paths[0], 12, 0) == [1]
 
 
 def test_the_check_finds_another_range(source: DenseSource, paths: Paths) -> None:
     rewrite(paths[0], 6, upper=1e3)
 
-    assert wrong_histograms(source, paths[0], 12, 0) == [6]
+    assert mismatched_histograms(source, paths[0], 12, 0) == [6]
 
 
 def test_the_checks_find_rows_that_changed_places_or_are_missing(source: DenseSource, paths: Paths) -> None:
-    for path, check in zip(paths, (wrong_histograms, wrong_statistics), strict=True):
+    for path, check in zip(paths, (mismatched_histograms, mismatched_statistics), strict=True):
         swap_rows(path, 0, 2)
         assert check(source, path, 0, 0) == [0, 2]
         swap_rows(path, 0, 2)
@@ -176,17 +176,17 @@ def test_the_checks_find_rows_that_changed_places_or_are_missing(source: DenseSo
 def test_the_check_finds_each_statistic_that_is_not_the_stores(column: str, source: DenseSource, paths: Paths) -> None:
     rewrite(paths[1], 8, **{column: 3})
 
-    assert wrong_statistics(source, paths[1], 12, 0) == [8]
+    assert mismatched_statistics(source, paths[1], 12, 0) == [8]
 
 
 def test_the_check_finds_an_invented_value_of_a_dead_feature(source: DenseSource, paths: Paths) -> None:
     rewrite(paths[1], 3, median=0.0)
 
-    assert wrong_statistics(source, paths[1], 12, 0) == [3]
+    assert mismatched_statistics(source, paths[1], 12, 0) == [3]
 
 
 def test_the_checks_find_tables_of_another_store(source: DenseSource, paths: Paths) -> None:
     other = DenseSource(sparse_random(500, 12, 0.2, seed=9))
 
-    assert len(wrong_histograms(other, paths[0], 12, 0)) == 12
-    assert len(wrong_statistics(other, paths[1], 12, 0)) == 12
+    assert len(mismatched_histograms(other, paths[0], 12, 0)) == 12
+    assert len(mismatched_statistics(other, paths[1], 12, 0)) == 12

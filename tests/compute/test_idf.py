@@ -4,7 +4,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from splat_assets.compute.idf import write_idf, wrong_idf
+from splat_assets.compute.idf import mismatched_idf, write_idf
 from splat_assets.errors import InputError
 from splat_assets.store.errors import LayoutError
 from splat_assets.store.tables import read_table, table_facts
@@ -47,7 +47,7 @@ def test_a_file_of_samples_gives_the_same_bytes_as_the_table(tmp_path: Path) -> 
     write_idf(tmp_path / "samples.parquet", VOCABULARY, tmp_path / "b.parquet")
 
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
-    assert wrong_idf(samples, VOCABULARY, tmp_path / "b.parquet") == []
+    assert mismatched_idf(samples, VOCABULARY, tmp_path / "b.parquet") == []
 
 
 def test_a_token_outside_the_vocabulary_is_refused(tmp_path: Path) -> None:
@@ -67,14 +67,14 @@ def test_samples_without_tokens_or_without_a_file_are_refused(tmp_path: Path) ->
 def test_the_check_finds_a_wrong_count_a_swapped_row_and_other_samples(tmp_path: Path) -> None:
     path = tmp_path / "idf.parquet"
     write_idf(SAMPLES, VOCABULARY, path)
-    assert wrong_idf(SAMPLES, VOCABULARY, path) == []
+    assert mismatched_idf(SAMPLES, VOCABULARY, path) == []
 
     rewrite(path, 1, doc_freq=2)
-    assert wrong_idf(SAMPLES, VOCABULARY, path) == [1]
+    assert mismatched_idf(SAMPLES, VOCABULARY, path) == [1]
 
     write_idf(SAMPLES, VOCABULARY, path)
     swap_rows(path, 0, 4)
-    assert wrong_idf(SAMPLES, VOCABULARY, path) == [0, 4]
+    assert mismatched_idf(SAMPLES, VOCABULARY, path) == [0, 4]
 
     write_idf(SAMPLES, VOCABULARY, path)
-    assert wrong_idf(pl.concat([SAMPLES, SAMPLES]), VOCABULARY, path) == [0, 1, 2, 3, 4]
+    assert mismatched_idf(pl.concat([SAMPLES, SAMPLES]), VOCABULARY, path) == [0, 1, 2, 3, 4]

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 import torch
 
-from splat_assets.compute.influences import read_influences, wide_influences, write_influences, wrong_influences
+from splat_assets.compute.influences import mismatched_influences, read_influences, wide_influences, write_influences
 from splat_assets.errors import InputError
 from splat_assets.store.tables import read_table
 from splat_assets.store.vocabulary import Token, Vocabulary
@@ -69,7 +69,7 @@ def test_matrices_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 def test_the_check_finds_a_changed_value_a_nan_a_swapped_row_and_another_decoder(path: Path) -> None:
     def wrong(n_sampled: int, decoder: np.ndarray = DECODER) -> list[int]:
-        return wrong_influences(OUTPUT, decoder, VOCABULARY, path, n_sampled, seed=0)
+        return mismatched_influences(OUTPUT, decoder, VOCABULARY, path, n_sampled, seed=0)
 
     assert wrong(3) == []
     rewrite(path, 2, influence=[-1, -3, -2.001])
@@ -86,7 +86,7 @@ def test_the_check_finds_a_changed_value_a_nan_a_swapped_row_and_another_decoder
 def test_the_check_finds_a_table_about_other_tokens(path: Path) -> None:
     other = Vocabulary(tuple(Token(i, name, name) for i, name in enumerate(["b", *NAMES[1:2], "a", *NAMES[3:]])), 1, 4)
 
-    assert wrong_influences(OUTPUT, DECODER, other, path, 0, 0) == [0, 1, 2]
+    assert mismatched_influences(OUTPUT, DECODER, other, path, 0, 0) == [0, 1, 2]
 
 
 def test_influences_of_an_upstream_checkpoint_equal_what_upstream_computes(shared_dir: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splat_assets.compute.coactivation import co_activation
-from splat_assets.compute.neighbours import KINDS, NEIGHBOURS_SCHEMA, write_neighbours, wrong_neighbours
+from splat_assets.compute.neighbours import KINDS, NEIGHBOURS_SCHEMA, mismatched_neighbours, write_neighbours
 from splat_assets.errors import InputError
 from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.tables import read_table
@@ -163,7 +163,7 @@ def test_a_store_on_disk_passes_its_check_and_gives_the_same_bytes_again(
     write_neighbours(reader, decoder, tmp_path / "again.parquet", 4)
 
     assert (tmp_path / "again.parquet").read_bytes() == path.read_bytes()
-    assert wrong_neighbours(reader, decoder, path, 20, 0) == []
+    assert mismatched_neighbours(reader, decoder, path, 20, 0) == []
 
 
 def test_one_feature_and_two_samples_have_no_neighbours(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_one_feature_and_two_samples_have_no_neighbours(tmp_path: Path) -> None:
     written = write_neighbours(source, decoder_of(1), tmp_path / "n.parquet")
 
     assert written.n_rows == 0
-    assert wrong_neighbours(source, decoder_of(1), tmp_path / "n.parquet", 1, 0) == []
+    assert mismatched_neighbours(source, decoder_of(1), tmp_path / "n.parquet", 1, 0) == []
 
 
 def test_what_does_not_fit_is_refused(source: DenseSource, decoder: Dense, tmp_path: Path) -> None:
@@ -205,12 +205,12 @@ def test_the_check_finds_a_changed_score_id_count_or_a_lost_row_of_each_kind(
     for fault in faults:
         path.write_bytes(sound)
         fault()
-        assert wrong_neighbours(source, decoder, path, 20, 0) == [12]
+        assert mismatched_neighbours(source, decoder, path, 20, 0) == [12]
 
 
 def test_the_check_finds_a_table_of_another_store_or_decoder(source: DenseSource, decoder: Dense, path: Path) -> None:
     other = DenseSource(sparse_random(300, 20, 0.2, seed=2))
 
-    assert len(wrong_neighbours(other, decoder, path, 20, 0)) == 20
-    assert len(wrong_neighbours(source, decoder_of(20, seed=3), path, 20, 0)) == 20
-    assert len(wrong_neighbours(DenseSource(source.dense[:-1]), decoder, path, 5, 0)) == 5
+    assert len(mismatched_neighbours(other, decoder, path, 20, 0)) == 20
+    assert len(mismatched_neighbours(source, decoder_of(20, seed=3), path, 20, 0)) == 20
+    assert len(mismatched_neighbours(DenseSource(source.dense[:-1]), decoder, path, 5, 0)) == 5

@@ -12,8 +12,8 @@ from splat_assets.analysis.inference.intervals import benjamini_hochberg
 from splat_assets.compute.suggested_labels import (
     SUGGESTED_SCHEMA,
     build_table_of,
+    mismatched_suggestions,
     write_suggested_labels,
-    wrong_suggestions,
 )
 from splat_assets.data.planted import PLANTED
 from splat_assets.domain.concepts import concept_holds, parse_rule
@@ -105,10 +105,10 @@ def test_the_same_again_is_the_same_and_a_changed_row_is_found(
     again = tmp_path / "again.parquet"
     write_suggested_labels(planted, builds, again, seed=3, n_draws=20)
     assert again.read_bytes() == path.read_bytes()
-    assert wrong_suggestions(planted, builds, again, n_sampled=50, seed=0) == []
+    assert mismatched_suggestions(planted, builds, again, n_sampled=50, seed=0) == []
 
     rewrite(again, 4, rule=read_table(again)["rule"][5])
-    assert wrong_suggestions(planted, builds, again, n_sampled=50, seed=0) == [4]
+    assert mismatched_suggestions(planted, builds, again, n_sampled=50, seed=0) == [4]
 
 
 def test_builds_of_a_sample_table_are_those_of_its_rows() -> None:

@@ -79,7 +79,7 @@ def asked(client: TestClient, path: str, search: str) -> str:
         ("/map", "?by=decoder&by=decoder", "by: it is given more than once"),
         ("/find", "?rule=ssu>=6&against=ssu>=6", "there is nothing to tell apart"),
         ("/find", "?rule=ssu&against=(", "Find features by a rule"),
-        ("/runs", "?source=1", "Shown in this window: small"),
+        ("/runs", "?source=1", "CurrentSource in this window: small"),
     ],
 )
 def test_no_address_is_a_fault(path: str, search: str, said: str, source: Source) -> None:

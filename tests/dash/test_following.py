@@ -12,7 +12,7 @@ from splat_assets.store.layout import DataRoot
 from splat_assets.store.manifest import Manifest
 from splat_dash import app as dashboard
 from splat_dash.app import create_app, news_for
-from splat_dash.shown import News, Shown
+from splat_dash.shown import CurrentSource, VersionStatus
 from splat_dash.source import Source
 from splat_serving.database.catalogue import Catalogue, Target
 from splat_serving.http.app import create_app as create_server
@@ -41,20 +41,20 @@ def own_source(own_root: DataRoot) -> Iterator[Source]:
 
 
 def test_a_new_version_is_followed(own_root: DataRoot, own_source: Source) -> None:
-    shown = Shown(own_source)
-    assert shown.follow() == News(own_source.about.version)
+    shown = CurrentSource(own_source)
+    assert shown.follow() == VersionStatus(own_source.about.version)
     assert shown.source is own_source
 
     other = publish_another(own_root)
 
-    assert shown.follow() == News(other)
+    assert shown.follow() == VersionStatus(other)
     assert shown.source.about.version == other
     assert shown.source.feature(0).statistics["n_active"] == own_source.feature(0).statistics["n_active"]
-    assert shown.follow() == News(other)
+    assert shown.follow() == VersionStatus(other)
 
 
 def test_what_goes_away_is_said_and_what_is_shown_stays(own_root: DataRoot, own_source: Source) -> None:
-    shown = Shown(own_source)
+    shown = CurrentSource(own_source)
     (own_root.run("small").store / "CURRENT").unlink()
 
     found = shown.follow()
@@ -67,9 +67,9 @@ def test_what_goes_away_is_said_and_what_is_shown_stays(own_root: DataRoot, own_
 def test_a_server_that_follows_is_followed(own_root: DataRoot) -> None:
     server = create_server(Catalogue(Target.of(None, own_root)), settings_from_environment())
     with running(server) as url, open_subject(url) as subject:
-        shown = Shown(Source(subject))
+        shown = CurrentSource(Source(subject))
         other = publish_another(own_root)
-        assert shown.follow() == News(other)
+        assert shown.follow() == VersionStatus(other)
         assert shown.source.about.version == other
     assert "no activation server answers" in shown.follow().trouble
     shown.source.subject.close()

@@ -740,7 +740,7 @@ def test_an_experiment_is_asked_from_the_page_and_its_numbers_are_its_own(
     expect(answer.locator("table").first).to_be_visible()
 
     whole = run(source.subject, spec_of({"experiment": "within-family", "feature_id": busy, "family": "ssu"}))
-    assert answer.locator("p").first.inner_text() == whole.said[0]
+    assert answer.locator("p").first.inner_text() == whole.findings[0]
     rows = answer.locator("table").first.locator("tbody tr")
     assert rows.count() == len(whole.tables[0].rows)
     assert "family=ssu" in page.evaluate("location.search")
@@ -758,8 +758,8 @@ def test_the_effect_of_a_feature_stands_beside_what_its_weights_say(
     expect(answer.locator("table").first).to_be_visible()
 
     whole = run(source.subject, spec_of({"experiment": "causal-effect", "feature_id": busy}))
-    assert answer.locator("p").first.inner_text() == whole.said[0]
-    assert "correlate with r = 1.0000" in whole.said[0]
+    assert answer.locator("p").first.inner_text() == whole.findings[0]
+    assert "correlate with r = 1.0000" in whole.findings[0]
     names, _, rows = cells_of(whole.table("outputs"))
     assert answer.locator("table").first.locator("thead th").all_inner_texts() == names
     first = answer.locator("table").first.locator("tbody tr").first.locator("td, th").all_inner_texts()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from splat_assets.automation.activity import tell
+from splat_assets.automation.activity import record_activity
 from splat_assets.cli import main
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publishing import open_store, publish
@@ -70,7 +70,7 @@ def test_the_page_shows_figures_and_links(finished_root: DataRoot) -> None:
 def test_what_happened_last_is_shown(own_root: DataRoot) -> None:
     with open_subject("small", root=own_root) as subject:
         assert "What happened last" not in str(runs.layout(Source(subject)).to_plotly_json())
-        tell(own_root, "refused", "saved_models/new", "this base model became no run: it is broken")
+        record_activity(own_root, "refused", "saved_models/new", "this base model became no run: it is broken")
         page = str(runs.layout(Source(subject)).to_plotly_json())
     assert "What happened last" in page and "it is broken" in page
 

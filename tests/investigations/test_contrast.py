@@ -59,7 +59,7 @@ def test_samples_of_both_are_in_neither(local: Subject) -> None:
 
     assert found.facts["n_shared"] == int((left & right).sum()) > 0
     assert found.facts["n_left"] == int((left & ~right).sum())
-    assert "in neither" in " ".join(found.said)
+    assert "in neither" in " ".join(found.findings)
 
 
 def test_nothing_to_tell_apart_is_said(local: Subject) -> None:

@@ -54,7 +54,7 @@ def test_a_rule_that_holds_nowhere_is_told(local: Subject) -> None:
     found = find(local, Find(rule="ssu and not ssu"))
 
     assert (found.facts["n_builds"], found.tables) == (0, [])
-    assert found.said[0].startswith("It holds on 0 of")
+    assert found.findings[0].startswith("It holds on 0 of")
 
 
 def test_a_build_is_read_as_the_model_sees_it(local: Subject) -> None:

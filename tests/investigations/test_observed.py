@@ -343,7 +343,7 @@ def test_a_server_gives_the_same_tables_as_the_store(name: str, local: Subject, 
     here, there = (ask(subject, name, busy, **NEEDS.get(name, {})) for subject in (local, remote))
 
     assert here.tables == there.tables
-    assert here.said == there.said
+    assert here.findings == there.findings
 
 
 def test_a_share_that_is_none_is_refused(local: Subject, busy: int) -> None:
@@ -428,4 +428,4 @@ def test_a_core_is_chosen_without_the_half_that_it_is_reported_on(local: Subject
 def test_where_nothing_was_compared_nothing_is_said_of_chance(local: Subject, busy: int) -> None:
     for name in ("interactions", "binary"):
         found = ask(local, name, busy, min_samples=10**6)
-        assert "enough samples" in found.said[0] or "too few samples" in found.said[0]
+        assert "enough samples" in found.findings[0] or "too few samples" in found.findings[0]

@@ -52,7 +52,7 @@ def test_no_sentence_and_no_bar_names_one_as_if_it_were_any_other(local: Subject
     for feature_id in range(0, 96, 12):
         answer = run(local, spec_of({"experiment": "decoder-influence", "feature_id": feature_id, "top_k": 1_000}))
 
-        assert not any(f" {token} " in text for text in answer.said for token in never)
+        assert not any(f" {token} " in text for text in answer.findings for token in never)
         bars = answer.figures[0].series[0].x
         assert {str(name).split()[0] for name in bars if "never in the data" in str(name)} <= never
         assert not never & set(map(str, bars))

@@ -87,7 +87,7 @@ def test_a_feature_that_never_fires_is_told_in_a_sentence(tmp_path: Path) -> Non
 
     found = overview(Subject(LocalDatabase.open(tmp_path), "silent"), Overview(feature_id=1))
 
-    assert found.said[0].startswith("It fires on none of")
+    assert found.findings[0].startswith("It fires on none of")
     assert "never fires" in found.warnings[0]
     assert not found.has("tokens")
 
@@ -141,4 +141,4 @@ def test_a_server_of_a_folder_that_has_no_place_for_labels_says_what_the_folder_
         here, there = (overview(one, Overview(feature_id=1)) for one in (open_subject(str(tmp_path)), remote))
 
     assert here.tables == there.tables
-    assert here.said == there.said
+    assert here.findings == there.findings

@@ -58,7 +58,7 @@ def command(root: DataRoot, *words: str) -> tuple[int, str]:
 def test_a_run_and_a_server_say_the_same(local: Subject, remote: Subject, raw: dict[str, object]) -> None:
     here, there = asked(local, **raw), asked(remote, **raw)
 
-    assert here.said == there.said
+    assert here.findings == there.findings
     for left, right in zip(here.tables, there.tables, strict=True):
         for one, other in zip(left.rows, right.rows, strict=True):
             for a, b in zip(one, other, strict=True):

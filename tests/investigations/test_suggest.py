@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from splat_assets.assets.opened import contexts_of, raw_of, sparse_of, vocabulary_of
-from splat_assets.compute.suggested_labels import build_table_of, wrong_suggestions
+from splat_assets.compute.suggested_labels import build_table_of, mismatched_suggestions
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.runs import open_run
 from splat_assets.store.layout import DataRoot
@@ -61,7 +61,7 @@ def test_a_changed_row_or_null_is_noticed(own_root: DataRoot) -> None:
     run = open_run(own_root, "small")
     path = run.layout.staged / "suggested_labels.parquet"
     builds = build_table_of(raw_of(run).samples(), vocabulary_of(run), contexts_of(run))
-    assert wrong_suggestions(sparse_of(run), builds, path, 96, seed=0) == []
+    assert mismatched_suggestions(sparse_of(run), builds, path, 96, seed=0) == []
 
     from splat_assets.store.tables import table_facts, write_table
 
@@ -71,9 +71,9 @@ def test_a_changed_row_or_null_is_noticed(own_root: DataRoot) -> None:
         pl.when(pl.col("feature_id") == feature).then(0.99).otherwise(pl.col("f1")).alias("f1")
     )
     write_table(path, changed, facts)
-    assert wrong_suggestions(sparse_of(run), builds, path, 96, seed=0) == [feature]
+    assert mismatched_suggestions(sparse_of(run), builds, path, 96, seed=0) == [feature]
     write_table(path, table, {**facts, "null": {size: [0.0] for size in facts["null"]}})
-    assert len(wrong_suggestions(sparse_of(run), builds, path, 96, seed=0)) == 96
+    assert len(mismatched_suggestions(sparse_of(run), builds, path, 96, seed=0)) == 96
 
 
 def test_the_command_suggests_one_or_all(finished_root: DataRoot, monkeypatch: pytest.MonkeyPatch, busy: int) -> None:

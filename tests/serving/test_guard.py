@@ -13,7 +13,7 @@ from splat_assets.errors import InputError
 from splat_assets.store.layout import DataRoot
 from splat_serving.database.catalogue import Catalogue, Target
 from splat_serving.http.app import create_app
-from splat_serving.http.guard import Observed
+from splat_serving.http.guard import AccessLog
 from splat_serving.http.problems import PROBLEM
 from splat_serving.http.settings import ServerSettings
 
@@ -225,7 +225,7 @@ def test_a_body_that_nobody_wants_need_not_be_made(asking: Client) -> None:
         heard.append((await receive())["type"])
         await send({"type": "http.response.body", "body": b"x"})
 
-    client = TestClient(Observed(answer, asking().app.state))  # type: ignore[attr-defined]
+    client = TestClient(AccessLog(answer, asking().app.state))  # type: ignore[attr-defined]
     client.head("/")
     client.get("/")
 

@@ -11,9 +11,9 @@ from splat_assets.errors import InputError
 from splat_assets.store.bucket.bucket import (
     Bucket,
     BucketError,
-    ChangedMeanwhileError,
     MissingFileError,
     MissingObjectError,
+    PreconditionFailedError,
     bucket_of,
 )
 from splat_assets.store.errors import StoreError
@@ -43,11 +43,11 @@ def test_objects_are_written_read_listed_and_deleted(bucket: Bucket, tmp_path: P
 
 def test_a_conditional_write_happens_only_if_nobody_was_faster(bucket: Bucket) -> None:
     first = bucket.create("pointer", b"1")
-    with pytest.raises(ChangedMeanwhileError, match="written by somebody else meanwhile"):
+    with pytest.raises(PreconditionFailedError, match="written by somebody else meanwhile"):
         bucket.create("pointer", b"2")
 
     second = bucket.replace("pointer", b"2", first)
-    with pytest.raises(ChangedMeanwhileError):
+    with pytest.raises(PreconditionFailedError):
         bucket.replace("pointer", b"3", first)
 
     assert bucket.read_tagged("pointer") == (b"2", second)
@@ -60,7 +60,7 @@ def test_of_many_writers_at_once_one_gets_in(bucket: Bucket) -> None:
     def write(number: int) -> None:
         try:
             bucket.replace("pointer", str(number).encode(), tag)
-        except ChangedMeanwhileError:
+        except PreconditionFailedError:
             return
         got_in.append(number)
 

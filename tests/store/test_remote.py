@@ -40,7 +40,7 @@ def _published(folder: Path, profile: str = "raw", chunking: Chunking = SMALL) -
 def _elsewhere(folder: Path) -> Store:
     """The same, opened on another machine."""
     copy = _copy(folder / "reader")
-    copy.bring()
+    copy.pull()
     return open_store(copy.root / "runs" / "small")
 
 

@@ -12,7 +12,7 @@ import pytest
 from splat_assets.errors import InputError
 from splat_assets.store import open_store
 from splat_assets.store.bucket.bucket import Bucket, BucketError
-from splat_assets.store.bucket.working_copy import WorkingCopy, place_of, sharing
+from splat_assets.store.bucket.working_copy import WorkingCopy, display_location, sharing
 from splat_assets.store.files import staging_path
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.newest_run import newest_run
@@ -54,25 +54,25 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(s3: S3, tmp_path: Path) ->
 
 def test_people_are_told_where_in_the_bucket(s3: S3, tmp_path: Path) -> None:
     copy = _copy(tmp_path / "one")
-    assert place_of(copy.root) == URL
-    assert place_of(copy.root / "runs" / "small" / "store") == f"{URL}/runs/small/store"
-    assert place_of(tmp_path / "else") == str(tmp_path / "else")
+    assert display_location(copy.root) == URL
+    assert display_location(copy.root / "runs" / "small" / "store") == f"{URL}/runs/small/store"
+    assert display_location(tmp_path / "else") == str(tmp_path / "else")
 
 
 def test_what_is_sent_here_is_brought_there(s3: S3, tmp_path: Path) -> None:
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     _write(one, "saved_models/base/model.json", "weights")
     _write(one, "runs/small/run.toml", "a = 1")
-    assert sorted(one.send()) == ["runs/small/run.toml", "saved_models/base/model.json"]
-    assert one.send() == []
+    assert sorted(one.push()) == ["runs/small/run.toml", "saved_models/base/model.json"]
+    assert one.push() == []
 
-    assert sorted(other.bring()) == ["runs/small/run.toml", "saved_models/base/model.json"]
-    assert other.bring() == []
+    assert sorted(other.pull()) == ["runs/small/run.toml", "saved_models/base/model.json"]
+    assert other.pull() == []
     assert (other.root / "saved_models/base/model.json").read_text() == "weights"
 
     _write(other, "runs/small/run.toml", "a = 2, which is longer")
-    other.send()
-    one.bring()
+    other.push()
+    one.pull()
     assert (one.root / "runs/small/run.toml").read_text() == "a = 2, which is longer"
 
 
@@ -84,14 +84,14 @@ def test_a_folder_that_is_emptied_costs_nothing_and_is_filled_again(s3: S3, tmp_
         "runs/a/raw_activations/shard-1/x",
     ):
         _write(copy, name, "x")
-    copy.send()
+    copy.push()
     shutil.rmtree(copy.root / "runs")
     (copy.root / "saved_models/base/model.json").unlink()
 
-    assert copy.send() == []
+    assert copy.push() == []
 
     assert len(copy.bucket.listed()) == 3
-    assert len(copy.bring_run("a")) == 3
+    assert len(copy.pull_run("a")) == 3
 
 
 def test_what_was_made_anew_takes_the_place_of_what_was_there(s3: S3, tmp_path: Path) -> None:
@@ -99,27 +99,27 @@ def test_what_was_made_anew_takes_the_place_of_what_was_there(s3: S3, tmp_path: 
     for name in ("shard-0/x", "shard-1/x"):
         _write(one, f"runs/a/raw_activations/{name}", "x")
     _write(one, "runs/a/neuron_acts/y", "y")
-    one.send()
-    other.bring_run("a")
+    one.push()
+    other.pull_run("a")
     shutil.rmtree(one.root / "runs/a/raw_activations")
     _write(one, "runs/a/raw_activations/shard-0/x", "made anew")
 
-    one.send([one.root / "runs/a/raw_activations"])
+    one.push([one.root / "runs/a/raw_activations"])
 
     assert sorted(one.bucket.listed()) == ["runs/a/neuron_acts/y", "runs/a/raw_activations/shard-0/x"]
-    other.bring_run("a")
+    other.pull_run("a")
     assert [path.read_text() for path in sorted((other.root / "runs/a/raw_activations").rglob("x"))] == ["made anew"]
 
 
 def test_what_a_killed_process_left_of_a_file_goes_when_the_file_is_brought(s3: S3, tmp_path: Path) -> None:
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     _write(one, "saved_models/base/model.json", "weights")
-    one.send()
+    one.push()
     left = staging_path(other.root / "saved_models" / "base" / "model.json")
     left.parent.mkdir(parents=True)
     left.write_text("wei")
 
-    other.bring()
+    other.pull()
 
     assert [path.name for path in left.parent.iterdir()] == ["model.json"]
 
@@ -127,22 +127,22 @@ def test_what_a_killed_process_left_of_a_file_goes_when_the_file_is_brought(s3: 
 def test_what_the_bucket_lost_goes_here_too(s3: S3, tmp_path: Path) -> None:
     copy = _copy(tmp_path / "one")
     _write(copy, "saved_models/base/model.json", "x")
-    copy.send()
+    copy.push()
     copy.bucket.delete(["saved_models/base/model.json"])
-    copy.bring()
+    copy.pull()
     assert not (copy.root / "saved_models/base/model.json").exists()
 
 
 def test_what_was_changed_here_and_not_sent_stays(s3: S3, tmp_path: Path) -> None:
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     _write(one, "automation.toml", "keep_versions = 1")
-    one.send()
-    other.bring()
+    one.push()
+    other.pull()
     _write(other, "automation.toml", "keep_versions = 22")
     _write(one, "automation.toml", "keep_versions = 333")
-    one.send()
+    one.push()
 
-    other.bring()
+    other.pull()
 
     assert (other.root / "automation.toml").read_text() == "keep_versions = 22"
 
@@ -159,26 +159,26 @@ def test_a_working_copy_that_was_copied_sends_nothing_again_and_overwrites_nothi
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     _write(one, "automation.toml", "keep_versions = 1")
     _write(one, "datasets/d", "rows")
-    one.send()
-    other.bring()
+    one.push()
+    other.pull()
     moved = _copied(one, tmp_path / "moved")
     _write(other, "automation.toml", "keep_versions = 2")
-    other.send()
+    other.push()
 
-    assert moved.send() == []
+    assert moved.push() == []
 
-    assert moved.bring() == ["automation.toml"]
+    assert moved.pull() == ["automation.toml"]
     assert (moved.root / "automation.toml").read_text() == "keep_versions = 2"
 
 
 def test_what_is_gone_from_the_bucket_goes_from_a_copied_working_copy_too(s3: S3, tmp_path: Path) -> None:
     one = _copy(tmp_path / "one")
     _write(one, "saved_models/base/model.json", "x")
-    one.send()
+    one.push()
     moved = _copied(one, tmp_path / "moved")
     one.bucket.delete(["saved_models/base/model.json"])
 
-    moved.bring()
+    moved.pull()
 
     assert not (moved.root / "saved_models/base/model.json").exists()
 
@@ -186,12 +186,12 @@ def test_what_is_gone_from_the_bucket_goes_from_a_copied_working_copy_too(s3: S3
 def test_other_content_of_the_same_size_and_time_is_sent(s3: S3, tmp_path: Path) -> None:
     copy = _copy(tmp_path / "one")
     _write(copy, "automation.toml", "keep_versions = 1")
-    copy.send()
+    copy.push()
     facts = (copy.root / "automation.toml").stat()
     _write(copy, "automation.toml", "keep_versions = 2")
     os.utime(copy.root / "automation.toml", ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
-    assert copy.send() == ["automation.toml"]
+    assert copy.push() == ["automation.toml"]
     assert copy.bucket.read("automation.toml") == b"keep_versions = 2"
 
 
@@ -199,7 +199,7 @@ def test_what_an_older_program_wrote_down_of_a_working_copy_still_holds(s3: S3, 
     copy = _copy(tmp_path / "one")
     _write(copy, "automation.toml", "keep_versions = 1")
     _write(copy, "datasets/d", "rows")
-    copy.send()
+    copy.push()
     state = copy.root / ".brought.json"
     known = {
         name: [fact[0], (found := (copy.root / name).stat()).st_size, found.st_mtime_ns]
@@ -208,8 +208,8 @@ def test_what_an_older_program_wrote_down_of_a_working_copy_still_holds(s3: S3, 
     state.write_text(json.dumps(known))
     _write(copy, "datasets/d", "other rows")
 
-    assert copy.send() == ["datasets/d"]
-    assert copy.send() == []
+    assert copy.push() == ["datasets/d"]
+    assert copy.push() == []
 
 
 def test_a_file_that_goes_while_files_are_sent_stops_nothing(s3: S3, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_file_that_goes_while_files_are_sent_stops_nothing(s3: S3, tmp_path: P
 
     s3.before = remove
 
-    copy.send()
+    copy.push()
 
     assert list(copy.bucket.listed()) == ["datasets/a"]
 
@@ -241,7 +241,7 @@ def test_only_what_is_shared_is_sent(s3: S3, tmp_path: Path) -> None:
         "datasets/e",
     ):
         _write(copy, name, "x")
-    assert copy.send() == ["datasets/e"]
+    assert copy.push() == ["datasets/e"]
 
 
 def test_heavy_parts_are_brought_with_the_run_alone(s3: S3, tmp_path: Path) -> None:
@@ -254,10 +254,10 @@ def test_heavy_parts_are_brought_with_the_run_alone(s3: S3, tmp_path: Path) -> N
         "runs/a/sae/w",
     ):
         _write(one, name, "x")
-    one.send()
+    one.push()
 
-    assert other.bring() == ["runs/a/sae/w"]
-    assert sorted(other.bring_run("a")) == ["datasets/d", "runs/a/raw_activations/x", "runs/a/store/staged/y"]
+    assert other.pull() == ["runs/a/sae/w"]
+    assert sorted(other.pull_run("a")) == ["datasets/d", "runs/a/raw_activations/x", "runs/a/store/staged/y"]
 
 
 def test_names_that_would_leave_the_folder_are_not_brought(s3: S3, tmp_path: Path) -> None:
@@ -267,11 +267,11 @@ def test_names_that_would_leave_the_folder_are_not_brought(s3: S3, tmp_path: Pat
     for name in ("data/.bucket", "data/cache/x", "data/runs/.hidden/x", "data/fine"):
         client.put_object(Bucket="lab", Key=name, Body=b"x")
     copy = _copy(tmp_path / "one")
-    assert copy.bring() == ["fine"]
+    assert copy.pull() == ["fine"]
     assert (copy.root / ".bucket").read_text() == f"{URL}\n"
     client.put_object(Bucket="lab", Key="data/../escaped", Body=b"x")
     with pytest.raises(BucketError, match="cannot list s3://lab/data"):
-        copy.bring()
+        copy.pull()
     assert not (tmp_path / "escaped").exists()
 
 
@@ -296,7 +296,7 @@ def test_what_failed_inside_is_sent_all_the_same(s3: S3, tmp_path: Path) -> None
 def test_a_version_published_here_is_the_current_one_there(s3: S3, tmp_path: Path) -> None:
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     version = _publish(one, 1)
-    other.bring()
+    other.pull()
     assert current_version(_store(other)) == version == SharedStore(other, _store(other)).pointer().version
     assert open_store(_store(other)).verify() == []
     assert _publish(one, 1) == version  # the same content again
@@ -305,7 +305,7 @@ def test_a_version_published_here_is_the_current_one_there(s3: S3, tmp_path: Pat
 def test_two_publishers_at_once_one_wins_and_the_other_is_told(s3: S3, tmp_path: Path) -> None:
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     first = _publish(one, 1)
-    other.bring()
+    other.pull()
     published: list[str] = []
 
     def meanwhile(asked: Asked) -> None:
@@ -323,10 +323,10 @@ def test_two_publishers_at_once_one_wins_and_the_other_is_told(s3: S3, tmp_path:
     assert theirs in str(told.value)
     assert SharedStore(other, _store(other)).pointer().version == theirs
     assert current_version(_store(other)) == first  # until the next look
-    other.bring()
+    other.pull()
     assert open_store(_store(other)).version == theirs
     third = _publish(other, 3)  # again, after theirs
-    one.bring()
+    one.pull()
     assert open_store(_store(one)).version == third
 
 
@@ -361,12 +361,12 @@ def test_a_writer_killed_while_publishing_leaves_the_old_version_current(at: str
     )
 
     assert killed.returncode == 9
-    other.bring()
+    other.pull()
     assert open_store(_store(other)).version == old
     assert open_store(_store(other)).verify() == []
     assert current_version(_store(one)) == old
     new = _publish(one, 2)
-    other.bring()
+    other.pull()
     assert open_store(_store(other)).version == new != old
 
 
@@ -389,8 +389,8 @@ def test_old_versions_go_here_and_there_but_never_pinned_ones(s3: S3, tmp_path: 
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     versions = [_publish(one, seed) for seed in range(4)]
     pin_version(_store(one), versions[0])
-    one.send()
-    other.bring()
+    one.push()
+    other.pull()
 
     removed = remove_old_versions(_store(other), 1)
 
@@ -416,7 +416,7 @@ def test_a_run_published_by_another_machine_meanwhile_counts_when_the_next_is_nu
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     for copy, run in ((one, "b"), (other, "a")):
         _write(copy, f"runs/{run}/run.toml", "")
-        copy.send()
+        copy.push()
     for copy, run, seed in (
         (one, "b", 1),
         (one, "b", 2),
@@ -425,7 +425,7 @@ def test_a_run_published_by_another_machine_meanwhile_counts_when_the_next_is_nu
         store = copy.root / "runs" / run / "store"
         publish(store, staged_parts(copy.root / "cache" / str(seed), sparse_random(40, 5, 0.4, seed=seed)), {})
 
-    one.bring()
+    one.pull()
 
     assert newest_run(DataRoot(one.root)) == newest_run(DataRoot(other.root)) == "a"
     assert [one.sequence for one in read_publications(one.root / "runs/a/store").values()] == [3]
@@ -443,7 +443,7 @@ def test_a_pointer_in_the_bucket_that_is_no_id_is_replaced_and_not_recorded(s3: 
 def test_records_of_two_who_publish_at_once_are_both_kept(s3: S3, tmp_path: Path) -> None:
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     _publish(one, 1)
-    other.bring()
+    other.pull()
     published: list[str] = []
 
     def meanwhile(asked: Asked) -> None:

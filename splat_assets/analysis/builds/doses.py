@@ -11,7 +11,7 @@ from splat_assets.store.activations import Activations
 FEW_ACTIVE = 30
 
 
-def dose_table(found: Activations, builds: BuildTable, seed: int = 0) -> pl.DataFrame:
+def response_curve(found: Activations, builds: BuildTable, seed: int = 0) -> pl.DataFrame:
     """One row per ability and rung ("not worn" included): n, n_active, mean and share_active with 95 % intervals.
 
     Intervals of means are bootstrapped with seed in small groups. Rungs that no build has are left out.

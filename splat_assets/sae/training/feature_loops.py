@@ -57,7 +57,7 @@ def adam_row(row: Floats, mean: Floats, square: Floats, gradient: Floats, number
 
 
 @compiled_with_sums
-def keep_across(gradient: Floats, row: Floats) -> None:
+def remove_parallel_component(gradient: Floats, row: Floats) -> None:
     """Take away the part of a gradient that lies along the row, in place."""
     along = np.float32(0)
     for j in range(row.size):
@@ -146,7 +146,7 @@ def measure_features(
         bias = _add_entries(active, feature, row, of_decoder) + _add_entries(dead, feature, row, of_decoder)
         _add_rows(active, feature, active.of_values, centred, one, of_encoder)
         _add_rows(dead, feature, dead.of_values, centred, one, of_encoder)
-        keep_across(of_decoder, row)
+        remove_parallel_component(of_decoder, row)
         of_bias[feature] = bias
         squares[feature] = np.float64(square_sum(of_decoder)) + square_sum(of_encoder) + bias * bias
 
@@ -173,7 +173,7 @@ def apply_entries(
         _add_rows(dead, feature, dead.values, dead.wanted, dead.factor * clip, of_decoder)
         _add_rows(active, feature, active.of_values, centred, clip, of_encoder)
         _add_rows(dead, feature, dead.of_values, centred, clip, of_encoder)
-        keep_across(of_decoder, decoder.value[feature])
+        remove_parallel_component(of_decoder, decoder.value[feature])
         update_feature(encoder, decoder, feature, of_encoder, of_decoder, numbers)
 
 
@@ -183,7 +183,7 @@ def square_features(
 ) -> None:
     """Keep of the decoder's gradient what lies across its rows, and sum each feature's squares."""
     for feature in range(decoder.shape[0]):
-        keep_across(of_decoder[feature], decoder[feature])
+        remove_parallel_component(of_decoder[feature], decoder[feature])
         bias = of_bias[feature]
         squares[feature] = np.float64(square_sum(of_encoder[feature])) + square_sum(of_decoder[feature]) + bias * bias
 

@@ -41,7 +41,7 @@ class MissingObjectError(BucketError):
     """There is no object of that name."""
 
 
-class ChangedMeanwhileError(BucketError):
+class PreconditionFailedError(BucketError):
     """Somebody else wrote the object between reading and writing it: nothing was written."""
 
 
@@ -167,14 +167,14 @@ class Bucket:
             return str(obstore.put(self.objects, name, content)["e_tag"])
 
     def create(self, name: str, content: bytes) -> str:
-        """Write an object that must not exist yet, and return its tag; ChangedMeanwhileError where it does."""
+        """Write an object that must not exist yet, and return its tag; PreconditionFailedError where it does."""
         import obstore
 
         with self._explained("write", name):
             return str(obstore.put(self.objects, name, content, mode="create", use_multipart=False)["e_tag"])
 
     def replace(self, name: str, content: bytes, tag: str) -> str:
-        """Write an object that must still be the one with this tag, and return the new one; ChangedMeanwhileError."""
+        """Write an object that must still be the one with this tag, and return the new one; PreconditionFailedError."""
         import obstore
 
         with self._explained("write", name):
@@ -201,7 +201,7 @@ class Bucket:
                 raise BucketError(f"cannot write {where}: there is no bucket {self.name!r}") from error
             raise MissingObjectError(f"{where} is not there") from error
         except (faults.AlreadyExistsError, faults.PreconditionError) as error:
-            raise ChangedMeanwhileError(f"{where} was written by somebody else meanwhile") from error
+            raise PreconditionFailedError(f"{where} was written by somebody else meanwhile") from error
         except (faults.PermissionDeniedError, faults.UnauthenticatedError) as error:
             raise BucketError(f"{where}: not allowed to {verb} it; look at AWS_ACCESS_KEY_ID and its rights") from error
         except faults.BaseError as error:

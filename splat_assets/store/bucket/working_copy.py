@@ -91,13 +91,13 @@ class WorkingCopy:
             raise InputError(
                 f"{root}, which is to stand for {bucket.url}, cannot be made ({error.strerror}): name another in {FOLDER}"
             ) from error
-        found = cls.around(root)
+        found = cls.containing(root)
         if found is None or found.bucket.url != bucket.url:
             raise InputError(f"{root} stands for another bucket than {bucket.url}: name another folder in {FOLDER}")
         return found
 
     @classmethod
-    def around(cls, path: Path) -> "WorkingCopy | None":
+    def containing(cls, path: Path) -> "WorkingCopy | None":
         """The one that a path lies in; None where it lies in none."""
         for folder in (path, *path.parents):
             mark = folder / MARK
@@ -118,7 +118,7 @@ class WorkingCopy:
         """The files of a version, in the bucket."""
         return RemoteFiles(self.bucket.below(self.name_of(folder)), self.cache)
 
-    def bring(self, wanted: Wanted | None = None) -> list[str]:
+    def pull(self, wanted: Wanted | None = None) -> list[str]:
         """Fetch what the bucket has and this folder has not, or has as it was once; the names. BucketError.
 
         What was changed here and not yet sent stays. What is gone from the bucket goes here too. wanted: which names; those that
@@ -142,11 +142,11 @@ class WorkingCopy:
             self._remember(known)
         return new
 
-    def bring_inputs(self) -> list[str]:
+    def pull_inputs(self) -> list[str]:
         """Fetch what runs are made from, and what a server needs; the names. BucketError."""
-        return self.bring(lambda one: is_light(one) or one.startswith("datasets/"))
+        return self.pull(lambda one: is_light(one) or one.startswith("datasets/"))
 
-    def bring_run(self, name: str) -> list[str]:
+    def pull_run(self, name: str) -> list[str]:
         """Fetch a run whole, of its versions the current one, and everything that runs are made from; the names. BucketError."""
         start = f"runs/{name}/"
         current = f"{start}store/versions/{self._current(f'{start}store/CURRENT')}/"
@@ -159,9 +159,9 @@ class WorkingCopy:
                 and not _is_published(one)
             )
 
-        return self.bring(wanted)
+        return self.pull(wanted)
 
-    def has_there(self, path: Path, n_files: int, size_bytes: int) -> bool:
+    def exists_remotely(self, path: Path, n_files: int, size_bytes: int) -> bool:
         """Whether the bucket had, when it was last looked at, so many files at or below a path, with so many bytes in all."""
         name = self.name_of(path)
         try:
@@ -177,7 +177,7 @@ class WorkingCopy:
         except MissingObjectError:
             return ""
 
-    def send(self, remade: Iterable[Path] = ()) -> list[str]:
+    def push(self, remade: Iterable[Path] = ()) -> list[str]:
         """Write what is new or changed here to the bucket; the names of what was written or removed. BucketError.
 
         remade: files and folders that were made anew here and whole, so that what the bucket has below them and this folder has
@@ -289,9 +289,9 @@ def _home() -> Path:
         raise InputError(f"this user has no home folder: set HOME, or name a folder in {FOLDER}") from error
 
 
-def place_of(path: Path) -> str:
+def display_location(path: Path) -> str:
     """Where what stands for a path is: the path itself, or the URL of what it is called in the bucket."""
-    copy = WorkingCopy.around(path)
+    copy = WorkingCopy.containing(path)
     if copy is None:
         return str(path)
     return f"{copy.bucket.url}/{copy.name_of(path)}".removesuffix("/.")
@@ -300,12 +300,12 @@ def place_of(path: Path) -> str:
 @contextmanager
 def sharing(path: Path) -> Iterator[WorkingCopy | None]:
     """What is done inside in a working copy is sent at the end, also where it failed; elsewhere nothing happens."""
-    copy = WorkingCopy.around(path)
+    copy = WorkingCopy.containing(path)
     try:
         yield copy
     finally:
         if copy is not None:
-            copy.send()
+            copy.push()
 
 
 def is_light(name: str) -> bool:

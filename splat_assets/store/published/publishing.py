@@ -303,7 +303,7 @@ def _move_into_place(aside: Path, version: Path) -> None:
 
 def _version_at(folder: Path) -> Store:
     """The version in a folder; from the bucket where the folder is in a working copy that has not all of it."""
-    copy = WorkingCopy.around(folder.absolute())
+    copy = WorkingCopy.containing(folder.absolute())
     if copy is None:
         return Store(folder)
     if _is_version(folder) and not Manifest.load(folder).problems(folder, deep=False):

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from splat_assets.store.bucket.bucket import ChangedMeanwhileError, MissingObjectError
-from splat_assets.store.bucket.working_copy import WorkingCopy, place_of
+from splat_assets.store.bucket.bucket import MissingObjectError, PreconditionFailedError
+from splat_assets.store.bucket.working_copy import WorkingCopy, display_location
 from splat_assets.store.errors import StoreError
 from splat_assets.store.files import files_below
 from splat_assets.store.manifest import MANIFEST, VERSION_ID
@@ -50,7 +50,7 @@ class SharedStore:
     @classmethod
     def of(cls, folder: Path) -> "SharedStore | None":
         """The one that a store's folder stands for; None where it stands for itself."""
-        copy = WorkingCopy.around(folder.absolute())
+        copy = WorkingCopy.containing(folder.absolute())
         return None if copy is None else cls(copy, folder.absolute())
 
     def pointer(self) -> Pointer:
@@ -73,12 +73,12 @@ class SharedStore:
         bucket, name = self.copy.bucket, self._named("CURRENT")
         try:
             bucket.replace(name, content, before.tag) if before.tag else bucket.create(name, content)
-        except ChangedMeanwhileError as error:
+        except PreconditionFailedError as error:
             theirs = self.pointer().version
             if theirs != version:
                 raise PublishedMeanwhileError(
-                    f"version {theirs} of {place_of(self.folder)} was published by somebody else while {version} was being "
-                    "made: theirs is the current one; run the step again to publish yours after it"
+                    f"version {theirs} of {display_location(self.folder)} was published by somebody else while {version} was "
+                    "being made: theirs is the current one; run the step again to publish yours after it"
                 ) from error
         return publications
 
@@ -104,7 +104,7 @@ class SharedStore:
 
     def _record(self, version: str, before: Pointer) -> Publications:
         """Write down in the bucket that a version is published, with a number above those of all runs there."""
-        self.copy.bring(lambda name: name.endswith(f"/store/{PUBLICATIONS}"))
+        self.copy.pull(lambda name: name.endswith(f"/store/{PUBLICATIONS}"))
         highest = highest_sequence(stores_beside(self.folder))
         current = before.version if VERSION_ID.fullmatch(before.version) else None
         bucket, name = self.copy.bucket, self._named(PUBLICATIONS)
@@ -116,7 +116,7 @@ class SharedStore:
             content = encoded_publications(publications)
             try:
                 bucket.replace(name, content, tag) if tag else bucket.create(name, content)
-            except ChangedMeanwhileError:
+            except PreconditionFailedError:
                 continue
             return publications
         raise PublishedMeanwhileError(

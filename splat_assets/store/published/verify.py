@@ -75,7 +75,7 @@ class _Checked:
                 self._add(str(error))
                 continue
             for wrong in half.wrong(first, last, ids, values):
-                self._add(half.why_corrupt(int(wrong)))
+                self._add(half.corruption_message(int(wrong)))
             indptr = half.indptr[first : last + 1] - half.indptr[first]
             self._check_promises(first, indptr, ids, values)
             yield first, indptr, ids, values

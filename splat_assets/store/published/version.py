@@ -41,7 +41,7 @@ class Store:
             problems = self.manifest.problems(folder, deep=False)
         else:
             self.manifest = Manifest.parsed(remote.read(MANIFEST), folder)
-            problems = self.manifest.wrong_sizes(remote.sizes, remote.bucket.url)
+            problems = self.manifest.mismatched_sizes(remote.sizes, remote.bucket.url)
         if problems:
             raise CorruptStoreError(f"{problems[0]}: the version is damaged; go back to another or publish again")
         self._files = sealed_files(folder, self.manifest, remote)

@@ -32,7 +32,7 @@ _FORM = "zarr.json"
 
 
 @cache
-def _askers() -> ThreadPoolExecutor:
+def _io_pool() -> ThreadPoolExecutor:
     """Threads in which one of two requests waits."""
     return ThreadPoolExecutor(16, "bucket")
 
@@ -54,7 +54,7 @@ class Orientation:
         lo, hi = int(self.indptr[first]), int(self.indptr[last])
         if self.far is None:
             return self.ids.read(lo, hi), self.values.read(lo, hi)
-        values = _askers().submit(self.values.read, lo, hi)
+        values = _io_pool().submit(self.values.read, lo, hi)
         return self.ids.read(lo, hi), values.result()
 
     def read_checked(self, i: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
@@ -64,7 +64,7 @@ class Orientation:
             self.far.forget()  # bytes that were kept may be those of before somebody mended the bucket
             ids, values = self.read(i, i + 1)
         if crc32c_of(ids, values) != self.crc32c[i]:
-            raise CorruptStoreError(self.why_corrupt(i))
+            raise CorruptStoreError(self.corruption_message(i))
         return ids, values
 
     def wrong(
@@ -74,7 +74,7 @@ class Orientation:
         found = crc32c_of_ranges(self.indptr[first : last + 1] - self.indptr[first], ids, values)
         return first + np.flatnonzero(found != self.crc32c[first:last])
 
-    def why_corrupt(self, i: int) -> str:
+    def corruption_message(self, i: int) -> str:
         """One sentence on range i, whose bytes are not those that were written."""
         lo, hi = int(self.indptr[i]), max(int(self.indptr[i + 1]) - 1, int(self.indptr[i]))
         files = dict.fromkeys(str(part.file_of(at)) for part in (self.ids, self.values) for at in (lo, hi))
@@ -183,7 +183,7 @@ class SparseReader:
         ids, values = half.read(first, last)
         wrong = half.wrong(first, last, ids, values)
         if wrong.size:
-            raise CorruptStoreError(half.why_corrupt(int(wrong[0])))
+            raise CorruptStoreError(half.corruption_message(int(wrong[0])))
         return SparseRows(half.indptr[first : last + 1] - half.indptr[first], ids, values)
 
     @cached_property

@@ -161,7 +161,7 @@ def _about(subject: Subject, _: Nothing) -> Answer:
     }
     return Answer(
         title=f"Run {about.name or subject.source}",
-        said=[
+        findings=[
             f"{counted(about.n_samples, 'samples')} (builds), {counted(about.n_features, 'features')} of a "
             f"sparse autoencoder on a model that "
             "completes gear builds; a build is abilities at rungs (AP) and a weapon.",
@@ -195,7 +195,9 @@ def _list_features(subject: Subject, asked: ListFeatures) -> Answer:
     table = ResultTable.of("features", "Features", "observed", named(subject, shown), described)
     return Answer(
         title="Features",
-        said=[f"{counted(frame.height, 'features', 'match')}; {shown.height} {agreeing(shown.height, 'are')} shown."],
+        findings=[
+            f"{counted(frame.height, 'features', 'match')}; {shown.height} {agreeing(shown.height, 'are')} shown."
+        ],
         tables=[table],
     )
 
@@ -216,7 +218,9 @@ def _list_experiments(subject: Subject, _: Nothing) -> Answer:
     }
     table = ResultTable.of("experiments", "Experiments", "observed", frame, described)
     return Answer(
-        title="Experiments", said=["`describe_experiment` has the whole text and the schema of one."], tables=[table]
+        title="Experiments",
+        findings=["`describe_experiment` has the whole text and the schema of one."],
+        tables=[table],
     )
 
 
@@ -248,7 +252,7 @@ def _describe(subject: Subject, asked: DescribeExperiment) -> Answer:
     }
     text = " ".join((found.spec.__doc__ or "").split())
     return Answer(
-        title=asked.name, said=[text], tables=[ResultTable.of("settings", "Settings", "observed", frame, described)]
+        title=asked.name, findings=[text], tables=[ResultTable.of("settings", "Settings", "observed", frame, described)]
     )
 
 
@@ -282,7 +286,7 @@ def _sample(subject: Subject, asked: SampleArguments) -> Answer:
     build = build_as_text(found.columns.get("abilities") or ())
     return Answer(
         title=f"Sample {asked.sample_id}",
-        said=[
+        findings=[
             f"{found.columns.get('weapon_name') or 'unknown weapon'}: {build}.",
             f"{counted(found.features.values.size, 'features', 'fire')} on it.",
         ],

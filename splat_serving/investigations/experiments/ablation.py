@@ -54,7 +54,7 @@ def _answer(subject: Subject, spec: Ablation) -> Answer:
     p = {name: _p_against_random(controls, name) for name in ("mean_abs", "kl")}
     return Answer(
         title=f"Feature {spec.feature_id}: {_TITLES[spec.op]}",
-        said=[
+        findings=[
             f"On {counted(len(firing), 'builds')} where it fires a logit moves by {own['mean_abs']:.4g} on average "
             f"({own['mean_abs_low']:.4g} to {own['mean_abs_high']:.4g}; p = {p['mean_abs']:.3g} against {spec.n_random} random "
             f"directions moved by as much), and the predictions by a KL of {own['kl']:.3g} nats per output (p = {p['kl']:.3g}).",

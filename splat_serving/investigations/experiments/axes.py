@@ -63,7 +63,7 @@ def _answer(subject: Subject, spec: AxesSpec) -> Answer:
     }
     return Answer(
         title="Axes of the weapons",
-        said=[weapons_sentence(frame.height, spec.greedy_threshold)],
+        findings=[weapons_sentence(frame.height, spec.greedy_threshold)],
         facts={
             "median_choices": frame["choices"].median(),  # type: ignore[dict-item]
             "median_amplitude": frame["amplitude"].median(),  # type: ignore[dict-item]

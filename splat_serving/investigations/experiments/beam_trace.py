@@ -67,7 +67,7 @@ def _answer(subject: Subject, spec: BeamTrace) -> Answer:
         warnings.append("too few full builds were found: some rows have slots that stay empty")
     return Answer(
         title=f"Likeliest builds of {name}",
-        said=[
+        findings=[
             f"The likeliest is {asked.worn(best.rungs)}: one build in {_one_in(best.score)} of {_given(asked, start)}.",
             f"It is reached in {counted(len(best.steps), 'steps')}; {counted(found.n_asked, 'sets', 'were')} asked.",
             "Nothing that was given up can be likelier."

@@ -61,7 +61,7 @@ def _answer(subject: Subject, spec: Binary) -> Answer:
     warnings = [f"too few samples have or lack {', '.join(skipped)}"] if skipped else []
     return Answer(
         title=f"Feature {spec.feature_id}: with and without",
-        said=_said(frame, spec),
+        findings=_said(frame, spec),
         tables=[_table(frame, spec)],
         figures=[bars("differences", "Mean with less mean without", frame, "token", "difference", "difference")],
         warnings=[*([] if found.n_active else [never(spec.feature_id)]), *warnings],

@@ -62,7 +62,7 @@ def _answer(subject: Subject, spec: Branchiness) -> Answer:
     figure = bars("divergence", title, "bits", shown["token"].to_list(), shown["divergence"].to_list())
     return Answer(
         title=f"Branchiness on {name}",
-        said=said,
+        findings=said,
         facts={
             "depth": depth(closures[0]),
             "n_tokens": int(branches[0].support.size),
@@ -103,7 +103,7 @@ def _of_all(
     }
     said = [weapons_sentence(len(rows), spec.greedy_threshold)]
     table = ResultTable.of("weapons", "Weapons, by branchiness", "causal", frame, described, NOTE)
-    return Answer(title="Branchiness by weapon", said=said, tables=[table], warnings=asked.warnings())
+    return Answer(title="Branchiness by weapon", findings=said, tables=[table], warnings=asked.warnings())
 
 
 def _tokens_frame(asked: Asked, branch: Branch, found: Found) -> pl.DataFrame:

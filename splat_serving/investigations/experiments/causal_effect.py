@@ -57,7 +57,7 @@ def _answer(subject: Subject, spec: CausalEffect) -> Answer:
     n_apart = int(outputs["disagrees"].sum()) if influence else None
     return Answer(
         title=f"Feature {spec.feature_id}: taken away, measured and by its weights",
-        said=[_said(r, n_apart, len(tokens), len(sets))],
+        findings=[_said(r, n_apart, len(tokens), len(sets))],
         facts={"n_builds": len(sets), "n_outputs": len(tokens), "n_disagree": n_apart, "pearson": r},
         tables=[_output_table(outputs, spec.top_k), _band_table(bands)],
         warnings=[*draw.warnings, *([] if influence else [_NO_LINEAR])],

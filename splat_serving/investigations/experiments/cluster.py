@@ -70,7 +70,9 @@ def _answer(subject: Subject, spec: Cluster) -> Answer:
     )  # fmt: skip
     return Answer(
         title=f"Features {', '.join(map(str, features))}",
-        said=[f"At a correlation of {spec.threshold:g} they form {len(groups)} group{'s' if len(groups) > 1 else ''}."],
+        findings=[
+            f"At a correlation of {spec.threshold:g} they form {len(groups)} group{'s' if len(groups) > 1 else ''}."
+        ],
         tables=[
             ResultTable.of(
                 "groups", "Groups", "observed", pl.DataFrame(members, of_groups, orient="row"), told_of_groups

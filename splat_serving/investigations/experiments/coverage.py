@@ -79,7 +79,7 @@ def _answer(subject: Subject, spec: Coverage) -> Answer:
     note = f"{counted(core.n_active, 'core activations')}, {top.n_active:,} top ones."
     table = ResultTable.of("coverage", "Coverage of the core and of the top", "observed", frame, described, note)
     said = [f"Marks of the tail: {', '.join(tails)}."] if tails else ["Nothing marks the tail alone."]
-    return Answer(title=f"Feature {spec.feature_id}: coverage", said=said, tables=[table])
+    return Answer(title=f"Feature {spec.feature_id}: coverage", findings=said, tables=[table])
 
 
 def _candidates(spec: Coverage, what: str, profile: pl.DataFrame) -> list[str]:

@@ -52,7 +52,7 @@ def _answer(subject: Subject, spec: DecoderInfluence) -> Answer:
         tables += [families, rungs]
     return Answer(
         title=f"What feature {spec.feature_id} does to the outputs",
-        said=[_in_a_sentence(found)],
+        findings=[_in_a_sentence(found)],
         tables=tables,
         figures=[_figure(found, spec.top_k)],
         warnings=[] if whole else ["only the strongest outputs were kept here: means by ability are not known"],

@@ -46,7 +46,7 @@ def _answer(subject: Subject, spec: DepthDelta) -> Answer:
         frame = pl.DataFrame(rows).sort(["per_token", "weapon"], descending=[True, False], nulls_last=True)
         table = ResultTable.of("weapons", "Weapons, by gain per token", "causal", frame, _WEAPONS, NOTE)
         said = [weapons_sentence(len(rows), spec.greedy_threshold)]
-        return Answer(title="Depth by weapon", said=said, tables=[table], warnings=asked.warnings())
+        return Answer(title="Depth by weapon", findings=said, tables=[table], warnings=asked.warnings())
     facts = dict(rows[0])
     name = str(facts.pop("weapon"))
     added, closed = found[0]
@@ -60,7 +60,7 @@ def _answer(subject: Subject, spec: DepthDelta) -> Answer:
         else "Nothing more can be worn."
     )
     table = ResultTable.of("tokens", f"One more token on {name}", "causal", shown, _TOKENS, NOTE + left)
-    return Answer(title=f"Depth on {name}", said=said, facts=facts, tables=[table], warnings=asked.warnings())
+    return Answer(title=f"Depth on {name}", findings=said, facts=facts, tables=[table], warnings=asked.warnings())
 
 
 def _facts(asked: Asked, closure: Closure, branch: Branch, expected_added: float) -> dict[str, Scalar]:

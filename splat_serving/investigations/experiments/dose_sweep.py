@@ -50,7 +50,7 @@ def _answer(subject: Subject, spec: DoseSweep) -> Answer:
     strongest = strongest.unique(["ability", "builds"], keep="first", maintain_order=True)
     return Answer(
         title=f"Feature {spec.feature_id}: every ability at every rung",
-        said=_said(strongest),
+        findings=_said(strongest),
         facts={"deviation_of_unedited_builds": draw.deviation, "n_edited": len(draw.sets) * sum(g.n_rungs for g in groups)},
         tables=[_table("strongest", "The rung of each ability that changes it most", strongest, False),
                 _table("changes", "Every ability and rung", frame, True)],

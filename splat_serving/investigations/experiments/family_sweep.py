@@ -57,7 +57,7 @@ def _answer(subject: Subject, spec: FamilySweep) -> Answer:
     rungs = chosen_rungs(subject, group, spec.rungs, spec.absent)
     tables: list[ResultTable] = []
     series: list[Series] = []
-    said: list[str] = []
+    findings: list[str] = []
     warnings: list[str] = []
     facts: dict[str, Scalar] = {}
     if spec.evidence != "causal":
@@ -65,7 +65,7 @@ def _answer(subject: Subject, spec: FamilySweep) -> Answer:
         tables.append(_observed_table(spec, observed))
         series.append(_line("observed: all samples", observed))
         fires = subject.feature(spec.feature_id).n_active
-        said += [_observed_sentence(spec, observed)] if fires else []
+        findings += [_observed_sentence(spec, observed)] if fires else []
         warnings += [] if fires else [never(spec.feature_id)]
     if spec.evidence == "observed" or (spec.evidence == "both" and not subject.has_model):
         if spec.evidence == "both":
@@ -76,7 +76,7 @@ def _answer(subject: Subject, spec: FamilySweep) -> Answer:
         tables.append(_causal_table(spec, causal))
         series += [_line(f"causal: builds where it {_SAID[name]}", causal.filter(pl.col("builds") == name)) for name in STRATA
                    if name in causal["builds"]]  # fmt: skip
-        said += _causal_sentences(spec, causal)
+        findings += _causal_sentences(spec, causal)
         warnings += draw.warnings
         facts["deviation_of_unedited_builds"] = draw.deviation
     title = f"Feature {spec.feature_id} by rung of {spec.family}"
@@ -88,7 +88,7 @@ def _answer(subject: Subject, spec: FamilySweep) -> Answer:
         y_label="mean activation",
         series=series,
     )
-    return Answer(title=title, said=said, facts=facts, tables=tables, figures=[line], warnings=warnings)
+    return Answer(title=title, findings=findings, facts=facts, tables=tables, figures=[line], warnings=warnings)
 
 
 _SAID = {"fires": "fires", "silent": "is silent"}

@@ -70,7 +70,7 @@ def _answer(subject: Subject, spec: HeatmapSpec) -> Answer:
                 f"{incomplete} of {counted(len(draw.sets), 'builds')} lost a token in some cell: left out of the test"
             )
     title = f"Feature {spec.feature_id}: {spec.family_x} by {spec.family_y}"
-    return Answer(title=title, said=said, facts=facts, tables=tables, figures=figures, warnings=warnings)
+    return Answer(title=title, findings=said, facts=facts, tables=tables, figures=figures, warnings=warnings)
 
 
 class _Axes:

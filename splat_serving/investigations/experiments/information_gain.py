@@ -87,7 +87,7 @@ def _of_one(
     figure = bars("learned", title, units, shown["token"].to_list(), shown["learned"].to_list())
     return Answer(
         title=f"Information gain on {name}",
-        said=said,
+        findings=said,
         facts=facts,
         tables=tables,
         figures=[figure] if branch.support.size else [],
@@ -139,7 +139,7 @@ def _of_all(
     if not known.is_empty():
         most = known.row(0, named=True)
         said.append(f"{most['weapon']} has the highest discounted gain, {most['discounted']:.4g} {units}.")
-    return Answer(title="Information gain by weapon", said=said, tables=tables, warnings=asked.warnings())
+    return Answer(title="Information gain by weapon", findings=said, tables=tables, warnings=asked.warnings())
 
 
 def token_frame(asked: Asked, branch: Branch, found: InformationGain) -> pl.DataFrame:

@@ -82,7 +82,7 @@ def _answer(subject: Subject, spec: Interactions) -> Answer:
     where = "" if spec.given is None else f", given {spec.given}"
     return Answer(
         title=f"Feature {spec.feature_id}: pairs of abilities{where}",
-        said=_said(frame),
+        findings=_said(frame),
         tables=[table],
         warnings=[] if found.n_active else [never(spec.feature_id)],
     )

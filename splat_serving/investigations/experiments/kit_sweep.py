@@ -46,7 +46,7 @@ def _answer(subject: Subject, spec: KitSweep) -> Answer:
         tables.append(_table("pair", "By sub and special", pairs, spec.top_k))
     return Answer(
         title=f"Feature {spec.feature_id} by kit",
-        said=said,
+        findings=said,
         tables=tables,
         figures=[*figures],
         warnings=[] if found.n_active else [never(spec.feature_id)],

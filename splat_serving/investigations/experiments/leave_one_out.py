@@ -70,7 +70,7 @@ def _answer(subject: Subject, spec: LeaveOneOut) -> Answer:
     summary = _by_ability(found, spec.seed)
     return Answer(
         title=f"Feature {spec.feature_id}: each ability taken off",
-        said=_said(summary, len(ids)),
+        findings=_said(summary, len(ids)),
         facts={"n_builds": len(ids)},
         tables=[_summary_table(summary), _detail_table(found)],
         warnings=draw.warnings,

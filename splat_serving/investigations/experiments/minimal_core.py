@@ -48,7 +48,7 @@ def _answer(subject: Subject, spec: MinimalCore) -> Answer:
     names = [rule.ability for rule in atoms]
     cores = _best_sets(names, holds[:, library.train], fires[library.train], spec.least_recall)
     if not cores:
-        return Answer(title=title, said=[f"No set of abilities covers {spec.least_recall:.0%} of its activations."])
+        return Answer(title=title, findings=[f"No set of abilities covers {spec.least_recall:.0%} of its activations."])
     rows = [_row(chosen, atoms, holds[:, ~library.train], fires[~library.train]) for chosen in cores]
     frame = pl.DataFrame(rows, _SCHEMA, orient="row")
     n, right, active = frame["n"].to_numpy(), frame["n_active"].to_numpy(), int(fires[~library.train].sum())
@@ -62,7 +62,7 @@ def _answer(subject: Subject, spec: MinimalCore) -> Answer:
     nearly = (own.to_numpy() >= own.to_numpy().max() - spec.nearly).argmax()
     core = frame.row(int(nearly), named=True)
     if not core["n"]:
-        return Answer(title=title, said=["The best set is worn by no held-out build."], tables=[])
+        return Answer(title=title, findings=["The best set is worn by no held-out build."], tables=[])
     described = {
         "conditions": "The set.",
         "size": "How many.",
@@ -81,7 +81,7 @@ def _answer(subject: Subject, spec: MinimalCore) -> Answer:
         f"{core['conditions']}: it fires on {core['precision']:.1%} of these builds, which have {core['recall']:.1%} of its "
         "activations."
     )
-    return Answer(title=title, said=[said], facts={"core": core["conditions"]}, tables=[table])
+    return Answer(title=title, findings=[said], facts={"core": core["conditions"]}, tables=[table])
 
 
 def _best_sets(

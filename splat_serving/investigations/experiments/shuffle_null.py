@@ -76,7 +76,7 @@ def _answer(subject: Subject, spec: ShuffleNull) -> Answer:
     table = ResultTable.of("null", "Strongest associations", "observed", frame, described)
     beyond = [row[1] for row in rows if row[-1] <= 0.05]
     said = f"Beyond chance: {', '.join(beyond)}." if beyond else "Nothing goes with it more than chance explains."
-    return Answer(title=title, said=[said], facts={"beyond_chance": bool(beyond)}, tables=[table])
+    return Answer(title=title, findings=[said], facts={"beyond_chance": bool(beyond)}, tables=[table])
 
 
 def _strongest(subject: Subject, ids: npt.NDArray[np.integer]) -> tuple[tuple[float, float], tuple[str, str]]:

@@ -62,7 +62,7 @@ def _answer(subject: Subject, spec: SplitHalf) -> Answer:
     verdict = "stable" if stable else "not sure to be stable"
     low, high = tokens["reliability_low"], tokens["reliability_high"]
     said = f"Reliability of its {what} {tokens['reliability']:.3f} ({low:.3f} to {high:.3f}): {verdict}."
-    return Answer(title=title, said=[said], facts={"stable": bool(stable)}, tables=[table])
+    return Answer(title=title, findings=[said], facts={"stable": bool(stable)}, tables=[table])
 
 
 def _agreement(subject: Subject, found: Activations, what: str, half: npt.NDArray[np.bool_]) -> float:

@@ -65,7 +65,7 @@ def _answer(subject: Subject, spec: TokenInfluence) -> Answer:
     }
     note = f"{frame.height} {'abilities' if spec.collapse else 'tokens'} compared; enhancers first."
     table = ResultTable.of("tokens", "Enhancers and suppressors", "observed", shown, described, note)
-    return Answer(title=f"Feature {spec.feature_id}: enhancers and suppressors", said=_said(shown), tables=[table])
+    return Answer(title=f"Feature {spec.feature_id}: enhancers and suppressors", findings=_said(shown), tables=[table])
 
 
 def _effect(subject: Subject, feature_id: int, token: int) -> tuple[float | None, ...]:

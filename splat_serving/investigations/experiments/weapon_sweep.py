@@ -44,7 +44,7 @@ def _answer(subject: Subject, spec: WeaponSweep) -> Answer:
     n_active = found.n_active if within is None else int(within[found.sample_ids].sum())
     return Answer(
         title=f"Feature {spec.feature_id} by weapon{where}",
-        said=[_dominance(weapons, n_active, builds.n_samples if within is None else int(within.sum()))]
+        findings=[_dominance(weapons, n_active, builds.n_samples if within is None else int(within.sum()))]
         if n_active
         else [],
         tables=tables,

@@ -71,7 +71,7 @@ def _answer(subject: Subject, spec: WithinFamily) -> Answer:
     table = ResultTable.of("steps", f"Steps of {spec.family}", "observed", frame, described)
     return Answer(
         title=f"Feature {spec.feature_id}: steps of {spec.family}",
-        said=[said] if found.n_active else [],
+        findings=[said] if found.n_active else [],
         tables=[table],
         warnings=[] if found.n_active else [never(spec.feature_id)],
     )

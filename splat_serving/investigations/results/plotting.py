@@ -78,7 +78,7 @@ def as_html(results: list[Result], title: str | None = None, question: str = "")
 
 
 def _section(result: Result) -> str:
-    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in result.said)
+    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in result.findings)
     warned = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in result.warnings)
     drawn = "".join(f"<figure>{as_svg(figure)}</figure>" for figure in result.figures)
     tables = "".join(_table(table) for table in result.tables)

@@ -59,7 +59,7 @@ def as_json(result: Result) -> str:
 def as_markdown(result: Result) -> str:
     """The result as Markdown: sentences, warnings, every table whole, where it comes from."""
     parts = [f"# {in_markdown(result.title)}\n"]
-    parts += [f"{in_markdown(sentence)}\n" for sentence in result.said]
+    parts += [f"{in_markdown(sentence)}\n" for sentence in result.findings]
     parts += [f"> **Warning:** {in_markdown(warning)}\n" for warning in result.warnings]
     for table in result.tables:
         parts.append(f"## {table.title}\n\n*{_EVIDENCE[table.evidence]}.*{' ' + table.note if table.note else ''}\n")
@@ -98,7 +98,7 @@ def cells(table: ResultTable) -> tuple[list[str], list[bool], list[list[str]]]:
 def print_result(console: Console, result: Result) -> None:
     """Print a result for people: headline, warnings, tables (the first rows of long ones), figures of bars as bars."""
     console.print(f"[bold]{escape(visible(result.title))}[/bold]")
-    for sentence in result.said:
+    for sentence in result.findings:
         console.print(escape(visible(sentence)))
     for warning in result.warnings:
         console.print(f"[yellow]warning:[/yellow] {escape(visible(warning))}")

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Evidence = Literal["observed", "causal", "weights", "people"]
 """observed: counted over all samples of the store. causal: builds were edited and run through the model. weights: read off the
@@ -133,19 +133,28 @@ class Provenance(_Frozen):
 class Result(_Frozen):
     """The answer to one question. spec: the question; the same spec on the same store gives the same tables.
 
-    said: what was found, in sentences. facts: the figures that those sentences rest on. warnings: why not to trust it.
+    findings: the conclusions, in sentences. facts: the figures that those sentences rest on. warnings: why not to trust it.
     """
 
-    schema_name: Literal["splat.result/1"] = "splat.result/1"
+    schema_name: Literal["splat.result/2"] = "splat.result/2"
     kind: str
     title: str
     spec: dict[str, Any]
     provenance: Provenance
-    said: list[str] = []
+    findings: list[str] = []
     facts: dict[str, Scalar] = {}
     tables: list[ResultTable] = []
     figures: list[Figure] = []
     warnings: list[str] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_schema_1(cls, value: Any) -> Any:
+        """Files of schema 1 call the findings `said`."""
+        if isinstance(value, dict) and value.get("schema_name") == "splat.result/1":
+            return {**{name: one for name, one in value.items() if name != "said"}, "schema_name": "splat.result/2",
+                    "findings": value.get("said", [])}  # fmt: skip
+        return value
 
     def table(self, name: str) -> ResultTable:
         """The table of that name; KeyError."""
@@ -163,7 +172,7 @@ class Answer(_Frozen):
     """What an experiment returns: a `Result` without what its runner knows (question and provenance)."""
 
     title: str
-    said: list[str] = []
+    findings: list[str] = []
     facts: dict[str, Scalar] = {}
     tables: list[ResultTable] = []
     figures: list[Figure] = []
