@@ -4,14 +4,23 @@ A `SplatError` carries one clear sentence: what was asked, where, what is there,
 and exit with code 2; everything else is a bug and keeps its traceback.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class SplatError(Exception):
     """A mistake or a fault that one sentence explains; commands print it and exit with 2.
 
-    It can be sent from one process to another whatever its class is made from.
+    It can be sent from one process to another whatever its class is made from. code: names the kind of error in answers over
+    HTTP; it stays as it is when texts change.
     """
+
+    code: ClassVar[str] = "error"
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The arguments that the error was made from, by name, as JSON has them; empty where that is the text alone."""
+        return {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _as_it_was, (type(self), self.args, self.__dict__)
@@ -19,6 +28,8 @@ class SplatError(Exception):
 
 class InputError(SplatError):
     """Something handed in (a file, an option, a build) breaks a rule; the text says which and where."""
+
+    code = "invalid_input"
 
 
 def _as_it_was(kind: type[SplatError], args: tuple[Any, ...], held: dict[str, Any]) -> SplatError:

@@ -1,4 +1,4 @@
 """The client: an `ActivationDatabase` over HTTP."""
 
-from splat_serving.client.async_client import AsyncActivationClient as AsyncActivationClient
-from splat_serving.client.sync import ActivationClient as ActivationClient
+from splat_serving.client.activation_client import DEFAULT_URL as DEFAULT_URL
+from splat_serving.client.activation_client import ActivationClient as ActivationClient

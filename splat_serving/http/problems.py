@@ -60,6 +60,10 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    code: str | None = None
+    """The kind of error; it stays as it is when texts change. None where only the status says it."""
+    values: dict[str, Any] | None = None
+    """What the detail speaks of, by name."""
     parameter: str | None = None
 
 
@@ -97,17 +101,26 @@ def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | N
 
 def _encoded(body: dict[str, Any]) -> bytes:
     """JSON, also of texts with halves of surrogate pairs, which JSON can write and UTF-8 cannot."""
-    whole = {
-        key: value.encode(errors="replace").decode() if isinstance(value, str) else value for key, value in body.items()
-    }
-    return orjson.dumps(whole)
+    return orjson.dumps(_writable(body))
+
+
+def _writable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _writable(one) for key, one in value.items()}
+    if isinstance(value, str):
+        return value[: _MOST_DETAIL + 1].encode(errors="replace").decode()
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:  # as text: beyond what readers of JSON hold
+        return str(value)
+    return value
 
 
 def of_error(error: Exception) -> Response:
     """The response to an error of the table; any other error is raised again."""
     for kind, status, title in _STATUS:
         if isinstance(error, kind):
-            more: dict[str, Any] = {}
+            more: dict[str, Any] = {"code": error.code} if isinstance(error, SplatError) else {}
+            if isinstance(error, SplatError) and error.values:
+                more["values"] = error.values
             if isinstance(error, ParameterError):
                 more["parameter"] = error.parameter
             if isinstance(error, NotAcceptableError):
@@ -129,6 +142,11 @@ def always_documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _TITLES[status], "content": {PROBLEM: {"schema": schema}}} for status in every}
 
 
+def _of_the_body(why: str) -> Response:
+    values = {"parameter": "body", "why": why}
+    return problem(422, _TITLES[422], why, code=ParameterError.code, values=values, parameter="body")
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of this project and of the framework as a problem."""
 
@@ -142,12 +160,12 @@ def install(app: FastAPI) -> None:
             return problem(400, _TITLES[400], f"the body is no JSON: {first['ctx']['error']}")
         said = first["msg"].removeprefix("Value error, ")
         if first["loc"] == ("body",) and first["type"] == "value_error":  # of the body as a whole, which is an object
-            return problem(422, _TITLES[422], said, parameter="body")
+            return _of_the_body(said)
         if first["loc"] == ("body",):
             wanted = "the body must be a JSON object, sent with Content-Type: application/json"
-            return problem(422, _TITLES[422], wanted, parameter="body")
+            return _of_the_body(wanted)
         parameter = ".".join(str(part) for part in first["loc"][1:])[:200] or "body"
-        return problem(422, _TITLES[422], f"{parameter}: {said}", parameter=parameter)
+        return of_error(ParameterError(parameter, said))
 
     async def of_http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -12,14 +12,11 @@ from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publishing import open_store, publish
 from splat_dash.pages import runs
 from splat_dash.source import Source
-from splat_serving.client.async_client import AsyncActivationClient
 from splat_serving.database.catalogue import Catalogue, Target
-from splat_serving.database.published_version import Published
 from splat_serving.database.runs import published_versions
 from splat_serving.http.app import create_app
 from splat_serving.http.settings import settings_from_environment
 from splat_serving.investigations.opening import open_subject
-from tests.own_loop import finished
 from tests.serving.running import running
 
 
@@ -80,13 +77,6 @@ def test_a_server_tells_the_same_versions(finished_root: DataRoot) -> None:
     with running(server) as url, open_subject(url) as subject:
         assert subject.published() == published_versions(finished_root)
 
-        async def ask() -> list[Published]:
-            client = AsyncActivationClient(url)
-            found = await client.published()
-            await client.close()
-            return found
-
-        assert finished(ask()) == published_versions(finished_root)
         page = str(runs.layout(Source(subject)).to_plotly_json())
     assert "small (shown)" in page
 

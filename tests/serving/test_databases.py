@@ -16,8 +16,7 @@ from splat_assets.store.guide.neuron_acts import write_neuron_acts
 from splat_assets.store.guide.transposed import write_transposed
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publishing import publish
-from splat_serving.client.async_client import AsyncActivationClient
-from splat_serving.client.sync import ActivationClient
+from splat_serving.client import ActivationClient
 from splat_serving.database.catalogue import Catalogue, Target
 from splat_serving.database.errors import NotComputedError
 from splat_serving.database.local import LocalDatabase
@@ -29,7 +28,7 @@ from splat_serving.http.settings import settings_from_environment
 from tests.contracts.database import CONTEXTS, DatabaseContract
 from tests.contracts.reader import Dense
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table
-from tests.serving.running import Awaited, running
+from tests.serving.running import running
 from tests.store.making import SAE, staged_parts
 
 
@@ -106,10 +105,6 @@ class Served:
         self._open.append(ActivationClient(self.url, run=run))
         return self._open[-1]  # type: ignore[no-any-return]
 
-    def async_client(self, run: str) -> ActivationDatabase:
-        self._open.append(Awaited(AsyncActivationClient(self.url, run=run)))
-        return self._open[-1]  # type: ignore[no-any-return]
-
     def close_clients(self) -> None:
         for one in self._open:
             one.close()
@@ -136,14 +131,6 @@ class TestHttpClient(DatabaseContract):
 
     def open(self, dense: Dense, root: Path) -> ActivationDatabase:
         return self.served.client(self.served.run(dense))
-
-
-@pytest.mark.usefixtures("clients_of")
-class TestAsyncHttpClient(DatabaseContract):
-    served: Served
-
-    def open(self, dense: Dense, root: Path) -> ActivationDatabase:
-        return self.served.async_client(self.served.run(dense))
 
 
 def answer(ask: Any) -> Any:
@@ -214,7 +201,6 @@ def test_all_databases_answer_alike(
         "neuron_acts": TestNeuronActs().open(dense, root / "neuron_acts"),
         "batch scan": TestBatchScan().open(dense, root / "batches"),
         "client": served.client(run),
-        "async client": served.async_client(run),
     }
 
     expected = answers(local, selection, query)

@@ -9,15 +9,13 @@ from starlette.testclient import TestClient
 
 from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.layout import DataRoot
-from splat_serving.client.async_client import AsyncActivationClient
-from splat_serving.client.sync import ActivationClient
+from splat_serving.client import ActivationClient
 from splat_serving.database.catalogue import Catalogue, Target
 from splat_serving.database.errors import NotComputedError
 from splat_serving.database.scorecards import scorecard_of
 from splat_serving.http.app import create_app
 from splat_serving.http.settings import ServerSettings
 from splat_serving.investigations.opening import open_subject
-from tests.own_loop import finished
 from tests.serving.running import running
 
 
@@ -28,14 +26,8 @@ def test_run_server_and_clients_give_the_same_figures(finished_root: DataRoot) -
     with open_subject("small", root=finished_root) as subject, running(create_app(catalogue, ServerSettings())) as url:
         asked = ActivationClient(url)
 
-        async def ask() -> dict[str, object]:
-            client = AsyncActivationClient(url)
-            found = await client.scorecard()
-            await client.close()
-            return found
-
         with open_subject(url) as remote:
-            assert subject.scorecard == asked.scorecard() == remote.scorecard == finished(ask()) == held
+            assert subject.scorecard == asked.scorecard() == remote.scorecard == held
         asked.close()
 
 
