@@ -33,7 +33,7 @@ OF_SAMPLES = (
 COLUMNS = (*OF_ACTIVATIONS, *OF_SAMPLES)
 OF_BUILDS = ("weapon_id", "ability_input_tokens", "kind", "split", "token_position")
 """What an investigation needs of every sample."""
-FEW_ROWS = 4_096
+_FEW_ROWS = 4_096
 """Answers of fewer rows are put together without compiled loops, whose compiler takes 100 MB and half a second to load."""
 _AS_STORED = {"is_null": pa.bool_(), "source_row": pa.int64(), "token_position": pa.int32()}
 
@@ -128,7 +128,7 @@ class SampleColumns:
         starts, ends = self.token_offsets[sample_ids], self.token_offsets[1:][sample_ids]
         offsets = np.zeros(sample_ids.size + 1, dtype=np.int64)
         np.cumsum(ends - starts, out=offsets[1:])
-        if sample_ids.size < FEW_ROWS:
+        if sample_ids.size < _FEW_ROWS:
             at = np.repeat(starts - offsets[:-1], ends - starts) + np.arange(offsets[-1])
             return offsets, self.token_values[at]
         from splat_serving.database.kernels import take_lists
