@@ -28,7 +28,7 @@ from tests.serving.running import running
 def test_a_server_gives_the_same_page_as_the_store(local: Subject, remote: Subject, busy: int) -> None:
     here, there = (overview(subject, Overview(feature_id=busy)) for subject in (local, remote))
 
-    for name in ("said", "facts", "tables", "figures", "warnings", "spec"):
+    for name in ("findings", "facts", "tables", "figures", "warnings", "spec"):
         assert getattr(here, name) == getattr(there, name), name
     assert here.provenance.store_version == there.provenance.store_version
     assert here.provenance.fingerprints == there.provenance.fingerprints
@@ -57,7 +57,16 @@ def test_a_result_survives_its_json(local: Subject, busy: int) -> None:
     found = overview(local, Overview(feature_id=busy))
 
     assert Result.model_validate_json(as_json(found)) == found
-    assert json.loads(as_json(found))["schema_name"] == "splat.result/1"
+    assert json.loads(as_json(found))["schema_name"] == "splat.result/2"
+
+
+def test_a_result_of_the_schema_before_is_read(local: Subject, busy: int) -> None:
+    result = overview(local, Overview(feature_id=busy))
+    as_before = json.loads(as_json(result))
+    as_before["said"] = as_before.pop("findings")
+    as_before["schema_name"] = "splat.result/1"
+
+    assert Result.model_validate_json(json.dumps(as_before)) == result
 
 
 def test_markdown_and_html_hold_every_table(local: Subject, busy: int) -> None:
