@@ -44,6 +44,7 @@ from splat_dash.query import ListQuery, MapQuery, RowsRequest
 from splat_dash.sent import OnlyKnownCallbacks, value_of
 from splat_dash.shown import CurrentSource, VersionStatus, answer_from, current_source
 from splat_dash.source import Source
+from splat_serving.labels.book import one_read
 
 _log = logging.getLogger(__name__)
 _WATCH_SECONDS = 20
@@ -322,7 +323,8 @@ def _serve_politely(app: Dash, shown: CurrentSource) -> None:
         if request.url.path == "/_dash-layout":
             await asyncio.to_thread(shown.follow)  # what does not answer is told by the page itself
         answer_from(shown.source)
-        answer = await call_next(request)
+        with one_read():
+            answer = await call_next(request)
         answer.headers["Server-Timing"] = f"total;dur={1000 * (time.perf_counter() - began):.2f}"
         answer.headers["Content-Security-Policy"] = _POLICY
         answer.headers["X-Content-Type-Options"] = "nosniff"

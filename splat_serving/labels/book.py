@@ -2,7 +2,9 @@
 
 import getpass
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from splat_assets.errors import InputError
@@ -25,6 +27,22 @@ class Events(Protocol):
         ...
 
 
+_READ: ContextVar[dict[int, list[Event]] | None] = ContextVar("events that were read in this scope", default=None)
+
+
+@contextmanager
+def one_read() -> Iterator[None]:
+    """Inside, every book reads its events once, however often they are looked at: what is shown is one state of the labels.
+
+    Threads that are started with a copy of the context (`asyncio.to_thread`) share it. A change is read anew.
+    """
+    token = _READ.set({})
+    try:
+        yield
+    finally:
+        _READ.reset(token)
+
+
 class LabelBook:
     """The labels of one SAE."""
 
@@ -33,18 +51,27 @@ class LabelBook:
         self._source = source
         self._n_features = n_features
 
+    def events(self) -> list[Event]:
+        """Every event, oldest first."""
+        held = _READ.get()
+        if held is None:
+            return self._source.events()
+        if id(self) not in held:
+            held[id(self)] = self._source.events()
+        return held[id(self)]
+
     def damaged_lines(self) -> list[int]:
         """The numbers of the lines that cannot be read where the events are, from 1 on."""
         return self._source.damaged_lines()
 
     def current(self) -> dict[int, Event]:
         """The label of each feature that has one, by feature."""
-        return {event.feature_id: event for event in self._source.events() if _counts(event)}
+        return {event.feature_id: event for event in self.events() if _counts(event)}
 
     def opinions(self) -> dict[int, dict[str, LabelFields]]:
         """By feature and author: what each said last, also where somebody else was faster."""
         found: dict[int, dict[str, LabelFields]] = {}
-        for event in self._source.events():
+        for event in self.events():
             if event.label is not None:
                 found.setdefault(event.feature_id, {})[event.author] = event.label
         return found
@@ -56,14 +83,14 @@ class LabelBook:
     def events_by_feature(self) -> dict[int, list[Event]]:
         """By feature, every event of it that counts, oldest first."""
         known: dict[int, list[Event]] = {}
-        for event in self._source.events():
+        for event in self.events():
             if not event.conflict:
                 known.setdefault(event.feature_id, []).append(event)
         return known
 
     def history(self, feature_id: int) -> list[Event]:
         """Everything that was said of a feature, oldest first, conflicts included."""
-        return [event for event in self._source.events() if event.feature_id == feature_id]
+        return [event for event in self.events() if event.feature_id == feature_id]
 
     def set(
         self, feature_id: int, changes: Mapping[str, Any], author: str | None = None, based_on: int | None = None
@@ -102,12 +129,15 @@ class LabelBook:
 
     def write(self, event: NewEvent) -> Event:
         """Add an event; LabelConflictError."""
+        held = _READ.get()
+        if held is not None:
+            held.pop(id(self), None)
         return self._source.append(event)
 
     def queue(self) -> list[Event]:
         """The features that wait, highest priority first, then in the order in which they were added."""
         waiting: dict[int, Event] = {}
-        for event in self._source.events():
+        for event in self.events():
             if event.kind == "queue":
                 waiting[event.feature_id] = event
             elif event.kind == "skip" or _counts(event):
@@ -116,7 +146,7 @@ class LabelBook:
 
     def skipped(self) -> list[int]:
         """Features that were left out and have not been labelled or queued since."""
-        last: dict[int, Event] = {event.feature_id: event for event in self._source.events() if not event.conflict}
+        last: dict[int, Event] = {event.feature_id: event for event in self.events() if not event.conflict}
         return sorted(feature for feature, event in last.items() if event.kind == "skip")
 
     def counts(self, of: Callable[[Event], str]) -> dict[str, int]:

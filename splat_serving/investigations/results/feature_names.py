@@ -21,4 +21,4 @@ def named(subject: Subject, frame: pl.DataFrame, column: str = "feature_id") -> 
 
 def label_events(subject: Subject) -> int:
     """How many times somebody said something of features: what is kept with names is stale when this has grown."""
-    return len(subject.label_log.events()) if subject.has_labels else 0
+    return len(subject.labels.events()) if subject.has_labels else 0
