@@ -1,7 +1,10 @@
 """Opening what a run's earlier assets made, for the assets and checks after them."""
 
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,26 +26,68 @@ if TYPE_CHECKING:
     from splat_assets.sae import Sae
 
 
+Value = TypeVar("Value")
+_OPEN: ContextVar[dict[Hashable, Any] | None] = ContextVar("inputs of runs that are open", default=None)
+
+
+@contextmanager
+def inputs_opened_once() -> Iterator[None]:
+    """Inside, inputs of runs are hashed and read once for all assets and checks; a file that changes is read anew."""
+    token = _OPEN.set({})
+    try:
+        yield
+    finally:
+        _OPEN.reset(token)
+
+
+def _kept(what: str, files: list[Path], settings: Hashable, open_it: Callable[[], Value]) -> Value:
+    """What `open_it` makes of the files, or made of them earlier in this scope."""
+    opened = _OPEN.get()
+    if opened is None:
+        return open_it()
+    key = (what, tuple(map(_signature, files)), settings)
+    if key not in opened:
+        opened[key] = open_it()
+    value: Value = opened[key]
+    return value
+
+
+def _signature(path: Path) -> Hashable:
+    """What changes when somebody writes the file."""
+    if not path.is_file():
+        return str(path)
+    stat = path.stat()
+    return str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
 def vocabulary_of(run: Run) -> Vocabulary:
     """The tokens of the run's base model."""
-    return read_vocabulary(run.config.inputs.vocab.checked("vocabulary"))
+    file = run.config.inputs.vocab
+    return _kept("vocabulary", [Path(file.path)], file.sha256, lambda: read_vocabulary(file.checked("vocabulary")))
 
 
 def contexts_of(run: Run) -> Contexts:
     """The weapons of the run's base model."""
-    return read_contexts(run.config.inputs.weapon_vocab.checked("weapon vocabulary"))
+    file = run.config.inputs.weapon_vocab
+    return _kept("weapons", [Path(file.path)], file.sha256, lambda: read_contexts(file.checked("weapon vocabulary")))
 
 
 def model_files_of(run: Run) -> BaseModelFiles:
     """The files the base model is loaded from, checked against the run's fingerprints."""
     inputs = run.config.inputs
-    if inputs.model_params is not None:
-        inputs.model_params.checked("model parameters")
-    return BaseModelFiles(
-        inputs.model_checkpoint.checked("base model checkpoint"),
-        inputs.vocab.checked("vocabulary"),
-        inputs.weapon_vocab.checked("weapon vocabulary"),
-    )
+    named = [inputs.model_checkpoint, inputs.vocab, inputs.weapon_vocab]
+    files = [*named, *([inputs.model_params] if inputs.model_params else [])]
+
+    def check() -> BaseModelFiles:
+        if inputs.model_params is not None:
+            inputs.model_params.checked("model parameters")
+        return BaseModelFiles(
+            inputs.model_checkpoint.checked("base model checkpoint"),
+            inputs.vocab.checked("vocabulary"),
+            inputs.weapon_vocab.checked("weapon vocabulary"),
+        )
+
+    return _kept("model files", [Path(file.path) for file in files], tuple(file.sha256 for file in files), check)
 
 
 def base_model_of(run: Run) -> "SplatGPT":
@@ -50,7 +95,12 @@ def base_model_of(run: Run) -> "SplatGPT":
     from splat_assets.model import load_base_model
 
     files = model_files_of(run)
-    return load_base_model(files.checkpoint, vocab_path=files.vocab, weapon_vocab_path=files.weapon_vocab)
+    named = [files.checkpoint, files.vocab, files.weapon_vocab]
+
+    def load() -> "SplatGPT":
+        return load_base_model(files.checkpoint, vocab_path=files.vocab, weapon_vocab_path=files.weapon_vocab)
+
+    return _kept("base model", named, run.config.inputs.model_checkpoint.sha256, load)
 
 
 def hook_of(run: Run) -> HookPoint:
@@ -72,7 +122,13 @@ def unseen_outputs_of(run: Run) -> list[str]:
 def items_of(run: Run) -> Items:
     """What is run through the base model, in order."""
     recipe = run.config.activations
-    return make_items(builds_of(run), vocabulary_of(run), contexts_of(run), recipe.masked_variants, recipe.seed)
+
+    def make() -> Items:
+        return make_items(builds_of(run), vocabulary_of(run), contexts_of(run), recipe.masked_variants, recipe.seed)
+
+    inputs = run.config.inputs
+    named = [run.layout.builds, Path(inputs.vocab.path), Path(inputs.weapon_vocab.path)]
+    return _kept("items", named, (recipe.masked_variants, recipe.seed, inputs.vocab.sha256), make)
 
 
 def shards_of_run(run: Run, items: Items) -> list[Shard]:

@@ -7,6 +7,7 @@ import click
 from splat_assets.assets import ASSETS, asset_named, sources_of
 from splat_assets.assets.asset import Asset, Status, status_of
 from splat_assets.assets.expected import refuse_unless_it_fits
+from splat_assets.assets.opened import inputs_opened_once
 from splat_assets.commands.inputs import progress_here
 from splat_assets.commands.report import artifact_table, console, failed_checks
 from splat_assets.errors import SplatError
@@ -77,7 +78,7 @@ def _made_settled(run: Run, selected: list[Asset]) -> bool:
         return True
     from splat_assets.orchestration.in_process import materialize_run
 
-    with watching(progress_here()):
+    with watching(progress_here()), inputs_opened_once():
         made = materialize_run(run, [asset.name for asset in selected])
     for crash in made.crashes:
         click.echo(crash, err=True)

@@ -8,6 +8,7 @@ from rich.table import Table
 from splat_assets.assets import ASSETS
 from splat_assets.assets.asset import run_check, was_made
 from splat_assets.assets.failures import shown_facts
+from splat_assets.assets.opened import inputs_opened_once
 from splat_assets.commands.inputs import progress_here
 from splat_assets.commands.report import console
 from splat_assets.runs import Run, open_run
@@ -21,7 +22,7 @@ from splat_assets.wording import counted
 def verify(run_name: str) -> None:
     """Run every check of RUN against the bytes on disk; exit code 1 when one fails or an artifact is not made."""
     root = DataRoot.from_environment()
-    with synced_run(root, root.run(run_name).name):
+    with synced_run(root, root.run(run_name).name), inputs_opened_once():
         _verify(open_run(root, run_name))
 
 
