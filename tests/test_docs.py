@@ -1,5 +1,6 @@
 """The documents are held to the code: commands, the picture of the DAG, files that are linked to."""
 
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -15,6 +16,7 @@ from splat_assets.cli import main
 PROJECT = Path(__file__).resolve().parents[1]
 EXECUTED = [PROJECT / "docs" / f"{name}.md" for name in ("investigating", "labels", "predictions")]
 """Their command lines are run by `test_documented_commands`."""
+PACKAGES = ("splat_assets", "splat_serving", "splat_dash")
 DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 
 
@@ -44,6 +46,26 @@ def test_every_link_within_the_project_leads_somewhere(document: Path) -> None:
     assert [target for target in targets if not (document.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(PROJECT).as_posix())
+def test_every_python_file_and_module_that_is_named_exists(document: Path) -> None:
+    text = document.read_text()
+    files = set(re.findall(r"(?<![\w./…:-])((?:[\w.-]+/)*[\w-]+\.py)\b", text))
+    files |= set(re.findall(r"`((?:splat_\w+|tests|benchmarks|deploy)/[\w/]*)`", text))
+    modules = set(re.findall(r"\bsplat_(?:assets|serving|dash)(?:\.\w+)+", text))
+
+    missing = [file for file in files if not _exists(file)] + [name for name in modules if not _resolves(name)]
+
+    assert sorted(missing) == []
+
+
+def test_a_file_or_module_that_moved_away_is_noticed() -> None:
+    assert _exists("splat_assets/store/files.py") and _exists("server.py")
+    assert _resolves("splat_serving.server") and _resolves("splat_serving.client.ActivationClient")
+
+    assert not _exists("splat_assets/shell.py") and not _exists("shell.py")
+    assert not _resolves("splat_serving.selection") and not _resolves("splat_serving.client.NoClient")
+
+
 @pytest.mark.parametrize(
     "document",
     [path for path in DOCUMENTS if path not in EXECUTED],
@@ -57,6 +79,22 @@ def test_every_command_line_names_a_command_and_options_that_exist(document: Pat
         given = {word.split("=")[0] for word in words if word.startswith("--")}
         wrong += [f"{line}: {option}" for option in given - known - {"--help", "--version"}]
     assert wrong == []
+
+
+def _exists(file: str) -> bool:
+    """Whether the file or folder is there: from the root of the project, or, without a folder, directly in a package."""
+    if "/" in file:
+        return (PROJECT / file).exists()
+    return any((PROJECT / package / file).is_file() for package in (".", *PACKAGES))
+
+
+def _resolves(name: str) -> bool:
+    """Whether the dotted name is a module, or a public name of one."""
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 def _command_lines(text: str) -> list[str]:
