@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -90,3 +92,18 @@ def test_a_parameter_that_stands_twice_is_refused(path: str, client: TestClient)
     answer = client.get(path)
 
     assert (answer.status_code, "stands 2 times in the address; write it once" in answer.text) == (422, True)
+
+
+def test_every_address_of_a_file_in_the_document_answers(client: TestClient, source: Source) -> None:
+    document = (Path(__file__).resolve().parents[2] / "docs" / "dashboard.md").read_text()
+    addresses = re.findall(r"`(/api/[^`]+)`", document)
+    busy = source.rows(ListQuery(sort="-density"))["feature_id"].to_list()
+    build = "40.SSU-ISS-ISS-_.NS-_-_-_._-_-_-_"
+
+    statuses = {}
+    for address in addresses:
+        real = address.replace("45,46", f"{busy[0]},{busy[1]}").replace("45", str(busy[0])).replace("…", build)
+        statuses[address] = client.get(real).status_code
+
+    assert len(addresses) >= 10
+    assert {address: status for address, status in statuses.items() if status != 200} == {}
