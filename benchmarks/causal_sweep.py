@@ -1,8 +1,8 @@
 """A causal sweep of every family: `python -m benchmarks.causal_sweep CHECKPOINT_FOLDER`. 14 families x 10 levels on 200 builds.
 
 CHECKPOINT_FOLDER holds a base model and an SAE of the upstream architecture (model.pth, sae_model_final.pth, vocab.json,
-weapon_vocab.json). The sweep edits each build once per family and level, and asks one feature. Beside it: the bare forward
-passes of the model on the same builds, which are the limit.
+weapon_vocab.json). The sweep edits each build once per family and level, and measures one feature. The baseline is the bare
+forward passes of the model on the same builds.
 """
 
 import sys

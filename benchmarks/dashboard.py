@@ -1,7 +1,7 @@
-"""Time the dashboard at the reference size: `python -m benchmarks.dashboard [RUN|PATH]`. Median, p95, and what answers weigh.
+"""Time the dashboard at the reference size: `python -m benchmarks.dashboard [RUN|PATH]`. Median, p95 and bytes of the answers.
 
-Answers are asked as a browser asks them, over random features, and timed by the server's own `Server-Timing`, compressed bytes as
-they travel. With Chromium, also how long `j` takes to the next feature's heading. Without RUN a store of 842,820 samples x 24,576
+Requests are those of a browser, over random features; times come from the server's `Server-Timing`, bytes are compressed.
+With Chromium, also how long `j` takes to the next feature's heading. Without RUN a store of 842,820 samples x 24,576
 features is made; it has neither labels nor a model.
 """
 
@@ -69,7 +69,7 @@ def main_of(target: str, n_features: int) -> None:
 
 
 def report(name: str, ask: Callable[[int], tuple[float, int]], ids: list[int]) -> None:
-    """One line: median, p95 and bytes. The first answer, which opens what is then kept, is told apart."""
+    """One line: median, p95 and bytes. The first answer, which fills the caches, is separate."""
     opening, _ = ask(ids[0])
     found = [ask(one) for one in ids[1:]]
     took = np.array([one[0] for one in found])
@@ -80,7 +80,7 @@ def report(name: str, ask: Callable[[int], tuple[float, int]], ids: list[int]) -
 
 
 def page(url: str, path: str, search: str = "") -> tuple[float, int]:
-    """What Dash's router asks for when an address is opened."""
+    """The request of Dash's router when an address is opened."""
     inputs = [("_pages_location", "pathname", path), ("_pages_location", "search", search)]
     body = {
         "output": ".._pages_content.children..._pages_store.data..",
@@ -93,7 +93,7 @@ def page(url: str, path: str, search: str = "") -> tuple[float, int]:
 
 
 def rows(url: str, block: int, q: str) -> tuple[float, int]:
-    """What the list asks for: a block of 100 rows, by density."""
+    """The request of the list: a block of 100 rows, by density."""
     request = {
         "startRow": 100 * block,
         "endRow": 100 * block + 100,
@@ -105,7 +105,7 @@ def rows(url: str, block: int, q: str) -> tuple[float, int]:
 
 
 def evidence(url: str, feature: int, token: str) -> tuple[float, int]:
-    """What is asked once the writer of a rule pauses."""
+    """The request that follows a pause in writing a rule."""
     ability, _, rung = token.rpartition("_")
     return posted(
         url,
@@ -118,7 +118,7 @@ def evidence(url: str, feature: int, token: str) -> tuple[float, int]:
 
 
 def label(url: str, feature: int, sae: str | None) -> tuple[float, int]:
-    """What Ctrl Enter sends."""
+    """The request of Ctrl Enter in the label form."""
     outputs = [
         "label-now.children",
         "label-said.children",
@@ -132,7 +132,7 @@ def label(url: str, feature: int, sae: str | None) -> tuple[float, int]:
 
 
 def what_if(url: str, at: int) -> tuple[float, int]:
-    """What an edit of a slot sends: features and predictions of both builds."""
+    """The request of an edited slot: features and predictions of both builds."""
     subs = ("ink_saver_main", "swim_speed_up", "ink_recovery_up", "special_charge_up", "quick_respawn")
     pieces = [[subs[(at + piece) % 5], *(subs[(at // 5 + piece + one) % 5] for one in range(3))] for piece in range(3)]
     worn = {
@@ -146,7 +146,7 @@ def what_if(url: str, at: int) -> tuple[float, int]:
 
 
 def called(outputs: list[str], inputs: dict[str, Any], states: dict[str, Any]) -> dict[str, Any]:
-    """The body with which Dash calls a callback; names are `id.property`."""
+    """The body of a Dash callback request; names are `id.property`."""
 
     def told(given: dict[str, Any]) -> list[dict[str, Any]]:
         parts = [(*name.split("."), value) for name, value in given.items()]
@@ -163,7 +163,7 @@ def called(outputs: list[str], inputs: dict[str, Any], states: dict[str, Any]) -
 
 
 def posted(url: str, body: dict[str, Any]) -> tuple[float, int]:
-    """Milliseconds by the server's own account, and bytes as they travel."""
+    """Milliseconds from `Server-Timing`, and compressed bytes."""
     headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
     request = urllib.request.Request(f"{url}/_dash-update-component", json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request) as answer:
@@ -175,7 +175,7 @@ def browse(url: str) -> None:
     """From pressing j to the next feature's heading."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
-        print("no Chromium: how long j takes is not measured")
+        print("no Chromium: the time of j is not measured")
         return
     from playwright.sync_api import sync_playwright
 
@@ -200,9 +200,9 @@ def browse(url: str) -> None:
 
 @click.command()
 @click.argument("target", required=False)
-@click.option("--features", default=200, type=whole(), show_default=True, help="So many random features.")
+@click.option("--features", default=200, type=whole(), show_default=True, help="How many random features to time.")
 @click.option(
-    "--folder", type=click.Path(path_type=Path), help="Where the store is kept; a temporary folder if left out."
+    "--folder", type=click.Path(path_type=Path), help="Folder of the store. If not given: a temporary folder."
 )
 def main(target: str | None, features: int, folder: Path | None) -> None:
     """Time the dashboard of TARGET, or of a store of the reference size."""

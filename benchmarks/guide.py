@@ -1,8 +1,8 @@
-"""The pipeline guide from its first command to its last on folders, step by step: `python -m benchmarks.guide`.
+"""Every step of the pipeline guide on folders, timed: `python -m benchmarks.guide`.
 
-On the demo's builds, or on stat.ink battles (`--statink FILES…`), from which a base model is trained first. The commands are the
-guide's own with its flags; no run and no Dagster. With `--pictures` the dashboard is opened in a browser: examples, and a label
-that is written there and read back on the command line. Seconds do not travel between machines; sizes and counts do.
+On the demo's builds, or on stat.ink battles (`--statink FILES…`), from which a base model is trained first. The commands have the
+guide's flags; no run and no Dagster. With `--pictures` the dashboard is opened in a browser: examples, and a label that is
+written there and read back on the command line. Seconds depend on the machine; sizes and counts do not.
 """
 
 import os
@@ -76,11 +76,19 @@ _INPUTS = (
 
 
 @click.command()
-@click.option("--statink", "files", multiple=True, type=click.Path(path_type=Path, exists=True), help="Battle files.")
-@click.option("--n-builds", default=20_000, type=whole(), show_default=True, help="Of the demo, without --statink.")
+@click.option(
+    "--statink", "files", multiple=True, type=click.Path(path_type=Path, exists=True), help="Battle files of stat.ink."
+)
+@click.option(
+    "--n-builds",
+    default=20_000,
+    type=whole(),
+    show_default=True,
+    help="How many demo builds to make, without --statink.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="An empty folder.")
 @click.option("--feature", default=845, type=whole(), show_default=True)
-@click.option("--pictures", type=click.Path(path_type=Path), help="Where pictures of the dashboard go.")
+@click.option("--pictures", type=click.Path(path_type=Path), help="Folder for pictures of the dashboard.")
 def main(files: tuple[Path, ...], n_builds: int, out: Path, feature: int, pictures: Path | None) -> None:
     """Walk through the guide and print a line for each step."""
     out.mkdir(parents=True)

@@ -1,9 +1,9 @@
 """Time encode and store at full width, against the bare encoder product: `python benchmarks/pipeline.py`.
 
-Synthetic base activations (width 512) go through an SAE of 24,576 features with 64 active, shard by shard, and into the sparse
-store. Every figure is of this run: the bare product is the same blocks through the same weights, nothing else, over a fifth of
-the rows before the steps and another fifth after them, so that both see the machine alike. The seed is fixed; ratios travel
-between machines, seconds do not.
+Synthetic base activations (width 512) go through an SAE of 24,576 features with 64 active, shard by shard, and into the
+sparse store. All figures come from one run: the bare product multiplies the same blocks by the same weights, over a fifth of
+the rows before the steps and a fifth after them, so that both are measured under the same load. The seed is fixed; ratios
+are comparable between machines, seconds are not.
 """
 
 import resource
@@ -38,7 +38,9 @@ _N_OUTPUTS = 1
 @click.option("--block-rows", default=4_096, type=whole(), show_default=True)
 @click.option("--shard-items", default=32_768, type=whole(), show_default=True)
 @click.option("--profile", type=click.Choice(["raw", "compact"]), default="raw", show_default=True)
-@click.option("--folder", type=click.Path(path_type=Path), help="Where the files go; a temporary folder if left out.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Folder for the files. If not given: a temporary folder."
+)
 def main(
     n_samples: int,
     d_in: int,
@@ -76,7 +78,7 @@ def main(
     )
     bare = n_samples * 2 / (before + after)
     click.echo(f"bare product: {before:,.0f} rows/s before, {after:,.0f} after")
-    click.echo("| step | seconds | rows/s | share of the bare product's rate |")
+    click.echo("| step | seconds | rows/s | rate relative to the bare product |")
     click.echo("|---|---|---|---|")
     for name, seconds in (
         ("bare encoder product", bare),
@@ -135,7 +137,7 @@ def _bare_product_rate(sae: Sae, base: BaseActivations, block_rows: int, first_r
 
 
 def items_of(n_samples: int) -> tuple[Items, Contexts, Vocabulary]:
-    """Builds of one token each: the step under test does not look at them."""
+    """Builds of one token each: the step under test does not read them."""
     builds = Builds(
         tokens=np.zeros(n_samples, dtype=np.int32),
         offsets=np.arange(n_samples + 1, dtype=np.int64),

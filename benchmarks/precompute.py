@@ -1,8 +1,8 @@
 """Time the precompute steps on a synthetic store: `python -m benchmarks.precompute --n-samples 1000000 --n-active 64`.
 
-Each line has a rate and its ratio to the plainest way to do the same on the same data in the same run: sorting the values, a
-loop over rows in Python, a sparse matrix product by scipy, the bare dense matrix product. Ratios travel between machines,
-seconds do not. Features fire with Zipf-like frequencies; the seed is fixed.
+Each line has a rate and its ratio to the simplest implementation on the same data in the same run: sorting the values, a
+loop over rows in Python, a sparse matrix product by scipy, the bare dense matrix product. Ratios are comparable between
+machines, seconds are not. Features fire with Zipf-like frequencies; the seed is fixed.
 """
 
 import resource
@@ -71,14 +71,14 @@ class SyntheticStore:
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """How long work takes once."""
+    """Seconds that one call takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def bare_sort(store: SyntheticStore) -> None:
-    """Sort the values of every feature: what any exact quantile needs at least."""
+    """Sort the values of every feature: the lower bound for any exact quantile."""
     for feature_id in range(store.n_features):
         np.sort(store.read(feature_id).values)
 
@@ -105,8 +105,8 @@ def sparse_product_seconds(store: SyntheticStore) -> float:
 @click.option(
     "--exponent", default=0.7, type=number(), show_default=True, help="Zipf exponent of how often features fire."
 )
-@click.option("--memory-limit-mb", default=1024, type=whole(), show_default=True, help="Memory for co-activation.")
-@click.option("--skip", multiple=True, help="Steps to leave out.")
+@click.option("--memory-limit-mb", default=1024, type=whole(), show_default=True, help="Memory limit of co-activation.")
+@click.option("--skip", multiple=True, help="Steps to skip.")
 def main(
     n_samples: int, n_features: int, n_active: int, exponent: float, memory_limit_mb: int, skip: tuple[str, ...]
 ) -> None:
@@ -114,7 +114,7 @@ def main(
     store = SyntheticStore(n_samples, n_features, n_active, exponent, seed=0)
     nnz = store.by_feature.nnz
     click.echo(f"{n_samples:,} samples x {n_features:,} features, {nnz:,} activations, {peak_gb():.1f} GB held by them")
-    click.echo("| step | seconds | rate | peak memory so far | plainest way | seconds there | ratio |")
+    click.echo("| step | seconds | rate | peak memory so far | baseline | seconds of baseline | ratio |")
     click.echo("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name, work, n, unit, plain, plain_work in steps(store, Path(folder), memory_limit_mb * 2**20):
@@ -138,7 +138,7 @@ Step = tuple[str, Callable[[], object], int, str, str, Callable[[], float]]
 
 
 def steps(store: SyntheticStore, folder: Path, memory_limit_bytes: int) -> Iterator[Step]:
-    """Name, work, amount, unit, name of the plainest way, and its seconds, for each step."""
+    """Name, work, amount, unit, name of the baseline, and its seconds, for each step."""
     nnz = int(store.by_feature.nnz)
     rng = np.random.default_rng(1)
     decoder = rng.normal(size=(store.n_features, _WIDTH)).astype(np.float32)

@@ -1,8 +1,8 @@
 """FVU against L0 on real builds: `python benchmarks/real_builds.py FOLDER statink/*.csv.gz`.
 
 Ingests stat.ink exports, trains a base model, and trains one SAE for each k and each L1 coefficient on the same base
-activations, split and seed. Prints a table, by what factor `relu_l1` needs more active features at the same FVU, and writes
-FOLDER/fvu_l0.png. What is in FOLDER already is used, so a second call is quick.
+activations, split and seed. Prints a table and how many times more active features `relu_l1` needs at the same FVU, and writes
+FOLDER/fvu_l0.png. Results already in FOLDER are reused, so a second call is quick.
 """
 
 import json
@@ -42,7 +42,7 @@ _COLUMNS = ("l0_mean", "fvu", "dead_percent", "dense_percent", "fidelity", "cosi
 @click.option("--l1", "l1s", default="3e-3,1e-2,3e-2", show_default=True)
 @click.option("--d-sae", default=512, type=whole(), show_default=True)
 @click.option("--epochs", default=40, type=whole(), show_default=True)
-@click.option("--lr", type=number(), help="Learning rate of the SAEs; the recipe's own if left out.")
+@click.option("--lr", type=number(), help="Learning rate of the SAEs. If not given: the recipe's default.")
 @click.option("--hidden-dim", default=64, type=whole(), show_default=True)
 @click.option("--base-epochs", default=BaseTrainingRecipe().epochs, show_default=True)
 @click.option("--seed", default=0, type=whole(), show_default=True)

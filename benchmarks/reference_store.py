@@ -115,7 +115,7 @@ def make_reference_store(
 
 
 def staged_parts(staged: Path, source: ReferenceRows) -> dict[str, Path]:
-    """Everything that a version is made of, by its name in the version, written below staged."""
+    """All parts of a version, by name, written below staged."""
     staged.mkdir(parents=True, exist_ok=True)
     write_sparse_store(source, staged / "activations.zarr")
     tokens, weapons = vocabulary(), contexts()

@@ -1,9 +1,8 @@
 """Time SAE training steps against the bare encoder product: `python -m benchmarks.sae_training`.
 
-Planted sparse activations, fixed seed. Before each step the bare product of the same batch and encoder is timed, so that both
-see the machine in the same state; shown are medians, the spread from the lower to the upper quartile, and the ratio of the
-medians. Where SAELens is installed, its BatchTopK step runs on the same batches. Ratios travel between machines, seconds do
-not.
+Planted sparse activations, fixed seed. Before each step the bare product of the same batch and encoder is timed, so that
+both are measured under the same load; shown are medians, the interquartile range, and the ratio of the medians. Where
+SAELens is installed, its BatchTopK step runs on the same batches. Ratios are comparable between machines, seconds are not.
 """
 
 import importlib.util
@@ -31,7 +30,7 @@ _NEVER = 1 << 60
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is trained."""
+    """Sizes of the SAE and the batch."""
 
     d_in: int
     d_sae: int
@@ -49,13 +48,17 @@ class Sizes:
 @click.option("--batch-size", default=4_096, type=whole(), show_default=True)
 @click.option("--n-steps", default=7, type=whole(), show_default=True, help="Timed steps of each kind.")
 @click.option(
-    "--dead-percent", default=10.0, type=number(), show_default=True, help="Dead features in the row that has some."
+    "--dead-percent",
+    default=10.0,
+    type=number(),
+    show_default=True,
+    help="Number of dead features in the row with dead features.",
 )
-@click.option("--relu/--no-relu", default=False, show_default=True, help="Time the dense step of relu_l1 as well.")
+@click.option("--relu/--no-relu", default=False, show_default=True, help="Also time the dense step of relu_l1.")
 def main(d_in: int, d_sae: int, k: int, batch_size: int, n_steps: int, dead_percent: float, relu: bool) -> None:
     """Print samples a second of each step and its share of the bare product's rate."""
     click.echo(f"{torch.get_num_threads()} threads; spread: lower to upper quartile")
-    click.echo("| sizes | step | samples/s | spread | share of the bare product |")
+    click.echo("| sizes | step | samples/s | spread | rate relative to the bare product |")
     click.echo("|---|---|---|---|---|")
     full = Sizes(d_in, d_sae, k, batch_size)
     _compare(full, n_steps, dead_percent, relu)
@@ -64,7 +67,7 @@ def main(d_in: int, d_sae: int, k: int, batch_size: int, n_steps: int, dead_perc
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     click.echo(f"peak memory {peak / 1e9:.2f} GB")
     if importlib.util.find_spec("sae_lens") is None:
-        click.echo("SAELens is not installed here; `pip install sae-lens` puts it into the table")
+        click.echo("SAELens is not installed; `pip install sae-lens` adds it to the table")
         return
     _compare_saelens(full, n_steps)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -105,7 +108,7 @@ def _settings(recipe: SaeRecipe) -> StepSettings:
 
 
 def _let_die(state: TrainingState, percent: float) -> int:
-    """Make some features too faint to be selected, and say that they have been silent for long."""
+    """Make some features too faint to be selected, and mark them as silent for long."""
     dead = torch.arange(state.b_enc.numel()) < state.b_enc.numel() * percent / 100
     state.encoder[dead] *= 0.2
     state.silent_for[dead] = _NEVER

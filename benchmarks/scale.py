@@ -1,9 +1,9 @@
-"""Measure a run's bytes and seconds at several sizes, fit what drives them, check that on another: `python -m benchmarks.scale`.
+"""Measure a run's bytes and seconds at several sizes, fit the cost model, test it on another size: `python -m benchmarks.scale`.
 
-Builds and the base model are made up (untrained weights cost what trained ones do); everything after is the pipeline itself,
-artifact by artifact. Coefficients are never negative (non-negative least squares on relative errors). With --write they go to
-`splat_assets/compute/cost_model.json`, which `splat doctor` and `splat materialize` read; the table of the run that was not
-fitted goes to standard output.
+Builds and the base model are synthetic (untrained weights cost as much as trained ones); the rest is the pipeline itself,
+artifact by artifact. Coefficients are never negative (non-negative least squares on relative errors). With --write they go
+to `splat_assets/compute/cost_model.json`, which `splat doctor` and `splat materialize` read; the table of the run that was
+not fitted goes to standard output.
 """
 
 import json
@@ -58,7 +58,7 @@ _MODEL = Path(__file__).parents[1] / "splat_assets" / "compute" / "cost_model.js
     "--epochs", default=1.0, type=number(), show_default=True, help="How often training sees a sample, with --expect."
 )
 def main(sizes: str, checked: str, write: bool, expect: str | None, d_in: int, epochs: float) -> None:
-    """Print measured and expected cost of each artifact of the checked size."""
+    """Print measured and expected cost of each artifact of the test size."""
     if expect is not None:
         _expect(*map(int, expect.split("x")), d_in, epochs)
         return
@@ -75,7 +75,7 @@ def main(sizes: str, checked: str, write: bool, expect: str | None, d_in: int, e
     if write:
         _MODEL.write_text(json.dumps(fit, indent=1) + "\n", encoding="utf-8")
     size, found = _measured(*map(int, checked.split("x")))
-    click.echo(f"fitted to {sizes}; checked on {checked}: {size.n_samples:,.0f} samples, {size.n_active:.1f} active")
+    click.echo(f"fitted to {sizes}; tested on {checked}: {size.n_samples:,.0f} samples, {size.n_active:.1f} active")
     click.echo("| artifact | bytes measured | expected | ratio | seconds measured | expected | ratio |")
     click.echo("|---|---:|---:|---:|---:|---:|---:|")
     sums = np.zeros(4)

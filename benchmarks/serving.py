@@ -1,9 +1,9 @@
 """Time the activation server over loopback: `python -m benchmarks.serving`. Median and p99 of one feature, warm.
 
-A store of the reference size is served by `splat serve` in a process of its own and asked over one kept connection. In the same
-run, in turn with it: a bare socket that sends the very same bytes (the limit of any server), and the guide's own way without any
-server at all (zarr in chunks of 1 x 10,000, join on the metadata, `to_dicts`, `json.dumps`). Ratios travel between machines,
-milliseconds do not.
+A store of the reference size is served by `splat serve` in a separate process, over one persistent connection. In the same
+run, in turn with it: a bare socket that sends the same bytes (the limit of any server), and the guide's way without any
+server (zarr in chunks of 1 x 10,000, join on the metadata, `to_dicts`, `json.dumps`). Ratios are comparable between
+machines, milliseconds are not.
 """
 
 import json
@@ -228,7 +228,7 @@ def report(connection: Connection, guide: GuideWay, sizes: dict[int, list[int]],
             baseline, _ = quantiles(
                 [timed(lambda i=i: guide.answer(i)) for _ in range(slow_rounds) for i in feature_ids]  # type: ignore[misc]
             )
-            click.echo(f"\n{size:,} activations; the guide's own way, without HTTP: {baseline:,.0f} ms\n")
+            click.echo(f"\n{size:,} activations; the guide's way, without HTTP: {baseline:,.0f} ms\n")
             click.echo(
                 "| form | MB | median ms | p99 ms | bare socket ms | times the bare socket | guide's way / this |"
             )
@@ -250,11 +250,15 @@ def report(connection: Connection, guide: GuideWay, sizes: dict[int, list[int]],
 
 @click.command()
 @click.option(
-    "--folder", type=click.Path(path_type=Path), help="Where the store is kept; a temporary folder if left out."
+    "--folder", type=click.Path(path_type=Path), help="Folder of the store. If not given: a temporary folder."
 )
 @click.option("--rounds", default=60, type=whole(), show_default=True, help="Answers timed for each form and size.")
 @click.option(
-    "--slow-rounds", default=1, type=whole(), show_default=True, help="Of the guide's way, for each of four features."
+    "--slow-rounds",
+    default=1,
+    type=whole(),
+    show_default=True,
+    help="Answers timed of the guide's way, for each of four features.",
 )
 def main(folder: Path | None, rounds: int, slow_rounds: int) -> None:
     """Print start-up time, memory at rest, and a table of answer times with ratios."""

@@ -1,8 +1,8 @@
 """Time encoding by each way to run shards, in one run: `python -m benchmarks.shards`. Seconds, ratio to `local`, peak memory.
 
-The same synthetic base activations go through the same SAE, `local` first and last so that both see the machine alike. Each way
-runs in a process of its own; what starting processes, or Ray, costs is in its seconds. Memory is what the process and all that it
-started have for themselves together, at the most, sampled ten times a second.
+The same synthetic base activations go through the same SAE, `local` first and last so that both run under the same load.
+Each way runs in a separate process; its seconds include starting processes, or Ray. Memory is the peak of the private memory
+of the process and all its children, sampled ten times a second.
 """
 
 import json
@@ -59,7 +59,7 @@ def main(n_samples: str, d_in: int, d_sae: int, n_active: int, shard_items: int,
 
 
 def _measured(scratch: Path, n: int, shard_items: int, way: str) -> tuple[float, int]:
-    """Seconds of encoding as its process tells them, and the peak of memory of it and what it started."""
+    """Seconds of encoding as reported by its process, and the peak memory of it and its children."""
     shutil.rmtree(scratch / "raw", ignore_errors=True)
     command = [sys.executable, "-m", "benchmarks.shards", "--n-samples", str(n), "--shard-items", str(shard_items)]
     process = subprocess.Popen(
@@ -92,7 +92,7 @@ def _descendants(pid: int) -> list[int]:
 
 
 def _own_bytes(pid: int) -> int:
-    """Memory that is the process's alone; shared libraries and mapped files are nobody's."""
+    """Private memory of the process, without shared libraries and mapped files."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""Many clients at once: `python -m benchmarks.soak`. 64 of them, mixed questions, one slow reader, a version in the middle.
+"""Many clients at once: `python -m benchmarks.soak`. 64 of them, mixed questions, one slow reader, a version published half-way.
 
-Every answer is compared with the store of the version that it names: all of it must be of that version. `/health` is asked all
-the while by a process of its own. Printed are counts, errors, latencies, and the server's memory over time.
+Every answer is compared with the store of the version that it names: all of it must be of that version. A separate process
+requests `/health` throughout. Prints counts, errors, latencies, and the server's memory over time.
 """
 
 import collections
@@ -32,7 +32,7 @@ _COUNTED = (50_000,) * 4
 
 @dataclass
 class Tally:
-    """What the clients saw."""
+    """Counts and latencies of the clients' answers."""
 
     answers: collections.Counter[str] = field(default_factory=collections.Counter)
     versions: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -41,7 +41,7 @@ class Tally:
 
 
 class Expectations:
-    """What each version holds, to compare answers with."""
+    """The expected answers of each version."""
 
     def __init__(self, stores: list[Store]) -> None:
         self._stores = {store.version: store for store in stores}
@@ -154,7 +154,7 @@ def _health_times(port: int, seconds: float, times: "multiprocessing.Queue[list[
 
 
 def soak(server: RunningServer, run: Path, second: dict[str, Path], n_clients: int, seconds: float) -> Tally:
-    """Ask for so long, publish the second version half-way, and report."""
+    """Send requests for that many seconds, publish the second version half-way, and report."""
     first = open_store(run)
     n = (first.n_samples, first.n_features)
     # The second version is published aside first, to know what it will hold.

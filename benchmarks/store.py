@@ -1,9 +1,9 @@
-"""Time the sparse store: `python -m benchmarks.store`. Reads of one feature, beside every other way to hold the same numbers.
+"""Time the sparse store: `python -m benchmarks.store`. Reads of one feature, compared with other layouts of the same numbers.
 
-The plainest way is the guide's: a dense array of features x samples in chunks of 1 x 10,000, Blosc (zstd 3, shuffle), read
-through zarr and searched for what is not zero. All ways read the same features, warm, in turn, in the same run; the ratio
-travels between machines, milliseconds do not. Before that, the store of a dictionary of 24,576 features is written once, for
-its rate and memory. Seeds are fixed.
+The baseline is the guide's layout: a dense array of features x samples in chunks of 1 x 10,000, Blosc (zstd 3, shuffle),
+read through zarr and searched for non-zeros. All layouts are read warm, for the same features, in turn, in the same run;
+ratios are comparable between machines, milliseconds are not. Before that, the store of a dictionary of 24,576 features is
+written once, for its rate and memory. Seeds are fixed.
 """
 
 import resource
@@ -35,7 +35,7 @@ Read = Callable[[int], object]
 
 
 class CountedFeatures:
-    """A matrix whose features have known numbers of activations: so many of each size, at random samples."""
+    """A matrix whose features have known numbers of activations: a fixed number of each size, at random samples."""
 
     def __init__(self, n_samples: int, sizes: tuple[int, ...], per_size: int) -> None:
         rng = np.random.default_rng(0)
@@ -199,12 +199,20 @@ def _peak_mb() -> float:
 
 
 @click.command()
-@click.option("--n-samples", default=842_820, type=whole(), show_default=True, help="Samples.")
+@click.option("--n-samples", default=842_820, type=whole(), show_default=True, help="Number of samples.")
 @click.option(
-    "--n-features", default=24_576, type=whole(), show_default=True, help="Features of the store that is written."
+    "--n-features",
+    default=24_576,
+    type=whole(),
+    show_default=True,
+    help="Number of features of the store that is written.",
 )
 @click.option(
-    "--n-active", default=64, type=whole(), show_default=True, help="Features that fire on each sample of that store."
+    "--n-active",
+    default=64,
+    type=whole(),
+    show_default=True,
+    help="Number of features that fire on each sample of that store.",
 )
 @click.option(
     "--rounds",
@@ -213,7 +221,7 @@ def _peak_mb() -> float:
     show_default=True,
     help=f"Reads of each of {_FEATURES_PER_SIZE} features per size.",
 )
-@click.option("--skip-writing", is_flag=True, help="Only time reads.")
+@click.option("--skip-writing", is_flag=True, help="Skip timing of writes.")
 def main(n_samples: int, n_features: int, n_active: int, rounds: int, skip_writing: bool) -> None:
     """Print rate, size and memory of writing, and a table of read times with ratios to the guide's layout."""
     # zarr says of pcodec that it is outside the core specification; that is known and beside the point here.

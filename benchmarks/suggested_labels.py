@@ -1,12 +1,12 @@
-"""Do suggested labels find what was planted, and nothing in noise? `python -m benchmarks.suggested_labels RUN …` on demo runs.
+"""Do suggested labels recover planted concepts, and nothing in noise? `python -m benchmarks.suggested_labels RUN …` on demo runs.
 
 1. Planted concepts that an SAE represents: the feature that fits the concept's rule best has F1 >= 0.7 with it over all builds,
-   and no rule next to it (one condition or one listed value less, one rung more or less) fits that feature better: the feature is
-   of this concept and not of a neighbour. Recovered: the rule suggested for it holds on the same builds (Jaccard >= 0.8).
-2. Planted concepts as ideal features: the concept's indicator with one firing in twenty lost and as many invented. Recovered as
-   above.
-3. Permuted data: every feature's activations moved to random samples; how many get a label, and how p is distributed.
-4. What LEAST_F1 and NOISE_SHARE do: features with a label, real and permuted, and F1 on builds that did not choose.
+   and no neighbouring rule (one condition or one listed value less, one rung more or less) fits that feature better: the feature
+   represents this concept and not a similar one. Recovered: its suggested rule matches the same builds (Jaccard >= 0.8).
+2. Planted concepts as ideal features: the concept's indicator with 5 % of its firings removed and as many false ones added.
+   Recovered as above.
+3. Permuted data: every feature's activations permuted over samples; how many get a label, and the distribution of p.
+4. The effect of LEAST_F1 and NOISE_SHARE: features with a label, real and permuted, and F1 on held-out builds.
 """
 
 import json
@@ -197,7 +197,7 @@ def neighbours(rule: Rule, builds: BuildTable) -> Iterator[Rule]:
 
 
 def noisy(holds: Flags, rng: np.random.Generator, share: float = 0.05) -> Activations:
-    """The indicator of a concept as a feature: a share of its firings lost, and as many invented elsewhere."""
+    """The indicator of a concept as a feature: a share of its firings removed, and as many false ones added."""
     fires = holds.copy()
     n = int(round(share * holds.sum()))
     fires[rng.choice(np.flatnonzero(holds), n, replace=False)] = False

@@ -3,7 +3,7 @@
     python docs/make_images.py demo                          # a finished run of the data root; needs Chromium
     python docs/make_images.py http://127.0.0.1:3000         # the Dagster UI, while `splat up` runs
 
-They are cut to the first screen and kept small (64 colours).
+Pictures show the first screen, reduced to 64 colours.
 """
 
 import io
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def draw_dashboard(browser: Any, run: str | None) -> None:
-    """The dashboard of a run, served for as long as it takes."""
+    """The dashboard of a run, served while the pictures are taken."""
     with open_subject(run) as subject, socket.socket() as listening:
         source = Source(subject)
         listening.bind(("127.0.0.1", 0))
@@ -108,7 +108,7 @@ def draw(browser: Any, url: str, addresses: dict[str, str]) -> None:
 
 
 def draw_dagster(browser: Any, url: str) -> None:
-    """What the Dagster UI shows: what a published store is made of and how that stands, and the checks of an artifact."""
+    """The Dagster UI: lineage and status of a published store, and the checks of an artifact."""
     addresses = {
         "dagster-lineage": ("/assets/published_store?view=lineage&lineageScope=upstream&lineageDepth=9", "feature_map"),
         "dagster-checks": ("/assets/sae_checkpoint?view=checks&checkDetail=fvu_is_within_limits", "Held-out error"),
@@ -122,7 +122,7 @@ def draw_dagster(browser: Any, url: str) -> None:
 
 
 def keep(page: Any, name: str) -> None:
-    """Write what a page shows now, and say how large the file is."""
+    """Write the current screen of a page, and print the size of the file."""
     target = IMAGES / name
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     picture.quantize(N_COLORS, dither=Image.Dither.NONE).save(target, optimize=True)
