@@ -52,7 +52,7 @@ class Sizes:
     default=10.0,
     type=number(),
     show_default=True,
-    help="Number of dead features in the row with dead features.",
+    help="Percent of dead features in the row with dead features.",
 )
 @click.option("--relu/--no-relu", default=False, show_default=True, help="Also time the dense step of relu_l1.")
 def main(d_in: int, d_sae: int, k: int, batch_size: int, n_steps: int, dead_percent: float, relu: bool) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from click.testing import CliRunner
 
@@ -51,6 +52,23 @@ def test_every_command_line_works(document: Path, place: Path, monkeypatch: pyte
         if found.exit_code != 0:
             failed.append(f"{line}\n{found.output}\n{found.exception!r}")
     assert failed == []
+
+
+def test_the_python_of_the_readme_works(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    (code,) = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    assert "store.feature(430)" in code
+    rows = pl.read_parquet(next((place / "data/runs/demo/store/versions").glob("*/features.parquet")))
+    busiest = rows.sort("n_active")["feature_id"][-1]
+
+    exec(code.replace("store.feature(430)", f"store.feature({busiest})"), {})
+
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.endswith("']") for line in lines[:5]), "five builds"
+    assert lines[5].startswith("SampleFeatures(")
+    assert f"shape: ({rows.height}, {rows.width})" in lines
 
 
 def test_the_published_schema_is_that_of_the_results() -> None:
