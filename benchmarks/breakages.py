@@ -59,7 +59,7 @@ BREAKAGES = (
     Breakage("FVU divides by the wrong variance", "splat_assets/sae/evaluate.py",
              r"/ n_rows / variance if variance", "/ n_rows / (2 * variance) if variance", "tests/sae/test_evaluate.py"),
     Breakage("file is not flushed before it is renamed", "splat_assets/store/files.py",
-             r"            sync_file\(aside\)\n            os\.replace", "            os.replace", "tests/store/test_flushing.py"),
+             r"sync_file\(aside\)\n            os\.replace", "os.replace", "tests/store/test_flushing.py"),
     Breakage("checkpoint may run code", "splat_assets/model/tensors.py",
              r"weights_only=True", "weights_only=False", "tests/model/test_checkpoint.py"),
     Breakage("ETag leaves the question out", "splat_serving/http/replies.py",

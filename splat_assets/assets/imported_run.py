@@ -61,6 +61,7 @@ from splat_assets.store.raw import RawActivations, begin_raw_activations, shard_
 from splat_assets.store.row_blocks import joined
 from splat_assets.store.sums import as_recorded
 from splat_assets.store.vocabulary import Contexts, Vocabulary
+from splat_assets.wording import counted
 
 if TYPE_CHECKING:
     from splat_assets.model import SplatGPT
@@ -123,7 +124,7 @@ def import_run(
         raw = RawActivations(Path(scratch) / RAW)
         if raw.n_features != parts.sae.d_sae:
             raise InputError(
-                f"{folder} has {raw.n_features:,} features, the SAE {parts.sae_path} has {parts.sae.d_sae:,}"
+                f"{folder} has {counted(raw.n_features, 'features')}, the SAE {parts.sae_path} has {parts.sae.d_sae:,}"
             )
         samples = raw.samples()
         data = _dataset(layout, folder, origin, places, samples)
@@ -258,7 +259,7 @@ def _rows_of_items(folder: Path, samples: pl.DataFrame, items: Items, parts: _Pa
     if at.height != wanted.height or differ.any():
         first = int(differ.arg_max() or 0) if differ.any() else same
         raise InputError(
-            f"the rows of {folder} are not the builds of the dataset in its order: {at.height:,} builds against "
+            f"the rows of {folder} are not the builds of the dataset in its order: {counted(at.height, 'builds')} against "
             f"{wanted.height:,}, the first that differs is number {first:,}; leave --data-csv out, and the dataset is made of "
             "the folder's own rows"
         )

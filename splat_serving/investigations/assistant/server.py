@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from splat_assets.errors import SplatError
 from splat_assets.store.documents import explained
-from splat_assets.wording import unknown_name
+from splat_assets.wording import counted, unknown_name
 from splat_serving.investigations.assistant import MOST_CHARACTERS
 from splat_serving.investigations.assistant.tools import READ_TOOLS, WRITE_TOOLS, Tool
 from splat_serving.investigations.results.rendering import as_markdown
@@ -124,7 +124,7 @@ def _shortened(result: Result, rows: int, is_structured: bool) -> Result:
     """The result with so many rows of each table, and what was left out among its warnings."""
     tables = [table.model_copy(update={"rows": table.rows[:rows]}) for table in result.tables]
     cut = [
-        f"{table.title} ({len(table.rows) - rows} of {len(table.rows)} rows)"
+        f"{table.title} ({len(table.rows) - rows} of {counted(len(table.rows), 'rows')})"
         for table in result.tables
         if len(table.rows) > rows
     ]
