@@ -21,6 +21,11 @@ def agreeing(n: int, verb: str) -> str:
     return _VERBS.get(verb, f"{verb}s") if n == 1 else verb
 
 
+def percent(share: float) -> str:
+    """`66 %` for 0.66: three significant digits."""
+    return f"{100 * share:.3g} %"
+
+
 def one_of(unit: str) -> str:
     """One of what a word, or the last of several words, names."""
     rest, _, noun = unit.rpartition(" ")

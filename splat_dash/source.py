@@ -32,7 +32,7 @@ from splat_serving.investigations.rule_evidence import Evidence, rule_evidence
 from splat_serving.investigations.spec import checked_spec
 from splat_serving.investigations.subject import Subject
 from splat_serving.investigations.what_if import activations_on, what_if
-from splat_serving.labels.book import who
+from splat_serving.labels.book import current_username
 from splat_serving.labels.event import Event
 from splat_serving.model.answers import Edit
 from splat_serving.model.runner import TokenSet
@@ -178,7 +178,7 @@ class Source:
     @property
     def author(self) -> str:
         """Who labels, as this machine knows them."""
-        return who()
+        return current_username()
 
     def claimed(self, feature_id: int) -> str:
         """The rule of the feature's label; empty without one."""

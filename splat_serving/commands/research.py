@@ -14,7 +14,7 @@ from splat_assets.wording import counted, visible
 from splat_serving.commands.writing import subject_to_write
 from splat_serving.database.errors import NotComputedError
 from splat_serving.investigations.opening import open_subject
-from splat_serving.labels.book import who
+from splat_serving.labels.book import current_username
 from splat_serving.labels.log import LabelLog
 from splat_serving.labels.research import (
     HypothesisStatus,
@@ -144,7 +144,7 @@ def evidence(
 def decide(feature: int, text: str, author: str | None, run: str | None) -> None:
     """Write down a decision on FEATURE."""
     with _opened(run, feature) as page:
-        made = add_text(page.research.decisions, text, who() if author is None else author)
+        made = add_text(page.research.decisions, text, current_username() if author is None else author)
     page.say_written(f"decision of {counted(len(made.text), 'characters')} by {visible(made.author)}")
 
 
@@ -156,5 +156,5 @@ def decide(feature: int, text: str, author: str | None, run: str | None) -> None
 def note(feature: int, text: str, author: str | None, run: str | None) -> None:
     """Write down a note on FEATURE."""
     with _opened(run, feature) as page:
-        made = add_text(page.research.notes, text, who() if author is None else author)
+        made = add_text(page.research.notes, text, current_username() if author is None else author)
     page.say_written(f"note of {counted(len(made.text), 'characters')} by {visible(made.author)}")

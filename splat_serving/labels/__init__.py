@@ -1,1 +1,1 @@
-"""What people say of features: labels with their history, a queue of what to look at next, research notes. Bound to one SAE."""
+"""Labels of features with their history, a queue of features to label next, and research notes. Bound to one SAE."""

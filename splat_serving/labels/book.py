@@ -1,4 +1,4 @@
-"""Everything that is read off events: current labels, histories, the queue. The same for labels on disk and behind a server."""
+"""Everything derived from events: current labels, histories, the queue. The same for labels on disk and behind a server."""
 
 import getpass
 from collections import Counter
@@ -69,15 +69,15 @@ class LabelBook:
         return {event.feature_id: event for event in self.events() if _counts(event)}
 
     def opinions(self) -> dict[int, dict[str, LabelFields]]:
-        """By feature and author: what each said last, also where somebody else was faster."""
-        found: dict[int, dict[str, LabelFields]] = {}
+        """By feature and author: the last label of each author, conflicts included."""
+        by_feature: dict[int, dict[str, LabelFields]] = {}
         for event in self.events():
             if event.label is not None:
-                found.setdefault(event.feature_id, {})[event.author] = event.label
-        return found
+                by_feature.setdefault(event.feature_id, {})[event.author] = event.label
+        return by_feature
 
     def label(self, feature_id: int) -> Event | None:
-        """The label of a feature, None where nobody labelled it."""
+        """The label of a feature, None if it has none."""
         return self.current().get(feature_id)
 
     def events_by_feature(self) -> dict[int, list[Event]]:
@@ -89,7 +89,7 @@ class LabelBook:
         return known
 
     def history(self, feature_id: int) -> list[Event]:
-        """Everything that was said of a feature, oldest first, conflicts included."""
+        """All events of a feature, oldest first, conflicts included."""
         return [event for event in self.events() if event.feature_id == feature_id]
 
     def set(
@@ -97,14 +97,14 @@ class LabelBook:
     ) -> Event:
         """Change fields of a feature's label, or make one; returns it.
 
-        based_on: the revision that was seen; what is current now if left out. Raises InputError for a field that means nothing,
-        LabelConflictError when somebody else was faster.
+        based_on: the revision that the author read; if not given, the current one. Raises InputError for an invalid field,
+        LabelConflictError when the label has changed since.
         """
         self.checked(feature_id)
         before = self.label(feature_id)
         fields = {**(before.label.model_dump() if before and before.label else {}), **changes}
         if "text" not in fields:
-            raise InputError(f"feature {feature_id} has no label yet: a new one needs a text")
+            raise InputError(f"feature {feature_id} has no label yet: a first label needs a text")
         seen = (before.revision if before else 0) if based_on is None else based_on
         label = checked_fields(fields)
         extra = before.extra if before else {}
@@ -123,8 +123,12 @@ class LabelBook:
         return self.write(self.prepared("queue", feature_id, author, priority=priority, reason=reason))
 
     def prepared(self, kind: Kind, feature_id: int, author: str | None, **fields: Any) -> NewEvent:
-        """An event that is checked and not written yet, by whoever is logged in where author is None; InputError."""
-        named = {"kind": kind, "feature_id": self.checked(feature_id), "author": who() if author is None else author}
+        """An event that is checked and not written yet, by the current user where author is None; InputError."""
+        named = {
+            "kind": kind,
+            "feature_id": self.checked(feature_id),
+            "author": current_username() if author is None else author,
+        }
         return checked_event({**named, **fields})
 
     def write(self, event: NewEvent) -> Event:
@@ -135,7 +139,7 @@ class LabelBook:
         return self._source.append(event)
 
     def queue(self) -> list[Event]:
-        """The features that wait, highest priority first, then in the order in which they were added."""
+        """The queued features, highest priority first, then in the order of adding."""
         waiting: dict[int, Event] = {}
         for event in self.events():
             if event.kind == "queue":
@@ -145,7 +149,7 @@ class LabelBook:
         return sorted(waiting.values(), key=lambda event: -event.priority)
 
     def skipped(self) -> list[int]:
-        """Features that were left out and have not been labelled or queued since."""
+        """Features that were skipped and have not been labelled or queued since."""
         last: dict[int, Event] = {event.feature_id: event for event in self.events() if not event.conflict}
         return sorted(feature for feature, event in last.items() if event.kind == "skip")
 
@@ -162,8 +166,8 @@ class LabelBook:
         return feature_id
 
 
-def who() -> str:
-    """Who writes, as the system knows them."""
+def current_username() -> str:
+    """The user name of this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -171,7 +175,7 @@ def who() -> str:
 
 
 def label_as_json(event: Event | None) -> dict[str, Any] | None:
-    """A label as the server gives it: its fields with author, time and revision."""
+    """A label as the server returns it: its fields with author, time and revision."""
     if event is None or event.label is None:
         return None
     return {**event.label.model_dump(mode="json"), "author": event.author, "at": event.at, "revision": event.revision}

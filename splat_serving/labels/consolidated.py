@@ -1,7 +1,7 @@
 """Labels kept in step with the guide's own file, `consolidated_{model}.json`, where its user has one.
 
-What the file says and the log does not is read as if it were in the log; writing a label takes it over and writes the file anew.
-Entries that nobody named and fields that nobody knows stay in the file as they are.
+What only the file has is read as if it were in the log; writing a label adds it to the log and rewrites the file. Entries
+without a name and unknown fields stay in the file unchanged.
 """
 
 import json
@@ -23,11 +23,11 @@ _CLAIMS = "consolidated.json"
 _LOCK = ".consolidated.lock"
 _PREFIX = "consolidated_"
 _PLACES = ("mechinterp_runs/labels", "labels")
-"""Where the guide's user has the file: beside the folder of activations."""
+"""Where the guide puts the file: beside the folder of activations."""
 
 
 class ConsolidatedLog(LabelLog):
-    """The events of one SAE, and what the guide's file says beyond them. Safe for threads and processes."""
+    """The events of one SAE, and those that only the guide's file has. Safe for threads and processes."""
 
     def __init__(self, root: Path, sae: str, file: Path, n_features: int) -> None:
         """root, sae: as `LabelLog`. file: the guide's file. n_features: of the SAE; the file's features are among them."""
@@ -37,7 +37,7 @@ class ConsolidatedLog(LabelLog):
         self._model_type = file.stem.removeprefix(_PREFIX)
 
     def events(self) -> list[Event]:
-        """Everything that was added here, then what the file says and nothing here does.
+        """Everything that was added here, then what only the file has.
 
         Raises InputError for a file that does not hold labels, FingerprintMismatchError for labels of another SAE.
         """
@@ -47,7 +47,7 @@ class ConsolidatedLog(LabelLog):
         return events
 
     def append(self, event: NewEvent) -> Event:
-        """Add an event, after what the file says and nothing here does, and write the file; errors as `LabelLog`."""
+        """Add an event, after what only the file has, and write the file; errors as `LabelLog`."""
         with explaining_write_errors("labels", self.folder), locked(self.folder.parent / _LOCK):
             for other in self._only_in_file(super().events()):
                 super().append(other)
@@ -81,7 +81,7 @@ class ConsolidatedLog(LabelLog):
         except FileNotFoundError:
             return {}
         except (OSError, *WRONG_CONTENT) as error:
-            raise InputError(f"{path} does not say of which SAE the guide's files of labels are: {error}") from error
+            raise InputError(f"{path} does not name the SAE of the guide's label files: {error}") from error
 
     def _refuse_another_sae(self) -> None:
         sae = self._claims().get(self.file.name, self.sae)
@@ -90,7 +90,7 @@ class ConsolidatedLog(LabelLog):
                 f"the labels in {self.file}",
                 self.sae,
                 sae,
-                "they are of another SAE, whose features are other ones: move the file away; `splat label carry` moves labels",
+                "they belong to another SAE with other features: move the file away; `splat label carry` carries labels over",
             )
 
     def _claim(self) -> None:
@@ -102,7 +102,7 @@ class ConsolidatedLog(LabelLog):
 def consolidated_file(folder: Path, model: str | None) -> Path | None:
     """The guide's file of labels for a folder of activations, None where there is none.
 
-    model: what its user calls the folder; where no name is known, the only file there is. InputError where there are several.
+    model: the alias of the folder; without one, the only file there is. InputError where there are several.
     """
     places = [folder.absolute().parent / place for place in _PLACES]
     if model is not None:
@@ -113,7 +113,7 @@ def consolidated_file(folder: Path, model: str | None) -> Path | None:
     if len(files) > 1:
         names = ", ".join(path.stem.removeprefix(_PREFIX) for path in files)
         raise InputError(
-            f"beside {folder} are labels of several models ({names}): `splat alias NAME {folder}` says which it is, by that name"
+            f"beside {folder} are labels of several models ({names}): `splat alias NAME {folder}` picks one of them by its name"
         )
     return files[0] if files else None
 
@@ -133,5 +133,5 @@ class _Held:
         return []
 
     def append(self, event: NewEvent) -> Event:
-        """Nothing is added here."""
-        raise TypeError("these events are only read")
+        """Not supported: these events are read-only."""
+        raise TypeError("these events are read-only")

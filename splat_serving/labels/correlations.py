@@ -56,13 +56,13 @@ def nearest_features(
     Positions in `left` and `left_r` are those in `features`. step, most_bytes: as in `correlation_blocks`.
     """
     n_right = right.about().n_features
-    found = Nearest(
+    nearest = Nearest(
         np.full(len(features), -1), np.full(len(features), -np.inf), np.full(n_right, -1), np.full(n_right, -np.inf)
     )
     for rows, columns, r in correlation_blocks(left, right, features, step, most_bytes):
-        _keep_better(found.left, found.left_r, rows, columns.start, r)
-        _keep_better(found.right, found.right_r, columns, rows.start, r.T)
-    return found
+        _keep_better(nearest.left, nearest.left_r, rows, columns.start, r)
+        _keep_better(nearest.right, nearest.right_r, columns, rows.start, r.T)
+    return nearest
 
 
 def correlation_blocks(
@@ -74,8 +74,8 @@ def correlation_blocks(
 ) -> Iterator[tuple[slice, slice, Floats]]:
     """Pearson's r of `features` of left (rows) with all of right (columns): the positions of a block, and its correlations.
 
-    step: is told how many right features of how many were compared; again from the first where the left ones, whose activations
-    are held, need several rounds. most_bytes: bounds what is held; one feature of each side always is.
+    step: called with the number of right features compared and their total; again from the first where the left ones, whose
+    activations are held, need several rounds. most_bytes: bounds what is held; one feature of each side always is.
     """
     n_samples, n_right = left.about().n_samples, right.about().n_features
     share = most_bytes // 4  # the right block is held twice while it is turned round

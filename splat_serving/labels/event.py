@@ -1,4 +1,4 @@
-"""What can be said of a feature, as one event: events are only ever added, and everything else is read off them."""
+"""Events on features, such as a label: events are only ever added, and everything else is derived from them."""
 
 import json
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from splat_serving.labels.written import check_all_texts, checked_line, checked_
 
 Category = Literal["none", "mechanical", "tactical", "strategic", "auxiliary"]
 Status = Literal["draft", "proposed", "accepted", "rejected"]
-"""draft: a first thought. proposed: its author stands by it. accepted, rejected: somebody checked it."""
+"""draft: a first thought. proposed: its author stands by it. accepted, rejected: a person reviewed it."""
 Kind = Literal["label", "skip", "queue"]
 FileKind = Literal["labels", "csv", "consolidated", "dashboard", "queue"]
 """Kinds of files that labels are read from: ours whole, CSV, and the upstream system's."""
@@ -35,7 +35,7 @@ class EvidenceFile(_Frozen):
 
 
 class LabelFields(_Frozen):
-    """A label: what somebody says that a feature stands for. rule: over builds, as JSON (`domain.concepts`)."""
+    """A label: what a feature stands for according to its author. rule: over builds, as JSON (`domain.concepts`)."""
 
     text: Annotated[str, Field(min_length=1, max_length=500)]
     category: Category = "none"
@@ -44,7 +44,7 @@ class LabelFields(_Frozen):
     confidence: Annotated[float, BeforeValidator(plain_number), Field(ge=0, le=1)] | None = None
     rule: dict[str, Any] | None = None
     evidence: Annotated[list[EvidenceFile], Field(max_length=200)] = []
-    origin: Annotated[str, Field(max_length=500, description="Where it comes from, if not from its author here.")] = ""
+    origin: Annotated[str, Field(max_length=500, description="Origin of the label, if not its author here.")] = ""
 
     @field_validator("rule")
     @classmethod
@@ -56,7 +56,7 @@ class LabelFields(_Frozen):
             except InputError as error:
                 raise ValueError(str(error)) from error
             except UnicodeEncodeError as error:
-                raise ValueError("a name in it holds half a surrogate pair") from error
+                raise ValueError("a name in it contains half of a surrogate pair") from error
         return value
 
 
@@ -69,8 +69,8 @@ class Imported(_Frozen):
     at: Annotated[str, Field(max_length=40)] = ""
 
 
-class _Said(_Frozen):
-    """What new and old events have in common."""
+class _EventFields(_Frozen):
+    """The fields that new and written events share."""
 
     kind: Kind
     feature_id: Annotated[int, BeforeValidator(plain_number), Field(ge=0, lt=2**31)]
@@ -84,22 +84,22 @@ class _Said(_Frozen):
     extra: Annotated[
         dict[FileKind, dict[str, Any]],
         Field(
-            description="What a file held beyond the fields here, as it was, by the kind of file; it is exported again."
+            description="What a file holds beyond the fields here, unchanged, by the kind of file; it is exported again."
         ),
     ] = {}
 
     @model_validator(mode="after")
-    def _has_what_it_says(self) -> Self:
+    def _has_a_label_if_it_is_one(self) -> Self:
         if (self.kind == "label") != (self.label is not None):
-            raise ValueError("a label event has a label, and no other one has")
+            raise ValueError("a label event needs a label, and other events must not have one")
         return self
 
 
-class NewEvent(_Said):
-    """Something to be added. based_on: the revision of the label that its author saw (0 for none); a label on another one is a
-    conflict. None: it does not matter. at: when it was first said, of what is imported; now if left out. event_id: made by
-    whoever sends the event; an event with an id that was added already is answered with that one and not added again, so that it
-    may be sent again when the answer was lost."""
+class NewEvent(_EventFields):
+    """An event to add. based_on: the revision of the label that its author read (0 for none); a label based on another revision
+    is a conflict. None: any revision. at: the original time, for imported events; otherwise now. event_id: chosen by the
+    sender; an event whose id exists already is not added again, and that event is returned, so a request may be repeated
+    when its answer was lost."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -122,23 +122,23 @@ class NewEvent(_Said):
                 _check_time(self.imported.at or None)
             _check_time(self.at)
             if self.at is not None and self.imported is None:
-                raise InputError("at is for what is imported: everything else is said now")
+                raise InputError("at is for imported events only: all others get the current time")
             _check_extra(self.extra)
         except InputError as error:
             raise ValueError(str(error)) from error
         return self
 
 
-class Event(_Said):
-    """Something that was added. revision: of a label, 1 for the first of its feature. conflict: it was based on an older revision
-    than there was, and is kept but not current. Its texts are not checked: they may be older than the rules for them."""
+class Event(_EventFields):
+    """An event that was added. revision: of a label, 1 for the first of its feature. conflict: it was based on an old revision,
+    and is kept but not current. Its texts are not checked: they may be older than the rules for them."""
 
     at: str
     revision: Annotated[int, Field(ge=0, lt=2**31)] = 0
     conflict: bool = False
 
 
-def now() -> str:
+def utc_timestamp() -> str:
     """The time, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -146,22 +146,22 @@ def now() -> str:
 def moment(text: str) -> datetime:
     """A time as text, in ISO 8601, to be compared with others; UTC where it names no zone. InputError."""
     try:
-        read = datetime.fromisoformat(text)
-        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InputError(f"{text[:40]!r} is no time, as 2026-01-31T12:00:00+00:00") from None
+        raise InputError(f"{text[:40]!r} is not a time in ISO 8601, for example 2026-01-31T12:00:00+00:00") from None
 
 
 def checked_event(raw: Any, where: str = "") -> NewEvent:
     """The event; InputError says in one sentence what is wrong with it."""
-    found: NewEvent = _checked(NewEvent, raw, where)
-    return found
+    event: NewEvent = _checked(NewEvent, raw, where)
+    return event
 
 
 def checked_fields(raw: Any, where: str = "") -> LabelFields:
     """The label; InputError says in one sentence what is wrong with it."""
-    found: LabelFields = _checked(LabelFields, raw, where)
-    return found
+    label: LabelFields = _checked(LabelFields, raw, where)
+    return label
 
 
 def _check_time(text: str | None) -> None:
@@ -176,7 +176,7 @@ def _check_extra(extra: dict[FileKind, dict[str, Any]]) -> None:
     except orjson.JSONEncodeError as error:
         raise InputError(f"extra: {error}") from error
     if size > _MOST_EXTRA_BYTES:
-        raise InputError(f"extra has {size:,} bytes; {_MOST_EXTRA_BYTES:,} are kept at most")
+        raise InputError(f"extra has {size:,} bytes; the limit is {_MOST_EXTRA_BYTES:,}")
 
 
 def _check_label(label: LabelFields) -> None:
@@ -192,7 +192,7 @@ def _checked(kind: Any, raw: Any, where: str) -> Any:
         return kind.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        said = first["msg"].removeprefix("Value error, ")
-        if not first["loc"]:  # it is of the whole, and names the part itself
-            raise InputError(f"{where}{said}") from error
-        raise InputError(f"{where}{'.'.join(map(str, first['loc']))}: {said}, not {first['input']!r:.80}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:  # an error of the whole object names the field itself
+            raise InputError(f"{where}{message}") from error
+        raise InputError(f"{where}{'.'.join(map(str, first['loc']))}: {message}, not {first['input']!r:.80}") from error

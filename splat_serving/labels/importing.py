@@ -1,6 +1,6 @@
-"""What becomes of labels that a file holds: nothing where they are the same, a conflict where they are older, else an event.
+"""The outcome of importing labels from a file: unchanged if equal, a conflict if older, else a new event.
 
-An imported label keeps its author and time. All of a file is checked before anything of it is added.
+An imported label keeps its author and time. The whole file is checked before anything is added.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from splat_assets.errors import InputError
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.wording import visible
 from splat_serving.database.errors import LabelConflictError
-from splat_serving.labels.book import LabelBook, who
+from splat_serving.labels.book import LabelBook, current_username
 from splat_serving.labels.event import Event, Imported, LabelFields, NewEvent, checked_event, checked_fields, moment
 from splat_serving.labels.upstream import (
     LabelFile,
@@ -29,9 +29,10 @@ _COMPLETED = {"queue": {"completed": True}}
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a row of a file changes. changes: by field, what is there and what the file says. why: it is a conflict, not written.
+    """What a row of a file changes. changes: by field, the current value and that of the file. why: the reason of a conflict,
+    which is not written.
 
-    events: what is to be added; several where a feature without a label has a history in the file.
+    events: the events to add; several where a feature without a label has a history in the file.
     """
 
     feature: int
@@ -43,14 +44,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What importing a file does. n_same: labels that are there already."""
+    """What importing a file does. n_same: labels that exist already."""
 
     changes: list[Change]
     n_same: int
 
     @property
     def conflicts(self) -> list[Change]:
-        """The rows that are older than what is there."""
+        """The rows that are older than the current labels."""
         return [change for change in self.changes if change.why]
 
     def n_added(self, what: str) -> int:
@@ -59,33 +60,33 @@ class Plan:
 
 
 def refuse_other_sae(file: LabelFile, sae: str) -> None:
-    """FingerprintMismatchError where a file says that its labels are of another SAE than that of this fingerprint."""
+    """FingerprintMismatchError for a file whose labels belong to another SAE than that of this fingerprint."""
     for other in sorted(file.saes - {sae}):
         raise FingerprintMismatchError(
             f"the labels in {file.name}",
             sae,
             other,
-            "they are of another SAE, whose features are other ones: import them for a run of that SAE, then `splat label carry` "
-            "moves them",
+            "they belong to another SAE with other features: import them for a run of that SAE, then `splat label carry` "
+            "carries them over",
         )
 
 
 def planned_import(book: LabelBook, file: LabelFile, author: str | None, model_type: str) -> Plan:
     """What importing a file would add; InputError for the first row that cannot be written.
 
-    author: of rows that name none; who is logged in where it is None. model_type: as the upstream system's files call the run.
+    author: of rows without one; the current user where it is None. model_type: the name of the run in upstream files.
     """
     importing = _Importing(book, file, author, model_type)
-    found = [importing.label(row) for row in file.labels]
-    found += [importing.queued(row) for row in file.queue]
-    found += [importing.skipped(feature) for feature in file.skipped]
-    found += [importing.completed(feature) for feature in file.completed]
-    n_same = sum(change is None for change in found[: len(file.labels)])
-    return Plan([change for change in found if change is not None], n_same)
+    planned = [importing.label(row) for row in file.labels]
+    planned += [importing.queued(row) for row in file.queue]
+    planned += [importing.skipped(feature) for feature in file.skipped]
+    planned += [importing.completed(feature) for feature in file.completed]
+    n_same = sum(change is None for change in planned[: len(file.labels)])
+    return Plan([change for change in planned if change is not None], n_same)
 
 
 def add_planned(book: LabelBook, plan: Plan) -> list[Change]:
-    """Write what was planned; returns the rows that somebody else was faster with, which are in the history as conflicts."""
+    """Write what was planned; returns the rows that lost to a newer label, which are in the history as conflicts."""
     late = []
     for change in plan.changes:
         for event in () if change.why else change.events:
@@ -98,14 +99,14 @@ def add_planned(book: LabelBook, plan: Plan) -> list[Change]:
 
 
 class _Importing:
-    """One import: what is there, and what a row makes of it. None: nothing changes."""
+    """One import: the current labels, and the change of each row. None: no change."""
 
     def __init__(self, book: LabelBook, file: LabelFile, author: str | None, model_type: str) -> None:
         self._book = book
         self._file = file
         self._name = visible(file.name).encode(errors="replace").decode()[:500]
         self._author = author
-        self._by = who() if author is None else author
+        self._by = current_username() if author is None else author
         self._model_type = model_type
         self._current = book.current()
         self._events = book.events_by_feature()
@@ -208,14 +209,14 @@ class _Importing:
         if row.kind not in ("consolidated", "dashboard"):
             return self._extra(row, before) == before.extra
         label = checked_fields({**(before.label.model_dump() if before.label else {}), **row.fields})
-        after = before.model_copy(update={"label": label})  # what differs in our own fields is told of them
+        after = before.model_copy(update={"label": label})  # differences in our own fields are listed by field
         return same_entry(self._entry(row, after), row.entry or {})
 
     def _same_queue(self, row: QueueRow, there: Event) -> bool:
         return same_entry(queue_entry(there, self._model_type), row.entry)
 
     def _history(self, row: LabelRow) -> list[NewEvent]:
-        """Every label that the file has of a feature that has none here, in order."""
+        """Every label in the file of a feature without one here, in order."""
         events = []
         for at, raw in enumerate(row.history, 1):
             label = checked_fields(raw.get("label"), f"{row.where}.history[{at}]: ")
@@ -241,10 +242,10 @@ class _Importing:
             raise InputError(f"{where}{error}") from error
 
     def _is_older(self, row: LabelRow, before: Event) -> bool:
-        """A row of then; else by time; at the same one, or without one, by revision; without that what was said before."""
+        """Whether a row is older: one of the earlier labels; else by time; at equal or no time by revision; else by content."""
         earlier = [event for event in self._events[row.feature] if event.label is not None and event is not before]
         if any(event.at == row.at and self._says(row, event) for event in earlier):
-            return True  # whatever the clocks and zones of those who wrote since
+            return True  # whatever the clocks and time zones of later authors
         if row.at is not None and moment(row.at) != moment(before.at):
             return moment(row.at) < moment(before.at)
         if row.revision is not None:

@@ -1,4 +1,4 @@
-"""Label events as lines of JSON, each with a checksum of its own, and what is read of lines that are damaged.
+"""Label events as lines of JSON, each with its own checksum, and the recovery of damaged lines.
 
 The checksum is the last member of a line: `…,"crc32c":"1a2b3c4d"}`, of the bytes that stand before it. Lines of earlier versions
 have none and are read as they are.
@@ -14,7 +14,7 @@ from splat_serving.labels.event import Event
 
 _log = logging.getLogger(__name__)
 _MOST_STARTS = 8
-"""So many places are tried as the beginning of an event whose own beginning is damaged."""
+"""The number of positions tried as the start of an event whose own start is damaged."""
 _CHECKSUM = re.compile(rb',"crc32c":"([0-9a-f]{8})"\}')
 
 

@@ -1,8 +1,8 @@
 """The events of one SAE's labels in a file that is only added to: one JSON line each, safe with several writers.
 
 A line is written whole in one call under a lock that the system releases when its holder dies, and is on the disk before the
-writer is told. What a killed writer left of a line is no event; the next writer takes it away. A damaged line stays where it is,
-is reported by its number, and takes no other with it (`lines.py`).
+write returns. A partial line of a killed writer is not an event; the next writer removes it. A damaged line stays where it is,
+is reported by its number, and does not affect other lines (`lines.py`).
 """
 
 import fcntl
@@ -21,7 +21,7 @@ from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file
 from splat_serving.database.errors import LabelConflictError
-from splat_serving.labels.event import Event, NewEvent, now
+from splat_serving.labels.event import Event, NewEvent, utc_timestamp
 from splat_serving.labels.lines import EventLines, as_line
 from splat_serving.labels.repeats import repeated_event
 
@@ -36,7 +36,7 @@ class LabelLog:
     def __init__(self, root: Path, sae: str) -> None:
         """root: the folder of all labels. sae: the SAE's fingerprint, sha256. Nothing is written yet.
 
-        Raises FingerprintMismatchError when the folder holds labels of another SAE, InputError for what is no fingerprint.
+        Raises FingerprintMismatchError when the folder holds labels of another SAE, InputError for an invalid fingerprint.
         """
         self.sae = checked_fingerprint(sae)
         self.folder = root / sae[:16]
@@ -75,7 +75,7 @@ class LabelLog:
             if os.write(file, line) != len(line):
                 os.ftruncate(file, whole_size)
                 raise SplatError(
-                    f"{self.folder / EVENTS} could not be written whole: is the disk full? Nothing was added"
+                    f"{self.folder / EVENTS} could not be written in full: check for a full disk; nothing was added"
                 )
             os.fsync(file)
             self._catch_up()
@@ -104,17 +104,17 @@ class LabelLog:
         except FileNotFoundError:
             return
         except WRONG_CONTENT as error:
-            raise SplatError(f"{about} does not say of which SAE these labels are: put back what was there") from error
+            raise SplatError(f"{about} does not name the SAE of these labels: restore it from a backup") from error
         if stated != self.sae:
             raise FingerprintMismatchError(
                 f"the labels in {self.folder}",
                 self.sae,
                 str(stated),
-                "they are of another SAE: `splat label carry` moves labels",
+                "they belong to another SAE: `splat label carry` carries labels over",
             )
 
     def _catch_up(self) -> None:
-        """Read what came since."""
+        """Read what was added since."""
         path = self.folder / EVENTS
         if not path.is_file():
             self._lines = EventLines(str(path))
@@ -128,14 +128,14 @@ class LabelLog:
 
 
 def checked_fingerprint(sae: str) -> str:
-    """The fingerprint itself; InputError for what is none: it becomes a path, and it was read from a file."""
+    """The fingerprint itself; InputError if it is invalid: it becomes a path, and it was read from a file."""
     if not _FINGERPRINT.fullmatch(sae):
-        raise InputError(f"{sae[:80]!r} is no fingerprint of an SAE: those are 64 hexadecimal digits")
+        raise InputError(f"{sae[:80]!r} is not a fingerprint of an SAE: 64 hexadecimal digits")
     return sae
 
 
 def about_labels(sae: str) -> bytes:
-    """What stands beside the events: of which SAE they are."""
+    """The content of about.json: the SAE of the events."""
     return orjson.dumps({"format": "splat.labels/1", "sae": sae}) + b"\n"
 
 
@@ -145,7 +145,7 @@ def next_event(event: NewEvent, before: Sequence[Event]) -> Event:
     known = next(own, 0)
     conflict = event.kind == "label" and event.based_on not in (None, known)
     revision = known + 1 if event.kind == "label" and not conflict else known
-    at = now()
+    at = utc_timestamp()
     imported = event.imported and event.imported.model_copy(update={"at": event.imported.at or at})
     return Event(**{**dict(event), "imported": imported, "at": event.at or at}, revision=revision, conflict=conflict)
 
@@ -158,11 +158,11 @@ def as_answered_before(event: NewEvent, earlier: Event) -> Event:
 
 
 def conflict_of(event: NewEvent, known: int) -> LabelConflictError:
-    """What somebody is told whose label was based on another revision than the known one."""
+    """The error for a label that was based on another revision than the known one."""
     return LabelConflictError(
         "based_on",
-        f"feature {event.feature_id} is at revision {known} by now, not at {event.based_on}; both are in its history, "
-        "look at it and set it again",
+        f"feature {event.feature_id} is at revision {known} by now, not at {event.based_on}; both labels are in its history: "
+        "read it, then set the label again",
     )
 
 

@@ -1,4 +1,4 @@
-"""From what is served to its labels: in the data root of a run, beside a folder, or in the guide's own file."""
+"""Opening the labels of a run: in its data root, beside a folder, or in the guide's own file."""
 
 from splat_assets.store.origin import Origin
 from splat_serving.database.catalogue import OpenFolder, Run
@@ -11,7 +11,7 @@ from splat_serving.labels.shared import SharedLabelLog, label_events
 
 
 def labels_of(run: Run | None, database: LocalDatabase) -> LabelLog | SharedLabelLog:
-    """The labels of the SAE of a version; NotComputedError where there is no place for them, or no SAE is named.
+    """The labels of the SAE of a version; NotComputedError where labels cannot be stored, or no SAE is named.
 
     Raises what `label_events` and `consolidated_file` raise.
     """

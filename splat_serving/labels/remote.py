@@ -12,7 +12,7 @@ class RemoteEvents:
     """Events at the other end of a connection, as `book.Events`."""
 
     def __init__(self, ask: Ask) -> None:
-        """ask: sends an event, or asks for all (None), and returns what the function given makes of the answer."""
+        """ask: sends an event, or asks for all (None), and returns what the function makes of the answer."""
         self._ask = ask
 
     def events(self) -> list[Event]:

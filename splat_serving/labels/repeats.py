@@ -10,26 +10,26 @@ from splat_serving.labels.event import Event, NewEvent
 def repeated_event(event: NewEvent, before: Sequence[Event]) -> Event | None:
     """The event that was added under the same `event_id`, None where there is none or the new one has no id.
 
-    Raises ParameterError where the id belongs to an event that says something else.
+    Raises ParameterError where the id belongs to an event with other content.
     """
     if event.event_id is None:
         return None
     earlier = next((one for one in reversed(before) if one.event_id == event.event_id), None)
-    if earlier is not None and not _says_the_same(event, earlier):
+    if earlier is not None and not _has_same_content(event, earlier):
         raise ParameterError(
-            "event_id", f"{event.event_id} is the id of another event of feature {earlier.feature_id}; make a new id"
+            "event_id", f"{event.event_id} is the id of another event of feature {earlier.feature_id}; use a new id"
         )
     return earlier
 
 
-def _says_the_same(event: NewEvent, earlier: Event) -> bool:
+def _has_same_content(event: NewEvent, earlier: Event) -> bool:
     """Whether an event became the earlier one; times that it left open were filled in then."""
-    said = dict(event)
+    fields = dict(event)
     if event.at is None:
-        said.pop("at")
+        fields.pop("at")
     if event.imported is not None and earlier.imported is not None and not event.imported.at:
-        said["imported"] = event.imported.model_copy(update={"at": earlier.imported.at})
-    return all(getattr(earlier, name) == value for name, value in said.items())
+        fields["imported"] = event.imported.model_copy(update={"at": earlier.imported.at})
+    return all(getattr(earlier, name) == value for name, value in fields.items())
 
 
 def with_id(event: NewEvent) -> NewEvent:

@@ -1,7 +1,7 @@
-"""What somebody found out about a feature, as a file that people can read and edit: hypotheses, evidence, decisions, notes.
+"""Research notes on a feature, as a file that people can read and edit: hypotheses, evidence, decisions, notes.
 
 One TOML file per feature beside the labels of its SAE. It is written whole or not at all; one that cannot be read is refused
-and never written over.
+and never overwritten.
 """
 
 import hashlib
@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from splat_assets.errors import InputError
 from splat_assets.store.documents import read_bytes, read_toml
 from splat_assets.store.files import replacing_file
-from splat_serving.labels.event import now
+from splat_assets.wording import percent
+from splat_serving.labels.event import utc_timestamp
 from splat_serving.labels.written import check_all_texts, checked_line, checked_lines
 
 HypothesisStatus = Literal["proposed", "testing", "supported", "refuted", "superseded"]
@@ -28,7 +29,7 @@ class _Part(BaseModel):
 
 
 class Hypothesis(_Part):
-    """Something that may be true of a feature."""
+    """A hypothesis about a feature."""
 
     id: str
     statement: Annotated[str, Field(min_length=10, max_length=1_000)]
@@ -38,7 +39,7 @@ class Hypothesis(_Part):
 
 
 class Evidence(_Part):
-    """A result file, and what it says of hypotheses."""
+    """A result file, and the hypotheses that it supports or refutes."""
 
     id: str
     path: str
@@ -51,7 +52,7 @@ class Evidence(_Part):
 
 
 class Decision(_Part):
-    """Something that was settled, and why."""
+    """A decision with its reason, or a note."""
 
     text: Annotated[str, Field(min_length=1, max_length=2_000)]
     at: str
@@ -74,7 +75,7 @@ class Research(_Part):
             if one.id == name:
                 return one
         there = ", ".join(one.id for one in self.hypotheses) or "none yet"
-        raise InputError(f"feature {self.feature_id} has no hypothesis {name!r}; there are {there}")
+        raise InputError(f"feature {self.feature_id} has no hypothesis {name!r}; its hypotheses: {there}")
 
 
 class Notebook:
@@ -89,28 +90,30 @@ class Notebook:
         return self._folder / f"feature_{feature_id:05d}.toml"
 
     def read(self, feature_id: int) -> Research:
-        """What is known of a feature; an empty one where nothing was written. InputError for a file that cannot be read."""
+        """The notes on a feature; empty ones where nothing was written. InputError for a file that cannot be read."""
         path = self.path(feature_id)
         try:
-            found = Research.model_validate(read_toml(path))
+            research = Research.model_validate(read_toml(path))
         except FileNotFoundError:
             return Research(feature_id=feature_id, sae=self._sae)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"{path}: {place}: {first['msg']}; mend it, nothing was written") from error
+            raise InputError(f"{path}: {place}: {first['msg']}; correct the file; nothing was written") from error
         except ValueError as error:
-            raise InputError(f"{path} cannot be read: {error}; mend it or move it away, nothing was written") from error
-        if found.feature_id != feature_id or found.sae != self._sae:
             raise InputError(
-                f"{path} is of feature {found.feature_id} of SAE {found.sae[:12]}, not of {self._sae[:12]}"
+                f"{path} cannot be read: {error}; correct the file or move it away; nothing was written"
+            ) from error
+        if research.feature_id != feature_id or research.sae != self._sae:
+            raise InputError(
+                f"{path} is for feature {research.feature_id} of SAE {research.sae[:12]}, not for SAE {self._sae[:12]}"
             )
-        return found
+        return research
 
-    def write(self, found: Research) -> None:
-        """Write what is known of a feature."""
-        with replacing_file(self.path(found.feature_id)) as aside:
-            aside.write_text(tomli_w.dumps(_plain(found.model_dump(mode="json"))), encoding="utf-8")
+    def write(self, research: Research) -> None:
+        """Write the notes on a feature."""
+        with replacing_file(self.path(research.feature_id)) as aside:
+            aside.write_text(tomli_w.dumps(_plain(research.model_dump(mode="json"))), encoding="utf-8")
 
 
 def _next_id(letter: str, there: Sequence[Hypothesis | Evidence]) -> str:
@@ -119,65 +122,69 @@ def _next_id(letter: str, there: Sequence[Hypothesis | Evidence]) -> str:
     return f"{letter}{max(numbers, default=0) + 1:03d}"
 
 
-def add_hypothesis(found: Research, statement: str, confidence: float | None) -> Hypothesis:
+def add_hypothesis(research: Research, statement: str, confidence: float | None) -> Hypothesis:
     """A new hypothesis, h001 and on."""
-    made = _checked(
-        Hypothesis, id=_next_id("h", found.hypotheses), statement=statement, confidence=confidence, updated=now()
+    added = _checked(
+        Hypothesis,
+        id=_next_id("h", research.hypotheses),
+        statement=statement,
+        confidence=confidence,
+        updated=utc_timestamp(),
     )
-    found.hypotheses.append(made)
-    return made  # type: ignore[no-any-return]
+    research.hypotheses.append(added)
+    return added  # type: ignore[no-any-return]
 
 
-def change_hypothesis(found: Research, name: str, status: str | None, confidence: float | None) -> Hypothesis:
+def change_hypothesis(research: Research, name: str, status: str | None, confidence: float | None) -> Hypothesis:
     """Another status or confidence of a hypothesis."""
-    before = found.hypothesis(name)
+    before = research.hypothesis(name)
     changes = {key: value for key, value in (("status", status), ("confidence", confidence)) if value is not None}
-    after: Hypothesis = _checked(Hypothesis, **{**before.model_dump(), **changes, "updated": now()})
-    found.hypotheses[found.hypotheses.index(before)] = after
+    after: Hypothesis = _checked(Hypothesis, **{**before.model_dump(), **changes, "updated": utc_timestamp()})
+    research.hypotheses[research.hypotheses.index(before)] = after
     return after
 
 
 def add_evidence(
-    found: Research, path: Path, summary: str, strength: str, supports: tuple[str, ...], refutes: tuple[str, ...]
+    research: Research, path: Path, summary: str, strength: str, supports: tuple[str, ...], refutes: tuple[str, ...]
 ) -> Evidence:
     """A result file as evidence, e001 and on; InputError where it cannot be read or a hypothesis is not there."""
     for name in (*supports, *refutes):
-        found.hypothesis(name)
+        research.hypothesis(name)
     try:
         digest = hashlib.sha256(read_bytes(path)).hexdigest()
     except (OSError, ValueError) as error:
         raise InputError(f"the result {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    made = _checked(
-        Evidence, id=_next_id("e", found.evidence), path=str(path), sha256=digest, summary=summary, strength=strength,
-        supports=list(supports), refutes=list(refutes), at=now(),
+    added = _checked(
+        Evidence, id=_next_id("e", research.evidence), path=str(path), sha256=digest, summary=summary, strength=strength,
+        supports=list(supports), refutes=list(refutes), at=utc_timestamp(),
     )  # fmt: skip
-    found.evidence.append(made)
-    return made  # type: ignore[no-any-return]
+    research.evidence.append(added)
+    return added  # type: ignore[no-any-return]
 
 
 def add_text(texts: list[Decision], text: str, author: str) -> Decision:
     """A decision or a note."""
-    made = _checked(Decision, text=text, at=now(), author=author)
-    texts.append(made)
-    return made  # type: ignore[no-any-return]
+    added = _checked(Decision, text=text, at=utc_timestamp(), author=author)
+    texts.append(added)
+    return added  # type: ignore[no-any-return]
 
 
-def as_text(found: Research) -> str:
-    """What is known, for people."""
-    lines = [f"Feature {found.feature_id}"]
-    for one in found.hypotheses:
-        sure = "" if one.confidence is None else f", confidence {one.confidence:.0%}"
+def as_text(research: Research) -> str:
+    """The notes as text."""
+    lines = [f"Feature {research.feature_id}"]
+    for one in research.hypotheses:
+        sure = "" if one.confidence is None else f", confidence {percent(one.confidence)}"
         lines.append(f"  {one.id} [{one.status}{sure}] {one.statement}")
-        for evidence in found.evidence:
+        for evidence in research.evidence:
             if one.id in evidence.supports:
                 lines.append(f"      + {evidence.id} ({evidence.strength}) {evidence.summary}: {evidence.path}")
             if one.id in evidence.refutes:
                 lines.append(f"      - {evidence.id} ({evidence.strength}) {evidence.summary}: {evidence.path}")
-    loose = [one for one in found.evidence if not one.supports and not one.refutes]
+    loose = [one for one in research.evidence if not one.supports and not one.refutes]
     lines += [f"  {one.id} ({one.strength}) {one.summary}: {one.path}" for one in loose]
-    lines += [f"  decided {one.at[:10]} by {one.author}: {one.text}" for one in found.decisions]
-    lines += [f"  note {one.at[:10]} by {one.author}: {one.text}" for one in found.notes]
-    return "\n".join(lines if len(lines) > 1 else [*lines, "  nothing was written yet"])
+    lines += [f"  decided {one.at[:10]} by {one.author}: {one.text}" for one in research.decisions]
+    lines += [f"  note {one.at[:10]} by {one.author}: {one.text}" for one in research.notes]
+    return "\n".join(lines if len(lines) > 1 else [*lines, "  no notes yet"])
 
 
 def _checked(kind: Any, **fields: Any) -> Any:
@@ -197,7 +204,7 @@ def _checked(kind: Any, **fields: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Without what is None, which TOML cannot say."""
+    """Without None, which TOML does not have."""
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items() if one is not None}
     return [_plain(one) for one in value] if isinstance(value, list) else value

@@ -33,7 +33,7 @@ def label_events(root: Path, sae: str) -> "LabelLog | SharedLabelLog":
 
 
 class SharedLabelLog:
-    """As `LabelLog`, of a bucket. Two who write at once both get in, one after the other. Safe for threads and processes."""
+    """As `LabelLog`, of a bucket. Concurrent writes all succeed, one after the other. Safe for threads and processes."""
 
     def __init__(self, copy: WorkingCopy, root: Path, sae: str) -> None:
         """root: the folder of all labels in the working copy. Raises as `LabelLog`, and BucketError."""
@@ -80,16 +80,14 @@ class SharedLabelLog:
                 if written.conflict:
                     raise conflict_of(event, written.revision)
                 return written
-        raise SplatError(
-            f"{self._bucket.url}/{self._folder}: others write so often that nothing can be added; try again"
-        )
+        raise SplatError(f"{self._bucket.url}/{self._folder}: too many concurrent writes: nothing was added; try again")
 
     @property
     def _where(self) -> str:
         return f"{self._bucket.url}/{self._folder}/{EVENTS}"
 
     def _newest(self) -> str:
-        """Read what came since; the tag of the object, empty where there is none."""
+        """Read what was added since; the tag of the object, empty where there is none."""
         try:
             content, tag = self._bucket.read_tagged(f"{self._folder}/{EVENTS}")
         except MissingObjectError:
@@ -107,7 +105,7 @@ class SharedLabelLog:
             return
         except (ValueError, KeyError, TypeError) as error:
             where = f"{self._bucket.url}/{self._folder}/{ABOUT}"
-            raise SplatError(f"{where} does not say of which SAE these labels are: put back what was there") from error
+            raise SplatError(f"{where} does not name the SAE of these labels: restore it from a backup") from error
         if stated != self.sae:
-            told = "they are of another SAE: `splat label carry` moves labels"
-            raise FingerprintMismatchError(f"the labels in {self._folder}", self.sae, str(stated), told)
+            remedy = "they belong to another SAE: `splat label carry` carries labels over"
+            raise FingerprintMismatchError(f"the labels in {self._folder}", self.sae, str(stated), remedy)

@@ -1,7 +1,7 @@
 """Labels as files: ours whole (JSON), CSV, and the upstream system's JSON (consolidated and dashboard labels, queue).
 
-What a file of the upstream system holds beyond our fields is kept as it is and written again. Here files are read and written;
-what becomes of them is decided in `importing.py`.
+What a file of the upstream system holds beyond our fields is kept and written again. This module reads and writes files;
+`importing.py` decides what to import.
 """
 
 import csv
@@ -24,7 +24,7 @@ from splat_serving.labels.event import Category, Event, FileKind, LabelFields, m
 CSV_COLUMNS = ("feature_id", "display_name", "category", "confidence", "source", "notes")
 """The upstream system's."""
 OWN_COLUMNS = ("status", "rule", "origin", "evidence", "at", "revision", "sae", "extra")
-"""What it takes beside them to lose nothing."""
+"""Further columns, so that nothing is lost."""
 FORMAT = "splat.labels/1"
 _LONGEST_CELL = 2**20
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -39,16 +39,16 @@ _NAMES: dict[FileKind, dict[str, tuple[str, ...]]] = {
     },
     "dashboard": {"text": ("name",), "category": ("category",), "notes": ("notes",)},
 }
-"""Under which names upstream's files have our fields."""
+"""The names of our fields in upstream's files."""
 _NOT_COMPARED = frozenset(("feature_id", "model_type", "source", "last_updated", "timestamp", "added_at"))
-"""Names whose values say of what, by whom and when an entry is: they make no other entry of it."""
+"""Members that identify or date an entry: entries that differ only in these are the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelRow:
-    """A label as a file has it. fields: those that the file holds. author, at, revision: None where it does not say.
+    """A label in a file. fields: those that the file has. author, at, revision: None where the file has none.
 
-    kind, entry: the entry of an upstream file as it is. extra: what our own files say that others held, None where they do not.
+    kind, entry: the entry of an upstream file, unchanged. extra: what other files held, from our own files, None without it.
     history: every label of the feature, of our JSON.
     """
 
@@ -66,7 +66,7 @@ class LabelRow:
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """A feature that waits, as upstream's queue has it."""
+    """A queued feature in upstream's queue."""
 
     feature: int
     priority: float
@@ -77,7 +77,7 @@ class QueueRow:
 
 @dataclass(frozen=True, slots=True)
 class LabelFile:
-    """What a file holds. saes: the SAEs that it names. n_unnamed: entries that nobody named, which are left out."""
+    """The content of a file. saes: the SAEs that it names. n_unnamed: entries without a name, which are left out."""
 
     name: str
     labels: list[LabelRow] = field(default_factory=list)
@@ -89,7 +89,7 @@ class LabelFile:
 
 
 def read_labels(path: Path, n_features: int) -> LabelFile:
-    """The content of `consolidated_*.json`, `feature_labels_*.json`, `queue_*.json`, ours or CSV; InputError names the place."""
+    """The content of `consolidated_*.json`, `feature_labels_*.json`, `queue_*.json`, our JSON or CSV; InputError."""
     try:
         text = read_text(path)
     except (OSError, ValueError) as error:
@@ -201,7 +201,7 @@ def dashboard_entry(event: Event) -> dict[str, Any]:
 
 
 def queue_entry(event: Event, model_type: str) -> dict[str, Any]:
-    """A feature that waits as an entry of upstream's queue."""
+    """A queued feature as an entry of upstream's queue."""
     plain = {
         "feature_id": event.feature_id,
         "model_type": model_type,
@@ -213,19 +213,19 @@ def queue_entry(event: Event, model_type: str) -> dict[str, Any]:
 
 
 def was_completed(event: Event) -> bool:
-    """Whether a feature was left out because upstream's queue has it as completed, without a label here."""
+    """Whether a feature was skipped because upstream's queue lists it as completed, without a label here."""
     return event.extra.get("queue") == {"completed": True}
 
 
 def same_entry(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two entries say the same, whoever wrote them when and whatever the model is called."""
+    """Whether two entries have the same content, whatever their author, time and model name."""
     return {k: v for k, v in one.items() if k not in _NOT_COMPARED} == {
         k: v for k, v in other.items() if k not in _NOT_COMPARED
     }
 
 
 def _as_it_was(event: Event, kind: FileKind, plain: dict[str, Any]) -> dict[str, Any]:
-    """The entry that a label was read from, with what was changed since; plain where it was read from none."""
+    """The entry that a label was imported from, with later changes; plain if it was not imported."""
     entry = event.extra.get(kind)
     if entry is None:
         return plain
@@ -288,14 +288,14 @@ def _of_upstream(raw: dict[str, Any], path: Path, n_features: int) -> LabelFile:
         entry = _object(value, where)
         feature = _feature(key, path, n_features)
         if entry.get("feature_id", feature) != feature:
-            raise InputError(f"{where} says that it is of feature {entry['feature_id']!r:.40}")
+            raise InputError(f"{where} has feature_id {entry['feature_id']!r:.40}, which is not its key")
         kind: FileKind = "dashboard" if "name" in entry and "display_name" not in entry else "consolidated"
         fields = _fields_of(entry, kind)
         if not fields["text"]:
-            n_unnamed += 1  # upstream keeps entries that nobody named yet
+            n_unnamed += 1  # upstream keeps entries without a name
             continue
         if isinstance(fields.get("confidence"), bool):
-            raise InputError(f"{where}: hypothesis_confidence: {fields['confidence']!r} is no number")
+            raise InputError(f"{where}: hypothesis_confidence: {fields['confidence']!r} is not a number")
         at = _time(entry.get("last_updated" if kind == "consolidated" else "timestamp"), where)
         author = _text(entry.get("source"), f"{where}.source") if kind == "consolidated" else None
         rows.append(LabelRow(feature, where, kind, fields, author, at, entry=entry))
@@ -325,11 +325,11 @@ def _of_queue(raw: dict[str, Any], path: Path, n_features: int) -> LabelFile:
         entry = _object(value, where)
         priority = entry.get("priority", 0.0)
         if isinstance(priority, bool) or not isinstance(priority, int | float):
-            raise InputError(f"{where}.priority: {priority!r:.40} is no number")
+            raise InputError(f"{where}.priority: {priority!r:.40} is not a number")
         feature = _feature(entry.get("feature_id"), path, n_features)
         reason = str(entry.get("reason") or "")[:500]
         rows.append(QueueRow(feature, float(priority), reason, _time(entry.get("added_at"), where), entry))
-    skipped, completed = ([_feature(one, path, n_features) for one in dict.fromkeys(found)] for found in lists)
+    skipped, completed = ([_feature(one, path, n_features) for one in dict.fromkeys(ids)] for ids in lists)
     return LabelFile(path.name, queue=_each_once(rows, path), skipped=skipped, completed=completed)
 
 
@@ -339,7 +339,7 @@ def _of_csv(text: str, path: Path, n_features: int) -> LabelFile:
     columns = [as_written(name.strip()) for name in next(lines, [])]
     missing = [name for name in ("feature_id", "display_name") if name not in columns]
     if missing:
-        raise InputError(f"{path} lacks the column {missing[0]}; it needs feature_id and display_name")
+        raise InputError(f"{path} has no column {missing[0]}; it needs feature_id and display_name")
     if len(set(columns)) < len(columns):
         raise InputError(f"{path} has a column twice: {next(one for one in columns if columns.count(one) > 1)!r:.60}")
     rows, named, line = [], [], 2
@@ -348,7 +348,7 @@ def _of_csv(text: str, path: Path, n_features: int) -> LabelFile:
         if not cells:
             continue
         if len(cells) != len(columns):
-            raise InputError(f"{where} has {len(cells)} cells; there are {len(columns)} columns")
+            raise InputError(f"{where} has {len(cells)} cells for {len(columns)} columns")
         row = {name: as_written(cell) for name, cell in zip(columns, cells, strict=True)}
         rows.append(_of_line(row, where, path, n_features))
         named.append(row.get("sae"))
@@ -364,7 +364,7 @@ def _of_line(row: Mapping[str, str], where: str, path: Path, n_features: int) ->
         fields["status"] = row["status"]
     if "confidence" in row:
         if row["confidence"] and not _NUMBER.fullmatch(row["confidence"].strip()):
-            raise InputError(f"{where}: confidence {row['confidence']!r:.40} is no number")
+            raise InputError(f"{where}: confidence {row['confidence']!r:.40} is not a number")
         fields["confidence"] = float(row["confidence"]) if row["confidence"] else None
     for name, empty in (("rule", None), ("evidence", [])):
         if name in row:
@@ -388,7 +388,7 @@ def _of_line(row: Mapping[str, str], where: str, path: Path, n_features: int) ->
 
 @contextmanager
 def _long_cells() -> Iterator[None]:
-    """While our own files are read: a cell may hold all the evidence of a label."""
+    """Allow cells long enough for all the evidence of a label."""
     before = csv.field_size_limit(_LONGEST_CELL)
     try:
         yield
@@ -407,12 +407,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     held = dict(pairs)
     if len(held) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(one for one in names if names.count(one) > 1)!r:.60} stands twice in one object")
+        raise ValueError(f"{next(one for one in names if names.count(one) > 1)!r:.60} occurs twice in one object")
     return held
 
 
 def _refused(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
@@ -423,22 +423,22 @@ def _object(value: Any, where: str) -> dict[str, Any]:
 
 def _text(value: Any, where: str) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise InputError(f"{where} must be a text, not {value!r:.80}")
+        raise InputError(f"{where} must be a string, not {value!r:.80}")
     return value or None
 
 
 def _whole(value: Any, where: str) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-        raise InputError(f"{where}: {value!r:.40} is no whole number")
+        raise InputError(f"{where}: {value!r:.40} is not a whole number")
     return value
 
 
 def _time(value: Any, where: str) -> str | None:
-    """A time as the file has it; InputError for what is none, or is more than a day ahead."""
+    """A time in the file; InputError if it is invalid or more than a day ahead."""
     text = _text(value, where)
     try:
         if text is not None and moment(text) > datetime.now(UTC) + _DAY:
-            raise InputError(f"{text[:40]} is in the future: look at the clock of where it was written")
+            raise InputError(f"{text[:40]} is in the future: check the clock of the machine that wrote it")
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     return text
@@ -462,5 +462,7 @@ def _is_id(value: Any) -> bool:
 def _feature(value: Any, path: Path, n_features: int) -> int:
     known = _is_id(value) or (isinstance(value, int) and not isinstance(value, bool))
     if not known or not 0 <= int(value) < n_features:
-        raise InputError(f"{path}: {value!r:.80} is no feature of this SAE, which has features 0 to {n_features - 1}")
+        raise InputError(
+            f"{path}: {value!r:.80} is not a feature of this SAE, which has features 0 to {n_features - 1}"
+        )
     return int(value)

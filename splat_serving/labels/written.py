@@ -1,6 +1,6 @@
-"""What people may write: text that can be seen, and no character that moves a terminal or turns a line around.
+"""Checks of text that people write: visible, without characters that control a terminal or reverse a line.
 
-Only what is new is checked: what was written before these rules stays readable.
+Only new text is checked: older text stays readable.
 """
 
 import unicodedata
@@ -13,13 +13,13 @@ _LINE_BREAKS = "\t\n\r"
 _BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """The characters with the property Bidi_Control (Unicode Standard Annex 9)."""
 _FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Letters and signs that leave an empty place."""
+"""Letters and signs without a visible shape."""
 _UNSEEN_CATEGORIES = frozenset(("Zs", "Zl", "Zp", "Cc", "Cf", "Cn", "Cs", "Mn", "Me"))
 _DEEPEST = 32
 
 
 def checked_line(text: str, what: str, empty: bool = False) -> str:
-    """A text of one line, itself; InputError for one with nothing to see or with a character that is not allowed.
+    """A text of one line, itself; InputError for invisible text or a forbidden character.
 
     empty: "" is allowed.
     """
@@ -32,7 +32,7 @@ def checked_lines(text: str, what: str, empty: bool = False) -> str:
 
 
 def check_all_texts(value: Any, what: str, depth: int = 0) -> None:
-    """InputError for a character that is not allowed anywhere in a JSON value, or for one nested too deeply."""
+    """InputError for a forbidden character anywhere in a JSON value, or for one nested too deeply."""
     if depth > _DEEPEST:
         raise InputError(f"{what} is nested more than {_DEEPEST} deep")
     if isinstance(value, str):
@@ -47,14 +47,14 @@ def check_all_texts(value: Any, what: str, depth: int = 0) -> None:
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing of a text can be seen: spaces, marks and characters without a shape, or nothing at all."""
+    """Whether a text is invisible: spaces, marks and characters without a shape, or empty."""
     return all(one in _FILLERS or unicodedata.category(one) in _UNSEEN_CATEGORIES for one in text)
 
 
 def _checked(text: str, what: str, empty: bool, breaks: str) -> str:
     if not (empty and not text) and is_blank(text):
-        why = f"has nothing that can be seen, only {text!a:.40}" if text else "is empty"
-        raise InputError(f"{what} {why}; write something")
+        why = f"has no visible character, only {text!a:.40}" if text else "is empty"
+        raise InputError(f"{what} {why}; enter a text")
     _check_characters(text, what, breaks)
     return text
 
@@ -65,9 +65,9 @@ def _check_characters(text: str, what: str, breaks: str) -> None:
         if one in breaks:
             continue
         if category in ("Cc", "Cs") or (category in ("Zl", "Zp") and not breaks):
-            kind = {"Cc": "a control character", "Cs": "half of a character"}.get(category, "a line break")
+            kind = {"Cc": "a control character", "Cs": "half of a surrogate pair"}.get(category, "a line break")
         elif one in _BIDIRECTIONAL:
             kind = "a character that changes the direction of text"
         else:
             continue
-        raise InputError(f"{what} has U+{ord(one):04X} at place {at + 1}, {kind}; leave it out")
+        raise InputError(f"{what} has U+{ord(one):04X} at position {at + 1}, {kind}; remove it")

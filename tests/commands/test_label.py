@@ -133,7 +133,7 @@ def test_how_far_people_agree_is_told(splat: Splat) -> None:
     assert (facts["n_by_several"], facts["n_same_category"]) == (3, 2)
     assert facts["alpha"] == pytest.approx(1 - 5 * 2 / (2 * 3 * 3))  # 1 of 3 pairs apart, three of each category
     assert (
-        "Of 3 features that two people or more put into a category, 2 have the same from all" in splat("status").output
+        "2 of 3 features with a category from two or more people have the same one from all" in splat("status").output
     )
 
 
@@ -195,7 +195,7 @@ def test_the_upstream_system_s_queue_goes_in_and_out(splat: Splat, tmp_path: Pat
 BAD_FILES = {
     "no json": ("x.json", "{", "is not JSON"),
     "a list": ("x.json", "[]", "must be a JSON object"),
-    "a feature too many": ("x.json", '{"1": {"name": "a"}, "96": {"name": "b"}}', "'96' is no feature of this SAE"),
+    "a feature too many": ("x.json", '{"1": {"name": "a"}, "96": {"name": "b"}}', "'96' is not a feature of this SAE"),
     "a text too long": (
         "x.json",
         json.dumps({"1": {"name": "a"}, "2": {"name": "b" * 600}}),
@@ -207,10 +207,10 @@ BAD_FILES = {
         '{"entries": [{"feature_id": 1, "priority": "high"}]}',
         "entries[0].priority",
     ),
-    "an id without end": ("x.json", json.dumps({"9" * 5_000: {"name": "a"}}), "is no feature of this SAE"),
+    "an id without end": ("x.json", json.dumps({"9" * 5_000: {"name": "a"}}), "is not a feature of this SAE"),
     "no end of depth": ("x.json", "[" * 100_000, "is not JSON"),
     "no text": ("x.csv", f"feature_id,display_name\n1,{'a' * 2**21}\n", "is not CSV"),
-    "no column": ("x.csv", "feature_id,name\n1,a\n", "lacks the column display_name"),
+    "no column": ("x.csv", "feature_id,name\n1,a\n", "has no column display_name"),
     "no number": ("x.csv", "feature_id,display_name,confidence\n1,a,0.5\n2,b,sure\n", "line 3: confidence 'sure'"),
 }
 
@@ -242,11 +242,11 @@ def test_of_a_file_with_a_mistake_nothing_is_added(case: str, splat: Splat, own_
         (["queue", "add", "1_0"], "is not feature ids"),
         (["queue", "add", "1", "--priority", "nan"], "'nan' is not a number"),
         (["skip", "1", "--reason", "a" * 501], "reason: String should have at most 500"),
-        (["set", "1", "  "], "text has nothing that can be seen, only '  '"),
+        (["set", "1", "  "], "text has no visible character, only '  '"),
         (["set", "1", "--name", "", "-c", "none"], "text: String should have at least 1 character"),
         (["set", "1", "x", "--author", ""], "author: String should have at least 1 character"),
-        (["set", "1", "a\u202eb"], "text has U+202E at place 2, a character that changes the direction of text"),
-        (["set", "1", "x", "--notes", "\x1b[31m"], "notes has U+001B at place 1, a control character"),
+        (["set", "1", "a\u202eb"], "text has U+202E at position 2, a character that changes the direction of text"),
+        (["set", "1", "x", "--notes", "\x1b[31m"], "notes has U+001B at position 1, a control character"),
         (["queue", "add", "1", "-r", "a\nb"], "reason has U+000A"),
         (["skip"], "the queue is empty"),
         (["export", "-o", "labels.xml"], "the ending says the form"),

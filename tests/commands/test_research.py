@@ -34,7 +34,7 @@ def file_of(root: DataRoot, feature: int) -> Path:
 def test_hypotheses_evidence_and_decisions_are_kept_and_shown(splat: Splat, own_root: DataRoot, tmp_path: Path) -> None:
     result = tmp_path / "sweep.json"
     result.write_text("{}")
-    assert "nothing was written yet" in splat("show", "7").output
+    assert "no notes yet" in splat("show", "7").output
 
     splat("hypothesis", "7", "It stands for swim speed of 12 AP or more", "--confidence", "0.4")
     splat("hypothesis", "7", "It stands for Ninja Squid alone")
@@ -59,7 +59,7 @@ def test_hypotheses_evidence_and_decisions_are_kept_and_shown(splat: Splat, own_
     assert said == f"written: note of 15 characters by bob on feature 7; run small, SAE {sae[:12]}: {path}\n"
     shown = splat("show", "7").output
     for text in (
-        "h001 [proposed, confidence 40%] It stands for swim speed",
+        "h001 [proposed, confidence 40 %] It stands for swim speed",
         "+ e001 (strong) rises with every rung",
         "h002 [refuted] It stands for Ninja Squid",
         "- e001",
@@ -91,10 +91,10 @@ def test_a_file_that_is_broken_is_refused_and_stays_as_it_is(splat: Splat, own_r
         (["show", "9999"], "features 0 to 95"),
         (["hypothesis", "7", "short"], "at least 10 characters"),
         (["hypothesis", "7"], "give a statement"),
-        (["hypothesis", "7", "--change", "h009"], "has no hypothesis 'h009'; there are none yet"),
+        (["hypothesis", "7", "--change", "h009"], "has no hypothesis 'h009'; its hypotheses: none yet"),
         (["evidence", "7", "nowhere.json", "x"], "cannot be read"),
         (["hypothesis", "7", "Something that is true", "--confidence", "4"], "less than or equal to 1"),
-        (["note", "7", " "], "text has nothing that can be seen"),
+        (["note", "7", " "], "text has no visible character"),
         (["decide", "7", "label it", "--author", ""], "author is empty"),
         (["note", "7", "a\u2066b"], "text has U+2066"),
     ],

@@ -122,14 +122,14 @@ def test_bad_events_are_answered_in_words(own_root: DataRoot) -> None:
 def test_text_that_nobody_can_read_is_answered_with_the_character_s_number(own_root: DataRoot) -> None:
     with client_of(None, own_root, settings_from_environment(allow_labels=True)) as client:
         for label, author, detail in (
-            ({"text": "a\u202eb"}, "ann", "text has U+202E at place 2"),
-            ({"text": "x", "notes": "\x1b[31m"}, "ann", "notes has U+001B at place 1"),
-            ({"text": " "}, "ann", "text has nothing that can be seen"),
-            ({"text": "x"}, "\u2003", "author has nothing that can be seen"),
+            ({"text": "a\u202eb"}, "ann", "text has U+202E at position 2"),
+            ({"text": "x", "notes": "\x1b[31m"}, "ann", "notes has U+001B at position 1"),
+            ({"text": " "}, "ann", "text has no visible character"),
+            ({"text": "x"}, "\u2003", "author has no visible character"),
             (
                 {"text": "x", "rule": {"ability": "\ud800"}},
                 "ann",
-                "label.rule: a name in it holds half a surrogate pair",
+                "label.rule: a name in it contains half of a surrogate pair",
             ),
         ):
             body = json.dumps({"kind": "label", "feature_id": 1, "author": author, "label": label})

@@ -59,7 +59,7 @@ def test_a_label_that_somebody_gave_the_new_feature_stays(pair: tuple[Subject, S
     matches = match_labels(old, new)
 
     assert (matches[0].new, matches[0].nearest) == (None, 2)
-    assert "has a label already" in matches[0].why
+    assert "already has a label" in matches[0].why
     assert carry_labels(old, new, matches, "eve") == 0
     label = new.labels.label(2)
     assert label is not None and label.label is not None and label.label.text == "mine"

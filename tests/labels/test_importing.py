@@ -374,23 +374,35 @@ def test_a_column_that_nobody_knows_comes_back_in_csv(tmp_path: Path) -> None:
 
 BAD = {
     "the same feature twice": ("x.csv", "feature_id,display_name\n1,a\n1,b\n", "has feature 1 twice"),
-    "a name twice": ("x.json", '{"1": {"name": "a"}, "1": {"name": "b"}}', "'1' stands twice"),
-    "a cell too few": ("x.csv", "feature_id,display_name,notes\n1,a\n", "line 2 has 2 cells; there are 3"),
+    "a name twice": ("x.json", '{"1": {"name": "a"}, "1": {"name": "b"}}', "'1' occurs twice"),
+    "a cell too few": ("x.csv", "feature_id,display_name,notes\n1,a\n", "line 2 has 2 cells for 3 columns"),
     "a column twice": ("x.csv", "feature_id,display_name,notes,notes\n1,a,b,c\n", "has a column twice: 'notes'"),
-    "no time": ("x.json", '{"1": {"display_name": "a", "last_updated": "yesterday"}}', "'yesterday' is no time"),
+    "no time": ("x.json", '{"1": {"display_name": "a", "last_updated": "yesterday"}}', "'yesterday' is not a time"),
     "a time to come": ("x.csv", "feature_id,display_name,at\n1,a,2999-01-01\n", "line 2: 2999-01-01 is in the future"),
-    "a number with a line": ("x.csv", "feature_id,display_name,confidence\n1,a,1_0\n", "confidence '1_0' is no number"),
-    "yes as a number": ("x.json", '{"1": {"display_name": "a", "hypothesis_confidence": true}}', "True is no number"),
-    "no number at all": ("x.json", '{"1": {"display_name": "a", "beauty": NaN}}', "NaN is no number of JSON"),
-    "another feature": ("x.json", '{"1": {"display_name": "a", "feature_id": 2}}', "says that it is of feature 2"),
+    "a number with a line": (
+        "x.csv",
+        "feature_id,display_name,confidence\n1,a,1_0\n",
+        "confidence '1_0' is not a number",
+    ),
+    "yes as a number": (
+        "x.json",
+        '{"1": {"display_name": "a", "hypothesis_confidence": true}}',
+        "True is not a number",
+    ),
+    "no number at all": ("x.json", '{"1": {"display_name": "a", "beauty": NaN}}', "NaN is not a JSON number"),
+    "another feature": (
+        "x.json",
+        '{"1": {"display_name": "a", "feature_id": 2}}',
+        "has feature_id 2, which is not its key",
+    ),
     "a line turned around": (
         "x.json",
         '{"1": {"display_name": "a", "beauty": "\\u202e"}}',
         "extra.consolidated.beauty has U+202E",
     ),
-    "a blank name": ("x.csv", 'feature_id,display_name\n1,a\n2," "\n', "line 3: text has nothing that can be seen"),
+    "a blank name": ("x.csv", 'feature_id,display_name\n1,a\n2," "\n', "line 3: text has no visible character"),
     "no rule": ("x.csv", "feature_id,display_name,rule\n1,a,ssu\n", "line 2: rule: 'ssu' is not JSON"),
-    "too much": ("x.json", json.dumps({"1": {"name": "a", "b": ["x" * 999] * 200}}), "are kept at most"),
+    "too much": ("x.json", json.dumps({"1": {"name": "a", "b": ["x" * 999] * 200}}), "the limit is 100,000"),
     "too deep": ("x.json", '{"1": {"name": "a", "b": ' + "[" * 99 + "]" * 99 + "}}", "nested more than 32 deep"),
     "too large": ("x.json", '{"1": {"name": "a", "b": ' + "9" * 30 + "}}", "extra: Integer exceeds 64-bit range"),
 }
@@ -426,10 +438,10 @@ def test_an_event_with_a_time_of_its_own_says_when_it_was_added(tmp_path: Path) 
     assert written.at == "2025-01-01"
     plain = {"kind": "skip", "feature_id": 1, "author": "ann"}
     for raw, wrong in (
-        ({"at": "2025-01-01"}, "at is for what is imported"),
+        ({"at": "2025-01-01"}, "at is for imported events only"),
         ({"at": "2025-01-01\u202e10:00", "imported": {"kind": "csv", "file": "x", "by": "b"}}, r"at has U\+202E"),
-        ({"imported": {"kind": "csv", "file": "x", "by": "b", "at": "soon"}}, "'soon' is no time"),
-        ({"imported": {"kind": "csv", "file": "x", "by": " "}}, "imported.by has nothing that can be seen"),
+        ({"imported": {"kind": "csv", "file": "x", "by": "b", "at": "soon"}}, "'soon' is not a time"),
+        ({"imported": {"kind": "csv", "file": "x", "by": " "}}, "imported.by has no visible character"),
     ):
         with pytest.raises(InputError, match=wrong):
             checked_event({**plain, **raw})

@@ -140,7 +140,7 @@ def test_labels_of_another_sae_are_refused_with_both_fingerprints(tmp_path: Path
 
 @pytest.mark.parametrize("sae", ["../" * 5 + "x", "", "AB" * 32, "ab" * 31])
 def test_what_is_no_fingerprint_becomes_no_path(sae: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no fingerprint of an SAE"):
+    with pytest.raises(InputError, match="is not a fingerprint of an SAE"):
         LabelLog(tmp_path, sae)
 
 
@@ -215,7 +215,7 @@ def test_labels_as_the_first_format_has_them_open_and_can_be_added_to(tmp_path: 
         ({"text": "x", "confidence": 2}, "confidence: Input should be less than or equal to 1"),
         ({"text": "x", "rule": {"ability": 3}}, "rule: .* is not a rule"),
         ({"text": "x", "beauty": 1}, "beauty: Extra inputs are not permitted"),
-        ({"notes": "x"}, "a new one needs a text"),
+        ({"notes": "x"}, "a first label needs a text"),
     ],
     ids=["no text", "another category", "too sure", "no rule", "an unknown field", "notes alone"],
 )

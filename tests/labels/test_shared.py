@@ -81,7 +81,7 @@ def test_lines_are_those_of_a_log_on_disk(s3: S3, tmp_path: Path) -> None:
 
 def test_labels_of_another_sae_are_refused_and_lines_that_are_none_are_named(s3: S3, tmp_path: Path) -> None:
     _book(tmp_path / "one").set(7, {"text": "swims"}, "ann")
-    with pytest.raises(FingerprintMismatchError, match="of another SAE"):
+    with pytest.raises(FingerprintMismatchError, match="belong to another SAE"):
         _book(tmp_path / "one", SAE[:16] + "cd" * 24)
     name = f"labels/{SAE[:16]}/events.jsonl"
     Bucket(URL).write(name, Bucket(URL).read(name) + b"{}\n")
