@@ -19,7 +19,7 @@ from splat_dash.pages.labels import as_lines
 from splat_dash.query import ListQuery, MapQuery
 from splat_dash.shown import current_source
 from splat_serving.database.errors import NotComputedError, UnknownNameError
-from splat_serving.investigations.overview import PARTS, RECORD, examples_table
+from splat_serving.investigations.overview import COMPUTED_SECTIONS, STORED_SECTIONS, examples_table
 from splat_serving.investigations.results.rendering import markdown_table
 from splat_serving.investigations.results.result import ResultTable
 from splat_serving.labels.book import label_as_json
@@ -75,8 +75,10 @@ def mount(server: FastAPI) -> None:
     @server.get("/api/features/{feature_id}/{part}/{table}.{form}")
     def of_feature(request: Request, feature_id: int, part: str, table: str, form: str) -> Response:
         """A table of a feature's page. Of the examples, those of a `group`, or with an activation from `min` to `max`."""
-        if part not in (*PARTS, *RECORD):
-            raise InputError(f"a feature has no {part[:40]!r}; there are {', '.join((*PARTS, *RECORD))}")
+        if part not in (*COMPUTED_SECTIONS, *STORED_SECTIONS):
+            raise InputError(
+                f"a feature has no {part[:40]!r}; there are {', '.join((*COMPUTED_SECTIONS, *STORED_SECTIONS))}"
+            )
         tables = _examples(feature_id, request) if part == "examples" else current_source().tables(feature_id, part)
         more = {"feature_id": feature_id, "label": label_as_json(current_source().labels().get(feature_id))}
         return _table(request, tables, table, form, f"f{feature_id:05d}", more)

@@ -24,13 +24,13 @@ from splat_serving.investigations.experiment import experiment, run, spec_of
 from splat_serving.investigations.experiments.leave_one_out import leave_one_out
 from splat_serving.investigations.feature_map import places
 from splat_serving.investigations.find import Find, find
-from splat_serving.investigations.overview import part
-from splat_serving.investigations.pushed import pushed
+from splat_serving.investigations.overview import section_tables
 from splat_serving.investigations.results.feature_names import feature_names, label_events
 from splat_serving.investigations.results.result import Answer, Result, ResultTable
 from splat_serving.investigations.rule_evidence import Evidence, rule_evidence
 from splat_serving.investigations.spec import checked_spec
 from splat_serving.investigations.subject import Subject
+from splat_serving.investigations.token_effects import features_by_effect_on
 from splat_serving.investigations.what_if import activations_on, what_if
 from splat_serving.labels.book import current_username
 from splat_serving.labels.event import Event
@@ -62,7 +62,7 @@ class Source:
         """subject: opened; whoever opened it closes it. dagster_url: where the Dagster UI of its data root is, if it runs."""
         self.subject = subject
         self.dagster_url = dagster_url
-        self._tables = lru_cache(maxsize=128)(partial(part, subject))
+        self._tables = lru_cache(maxsize=128)(partial(section_tables, subject))
         self._compared = lru_cache(maxsize=32)(
             lambda left, right: compare(subject, checked_spec(Compare, {"left": left, "right": right}))
         )
@@ -77,7 +77,7 @@ class Source:
         )
         self._feature = lru_cache(maxsize=256)(subject.database.feature)
         self._activation = lru_cache(maxsize=256)(self._activation_now)
-        self._pushed = lru_cache(maxsize=32)(lambda token: pushed(subject, token, _MOST_PUSHED))
+        self._pushed = lru_cache(maxsize=32)(lambda token: features_by_effect_on(subject, token, _MOST_PUSHED))
         self._preparing = ThreadPoolExecutor(1, "prepare")
         self._lost = lru_cache(maxsize=64)(self._asked_without)
         self._found = lru_cache(maxsize=32)(
@@ -126,7 +126,7 @@ class Source:
         return found
 
     def tables(self, feature_id: int, name: str) -> list[ResultTable]:
-        """What is said of a feature, one of `overview.PARTS` with intervals, or what is stored of it, one of RECORD."""
+        """The tables of one section of a feature: one of `overview.COMPUTED_SECTIONS` with intervals, or of STORED_SECTIONS."""
         return self._tables(feature_id, name)
 
     def comparison(self, left: int, right: int) -> Result:

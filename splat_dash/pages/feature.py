@@ -23,13 +23,13 @@ from splat_dash.source import Place, Source
 from splat_dash.terms import meaning_of
 from splat_serving.database.errors import NotComputedError
 from splat_serving.database.protocol import FeatureSummary
-from splat_serving.investigations.alike import are_equal, folded
-from splat_serving.investigations.overview import PARTS
+from splat_serving.investigations.near_duplicates import are_equal, group_near_duplicates
+from splat_serving.investigations.overview import COMPUTED_SECTIONS
 from splat_serving.investigations.results.rendering import shown
 
 Address = Callable[..., str]
 """The address of the feature, in the list and with the build that the page has, after some change of the rest."""
-TABS = ("examples", *PARTS, "effects", "experiments")
+TABS = ("examples", *COMPUTED_SECTIONS, "effects", "experiments")
 _N_EFFECTS, _N_NEIGHBOURS = 8, 5
 _N_INTERVALS = 10
 _LARGEST = 3.4e38  # of float32
@@ -333,7 +333,10 @@ def _shown_examples(
 
 def _table_of(rows: Sequence[Mapping[str, Any]], strongest: float) -> html.Div:
     head = [cells.heading(name) for name in ("activation", "weapon", "build")] + [cells.heading("sample", "", "number")]
-    body = [cells.folded([ui.example(row, strongest) for row in group], are_equal(group)) for group in folded(rows)]
+    body = [
+        cells.folded([ui.example(row, strongest) for row in group], are_equal(group))
+        for group in group_near_duplicates(rows)
+    ]
     return cells.drawn(head, body, "examples")
 
 
@@ -376,7 +379,7 @@ def _lost(source: Source, which: ShownExamples) -> list[list[tuple[str, float] |
             _worth(found.get(row["global_index"], {}).get(ability))
             for ability, _ in cells.in_order(row.get("abilities") or ())
         ]
-        for group in folded(rows)
+        for group in group_near_duplicates(rows)
         for row in group
     ]
 

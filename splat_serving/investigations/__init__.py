@@ -1,1 +1,1 @@
-"""Questions about features, asked of a local store or of a server alike: experiments, overviews, and what they return."""
+"""Investigations of features, on a local store or through a server: experiments, overviews, and their results."""

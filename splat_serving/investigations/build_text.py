@@ -1,9 +1,10 @@
-"""Builds as people write them, `Splattershot: ssu 21, ninja_squid`, and as token sets, which the model sees: both ways."""
+"""Builds as text, `Splattershot: ssu 21, ninja_squid`, and as token sets; tokens by their names in the game."""
 
 import re
 from collections.abc import Iterable
 
 from splat_assets.analysis.builds.edits import legal, rungs_of_sets
+from splat_assets.domain.abilities import ABILITY_NAMES
 from splat_assets.domain.short_names import ability_of
 from splat_assets.domain.tokens import NULL, PAD, parse_token
 from splat_assets.errors import InputError
@@ -17,20 +18,47 @@ _ABILITY = re.compile(r"(?P<name>.+?)(?:[\s=:]+(?P<ap>\d+))?")
 
 
 def parse_build(text: str, subject: Subject) -> TokenSet:
-    """The token set of `WEAPON: ability AP, ability, …`; the weapon by id, key or name, AP reach their highest rung.
+    """The token set of `WEAPON: ability AP, ability, …`; the weapon by id, key or name, AP as the highest rung they reach.
 
-    Raises InputError for a text that is none, and for names that are not there, with the nearest ones.
+    Raises InputError for a text of another form, and for unknown names, with the nearest known ones.
     """
     weapon, colon, abilities = text.partition(":")
     if not colon:
         raise InputError(
-            f"{text[:80]!r} is no build: write WEAPON: ability AP, ability; as Splattershot: ssu 21, ninja_squid"
+            f"{text[:80]!r} is not a build: write WEAPON: ability AP, ability; for example Splattershot: ssu 21, ninja_squid"
         )
     tokens: list[int] = []
     for part in (part.strip() for part in abilities.split(",")):
         if part:
             tokens += [token for token in _tokens(part, subject) if token not in tokens]
     return TokenSet(_weapon(weapon.strip(), subject), tuple(tokens))
+
+
+def token_in_words(token: str) -> str:
+    """A token or an ability by its name in the game, `Swim Speed Up 21`, `Ninja Squid`; the token itself where it has none."""
+    ability, level = parse_token(token)
+    words = ABILITY_NAMES.get(ability, ability)
+    return words if level is None else f"{words} {level}"
+
+
+def setting_in_words(ability: str, rung: str) -> str:
+    """What was done to set an ability to a rung (`Group.rung_name`): `setting Swim Speed Up to 12 AP`, `adding Ninja Squid`."""
+    words = token_in_words(ability)
+    if rung in ("absent", "worn"):
+        return f"{'removing' if rung == 'absent' else 'adding'} {words}"
+    return f"setting {words} to {rung} AP"
+
+
+def as_sentence(text: str) -> str:
+    """The text with a full stop, but not a second one: `Splattershot Jr.` has its own."""
+    return text if text.endswith(".") else f"{text}."
+
+
+def build_in_words(token_names: Iterable[str]) -> str:
+    """As `build_as_text`, each ability by its name in the game."""
+    rungs = highest_rungs(token_names).items()
+    words = (token_in_words(group) if level is None else f"{token_in_words(group)} {level}" for group, level in rungs)
+    return ", ".join(words) or "no abilities"
 
 
 def build_as_text(token_names: Iterable[str]) -> str:
@@ -65,25 +93,25 @@ def build_of_sample(subject: Subject, sample_id: int) -> tuple[str | None, list[
 
 
 def cannot_be_worn(build: TokenSet, subject: Subject) -> bool:
-    """Whether no gear gives such a build; False where that is not known."""
-    found = legal(rungs_of_sets([build.tokens], subject.builds), subject.builds.groups)
-    return found is not None and not bool(found[0])
+    """Whether no gear can hold such a build; False where that is not known."""
+    is_legal = legal(rungs_of_sets([build.tokens], subject.builds), subject.builds.groups)
+    return is_legal is not None and not bool(is_legal[0])
 
 
-def _weapon(given: str, subject: Subject) -> int:
+def _weapon(name: str, subject: Subject) -> int:
     items = subject.contexts.items
-    if given.isdecimal() and int(given) < len(items):
-        return int(given)
+    if name.isdecimal() and int(name) < len(items):
+        return int(name)
     for item in items:
-        if given == item.key or given.casefold() == item.name.casefold():
+        if name == item.key or name.casefold() == item.name.casefold():
             return item.id
-    raise InputError(unknown_name("weapon", given, [item.name for item in items]))
+    raise InputError(unknown_name("weapon", name, [item.name for item in items]))
 
 
 def _tokens(part: str, subject: Subject) -> list[int]:
-    found = _ABILITY.fullmatch(part)
-    assert found is not None
-    name, ap = ability_of(found["name"]), found["ap"]
+    match = _ABILITY.fullmatch(part)
+    assert match is not None
+    name, ap = ability_of(match["name"]), match["ap"]
     groups = subject.vocabulary.groups
     token = subject.vocabulary.by_name.get(ability_of(part))
     if token is not None and token.group in groups:
@@ -94,8 +122,8 @@ def _tokens(part: str, subject: Subject) -> list[int]:
     if members[0].level is None:
         return [members[0].id]
     if ap is None:
-        raise InputError(f"{name} needs its AP, as {name} {members[0].level}")
+        raise InputError(f"{name} needs an AP: write for example {name} {members[0].level}")
     reached = [token.id for token in members if (token.level or 0) <= int(ap)]
     if not reached:
-        raise InputError(f"{ap} AP of {name} are below its first rung, {members[0].level}")
+        raise InputError(f"{name} {ap} is below the lowest rung, {members[0].level} AP")
     return reached

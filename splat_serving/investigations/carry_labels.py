@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import FingerprintMismatchError
-from splat_assets.wording import visible
+from splat_assets.wording import counted, visible
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels.correlations import nearest_features
 from splat_serving.labels.event import Event, LabelFields
@@ -16,8 +16,8 @@ _CARRIED = "carried from feature"
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What becomes of one label. new: the new feature, None where it is lost. r: correlation with the nearest new feature over
-    all samples, zeros included; None where the old feature never fires. why: it is lost."""
+    """The outcome for one label. new: the new feature, None if the label is lost. r: correlation with the nearest new feature
+    over all samples, zeros included; None if the old feature never fires. why: the reason of a loss."""
 
     old: int
     new: int | None
@@ -32,7 +32,7 @@ def match_labels(
 ) -> list[Carried]:
     """Where each label of the old SAE belongs in the new one: the mutually nearest feature with a correlation of least_r or more.
 
-    Of old features that are equally near to a new one the first has it; a label that people gave a new feature stays.
+    Of old features that are equally near to a new one the first wins; a label that a new feature already has stays.
     Raises FingerprintMismatchError when the two were run over other data, InputError when they have other numbers of samples or
     are the same SAE.
     """
@@ -41,13 +41,13 @@ def match_labels(
     features = sorted(current)
     nearest = nearest_features(old.database, new.database, features, step)
     taken = {feature for feature, event in new.labels.current().items() if not _is_carried(event)}
-    found = []
+    matches = []
     for row, feature in enumerate(features):
         label = current[feature].label
         assert label is not None
         candidate, r = int(nearest.left[row]), float(nearest.left_r[row])
         if r <= 0 and not old.feature(feature).n_active:
-            found.append(Carried(feature, None, None, None, label.text, "it never fires"))
+            matches.append(Carried(feature, None, None, None, label.text, "the old feature never fires"))
             continue
         best = int(nearest.right[candidate])
         why = ""
@@ -57,9 +57,9 @@ def match_labels(
             nearer = "nearer" if nearest.right_r[candidate] > r else "as near"
             why = f"feature {candidate} is {nearer} to old feature {features[best]}"
         elif candidate in taken:
-            why = f"feature {candidate} has a label already that was not carried"
-        found.append(Carried(feature, None if why else candidate, r, candidate, label.text, why))
-    return found
+            why = f"feature {candidate} already has a label of its own"
+        matches.append(Carried(feature, None if why else candidate, r, candidate, label.text, why))
+    return matches
 
 
 def carry_labels(old: Subject, new: Subject, matches: Sequence[Carried], author: str | None) -> int:
@@ -104,8 +104,8 @@ def _refuse_unless_comparable(old: Subject, new: Subject) -> None:
             )
     if old.n_samples != new.n_samples:
         raise InputError(
-            f"{old.source} has {old.n_samples:,} samples and {new.source} {new.n_samples:,}: labels are carried between SAEs "
-            "that were run over the same samples"
+            f"{old.source} has {counted(old.n_samples, 'samples')} and {new.source} {new.n_samples:,}: labels are "
+            "carried between SAEs that were run over the same samples"
         )
     if old.about.provenance.get("sae") == new.about.provenance.get("sae"):
         raise InputError(f"{old.source} and {new.source} have the same SAE: their labels are the same already")

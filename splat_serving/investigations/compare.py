@@ -1,4 +1,4 @@
-"""`splat compare A B`: two features side by side: when they fire, on what, and what they do."""
+"""`splat compare A B`: two features side by side: when they fire, on which builds, and their effects."""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal
@@ -22,12 +22,12 @@ _EXAMPLES = 3
 
 
 class Compare(Spec):
-    """Two features side by side: when they fire together, on what one fires rather than the other, and what they do."""
+    """Two features side by side: when they fire together, which builds distinguish them, and their effects."""
 
     experiment: Literal["compare"] = "compare"
     left: FeatureId
     right: FeatureId
-    top_k: Annotated[int, Field(ge=1, le=1_000, description="So many rows of each table.")] = 15
+    top_k: Annotated[int, Field(ge=1, le=1_000, description="How many rows of each table to show.")] = 15
 
 
 def compare(subject: Subject, spec: Compare, command: str = "") -> Result:
@@ -50,23 +50,21 @@ def _answer(subject: Subject, spec: Compare) -> Answer:
                 figures.append(_figure(sides, spec))
         tables += _examples(subject, spec)
     tables += _influences(summaries, spec.top_k)
-    dead = [feature for feature, found in ((spec.left, left), (spec.right, right)) if not found.n_active]
+    dead = [feature for feature, activations in ((spec.left, left), (spec.right, right)) if not activations.n_active]
     return Answer(
-        title=f"Feature {spec.left} beside feature {spec.right}",
-        findings=[_in_a_sentence(spec, together)],
+        title=f"Feature {spec.left} compared with feature {spec.right}",
+        findings=[_overlap_sentence(spec, together)],
         tables=tables,
         figures=[*figures],
         warnings=[f"feature {feature} never fires on these samples" for feature in dead],
     )
 
 
-def _in_a_sentence(spec: Compare, found: Agreement) -> str:
-    correlated = (
-        "" if found.pearson is None else f"; their activations correlate at {found.pearson:.3f} over all samples"
-    )
+def _overlap_sentence(spec: Compare, overlap: Agreement) -> str:
+    correlated = "" if overlap.pearson is None else f"; correlation over all samples: {overlap.pearson:.3f}"
     return (
-        f"Feature {spec.left} fires on {counted(found.n_left, 'samples')}, feature {spec.right} on {found.n_right:,}, both on "
-        f"{found.n_both:,} (Jaccard {found.jaccard:.3f}){correlated}."
+        f"Feature {spec.left} fires on {counted(overlap.n_left, 'samples')}, feature {spec.right} on {overlap.n_right:,}, both "
+        f"on {overlap.n_both:,} (Jaccard {overlap.jaccard:.3f}){correlated}."
     )
 
 
@@ -76,17 +74,17 @@ def _statistics(summaries: tuple[FeatureSummary, FeatureSummary]) -> ResultTable
     frame = pl.DataFrame(rows, {"statistic": pl.String, "left": pl.Float64, "right": pl.Float64}, orient="row")
     frame = frame.with_columns(difference=pl.col("left") - pl.col("right"))
     described = {
-        "statistic": "Over the activations; with _all over all samples, zeros included.",
-        "left": f"Of feature {summaries[0].feature_id}.",
-        "difference": f"Feature {summaries[0].feature_id} less feature {summaries[1].feature_id}.",
-        "right": f"Of feature {summaries[1].feature_id}.",
+        "statistic": "Over the activations above 0; names with _all: over all samples, zeros included.",
+        "left": f"Feature {summaries[0].feature_id}.",
+        "difference": f"Feature {summaries[0].feature_id} minus feature {summaries[1].feature_id}.",
+        "right": f"Feature {summaries[1].feature_id}.",
     }
     headings = _headings(*(one.feature_id for one in summaries))
     return ResultTable.of("statistics", "Activation", "observed", frame, described, headings=headings)
 
 
 def _headings(left: int, right: int) -> dict[str, str]:
-    """What stands above the columns of the two features: their numbers."""
+    """The headings of the columns of the two features: their numbers."""
     sides = (("left", f"feature {left}"), ("right", f"feature {right}"))
     return {
         **dict(sides),
@@ -99,15 +97,15 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _agreement(found: Agreement, spec: Compare) -> ResultTable:
+def _agreement(overlap: Agreement, spec: Compare) -> ResultTable:
     frame = pl.DataFrame(
         {
-            "n_both": [found.n_both],
-            "only_left": [found.n_left - found.n_both],
-            "only_right": [found.n_right - found.n_both],
-            "jaccard": [found.jaccard],
-            "phi": [found.phi],
-            "pearson": [found.pearson],
+            "n_both": [overlap.n_both],
+            "only_left": [overlap.n_left - overlap.n_both],
+            "only_right": [overlap.n_right - overlap.n_both],
+            "jaccard": [overlap.jaccard],
+            "phi": [overlap.phi],
+            "pearson": [overlap.pearson],
         }
     )
     described = {
@@ -119,7 +117,7 @@ def _agreement(found: Agreement, spec: Compare) -> ResultTable:
         "pearson": "Correlation of the activations over all samples, zeros included.",
     }
     headings = _headings(spec.left, spec.right)
-    return ResultTable.of("agreement", "Together", "observed", frame, described, headings=headings)
+    return ResultTable.of("agreement", "Firing together", "observed", frame, described, headings=headings)
 
 
 def _contrast(what: str, sides: pl.DataFrame, spec: Compare) -> ResultTable:
@@ -127,14 +125,14 @@ def _contrast(what: str, sides: pl.DataFrame, spec: Compare) -> ResultTable:
         what: f"The {what}.",
         "n": "Samples with it.",
         "share_left": f"Share of the activations of feature {spec.left} that have it.",
-        "difference": f"The share of feature {spec.left} less that of feature {spec.right}.",
-        "difference_low": "Lower border of its 95 % interval (Newcombe).",
-        "difference_high": "Upper border.",
-        "share_right": f"Share of those of feature {spec.right}.",
-        "q": "p of equal shares, adjusted for the number of rows compared.",
+        "difference": f"The share of feature {spec.left} minus that of feature {spec.right}.",
+        "difference_low": "Lower bound of its 95 % interval (Newcombe).",
+        "difference_high": "Upper bound.",
+        "share_right": f"Share of the activations of feature {spec.right} that have it.",
+        "q": "p-value of equal shares, adjusted for the number of rows compared.",
     }
-    note = f"{sides.height} compared; the largest differences first."
-    return ResultTable.of(f"{what}s", f"{what.capitalize()}s of one rather than the other", "observed", sides.head(spec.top_k),
+    note = f"{sides.height} compared; largest differences first."
+    return ResultTable.of(f"{what}s", f"{what.capitalize()}s that distinguish the two", "observed", sides.head(spec.top_k),
                           described, note, headings=_headings(spec.left, spec.right))  # fmt: skip
 
 
@@ -144,7 +142,7 @@ def _figure(sides: pl.DataFrame, spec: Compare) -> LinesOrBars:
     return LinesOrBars(
         kind="bars",
         name="tokens",
-        title="Share of activations with a token",
+        title="Share of activations with each token",
         x_label="token",
         y_label="share of activations",
         series=[
@@ -180,13 +178,13 @@ def _influences(summaries: tuple[FeatureSummary, FeatureSummary], top_k: int) ->
     described = {
         "token": "The output.",
         "left": f"Change of its logit per unit of feature {one}'s activation.",
-        "right": f"The same of feature {other}.",
-        "difference": f"Feature {one} less feature {other}.",
+        "right": f"The same for feature {other}.",
+        "difference": f"Feature {one} minus feature {other}.",
         "in_data": IN_DATA,
     }
     frame, headings = pl.DataFrame(rows[:top_k], schema, orient="row"), _headings(one, other)
     yield ResultTable.of(
-        "influences", "Outputs that they move differently", "weights", frame, described, headings=headings
+        "influences", "Outputs that they affect differently", "weights", frame, described, headings=headings
     )
 
 
@@ -210,15 +208,15 @@ def _examples(subject: Subject, spec: Compare) -> Iterable[ResultTable]:
         "sample": pl.Int64,
     }
     described = {
-        "fires": "Which of the two; the strongest samples of each kind.",
+        "fires": "Which of the two fires; the strongest samples of each kind.",
         "left": f"Activation of feature {spec.left}.",
         "right": f"Activation of feature {spec.right}.",
         "weapon": "The weapon.",
         "abilities": "Abilities with their highest rung (AP).",
-        "sample": "Its id.",
+        "sample": "Id of the sample.",
     }
     frame = pl.DataFrame(rows, schema, orient="row")
     headings = _headings(spec.left, spec.right)
     yield ResultTable.of(
-        "examples", "Builds on which both fire, or one", "observed", frame, described, headings=headings
+        "examples", "Builds on which both or one of them fire", "observed", frame, described, headings=headings
     )

@@ -1,4 +1,4 @@
-"""`splat contrast LEFT RIGHT`: the features that tell two sets of builds apart."""
+"""`splat contrast LEFT RIGHT`: the features that distinguish two sets of builds."""
 
 import heapq
 from dataclasses import dataclass
@@ -15,38 +15,38 @@ from splat_assets.analysis.inference.separation import Separation, auroc_bounds,
 from splat_assets.domain.concepts import All, Not, Rule
 from splat_assets.domain.rule_text import LONGEST_RULE, Names, parse_rule_text, rule_as_text
 from splat_assets.errors import InputError
-from splat_assets.wording import agreeing, counted
+from splat_assets.wording import agreeing, counted, percent
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.results.feature_names import LABEL, named
 from splat_serving.investigations.results.result import Answer, Result, ResultTable
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
 
-_RuleText = Annotated[str, Field(max_length=LONGEST_RULE, description="As ssu>=21 and ninja_squid.")]
+_RuleText = Annotated[str, Field(max_length=LONGEST_RULE, description="A rule, for example ssu>=21 and ninja_squid.")]
 _COLUMNS = {
     "feature_id": "The feature.",
     "label": LABEL,
-    "auroc": "Probability that its activation is higher on a sample of the left than on one of the right, ties counting half.",
-    "auroc_low": "Lower border of its 95 % interval (DeLong).",
-    "auroc_high": "Upper border.",
+    "auroc": "Probability that its activation is higher on a sample of the left rule than on one of the right; ties: half.",
+    "auroc_low": "Lower bound of its 95 % interval (DeLong).",
+    "auroc_high": "Upper bound.",
     "n_left": "Samples of the left rule on which it fires.",
     "n_right": "Samples of the right rule on which it fires.",
     "share_left": "n_left over all samples of the left rule.",
     "share_right": "n_right over all samples of the right rule.",
     "difference": "share_left - share_right.",
-    "q": "p of equal shares (two-sided z test), adjusted for all features.",
+    "q": "p-value of equal shares (two-sided z test), adjusted for all features.",
 }
 _DIGITS = 12
-"""To so many digits distances are told from each other; equal ones go by feature id."""
+"""Distances are compared after rounding to this many digits; equal ones are ordered by feature id."""
 
 
 class Contrast(Spec):
-    """The features that tell two sets of builds apart, best first: by AUROC of their activation, exact over all features."""
+    """The features that distinguish two sets of builds, best first: by AUROC of their activation, exact over all features."""
 
     experiment: Literal["contrast"] = "contrast"
     left: _RuleText
     right: _RuleText
-    top_k: Annotated[int, Field(ge=1, le=1_000, description="So many features are shown.")] = 25
+    top_k: Annotated[int, Field(ge=1, le=1_000, description="How many features to show.")] = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,61 +78,62 @@ def _answer(subject: Subject, spec: Contrast) -> Answer:
     sets = _Set.of(left, of_left & ~of_right), _Set.of(right, of_right & ~of_left)
     for one, text in zip(sets, (spec.left, spec.right), strict=True):
         if not one.n:
-            raise InputError(f"no sample has {text!r} and not the other: there is nothing to tell apart")
+            raise InputError(f"no sample matches {text!r} without the other rule: there is nothing to compare")
     frame, n_read = ranked(subject, *sets, spec.top_k)
-    said = [f"{counted(sets[0].n, 'samples')} of the left rule, {sets[1].n:,} of the right."]
+    findings = [f"{counted(sets[0].n, 'samples')} match the left rule, {sets[1].n:,} the right."]
     if n_shared:
-        said.append(f"{counted(n_shared, 'samples')} on which both hold {agreeing(n_shared, 'are')} in neither.")
+        findings.append(
+            f"{counted(n_shared, 'samples')} that {agreeing(n_shared, 'match')} both {agreeing(n_shared, 'are')} in neither set."
+        )
     row = frame.row(0, named=True)  # an SAE has at least one feature
     side = "left" if row["auroc"] >= 0.5 else "right"
-    said.append(
-        f"Feature {row['feature_id']} tells them apart best: its activation is higher on the {side} in "
-        f"{max(row['auroc'], 1 - row['auroc']):.1%} of all pairs (half would say nothing)."
+    findings.append(
+        f"Most discriminative feature: {row['feature_id']}. Its activation is higher on the {side} in "
+        f"{percent(max(row['auroc'], 1 - row['auroc']))} of all pairs (50 % is chance)."
     )
     note = (
-        f"Ordered by the distance of AUROC from a half, over all {counted(subject.n_features, 'features')}: "
-        f"{n_read:,} were read, "
-        "the others fire too seldom there, or too evenly, to be among these."
+        f"Ordered by the distance of AUROC from 0.5, exact over all {counted(subject.n_features, 'features')}. "
+        f"{counted(n_read, 'candidates')} compared; the rest fire too rarely or too evenly to rank here."
     )
     return Answer(
         title=title,
-        findings=said,
+        findings=findings,
         facts={"n_left": sets[0].n, "n_right": sets[1].n, "n_shared": n_shared, "n_read": n_read},
         tables=[
             ResultTable.of(
-                "features", "Features that tell them apart", "observed", named(subject, frame), _COLUMNS, note
+                "features", "Most discriminative features", "observed", named(subject, frame), _COLUMNS, note
             )
         ],
     )
 
 
 def ranked(subject: Subject, left: _Set, right: _Set, top_k: int) -> tuple[pl.DataFrame, int]:
-    """The top_k features by distance of AUROC from a half (ties: smaller id), and how many had to be read.
+    """The top_k features by distance of AUROC from a half (ties: smaller id), and how many candidates were compared.
 
     Exact over all features: they are read in the order of what firing alone allows, until none that is left can be among them.
     """
     k_left, k_right = (_firing(subject, one.rule) for one in (left, right))
     low, high = auroc_bounds(k_left, left.n, k_right, right.n)
     reach = np.maximum(np.abs(low - 0.5), np.abs(high - 0.5))
-    found: dict[int, Separation] = {}
+    separations: dict[int, Separation] = {}
     best: list[float] = []  # a heap of the top_k largest distances
     for feature_id in np.lexsort((np.arange(reach.size), -reach)).tolist():
         if len(best) == top_k and best[0] > reach[feature_id] + 10**-_DIGITS:
             break
-        found[feature_id] = _separated(subject, feature_id, left, right)
-        heapq.heappush(best, _distance(found[feature_id]))
+        separations[feature_id] = _separated(subject, feature_id, left, right)
+        heapq.heappush(best, _distance(separations[feature_id]))
         if len(best) > top_k:
             heapq.heappop(best)
-    order = sorted(found, key=lambda feature: (-round(_distance(found[feature]), _DIGITS), feature))[:top_k]
+    order = sorted(separations, key=lambda feature: (-round(_distance(separations[feature]), _DIGITS), feature))[:top_k]
     ids = np.array(order, dtype=np.int64)
     q = benjamini_hochberg(equal_shares_p(k_left, left.n, k_right, right.n))
     share_left, share_right = k_left[ids] / left.n, k_right[ids] / right.n
     frame = pl.DataFrame(
         {
             "feature_id": ids,
-            "auroc": [found[one].auroc for one in order],
-            "auroc_low": [found[one].low for one in order],
-            "auroc_high": [found[one].high for one in order],
+            "auroc": [separations[one].auroc for one in order],
+            "auroc_low": [separations[one].low for one in order],
+            "auroc_high": [separations[one].high for one in order],
             "n_left": k_left[ids].astype(np.int64),
             "n_right": k_right[ids].astype(np.int64),
             "share_left": share_left,
@@ -141,7 +142,7 @@ def ranked(subject: Subject, left: _Set, right: _Set, top_k: int) -> tuple[pl.Da
             "q": q[ids],
         }
     ).with_columns(pl.col("q").fill_nan(None))
-    return frame, len(found)
+    return frame, len(separations)
 
 
 def _distance(one: Separation) -> float:
@@ -158,7 +159,6 @@ def _firing(subject: Subject, rule: Rule) -> npt.NDArray[np.float64]:
 
 
 def _separated(subject: Subject, feature_id: int, left: _Set, right: _Set) -> Separation:
-    found = subject.feature(feature_id)
-    return separation(
-        found.values[left.holds[found.sample_ids]], left.n, found.values[right.holds[found.sample_ids]], right.n
-    )
+    activations = subject.feature(feature_id)
+    ids, values = activations.sample_ids, activations.values
+    return separation(values[left.holds[ids]], left.n, values[right.holds[ids]], right.n)

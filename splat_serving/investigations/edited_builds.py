@@ -1,7 +1,7 @@
-"""Causal evidence: builds drawn from the store, edited, and run through base model and SAE.
+"""Causal evidence: builds sampled from the store, edited, and run through base model and SAE.
 
-A draw holds builds on which the feature fires and builds on which it does not: taking an ability away from the first shows
-what it needs, giving it to the second what suffices. The two are never averaged together.
+A draw holds builds on which the feature fires and builds on which it does not: removing an ability from the first shows
+what it needs, adding it to the second what suffices. The two are never averaged together.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Draw:
 
     @cached_property
     def unedited(self) -> npt.NDArray[np.float32]:
-        """The feature on the unedited builds, as the model has it now: float32, shape (n_builds,)."""
+        """The feature on the unedited builds, from the model now: float32, shape (n_builds,)."""
         return self.activations(self.sets, range(len(self.sets)))
 
     @property
@@ -53,13 +53,13 @@ class Draw:
 
     @property
     def warnings(self) -> list[str]:
-        """Why the draw is not to be trusted, if it is not."""
+        """Why the draw cannot be trusted, if it cannot."""
         largest = float(self.subject.feature(self.feature_id).values.max(initial=1.0))
         if same_activations(self.stored, self.unedited, largest).all():
             return []
         return [
-            f"the model gives the unedited builds other activations than are stored, by up to {self.deviation:.2g}: model and "
-            "store do not belong together, and nothing causal here is to be trusted"
+            f"on the unedited builds the model's activations differ from the stored ones by up to {self.deviation:.2g}: model "
+            "and store do not belong together; do not trust the causal results here"
         ]
 
     def activations(self, sets: Sequence[TokenSet], owners: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -70,14 +70,14 @@ class Draw:
         model = self.subject.model
         if self.own_tokens is None:
             return model.activations(sets, [self.feature_id])[:, 0]
-        found = np.full(len(sets), np.nan, dtype=np.float32)
+        values = np.full(len(sets), np.nan, dtype=np.float32)
         null = self.subject.vocabulary.null_id
         places = [_place(one, self.own_tokens[owner], null) for one, owner in zip(sets, owners, strict=True)]
         there = [at for at, place in enumerate(places) if place is not None]
         if there:
-            asked = [sets[at] for at in there]
-            found[there] = model.activations(asked, [self.feature_id], [places[at] or 0 for at in there])[:, 0]
-        return found
+            remaining = [sets[at] for at in there]
+            values[there] = model.activations(remaining, [self.feature_id], [places[at] or 0 for at in there])[:, 0]
+        return values
 
     def with_rungs(self, group: Group, rungs: Sequence[int]) -> npt.NDArray[np.float32]:
         """The feature with a group set to each of these rungs: float32, shape (n_builds, len(rungs))."""
@@ -102,7 +102,7 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Plausibility:
-    """How much the edited builds are like real ones, per edit: share that some gear gives (None where that cannot be told), and
+    """How much the edited builds are like real ones, per edit: share that gear allows (None where that is unknown), and
     shares whose nearest real build is 0, 1, 2 or more rungs away."""
 
     share_legal: npt.NDArray[np.float64] | None
@@ -128,12 +128,12 @@ def draw_builds(subject: Subject, feature_id: int, n_builds: int, seed: int) -> 
 
 
 def draw_firing(subject: Subject, feature_id: int, n_builds: int, seed: int) -> tuple[Draw, slice]:
-    """A draw, and which of its builds are n_builds at most on which the feature fires; InputError when there is none."""
+    """A draw, and the slice of at most n_builds of it on which the feature fires; InputError when there is none."""
     if not subject.feature(feature_id).n_active:
-        raise InputError(f"feature {feature_id} never fires on these samples: there is nothing to take away")
+        raise InputError(f"feature {feature_id} never fires on these samples: there is nothing to ablate")
     draw = draw_builds(subject, feature_id, 2 * n_builds, seed)
     if not draw.n_firing:
-        raise InputError(f"feature {feature_id} fires on no build that can be run again: only on masked copies")
+        raise InputError(f"feature {feature_id} fires only on masked copies of builds, which cannot be run again")
     return draw, slice(0, min(n_builds, draw.n_firing))
 
 
@@ -168,8 +168,8 @@ def plausibility(draw: Draw, edited: Sequence[Sequence[TokenSet]]) -> Plausibili
     return Plausibility(None if wearable is None else wearable.reshape(shape).mean(axis=1), near)
 
 
-def each_taken_off(subject: Subject, sets: Sequence[TokenSet]) -> list[tuple[int, Group, int, TokenSet]]:
-    """Each build with each ability that it wears taken off, all else held: which build, the ability, its rung, what is left."""
+def each_removed(subject: Subject, sets: Sequence[TokenSet]) -> list[tuple[int, Group, int, TokenSet]]:
+    """Each build with each of its abilities removed, all else fixed: which build, the ability, its rung, the remaining build."""
     rungs = rungs_of_sets([one.tokens for one in sets], subject.builds)
     return [
         (at, group, rung, TokenSet(one.weapon_id, with_rung(one.tokens, group, 0)))
@@ -194,10 +194,10 @@ def mean_with_interval(values: npt.NDArray[np.floating], seed: int) -> tuple[flo
 
 
 def sign_flip_p(differences: npt.NDArray[np.floating], seed: int) -> float:
-    """How often differences, their signs thrown at random, have a mean as far from 0: (1 + k) / (1 + 2,000); NaN for none.
+    """The p-value of a sign-flip test of a mean of 0: (1 + k) / (1 + 2,000) over random signs; NaN without values.
 
-    Where no throw has, Student's p of the mean if that is smaller still, as among hundreds of questions 1 / 2,001 would say
-    nothing; but not less than all throws of n signs could say, 2 / 2^n.
+    If none of the 2,000 has, Student's p of the mean if that is smaller still, because 1 / 2,001 is too coarse among hundreds
+    of tests; but not less than the exact test over all signs can give, 2 / 2^n.
     """
     known = differences[~np.isnan(differences)].astype(np.float64)
     if not known.size:

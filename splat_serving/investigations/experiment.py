@@ -23,7 +23,7 @@ from splat_serving.investigations.subject import Subject
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A kind of question. Its first line of help is the first line of the spec's docstring.
+    """One kind of experiment. The first line of its help is the first line of the spec's docstring.
 
     answer: computes; it reads nothing but the subject and the spec. other_names: further names of options, by field.
     """
@@ -34,7 +34,7 @@ class Experiment:
 
     @property
     def summary(self) -> str:
-        """One line on what is asked."""
+        """One line on what it answers."""
         return (self.spec.__doc__ or "").strip().splitlines()[0]
 
 
@@ -49,21 +49,21 @@ def experiment(name: str) -> Experiment:
     if name not in known:
         raise InputError(unknown_name("experiment", name, known))
     module = importlib.import_module(f"{experiments.__name__}.{name.replace('-', '_')}")
-    found: Experiment = module.EXPERIMENT
-    return found
+    chosen: Experiment = module.EXPERIMENT
+    return chosen
 
 
 def spec_of(raw: dict[str, Any], named: str = "") -> Spec:
-    """The validated specification of whatever experiment it names; InputError."""
+    """The validated specification of the experiment that it names; InputError."""
     name = raw.get("experiment")
     if not isinstance(name, str):
         raise InputError(f"{named}`experiment` is missing: the name of one of {', '.join(experiment_names())}")
-    found: Spec = checked_spec(experiment(name).spec, raw, named)
-    return found
+    spec: Spec = checked_spec(experiment(name).spec, raw, named)
+    return spec
 
 
 def run(subject: Subject, spec: Spec, command: str = "") -> Result:
-    """Ask, and tell what the answer was made from. command: as it would be typed, for the record."""
+    """The result of an experiment, with its provenance. command: as it would be typed, for the record."""
     return answered(
         subject, spec.experiment, spec.model_dump(mode="json"), experiment(spec.experiment).answer, spec, command
     )
@@ -77,9 +77,9 @@ def answered(
     spec: Any,
     command: str = "",
 ) -> Result:
-    """An answer with its question and its provenance."""
+    """An answer with its specification and its provenance."""
     began = time.perf_counter()
-    found = answer(subject, spec)
+    computed = answer(subject, spec)
     about = subject.about
     provenance = Provenance(
         source=subject.source,
@@ -91,4 +91,4 @@ def answered(
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - began, 3),
     )
-    return Result(kind=kind, spec=recorded, provenance=provenance, **dict(found))
+    return Result(kind=kind, spec=recorded, provenance=provenance, **dict(computed))

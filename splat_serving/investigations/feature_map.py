@@ -1,4 +1,4 @@
-"""Where features lie on the map, and what the clusters there have in common."""
+"""Positions of features on the map, and what the features of each cluster have in common."""
 
 from typing import Final
 
@@ -11,12 +11,12 @@ MAPS: Final = {"decoder": "by decoder direction", "coactivation": "by co-activat
 """The maps of a store, in words; see `compute.feature_map`."""
 _EVIDENCE: Final[dict[str, Evidence]] = {"decoder": "weights", "coactivation": "observed"}
 _COLUMNS: Final = {
-    "cluster": "Features that are more alike one another than others (Louvain's communities); the largest is 0.",
+    "cluster": "A group of similar features (Louvain community); 0 is the largest.",
     "n_features": "Features in it.",
-    "n_labelled": "Of them, features that people labelled.",
+    "n_labelled": "Features in it with a label.",
     "density": "Median share of all samples on which a feature of it fires.",
-    "token": "The token that is the best single one for most of its features.",
-    "share_of_cluster": "Share of its features of which that is so.",
+    "token": "The commonest best single token of its features.",
+    "share_of_cluster": "Share of its features with that token.",
 }
 
 
@@ -27,13 +27,13 @@ def places(subject: Subject, by: str) -> pl.DataFrame:
 
 
 def clusters(placed: pl.DataFrame, by: str) -> ResultTable:
-    """What the clusters have in common, the largest first.
+    """The clusters with what their features have in common, the largest first.
 
     placed: `cluster, density, token` (the best single token for the feature, null where none was searched) and `labelled` of
     the features that have a place.
     """
     commonest = pl.col("token").drop_nulls().mode().sort().first()
-    found = (
+    summary = (
         placed.drop_nulls("cluster")
         .group_by("cluster")
         .agg(
@@ -47,4 +47,4 @@ def clusters(placed: pl.DataFrame, by: str) -> ResultTable:
         )
         .sort("cluster")
     )
-    return ResultTable.of("clusters", f"Clusters {MAPS[by]}", _EVIDENCE[by], found, _COLUMNS)
+    return ResultTable.of("clusters", f"Clusters {MAPS[by]}", _EVIDENCE[by], summary, _COLUMNS)

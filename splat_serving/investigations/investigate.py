@@ -1,7 +1,7 @@
-"""`splat investigate`: the whole way through one feature, from triage to a proposed label, as one report.
+"""`splat investigate`: a full investigation of one feature, from triage to a proposed label, as one report.
 
-Each part is an experiment that can be asked by itself with the spec that the report holds. What a part finds chooses the next:
-the abilities that explain most of the activation are swept, the strongest two against each other.
+Each section is an experiment that can be run by itself with the spec in the report. Results choose the next experiments: the
+abilities that explain most of the activation are swept, the strongest two against each other.
 """
 
 import json
@@ -17,6 +17,7 @@ from pydantic import Field
 from splat_assets.errors import InputError, SplatError
 from splat_assets.wording import counted
 from splat_serving.database.errors import NotComputedError
+from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.edited_builds import draw_builds
 from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.experiments.family_sweep import NumberOfBuilds
@@ -28,33 +29,33 @@ from splat_serving.investigations.subject import Subject
 from splat_serving.investigations.suggest import Suggest, suggest
 
 _EXPLAINS_AT_LEAST = 0.005
-"""An ability is swept when its rungs explain this share of the variance of the activation, or when it is the first."""
+"""An ability is swept if its rungs explain this share of the variance of the activation, or if it is the first."""
 _HEATMAP_CELLS = 12
 _FEWEST_BUILDS = 8
 _TRIED = 16
 
 
 class Investigate(FeatureSpec):
-    """The whole way through one feature: triage, overview, sweeps, weapons, effect, checks, and a proposed label."""
+    """A full investigation of one feature: triage, overview, sweeps, weapons, effect, checks, and a proposed label."""
 
     experiment: Literal["investigate"] = "investigate"
     n_families: Annotated[
-        int, Field(ge=0, le=26, description="So many abilities are swept, those that explain most.")
+        int, Field(ge=0, le=26, description="How many abilities to sweep, those that explain most.")
     ] = 3
     n_builds: NumberOfBuilds = 64
     causal_seconds: Annotated[
         float | None,
         Field(
             gt=0,
-            description="What all causal sweeps together may take, about: fewer builds are edited where this machine is slower. "
-            "No limit if left out.",
+            description="Approximate time limit in seconds for all causal sweeps together: on a slow machine fewer "
+            "builds are edited. If not given: no limit.",
         ),
     ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a report: its heading, why it was asked, and what came of it; `result` is None where it could not be asked."""
+    """A section of a report: its heading, the question, and the result; None where it could not be run."""
 
     heading: str
     reason: str
@@ -64,8 +65,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A feature's report. said: the conclusions, each with the part that it rests on. spec: the question as JSON, with the number
-    of builds that were edited."""
+    """A feature's report. findings: the conclusions, each with its section. spec: the specification as JSON, with the number of
+    builds that were edited."""
 
     feature_id: int
     findings: list[str]
@@ -75,30 +76,32 @@ class Report:
 
     @property
     def results(self) -> list[Result]:
-        """What was asked and answered, in order."""
+        """The results, in order."""
         return [part.result for part in self.parts if part.result is not None]
 
 
 def investigate(
     subject: Subject, spec: Investigate, command: str = "", step: Callable[[str], None] = lambda text: None
 ) -> Report:
-    """Ask everything; step: is told what is asked next. FeatureNotFoundError."""
+    """Run all experiments; step: called with the heading of the next one. FeatureNotFoundError."""
     parts: list[Part] = []
 
     def ask(heading: str, reason: str, name: str, **settings: Any) -> Result | None:
         step(heading)
         try:
-            asked = spec_of({"experiment": name, "feature_id": spec.feature_id, "seed": spec.seed, **settings})
-            found = run(subject, asked, command)
+            section = spec_of({"experiment": name, "feature_id": spec.feature_id, "seed": spec.seed, **settings})
+            result = run(subject, section, command)
         except (NotComputedError, InputError) as error:
             parts.append(Part(heading, reason, None, str(error)))
             return None
-        parts.append(Part(heading, reason, found))
-        return found
+        parts.append(Part(heading, reason, result))
+        return result
 
     step("overview")
     page = overview(subject, Overview(feature_id=spec.feature_id, seed=spec.seed), command)
-    parts.append(Part("Overview", "How often and how strongly it fires, on what, and what it does.", page))
+    parts.append(
+        Part("Overview", "How often and how strongly does it fire, on which builds, and with which effect?", page)
+    )
     n_builds = spec.n_builds
     if page.facts["n_active"]:
         families = _families(page, spec.n_families)
@@ -109,7 +112,7 @@ def investigate(
     warnings = list(dict.fromkeys(text for part in parts if part.result for text in part.result.warnings))
     if n_builds < spec.n_builds:
         warnings.append(
-            f"in {spec.causal_seconds:g} s this machine edits {counted(n_builds, 'builds')} in each causal sweep, not "
+            f"within {spec.causal_seconds:g} s this machine edits {counted(n_builds, 'builds')} per causal sweep, not "
             f"{spec.n_builds}: --n-builds {n_builds} without --causal-seconds gives the same report anywhere"
         )
     taken = spec.model_copy(update={"n_builds": n_builds})
@@ -118,12 +121,12 @@ def investigate(
 
 def _ask_further(ask: Callable[..., Result | None], families: list[str], n_builds: int) -> None:
     for name in families:
-        reason = "Its rungs explain more of the activation than those of most abilities: is that a cause?"
-        ask(f"Sweep of {name}", reason, "family-sweep", family=name, n_builds=n_builds)
+        reason = "Its rungs explain more of the activation than those of most abilities: is the effect causal?"
+        ask(f"Sweep of {token_in_words(name)}", reason, "family-sweep", family=name, n_builds=n_builds)
     if len(families) > 1:
         ask(
-            f"{families[0]} with {families[1]}",
-            "Do the two strongest abilities add up, or does one change what the other does?",
+            f"{token_in_words(families[0])} with {token_in_words(families[1])}",
+            "Do the effects of the two strongest abilities add up, or do they interact?",
             "heatmap",
             family_x=families[0],
             family_y=families[1],
@@ -133,35 +136,35 @@ def _ask_further(ask: Callable[..., Result | None], families: list[str], n_build
     held = {"primary_family": families[0]} if families else {}
     ask("Weapons", "Is it the weapon rather than the abilities?", "weapon-sweep")
     ask("Kits", "Is it a sub or special?", "kit-sweep")
-    ask("Main-only abilities", "Presence or absence, held against the strongest ability.", "binary", **held)
+    ask("Main-only abilities", "Does a main-only ability matter, adjusted for the strongest ability?", "binary", **held)
     ask(
         "Smallest core",
-        "The fewest abilities on which it fires, tried on builds that did not choose them.",
+        "Which smallest set of abilities predicts where it fires, on held-out builds?",
         "minimal-core",
     )
-    ask("What it does", "Outputs moved by the direct path.", "decoder-influence")
+    ask("Effect on the outputs", "Which outputs does it change on the direct path?", "decoder-influence")
     ask(
-        "Taken away",
-        "What changes without it, beside random directions and features as frequent.",
+        "Ablation",
+        "Is its effect larger than that of random directions and of features as frequent?",
         "ablation",
         n_builds=32,
     )
-    ask("Stability", "Do two halves of the builds tell the same?", "split-half")
-    ask("Chance", "Would shuffled activations look as good?", "shuffle-null")
+    ask("Stability", "Do two halves of the builds agree?", "split-half")
+    ask("Chance", "Are the associations stronger than those of shuffled activations?", "shuffle-null")
 
 
 def _suggested(subject: Subject, spec: Investigate, command: str) -> Part:
-    found = suggest(subject, Suggest(feature_id=spec.feature_id, seed=spec.seed), command)
-    return Part("Proposed label", "The best rule over builds, scored on builds that did not choose it.", found)
+    suggestion = suggest(subject, Suggest(feature_id=spec.feature_id, seed=spec.seed), command)
+    return Part("Proposed label", "Which rule over builds describes it best, scored on held-out builds?", suggestion)
 
 
 def _affordable(subject: Subject, spec: Investigate, families: list[str], seconds: float) -> int:
-    """How many builds can be edited in each sweep within so many seconds, from how fast the model runs some now."""
+    """How many builds each sweep can edit within the time, from a measurement of the model's speed."""
     if not subject.has_model or not families:
         return spec.n_builds
     try:
         draw = draw_builds(subject, spec.feature_id, _TRIED, spec.seed)
-    except InputError:  # whoever edits builds says why
+    except InputError:  # the experiments that edit builds report it
         return spec.n_builds
     if not draw.sets:
         return spec.n_builds
@@ -176,8 +179,8 @@ def _affordable(subject: Subject, spec: Investigate, families: list[str], second
 
 
 def _families(page: Result, most: int) -> list[str]:
-    doses = page.table("doses").frame
-    ordered = doses.filter(pl.col("eta2").is_not_null()).sort("eta2", descending=True)
+    responses = page.table("doses").frame
+    ordered = responses.filter(pl.col("eta2").is_not_null()).sort("eta2", descending=True)
     strong = ordered.filter((pl.col("eta2") >= _EXPLAINS_AT_LEAST) | (pl.int_range(pl.len()) == 0))
     return list(strong["ability"][:most]) if not strong.is_empty() else []
 
@@ -190,21 +193,23 @@ def _conclusions(parts: list[Part]) -> Iterator[str]:
 
 
 def report_as_markdown(report: Report) -> str:
-    """The report: conclusions first, then every part with its reason, its tables and the question in JSON."""
-    lines = [f"# Feature {report.feature_id}: report\n", "## What was found\n"]
+    """The report: findings first, then every section with its question, its tables and its specification in JSON."""
+    lines = [f"# Feature {report.feature_id}: report\n", "## Findings\n"]
     lines += [f"- {in_markdown(sentence)}" for sentence in report.findings]
     lines += ["", *(f"> **Warning:** {in_markdown(warning)}\n" for warning in report.warnings)]
-    lines.append(f"Asked: `{_as_asked(report.spec)}`\n")
+    lines.append(f"Specification: `{_spec_as_json(report.spec)}`\n")
     for part in report.parts:
         if part.result is None:
-            lines.append(f"## {part.heading}\n\n*{part.reason}*\n\nNot asked: {part.refused}\n")
+            lines.append(f"## {part.heading}\n\n*{part.reason}*\n\nNot run: {part.refused}\n")
             continue
         body = as_markdown(part.result).split("\n", 2)[2].replace("\n## ", "\n### ")
-        lines.append(f"## {part.heading}\n\n*{part.reason}*\n\n{body}\n\nAsked: `{_as_asked(part.result.spec)}`\n")
+        lines.append(
+            f"## {part.heading}\n\n*{part.reason}*\n\n{body}\n\nSpecification: `{_spec_as_json(part.result.spec)}`\n"
+        )
     return "\n".join(lines)
 
 
-def _as_asked(spec: dict[str, Any]) -> str:
+def _spec_as_json(spec: dict[str, Any]) -> str:
     return json.dumps(spec, ensure_ascii=False)
 
 
@@ -221,9 +226,11 @@ def write_report(report: Report, folder: Path) -> list[Path]:
         markdown, page = stem.with_suffix(".md"), stem.with_suffix(".html")
         markdown.write_text(report_as_markdown(report), encoding="utf-8")
         page.write_text(
-            as_html(report.results, f"Feature {report.feature_id}: report", f"Asked: {_as_asked(report.spec)}"),
+            as_html(
+                report.results, f"Feature {report.feature_id}: report", f"Specification: {_spec_as_json(report.spec)}"
+            ),
             encoding="utf-8",
         )
     except OSError as error:
-        raise SplatError(f"the report cannot be written into {folder}: {error.strerror}") from error
+        raise SplatError(f"the report cannot be written to {folder}: {error.strerror}") from error
     return [markdown, page]

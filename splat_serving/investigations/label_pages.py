@@ -1,4 +1,4 @@
-"""What `splat label` shows: one label with its score, how far labelling is, features like one, and what carrying does."""
+"""The pages of `splat label`: a label with its score, the progress of labelling, similar features, and carried labels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from splat_assets.analysis.inference.agreement import Agreement, agreement
 from splat_assets.analysis.rules.score import score_rule
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text
-from splat_assets.wording import agreeing, counted
+from splat_assets.wording import agreeing, counted, percent
 from splat_serving.investigations.carry_labels import Carried
 from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.subject import Subject
@@ -17,64 +17,67 @@ from splat_serving.labels.event import Event
 
 
 def label_page(subject: Subject, feature_id: int) -> Answer:
-    """The label of a feature and, where it has a rule, that rule's score as it is now."""
+    """The label of a feature and, where it has a rule, the current score of that rule."""
     event = subject.labels.label(subject.labels.checked(feature_id))
     if event is None or event.label is None:
-        return Answer(title=f"Feature {feature_id}: no label", findings=["Nobody has labelled it yet."])
+        return Answer(title=f"Feature {feature_id}: no label", findings=["No label yet: set one with splat label set."])
     label = event.label
-    said = [
+    findings = [
         f"{label.text} ({label.status}, {label.category}), by {event.author} on {event.at[:10]}, revision {event.revision}."
     ]
-    said += [f"Notes: {label.notes}"] if label.notes else []
-    said += [f"Confidence: {label.confidence:.0%}."] if label.confidence is not None else []
-    said += [f"Origin: {label.origin}."] if label.origin else []
+    findings += [f"Notes: {label.notes}"] if label.notes else []
+    findings += [f"Confidence: {percent(label.confidence)}."] if label.confidence is not None else []
+    findings += [f"Origin: {label.origin}."] if label.origin else []
     if event.imported is not None:
-        said.append(f"Imported from {event.imported.file} by {event.imported.by} on {event.imported.at[:10]}.")
+        findings.append(f"Imported from {event.imported.file} by {event.imported.by} on {event.imported.at[:10]}.")
     facts: dict[str, Any] = {**label.model_dump(mode="json", exclude={"rule", "evidence"}), "author": event.author,
                              "revision": event.revision, "at": event.at}  # fmt: skip
     tables = []
     if label.rule is not None:
         rule = parse_rule(label.rule)
         score = score_rule(rule, subject.builds, subject.feature(feature_id))
-        said.append(f"Rule: {rule_as_text(rule)}.")
+        findings.append(f"Rule: {rule_as_text(rule)}.")
         row = {name: getattr(score, name) for name in ("n", "n_rule", "n_active", "n_both", "precision", "recall", "f1",
                                                        "f1_low", "f1_high", "auroc")}  # fmt: skip
         described = {
             "n": "Samples.",
             "n_rule": "Samples on which the rule holds.",
             "n_active": "Samples on which the feature fires.",
-            "n_both": "Samples of both.",
+            "n_both": "Samples with both.",
             "precision": "n_both / n_rule.",
             "recall": "n_both / n_active.",
-            "f1": "Harmonic mean of the two.",
-            "f1_low": "Lower border of its 95 % interval (bootstrap over distinct builds).",
-            "f1_high": "Upper border.",
+            "f1": "Harmonic mean of precision and recall.",
+            "f1_low": "Lower bound of its 95 % interval (bootstrap over distinct builds).",
+            "f1_high": "Upper bound.",
             "auroc": "Probability that the activation is higher on a sample of the rule than on another one.",
         }
-        tables.append(ResultTable.of("score", "The rule's score now", "observed", pl.DataFrame([row]), described))
+        tables.append(ResultTable.of("score", "Current score of the rule", "observed", pl.DataFrame([row]), described))
     if label.evidence:
         rows = pl.DataFrame([(one.path, one.sha256[:16]) for one in label.evidence], ["file", "sha256"], orient="row")
-        described = {"file": "A result that it rests on.", "sha256": "Of that file, its first 16 digits."}
+        described = {
+            "file": "A result that the label rests on.",
+            "sha256": "The first 16 digits of that file's checksum.",
+        }
         tables.append(ResultTable.of("evidence", "Evidence", "people", rows, described))
-    return Answer(title=f"Feature {feature_id}: {label.text}", findings=said, facts=facts, tables=tables)
+    return Answer(title=f"Feature {feature_id}: {label.text}", findings=findings, facts=facts, tables=tables)
 
 
 def history_page(subject: Subject, feature_id: int) -> Answer:
-    """Everything that was said of a feature, oldest first."""
+    """All events of a feature, oldest first."""
     events = subject.labels.history(subject.labels.checked(feature_id))
     table = events_table("history", "History", events)
     return Answer(title=f"Feature {feature_id}: {counted(len(events), 'events')}", tables=[table] if events else [])
 
 
 def queue_page(subject: Subject, top_k: int) -> Answer:
-    """The features that wait for a label."""
+    """The features in the queue."""
     waiting = subject.labels.queue()
-    table = events_table("queue", "Waiting for a label", waiting[:top_k])
+    table = events_table("queue", "Queue", waiting[:top_k])
     return Answer(title=f"Queue: {counted(len(waiting), 'features')}", tables=[table] if waiting else [])
 
 
 def status_page(subject: Subject) -> Answer:
-    """How far labelling is: features, and activations that they cover."""
+    """The progress of labelling: features, and the activations that they cover."""
     current = subject.labels.current()
     counts = dict(subject.database.features().select("feature_id", "n_active").iter_rows())
     alive = sum(1 for n in counts.values() if n)
@@ -85,7 +88,7 @@ def status_page(subject: Subject) -> Answer:
         for what, of in (("status", _status), ("category", _category), ("author", _author))
         for kind, n in subject.labels.counts(of).items()
     ]
-    described = {"what": "Counted by.", "kind": "Which.", "n": "Current labels."}
+    described = {"what": "Counted by.", "kind": "Its value.", "n": "Number of current labels."}
     table = ResultTable.of(
         "labels",
         "Labels",
@@ -94,15 +97,16 @@ def status_page(subject: Subject) -> Answer:
         described,
     )
     opinions = subject.labels.opinions().values()
-    agreed = agreement([[one.category for one in said.values() if one.category != "none"] for said in opinions])
+    agreed = agreement(
+        [[one.category for one in by_author.values() if one.category != "none"] for by_author in opinions]
+    )
     waiting, skipped = len(subject.labels.queue()), len(subject.labels.skipped())
     return Answer(
         title="Labels",
         findings=[
-            f"{len(labelled):,} of {counted(alive, 'features')} that fire {agreeing(len(labelled), 'have')} a "
-            f"label; the labelled ones hold {covered:.1%} "
-            f"of all activations.",
-            f"{counted(waiting, 'features', 'wait')} in the queue, {skipped:,} {agreeing(skipped, 'were')} skipped.",
+            f"{len(labelled):,} of {counted(alive, 'features')} that fire {agreeing(len(labelled), 'have')} a label; "
+            f"they hold {percent(covered)} of all activations.",
+            f"Queue: {counted(waiting, 'features')}; skipped: {skipped:,}.",
             *_agreement_in_words(agreed),
         ],
         facts={
@@ -125,22 +129,22 @@ def _damage_in_words(lines: list[int]) -> list[str]:
     numbers = ", ".join(map(str, lines[:20])) + (", …" if len(lines) > 20 else "")
     return [
         f"{counted(len(lines), 'lines')} of events.jsonl {'is' if len(lines) == 1 else 'are'} damaged and not counted here: "
-        f"{numbers}; put back what was there from a copy"
+        f"{numbers}; restore the file from a backup"
     ]
 
 
-def _agreement_in_words(found: Agreement) -> list[str]:
-    if not found.n:
+def _agreement_in_words(agreed: Agreement) -> list[str]:
+    if not agreed.n:
         return []
-    alpha = "" if found.alpha is None else f" (Krippendorff's alpha {found.alpha:.2f}; 1: always, 0: as by chance)"
+    alpha = "" if agreed.alpha is None else f" (Krippendorff's alpha {agreed.alpha:.2f}; 1: perfect, 0: chance)"
     return [
-        f"Of {counted(found.n, 'features')} that two people or more put into a category, {found.n_alike:,} have "
-        f"the same from all{alpha}."
+        f"Agreement: {agreed.n_alike:,} of {counted(agreed.n, 'features')} with a category from two or more people "
+        f"{agreeing(agreed.n_alike, 'have')} the same one from all{alpha}."
     ]
 
 
 def similar_page(subject: Subject, feature_id: int, top_k: int) -> Answer:
-    """Features that are like one, by each kind of likeness the store knows, and the labels that they have."""
+    """Features similar to one, by each stored kind of similarity, with their labels."""
     summary = subject.database.feature(feature_id)
     current = subject.labels.current()
     rows = []
@@ -151,20 +155,20 @@ def similar_page(subject: Subject, feature_id: int, top_k: int) -> Answer:
             rows.append((kind, one["feature_id"], one["score"], one["n_both"], text))
     schema = {"kind": pl.String, "feature": pl.Int64, "score": pl.Float64, "n_both": pl.Int64, "label": pl.String}
     described = {
-        "kind": "decoder_cosine: they write alike. pearson, jaccard: they fire together.",
+        "kind": "decoder_cosine: similar decoder directions. pearson, jaccard: they fire together.",
         "feature": "The other feature.",
-        "score": "How alike.",
+        "score": "The similarity.",
         "n_both": "Samples on which both fire.",
-        "label": "What people call it.",
+        "label": "Its label.",
     }
     frame = pl.DataFrame(rows, schema, orient="row")
-    tables = [ResultTable.of("similar", "Features like it", "observed", frame, described)] if rows else []
+    tables = [ResultTable.of("similar", "Similar features", "observed", frame, described)] if rows else []
     warnings = [] if summary.neighbours is not None else ["neighbours were not computed for this version"]
-    return Answer(title=f"Features like feature {feature_id}", tables=tables, warnings=warnings)
+    return Answer(title=f"Features similar to feature {feature_id}", tables=tables, warnings=warnings)
 
 
 def carry_page(old: Subject, new: Subject, matches: Sequence[Carried], written: int | None) -> Answer:
-    """What carrying labels does, or would do (written None)."""
+    """The outcome of carrying labels, or of a dry run (written None)."""
     rows = [(one.old, one.text, one.new, one.r, one.nearest, one.why) for one in matches]
     schema = {
         "old": pl.Int64,
@@ -177,13 +181,13 @@ def carry_page(old: Subject, new: Subject, matches: Sequence[Carried], written: 
     described = {
         "old": "The old feature.",
         "text": "Its label.",
-        "new": "The feature that takes it; none where it is lost.",
+        "new": "The new feature that takes the label; none if it is lost.",
         "r": "Correlation of the activations of the old feature and the nearest new one, all samples, zeros included.",
         "nearest": "The nearest new feature.",
-        "why": "Why it is lost.",
+        "why": "Why the label is lost.",
     }
     n_kept = sum(one.new is not None for one in matches)
-    done = "would be carried" if written is None else f"have a place, {written} of them were written now"
+    done = "would be carried" if written is None else f"can be carried, {written} written now"
     return Answer(
         title=f"Labels of {old.source} to {new.source}",
         findings=[
@@ -198,7 +202,7 @@ def carry_page(old: Subject, new: Subject, matches: Sequence[Carried], written: 
 
 
 def events_table(name: str, title: str, events: Sequence[Event]) -> ResultTable:
-    """Events as a table."""
+    """The table of some events."""
     rows = [
         (event.feature_id, event.at, event.author, _what(event), event.label.text if event.label else event.reason,
          event.priority if event.kind == "queue" else None)
@@ -214,11 +218,11 @@ def events_table(name: str, title: str, events: Sequence[Event]) -> ResultTable:
     }
     described = {
         "feature": "The feature.",
-        "at": "When (UTC).",
-        "author": "Who.",
-        "what": "label, skip or queue; a conflict is a label that came too late.",
+        "at": "Time (UTC).",
+        "author": "The author.",
+        "what": "label, skip or queue; conflict: a label based on an old revision.",
         "text": "The label, or the reason.",
-        "priority": "In the queue.",
+        "priority": "Priority in the queue.",
     }
     return ResultTable.of(name, title, "people", pl.DataFrame(rows, schema, orient="row"), described)
 

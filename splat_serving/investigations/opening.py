@@ -1,4 +1,4 @@
-"""From what a user names (a run, a folder, the URL of a server) to the subject of an investigation."""
+"""Opening the subject of an investigation from a name: a run, a folder, or the URL of a server."""
 
 import os
 from collections.abc import Mapping
@@ -29,21 +29,21 @@ from splat_serving.model.runner import ModelRunner, RemoteRunner
 SOURCE_VARIABLE = "SPLAT_RUN"
 
 
-def open_subject(given: str | None = None, token_file: Path | None = None, root: DataRoot | None = None) -> Subject:
-    """The subject that a name stands for: a run of the data root, a store or folder of guide formats by path, a server's URL,
-    or an alias of one of these.
+def open_subject(source: str | None = None, token_file: Path | None = None, root: DataRoot | None = None) -> Subject:
+    """The subject of a source: a run of the data root, the path of a store or folder of guide formats, a server's URL, or an
+    alias of one of these.
 
-    None: what SPLAT_RUN names, else the run of the data root that was published last, else the only alias there is. A URL may
+    None: the value of SPLAT_RUN, else the run of the data root that was published last, else the only alias. A URL may
     end with the run, `http://127.0.0.1:8765/runs/NAME`. InputError, LayoutError, NotPublishedError, ServerError.
     """
     root = root or DataRoot.from_environment()
-    named = given or os.environ.get(SOURCE_VARIABLE) or _only_alias(root)
+    named = source or os.environ.get(SOURCE_VARIABLE) or _only_alias(root)
     if named is not None and (alias := alias_named(named, root)) is not None and alias.is_url:
         named = alias.target
     if named is not None and named.startswith(("http://", "https://")):
         return _of_server(named, token_file)
     if token_file is not None:
-        raise InputError("--token-file is for the URL of a server; a run on this machine needs none")
+        raise InputError("--token-file applies to a server's URL only; a run on this machine needs no token")
     return subject_of(Catalogue(Target.of(named, root)).run(), str(named))
 
 
@@ -54,18 +54,18 @@ def _only_alias(root: DataRoot) -> str | None:
     aliases = list(read_aliases())
     if len(aliases) > 1:
         raise NotPublishedError(
-            f"{root.path} has no published run, and there are the aliases {', '.join(aliases)}: name one with --model"
+            f"{root.path} has no published run but several aliases ({', '.join(aliases)}): choose one with --model"
         )
     return aliases[0] if aliases else None
 
 
 def open_folder(path: Path, parts: Mapping[str, Path | None]) -> Subject:
-    """The subject of a folder of the guide's formats, with what belongs to it as `catalogue.folder_of` takes it."""
+    """The subject of a folder of the guide's formats, with its parts as in `catalogue.folder_of`."""
     return subject_of(OpenFolder(path.resolve().name, folder_of(path, parts)), str(path))
 
 
 def subject_of(run: Run, source: str) -> Subject:
-    """The subject of what a catalogue serves. source: what the user named, for what is no run."""
+    """The subject of a run in a catalogue. source: the name that the user gave, for messages about a folder."""
     database, home = run.current(), run.home
     if home is None:
         return Subject(database, source)
@@ -93,7 +93,7 @@ def subject_of(run: Run, source: str) -> Subject:
 
 
 def _why_no_model(home: Home) -> str:
-    """Why the model of a folder cannot be run; empty where its files are there, and for a run, which says so when it is asked."""
+    """Why the model of a folder cannot be run; empty if its files exist, and for a run, where loading the model reports it."""
     if isinstance(home, Origin):
         try:
             home.refuse_missing_files()
@@ -103,7 +103,7 @@ def _why_no_model(home: Home) -> str:
 
 
 def _runner(home: Home, database: LocalDatabase) -> ModelRunner:
-    """The model of a run or folder. torch is imported here, the checkpoints are read at the first question."""
+    """The model of a run or folder. torch is imported here, the checkpoints are read at first use."""
     kind = live_model_class()
     from splat_serving.model.local_runner import LiveRunner
 
@@ -126,7 +126,7 @@ def _of_server(url: str, token_file: Path | None) -> Subject:
     except BaseException:
         current.close()
         raise
-    pinned = ActivationClient(**named, version=version)  # every answer of one investigation is of one version
+    pinned = ActivationClient(**named, version=version)  # all results of an investigation are of one version
     hook = pinned.about().provenance.get("hook")
     runner = (lambda: RemoteRunner(pinned.live, hook[0] == "token_ff")) if hook else None
     events = RemoteEvents(pinned.label_events)
@@ -151,7 +151,7 @@ def _of_server(url: str, token_file: Path | None) -> Subject:
 
 
 def _has_labels(client: ActivationClient) -> bool:
-    """Whether the server has a place for labels: a store that belongs to no data root has none."""
+    """Whether the server stores labels: a store outside a data root has none."""
     try:
         client.label_events()
     except NotComputedError:

@@ -1,4 +1,4 @@
-"""`splat overview`: what is known of one feature, on one page: how often and how strongly it fires, on what, and what it does."""
+"""`splat overview`: one feature on one page: how often and how strongly it fires, on which builds, and its effect."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -15,10 +15,10 @@ from splat_assets.analysis.rules.score import score_rule
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.errors import InputError
-from splat_assets.wording import counted
+from splat_assets.wording import counted, percent
 from splat_serving.database.errors import NotComputedError
 from splat_serving.database.protocol import FeatureSummary
-from splat_serving.investigations.build_text import build_as_text
+from splat_serving.investigations.build_text import as_sentence, build_as_text, token_in_words
 from splat_serving.investigations.experiment import answered, experiment, spec_of
 from splat_serving.investigations.results.outputs import IN_DATA, INFLUENCE, outputs_frame
 from splat_serving.investigations.results.result import (
@@ -51,36 +51,39 @@ EXTENDED = (
     "shuffle-null",
     "pagerank",
 )
-"""The experiments that `--all` asks, too."""
+"""The experiments that `--all` adds."""
 
 
 class Overview(FeatureSpec):
-    """What is known of one feature: how often it fires and how strongly, on which builds, and what it does to the predictions."""
+    """One feature on one page: how often and how strongly it fires, on which builds, and its effect on the predictions."""
 
     experiment: Literal["overview"] = "overview"
-    top_k: Annotated[int, Field(ge=1, le=1_000, description="So many tokens, weapons, outputs and neighbours.")] = 15
+    top_k: Annotated[
+        int, Field(ge=1, le=1_000, description="How many tokens, weapons, outputs and neighbours to show.")
+    ] = 15
     max_examples: Annotated[
         int,
-        Field(ge=0, description="So many example builds at most, of those stored: the strongest, and some of each band. "
-              "Statistics are over all samples whatever it says."),
+        Field(ge=0, description="How many of the stored example builds to show: the strongest, and some of each band. "
+              "It does not change the statistics, which are over all samples."),
     ] = 8  # fmt: skip
-    also: Annotated[tuple[str, ...], Field(description="Experiments to ask as well, with their defaults.")] = ()
+    also: Annotated[tuple[str, ...], Field(description="Further experiments to include, with their defaults.")] = ()
 
 
 def overview(subject: Subject, spec: Overview, command: str = "") -> Result:
-    """The page of a feature; FeatureNotFoundError, and what the experiments of `also` raise."""
+    """The page of a feature; FeatureNotFoundError, and the errors of the experiments in `also`."""
     return answered(subject, "overview", spec.model_dump(mode="json"), _answer, spec, command)
 
 
-PARTS = ("tokens", "weapons", "doses", "statistics")
-RECORD = ("influences", "neighbours", "examples", "histogram")
-"""Further parts: what is stored of a feature, whole."""
+COMPUTED_SECTIONS = ("tokens", "weapons", "doses", "statistics")
+STORED_SECTIONS = ("influences", "neighbours", "examples", "histogram")
+"""Sections that are stored with a feature, in full."""
 
 
-def part(subject: Subject, feature_id: int, name: str, top_k: int = 1_000) -> list[ResultTable]:
-    """The tables of one part of the page alone: one of PARTS or RECORD.
+def section_tables(subject: Subject, feature_id: int, name: str, top_k: int = 1_000) -> list[ResultTable]:
+    """The tables of one section of the page: one of COMPUTED_SECTIONS or STORED_SECTIONS.
 
-    Statistics are there for every feature, PARTS if it fires, RECORD where it was computed. FeatureNotFoundError.
+    Statistics exist for every feature, COMPUTED_SECTIONS if it fires, STORED_SECTIONS where they were computed. Raises
+    FeatureNotFoundError.
     """
     summary = subject.database.feature(feature_id)
     match name:
@@ -94,47 +97,47 @@ def part(subject: Subject, feature_id: int, name: str, top_k: int = 1_000) -> li
             return [_histogram_table(summary)]
     if not summary.statistics["n_active"]:
         return [_statistics(summary)] if name == "statistics" else []
-    found, builds = subject.feature(feature_id), subject.builds
+    activations, builds = subject.feature(feature_id), subject.builds
     match name:
         case "tokens":
-            return _token_tables(token_profile(found, builds), top_k)
+            return _token_tables(token_profile(activations, builds), top_k)
         case "weapons":
-            return [_weapon_table(weapon_profile(found, builds), top_k)]
+            return [_weapon_table(weapon_profile(activations, builds), top_k)]
         case "doses":
-            doses = response_curve(found, builds)
-            return [_dose_summary(dose_summary(found, builds), doses), _dose_table(doses)]
+            curve = response_curve(activations, builds)
+            return [_response_summary(dose_summary(activations, builds), curve), _response_table(curve)]
         case _:
-            return [_statistics(summary), _bands(summary, found.values)]
+            return [_statistics(summary), _bands(summary, activations.values)]
 
 
 def _answer(subject: Subject, spec: Overview) -> Answer:
     summary = subject.database.feature(spec.feature_id)
     tables = [_statistics(summary)]
     figures: list[Any] = [figure for figure in [_histogram(summary)] if figure]
-    said = [_in_a_sentence(summary)]
+    findings = [_firing_sentence(summary)]
     warnings: list[str] = []
     if summary.statistics["n_active"]:
-        found, builds = subject.feature(spec.feature_id), subject.builds
-        tokens, weapons = token_profile(found, builds), weapon_profile(found, builds)
-        said += _strongest(tokens, weapons)
+        activations, builds = subject.feature(spec.feature_id), subject.builds
+        tokens, weapons = token_profile(activations, builds), weapon_profile(activations, builds)
+        findings += _association_sentences(tokens, weapons)
         tables += [*_token_tables(tokens, spec.top_k), _weapon_table(weapons, spec.top_k)]
-        doses = response_curve(found, builds, spec.seed)
-        tables += [_dose_summary(dose_summary(found, builds), doses), _dose_table(doses)]
-        figures.append(_dose_figure(doses))
-        tables.append(_bands(summary, found.values))
+        curve = response_curve(activations, builds, spec.seed)
+        tables += [_response_summary(dose_summary(activations, builds), curve), _response_table(curve)]
+        figures.append(_response_figure(curve))
+        tables.append(_bands(summary, activations.values))
     else:
-        warnings.append("it never fires on these samples: nothing can be said of what it responds to")
+        warnings.append("the feature never fires on these samples: what it responds to is unknown")
     tables += [
         *_influences(summary, spec.top_k),
         *_neighbours(summary, min(spec.top_k, _MOST_NEIGHBOURS)),
         *examples_table(summary.examples or {}, spec.max_examples),
     ]
-    said += _label(subject, spec.feature_id)
-    said += _suggestion(summary)
-    further = _asked_as_well(subject, spec)
+    findings += _label_sentence(subject, spec.feature_id)
+    findings += _rule_sentence(summary)
+    further = _further_answers(subject, spec)
     return Answer(
         title=f"Feature {spec.feature_id}",
-        findings=said,
+        findings=findings,
         facts={name: value for name, value in summary.statistics.items() if name != "crc32c"},
         tables=[*tables, *(table for one in further for table in one.tables)],
         figures=[*figures, *(figure for one in further for figure in one.figures)],
@@ -144,83 +147,85 @@ def _answer(subject: Subject, spec: Overview) -> Answer:
 
 def _token_tables(tokens: pl.DataFrame, top_k: int) -> list[ResultTable]:
     return [
-        _profile_table("tokens", "Tokens that go with it", tokens.filter(pl.col("phi") > 0), "token", top_k),
-        _profile_table("tokens_against", "Tokens that go without it", _against(tokens), "token", top_k),
+        _profile_table("tokens", "Associated tokens", tokens.filter(pl.col("phi") > 0), "token", top_k),
+        _profile_table("tokens_against", "Tokens it avoids", _against(tokens), "token", top_k),
     ]
 
 
 def _weapon_table(weapons: pl.DataFrame, top_k: int) -> ResultTable:
-    return _profile_table("weapons", "Weapons that go with it", weapons.filter(pl.col("phi") > 0), "weapon", top_k)
+    return _profile_table("weapons", "Associated weapons", weapons.filter(pl.col("phi") > 0), "weapon", top_k)
 
 
-def _asked_as_well(subject: Subject, spec: Overview) -> list[Answer]:
-    found = []
+def _further_answers(subject: Subject, spec: Overview) -> list[Answer]:
+    answers = []
     for name in spec.also:
-        asked = spec_of({"experiment": name, "feature_id": spec.feature_id, "seed": spec.seed})
+        further = spec_of({"experiment": name, "feature_id": spec.feature_id, "seed": spec.seed})
         try:
-            answer = experiment(name).answer(subject, asked)
+            answer = experiment(name).answer(subject, further)
         except NotComputedError as error:
             answer = Answer(title=name, warnings=[str(error)])
         tables = [table.model_copy(update={"name": f"{name}/{table.name}"}) for table in answer.tables]
-        found.append(answer.model_copy(update={"tables": tables}))
-    return found
+        answers.append(answer.model_copy(update={"tables": tables}))
+    return answers
 
 
-def _in_a_sentence(summary: FeatureSummary) -> str:
+def _firing_sentence(summary: FeatureSummary) -> str:
     facts = summary.statistics
     n_active, n_samples = facts["n_active"], facts["n_samples"]
     if not n_active:
-        return f"It fires on none of {counted(n_samples, 'samples')}."
-    low, high = (float(border) for border in share_interval(n_active, n_samples))
+        return f"The feature fires on none of {counted(n_samples, 'samples')}."
+    low, high = (float(bound) for bound in share_interval(n_active, n_samples))
     return (
-        f"It fires on {n_active:,} of {counted(n_samples, 'samples')} ({n_active / n_samples:.3%}; 95 % "
-        f"interval {low:.3%} to {high:.3%}), "
-        f"then with {facts['mean']:.4g} on average and {facts['max']:.4g} at most."
+        f"The feature fires on {n_active:,} of {counted(n_samples, 'samples')} ({percent(n_active / n_samples)}; "
+        f"95 % interval {percent(low)} to {percent(high)}). Activation where it fires: mean {facts['mean']:.3g}, "
+        f"maximum {facts['max']:.3g}."
     )
 
 
-def _strongest(tokens: pl.DataFrame, weapons: pl.DataFrame) -> list[str]:
-    said = []
+def _association_sentences(tokens: pl.DataFrame, weapons: pl.DataFrame) -> list[str]:
+    sentences = []
     for what, frame in (("token", tokens), ("weapon", weapons)):
         sure = frame.filter((pl.col("q") < 0.05) & (pl.col("phi") > 0))
         if sure.is_empty():
-            said.append(f"No {what} goes with it more often than chance explains.")
+            sentences.append(f"No {what} is associated with the feature beyond chance.")
             continue
         row = sure.row(0, named=True)
-        said.append(
-            f"Of all {what}s {row[what]} goes with it most: there it fires {row['lift']:.3g} times as often as at large "
-            f"({row['lift_low']:.3g} to {row['lift_high']:.3g}), and {row['share_of_active']:.0%} of its activations have it."
+        sentences.append(
+            f"Strongest {what}: {as_sentence(token_in_words(row[what]))} The feature fires {row['lift']:.3g}x as often "
+            f"on builds with it (95 % interval {row['lift_low']:.3g} to {row['lift_high']:.3g}); "
+            f"they are {percent(row['share_of_active'])} of its activations."
         )
-    return said
+    return sentences
 
 
-def _label(subject: Subject, feature_id: int) -> list[str]:
+def _label_sentence(subject: Subject, feature_id: int) -> list[str]:
     if not subject.has_labels:
         return []
     event = subject.labels.label(feature_id)
     if event is None or event.label is None:
-        return ["Nobody has labelled it yet."]
+        return ["No label yet."]
     label = event.label
-    sure = "" if label.confidence is None else f", confidence {label.confidence:.0%}"
-    scored = "" if label.rule is None else f" Its rule {_scored(subject, feature_id, label.rule)}."
+    sure = "" if label.confidence is None else f", confidence {percent(label.confidence)}"
+    scored = "" if label.rule is None else f" Its rule {_rule_score(subject, feature_id, label.rule)}."
     return [f"Label: {label.text} ({label.status}, {label.category}{sure}; {event.author}, {event.at[:10]}).{scored}"]
 
 
-def _scored(subject: Subject, feature_id: int, raw: dict[str, Any]) -> str:
+def _rule_score(subject: Subject, feature_id: int, raw: dict[str, Any]) -> str:
     rule = parse_rule(raw)
     try:
-        found = score_rule(rule, subject.builds, subject.feature(feature_id))
+        score = score_rule(rule, subject.builds, subject.feature(feature_id))
     except InputError as error:
         return f"({rule_as_text(rule)}) cannot be scored here: {error}"
-    return f"({rule_as_text(rule)}) has F1 {found.f1:.3f} ({found.f1_low:.3f} to {found.f1_high:.3f}) over all samples"
+    bounds = f"95 % interval {score.f1_low:.3f} to {score.f1_high:.3f}"
+    return f"({rule_as_text(rule)}) has F1 {score.f1:.3f} ({bounds}) over all samples"
 
 
-def _suggestion(summary: FeatureSummary) -> list[str]:
-    found = summary.suggestion
-    if found is None or not found["text"]:
+def _rule_sentence(summary: FeatureSummary) -> list[str]:
+    suggestion = summary.suggestion
+    if suggestion is None or not suggestion["text"]:
         return []
-    verdict = "good enough to be a label" if found["suggested"] else "not good enough to be a label"
-    return [f"Best rule: {found['text']} (F1 {found['f1']:.3f} on builds that did not choose it, {verdict})."]
+    verdict = "good enough to be a label" if suggestion["suggested"] else "not good enough to be a label"
+    return [f"Best rule: {suggestion['text']} (F1 {suggestion['f1']:.3f} on held-out builds; {verdict})."]
 
 
 _STATISTICS = ("min", "q25", "median", "q75", "q90", "q95", "q99", "max", "mean", "std")
@@ -234,9 +239,9 @@ def _statistics(summary: FeatureSummary) -> ResultTable:
     ]
     schema = {"over": pl.String, "n": pl.Int64, **dict.fromkeys(_STATISTICS, pl.Float64)}
     described = {
-        "over": "The activations alone, or all samples with zeros.",
-        "n": "How many numbers.",
-        **{name: f"{name} of them" for name in _STATISTICS},
+        "over": "Activations above 0 only, or all samples with zeros.",
+        "n": "Number of values.",
+        **{name: f"{name} of these values" for name in _STATISTICS},
         "std": "Standard deviation, dividing by n.",
     }
     return ResultTable.of("statistics", "Activation", "observed", pl.DataFrame(rows, schema, orient="row"), described)
@@ -254,7 +259,7 @@ def _histogram(summary: FeatureSummary) -> LinesOrBars | None:
     return LinesOrBars(
         kind="bars",
         name="histogram",
-        title=f"Activations; on {counted(summary.histogram['n_zero'], 'further samples')} it is 0",
+        title=f"Activations above 0 ({counted(summary.histogram['n_zero'], 'further samples')} at 0)",
         x_label="activation",
         y_label="samples",
         series=[bars],
@@ -266,11 +271,11 @@ def _histogram_table(summary: FeatureSummary) -> ResultTable:
     rows = [*zip(edges, edges[1:], summary.histogram["counts"], strict=False)]
     schema = {"from": pl.Float64, "to": pl.Float64, "samples": pl.Int64}
     described = {
-        "from": "Where the bin begins.",
-        "to": "Where it ends; the last one with its end.",
-        "samples": "Samples whose activation is in it.",
+        "from": "Lower edge of the bin.",
+        "to": "Upper edge of the bin; only the last bin includes it.",
+        "samples": "Samples with an activation in the bin.",
     }
-    note = f"On {counted(summary.histogram['n_zero'], 'further samples')} it is 0."
+    note = f"{counted(summary.histogram['n_zero'], 'further samples')} at 0."
     return ResultTable.of(
         "histogram", "Activations", "observed", pl.DataFrame(rows, schema, orient="row"), described, note
     )
@@ -278,15 +283,15 @@ def _histogram_table(summary: FeatureSummary) -> ResultTable:
 
 _PROFILE = {
     "n": "Samples with it.",
-    "n_active": "Samples of those on which the feature fires.",
+    "n_active": "Samples with it on which the feature fires.",
     "share_of_active": "Share of the feature's activations that have it.",
-    "lift": "How many times as often the feature fires there as at large.",
-    "lift_low": "Lower border of the 95 % interval of the lift.",
-    "lift_high": "Upper border.",
+    "lift": "How many times as often the feature fires with it as overall.",
+    "lift_low": "Lower bound of the 95 % interval of the lift.",
+    "lift_high": "Upper bound.",
     "mean": "Mean activation with it, zeros included.",
     "mean_without": "Mean activation without it, zeros included.",
     "phi": "Correlation of having it and firing.",
-    "q": "p of independence, adjusted for the number of rows compared (Benjamini-Hochberg).",
+    "q": "p-value of independence, adjusted for the number of rows compared (Benjamini-Hochberg).",
 }
 
 
@@ -299,8 +304,8 @@ def _against(tokens: pl.DataFrame) -> pl.DataFrame:
     return tokens.filter(pl.col("phi") < 0).sort("phi", "token_id")
 
 
-def _dose_summary(frame: pl.DataFrame, doses: pl.DataFrame) -> ResultTable:
-    sparks = {str(name): _spark(part["mean"].to_list()) for (name,), part in doses.group_by("ability")}
+def _response_summary(frame: pl.DataFrame, curve: pl.DataFrame) -> ResultTable:
+    sparks = {str(name): _spark(part["mean"].to_list()) for (name,), part in curve.group_by("ability")}
     shown = frame.with_columns(pl.col("ability").replace_strict(sparks, return_dtype=pl.String).alias("dose"))
     return ResultTable.of(
         "doses",
@@ -310,12 +315,12 @@ def _dose_summary(frame: pl.DataFrame, doses: pl.DataFrame) -> ResultTable:
         {
             "ability": "The ability.",
             "n": "Samples that wear it.",
-            "dose": "Mean activation at each rung that builds have, not worn first; the tallest bar is the largest.",
+            "dose": "Mean activation at each rung that builds have, starting with not worn; the tallest bar is the largest mean.",
             "mean_absent": "Mean activation where it is not worn, zeros included.",
             "mean_worn": "Mean activation where it is worn, zeros included.",
-            "slope": "Change of the activation for 10 AP more (least squares, not worn counts as 0 AP; main-only: worn).",
-            "eta2": "Share of the variance of the activation that its rungs explain.",
-            "q": "p of an F test of that, adjusted for the number of abilities.",
+            "slope": "Change of the activation per 10 AP (least squares, not worn is 0 AP; main-only: worn against not worn).",
+            "eta2": "Share of the variance of the activation that its rungs explain (eta squared).",
+            "q": "p-value of the F test of that, adjusted for the number of abilities.",
         },
     )
 
@@ -325,24 +330,24 @@ def _spark(means: Sequence[float]) -> str:
     return "".join(_SPARKS[0 if top <= 0 else round(mean / top * (len(_SPARKS) - 1))] for mean in means)
 
 
-def _dose_table(doses: pl.DataFrame) -> ResultTable:
+def _response_table(curve: pl.DataFrame) -> ResultTable:
     described = {
         "ability": "The ability.",
         "rung": "Highest rung in the build (AP); absent: not worn.",
         "n": "Samples on this rung.",
-        "n_active": "Samples of those on which the feature fires.",
+        "n_active": "Samples with it on which the feature fires.",
         "mean": "Mean activation, zeros included.",
-        "mean_low": "Lower border of its 95 % interval.",
-        "mean_high": "Upper border.",
+        "mean_low": "Lower bound of its 95 % interval.",
+        "mean_high": "Upper bound.",
         "share_active": "n_active / n.",
-        "share_active_low": "Lower border of its exact 95 % interval.",
-        "share_active_high": "Upper border.",
+        "share_active_low": "Lower bound of its exact 95 % interval.",
+        "share_active_high": "Upper bound.",
     }
-    return ResultTable.of("dose_by_rung", "AP of each ability, by rung", "observed", doses, described, detail=True)
+    return ResultTable.of("dose_by_rung", "AP of each ability, by rung", "observed", curve, described, detail=True)
 
 
-def _dose_figure(doses: pl.DataFrame) -> Heatmap:
-    stacked = doses.filter(pl.col("rung").is_in(["worn"]).any().over("ability").not_())
+def _response_figure(curve: pl.DataFrame) -> Heatmap:
+    stacked = curve.filter(pl.col("rung").is_in(["worn"]).any().over("ability").not_())
     rungs = sorted(set(stacked["ap"].to_list()))
     cells = {(row["ability"], row["ap"]): row for row in stacked.iter_rows(named=True)}
     names = list(dict.fromkeys(stacked["ability"].to_list()))
@@ -374,15 +379,15 @@ def _bands(summary: FeatureSummary, values: Any) -> ResultTable:
         }
     )
     described = {
-        "band": "A range of activations, by shares of the effective maximum.",
-        "above": "Where it begins.",
-        "n": "Activations in it.",
+        "band": "A range of activations, as shares of the effective maximum.",
+        "above": "Lower edge of the band.",
+        "n": "Number of activations in it.",
         "share": "Share of all activations.",
-        "share_low": "Lower border of its exact 95 % interval.",
-        "share_high": "Upper border.",
+        "share_low": "Lower bound of its exact 95 % interval.",
+        "share_high": "Upper bound.",
     }
-    note = f"Effective maximum (99.5th percentile of the activations): {top:.4g}."
-    return ResultTable.of("bands", "Bands of activation", "observed", frame, described, note)
+    note = f"Effective maximum (99.5th percentile of the activations): {top:.3g}."
+    return ResultTable.of("bands", "Activation bands", "observed", frame, described, note)
 
 
 def _influences(summary: FeatureSummary, top_k: int) -> Iterable[ResultTable]:
@@ -396,7 +401,7 @@ def _influences(summary: FeatureSummary, top_k: int) -> Iterable[ResultTable]:
 _KINDS = {
     "decoder_cosine": "cosine of the decoder directions",
     "pearson": "correlation of the activations over all samples",
-    "jaccard": "samples on which both fire over samples on which one does",
+    "jaccard": "samples on which both fire over samples on which at least one fires",
 }
 
 
@@ -411,16 +416,16 @@ def _neighbours(summary: FeatureSummary, top_k: int) -> Iterable[ResultTable]:
         described = {
             "kind": "; ".join(f"{kind}: {text}" for kind, text in _KINDS.items()),
             "feature": "The other feature.",
-            "score": "How alike they are.",
+            "score": "The similarity.",
             "n_both": "Samples on which both fire.",
         }
         yield ResultTable.of(
-            "neighbours", "Features like it", "observed", pl.DataFrame(rows, schema, orient="row"), described
+            "neighbours", "Similar features", "observed", pl.DataFrame(rows, schema, orient="row"), described
         )
 
 
 def examples_table(groups: Mapping[str, Sequence[Any]], most: int) -> Iterable[ResultTable]:
-    """Samples by group as one table, the first of each group before the second of any, at most so many; none for no sample."""
+    """Example samples as one table: the first of each group before the second of any, at most `most`; none if there are none."""
     rows = [
         (group, one["activation"], one["weapon_name"], build_as_text(one.get("abilities") or ()), one["global_index"])
         for group, one in _in_turn(groups, most)
@@ -434,17 +439,19 @@ def examples_table(groups: Mapping[str, Sequence[Any]], most: int) -> Iterable[R
             "sample": pl.Int64,
         }
         described = {
-            "group": "top: the strongest. A band: drawn from it. random: drawn from all activations.",
-            "activation": "Of the feature.",
+            "group": "top: the strongest. A band: sampled from it. random: sampled from all activations.",
+            "activation": "Activation of the feature.",
             "weapon": "The weapon.",
             "abilities": "Abilities with their highest rung (AP).",
-            "sample": "Its id.",
+            "sample": "Id of the sample.",
         }
-        yield ResultTable.of("examples", "Builds", "observed", pl.DataFrame(rows, schema, orient="row"), described)
+        yield ResultTable.of(
+            "examples", "Example builds", "observed", pl.DataFrame(rows, schema, orient="row"), described
+        )
 
 
 def _in_turn(groups: Mapping[str, Sequence[Any]], most: int) -> list[tuple[str, Any]]:
-    """The first of each group, then the second of each, …, by group: at most so many."""
+    """The first of each group, then the second of each, …, by group: at most `most`."""
     ranked = [(rank, at, name, one) for at, (name, rows) in enumerate(groups.items()) for rank, one in enumerate(rows)]
     chosen = sorted(ranked, key=lambda row: row[:2])[:most]
     return [(name, one) for _, _, name, one in sorted(chosen, key=lambda row: (row[1], row[0]))]

@@ -1,6 +1,6 @@
-"""What questions about the model's own predictions share: which weapons are asked, from which sets, and how they are told.
+"""What experiments on the model's own predictions share: which weapons, from which token sets, and the sentences about them.
 
-These numbers are computed from the model and not estimated from samples: they have no interval.
+These numbers are computed from the model, not estimated from samples: they have no interval.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from splat_assets.analysis.builds.build_space import BuildSpace, Probabilities, 
 from splat_assets.analysis.predictions.branches import Branch, branches
 from splat_assets.analysis.predictions.closure import Closure, close
 from splat_assets.wording import counted
-from splat_serving.investigations.build_text import build_as_text, parse_build
+from splat_serving.investigations.build_text import build_as_text, build_in_words, parse_build
 from splat_serving.investigations.results.result import LinesOrBars, Scalar, Series, finite
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
@@ -26,39 +26,39 @@ Threshold = Annotated[
     Field(
         gt=0,
         le=1,
-        description="The set from which is asked is closed first: the likeliest token is added as long as it is at least as "
-        "likely as this.",
+        description="The starting set is completed greedily first: the likeliest token is added as long as its probability "
+        "is at least this.",
     ),
 ]
 Policy = Annotated[
     StackPolicy,
     Field(
-        description="Which rungs of an ability can come next: the next that gear gives, the highest, or all of them (none), "
-        "which counts an ability once for each rung."
+        description="Which rungs of an ability can come next: the next one that gear allows, the highest, or all of them (none), "
+        "which counts an ability once per rung."
     ),
 ]
-TopN = Annotated[int, Field(ge=1, le=10_000, description="So many rows of the tables of tokens.")]
-NOTE = "Computed from the model's probabilities, not estimated from samples: there is no interval."
+TopN = Annotated[int, Field(ge=1, le=10_000, description="How many rows of the token tables to show.")]
+NOTE = "Computed from the model's probabilities, not estimated from samples: no interval."
 
 
 class BranchSpec(Spec):
-    """A question about where builds go next."""
+    """An experiment on which tokens come next."""
 
-    weapon: Annotated[str | None, Field(description="By name or id.")] = None
-    all_weapons: Annotated[bool, Field(description="Every weapon, and how they compare.")] = False
+    weapon: Annotated[str | None, Field(description="The weapon, by name or id.")] = None
+    all_weapons: Annotated[bool, Field(description="Compare all weapons.")] = False
     greedy_threshold: Threshold = 0.7
     stack_policy: Policy = "next-tier"
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> Self:
         if (self.weapon is None) != self.all_weapons:
-            raise ValueError("name a weapon, or ask for all_weapons; one of the two")
+            raise ValueError("name a weapon or set all_weapons, one of the two")
         return self
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A subject's model and the sets that it can be asked about."""
+class Predictor:
+    """A subject's model and the token sets that it can predict from."""
 
     subject: Subject
 
@@ -68,8 +68,8 @@ class Asked:
         return BuildSpace(self.subject.vocabulary)
 
     @cached_property
-    def ask(self) -> Probabilities:
-        """Its model; NotComputedError where there is none."""
+    def probabilities(self) -> Probabilities:
+        """The model; NotComputedError where there is none."""
         model = self.subject.model
         return lambda sets: model.probabilities([TokenSet(weapon, tokens) for weapon, tokens in sets])
 
@@ -80,59 +80,61 @@ class Asked:
         return [parse_build(f"{named}:", self.subject).weapon_id]
 
     def weapon(self, weapon_id: int) -> str:
-        """What a weapon is called."""
+        """The name of a weapon."""
         return self.subject.contexts.items[weapon_id].name
 
     def token(self, token_id: int) -> str:
-        """What a token is called."""
+        """The name of a token."""
         return self.subject.vocabulary.tokens[token_id].name
 
     def worn(self, rungs: Rungs) -> str:
-        """A set in words."""
+        """A token set as text."""
         return build_as_text(self.subject.vocabulary.names(self.space.tokens(rungs)))
 
+    def worn_in_words(self, rungs: Rungs) -> str:
+        """A token set with the names of the game."""
+        return build_in_words(self.subject.vocabulary.names(self.space.tokens(rungs)))
+
     def closed(self, weapons: Sequence[int], threshold: float) -> list[Closure]:
-        """What the model is sure of for each weapon, from the empty build."""
-        return close(self.ask, self.space, [Situation(weapon, self.space.empty) for weapon in weapons], threshold)
+        """The tokens that the model is sure of for each weapon, from the empty build."""
+        return close(
+            self.probabilities, self.space, [Situation(weapon, self.space.empty) for weapon in weapons], threshold
+        )
 
     def branches(self, closures: Iterable[Closure], policy: StackPolicy) -> list[Branch]:
-        """Where each closed set may go next."""
-        return branches(self.ask, self.space, [one.situation for one in closures], policy)
+        """The tokens that can come next for each starting set."""
+        return branches(self.probabilities, self.space, [one.situation for one in closures], policy)
 
     def warnings(self) -> list[str]:
-        """What limits all these answers."""
+        """The limits of all these results."""
         return (
             []
             if self.space.knows_gear
-            else [
-                "this vocabulary is not the game's: what gear can hold is not known, and every set counts as wearable"
-            ]
+            else ["this vocabulary is not the game's: what gear can hold is unknown, so every set counts as wearable"]
         )
 
 
-def closure_sentence(asked: Asked, found: Closure, threshold: float) -> str:
-    """What the closed set holds."""
-    name = asked.weapon(found.weapon_id)
-    if not found.added:
-        return (
-            f"No token of {name} is at least {threshold:g} likely from the empty build, so that is where it is asked."
-        )
-    return f"{name} is asked from what the model is at least {threshold:g} sure of: {asked.worn(found.rungs)}."
+def closure_sentence(predictor: Predictor, closure: Closure, threshold: float) -> str:
+    """What the starting set holds."""
+    name = predictor.weapon(closure.weapon_id)
+    if not closure.added:
+        return f"Starting set of {name}: the empty build (no token has a probability of {threshold:g} or more)."
+    return f"Starting set of {name} (tokens of probability {threshold:g} or more): {predictor.worn_in_words(closure.rungs)}."
 
 
 def weapons_sentence(n_weapons: int, threshold: float) -> str:
-    """From where each of several weapons is asked."""
-    return f"{counted(n_weapons, 'weapons')}, each from what the model is at least {threshold:g} sure of."
+    """From which sets several weapons start."""
+    return f"{counted(n_weapons, 'weapons')} compared, each from its starting set (tokens of probability {threshold:g} or more)."
 
 
 def unit(log_base: float) -> str:
-    """What an entropy is counted in."""
-    return "bits" if log_base == 2 else f"logarithms to base {log_base:g}"
+    """The unit of an entropy."""
+    return "bits" if log_base == 2 else f"units of log base {log_base:g}"
 
 
-def depth(found: Closure) -> int:
-    """Tokens of a closed set."""
-    return sum(found.rungs)
+def depth(closure: Closure) -> int:
+    """The number of tokens of a starting set."""
+    return sum(closure.rungs)
 
 
 def first_rows(frame: pl.DataFrame, n: int) -> tuple[pl.DataFrame, str]:

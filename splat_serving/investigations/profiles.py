@@ -12,13 +12,13 @@ from splat_serving.investigations.results.result import LinesOrBars, ResultTable
 
 PROFILE = {
     "n": "Samples with it.",
-    "n_active": "Samples of those in the set that is looked at.",
+    "n_active": "Samples with it that are in the set.",
     "share_of_active": "Share of the set that has it.",
-    "lift": "How many times as often it is in the set as at large.",
-    "lift_low": "Lower border of the 95 % interval of the lift.",
-    "lift_high": "Upper border.",
+    "lift": "How many times as often it occurs in the set as overall.",
+    "lift_low": "Lower bound of the 95 % interval of the lift.",
+    "lift_high": "Upper bound.",
     "phi": "Correlation of having it and being in the set.",
-    "q": "p of independence, adjusted for the number of rows compared (Benjamini-Hochberg).",
+    "q": "p-value of independence, adjusted for the number of rows compared (Benjamini-Hochberg).",
 }
 
 
@@ -27,29 +27,31 @@ def profile_table(name: str, title: str, frame: pl.DataFrame, what: str, top_k: 
     return ResultTable.of(name, title, "observed", frame.head(top_k), {what: f"The {what}.", **PROFILE}, note)
 
 
-def strong(found: Activations, percentile: float) -> Activations:
+def strong(activations: Activations, percentile: float) -> Activations:
     """The activations at or above a percentile (0 to 1) of the activations > 0; InputError for another number."""
     if not 0 <= percentile < 1:
-        raise InputError(f"high_percentile: {percentile} is no share; 0.9 means the strongest tenth of the activations")
-    if not found.n_active:
-        return found
-    kept = found.values >= np.quantile(found.values, percentile)
-    return Activations(found.sample_ids[kept], found.values[kept])
+        raise InputError(
+            f"high_percentile: {percentile} is not a share; 0.9 means the strongest tenth of the activations"
+        )
+    if not activations.n_active:
+        return activations
+    kept = activations.values >= np.quantile(activations.values, percentile)
+    return Activations(activations.sample_ids[kept], activations.values[kept])
 
 
-def in_band(found: Activations, name: str) -> Activations:
+def in_band(activations: Activations, name: str) -> Activations:
     """The activations in a band (`analysis.bands`)."""
-    if not found.n_active:
-        return found
+    if not activations.n_active:
+        return activations
     number = next(at for at, band in enumerate(BANDS) if band.name == name)
-    kept = band_numbers(found.values, effective_max(found.values)) == number
-    return Activations(found.sample_ids[kept], found.values[kept])
+    kept = band_numbers(activations.values, effective_max(activations.values)) == number
+    return Activations(activations.sample_ids[kept], activations.values[kept])
 
 
-def flags(found: Activations, n_samples: int) -> npt.NDArray[np.bool_]:
+def flags(activations: Activations, n_samples: int) -> npt.NDArray[np.bool_]:
     """Which samples are among the activations: bool, shape (n_samples,)."""
     whole = np.zeros(n_samples, dtype=np.bool_)
-    whole[found.sample_ids] = True
+    whole[activations.sample_ids] = True
     return whole
 
 
@@ -68,8 +70,8 @@ def bars(name: str, title: str, frame: pl.DataFrame, x: str, y: str, y_label: st
 
 
 def never(feature_id: int) -> str:
-    """What is said of a feature that never fires."""
-    return f"feature {feature_id} never fires on these samples: nothing can be said of what it responds to"
+    """The warning for a feature that never fires."""
+    return f"feature {feature_id} never fires on these samples: what it responds to is unknown"
 
 
 def _numbers(column: pl.Series) -> list[float | None]:

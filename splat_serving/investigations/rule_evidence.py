@@ -1,4 +1,4 @@
-"""A rule beside what a feature does: how well it tells where the feature fires, and builds that break it."""
+"""A rule tested against a feature: how well it predicts where the feature fires, and counterexamples."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from splat_serving.investigations.subject import Subject
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """score: over all samples. missed: of n_missed samples on which the feature fires and the rule does not hold the strongest.
-    silent: of n_silent on which the rule holds and the feature does not fire some at random. Each has
+    """score: over all samples. missed: the strongest of the n_missed samples where the feature fires and the rule does not hold.
+    silent: a random sample of the n_silent where the rule holds and the feature does not fire. Each has
     `global_index, activation, weapon_name, abilities`, and no build comes twice."""
 
     score: Score
@@ -27,20 +27,20 @@ class Evidence:
 
 
 def rule_evidence(subject: Subject, feature_id: int, rule: Rule, n: int = 5, seed: int = 0) -> Evidence:
-    """How well a rule tells where a feature fires, and up to n builds that break it each way; SplatError."""
-    found, builds = subject.feature(feature_id), subject.builds
+    """The score of a rule for a feature, and up to n counterexamples of each kind; SplatError."""
+    activations, builds = subject.feature(feature_id), subject.builds
     holds = builds.holds(rule)
-    unlike = np.flatnonzero(~holds[found.sample_ids])
-    by_strength = found.sample_ids[unlike[np.argsort(-found.values[unlike], kind="stable")]]
+    unlike = np.flatnonzero(~holds[activations.sample_ids])
+    by_strength = activations.sample_ids[unlike[np.argsort(-activations.values[unlike], kind="stable")]]
     silent = holds.copy()
-    silent[found.sample_ids] = False
+    silent[activations.sample_ids] = False
     waiting = np.flatnonzero(silent)
     drawn = np.random.default_rng(seed).permutation(waiting)
     return Evidence(
-        score_rule(rule, builds, found),
+        score_rule(rule, builds, activations),
         int(unlike.size),
         [
-            _described(subject, one, float(found.values[np.searchsorted(found.sample_ids, one)]))
+            _described(subject, one, float(activations.values[np.searchsorted(activations.sample_ids, one)]))
             for one in _of_other_builds(by_strength, builds.distinct, n)
         ],
         int(waiting.size),

@@ -1,4 +1,4 @@
-"""A question as a small file that validates: the base of every experiment's specification, and reading and writing them.
+"""The specification of an experiment: the base of all of them, and reading and writing them as small files.
 
 Each setting is declared once, as a field with a description: options of `splat experiment`, tools for assistants, files and
 the schema follow from it.
@@ -19,14 +19,15 @@ from splat_serving.database.selection import MOST_SEED
 
 FeatureId = Annotated[int, Field(ge=0, lt=2**31, description="The feature, 0 to n_features - 1.")]
 Ability = Annotated[str, AfterValidator(ability_of)]
-"""The name of an ability, or of a token of one; spaces, capitals and what players call it in short are taken, too."""
+"""The name of an ability, or of a token of one; spaces, capitals and the short names of players are accepted."""
 Seed = Annotated[
-    int, Field(ge=0, le=MOST_SEED, description="Of everything drawn at random; the same seed gives the same numbers.")
+    int,
+    Field(ge=0, le=MOST_SEED, description="Seed of everything drawn at random; the same seed gives the same numbers."),
 ]
 
 
 class Spec(PlainNumbers):
-    """A question. `experiment` names its kind; fields that are not known are refused."""
+    """A specification. `experiment` names its kind; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,14 +35,14 @@ class Spec(PlainNumbers):
 
 
 class FeatureSpec(Spec):
-    """A question about one feature."""
+    """A specification for one feature."""
 
     feature_id: FeatureId
     seed: Seed = 0
 
 
 def read_spec_file(path: Path) -> dict[str, Any]:
-    """The content of a JSON or TOML specification, not yet validated; InputError names the place of a mistake."""
+    """The content of a JSON or TOML specification, not yet validated; InputError says where it is wrong."""
     try:
         text = read_text(path)
     except (OSError, ValueError) as error:
@@ -67,7 +68,7 @@ def write_spec_file(spec: dict[str, Any], path: Path) -> None:
 
 
 def checked_spec(kind: type[Spec], raw: dict[str, Any], named: str = "") -> Any:
-    """The validated specification; InputError says in one sentence which setting means nothing, and why."""
+    """The validated specification; InputError says in one sentence which setting is invalid, and why."""
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
@@ -75,10 +76,10 @@ def checked_spec(kind: type[Spec], raw: dict[str, Any], named: str = "") -> Any:
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             there = ", ".join(name for name in kind.model_fields if name != "experiment")
-            raise InputError(f"{named}{where}: there is no such setting; there are {there}") from error
+            raise InputError(f"{named}{where}: there is no such setting; the settings are {there}") from error
         if first["type"] == "missing":
             raise InputError(f"{named}{where} is missing") from error
-        said = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ")
         if not where:
-            raise InputError(f"{named}{said}") from error
-        raise InputError(f"{named}{where}: {said}, not {first['input']!r}") from error
+            raise InputError(f"{named}{message}") from error
+        raise InputError(f"{named}{where}: {message}, not {first['input']!r}") from error

@@ -1,4 +1,4 @@
-"""The run that is investigated: its database, its builds, its model. A local store and a server look the same from here."""
+"""The run under investigation: its database, its builds, its model. The same for a local store and a server."""
 
 import threading
 from collections.abc import Callable
@@ -31,7 +31,7 @@ Value = TypeVar("Value")
 
 
 class _Kept(Generic[Value]):
-    """A property that is made at its first use and kept: once for each subject, whichever thread is first.
+    """A property computed at first use and cached: once per subject, in whichever thread is first.
 
     `functools.cached_property` has one lock for all instances up to Python 3.11, and none since.
     """
@@ -56,10 +56,10 @@ class _Kept(Generic[Value]):
 
 
 class Subject:
-    """One version of one run, and what has been read of it. Safe to use from threads.
+    """One version of one run, with a cache of what was read. Safe to use from threads.
 
-    Every number comes from `database` or from `model`; what was read is kept as long as the subject is, and made once: threads
-    that come meanwhile wait for it.
+    Every number comes from `database` or from `model`; what was read is cached for the life of the subject and computed once:
+    other threads wait for it.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class Subject:
         activity: Callable[[], list[ActivityEvent]] | None = None,
         no_model: str = "",
     ) -> None:
-        """source: what the user named (run, path or URL). model: makes what runs the model when it is first needed, None where it
-        cannot be run. close: lets go of connections. labels: opens what people wrote of its SAE, None where there is no place
-        for it. scorecard: reads the figures of the SAE's scorecard, None where there is no run's folder to have one.
-        latest: the id of the version that is current by now, None where there is but one. published: the versions of all runs of
-        its data root, None where it is of none. again: opens the version that is current by now, None where there is but one.
-        activity: what happened last in its data root, None where that is of another machine. no_model: why there is no model.
+        """source: the name from the user (run, path or URL). model: makes the model runner at first use, None where it cannot
+        be run. close: closes connections. labels: opens the labels of its SAE, None where there is no place
+        for them. scorecard: reads the SAE's scorecard, None without a run's folder.
+        latest: the id of the current version, None where there is only one. published: the versions of all runs of
+        its data root, None outside a data root. again: opens the current version, None where there is only one.
+        activity: the recent activity in its data root, None for another machine. no_model: why there is no model.
         """
         self.lock = threading.RLock()
         self.close = close
@@ -105,19 +105,19 @@ class Subject:
 
     @_Kept
     def about(self) -> About:
-        """What the database holds."""
+        """The description of the database."""
         return self.database.about()
 
     def latest(self) -> str:
-        """The id of the version that is current by now; this subject stays what it was. NotPublishedError, ServerError."""
+        """The id of the current version; this subject does not change. NotPublishedError, ServerError."""
         return self.about.version if self._latest is None else self._latest()
 
     def again(self) -> "Subject":
-        """The version that is current by now, opened anew, to be closed by whoever asks; itself where there is but one."""
+        """The current version, newly opened, to be closed by the caller; itself where there is only one."""
         return self if self._again is None else self._again()
 
     def published(self) -> list[Published] | None:
-        """The versions of all runs of its data root; None where it is of none."""
+        """The versions of all runs of its data root; None outside a data root."""
         if self._published is None:
             return None
         try:
@@ -126,7 +126,7 @@ class Subject:
             return None
 
     def activity(self) -> list[ActivityEvent]:
-        """What happened last in its data root, the newest first; nothing where that is of another machine."""
+        """The recent activity in its data root, the newest first; empty for another machine."""
         return self._activity() if self._activity else []
 
     @property
@@ -141,7 +141,7 @@ class Subject:
 
     @property
     def has_model(self) -> bool:
-        """Whether there is a model to ask."""
+        """Whether there is a model to run."""
         return self._model is not None
 
     @_Kept
@@ -153,26 +153,26 @@ class Subject:
 
     @_Kept
     def scorecard(self) -> dict[str, Any]:
-        """How good the SAE is, in figures (`splat scorecard` says what each means); NotComputedError where that is not known."""
+        """The quality metrics of the SAE (`splat scorecard` explains each); NotComputedError where they are not known."""
         if self._scorecard is None:
-            raise NotComputedError(f"{self.source} has no scorecard of its SAE: {NO_HOME}")
+            raise NotComputedError(f"{self.source} has no scorecard for its SAE: {NO_HOME}")
         return self._scorecard()
 
     @property
     def has_labels(self) -> bool:
-        """Whether there is a place for labels."""
+        """Whether labels can be stored."""
         return self._labels is not None
 
     @_Kept
     def label_log(self) -> Events:
-        """The events of the labels; NotComputedError where there is no place for them."""
+        """The label events; NotComputedError where labels cannot be stored."""
         if self._labels is None:
-            raise NotComputedError(f"{self.source} has no place for labels, which are of an SAE: {NO_HOME}")
+            raise NotComputedError(f"{self.source} has no place for labels, which belong to an SAE: {NO_HOME}")
         return self._labels()
 
     @_Kept
     def labels(self) -> LabelBook:
-        """What people wrote of the SAE's features; NotComputedError where there is no place for it."""
+        """The labels of the SAE's features; NotComputedError where labels cannot be stored."""
         return LabelBook(self.label_log, self.n_features)
 
     @_Kept
@@ -219,7 +219,7 @@ class Subject:
 
     @_Kept
     def builds(self) -> BuildTable:
-        """What the build of every sample wears."""
+        """The builds of all samples as a table."""
         table = self._samples
         lists = table["ability_input_tokens"].combine_chunks()
         weapons = table["weapon_id"].combine_chunks()
@@ -233,7 +233,7 @@ class Subject:
 
     @_Kept
     def real_builds(self) -> RealBuilds:
-        """The builds of all samples, to be asked how near the nearest is."""
+        """The builds of all samples, for the distance to the nearest one."""
         return RealBuilds(self.builds)
 
     @_Kept
@@ -246,11 +246,11 @@ class Subject:
 
     def dense(self, feature_id: int) -> npt.NDArray[np.float32]:
         """The activation of a feature on every sample, zeros included: float32, shape (n_samples,)."""
-        found = self.feature(feature_id)
+        activations = self.feature(feature_id)
         whole = np.zeros(self.n_samples, dtype=np.float32)
-        whole[found.sample_ids] = found.values
+        whole[activations.sample_ids] = activations.values
         return whole
 
     def _read_feature(self, feature_id: int) -> Activations:
-        found = self.database.activations(feature_id, columns=("global_index", "activation"))
-        return Activations(found.sample_ids, found.values)
+        stored = self.database.activations(feature_id, columns=("global_index", "activation"))
+        return Activations(stored.sample_ids, stored.values)

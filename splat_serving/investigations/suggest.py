@@ -1,4 +1,4 @@
-"""`splat label suggest`: the rule over builds that describes a feature best, with what it is worth."""
+"""`splat label suggest`: the rule over builds that describes a feature best, with its score."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -23,19 +23,19 @@ class Suggest(FeatureSpec):
 
 
 class SuggestAll(Spec):
-    """The best rule for every feature, from the table that the pipeline made."""
+    """The best rule for every feature, from the table of the pipeline."""
 
     experiment: Literal["suggest-all"] = "suggest-all"
-    only_good: Annotated[bool, Field(description="Only the rules that are good enough to be labels.")] = True
+    only_good: Annotated[bool, Field(description="Show only the rules that are good enough to be labels.")] = True
 
 
 def suggest(subject: Subject, spec: Suggest, command: str = "") -> Result:
-    """The best rule for one feature: from the table where there is one, else searched for now."""
+    """The best rule for one feature: from the stored table, else from a search now."""
     return answered(subject, "suggest", spec.model_dump(mode="json"), _one, spec, command)
 
 
 def suggest_all(subject: Subject, spec: SuggestAll, command: str = "") -> Result:
-    """The best rule for every feature; NotComputedError where the pipeline did not make that table."""
+    """The best rule for every feature; NotComputedError without the pipeline's table."""
     return answered(subject, "suggest-all", spec.model_dump(mode="json"), _all, spec, command)
 
 
@@ -47,38 +47,38 @@ _COLUMNS = {
     "beyond the threshold.",
     "precision": "Share of the rule's samples on which the feature fires.",
     "recall": "Share of the feature's samples on which the rule holds.",
-    "f1": "Harmonic mean of the two.",
-    "f1_low": "Lower border of its 95 % interval (bootstrap over distinct builds).",
-    "f1_high": "Upper border.",
+    "f1": "Harmonic mean of precision and recall.",
+    "f1_low": "Lower bound of its 95 % interval (bootstrap over distinct builds).",
+    "f1_high": "Upper bound.",
     "auroc": "Probability that the activation is higher on a sample of the rule than on another one.",
-    "n": "Samples that it was scored on: builds that did not choose the rule.",
-    "token": "The best single token, chosen and scored alike.",
-    "token_f1": "Its F1.",
-    "threshold": "The highest F1 that any of the permuted features reached.",
+    "n": "Samples that it was scored on, from held-out builds.",
+    "token": "The best single token, chosen and scored the same way.",
+    "token_f1": "F1 of that token.",
+    "threshold": "The highest F1 of any permuted feature.",
     "n_null": "Permuted features of this size that were searched.",
-    "p": "Share of them that do as well, (1 + k) / (1 + n).",
-    "q": "The same adjusted over all features; unknown where only this one was searched.",
+    "p": "Share of permuted features with the same F1 or a higher one, (1 + k) / (1 + n).",
+    "q": "p adjusted over all features; unknown where only this feature was searched.",
 }
 
 
 def _one(subject: Subject, spec: Suggest) -> Answer:
     row = subject.database.feature(spec.feature_id).suggestion
-    found = dict(row) if row is not None else _searched(subject, spec)
+    suggestion = dict(row) if row is not None else _searched(subject, spec)
     return Answer(
         title=f"Feature {spec.feature_id}: suggested label",
-        findings=[_in_a_sentence(found)],
-        facts={"rule": found["rule"], "text": found["text"], "suggested": bool(found["suggested"])},
-        tables=[_table(pl.DataFrame([found], infer_schema_length=None))] if found["text"] else [],
+        findings=[_suggestion_sentence(suggestion)],
+        facts={"rule": suggestion["rule"], "text": suggestion["text"], "suggested": bool(suggestion["suggested"])},
+        tables=[_table(pl.DataFrame([suggestion], infer_schema_length=None))] if suggestion["text"] else [],
     )
 
 
 def _searched(subject: Subject, spec: Suggest) -> dict[str, Any]:
-    found = subject.feature(spec.feature_id)
-    best = RuleSearch(subject.builds, spec.seed).suggest(found, spec.feature_id)
+    activations = subject.feature(spec.feature_id)
+    best = RuleSearch(subject.builds, spec.seed).suggest(activations, spec.feature_id)
     if best is None:
         return {
             "feature_id": spec.feature_id,
-            "n_active": found.n_active,
+            "n_active": activations.n_active,
             "text": None,
             "rule": None,
             "suggested": False,
@@ -86,7 +86,7 @@ def _searched(subject: Subject, spec: Suggest) -> dict[str, Any]:
     score = best.score
     return {
         "feature_id": spec.feature_id,
-        "n_active": found.n_active,
+        "n_active": activations.n_active,
         "text": rule_as_text(best.rule),
         "rule": json.dumps(best.rule.as_json()),
         "suggested": best.suggested,
@@ -99,16 +99,14 @@ def _searched(subject: Subject, spec: Suggest) -> dict[str, Any]:
     }
 
 
-def _in_a_sentence(found: dict[str, Any]) -> str:
-    if not found["text"]:
-        return (
-            "It fires on too few samples, or on nearly all: no rule can be chosen on one half and scored on the other."
-        )
-    verdict = "good enough to be a label" if found["suggested"] else "not good enough to be a label"
+def _suggestion_sentence(suggestion: dict[str, Any]) -> str:
+    if not suggestion["text"]:
+        return "The feature fires on too few samples, or on nearly all, to choose a rule on one half and score it on the other."
+    verdict = "good enough to be a label" if suggestion["suggested"] else "not good enough to be a label"
     return (
-        f"{found['text']}: F1 {found['f1']:.3f} ({found['f1_low']:.3f} to {found['f1_high']:.3f}) on builds that did not choose "
-        f"it, where chance reaches {found['threshold']:.3f} and the best single token ({found['token']}) "
-        f"{found['token_f1']:.3f}: {verdict}."
+        f"Best rule: {suggestion['text']}. F1 on held-out builds: {suggestion['f1']:.3f} (95 % interval "
+        f"{suggestion['f1_low']:.3f} to {suggestion['f1_high']:.3f}); chance: {suggestion['threshold']:.3f}; best single token "
+        f"({suggestion['token']}): {suggestion['token_f1']:.3f}. {verdict.capitalize()}."
     )
 
 

@@ -1,4 +1,4 @@
-"""`splat trace BUILD`: which features fire on a build, and what each of them contributes to each prediction."""
+"""`splat trace BUILD`: the features that fire on a build, and the contribution of each to each prediction."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,8 +7,14 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field, model_validator
 
-from splat_assets.wording import counted
-from splat_serving.investigations.build_text import LONGEST_BUILD, build_as_text, cannot_be_worn, parse_build
+from splat_assets.wording import counted, percent
+from splat_serving.investigations.build_text import (
+    LONGEST_BUILD,
+    build_in_words,
+    cannot_be_worn,
+    parse_build,
+    token_in_words,
+)
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.results.feature_names import LABEL, named
 from splat_serving.investigations.results.outputs import IN_DATA, never_in_data
@@ -28,18 +34,19 @@ from splat_serving.model.runner import Trace as ModelTrace
 
 
 class Trace(Spec):
-    """Which features fire on a build, and what each contributes to the logit of each predicted token."""
+    """The features that fire on a build, and the contribution of each to the logit of each predicted token."""
 
     experiment: Literal["trace"] = "trace"
     build: Annotated[
-        str | None, Field(max_length=LONGEST_BUILD, description="As Splattershot: ssu 21, ninja_squid.")
+        str | None,
+        Field(max_length=LONGEST_BUILD, description="A build, for example Splattershot: ssu 21, ninja_squid."),
     ] = None
-    sample_id: Annotated[int | None, Field(ge=0, lt=2**31, description="A build of the store, instead of BUILD.")] = (
+    sample_id: Annotated[int | None, Field(ge=0, lt=2**31, description="A sample of the store, instead of BUILD.")] = (
         None
     )
-    top_k: Annotated[int, Field(ge=1, le=1_000, description="So many features, the strongest.")] = 15
+    top_k: Annotated[int, Field(ge=1, le=1_000, description="How many of the strongest features to show.")] = 15
     predictions: Annotated[
-        int, Field(ge=1, le=1_000, description="So many tokens that it does not have, the likeliest.")
+        int, Field(ge=1, le=1_000, description="How many of the likeliest further tokens to show.")
     ] = 8
 
     @model_validator(mode="after")
@@ -50,38 +57,40 @@ class Trace(Spec):
 
 
 def trace(subject: Subject, spec: Trace, command: str = "") -> Result:
-    """A build, its features, and what each contributes; InputError, SampleNotFoundError."""
+    """A build, its features, and the contribution of each; InputError, SampleNotFoundError."""
     return answered(subject, "trace", spec.model_dump(mode="json"), _answer, spec, command)
 
 
 def _answer(subject: Subject, spec: Trace) -> Answer:
     build = _build(subject, spec)
-    found = subject.model.trace(build, spec.top_k)
-    tokens = _likeliest(subject, build, found.logits, spec.predictions)
+    traced = subject.model.trace(build, spec.top_k)
+    tokens = _likeliest(subject, build, traced.logits, spec.predictions)
     names = [subject.vocabulary.tokens[token].name for token in tokens]
     weapon = subject.contexts.items[build.weapon_id].name
-    worn = build_as_text(subject.vocabulary.names(build.tokens))
-    chance = _sigmoid(found.logits)
-    labels = [_told(feature, found, at) for at, feature in enumerate(found.features)]
+    worn = build_in_words(subject.vocabulary.names(build.tokens))
+    chance = _sigmoid(traced.logits)
+    labels = [_feature_label(feature, traced, at) for at, feature in enumerate(traced.features)]
     return Answer(
         title=f"{weapon}: {worn}",
         findings=[
-            f"{counted(len(found.features), 'features', 'are')} shown, the strongest {found.features[0]} with "
-            f"{found.activations[0]:.4g}."
-            if found.features
-            else "No feature fires on it.",
-            f"The likeliest further token is {names[0]} ({chance[tokens[0]]:.1%})." if names else "It has every token.",
-            "Contributions add up: bias + features + rest = logit; rest is features not shown and what the SAE does not rebuild."
-            if found.exact
-            else "A contribution is what the logit loses when that feature alone is taken away; they need not add up.",
+            f"Strongest feature: {traced.features[0]}, with an activation of {traced.activations[0]:.3g} "
+            f"({counted(len(traced.features), 'features')} shown)."
+            if traced.features
+            else "No feature fires on this build.",
+            f"Likeliest further token: {token_in_words(names[0])} ({percent(chance[tokens[0]])})."
+            if names
+            else "The build already has every token.",
+            "Contributions are exact: bias + features + rest = logit; rest: features not shown and the reconstruction error."
+            if traced.exact
+            else "A contribution is the drop of the logit when that feature alone is ablated; contributions need not add up.",
         ],
         tables=[
-            _features(subject, found),
-            _predictions(names, tokens, chance, found, never_in_data(subject.database.tokens())),
-            _contributions(subject, names, tokens, found),
+            _features(subject, traced),
+            _predictions(names, tokens, chance, traced, never_in_data(subject.database.tokens())),
+            _contributions(subject, names, tokens, traced),
         ],
-        figures=[_bars(labels, found), _heatmap(labels, names, tokens, found)] if found.features else [],
-        warnings=["no gear gives this build: the model has seen nothing like it"]
+        figures=[_bars(labels, traced), _heatmap(labels, names, tokens, traced)] if traced.features else [],
+        warnings=["no gear can hold this build, so the model has seen nothing like it"]
         if cannot_be_worn(build, subject)
         else [],
     )
@@ -97,29 +106,29 @@ def _build(subject: Subject, spec: Trace) -> TokenSet:
 
 
 def _likeliest(subject: Subject, build: TokenSet, logits: npt.NDArray[np.float32], n: int) -> list[int]:
-    """Tokens that the build lacks, the likeliest first; those that never occur in the data come last, whatever the model says."""
+    """Tokens that the build lacks, the likeliest first; those that never occur in the data come last."""
     left_out = {subject.vocabulary.pad_id, subject.vocabulary.null_id, *build.tokens}
     unseen, names = never_in_data(subject.database.tokens()), subject.vocabulary.tokens
     likeliest = [token for token in np.argsort(-logits, kind="stable").tolist() if token not in left_out]
     return sorted(likeliest, key=lambda token: names[token].name in unseen)[:n]
 
 
-def _told(feature: int, found: ModelTrace, at: int) -> str:
-    return f"{feature}" if found.token_positions is None else f"{feature} at token {found.token_positions[at]}"
+def _feature_label(feature: int, traced: ModelTrace, at: int) -> str:
+    return f"{feature}" if traced.token_positions is None else f"{feature} at token {traced.token_positions[at]}"
 
 
-def _features(subject: Subject, found: ModelTrace) -> ResultTable:
+def _features(subject: Subject, traced: ModelTrace) -> ResultTable:
     counts = dict(subject.database.features().select("feature_id", "n_active").iter_rows())
     rows = [
-        (feature, value, None if found.token_positions is None else found.token_positions[at], counts[feature])
-        for at, (feature, value) in enumerate(zip(found.features, found.activations, strict=True))
+        (feature, value, None if traced.token_positions is None else traced.token_positions[at], counts[feature])
+        for at, (feature, value) in enumerate(zip(traced.features, traced.activations, strict=True))
     ]
     schema = {"feature": pl.Int64, "activation": pl.Float64, "token_position": pl.Int64, "n_active": pl.Int64}
     described = {
         "feature": "The feature.",
         "label": LABEL,
-        "activation": "On this build.",
-        **({} if found.token_positions is None else {"token_position": "At which of its tokens."}),
+        "activation": "Its activation on this build.",
+        **({} if traced.token_positions is None else {"token_position": "The position of the token where it fires."}),
         "n_active": "Samples of the store on which it fires.",
     }
     frame = named(subject, pl.DataFrame(rows, schema, orient="row"), "feature")
@@ -127,24 +136,24 @@ def _features(subject: Subject, found: ModelTrace) -> ResultTable:
 
 
 def _predictions(
-    names: list[str], tokens: list[int], chance: npt.NDArray[np.float64], found: ModelTrace, unseen: set[str]
+    names: list[str], tokens: list[int], chance: npt.NDArray[np.float64], traced: ModelTrace, unseen: set[str]
 ) -> ResultTable:
     frame = pl.DataFrame(
         {
             "token": names,
             "probability": chance[tokens],
-            "logit": found.logits[tokens].astype(np.float64),
-            "bias": found.bias[tokens].astype(np.float64),
-            "features": found.contributions[:, tokens].astype(np.float64).sum(axis=0),
-            "rest": found.rest[tokens].astype(np.float64),
+            "logit": traced.logits[tokens].astype(np.float64),
+            "bias": traced.bias[tokens].astype(np.float64),
+            "features": traced.contributions[:, tokens].astype(np.float64).sum(axis=0),
+            "rest": traced.rest[tokens].astype(np.float64),
             "in_data": [name not in unseen for name in names],
         }
     )
     described = {
         "token": "A token that the build does not have.",
-        "probability": "That it has it: the sigmoid of the logit.",
-        "logit": "What the model says.",
-        "bias": "The logit where no feature fires.",
+        "probability": "Predicted probability of the token: the sigmoid of the logit.",
+        "logit": "Logit of the model.",
+        "bias": "The logit without any feature.",
         "features": "Sum of the contributions of the features shown.",
         "rest": "logit - bias - features.",
         "in_data": IN_DATA,
@@ -152,29 +161,29 @@ def _predictions(
     return ResultTable.of("predictions", "Predictions", "causal", frame, described)
 
 
-def _contributions(subject: Subject, names: list[str], tokens: list[int], found: ModelTrace) -> ResultTable:
-    columns: dict[str, Any] = {"feature": list(found.features)}
+def _contributions(subject: Subject, names: list[str], tokens: list[int], traced: ModelTrace) -> ResultTable:
+    columns: dict[str, Any] = {"feature": list(traced.features)}
     columns |= {
-        name: found.contributions[:, token].astype(np.float64) for name, token in zip(names, tokens, strict=True)
+        name: traced.contributions[:, token].astype(np.float64) for name, token in zip(names, tokens, strict=True)
     }
     described = {
         "feature": "The feature.",
         "label": LABEL,
-        **{name: f"What it adds to the logit of {name}." for name in names},
+        **{name: f"Its contribution to the logit of {name}." for name in names},
     }
     frame = named(subject, pl.DataFrame(columns, {"feature": pl.Int64, **dict.fromkeys(names, pl.Float64)}), "feature")
-    title = "What each feature adds to each logit"
+    title = "Contribution of each feature to each logit"
     return ResultTable.of("contributions", title, "causal", frame, described, detail=len(names) > 8)
 
 
-def _bars(labels: list[str], found: ModelTrace) -> LinesOrBars:
-    bars = Series(name="activation", x=[*labels], y=finite(found.activations))
+def _bars(labels: list[str], traced: ModelTrace) -> LinesOrBars:
+    bars = Series(name="activation", x=[*labels], y=finite(traced.activations))
     return LinesOrBars(
         kind="bars", name="activations", title="Activations", x_label="feature", y_label="activation", series=[bars]
     )
 
 
-def _heatmap(labels: list[str], names: list[str], tokens: list[int], found: ModelTrace) -> Heatmap:
+def _heatmap(labels: list[str], names: list[str], tokens: list[int], traced: ModelTrace) -> Heatmap:
     return Heatmap(
         name="contributions",
         title="Contributions to the logits",
@@ -183,12 +192,12 @@ def _heatmap(labels: list[str], names: list[str], tokens: list[int], found: Mode
         z_label="logit",
         x=[*names],
         y=[*labels],
-        z=[finite(row) for row in found.contributions[:, tokens]],
+        z=[finite(row) for row in traced.contributions[:, tokens]],
     )
 
 
 def _sigmoid(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     from scipy.special import expit
 
-    found: npt.NDArray[np.float64] = expit(logits.astype(np.float64))
-    return found
+    probabilities: npt.NDArray[np.float64] = expit(logits.astype(np.float64))
+    return probabilities

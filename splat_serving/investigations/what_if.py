@@ -1,4 +1,4 @@
-"""One build beside a changed one: the features of each, what the model predicts for each, and what one feature hangs on."""
+"""One build compared with a changed one: the features and predictions of each, and what drives one feature."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ import polars as pl
 
 from splat_assets.analysis.builds.edits import legal, rungs_of_sets, with_rung
 from splat_assets.wording import counted
-from splat_serving.investigations.edited_builds import each_taken_off
+from splat_serving.investigations.edited_builds import each_removed
 from splat_serving.investigations.results.outputs import IN_DATA, never_in_data
 from splat_serving.investigations.results.result import Answer, Figure, Heatmap, ResultTable
 from splat_serving.investigations.subject import Subject
@@ -27,15 +27,15 @@ def what_if(
     focus: int | None = None,
     top_k: int = 20,
 ) -> Answer:
-    """What becomes of features and predictions when a build becomes another one, and when features of that one are edited.
+    """How features and predictions differ between two builds, and with features of the changed build edited.
 
-    edits: of features, on the changed build; what the SAE does not rebuild stays in place. focus: the feature whose dependence on
-    each ability of the changed build is told; the strongest one there if left out. For a hook per token an activation is the
-    largest over the build's tokens. Raises what `ModelRunner` raises.
+    edits: of features, on the changed build; the reconstruction error stays in place. focus: the feature whose dependence on
+    each ability of the changed build is computed; if not given, the strongest one there. For a hook per token an activation is
+    the largest over the build's tokens. Raises what `ModelRunner` raises.
     """
     before, after = (subject.model.trace(build, _MOST_FEATURES) for build in (base, changed))
     features = _features(before, after)
-    focus = focus if focus is not None else _strongest(after)
+    focus = focus if focus is not None else _strongest_feature(after)
     chances = [subject.model.probabilities([base])[0], subject.model.probabilities([changed])[0]]
     if edits:
         chances.append(subject.model.probabilities([changed], edits)[0])
@@ -47,7 +47,7 @@ def what_if(
             figures.append(_rungs(subject, changed, focus))
     return Answer(
         title="What if",
-        findings=[f"{counted(features.filter(pl.col('base') > 0).height, 'features', 'fire')} on the base, "
+        findings=[f"{counted(features.filter(pl.col('base') > 0).height, 'features', 'fire')} on the base build, "
               f"{features.filter(pl.col('changed') > 0).height} on the changed build."],
         facts={"focus": focus, "n_features": features.height},
         tables=tables,
@@ -55,15 +55,15 @@ def what_if(
     )  # fmt: skip
 
 
-def _activations(found: Trace) -> dict[int, float]:
+def _activations(traced: Trace) -> dict[int, float]:
     largest: dict[int, float] = {}
-    for feature, value in zip(found.features, found.activations, strict=True):
+    for feature, value in zip(traced.features, traced.activations, strict=True):
         largest[feature] = max(value, largest.get(feature, 0.0))
     return largest
 
 
-def _strongest(found: Trace) -> int | None:
-    return found.features[0] if found.features else None
+def _strongest_feature(traced: Trace) -> int | None:
+    return traced.features[0] if traced.features else None
 
 
 def _features(before: Trace, after: Trace) -> pl.DataFrame:
@@ -80,8 +80,8 @@ def _features(before: Trace, after: Trace) -> pl.DataFrame:
 def _feature_table(frame: pl.DataFrame) -> ResultTable:
     described = {
         "feature": "The feature.",
-        "base": "Its activation on the base.",
-        "difference": "Changed less base.",
+        "base": "Its activation on the base build.",
+        "difference": "Changed minus base.",
         "changed": "Its activation on the changed build.",
     }
     return ResultTable.of("features", "Features", "causal", frame, described)
@@ -107,12 +107,12 @@ def _predictions(
     described = {
         "token": "The token.",
         "worn": "Whether the changed build has it already.",
-        "base": "Probability of it given the base.",
-        "difference": "Changed less base.",
-        "changed": "Probability of it given the changed build.",
+        "base": "Its probability on the base build.",
+        "difference": "Changed minus base.",
+        "changed": "Its probability on the changed build.",
     }
     if edited is not None:
-        described |= {"edited": "The same with the features edited.", "by_edits": "Edited less changed."}
+        described |= {"edited": "Its probability with the features edited.", "by_edits": "Edited minus changed."}
     unseen = never_in_data(subject.database.tokens())
     if unseen:
         frame = frame.with_columns(in_data=~pl.col("token").is_in(list(unseen)))
@@ -124,8 +124,8 @@ def _predictions(
 
 
 def _abilities(subject: Subject, build: TokenSet, focus: int) -> ResultTable:
-    """The focus with each ability of the build taken off."""
-    edited = each_taken_off(subject, [build])
+    """The focus feature with each ability of the build removed."""
+    edited = each_removed(subject, [build])
     values = activations_on(subject, [build, *(less for *_, less in edited)], focus)
     rows = [
         (group.name, group.rung_name(rung), float(without), float(values[0] - without))
@@ -134,17 +134,17 @@ def _abilities(subject: Subject, build: TokenSet, focus: int) -> ResultTable:
     schema = {"ability": pl.String, "rung": pl.String, "without": pl.Float64, "drop": pl.Float64}
     described = {
         "ability": "An ability of the changed build.",
-        "rung": "The rung that it reaches.",
-        "without": f"Activation of feature {focus} when it is taken off and all else held.",
-        "drop": "How much less that is.",
+        "rung": "Its rung.",
+        "without": f"Activation of feature {focus} when it is removed, all else fixed.",
+        "drop": "The drop of the activation.",
     }
     frame = pl.DataFrame(rows, schema, orient="row").sort("drop", descending=True, nulls_last=True)
-    title = f"What feature {focus} hangs on: {values[0]:.4g} on the changed build"
+    title = f"What drives feature {focus} ({values[0]:.3g} on the changed build)"
     return ResultTable.of("abilities", title, "causal", frame, described)
 
 
 def _rungs(subject: Subject, build: TokenSet, focus: int) -> Heatmap:
-    """The focus with each ability set to each rung, all else held; nothing where no gear gives it."""
+    """The focus feature with each ability set to each rung, all else fixed; no value where no gear can hold the build."""
     groups = [group for group in subject.builds.groups if group.has_levels]
     levels = list(dict.fromkeys(level for group in groups for level in group.levels))
     places = [(group, rung) for group in groups for rung in range(group.n_rungs)]
@@ -158,7 +158,7 @@ def _rungs(subject: Subject, build: TokenSet, focus: int) -> Heatmap:
     }
     return Heatmap(
         name="rungs",
-        title=f"Feature {focus} with each ability set to each rung, all else held; hatched: no gear gives it",
+        title=f"Feature {focus} with each ability set to each rung, all else fixed; hatched: no gear can hold it",
         x_label="AP",
         y_label="ability",
         z_label="activation",
@@ -172,5 +172,5 @@ def activations_on(subject: Subject, sets: Sequence[TokenSet], focus: int) -> Nu
     """The feature on each build, for a hook per token its largest: float64, shape (n,). NotComputedError without a model."""
     if not subject.model.per_token():
         return subject.model.activations(sets, [focus])[:, 0].astype(np.float64)
-    found = [_activations(subject.model.trace(one, _MOST_FEATURES)).get(focus, 0.0) for one in sets]
-    return np.array(found, dtype=np.float64)
+    largest = [_activations(subject.model.trace(one, _MOST_FEATURES)).get(focus, 0.0) for one in sets]
+    return np.array(largest, dtype=np.float64)

@@ -65,7 +65,7 @@ def asked(client: TestClient, path: str, search: str) -> str:
         ("/f/43", "?fid=7&fid=8", "fid: it is given more than once"),
         ("/f/43", "?source=1", "Feature 43"),
         ("/f/43", "?group=a&group=b", "group: it is given more than once"),
-        ("/compare", "?source=1&f=1,2", "Feature 1 beside feature 2"),
+        ("/compare", "?source=1&f=1,2", "Feature 1 compared with feature 2"),
         ("/compare", "?f=1&f=2", "f: it is given more than once"),
         ("/whatif", "?sample=9999999", "sample 9999999 is not in small"),
         ("/f/43", "?min=-inf", "min and max are numbers"),
@@ -77,7 +77,7 @@ def asked(client: TestClient, path: str, search: str) -> str:
         ("/map", "?box=1e400,2,3,4", "is not four finite numbers"),
         ("/map", "?cluster=999999999&box=-1e308,1e308,-1e308,1e308", "No feature is there"),
         ("/map", "?by=decoder&by=decoder", "by: it is given more than once"),
-        ("/find", "?rule=ssu>=6&against=ssu>=6", "there is nothing to tell apart"),
+        ("/find", "?rule=ssu>=6&against=ssu>=6", "there is nothing to compare"),
         ("/find", "?rule=ssu&against=(", "Find features by a rule"),
         ("/runs", "?source=1", "CurrentSource in this window: small"),
     ],
@@ -103,7 +103,7 @@ def test_a_fault_has_a_number_that_the_log_has_and_other_pages_live_on(
     found = re.search("the rest under ([0-9a-f]{8})", text)
     assert found is not None and found[1] in caplog.text and "it broke" in caplog.text
     assert "it broke" not in text
-    assert "Feature 1 beside feature 2" in asked(client, "/compare", "?f=1,2")
+    assert "Feature 1 compared with feature 2" in asked(client, "/compare", "?f=1,2")
 
 
 def test_a_dead_feature_says_that_it_is_one(source: Source) -> None:

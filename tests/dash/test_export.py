@@ -45,7 +45,7 @@ def test_a_comparison_as_a_file(finished_root: DataRoot, tmp_path: Path, monkeyp
 
     found = CliRunner().invoke(main, ["export", "comparison", "1", "2", "--markdown", "-o", str(path)])
 
-    assert (found.exit_code, path.read_text().startswith("# Feature 1 beside feature 2")) == (0, True)
+    assert (found.exit_code, path.read_text().startswith("# Feature 1 compared with feature 2")) == (0, True)
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from splat_dash.abilities import in_words
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
 from splat_dash.terms import FEW
-from splat_serving.investigations.alike import are_equal, folded
 from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.experiments.leave_one_out import leave_one_out
+from splat_serving.investigations.near_duplicates import are_equal, group_near_duplicates
 from splat_serving.investigations.results.outputs import marked
 from splat_serving.investigations.results.rendering import cells as cells_of
 from splat_serving.investigations.results.rendering import shown
@@ -76,11 +76,11 @@ def test_a_feature_has_an_address_and_a_wrong_one_says_so(watched: Watched, expe
 def test_the_whole_view_is_in_the_address(watched: Watched, expect: Any, busy: int) -> None:
     page = watched.open(f"/f/{busy}?list=sort%3D-density")
     page.get_by_role("navigation", name="Evidence").get_by_text("tokens").click()
-    expect(page.locator("main h3", has_text="Tokens that go with it")).to_be_visible()
+    expect(page.locator("main h3", has_text="Associated tokens")).to_be_visible()
 
     other = watched.open(page.evaluate("location.pathname + location.search"))
 
-    expect(other.locator("main h3", has_text="Tokens that go with it")).to_be_visible()
+    expect(other.locator("main h3", has_text="Associated tokens")).to_be_visible()
     assert words(other) == words(page)
 
 
@@ -181,7 +181,7 @@ def test_keys_follow_the_list_and_leave_writers_alone(watched: Watched, expect: 
     page.keyboard.press("k")
     expect(page.locator("h1")).to_contain_text(f"Feature {ids[2]}")
     page.keyboard.press("[")
-    expect(page.locator("main h3", has_text="Tokens that go with it")).to_be_visible()
+    expect(page.locator("main h3", has_text="Associated tokens")).to_be_visible()
 
     page.goto(watched.url + "/features")
     expect(page.locator(".ag-row").first).to_be_visible()
@@ -239,7 +239,7 @@ def test_the_pages_of_fifty_features_say_what_store_and_api_say(watched: Watched
         ]
         listed = page.locator("table.examples tbody td:last-child a").all_text_contents()
         groups = told["examples"] or {}
-        folds = folded(groups.get("top", next(iter(groups.values()), [])))
+        folds = group_near_duplicates(groups.get("top", next(iter(groups.values()), [])))
         assert listed == [f"{one['global_index']:,}" for group in folds for one in group]
         expect(page.locator("table.examples tbody tr:visible")).to_have_count(len(folds))
 
@@ -247,7 +247,7 @@ def test_the_pages_of_fifty_features_say_what_store_and_api_say(watched: Watched
 def test_two_features_are_compared_and_swapped(watched: Watched, expect: Any, source: Source, busy: int) -> None:
     other = source.rows(ListQuery(sort="-density"))["feature_id"][1]
     page = watched.open(f"/compare?f={busy},{other}")
-    expect(page.locator("h1")).to_have_text(f"Feature {busy} beside feature {other}")
+    expect(page.locator("h1")).to_have_text(f"Feature {busy} compared with feature {other}")
     own = source.feature(busy).statistics
     row = page.locator("main table").first.locator("tbody tr", has_text="n_active")
     assert row.locator("td").nth(1).inner_text() == f"{own['n_active']:,}"
@@ -262,7 +262,7 @@ def test_two_features_are_compared_and_swapped(watched: Watched, expect: Any, so
 
     page.get_by_text("swap").click()
 
-    expect(page.locator("h1")).to_have_text(f"Feature {other} beside feature {busy}")
+    expect(page.locator("h1")).to_have_text(f"Feature {other} compared with feature {busy}")
     assert page.evaluate("location.search") == f"?f={other},{busy}"
     expect(page.locator("main table").first.locator("tbody tr", has_text="n_active").locator("td").nth(3)).to_have_text(
         f"{own['n_active']:,}"
@@ -433,7 +433,7 @@ def test_rows_of_few_samples_are_marked(watched: Watched, expect: Any, source: S
 
 def test_builds_that_are_nearly_the_same_are_folded(watched: Watched, expect: Any, source: Source) -> None:
     for feature in source.rows(ListQuery(sort="-density"))["feature_id"].to_list():
-        groups = folded((source.feature(feature).examples or {})["top"])
+        groups = group_near_duplicates((source.feature(feature).examples or {})["top"])
         if len(groups[0]) > 1:
             break
     page = watched.open(f"/f/{feature}")
@@ -561,7 +561,7 @@ def test_the_sheet_lists_the_keys_and_each_of_them_works(
     other = source.place(busy, ListQuery()).other
     expect(page.locator("h1")).to_have_text(re.compile(rf"^Feature {other}\b"))
     page.keyboard.press("p")
-    expect(page.locator("h1")).to_have_text(f"Feature {busy} beside feature {other}")
+    expect(page.locator("h1")).to_have_text(f"Feature {busy} compared with feature {other}")
     for key, heading in (
         ("l", "Labels"),
         ("t", "Tokens and weapons"),
@@ -759,7 +759,7 @@ def test_the_effect_of_a_feature_stands_beside_what_its_weights_say(
 
     whole = run(source.subject, spec_of({"experiment": "causal-effect", "feature_id": busy}))
     assert answer.locator("p").first.inner_text() == whole.findings[0]
-    assert "correlate with r = 1.0000" in whole.findings[0]
+    assert "r = 1.0000" in whole.findings[0]
     names, _, rows = cells_of(whole.table("outputs"))
     assert answer.locator("table").first.locator("thead th").all_inner_texts() == names
     first = answer.locator("table").first.locator("tbody tr").first.locator("td, th").all_inner_texts()
@@ -772,7 +772,7 @@ def test_each_ability_of_an_example_tells_what_it_is_worth(
     page = watched.open(f"/f/{busy}")
     expect(page.locator("#examples-legend")).to_contain_text("the share of the activation that is lost")
 
-    rows = [row for group in folded((source.feature(busy).examples or {})["top"]) for row in group]
+    rows = [row for group in group_near_duplicates((source.feature(busy).examples or {})["top"]) for row in group]
     frame = leave_one_out(source.subject, busy, [row["global_index"] for row in rows])
     called = {in_words(group.name): group.name for group in source.subject.builds.groups}
     for at, row in enumerate(rows[:5]):

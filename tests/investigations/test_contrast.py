@@ -63,7 +63,7 @@ def test_samples_of_both_are_in_neither(local: Subject) -> None:
 
 
 def test_nothing_to_tell_apart_is_said(local: Subject) -> None:
-    with pytest.raises(InputError, match="there is nothing to tell apart"):
+    with pytest.raises(InputError, match="there is nothing to compare"):
         contrast(local, Contrast(left="ssu>=6", right="ssu>=6"))
     with pytest.raises(InputError, match="nonsense"):
         contrast(local, Contrast(left="ssu>=6", right="nonsense>=3"))

@@ -51,7 +51,7 @@ def test_markdown_holds_every_part_and_its_question(local: Subject, asked: Inves
 
     text = report_as_markdown(report)
 
-    questions = [json.loads(found) for found in re.findall(r"^Asked: `(.*)`$", text, re.MULTILINE)]
+    questions = [json.loads(found) for found in re.findall(r"^Specification: `(.*)`$", text, re.MULTILINE)]
     assert questions == [report.spec, *(result.spec for result in report.results)]
     markdown, page = write_report(report, tmp_path / "reports")
     assert markdown.read_text() == text
@@ -106,9 +106,9 @@ def test_without_a_model_causal_parts_are_told_and_the_rest_goes_on(
     report = investigate(alone, asked)
 
     refused = [part for part in report.parts if part.result is None]
-    assert [part.heading for part in refused] == ["Taken away"]
-    assert any("nothing causal was measured" in warning for warning in report.warnings)
-    assert "Not asked: " in report_as_markdown(report)
+    assert [part.heading for part in refused] == ["Ablation"]
+    assert any("no causal results" in warning for warning in report.warnings)
+    assert "Not run: " in report_as_markdown(report)
 
 
 def test_the_command_writes_both_files(

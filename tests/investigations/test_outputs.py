@@ -6,9 +6,9 @@ import pytest
 from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.experiment import run, spec_of
 from splat_serving.investigations.overview import Overview, overview
-from splat_serving.investigations.pushed import pushed
 from splat_serving.investigations.results.outputs import marked, never_in_data
 from splat_serving.investigations.subject import Subject
+from splat_serving.investigations.token_effects import features_by_effect_on
 from splat_serving.investigations.trace import Trace, trace
 from splat_serving.investigations.what_if import what_if
 from splat_serving.model.runner import TokenSet
@@ -61,8 +61,8 @@ def test_no_sentence_and_no_bar_names_one_as_if_it_were_any_other(local: Subject
 def test_the_page_of_one_says_that_it_never_occurs(local: Subject, busy: int, never: set[str]) -> None:
     token = sorted(never)[0]
 
-    assert all("never occurs in the data" in (table.note or "") for table in pushed(local, token, 5))
-    assert not any("never occurs" in (table.note or "") for table in pushed(local, "comeback", 5))
+    assert all("never occurs in the data" in (table.note or "") for table in features_by_effect_on(local, token, 5))
+    assert not any("never occurs" in (table.note or "") for table in features_by_effect_on(local, "comeback", 5))
     assert marked(token, False) == f"{token} (never in the data)" and marked(token, None) == token
 
 

@@ -14,7 +14,7 @@ from splat_assets.store.layout import DataRoot
 from splat_serving.database.local import LocalDatabase
 from splat_serving.http.settings import settings_from_environment
 from splat_serving.investigations.opening import open_subject
-from splat_serving.investigations.overview import PARTS, Overview, overview, part
+from splat_serving.investigations.overview import COMPUTED_SECTIONS, Overview, overview, section_tables
 from splat_serving.investigations.results.plotting import as_html
 from splat_serving.investigations.results.rendering import as_json, as_markdown
 from splat_serving.investigations.results.result import Result
@@ -82,7 +82,7 @@ def test_markdown_and_html_hold_every_table(local: Subject, busy: int) -> None:
 def test_a_part_of_the_page_is_what_the_whole_page_has(local: Subject, busy: int) -> None:
     whole = {table.name: table for table in overview(local, Overview(feature_id=busy, top_k=1_000)).tables}
 
-    found = {table.name: table for name in PARTS for table in part(local, busy, name)}
+    found = {table.name: table for name in COMPUTED_SECTIONS for table in section_tables(local, busy, name)}
 
     assert found.keys() >= {"tokens", "weapons", "doses", "statistics", "bands"}
     assert all(whole[name] == table for name, table in found.items())
@@ -96,7 +96,7 @@ def test_a_feature_that_never_fires_is_told_in_a_sentence(tmp_path: Path) -> Non
 
     found = overview(Subject(LocalDatabase.open(tmp_path), "silent"), Overview(feature_id=1))
 
-    assert found.findings[0].startswith("It fires on none of")
+    assert found.findings[0].startswith("The feature fires on none of")
     assert "never fires" in found.warnings[0]
     assert not found.has("tokens")
 
@@ -111,7 +111,7 @@ def test_a_feature_that_never_fires_is_told_in_a_sentence(tmp_path: Path) -> Non
         (["overview", "1", "--also", "palmistry"], "there is no experiment 'palmistry'"),
         (["overview", "1", "--run", "nowhere"], "nowhere is neither a run of"),
         (["overview", "1", "--run", "http://127.0.0.1:9"], "no activation server answers at http://127.0.0.1:9"),
-        (["overview", "1", "--plot", "page.gif"], "the ending says what is drawn"),
+        (["overview", "1", "--plot", "page.gif"], "the file name must end in one of"),
         (["experiment", "family-sweep", "1", "--family", "swim_sped_up"], "did you mean swim_speed_up"),
         (["experiment", "family-sweep", "1"], "family is missing"),
         (["overview", "1", "--output-dir", "/proc/nowhere"], "/proc/nowhere cannot be written"),

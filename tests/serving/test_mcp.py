@@ -125,7 +125,7 @@ def test_answers_are_bounded_and_say_what_was_left_out(finished_root: DataRoot) 
     short = conversation(finished_root, lambda client: client.call_tool("run_experiment", asked), most_characters=5_000)
 
     assert len(short.content[0].text) <= 5_000 < len(whole.content[0].text)
-    assert "left out to keep this short" in short.content[0].text
+    assert "left out to keep the answer short" in short.content[0].text
 
 
 def characters(reply: Any) -> int:

@@ -1,4 +1,4 @@
-"""The tools over the Model Context Protocol: errors that an assistant can act on, bounded answers, one question at a time."""
+"""The tools over the Model Context Protocol: actionable errors, answers of bounded length, one request at a time."""
 
 import json
 import logging
@@ -30,15 +30,15 @@ _log = logging.getLogger(__name__)
 _AROUND = 300
 """Characters of the message in which an answer is sent: its id, the server's name and version."""
 _ROWS = (60, 30, 15, 8, 4, 2, 1)
-_INSTRUCTIONS = """Investigate what the features of a sparse autoencoder respond to and do.
-The way: about, list_features or find_builds, feature_overview, then experiments. Observed evidence (counted over all samples,
-zeros included) tells what goes together; causal evidence (builds edited and run through the model) tells what does what. Never
-call an observed difference a cause. Trust intervals and q, not single numbers; check with split-half and shuffle-null; prefer
-causal cells whose builds are legal and near real ones. Say of a label what it rests on."""
+_INSTRUCTIONS = """Investigate what the features of a sparse autoencoder respond to and what they do.
+Order: about, list_features or find_builds, feature_overview, then experiments. Observed evidence (counted over all samples,
+zeros included) shows associations; causal evidence (builds edited and run through the model) shows causes. Never call an
+observed difference a cause. Trust intervals and q, not single numbers; check with split-half and shuffle-null; prefer causal
+cells whose builds are legal and near real ones. State the evidence for every label."""
 
 
 class KeptSubject:
-    """The subject of all questions: opened once, and again when a newer version is published."""
+    """The subject of all requests: opened once, and again when a newer version is published."""
 
     def __init__(self, open_now: Callable[[], Subject]) -> None:
         self._open = open_now
@@ -46,14 +46,14 @@ class KeptSubject:
 
     def current(self) -> Subject:
         """The subject of the version that is current."""
-        found = self._open()
-        if self._kept is not None and self._kept.about.version == found.about.version:
-            found.close()
+        opened = self._open()
+        if self._kept is not None and self._kept.about.version == opened.about.version:
+            opened.close()
             return self._kept
         if self._kept is not None:
             self._kept.close()
-        self._kept = found
-        return found
+        self._kept = opened
+        return opened
 
     def close(self) -> None:
         """Let go of connections."""
@@ -73,9 +73,9 @@ def make_server(
         return types.ListToolsResult(tools=[_described(tool) for tool in tools.values()])
 
     async def call_tool(_context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        async with one_at_a_time:  # a newer version closes the subject that was kept: no question may still read it
-            asked = partial(answer, kept, tools, params.name, params.arguments or {}, most_characters)
-            return await anyio.to_thread.run_sync(asked)
+        async with one_at_a_time:  # a newer version closes the subject that was kept: no request may still read it
+            request = partial(answer, kept, tools, params.name, params.arguments or {}, most_characters)
+            return await anyio.to_thread.run_sync(request)
 
     return Server(
         "splat", version=version("splat"), instructions=_INSTRUCTIONS, on_list_tools=list_tools, on_call_tool=call_tool
@@ -85,30 +85,28 @@ def make_server(
 def answer(
     kept: KeptSubject, tools: dict[str, Tool], name: str, arguments: dict[str, Any], most_characters: int
 ) -> types.CallToolResult:
-    """The answer of a tool, or one sentence on what is wrong with the question; at most so many characters of JSON."""
+    """The answer of a tool, or one sentence on what is wrong with the request; at most most_characters of JSON."""
     refused = partial(_cut, most_characters=most_characters, is_error=True)
     if name not in tools:
         return refused(unknown_name("tool", name, tools))
     try:
-        asked = tools[name].arguments.model_validate(arguments)
+        checked = tools[name].arguments.model_validate(arguments)
     except ValidationError as error:
         return refused(_in_words(tools[name], error))
     try:
-        result = tools[name].answer(kept.current(), asked)
+        result = tools[name].answer(kept.current(), checked)
     except SplatError as error:
         return refused(str(error))
-    except Exception as error:  # a fault of ours: the assistant is told that it is not its own
+    except Exception as error:  # a bug here, which the message does not blame on the assistant
         if isinstance(error, OSError) and (sentence := explained(error)):
             return refused(sentence)
         _log.exception("tool %s failed", name)
-        return refused(
-            f"this is a fault of the tool, not of the question: {type(error).__name__}; the server's log has the rest"
-        )
+        return refused(f"internal error of the tool, not of your request: {type(error).__name__}; see the server's log")
     return within(result, most_characters)
 
 
 def within(result: Result, most_characters: int) -> types.CallToolResult:
-    """The result as text and as structure, both together of at most so many characters; a warning says what was left out.
+    """The result as text and as structure, both together of at most most_characters; a warning lists what was left out.
 
     Rows of tables go first, then the structure, and at last the end of the text.
     """
@@ -121,18 +119,16 @@ def within(result: Result, most_characters: int) -> types.CallToolResult:
 
 
 def _shortened(result: Result, rows: int, is_structured: bool) -> Result:
-    """The result with so many rows of each table, and what was left out among its warnings."""
+    """The result with at most `rows` rows of each table; a warning lists what was left out."""
     tables = [table.model_copy(update={"rows": table.rows[:rows]}) for table in result.tables]
     cut = [
-        f"{table.title} ({len(table.rows) - rows} of {counted(len(table.rows), 'rows')})"
+        f"{table.title} ({len(table.rows) - rows:,} of {counted(len(table.rows), 'rows')})"
         for table in result.tables
         if len(table.rows) > rows
     ]
     if not is_structured:
-        cut.append("the structured form of this")
-    warnings = [
-        f"left out to keep this short: {'; '.join(cut)}. Ask with a smaller top_k, or of fewer things, to see others."
-    ]
+        cut.append("the structured form of this result")
+    warnings = [f"left out to keep the answer short: {'; '.join(cut)}; use a smaller top_k or a narrower request"]
     return result.model_copy(update={"tables": tables, "warnings": [*result.warnings, *(warnings if cut else [])]})
 
 
@@ -144,7 +140,7 @@ def _reply(result: Result, is_structured: bool) -> types.CallToolResult:
 
 
 def _cut(text: str, most_characters: int, is_error: bool = False) -> types.CallToolResult:
-    """A text alone, as much of it as may be sent."""
+    """The text alone, cut to the allowed length."""
     kept = text[:most_characters]
     while True:
         shown = kept if kept == text else f"{kept} … (cut)"
@@ -161,7 +157,7 @@ def _characters(reply: types.CallToolResult) -> int:
 
 
 async def serve_stdio(server: Server[Any]) -> None:
-    """Answer one client on standard input and output until its input ends and everything that it asked is answered."""
+    """Answer one client on standard input and output until its input ends and every request is answered."""
     conversation = _Conversation(TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace"))
     stdin: Any = conversation  # read line by line, and in no other way
     async with stdio_server(stdin=stdin) as (reading, writing):
@@ -172,7 +168,7 @@ async def serve_stdio(server: Server[Any]) -> None:
 class _Conversation:
     """The lines of a client for the transport, and a stream for the answers to them, which sees which are still owed.
 
-    The protocol's own loop leaves requests that are under way when the input ends, and says nothing to lines that are no message.
+    The protocol's own loop drops requests in progress when the input ends, and does not answer lines that are not messages.
     """
 
     def __init__(self, lines: TextIOWrapper) -> None:
@@ -182,7 +178,7 @@ class _Conversation:
         self.writing: Any = None
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        """Each line that is a message; ends once all that was asked is answered."""
+        """Each line that is a message; ends once all requests are answered."""
         async for line in self._lines:
             try:
                 message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
@@ -224,20 +220,22 @@ class _Conversation:
         self._answered.set()
 
     async def _refuse(self, line: str) -> None:
-        """Say what is wrong with a line that is no message, to its id where it has one."""
+        """Answer a line that is not a message with what is wrong with it, to its id where it has one."""
         try:
-            asked = json.loads(line)
+            request_object = json.loads(line)
         except (ValueError, RecursionError):
             error = types.ErrorData(
-                code=types.PARSE_ERROR, message="this line is not JSON: a message is one line of it"
+                code=types.PARSE_ERROR, message="this line is not JSON: a message is one line of JSON"
             )
             await self._refused(None, error)
             return
-        if isinstance(asked, dict) and ("id" not in asked) == ("method" in asked):
-            return  # a notification or an answer, to which nothing may be said
-        request = asked.get("id") if isinstance(asked, dict) else None
+        if isinstance(request_object, dict) and ("id" not in request_object) == ("method" in request_object):
+            return  # a notification or an answer, which must not be answered
+        request = request_object.get("id") if isinstance(request_object, dict) else None
         named = request if isinstance(request, str | int) and not isinstance(request, bool) else None
-        text = "this is not a request of JSON-RPC 2.0: an object with jsonrpc, id (a text or a whole number), method and params"
+        text = (
+            "this is not a JSON-RPC 2.0 request: an object with jsonrpc, id (a string or an integer), method and params"
+        )
         await self._refused(named, types.ErrorData(code=types.INVALID_REQUEST, message=text))
 
     async def _refused(self, request: str | int | None, error: types.ErrorData) -> None:

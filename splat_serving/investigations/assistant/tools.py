@@ -1,6 +1,6 @@
-"""The tools themselves: a name, words that teach when to use it, arguments that validate, and what answers. No protocol here.
+"""The tools: a name, a description of when to use it, validated arguments, and a function. No protocol here.
 
-Answers are `Result`s, as the commands print them. Nothing here changes anything but `set_label`, offered only when asked for.
+Results are those of the commands. Only `set_label` changes anything; it is offered only when writing is allowed.
 """
 
 import json
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from splat_assets.domain.rule_text import LONGEST_RULE, Names, parse_rule_text
 from splat_assets.errors import InputError
-from splat_assets.wording import agreeing, counted
+from splat_assets.wording import counted
 from splat_serving.database.plain_numbers import PlainNumbers
 from splat_serving.investigations.build_text import LONGEST_BUILD, build_as_text
 from splat_serving.investigations.compare import Compare, compare
@@ -31,9 +31,7 @@ from splat_serving.investigations.trace import Trace, trace
 from splat_serving.labels.event import Category, Status
 
 _MOST_LISTED = 200
-_Id = Annotated[
-    int, Field(ge=0, lt=2**31, description="A feature, 0 to n_features - 1; `about` says how many there are.")
-]
+_Id = Annotated[int, Field(ge=0, lt=2**31, description="The feature, 0 to n_features - 1; `about` gives n_features.")]
 
 
 class _Arguments(PlainNumbers):
@@ -53,18 +51,22 @@ class OneFeature(_Arguments):
 class ListFeatures(_Arguments):
     """Which features, in which order."""
 
-    sort: Annotated[str, Field(description="A column; with - before it, largest first.")] = "-n_active"
-    least_active: Annotated[int, Field(ge=0, lt=2**31, description="Only features that fire on so many samples.")] = 1
-    most_active: Annotated[int | None, Field(ge=0, lt=2**31, description="And on so many at most.")] = None
-    limit: Annotated[int, Field(ge=1, le=_MOST_LISTED, description="So many features.")] = 20
-    offset: Annotated[int, Field(ge=0, lt=2**31, description="So many are passed over first.")] = 0
+    sort: Annotated[str, Field(description="Column to sort by; with a leading - the largest first.")] = "-n_active"
+    least_active: Annotated[
+        int, Field(ge=0, lt=2**31, description="Minimum number of samples on which a feature fires.")
+    ] = 1
+    most_active: Annotated[
+        int | None, Field(ge=0, lt=2**31, description="Maximum number of samples on which a feature fires.")
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=_MOST_LISTED, description="How many features to list.")] = 20
+    offset: Annotated[int, Field(ge=0, lt=2**31, description="How many features to skip first.")] = 0
 
 
 class OverviewArguments(_Arguments):
     """A feature, and how much of it."""
 
     feature_id: _Id
-    top_k: Annotated[int, Field(ge=1, le=50, description="So many rows of each table.")] = 8
+    top_k: Annotated[int, Field(ge=1, le=50, description="How many rows of each table.")] = 8
 
 
 class CompareArguments(_Arguments):
@@ -72,66 +74,74 @@ class CompareArguments(_Arguments):
 
     left: _Id
     right: _Id
-    top_k: Annotated[int, Field(ge=1, le=50, description="So many rows of each table.")] = 8
+    top_k: Annotated[int, Field(ge=1, le=50, description="How many rows of each table.")] = 8
 
 
 class ExperimentArguments(_Arguments):
     """An experiment by name, and its settings as `list_experiments` describes them."""
 
-    name: Annotated[str, Field(description="As `list_experiments` has it.")]
-    settings: Annotated[dict[str, Any], Field(description='As {"feature_id": 45, "family": "swim_speed_up"}.')] = {}
+    name: Annotated[str, Field(description="A name from `list_experiments`.")]
+    settings: Annotated[
+        dict[str, Any], Field(description='For example {"feature_id": 45, "family": "swim_speed_up"}.')
+    ] = {}
 
 
 class FindArguments(_Arguments):
     """A rule over builds."""
 
-    rule: Annotated[str, Field(max_length=LONGEST_RULE, description="As ssu>=21 and ninja_squid and not class=roller.")]
-    limit: Annotated[int, Field(ge=0, le=50, description="So many example builds.")] = 5
-    top_k: Annotated[int, Field(ge=0, le=50, description="So many features.")] = 10
+    rule: Annotated[
+        str,
+        Field(max_length=LONGEST_RULE, description="A rule, for example ssu>=21 and ninja_squid and not class=roller."),
+    ]
+    limit: Annotated[int, Field(ge=0, le=50, description="How many example builds.")] = 5
+    top_k: Annotated[int, Field(ge=0, le=50, description="How many features.")] = 10
 
 
 class ContrastArguments(_Arguments):
     """Two rules over builds."""
 
-    left: Annotated[str, Field(max_length=LONGEST_RULE, description="As class=roller.")]
-    right: Annotated[str, Field(max_length=LONGEST_RULE, description="As class=charger.")]
-    top_k: Annotated[int, Field(ge=1, le=50, description="So many features.")] = 10
+    left: Annotated[str, Field(max_length=LONGEST_RULE, description="A rule, for example class=roller.")]
+    right: Annotated[str, Field(max_length=LONGEST_RULE, description="A rule, for example class=charger.")]
+    top_k: Annotated[int, Field(ge=1, le=50, description="How many features.")] = 10
 
 
 class TraceArguments(_Arguments):
-    """A build typed, or one of the store."""
+    """A build as text, or a sample of the store."""
 
     build: Annotated[
-        str | None, Field(max_length=LONGEST_BUILD, description="As Splattershot: ssu 21, ninja_squid.")
+        str | None,
+        Field(max_length=LONGEST_BUILD, description="A build, for example Splattershot: ssu 21, ninja_squid."),
     ] = None
-    sample_id: Annotated[int | None, Field(ge=0, lt=2**31, description="A build of the store, instead of `build`.")] = (
-        None
-    )
-    top_k: Annotated[int, Field(ge=1, le=50, description="So many features, the strongest.")] = 10
+    sample_id: Annotated[
+        int | None, Field(ge=0, lt=2**31, description="A sample of the store, instead of `build`.")
+    ] = None
+    top_k: Annotated[int, Field(ge=1, le=50, description="How many of the strongest features.")] = 10
 
 
 class SampleArguments(_Arguments):
     """A sample."""
 
     sample_id: Annotated[
-        int, Field(ge=0, lt=2**31, description="The sample, 0 to n_samples - 1; `about` says how many there are.")
+        int, Field(ge=0, lt=2**31, description="The sample, 0 to n_samples - 1; `about` gives n_samples.")
     ]
-    limit: Annotated[int, Field(ge=1, le=_MOST_LISTED, description="So many features, the strongest.")] = 30
+    limit: Annotated[int, Field(ge=1, le=_MOST_LISTED, description="How many of the strongest features.")] = 30
 
 
 class SetLabel(_Arguments):
     """A label, or changes to one."""
 
     feature_id: _Id
-    text: Annotated[str | None, Field(description="What the feature stands for; needed for a first label.")] = None
-    category: Annotated[Category | None, Field(description="none, or what kind of thing it stands for.")] = None
-    status: Annotated[Status | None, Field(description="draft until somebody stands by it.")] = None
-    confidence: Annotated[float | None, Field(ge=0, le=1, description="Of its author, 0 to 1.")] = None
+    text: Annotated[str | None, Field(description="What the feature stands for; required for a first label.")] = None
+    category: Annotated[Category | None, Field(description="The kind of concept, or none.")] = None
+    status: Annotated[Status | None, Field(description="draft until its author stands by it.")] = None
+    confidence: Annotated[float | None, Field(ge=0, le=1, description="Confidence of its author, 0 to 1.")] = None
     notes: Annotated[str | None, Field(description="The evidence, in words.")] = None
-    rule: Annotated[str | None, Field(description="As ssu>=21; its score is shown with the label.")] = None
-    author: Annotated[str, Field(description="Who says it.")] = "assistant"
+    rule: Annotated[
+        str | None, Field(description="A rule, for example ssu>=21; its score is shown with the label.")
+    ] = None
+    author: Annotated[str, Field(description="Name of the author.")] = "assistant"
     based_on: Annotated[
-        int | None, Field(ge=0, description="The revision that was seen; needed where a label is there.")
+        int | None, Field(ge=0, description="The revision that you read; required if the feature has a label.")
     ] = None
 
 
@@ -147,7 +157,7 @@ class Tool:
 
 
 def _of(kind: str, answer: Callable[[Subject, Any], Answer]) -> Callable[[Subject, Any], Result]:
-    return lambda subject, asked: answered(subject, kind, asked.model_dump(mode="json"), answer, asked)
+    return lambda subject, arguments: answered(subject, kind, arguments.model_dump(mode="json"), answer, arguments)
 
 
 def _about(subject: Subject, _: Nothing) -> Answer:
@@ -162,28 +172,27 @@ def _about(subject: Subject, _: Nothing) -> Answer:
     return Answer(
         title=f"Run {about.name or subject.source}",
         findings=[
-            f"{counted(about.n_samples, 'samples')} (builds), {counted(about.n_features, 'features')} of a "
-            f"sparse autoencoder on a model that "
-            "completes gear builds; a build is abilities at rungs (AP) and a weapon.",
+            f"{counted(about.n_samples, 'samples')} (builds), {counted(about.n_features, 'features')} of a sparse autoencoder "
+            "trained on a model that completes gear builds; a build is a weapon with abilities at rungs (AP).",
             f"Tables: {', '.join(about.computed)}.",
-            "Causal experiments can be asked."
+            "Causal experiments are available."
             if subject.has_model
-            else "There is no model here: only observed evidence.",
+            else "No model here: only observed evidence is available.",
         ],
         facts={**facts, **{name: value for name, value in about.provenance.items() if isinstance(value, str)}},
     )
 
 
-def _list_features(subject: Subject, asked: ListFeatures) -> Answer:
+def _list_features(subject: Subject, arguments: ListFeatures) -> Answer:
     frame = subject.database.features()
-    name = asked.sort.removeprefix("-")
+    name = arguments.sort.removeprefix("-")
     if name not in frame.columns:
-        raise InputError(f"sort: there is no column {name[:40]!r}; there are {', '.join(frame.columns)}")
-    frame = frame.filter(pl.col("n_active") >= asked.least_active)
-    if asked.most_active is not None:
-        frame = frame.filter(pl.col("n_active") <= asked.most_active)
-    shown = frame.sort([name, "feature_id"], descending=[asked.sort.startswith("-"), False], nulls_last=True)
-    shown = shown.slice(asked.offset, asked.limit)
+        raise InputError(f"sort: there is no column {name[:40]!r}; the columns are {', '.join(frame.columns)}")
+    frame = frame.filter(pl.col("n_active") >= arguments.least_active)
+    if arguments.most_active is not None:
+        frame = frame.filter(pl.col("n_active") <= arguments.most_active)
+    shown = frame.sort([name, "feature_id"], descending=[arguments.sort.startswith("-"), False], nulls_last=True)
+    shown = shown.slice(arguments.offset, arguments.limit)
     described = {
         "feature_id": "The feature.",
         "label": LABEL,
@@ -195,9 +204,7 @@ def _list_features(subject: Subject, asked: ListFeatures) -> Answer:
     table = ResultTable.of("features", "Features", "observed", named(subject, shown), described)
     return Answer(
         title="Features",
-        findings=[
-            f"{counted(frame.height, 'features', 'match')}; {shown.height} {agreeing(shown.height, 'are')} shown."
-        ],
+        findings=[f"{counted(frame.height, 'features', 'match')}; {shown.height:,} shown."],
         tables=[table],
     )
 
@@ -212,14 +219,14 @@ def _list_experiments(subject: Subject, _: Nothing) -> Answer:
         rows.append((name, experiment(name).summary, ", ".join(settings)))
     frame = pl.DataFrame(rows, ["name", "asks", "settings"], orient="row")
     described = {
-        "name": "For `run_experiment`.",
+        "name": "The name for `run_experiment`.",
         "asks": "What it answers.",
-        "settings": "Its settings; ? marks those with a default.",
+        "settings": "Its settings; ? marks optional ones.",
     }
     table = ResultTable.of("experiments", "Experiments", "observed", frame, described)
     return Answer(
         title="Experiments",
-        findings=["`describe_experiment` has the whole text and the schema of one."],
+        findings=["`describe_experiment` explains one, with all its settings."],
         tables=[table],
     )
 
@@ -227,12 +234,12 @@ def _list_experiments(subject: Subject, _: Nothing) -> Answer:
 class DescribeExperiment(_Arguments):
     """An experiment by name."""
 
-    name: Annotated[str, Field(description="As `list_experiments` has it.")]
+    name: Annotated[str, Field(description="A name from `list_experiments`.")]
 
 
-def _describe(subject: Subject, asked: DescribeExperiment) -> Answer:
-    found = experiment(asked.name)
-    schema = found.spec.model_json_schema()
+def _describe(subject: Subject, arguments: DescribeExperiment) -> Answer:
+    chosen = experiment(arguments.name)
+    schema = chosen.spec.model_json_schema()
     rows = [
         (
             name,
@@ -245,14 +252,16 @@ def _describe(subject: Subject, asked: DescribeExperiment) -> Answer:
     ]
     frame = pl.DataFrame(rows, ["setting", "type", "default", "description"], orient="row")
     described = {
-        "setting": "Its name.",
-        "type": "Its type, as JSON has it, with its bounds.",
-        "default": "As JSON; empty where it must be set.",
+        "setting": "Name of the setting.",
+        "type": "JSON type, with bounds.",
+        "default": "Default as JSON; empty if the setting is required.",
         "description": "What it means.",
     }
-    text = " ".join((found.spec.__doc__ or "").split())
+    text = " ".join((chosen.spec.__doc__ or "").split())
     return Answer(
-        title=asked.name, findings=[text], tables=[ResultTable.of("settings", "Settings", "observed", frame, described)]
+        title=arguments.name,
+        findings=[text],
+        tables=[ResultTable.of("settings", "Settings", "observed", frame, described)],
     )
 
 
@@ -271,58 +280,58 @@ def _type_in_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) ->
     return " ".join([kind, *(f"{word} {schema[name]:g}" for name, word in bounds.items() if name in schema)])
 
 
-def _run_experiment(subject: Subject, asked: ExperimentArguments) -> Result:
-    if "experiment" in asked.settings:
-        raise InputError("settings: the experiment is named by `name`, and not in its settings")
-    return run(subject, spec_of({**asked.settings, "experiment": asked.name}))
+def _run_experiment(subject: Subject, arguments: ExperimentArguments) -> Result:
+    if "experiment" in arguments.settings:
+        raise InputError("settings: give the experiment as `name`, not in settings")
+    return run(subject, spec_of({**arguments.settings, "experiment": arguments.name}))
 
 
-def _sample(subject: Subject, asked: SampleArguments) -> Answer:
-    found = subject.database.sample(asked.sample_id)
-    order = (-found.features.values).argsort(kind="stable")[: asked.limit]
-    ids, values = found.features.feature_ids[order], found.features.values[order]
+def _sample(subject: Subject, arguments: SampleArguments) -> Answer:
+    sample = subject.database.sample(arguments.sample_id)
+    order = (-sample.features.values).argsort(kind="stable")[: arguments.limit]
+    ids, values = sample.features.feature_ids[order], sample.features.values[order]
     frame = pl.DataFrame({"feature_id": ids.astype("int64"), "activation": values.astype("float64")})
     described = {"feature_id": "A feature that fires on it.", "label": LABEL, "activation": "How strongly."}
-    build = build_as_text(found.columns.get("abilities") or ())
+    build = build_as_text(sample.columns.get("abilities") or ())
     return Answer(
-        title=f"Sample {asked.sample_id}",
+        title=f"Sample {arguments.sample_id}",
         findings=[
-            f"{found.columns.get('weapon_name') or 'unknown weapon'}: {build}.",
-            f"{counted(found.features.values.size, 'features', 'fire')} on it.",
+            f"{sample.columns.get('weapon_name') or 'unknown weapon'}: {build}.",
+            f"{counted(sample.features.values.size, 'features', 'fire')} on it.",
         ],
         tables=[ResultTable.of("features", "Features", "observed", named(subject, frame), described)],
     )
 
 
-def _show_label(subject: Subject, asked: OneFeature) -> Answer:
-    page, history = label_page(subject, asked.feature_id), history_page(subject, asked.feature_id)
+def _show_label(subject: Subject, arguments: OneFeature) -> Answer:
+    page, history = label_page(subject, arguments.feature_id), history_page(subject, arguments.feature_id)
     return page.model_copy(update={"tables": [*page.tables, *history.tables]})
 
 
-def _set_label(subject: Subject, asked: SetLabel) -> Answer:
-    there = subject.labels.label(subject.labels.checked(asked.feature_id))
-    if there is not None and asked.based_on is None:
+def _set_label(subject: Subject, arguments: SetLabel) -> Answer:
+    there = subject.labels.label(subject.labels.checked(arguments.feature_id))
+    if there is not None and arguments.based_on is None:
         raise InputError(
-            f"feature {asked.feature_id} has a label, revision {there.revision} by {there.author}: look at it with show_label, "
-            "then give based_on with the revision that you saw"
+            f"feature {arguments.feature_id} has a label, revision {there.revision} by {there.author}: read it with show_label, "
+            "then pass that revision as based_on"
         )
-    changes = asked.model_dump(exclude={"feature_id", "author", "rule", "based_on"}, exclude_none=True)
-    if asked.rule is not None:
-        changes["rule"] = parse_rule_text(asked.rule, Names(subject.vocabulary, subject.contexts)).as_json()
+    changes = arguments.model_dump(exclude={"feature_id", "author", "rule", "based_on"}, exclude_none=True)
+    if arguments.rule is not None:
+        changes["rule"] = parse_rule_text(arguments.rule, Names(subject.vocabulary, subject.contexts)).as_json()
     if not changes:
-        raise InputError("nothing to set: give a text, category, status, confidence, notes or rule")
-    subject.labels.set(asked.feature_id, changes, asked.author, asked.based_on)
-    return label_page(subject, asked.feature_id)
+        raise InputError("nothing to set: pass a text, category, status, confidence, notes or rule")
+    subject.labels.set(arguments.feature_id, changes, arguments.author, arguments.based_on)
+    return label_page(subject, arguments.feature_id)
 
 
-def _suggest(subject: Subject, asked: OneFeature) -> Result:
-    return suggest(subject, Suggest(feature_id=asked.feature_id))
+def _suggest(subject: Subject, arguments: OneFeature) -> Result:
+    return suggest(subject, Suggest(feature_id=arguments.feature_id))
 
 
 READ_TOOLS = (
     Tool(
         "about",
-        "Which run this is: sizes, fingerprints, what is computed, whether causal experiments can be asked. Ask this first.",
+        "Which run this is: sizes, fingerprints, what is computed, whether causal experiments are available. Call this first.",
         Nothing,
         _of("about", _about),
     ),
@@ -334,21 +343,21 @@ READ_TOOLS = (
     ),
     Tool(
         "feature_overview",
-        "One page on a feature: statistics with zeros, tokens and weapons with lift and interval, AP doses, bands, influences, "
-        "neighbours, example builds, label. Ask this before any experiment.",
+        "One page on a feature: statistics with zeros, tokens and weapons with lift and interval, AP response, bands, "
+        "influences, neighbours, example builds, label. Call this before any experiment.",
         OverviewArguments,
-        lambda subject, asked: overview(subject, Overview(**asked.model_dump(), max_examples=5)),
+        lambda subject, arguments: overview(subject, Overview(**arguments.model_dump(), max_examples=5)),
     ),
     Tool(
         "compare_features",
-        "Two features side by side: when they fire together, what one has rather than the other.",
+        "Two features side by side: when they fire together, and which builds distinguish them.",
         CompareArguments,
-        lambda subject, asked: compare(subject, checked_spec(Compare, asked.model_dump())),
+        lambda subject, arguments: compare(subject, checked_spec(Compare, arguments.model_dump())),
     ),
     Tool(
         "list_experiments",
-        "What can be asked, a line each. Observed experiments count builds as they are and tell no cause; causal ones "
-        "(family-sweep, heatmap, dose-sweep, ablation) edit builds and run the model; others ask what the model predicts.",
+        "All experiments, a line each. Observed experiments count builds as they are and show no cause; causal ones "
+        "(family-sweep, heatmap, dose-sweep, ablation) edit builds and run the model; others study the model's predictions.",
         Nothing,
         _of("list-experiments", _list_experiments),
     ),
@@ -360,28 +369,28 @@ READ_TOOLS = (
     ),
     Tool(
         "run_experiment",
-        "Ask one experiment. Look at n, the 95 % intervals and q; an observed difference is no cause; a causal cell whose builds "
+        "Run one experiment. Read n, the 95 % intervals and q; an observed difference is not a cause; a causal cell whose builds "
         "are `far` from real ones is weak evidence.",
         ExperimentArguments,
         _run_experiment,
     ),
     Tool(
         "find_builds",
-        "Builds on which a rule holds, and the features that fire there: the way from an idea to a feature.",
+        "Builds that match a rule, and the features associated with it: from an idea to a feature.",
         FindArguments,
-        lambda subject, asked: find(subject, checked_spec(Find, asked.model_dump())),
+        lambda subject, arguments: find(subject, checked_spec(Find, arguments.model_dump())),
     ),
     Tool(
         "contrast_builds",
-        "The features that tell the builds of two rules apart, best first by AUROC over all features.",
+        "The features that distinguish the builds of two rules, best first by AUROC over all features.",
         ContrastArguments,
-        lambda subject, asked: contrast(subject, checked_spec(Contrast, asked.model_dump())),
+        lambda subject, arguments: contrast(subject, checked_spec(Contrast, arguments.model_dump())),
     ),
     Tool(
         "trace_build",
-        "Which features fire on a build, and what each adds to each prediction.",
+        "The features that fire on a build, and the contribution of each to each prediction.",
         TraceArguments,
-        lambda subject, asked: trace(subject, checked_spec(Trace, asked.model_dump())),
+        lambda subject, arguments: trace(subject, checked_spec(Trace, arguments.model_dump())),
     ),
     Tool(
         "show_sample",
@@ -391,14 +400,14 @@ READ_TOOLS = (
     ),
     Tool(
         "suggest_label",
-        "The rule over builds that describes a feature best, scored on builds that did not choose it, held against chance. "
-        "Nobody's opinion.",
+        "The rule over builds that describes a feature best, scored on held-out builds and compared with chance. "
+        "Not reviewed by a person.",
         OneFeature,
         _suggest,
     ),
     Tool(
         "show_label",
-        "What people say of a feature, and everything they said before.",
+        "The label of a feature, and its history.",
         OneFeature,
         _of("label", _show_label),
     ),
@@ -406,8 +415,7 @@ READ_TOOLS = (
 WRITE_TOOLS = (
     Tool(
         "set_label",
-        "Label a feature, or change its label. Say in notes which evidence it rests on; keep status draft unless somebody stands "
-        "by it.",
+        "Label a feature, or change its label. Give the evidence in notes; keep status draft unless a person stands by it.",
         SetLabel,
         _of("set-label", _set_label),
         writes=True,

@@ -1,4 +1,4 @@
-"""What a feature does to the predictions when it is taken away or changed, beside random directions and other features."""
+"""The effect of ablating or changing a feature on the predictions, compared with random directions and other features."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from splat_assets.analysis.inference.intervals import benjamini_hochberg
 from splat_assets.wording import counted
+from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.edited_builds import draw_firing, mean_with_interval, sign_flip_p
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.results.outputs import IN_DATA, never_in_data
@@ -19,22 +20,24 @@ from splat_serving.model.runner import MOST_DIRECTIONS, Effects
 
 
 class Ablation(FeatureSpec):
-    """What taking a feature away (or setting or scaling it) does to the predictions, beside random directions moved by as much.
+    """The effect of ablating a feature (or setting or scaling it) on the predictions, compared with random directions.
 
-    Drawn builds on which the feature fires; what the SAE does not rebuild stays in place. Controls: random directions, and the
-    directions of features that fire about as often, each moved by the same amount on the same builds. A feature whose effect lies
-    within the band of the random directions does to the outputs what any direction does.
+    On sampled builds where the feature fires; the reconstruction error of the SAE stays in place. Controls: random directions,
+    and the directions of features that fire about as often, each with a change of the same size on the same builds. A feature
+    whose effect lies within the range of the random directions affects the outputs no more than any direction does.
     """
 
     experiment: Literal["ablation"] = "ablation"
-    op: Annotated[Operation, Field(description="What is done to the feature.")] = "ablate"
-    value: Annotated[float | None, Field(description="For set and scale: to what, or by what.")] = None
-    n_builds: Annotated[int, Field(ge=1, le=2_000, description="So many builds on which it fires.")] = 64
-    n_random: Annotated[int, Field(ge=2, le=MOST_DIRECTIONS, description="So many random directions.")] = 20
+    op: Annotated[Operation, Field(description="What to do to the feature.")] = "ablate"
+    value: Annotated[float | None, Field(description="For set: the new activation; for scale: the factor.")] = None
+    n_builds: Annotated[int, Field(ge=1, le=2_000, description="How many builds on which it fires to sample.")] = 64
+    n_random: Annotated[
+        int, Field(ge=2, le=MOST_DIRECTIONS, description="How many random directions to compare with.")
+    ] = 20
     n_matched: Annotated[
-        int, Field(ge=0, le=MOST_DIRECTIONS, description="So many features that fire about as often.")
+        int, Field(ge=0, le=MOST_DIRECTIONS, description="How many features that fire about as often to compare with.")
     ] = 10
-    top_k: Annotated[int, Field(ge=1, le=1_000, description="So many outputs are shown.")] = 15
+    top_k: Annotated[int, Field(ge=1, le=1_000, description="How many outputs to show.")] = 15
 
     @model_validator(mode="after")
     def _needs_a_value(self) -> "Ablation":
@@ -48,27 +51,29 @@ def _answer(subject: Subject, spec: Ablation) -> Answer:
     firing = draw.sets[fires]
     matched = _as_frequent(subject, spec)
     edit = Edit(spec.feature_id, spec.op, spec.value)
-    found = subject.model.effects(firing, edit, spec.n_random, matched, spec.seed)
-    controls = _controls(found, spec.seed)
+    effects = subject.model.effects(firing, edit, spec.n_random, matched, spec.seed)
+    controls = _controls(effects, spec.seed)
     own = controls.row(0, named=True)
     p = {name: _p_against_random(controls, name) for name in ("mean_abs", "kl")}
     return Answer(
         title=f"Feature {spec.feature_id}: {_TITLES[spec.op]}",
         findings=[
-            f"On {counted(len(firing), 'builds')} where it fires a logit moves by {own['mean_abs']:.4g} on average "
-            f"({own['mean_abs_low']:.4g} to {own['mean_abs_high']:.4g}; p = {p['mean_abs']:.3g} against {spec.n_random} random "
-            f"directions moved by as much), and the predictions by a KL of {own['kl']:.3g} nats per output (p = {p['kl']:.3g}).",
-            _strongest(subject, found),
+            f"On {counted(len(firing), 'builds')} where it fires, {_DOING[spec.op]} the feature changes a logit by "
+            f"{own['mean_abs']:.3g} on average (95 % interval {own['mean_abs_low']:.3g} to {own['mean_abs_high']:.3g}; "
+            f"p = {p['mean_abs']:.3g} against {spec.n_random} random directions of the same size).",
+            f"KL divergence of the predictions: {own['kl']:.3g} nats per output (p = {p['kl']:.3g}).",
+            _most_changed_output(subject, effects),
         ],
         facts={"n_builds": len(firing), "p_logits": p["mean_abs"], "p_kl": p["kl"], "mean_abs_logit_change": own["mean_abs"],
                "kl_nats": own["kl"]},
-        tables=[_control_table(controls), _outputs(subject, found, spec)],
+        tables=[_control_table(controls), _outputs(subject, effects, spec)],
         figures=[_figure(controls)],
         warnings=draw.warnings,
     )  # fmt: skip
 
 
-_TITLES = {"ablate": "taken away", "set": "set to a value", "scale": "scaled"}
+_TITLES = {"ablate": "ablated", "set": "set to a value", "scale": "scaled"}
+_DOING = {"ablate": "ablating", "set": "setting", "scale": "scaling"}
 
 
 def _as_frequent(subject: Subject, spec: Ablation) -> list[int]:
@@ -80,16 +85,16 @@ def _as_frequent(subject: Subject, spec: Ablation) -> list[int]:
 
 
 def _p_against_random(controls: pl.DataFrame, name: str) -> float:
-    """How often a random direction does as much: (1 + k) / (1 + n)."""
+    """The share of random directions with an effect at least as large: (1 + k) / (1 + n)."""
     random = controls.filter(pl.col("direction") == "random")[name]
     return (1 + int((random >= controls[name][0]).sum())) / (1 + random.len())
 
 
-def _controls(found: Effects, seed: int) -> pl.DataFrame:
+def _controls(effects: Effects, seed: int) -> pl.DataFrame:
     rows = [
-        (kind, None if feature < 0 else feature, found.mean_abs.shape[1], *mean_with_interval(found.mean_abs[at], seed),
-         float(found.kl[at].mean()))
-        for at, (kind, feature) in enumerate(zip(found.kinds, found.ids, strict=True))
+        (kind, None if feature < 0 else feature, effects.mean_abs.shape[1], *mean_with_interval(effects.mean_abs[at], seed),
+         float(effects.kl[at].mean()))
+        for at, (kind, feature) in enumerate(zip(effects.kinds, effects.ids, strict=True))
     ]  # fmt: skip
     schema = {
         "direction": pl.String,
@@ -106,26 +111,26 @@ def _controls(found: Effects, seed: int) -> pl.DataFrame:
 def _control_table(controls: pl.DataFrame) -> ResultTable:
     first, rest = controls.head(1), controls.tail(-1).sort("mean_abs", descending=True)
     described = {
-        "direction": "feature: its own. random: any direction alike. matched: of a feature that fires about as often.",
-        "feature": "Which.",
+        "direction": "feature: this feature. random: a random direction. matched: a feature that fires about as often.",
+        "feature": "Its id.",
         "n": "Builds.",
-        "mean_abs": "Mean |change of a logit| over all outputs and builds.",
-        "mean_abs_low": "Lower border of its 95 % interval (bootstrap over builds).",
-        "mean_abs_high": "Upper border.",
+        "mean_abs": "Mean |logit change| over all outputs and builds.",
+        "mean_abs_low": "Lower bound of its 95 % interval (bootstrap over builds).",
+        "mean_abs_high": "Upper bound.",
         "kl": "Mean Bernoulli KL (before || after) per output, nats.",
     }
     return ResultTable.of(
-        "controls", "Beside other directions moved by as much", "causal", pl.concat([first, rest]), described
+        "controls", "Compared with other directions of the same size", "causal", pl.concat([first, rest]), described
     )
 
 
-def _outputs(subject: Subject, found: Effects, spec: Ablation) -> ResultTable:
+def _outputs(subject: Subject, effects: Effects, spec: Ablation) -> ResultTable:
     names = [token.name for token in subject.vocabulary.tokens]
     special = {subject.vocabulary.pad_id, subject.vocabulary.null_id}
     rows: list[tuple[Any, ...]] = [
-        (names[token], found.own.shape[0], *mean_with_interval(found.own[:, token], spec.seed),
-         sign_flip_p(found.own[:, token], spec.seed))
-        for token in range(found.own.shape[1])
+        (names[token], effects.own.shape[0], *mean_with_interval(effects.own[:, token], spec.seed),
+         sign_flip_p(effects.own[:, token], spec.seed))
+        for token in range(effects.own.shape[1])
         if token not in special
     ]  # fmt: skip
     schema = {
@@ -145,24 +150,25 @@ def _outputs(subject: Subject, found: Effects, spec: Ablation) -> ResultTable:
         "token": "The output.",
         "n": "Builds.",
         "change": "Mean change of its logit.",
-        "change_low": "Lower border of its 95 % interval (bootstrap over builds).",
-        "change_high": "Upper border.",
+        "change_low": "Lower bound of its 95 % interval (bootstrap over builds).",
+        "change_high": "Upper bound.",
         "in_data": IN_DATA,
-        "q": "p of no change (signs thrown at random), adjusted for the number of outputs.",
+        "q": "p-value of no change (sign-flip test), adjusted for the number of outputs.",
     }
-    note = f"{counted(frame.height, 'outputs')}; the largest changes first."
-    return ResultTable.of("outputs", "Outputs that move", "causal", frame.head(spec.top_k), described, note)
+    note = f"{counted(frame.height, 'outputs')}; largest changes first."
+    return ResultTable.of("outputs", "Outputs that change most", "causal", frame.head(spec.top_k), described, note)
 
 
-def _strongest(subject: Subject, found: Effects) -> str:
-    """Of the outputs that occur in the data."""
-    means = found.own.astype(np.float64).mean(axis=0)
+def _most_changed_output(subject: Subject, effects: Effects) -> str:
+    """The sentence on the output with the largest change, among those that occur in the data."""
+    means = effects.own.astype(np.float64).mean(axis=0)
     unseen = never_in_data(subject.database.tokens())
     ordinary = [
         each.id for members in subject.vocabulary.groups.values() for each in members if each.name not in unseen
     ]
     token = max(ordinary, key=lambda each: abs(means[each]))
-    return f"{subject.vocabulary.tokens[token].name} moves most: its logit changes by {means[token]:+.4g} on average."
+    name = token_in_words(subject.vocabulary.tokens[token].name)
+    return f"Largest change: the logit of {name} changes by {means[token]:+.3g} on average."
 
 
 def _figure(controls: pl.DataFrame) -> LinesOrBars:
@@ -175,11 +181,11 @@ def _figure(controls: pl.DataFrame) -> LinesOrBars:
         else f"random {at}"
         for at, row in enumerate(ordered.iter_rows(named=True), start=1)
     ]
-    bars = Series(name="mean |change of a logit|", x=[*names], y=finite(ordered["mean_abs"]), low=finite(ordered["mean_abs_low"]),
+    bars = Series(name="mean |logit change|", x=[*names], y=finite(ordered["mean_abs"]), low=finite(ordered["mean_abs_low"]),
                   high=finite(ordered["mean_abs_high"]))  # fmt: skip
     return LinesOrBars(
         kind="bars", name="controls", title="Effect on the outputs, by direction", x_label="direction",
-        y_label="mean |change of a logit|", series=[bars],
+        y_label="mean |logit change|", series=[bars],
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The axes on which weapons differ in how their builds go on: choices, amplitude, budget; and the quadrants they make."""
+"""Weapons compared by how open their next tokens are: choices, amplitude, budget, and the quadrants of the first two."""
 
 from typing import Literal
 
@@ -6,17 +6,17 @@ import polars as pl
 
 from splat_assets.analysis.predictions.branchiness import axes, median_halves
 from splat_serving.investigations.experiment import Experiment
-from splat_serving.investigations.predictions import NOTE, Asked, Policy, Threshold, depth, weapons_sentence
+from splat_serving.investigations.predictions import NOTE, Policy, Predictor, Threshold, depth, weapons_sentence
 from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
 
 
 class AxesSpec(Spec):
-    """How weapons differ in how their builds go on: among how many tokens, how undecided, and how much is to come.
+    """How open the next tokens of each weapon are: number of choices, undecidedness, and expected number of further tokens.
 
-    Every weapon is asked from what the model is sure of for it. Quadrants split choices and amplitude at their medians over
-    these weapons: they compare weapons with each other and say nothing of one weapon alone.
+    Every weapon starts from the tokens that the model is sure of. Quadrants split choices and amplitude at their medians over
+    all weapons: they compare weapons with each other and mean nothing for one weapon alone.
     """
 
     experiment: Literal["axes"] = "axes"
@@ -25,18 +25,18 @@ class AxesSpec(Spec):
 
 
 def _answer(subject: Subject, spec: AxesSpec) -> Answer:
-    asked = Asked(subject)
-    closures = asked.closed(asked.weapons(None), spec.greedy_threshold)
-    found = [axes(branch) for branch in asked.branches(closures, spec.stack_policy)]
-    many = median_halves([one.choices for one in found])
-    undecided = median_halves([one.amplitude for one in found])
+    predictor = Predictor(subject)
+    closures = predictor.closed(predictor.weapons(None), spec.greedy_threshold)
+    weapon_axes = [axes(branch) for branch in predictor.branches(closures, spec.stack_policy)]
+    many = median_halves([one.choices for one in weapon_axes])
+    undecided = median_halves([one.amplitude for one in weapon_axes])
     frame = pl.DataFrame(
         {
-            "weapon": [asked.weapon(one.weapon_id) for one in closures],
+            "weapon": [predictor.weapon(one.weapon_id) for one in closures],
             "depth": [depth(one) for one in closures],
-            "choices": [one.choices for one in found],
-            "amplitude": [one.amplitude for one in found],
-            "budget": [one.budget for one in found],
+            "choices": [one.choices for one in weapon_axes],
+            "amplitude": [one.amplitude for one in weapon_axes],
+            "budget": [one.budget for one in weapon_axes],
             "quadrant": [
                 f"{'many' if wide else 'few'} choices, {'undecided' if open_ else 'decided'}"
                 for wide, open_ in zip(many, undecided, strict=True)
@@ -54,12 +54,12 @@ def _answer(subject: Subject, spec: AxesSpec) -> Answer:
         .sort("n", descending=True)
     )
     described = {
-        "quadrant": "Above the median or not, of choices and of amplitude.",
+        "quadrant": "Above or below the median of choices and of amplitude.",
         "n": "Weapons.",
         "choices": "Their median.",
         "amplitude": "Their median.",
         "budget": "Their median.",
-        "weapons": "Those with the most choices, up to five.",
+        "weapons": "The weapons with the most choices, up to five.",
     }
     return Answer(
         title="Axes of the weapons",
@@ -73,17 +73,17 @@ def _answer(subject: Subject, spec: AxesSpec) -> Answer:
             ResultTable.of("quadrants", "Quadrants", "causal", quadrants, described, NOTE),
             ResultTable.of("weapons", "Weapons", "causal", weapons, _WEAPONS, NOTE),
         ],
-        warnings=asked.warnings(),
+        warnings=predictor.warnings(),
     )
 
 
 _WEAPONS = {
     "weapon": "The weapon.",
-    "depth": "Tokens of its closed set.",
-    "choices": "2 ** entropy of the choice of the next token (bits): as many equally likely tokens would be as open.",
-    "amplitude": "Sum of 2 p (1 - p): in how many of these tokens two builds drawn from the probabilities differ.",
-    "budget": "Sum of p: how many of these tokens a build is expected to have.",
-    "quadrant": "Above the median of these weapons or not, of choices and of amplitude.",
+    "depth": "Number of tokens in its starting set.",
+    "choices": "2 ** entropy of the next token (bits): the number of equally likely tokens with the same entropy.",
+    "amplitude": "Sum of 2 p (1 - p): the expected number of tokens in which two builds drawn from the probabilities differ.",
+    "budget": "Sum of p: the expected number of these tokens in a build.",
+    "quadrant": "Above or below the median of all weapons, of choices and of amplitude.",
 }
 
 EXPERIMENT = Experiment(AxesSpec, _answer)

@@ -1,4 +1,4 @@
-"""What lies in each band of activation, from the faintest to the strongest: the same builds, more of it, or something else?"""
+"""Tokens and weapons in each activation band, from the weakest to the strongest: is it the same concept throughout?"""
 
 from typing import Annotated, Literal
 
@@ -17,40 +17,42 @@ from splat_serving.investigations.subject import Subject
 
 
 class Bands(FeatureSpec):
-    """What lies in each band of activation (shares of the effective maximum): its tokens and weapons, with lift."""
+    """Tokens and weapons in each activation band (shares of the effective maximum), with lift."""
 
     experiment: Literal["bands"] = "bands"
-    top_k: Annotated[int, Field(ge=1, le=100, description="So many tokens and weapons of each band.")] = 5
+    top_k: Annotated[int, Field(ge=1, le=100, description="How many tokens and weapons to show per band.")] = 5
 
 
 def _answer(subject: Subject, spec: Bands) -> Answer:
-    found, builds = subject.feature(spec.feature_id), subject.builds
-    if not found.n_active:
+    activations, builds = subject.feature(spec.feature_id), subject.builds
+    if not activations.n_active:
         return Answer(title=f"Feature {spec.feature_id}: bands", warnings=[never(spec.feature_id)])
     parts, counts = [], []
     for band in BANDS:
-        held = in_band(found, band.name)
+        held = in_band(activations, band.name)
         counts.append(held.n_active)
         if held.n_active:
-            for what, profile in (("token", token_profile), ("weapon", weapon_profile)):
-                top = profile(held, builds).head(spec.top_k).rename({what: "name"})
-                parts.append(top.select(pl.lit(band.name).alias("band"), pl.lit(what).alias("what"), "name", *PROFILE))
-    low, high = share_interval(counts, found.n_active)
-    sizes = pl.DataFrame({"band": [band.name for band in BANDS], "n": counts, "share": np.array(counts) / found.n_active,
+            for kind, profile in (("token", token_profile), ("weapon", weapon_profile)):
+                top = profile(held, builds).head(spec.top_k).rename({kind: "name"})
+                parts.append(top.select(pl.lit(band.name).alias("band"), pl.lit(kind).alias("what"), "name", *PROFILE))
+    low, high = share_interval(counts, activations.n_active)
+    sizes = pl.DataFrame({"band": [band.name for band in BANDS], "n": counts, "share": np.array(counts) / activations.n_active,
                           "share_low": low, "share_high": high})  # fmt: skip
     described = {
-        "band": "A range of activations, by shares of the effective maximum (its 99.5th percentile).",
-        "n": "Activations in it.",
+        "band": "A range of activations, as shares of the effective maximum (the 99.5th percentile).",
+        "n": "Number of activations in it.",
         "share": "Share of all activations.",
-        "share_low": "Lower border of its exact 95 % interval.",
-        "share_high": "Upper border.",
+        "share_low": "Lower bound of its exact 95 % interval.",
+        "share_high": "Upper bound.",
     }
-    held_by = {"band": "The band.", "what": "token or weapon.", "name": "Which.", **PROFILE}
+    profile_columns = {"band": "The band.", "what": "token or weapon.", "name": "Its name.", **PROFILE}
     return Answer(
-        title=f"Feature {spec.feature_id}: what lies in each band",
+        title=f"Feature {spec.feature_id}: activation bands",
         tables=[
             ResultTable.of("sizes", "Bands", "observed", sizes, described),
-            ResultTable.of("profiles", "Tokens and weapons of each band", "observed", pl.concat(parts), held_by),
+            ResultTable.of(
+                "profiles", "Tokens and weapons of each band", "observed", pl.concat(parts), profile_columns
+            ),
         ],
     )
 

@@ -1,4 +1,4 @@
-"""The builds that the model thinks likeliest for a weapon, and which features fire on the way to the best of them."""
+"""The likeliest builds of a weapon according to the model, and the features that fire at each step to the best one."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from splat_assets.errors import InputError
 from splat_assets.wording import counted
 from splat_serving.investigations.build_text import parse_build
 from splat_serving.investigations.experiment import Experiment
-from splat_serving.investigations.predictions import NOTE, Asked
+from splat_serving.investigations.predictions import NOTE, Predictor
 from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
@@ -26,85 +26,94 @@ from splat_serving.model.runner import TokenSet
 
 
 class BeamTrace(Spec):
-    """The builds that the model thinks likeliest for a weapon, and the features that fire at each step to the best of them.
+    """The likeliest builds of a weapon according to the model, and the features that fire at each step to the best one.
 
-    A beam search over sets that gear gives: each step adds the next rung of one ability. Builds whose slots can all be filled are
-    ranked by the probability that a build has these tokens and none of those that could still come.
+    A beam search over token sets that gear allows: each step adds the next rung of one ability. Builds whose slots can all be
+    filled are ranked by the probability that a build has these tokens and none of those that could still be added.
     """
 
     experiment: Literal["beam-trace"] = "beam-trace"
-    weapon: Annotated[str, Field(description="By name or id.")]
+    weapon: Annotated[str, Field(description="The weapon, by name or id.")]
     initial_context: Annotated[
-        tuple[str, ...], Field(description="What is worn at the start, as ssu 21,ninja_squid or by tokens.")
+        tuple[str, ...], Field(description="Abilities worn at the start, for example ssu 21,ninja_squid, or tokens.")
     ] = ()
-    beam_size: Annotated[int, Field(ge=1, le=1_000, description="So many sets go on at each step.")] = 50
-    n_builds: Annotated[int, Field(ge=1, le=1_000, description="So many builds are shown.")] = 5
-    max_steps: Annotated[int, Field(ge=1, le=200, description="So many steps at most; no build has as many.")] = 60
+    beam_size: Annotated[int, Field(ge=1, le=1_000, description="How many sets to keep at each step.")] = 50
+    n_builds: Annotated[int, Field(ge=1, le=1_000, description="How many builds to show.")] = 5
+    max_steps: Annotated[int, Field(ge=1, le=200, description="Maximum number of steps; no build needs as many.")] = 60
     full: Annotated[
-        bool, Field(description="Only sets for which gear without an empty slot exists count as finished builds.")
+        bool, Field(description="Count a set as a finished build only if gear without an empty slot gives it.")
     ] = True
     top_k_features: Annotated[
-        int, Field(ge=1, le=1_000, description="So many features at each step, the strongest.")
+        int, Field(ge=1, le=1_000, description="How many of the strongest features to show at each step.")
     ] = 10
-    top_k_tokens: Annotated[int, Field(ge=1, le=100, description="So many tokens that may come next at each step.")] = 3
-    attach_labels: Annotated[bool, Field(description="Also what people call the features.")] = True
+    top_k_tokens: Annotated[
+        int, Field(ge=1, le=100, description="How many of the likeliest next tokens to show at each step.")
+    ] = 3
+    attach_labels: Annotated[bool, Field(description="Also show the labels of the features.")] = True
 
 
 def _answer(subject: Subject, spec: BeamTrace) -> Answer:
-    asked = Asked(subject)
-    start = _start(asked, spec)
-    found = beam_search(
-        asked.ask, asked.space, start, spec.beam_size, spec.max_steps, spec.n_builds, _finished(asked, spec.full)
+    predictor = Predictor(subject)
+    start = _start(predictor, spec)
+    search = beam_search(
+        predictor.probabilities,
+        predictor.space,
+        start,
+        spec.beam_size,
+        spec.max_steps,
+        spec.n_builds,
+        _finished(predictor, spec.full),
     )
-    best = found.builds[0]
-    name = asked.weapon(start.weapon_id)
-    warnings = asked.warnings()
-    if found.cut:
+    best = search.builds[0]
+    name = predictor.weapon(start.weapon_id)
+    warnings = predictor.warnings()
+    if search.cut:
         warnings.append(
-            f"stopped after {counted(spec.max_steps, 'steps')}: longer builds may be likelier (--max-steps)"
+            f"the search stopped after {counted(spec.max_steps, 'steps')}; longer builds may be likelier: raise --max-steps"
         )
-    if not all(one.finished for one in found.builds):
-        warnings.append("too few full builds were found: some rows have slots that stay empty")
+    if not all(one.finished for one in search.builds):
+        warnings.append("too few full builds: some rows have empty slots")
     return Answer(
         title=f"Likeliest builds of {name}",
         findings=[
-            f"The likeliest is {asked.worn(best.rungs)}: one build in {_one_in(best.score)} of {_given(asked, start)}.",
-            f"It is reached in {counted(len(best.steps), 'steps')}; {counted(found.n_asked, 'sets', 'were')} asked.",
-            "Nothing that was given up can be likelier."
-            if found.exact
-            else f"Sets were given up that could hold a build as likely as one in {_one_in(found.given_up)} (--beam-size).",
+            f"Likeliest build of {_start_in_words(predictor, start)}: {predictor.worn_in_words(best.rungs)} "
+            f"(probability: 1 in {_one_in(best.score)}).",
+            f"Reached in {counted(len(best.steps), 'steps')}; {counted(search.n_asked, 'sets')} evaluated.",
+            "No dropped branch can hold a likelier build."
+            if search.exact
+            else f"Dropped branches may hold a likelier build (at best 1 in {_one_in(search.given_up)}); raise --beam-size.",
         ],
-        facts={"score": best.score, "n_steps": len(best.steps), "n_asked": found.n_asked, "exact": found.exact},
+        facts={"score": best.score, "n_steps": len(best.steps), "n_asked": search.n_asked, "exact": search.exact},
         tables=[
-            _builds(asked, found.builds),
-            _path(asked, spec, start, best),
-            _features(asked, spec, start, best),
+            _builds(predictor, search.builds),
+            _path(predictor, spec, start, best),
+            _features(predictor, spec, start, best),
         ],
         warnings=warnings,
     )
 
 
-def _start(asked: Asked, spec: BeamTrace) -> Situation:
-    by_name = asked.subject.vocabulary.by_name
+def _start(predictor: Predictor, spec: BeamTrace) -> Situation:
+    by_name = predictor.subject.vocabulary.by_name
     parts = []
     for part in spec.initial_context:
         token = by_name.get(part.strip())
-        known = token is not None and token.id in asked.space
+        known = token is not None and token.id in predictor.space
         parts.append(
             part if token is None or not known else " ".join(map(str, filter(None, (token.group, token.level))))
         )
-    build = parse_build(f"{spec.weapon}: {', '.join(parts)}", asked.subject)
-    rungs = asked.space.rungs(build.tokens)
-    if not asked.space.is_wearable(rungs):
-        wearable_ap(asked.space.worth(rungs))  # raises, and says which rules break
-        raise InputError(f"no gear gives {asked.worn(rungs)}")
+    build = parse_build(f"{spec.weapon}: {', '.join(parts)}", predictor.subject)
+    rungs = predictor.space.rungs(build.tokens)
+    if not predictor.space.is_wearable(rungs):
+        wearable_ap(predictor.space.worth(rungs))  # raises the reason
+        raise InputError(f"no gear can hold {predictor.worn(rungs)}")
     return Situation(build.weapon_id, rungs)
 
 
-def _finished(asked: Asked, full: bool) -> Callable[[Rungs], bool]:
-    if not full or not asked.space.knows_gear:
+def _finished(predictor: Predictor, full: bool) -> Callable[[Rungs], bool]:
+    if not full or not predictor.space.knows_gear:
         return lambda _: True
-    return lambda rungs: can_be_full(asked.space.worth(rungs))
+    return lambda rungs: can_be_full(predictor.space.worth(rungs))
 
 
 def _one_in(score: float) -> str:
@@ -114,16 +123,24 @@ def _one_in(score: float) -> str:
     return f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
 
 
-def _given(asked: Asked, start: Situation) -> str:
-    name = asked.weapon(start.weapon_id)
-    return f"{name} with {asked.worn(start.rungs)}" if any(start.rungs) else name
+def _start_in_words(predictor: Predictor, start: Situation) -> str:
+    name = predictor.weapon(start.weapon_id)
+    return f"{name} with {predictor.worn_in_words(start.rungs)}" if any(start.rungs) else name
 
 
-def _builds(asked: Asked, builds: tuple[Completed, ...]) -> ResultTable:
-    subject = asked.subject
-    worn = rungs_of_sets([asked.space.tokens(one.rungs) for one in builds], subject.builds)
+def _builds(predictor: Predictor, builds: tuple[Completed, ...]) -> ResultTable:
+    subject = predictor.subject
+    worn = rungs_of_sets([predictor.space.tokens(one.rungs) for one in builds], subject.builds)
     rows = [
-        (rank, asked.worn(one.rungs), one.score, one.has_all, one.has_no_other, int(far), *_gear(asked, one.rungs))
+        (
+            rank,
+            predictor.worn(one.rungs),
+            one.score,
+            one.has_all,
+            one.has_no_other,
+            int(far),
+            *_gear(predictor, one.rungs),
+        )
         for rank, (one, far) in enumerate(zip(builds, subject.real_builds.distance(worn), strict=True), start=1)
     ]
     schema = {
@@ -136,72 +153,78 @@ def _builds(asked: Asked, builds: tuple[Completed, ...]) -> ResultTable:
     }
     described = {
         "rank": "By score.",
-        "build": "Abilities with the highest rung reached.",
+        "build": "Abilities with their highest rung.",
         "score": "log2 of the probability that the build is this one: has_all + no_other.",
         "has_all": "log2 of the probability that it has all these tokens, along the likeliest path.",
-        "no_other": "log2 of the probability that it has none of the next rungs that gear would still give, each on its own.",
-        "nearest": f"Rungs to the nearest build of the store, weapons aside: 0 is worn by somebody, {FAR} is more than two.",
+        "no_other": "log2 of the probability that it has none of the next rungs that gear still allows, taken as independent.",
+        "nearest": f"Rungs to the nearest build of the store, ignoring weapons: 0 is a real build, {FAR} is more than two.",
     }
-    if asked.space.knows_gear:
+    if predictor.space.knows_gear:
         schema |= dict.fromkeys(("head", "clothes", "shoes", "subs"), pl.String) | {"ap": pl.Int64, "free": pl.Int64}
         described |= {
-            "head": "Its main, where the least gear that reaches these rungs has one.",
-            "clothes": "Its main.",
-            "shoes": "Its main.",
-            "subs": "Its subs.",
+            "head": "Main ability of the head gear, in the smallest gear that reaches these rungs.",
+            "clothes": "Main ability of the clothes.",
+            "shoes": "Main ability of the shoes.",
+            "subs": "Sub abilities.",
             "ap": "AP of that gear.",
-            "free": "AP of the slots that are left; for full builds, they hold more of what is worn.",
+            "free": "AP of the remaining slots; in full builds they hold more of the same abilities.",
         }
     frame = pl.DataFrame([row[: len(schema)] for row in rows], schema, orient="row")
     return ResultTable.of("builds", "Likeliest builds", "causal", frame, described, NOTE)
 
 
-def _gear(asked: Asked, rungs: Rungs) -> tuple[str | int | None, ...]:
-    if not asked.space.knows_gear:
+def _gear(predictor: Predictor, rungs: Rungs) -> tuple[str | int | None, ...]:
+    if not predictor.space.knows_gear:
         return ()
-    ap = wearable_ap(asked.space.worth(rungs))
+    ap = wearable_ap(predictor.space.worth(rungs))
     gear: Build = allocate(ap)
     pieces = (gear.head, gear.clothes, gear.shoes)
     subs = Counter(ability for piece in pieces for ability in piece.subs)
     total = sum(ap.values())
-    told = ", ".join(f"{ability} x{n}" for ability, n in subs.items()) or None
+    sub_text = ", ".join(f"{ability} x{n}" for ability, n in subs.items()) or None
     free = highest_possible_ap("ability_doubler" in ap) - total
-    return (*(piece.main for piece in pieces), told, total, free)
+    return (*(piece.main for piece in pieces), sub_text, total, free)
 
 
 def _sets(start: Situation, best: Completed) -> list[Rungs]:
     return [start.rungs, *(step.rungs for step in best.steps)]
 
 
-def _path(asked: Asked, spec: BeamTrace, start: Situation, best: Completed) -> ResultTable:
+def _path(predictor: Predictor, spec: BeamTrace, start: Situation, best: Completed) -> ResultTable:
     sets = _sets(start, best)
-    probabilities = asked.ask([(start.weapon_id, asked.space.tokens(rungs)) for rungs in sets])
+    probabilities = predictor.probabilities([(start.weapon_id, predictor.space.tokens(rungs)) for rungs in sets])
     rows = []
     for at, (rungs, row) in enumerate(zip(sets, probabilities, strict=True)):
-        nexts = np.array(asked.space.additions(rungs, "next-tier"), dtype=np.int64)
+        nexts = np.array(predictor.space.additions(rungs, "next-tier"), dtype=np.int64)
         likeliest = nexts[np.argsort(-row[nexts], kind="stable")][: spec.top_k_tokens]
-        told = ", ".join(f"{asked.token(token)} {row[token]:.2f}" for token in likeliest.tolist())
+        next_tokens = ", ".join(f"{predictor.token(token)} {row[token]:.2f}" for token in likeliest.tolist())
         step = best.steps[at - 1] if at else None
         rows.append(
-            (at, asked.token(step.token) if step else None, step.probability if step else None, asked.worn(rungs), told)
+            (
+                at,
+                predictor.token(step.token) if step else None,
+                step.probability if step else None,
+                predictor.worn(rungs),
+                next_tokens,
+            )
         )
     schema = {"step": pl.Int64, "added": pl.String, "probability": pl.Float64, "worn": pl.String, "next": pl.String}
     described = {
         "step": "0: the start.",
         "added": "The token added at this step.",
-        "probability": "How likely it was before.",
-        "worn": "The set with it.",
-        "next": f"The {spec.top_k_tokens} likeliest tokens that can come after it, with their probabilities.",
+        "probability": "Its probability before it was added.",
+        "worn": "The set including it.",
+        "next": f"The {spec.top_k_tokens} likeliest next tokens, with their probabilities.",
     }
     frame = pl.DataFrame(rows, schema, orient="row")
-    return ResultTable.of("path", "The way to the likeliest build", "causal", frame, described)
+    return ResultTable.of("path", "Steps to the likeliest build", "causal", frame, described)
 
 
-def _features(asked: Asked, spec: BeamTrace, start: Situation, best: Completed) -> ResultTable:
-    model, labels = asked.subject.model, _labels(asked.subject, spec)
+def _features(predictor: Predictor, spec: BeamTrace, start: Situation, best: Completed) -> ResultTable:
+    model, labels = predictor.subject.model, _labels(predictor.subject, spec)
     rows = []
     for at, rungs in enumerate(_sets(start, best)):
-        traced = model.trace(TokenSet(start.weapon_id, asked.space.tokens(rungs)), spec.top_k_features)
+        traced = model.trace(TokenSet(start.weapon_id, predictor.space.tokens(rungs)), spec.top_k_features)
         positions = traced.token_positions or (None,) * len(traced.features)
         rows += [
             (at, feature, value, position, labels.get(feature))
@@ -214,13 +237,17 @@ def _features(asked: Asked, spec: BeamTrace, start: Situation, best: Completed) 
         "token_position": pl.Int64,
         "label": pl.String,
     }
-    described = {"step": "As above.", "feature": "A feature that fires on the set.", "activation": "On it."}
+    described = {
+        "step": "As above.",
+        "feature": "A feature that fires on the set.",
+        "activation": "Its activation there.",
+    }
     if model.per_token():
-        described["token_position"] = "At which of its tokens."
+        described["token_position"] = "The position of the token where it fires."
     if labels:
-        described["label"] = "What people call it."
+        described["label"] = "Its label."
     frame = pl.DataFrame(rows, schema, orient="row")
-    return ResultTable.of("features", "Features that fire on the way", "causal", frame, described)
+    return ResultTable.of("features", "Features that fire at each step", "causal", frame, described)
 
 
 def _labels(subject: Subject, spec: BeamTrace) -> dict[int, str]:

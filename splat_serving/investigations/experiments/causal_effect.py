@@ -1,4 +1,4 @@
-"""What taking a feature away does to each output, measured, beside what the weights alone say it should do."""
+"""The effect of ablating a feature on each output, measured, compared with the linear estimate from the weights."""
 
 from typing import Annotated, Literal
 
@@ -17,23 +17,23 @@ from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 from splat_serving.model.answers import Edit
 
-_NO_LINEAR = "there is no linear estimate: influences on the outputs are not known for this hook, or were not computed"
+_NO_LINEAR = "there is no linear estimate: influences on the outputs are unknown for this hook, or were not computed"
 _SMALL = 0.05
-"""A difference below this share of the largest measured change is nothing to point at."""
+"""A difference below this share of the largest measured change is negligible."""
 
 
 class CausalEffect(FeatureSpec):
-    """What taking a feature away does to each output, measured by running the model, beside what its weights alone say.
+    """The effect of ablating a feature on each output, measured by running the model, beside the linear estimate.
 
-    Drawn builds on which it fires, no two alike; what the SAE does not rebuild stays in place. The linear estimate is what the
-    feature adds along the direct path, minus its activation times W_dec @ W_out^T. Where both differ, what lies behind
-    the hook does more than add, and the measured change is what counts. For a hook whose values the output layer does not read,
-    as those of token_ff, there is no linear estimate.
+    On sampled builds where it fires, all different; the reconstruction error of the SAE stays in place. The linear estimate is
+    the direct path: minus the activation times W_dec @ W_out^T. Where the two differ, the layers behind the hook are not
+    linear in the feature, and the measured change is the one to use. For a hook that the output layer does not read, such as
+    token_ff, there is no linear estimate.
     """
 
     experiment: Literal["causal-effect"] = "causal-effect"
-    n_builds: Annotated[int, Field(ge=2, le=2_000, description="So many builds on which it fires.")] = 64
-    top_k: Annotated[int, Field(ge=1, le=1_000, description="So many outputs are shown.")] = 20
+    n_builds: Annotated[int, Field(ge=2, le=2_000, description="How many builds on which it fires to sample.")] = 64
+    top_k: Annotated[int, Field(ge=1, le=1_000, description="How many outputs to show.")] = 20
 
 
 def _answer(subject: Subject, spec: CausalEffect) -> Answer:
@@ -56,8 +56,8 @@ def _answer(subject: Subject, spec: CausalEffect) -> Answer:
     r = _pearson(measured.mean(axis=0), linear.mean(axis=0))
     n_apart = int(outputs["disagrees"].sum()) if influence else None
     return Answer(
-        title=f"Feature {spec.feature_id}: taken away, measured and by its weights",
-        findings=[_said(r, n_apart, len(tokens), len(sets))],
+        title=f"Feature {spec.feature_id} ablated: measured and linear effect",
+        findings=[_agreement_sentence(r, n_apart, len(tokens), len(sets))],
         facts={"n_builds": len(sets), "n_outputs": len(tokens), "n_disagree": n_apart, "pearson": r},
         tables=[_output_table(outputs, spec.top_k), _band_table(bands)],
         warnings=[*draw.warnings, *([] if influence else [_NO_LINEAR])],
@@ -69,7 +69,7 @@ def _outputs(
 ) -> pl.DataFrame:
     """`token, n, measured, measured_low, measured_high, linear, difference, disagrees`, the largest measured change first.
 
-    disagrees: the interval of measured less linear, build by build, leaves out 0, and the mean difference is no trifle.
+    disagrees: the interval of measured minus linear, build by build, excludes 0, and the mean difference is not negligible.
     """
     largest = float(np.abs(measured.mean(axis=0)).max(initial=0.0))
     rows = []
@@ -113,24 +113,20 @@ def _bands(
 
 
 def _pearson(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float | None:
-    """None where one of both is constant or not known."""
+    """None where one side is constant or unknown."""
     a, b = first - first.mean(), second - second.mean()
     length = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / length if length > 0 else None
 
 
-def _said(r: float | None, n_apart: int | None, n_outputs: int, n_builds: int) -> str:
+def _agreement_sentence(r: float | None, n_apart: int | None, n_outputs: int, n_builds: int) -> str:
     if n_apart is None:
-        return f"Measured on {counted(n_outputs, 'outputs')}, means over {counted(n_builds, 'builds')}."
-    told = "cannot be correlated (one of them is constant)" if r is None else f"correlate with r = {r:.4f}"
-    apart = (
-        "none differs by more than builds do"
-        if not n_apart
-        else f"{n_apart} of them {'differs' if n_apart == 1 else 'differ'} by more than builds do"
-    )
+        return f"Measured effect on {counted(n_outputs, 'outputs')}, averaged over {counted(n_builds, 'builds')}."
+    correlation = "no correlation (one side is constant)" if r is None else f"r = {r:.4f}"
+    apart = f"they disagree on {n_apart}" if n_apart else "they disagree on none"
     return (
-        f"Measured and linear changes of {counted(n_outputs, 'outputs')}, means over "
-        f"{counted(n_builds, 'builds')}, {told}; {apart}."
+        f"Measured against linear effect on {counted(n_outputs, 'outputs')}, averaged over {counted(n_builds, 'builds')}: "
+        f"{correlation}; {apart} beyond the variation between builds."
     )
 
 
@@ -138,29 +134,29 @@ def _output_table(outputs: pl.DataFrame, top_k: int) -> ResultTable:
     described = {
         "token": "The output.",
         "n": "Builds.",
-        "measured": "Mean change of its logit when the feature is taken away.",
-        "measured_low": "Lower border of its 95 % interval (bootstrap over builds).",
-        "measured_high": "Upper border.",
-        "linear": "Mean of what the weights say: minus the activation times its influence.",
-        "difference": "Measured less linear.",
+        "measured": "Mean change of its logit when the feature is ablated.",
+        "measured_low": "Lower bound of its 95 % interval (bootstrap over builds).",
+        "measured_high": "Upper bound.",
+        "linear": "Mean linear estimate: minus the activation times the influence.",
+        "difference": "Measured minus linear.",
         "in_data": IN_DATA,
-        "disagrees": "The 95 % interval of the difference leaves out 0, and it is above 5 % of the largest measured change.",
+        "disagrees": "The 95 % interval of the difference excludes 0, and it is above 5 % of the largest measured change.",
     }
     shown = outputs.head(top_k)
-    note = f"{counted(outputs.height, 'outputs')}; the largest measured changes first."
-    return ResultTable.of("outputs", "Outputs when it is taken away", "causal", shown, described, note)
+    note = f"{counted(outputs.height, 'outputs')}; largest measured changes first."
+    return ResultTable.of("outputs", "Effect of ablation on each output", "causal", shown, described, note)
 
 
 def _band_table(bands: pl.DataFrame) -> ResultTable:
     described = {
-        "band": "A range of activations, by shares of the effective maximum.",
-        "n": "Builds of those drawn in it.",
+        "band": "A range of activations, as shares of the effective maximum.",
+        "n": "Sampled builds in it.",
         "activation": "Their mean activation.",
         "moved": "Mean over outputs of |mean measured change|.",
-        "linear_moved": "The same of the linear estimate.",
-        "pearson": "Correlation of both over outputs.",
+        "linear_moved": "The same for the linear estimate.",
+        "pearson": "Correlation of the two over outputs.",
     }
-    return ResultTable.of("bands", "By band of activation", "causal", bands, described)
+    return ResultTable.of("bands", "By activation band", "causal", bands, described)
 
 
 EXPERIMENT = Experiment(CausalEffect, _answer, {"n_builds": ("--max-examples",)})

@@ -1,4 +1,4 @@
-"""Whether several features belong together: correlations over all samples, connected groups, and what their builds share."""
+"""Whether several features form groups: correlations over all samples, connected groups, and shared tokens."""
 
 from typing import Annotated, Literal
 
@@ -10,6 +10,7 @@ from pydantic import Field
 from splat_assets.analysis.builds.profile import token_profile
 from splat_assets.analysis.contrast import agreement
 from splat_assets.errors import InputError
+from splat_assets.wording import counted
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.results.result import Answer, Heatmap, ResultTable, finite
 from splat_serving.investigations.spec import Seed, Spec
@@ -17,32 +18,34 @@ from splat_serving.investigations.subject import Subject
 
 
 class Cluster(Spec):
-    """Whether several features belong together: Pearson over all samples, groups connected at a threshold, shared tokens."""
+    """Whether several features form groups: Pearson correlation over all samples, groups above a threshold, shared tokens."""
 
     experiment: Literal["cluster"] = "cluster"
-    features: Annotated[tuple[int, ...], Field(min_length=2, max_length=64, description="The features, as 1,2,3.")]
-    threshold: Annotated[
-        float, Field(ge=-1, le=1, description="Features that correlate at least so much are connected.")
-    ] = 0.5
-    top_k: Annotated[int, Field(ge=1, le=200, description="So many tokens of each feature are compared.")] = 10
+    features: Annotated[
+        tuple[int, ...], Field(min_length=2, max_length=64, description="The features, for example 1,2,3.")
+    ]
+    threshold: Annotated[float, Field(ge=-1, le=1, description="Connect features with at least this correlation.")] = (
+        0.5
+    )
+    top_k: Annotated[int, Field(ge=1, le=200, description="How many tokens of each feature to compare.")] = 10
     seed: Seed = 0
 
 
 def _answer(subject: Subject, spec: Cluster) -> Answer:
     features = list(dict.fromkeys(spec.features))
     if len(features) < 2:
-        raise InputError("features: name at least two different ones, as 1,2,3")
-    found = {feature: subject.feature(feature) for feature in features}
+        raise InputError("features: name at least two different ones, for example 1,2,3")
+    activations = {feature: subject.feature(feature) for feature in features}
     r = np.eye(len(features))
     rows = []
     for i, left in enumerate(features):
         for j in range(i + 1, len(features)):
-            told = agreement(found[left], found[features[j]], subject.n_samples)
-            r[i, j] = r[j, i] = np.nan if told.pearson is None else told.pearson
-            rows.append((left, features[j], told.pearson, told.n_both, told.jaccard))
+            pair = agreement(activations[left], activations[features[j]], subject.n_samples)
+            r[i, j] = r[j, i] = np.nan if pair.pearson is None else pair.pearson
+            rows.append((left, features[j], pair.pearson, pair.n_both, pair.jaccard))
     groups = _connected(np.nan_to_num(r, nan=-2) >= spec.threshold)
-    top = {feature: set(token_profile(found[feature], subject.builds)["token"][: spec.top_k]) for feature in features
-           if found[feature].n_active}  # fmt: skip
+    top = {feature: set(token_profile(activations[feature], subject.builds)["token"][: spec.top_k]) for feature in features
+           if activations[feature].n_active}  # fmt: skip
     members = [
         (number, len(group), ", ".join(str(features[at]) for at in group),
          ", ".join(sorted(set.intersection(*(top.get(features[at], set()) for at in group)))))
@@ -57,25 +60,25 @@ def _answer(subject: Subject, spec: Cluster) -> Answer:
         "n_both": "Samples on which both fire.",
         "jaccard": "n_both over samples on which at least one fires.",
     }
-    of_groups = {"group": pl.Int64, "n": pl.Int64, "features": pl.String, "shared_tokens": pl.String}
-    told_of_groups = {
-        "group": "A connected group.",
+    group_schema = {"group": pl.Int64, "n": pl.Int64, "features": pl.String, "shared_tokens": pl.String}
+    group_columns = {
+        "group": "Number of the group.",
         "n": "Features in it.",
-        "features": "Which.",
-        "shared_tokens": f"Tokens among the {spec.top_k} that go most with each of them.",
+        "features": "Their ids.",
+        "shared_tokens": f"Tokens among the {spec.top_k} most associated with each of them.",
     }
     heat = Heatmap(
-        name="pearson", title="Correlation of activations", x_label="feature", y_label="feature", z_label="r",
+        name="pearson", title="Correlation of the activations", x_label="feature", y_label="feature", z_label="r",
         x=[*map(str, features)], y=[*map(str, features)], z=[finite(row) for row in r],
     )  # fmt: skip
     return Answer(
         title=f"Features {', '.join(map(str, features))}",
         findings=[
-            f"At a correlation of {spec.threshold:g} they form {len(groups)} group{'s' if len(groups) > 1 else ''}."
+            f"At a correlation of {spec.threshold:g} or more the features form {counted(len(groups), 'groups')}."
         ],
         tables=[
             ResultTable.of(
-                "groups", "Groups", "observed", pl.DataFrame(members, of_groups, orient="row"), told_of_groups
+                "groups", "Groups", "observed", pl.DataFrame(members, group_schema, orient="row"), group_columns
             ),
             ResultTable.of("pairs", "Pairs", "observed", pairs, described),
         ],

@@ -1,4 +1,4 @@
-"""What a feature does to the model's outputs, read off the weights: tokens it raises and lowers, by family and by rung."""
+"""The effect of a feature on the model's outputs, from the weights: tokens it raises and lowers, by ability and by rung."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from splat_assets.errors import InputError
 from splat_assets.wording import unknown_name
 from splat_serving.database.errors import NotComputedError
 from splat_serving.database.home import how_to_compute
+from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.results.outputs import IN_DATA, INFLUENCE, marked, outputs_frame
 from splat_serving.investigations.results.result import Answer, LinesOrBars, ResultTable, Series, finite
@@ -19,14 +20,14 @@ from splat_serving.investigations.subject import Subject
 
 
 class DecoderInfluence(FeatureSpec):
-    """Which outputs a feature raises and lowers, read off the weights: by token, by ability and by rung.
+    """Which outputs a feature raises and lowers, from the weights: by token, by ability and by rung.
 
-    The product of the decoder direction with the output layer. For a hook behind which nothing but the output layer follows
-    (masked_mean) this is the whole effect; for token_ff it is the direct path, and `ablation` measures the rest.
+    The product of the decoder direction with the output layer. For a hook that only the output layer follows (masked_mean)
+    this is the whole effect; for token_ff it is the direct path, and `ablation` measures the rest.
     """
 
     experiment: Literal["decoder-influence"] = "decoder-influence"
-    top_k: Annotated[int, Field(ge=1, le=1_000, description="So many outputs of each sign.")] = 15
+    top_k: Annotated[int, Field(ge=1, le=1_000, description="How many outputs of each sign to show.")] = 15
     exclude_family: Annotated[tuple[Ability, ...], Field(description="Leave out the tokens of these abilities.")] = ()
 
 
@@ -41,34 +42,35 @@ def _answer(subject: Subject, spec: DecoderInfluence) -> Answer:
         if name not in groups:
             raise InputError(unknown_name("ability", name, list(groups)))
     left_out = {token.name for name in spec.exclude_family for token in groups[name]}
-    found = {
+    influences = {
         key: [one for one in summary.influences[key] if one["token"] not in left_out] for key in ("raised", "lowered")
     }
-    by_token = {one["token"]: float(one["value"]) for rows in found.values() for one in rows}
-    tables = [_tokens(key, title, found[key][: spec.top_k]) for key, title in _TITLES.items()]
+    by_token = {one["token"]: float(one["value"]) for rows in influences.values() for one in rows}
+    tables = [_tokens(key, title, influences[key][: spec.top_k]) for key, title in _TITLES.items()]
     whole = set(by_token) >= {token.name for members in groups.values() for token in members} - left_out
     families, rungs = _by_family(subject, by_token), _by_rung(subject, by_token)
-    if whole:  # the guide's own table keeps only the strongest tokens, of which no mean can be made
+    if whole:  # the guide's own table keeps only the strongest tokens, too few for means
         tables += [families, rungs]
     return Answer(
-        title=f"What feature {spec.feature_id} does to the outputs",
-        findings=[_in_a_sentence(found)],
+        title=f"Effect of feature {spec.feature_id} on the outputs",
+        findings=[_influence_sentence(influences)],
         tables=tables,
-        figures=[_figure(found, spec.top_k)],
-        warnings=[] if whole else ["only the strongest outputs were kept here: means by ability are not known"],
+        figures=[_figure(influences, spec.top_k)],
+        warnings=[] if whole else ["only the strongest outputs are stored here, so means by ability are unknown"],
     )
 
 
 _TITLES = {"raised": "Outputs it raises", "lowered": "Outputs it lowers"}
 
 
-def _in_a_sentence(found: dict[str, list[Mapping[str, Any]]]) -> str:
+def _influence_sentence(influences: dict[str, list[Mapping[str, Any]]]) -> str:
     """The strongest of each sign that occurs in the data."""
     parts = []
-    for verb, rows in (("raises", found["raised"]), ("lowers", found["lowered"])):
+    for verb, rows in (("raises", influences["raised"]), ("lowers", influences["lowered"])):
         if rows and rows[0].get("in_data") is not False:  # those that never occur are last
-            parts.append(f"{verb} {rows[0]['token']} most ({rows[0]['value']:+.3g} per unit of activation)")
-    return f"It {' and '.join(parts)}." if parts else "It moves no output that occurs in the data."
+            name = token_in_words(rows[0]["token"])
+            parts.append(f"{verb} {name} most ({rows[0]['value']:+.3g} logits per unit of activation)")
+    return f"The feature {' and '.join(parts)}." if parts else "The feature affects no output that occurs in the data."
 
 
 def _tokens(name: str, title: str, rows: list[Mapping[str, Any]]) -> ResultTable:
@@ -86,10 +88,10 @@ def _by_family(subject: Subject, by_token: dict[str, float]) -> ResultTable:
     frame = pl.DataFrame(rows, schema, orient="row").sort(pl.col("mean").abs(), descending=True)
     described = {
         "ability": "The ability.",
-        "n": "Its tokens.",
+        "n": "Number of its tokens.",
         "mean": "Mean influence over them.",
-        "least": "Smallest of them.",
-        "most": "Largest of them.",
+        "least": "Smallest influence.",
+        "most": "Largest influence.",
     }
     return ResultTable.of("families", "By ability", "weights", frame, described)
 
@@ -100,22 +102,22 @@ def _by_rung(subject: Subject, by_token: dict[str, float]) -> ResultTable:
         for token in members:
             if token.name in by_token and token.level is not None:
                 values[token.level].append(by_token[token.name])
-    rows = [(level, len(found), sum(found) / len(found)) for level, found in sorted(values.items())]
+    rows = [(level, len(own), sum(own) / len(own)) for level, own in sorted(values.items())]
     frame = pl.DataFrame(rows, {"rung": pl.Int64, "n": pl.Int64, "mean": pl.Float64}, orient="row")
-    described = {"rung": "AP.", "n": "Tokens on this rung.", "mean": "Mean influence over them."}
+    described = {"rung": "AP.", "n": "Number of tokens on this rung.", "mean": "Mean influence over them."}
     return ResultTable.of("rungs", "By rung", "weights", frame, described)
 
 
-def _figure(found: dict[str, list[Mapping[str, Any]]], top_k: int) -> LinesOrBars:
-    rows = [*found["raised"][:top_k], *reversed(found["lowered"][:top_k])]
+def _figure(influences: dict[str, list[Mapping[str, Any]]], top_k: int) -> LinesOrBars:
+    rows = [*influences["raised"][:top_k], *reversed(influences["lowered"][:top_k])]
     names = [marked(one["token"], one.get("in_data")) for one in rows]
     bars = Series(name="influence", x=[*names], y=finite(one["value"] for one in rows))
     return LinesOrBars(
         kind="bars",
         name="influence",
-        title="Outputs it moves",
+        title="Influence on the outputs",
         x_label="output",
-        y_label="logit per unit",
+        y_label="logit change per unit",
         series=[bars],
     )
 

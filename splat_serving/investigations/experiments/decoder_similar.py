@@ -1,4 +1,4 @@
-"""Features whose decoder direction is near, and whether those that point the same way also fire together."""
+"""Features with a similar decoder direction, and whether they also fire together."""
 
 from typing import Annotated, Literal
 
@@ -16,13 +16,15 @@ from splat_serving.investigations.subject import Subject
 
 
 class DecoderSimilar(FeatureSpec):
-    """Which features point the same way (cosine of decoder directions), and whether they fire on the same samples.
+    """Features with a similar decoder direction (cosine), and whether they fire on the same samples.
 
-    Features that write alike and fire apart are alternatives; features that write alike and fire together share one concept.
+    Similar directions that fire on different samples are alternatives; those that fire together share one concept.
     """
 
     experiment: Literal["decoder-similar"] = "decoder-similar"
-    top_k: Annotated[int, Field(ge=1, le=1_000, description="So many features; a store keeps the nearest 20.")] = 10
+    top_k: Annotated[
+        int, Field(ge=1, le=1_000, description="How many features to show; a store keeps the nearest 20.")
+    ] = 10
 
 
 def _answer(subject: Subject, spec: DecoderSimilar) -> Answer:
@@ -55,8 +57,10 @@ def _answer(subject: Subject, spec: DecoderSimilar) -> Answer:
     }
     frame = named(subject, pl.DataFrame(rows, schema, orient="row"), "feature")
     table = ResultTable.of("similar", "Nearest decoder directions", "weights", frame, described)
-    fewer = [f"the store keeps {counted(len(rows), 'neighbours')} of each feature"] if len(rows) < spec.top_k else []
-    return Answer(title=f"Features that write like feature {spec.feature_id}", tables=[table], warnings=fewer)
+    fewer = [f"only {counted(len(rows), 'neighbours')} per feature are stored"] if len(rows) < spec.top_k else []
+    return Answer(
+        title=f"Features with a decoder direction like feature {spec.feature_id}", tables=[table], warnings=fewer
+    )
 
 
 EXPERIMENT = Experiment(DecoderSimilar, _answer)

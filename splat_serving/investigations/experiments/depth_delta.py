@@ -1,4 +1,4 @@
-"""How much further a build is decided by one more token: how many tokens the model is then sure of, and the gain for each."""
+"""How many further tokens one more token makes the model sure of, and the information gain per token."""
 
 from typing import Literal
 
@@ -10,8 +10,8 @@ from splat_assets.analysis.predictions.information_gain import deeper, informati
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.predictions import (
     NOTE,
-    Asked,
     BranchSpec,
+    Predictor,
     TopN,
     closure_sentence,
     depth,
@@ -23,10 +23,10 @@ from splat_serving.investigations.subject import Subject
 
 
 class DepthDelta(BranchSpec):
-    """How many tokens the model becomes sure of once one more is there, and the information gain for each of them.
+    """How many further tokens one more token makes the model sure of, and the information gain per token.
 
-    Each token that can come next is added to the closed set, and the outcome is closed again. What follows at once counts as
-    decided by that token; so a gain that needs many tokens is worth less than the same gain from one.
+    Each token that can come next is added to the starting set, which is then completed greedily again. The tokens added that
+    way count as decided by that token, so a gain that needs many tokens is worth less than the same gain from one.
     """
 
     experiment: Literal["depth-delta"] = "depth-delta"
@@ -34,40 +34,42 @@ class DepthDelta(BranchSpec):
 
 
 def _answer(subject: Subject, spec: DepthDelta) -> Answer:
-    asked = Asked(subject)
-    closures = asked.closed(asked.weapons(spec.weapon), spec.greedy_threshold)
-    branches = asked.branches(closures, spec.stack_policy)
-    found = deeper(asked.ask, asked.space, branches, spec.greedy_threshold)
+    predictor = Predictor(subject)
+    closures = predictor.closed(predictor.weapons(spec.weapon), spec.greedy_threshold)
+    branches = predictor.branches(closures, spec.stack_policy)
+    additions = deeper(predictor.probabilities, predictor.space, branches, spec.greedy_threshold)
     rows = [
-        _facts(asked, closure, branch, branch.expected(added))
-        for closure, branch, (added, _) in zip(closures, branches, found, strict=True)
+        _facts(predictor, closure, branch, branch.expected(added))
+        for closure, branch, (added, _) in zip(closures, branches, additions, strict=True)
     ]
     if spec.all_weapons:
         frame = pl.DataFrame(rows).sort(["per_token", "weapon"], descending=[True, False], nulls_last=True)
         table = ResultTable.of("weapons", "Weapons, by gain per token", "causal", frame, _WEAPONS, NOTE)
-        said = [weapons_sentence(len(rows), spec.greedy_threshold)]
-        return Answer(title="Depth by weapon", findings=said, tables=[table], warnings=asked.warnings())
+        findings = [weapons_sentence(len(rows), spec.greedy_threshold)]
+        return Answer(title="Depth by weapon", findings=findings, tables=[table], warnings=predictor.warnings())
     facts = dict(rows[0])
     name = str(facts.pop("weapon"))
-    added, closed = found[0]
-    frame = _tokens_frame(asked, branches[0], closures[0], added.tolist(), closed)
+    added, closed = additions[0]
+    frame = _tokens_frame(predictor, branches[0], closures[0], added.tolist(), closed)
     shown, left = first_rows(frame, spec.top_n)
-    said = [closure_sentence(asked, closures[0], spec.greedy_threshold)]
-    said.append(
-        f"One more token decides {facts['expected_added']:.3g} tokens on average, itself included; the gain for each is "
-        f"{facts['per_token']:.4g} bits."
+    findings = [closure_sentence(predictor, closures[0], spec.greedy_threshold)]
+    findings.append(
+        f"Tokens decided by the next one, itself included: {facts['expected_added']:.3g} on average; information gain per token: "
+        f"{facts['per_token']:.3g} bits."
         if facts["per_token"] is not None
-        else "Nothing more can be worn."
+        else "No further token fits."
     )
-    table = ResultTable.of("tokens", f"One more token on {name}", "causal", shown, _TOKENS, NOTE + left)
-    return Answer(title=f"Depth on {name}", findings=said, facts=facts, tables=[table], warnings=asked.warnings())
+    table = ResultTable.of("tokens", f"Next tokens on {name}", "causal", shown, _TOKENS, NOTE + left)
+    return Answer(
+        title=f"Depth on {name}", findings=findings, facts=facts, tables=[table], warnings=predictor.warnings()
+    )
 
 
-def _facts(asked: Asked, closure: Closure, branch: Branch, expected_added: float) -> dict[str, Scalar]:
+def _facts(predictor: Predictor, closure: Closure, branch: Branch, expected_added: float) -> dict[str, Scalar]:
     known = branch.support.size > 0
     gain = information_gain(branch).total if known else None
     return {
-        "weapon": asked.weapon(closure.weapon_id),
+        "weapon": predictor.weapon(closure.weapon_id),
         "depth": depth(closure),
         "information_gain": gain,
         "expected_added": expected_added if known else None,
@@ -76,10 +78,10 @@ def _facts(asked: Asked, closure: Closure, branch: Branch, expected_added: float
 
 
 def _tokens_frame(
-    asked: Asked, branch: Branch, closure: Closure, added: list[float], closed: list[Closure]
+    predictor: Predictor, branch: Branch, closure: Closure, added: list[float], closed: list[Closure]
 ) -> pl.DataFrame:
     rows = [
-        (asked.token(token), p, share, int(more), ", ".join(asked.token(one) for one, _ in after.added))
+        (predictor.token(token), p, share, int(more), ", ".join(predictor.token(one) for one, _ in after.added))
         for token, p, share, more, after in zip(
             branch.support.tolist(), branch.p.tolist(), branch.choice.tolist(), added, closed, strict=True
         )
@@ -95,17 +97,17 @@ def _tokens_frame(
 
 
 _TOKENS = {
-    "token": "A token that gear still gives.",
-    "probability": "That the build has it, as the model says.",
-    "choice": "Its share of the probabilities of all that can come next.",
-    "added": "Tokens more once it is there and the set is closed again: itself, lower rungs, and what follows.",
-    "follows": "What the model is then sure of, in the order in which it is added.",
+    "token": "A token that gear still allows.",
+    "probability": "Probability that the build has it, according to the model.",
+    "choice": "Its share of the summed probabilities of all possible next tokens.",
+    "added": "Number of tokens added with it when the set is completed again: itself, lower rungs, and those that follow.",
+    "follows": "The tokens that the model is then sure of, in the order of adding.",
 }
 _WEAPONS = {
     "weapon": "The weapon.",
-    "depth": "Tokens of its closed set.",
-    "information_gain": "Expected narrowing of the choice among the others by one more token (bits).",
-    "expected_added": "Expected number of tokens more, over the choice of the next one.",
+    "depth": "Number of tokens in its starting set.",
+    "information_gain": "Expected reduction of the entropy of the other tokens by one more token (bits).",
+    "expected_added": "Expected number of tokens added, over the next token.",
     "per_token": "information_gain / expected_added (bits).",
 }
 

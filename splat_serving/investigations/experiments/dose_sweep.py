@@ -1,4 +1,4 @@
-"""Every ability at once: what setting each of them to each rung does to a feature, beside what builds that wear it show."""
+"""Every ability at every rung: the causal effect on a feature, beside the observed difference."""
 
 from typing import Annotated, Literal
 
@@ -8,6 +8,7 @@ from pydantic import Field
 
 from splat_assets.analysis.inference.frames import with_q
 from splat_assets.analysis.inference.grouped import grouped
+from splat_serving.investigations.build_text import setting_in_words
 from splat_serving.investigations.edited_builds import STRATA, draw_builds, mean_with_interval, sign_flip_p
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.family_sweep import NumberOfBuilds
@@ -17,25 +18,25 @@ from splat_serving.investigations.subject import Subject
 
 
 class DoseSweep(FeatureSpec):
-    """All abilities: what setting each of them to each rung does to a feature, beside what builds that wear it show.
+    """The causal effect on a feature of setting each ability to each rung, beside the observed difference.
 
-    Causal: builds on which the feature fires and builds on which it does not, edited one ability and rung at a time. The observed
-    column is the mean over all samples on that rung less the mean over all samples without the ability. Where the two disagree,
-    something that goes with the ability is at work.
+    Causal: builds on which the feature fires and builds on which it does not, edited one ability and rung at a time. Observed:
+    the mean over all samples on that rung minus the mean over all samples without the ability. Where the two disagree, the
+    observed difference is confounded by something associated with the ability.
     """
 
     experiment: Literal["dose-sweep"] = "dose-sweep"
     n_builds: NumberOfBuilds = 200
-    main_only: Annotated[bool, Field(description="Also the abilities without levels.")] = True
+    main_only: Annotated[bool, Field(description="Include the main-only abilities.")] = True
 
 
 def _answer(subject: Subject, spec: DoseSweep) -> Answer:
     draw = draw_builds(subject, spec.feature_id, spec.n_builds, spec.seed)
-    found, builds = subject.feature(spec.feature_id), subject.builds
+    activations, builds = subject.feature(spec.feature_id), subject.builds
     groups = [group for group in builds.groups if spec.main_only or group.has_levels]
     rows = []
     for group in groups:
-        observed = grouped(found, builds.rungs_of(group.name), group.n_rungs)
+        observed = grouped(activations, builds.rungs_of(group.name), group.n_rungs)
         values = draw.with_rungs(group, range(group.n_rungs)).astype(np.float64)
         for rung in range(group.n_rungs):
             for name in STRATA:
@@ -50,9 +51,9 @@ def _answer(subject: Subject, spec: DoseSweep) -> Answer:
     strongest = strongest.unique(["ability", "builds"], keep="first", maintain_order=True)
     return Answer(
         title=f"Feature {spec.feature_id}: every ability at every rung",
-        findings=_said(strongest),
+        findings=_largest_change_sentences(strongest),
         facts={"deviation_of_unedited_builds": draw.deviation, "n_edited": len(draw.sets) * sum(g.n_rungs for g in groups)},
-        tables=[_table("strongest", "The rung of each ability that changes it most", strongest, False),
+        tables=[_table("strongest", "Largest change by ability", strongest, False),
                 _table("changes", "Every ability and rung", frame, True)],
         figures=[_figure(frame, name) for name in STRATA if name in frame["builds"]],
         warnings=draw.warnings,
@@ -76,32 +77,32 @@ _SCHEMA = {
 def _table(name: str, title: str, frame: pl.DataFrame, detail: bool) -> ResultTable:
     described = {
         "ability": "The ability that was set.",
-        "rung": "To this rung (AP); absent: taken off.",
-        "builds": "fires: drawn from those on which the feature fires; silent: from those on which it does not.",
+        "rung": "The rung it was set to (AP); absent: removed.",
+        "builds": "fires: builds on which the feature fires; silent: builds on which it does not.",
         "n": "Builds.",
-        "change": "Mean change of the activation against the same builds unedited.",
-        "change_low": "Lower border of its 95 % interval (bootstrap over builds).",
-        "change_high": "Upper border.",
-        "q": "p of no change (signs thrown at random), adjusted for all abilities and rungs.",
-        "observed": "Mean activation of all samples on that rung less that of samples without the ability (observed, no edit).",
+        "change": "Mean change of the activation compared with the same builds unedited.",
+        "change_low": "Lower bound of its 95 % interval (bootstrap over builds).",
+        "change_high": "Upper bound.",
+        "q": "p-value of no change (sign-flip test), adjusted for all abilities and rungs.",
+        "observed": "Mean activation of all samples on that rung minus that of samples without the ability (observed, unedited).",
         "n_observed": "Samples on that rung.",
     }
     return ResultTable.of(name, title, "causal", frame, described, detail=detail)
 
 
-def _said(strongest: pl.DataFrame) -> list[str]:
-    said = []
-    for name, where in (("fires", "Where it fires"), ("silent", "Where it is silent")):
+def _largest_change_sentences(strongest: pl.DataFrame) -> list[str]:
+    sentences = []
+    for name, where in (("fires", "Where the feature fires"), ("silent", "Where the feature is silent")):
         part = strongest.filter((pl.col("builds") == name) & (pl.col("q") < 0.05))
         if part.is_empty():
-            said.append(f"{where}, no single ability changes it more than chance does.")
+            sentences.append(f"{where}, no single ability has an effect beyond chance.")
             continue
         row = part.row(0, named=True)
-        said.append(
-            f"{where}, setting {row['ability']} to {row['rung']} changes it most: {row['change']:+.4g} "
-            f"({row['change_low']:+.4g} to {row['change_high']:+.4g}, n = {row['n']})."
+        sentences.append(
+            f"{where}, {setting_in_words(row['ability'], row['rung'])} has the largest effect: {row['change']:+.3g} "
+            f"(95 % interval {row['change_low']:+.3g} to {row['change_high']:+.3g}, n = {row['n']})."
         )
-    return said
+    return sentences
 
 
 def _figure(frame: pl.DataFrame, name: str) -> Heatmap:

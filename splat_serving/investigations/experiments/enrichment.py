@@ -1,4 +1,4 @@
-"""Which tokens and weapons the strongest samples of a feature have more often than builds at large."""
+"""Tokens and weapons that are more frequent among a feature's strongest samples than overall."""
 
 from typing import Literal
 
@@ -16,9 +16,9 @@ from splat_serving.investigations.subject import Subject
 
 
 class Enrichment(FeatureSpec):
-    """Which tokens and weapons a feature's strongest samples have more often (or less) than builds at large.
+    """Tokens and weapons that are more (or less) frequent among a feature's strongest samples than overall.
 
-    lift = P(token | strong) / P(token), over all samples. Every token is compared, whatever its id.
+    lift = P(token | strong) / P(token), over all samples. Every token is compared.
     """
 
     experiment: Literal["enrichment"] = "enrichment"
@@ -27,19 +27,19 @@ class Enrichment(FeatureSpec):
 
 
 def _answer(subject: Subject, spec: Enrichment) -> Answer:
-    found, builds = subject.feature(spec.feature_id), subject.builds
-    if not found.n_active:
+    activations, builds = subject.feature(spec.feature_id), subject.builds
+    if not activations.n_active:
         return Answer(title=f"Feature {spec.feature_id}: enrichment", warnings=[never(spec.feature_id)])
-    high = strong(found, spec.high_percentile)
+    high = strong(activations, spec.high_percentile)
     tokens, weapons = token_profile(high, builds), weapon_profile(high, builds)
     more = tokens.filter(pl.col("phi") > 0)
     less = tokens.filter(pl.col("phi") < 0).sort("phi", "token_id")
     note = f"{counted(high.n_active, 'strong samples')}; {counted(tokens.height, 'tokens')} compared."
     return Answer(
-        title=f"Feature {spec.feature_id}: what its strongest samples have",
+        title=f"Feature {spec.feature_id}: enrichment among its strongest samples",
         tables=[
-            profile_table("enhancers", "Tokens they have more often", more, "token", spec.top_k, note),
-            profile_table("suppressors", "Tokens they have less often", less, "token", spec.top_k, note),
+            profile_table("enhancers", "Enriched tokens", more, "token", spec.top_k, note),
+            profile_table("suppressors", "Depleted tokens", less, "token", spec.top_k, note),
             profile_table("weapons", "Weapons", weapons, "weapon", spec.top_k),
         ],
         figures=[bars("tokens", "Lift of tokens among strong samples", tokens, "token", "lift", "lift", spec.top_k)],

@@ -1,4 +1,4 @@
-"""How a feature depends on one ability: its activation at each rung of the family, "not worn" included."""
+"""How a feature depends on one ability: its activation at each rung, "not worn" included."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -12,6 +12,7 @@ from splat_assets.analysis.builds.edits import FAR
 from splat_assets.analysis.inference.frames import with_q
 from splat_assets.analysis.inference.grouped import grouped
 from splat_assets.analysis.inference.intervals import two_by_two_p
+from splat_serving.investigations.build_text import setting_in_words, token_in_words
 from splat_serving.investigations.edited_builds import (
     STRATA,
     Draw,
@@ -30,24 +31,27 @@ from splat_serving.investigations.subject import Subject
 EvidenceWanted = Annotated[
     Literal["observed", "causal", "both"],
     Field(description="observed: counted over all samples. causal: builds edited and run through the model. both: side by side "
-          "(the observed alone, with a warning, where there is no model)."),
+          "(only observed, with a warning, if there is no model)."),
 ]  # fmt: skip
 NumberOfBuilds = Annotated[
-    int, Field(ge=2, le=10_000, description="So many builds are edited: half with the feature, half without.")
+    int,
+    Field(
+        ge=2, le=10_000, description="How many builds to edit: half where the feature fires, half where it does not."
+    ),
 ]
 
 
 class FamilySweep(FeatureSpec):
     """How a feature depends on one ability: mean activation and how often it fires at each rung, "not worn" included.
 
-    Observed: all samples of the store by the rung they wear; other abilities differ between rungs, too. Causal: drawn builds with
-    this ability set to each rung and all else held, run through base model and SAE.
+    Observed: all samples of the store by the rung they wear; other abilities differ between rungs, too. Causal: sampled builds
+    with this ability set to each rung and all else fixed, run through base model and SAE.
     """
 
     experiment: Literal["family-sweep"] = "family-sweep"
-    family: Annotated[Ability, Field(description="The ability, as swim_speed_up or ssu.")]
+    family: Annotated[Ability, Field(description="The ability, for example swim_speed_up or ssu.")]
     evidence: EvidenceWanted = "both"
-    rungs: Annotated[tuple[int, ...], Field(description="Rungs (AP) that are shown; all if left out.")] = ()
+    rungs: Annotated[tuple[int, ...], Field(description="Rungs (AP) to show. If not given: all.")] = ()
     absent: Annotated[bool, Field(description="Also show builds that do not wear it.")] = True
     n_builds: NumberOfBuilds = 200
 
@@ -69,51 +73,51 @@ def _answer(subject: Subject, spec: FamilySweep) -> Answer:
         warnings += [] if fires else [never(spec.feature_id)]
     if spec.evidence == "observed" or (spec.evidence == "both" and not subject.has_model):
         if spec.evidence == "both":
-            warnings.append(f"nothing causal was measured: {subject.no_model}")
+            warnings.append(f"no causal results: {subject.no_model}")
     else:
         draw = draw_builds(subject, spec.feature_id, spec.n_builds, spec.seed)
         causal = _causal(draw, spec, group, rungs)
         tables.append(_causal_table(spec, causal))
-        series += [_line(f"causal: builds where it {_SAID[name]}", causal.filter(pl.col("builds") == name)) for name in STRATA
+        series += [_line(f"causal: builds where it {_DOES[name]}", causal.filter(pl.col("builds") == name)) for name in STRATA
                    if name in causal["builds"]]  # fmt: skip
         findings += _causal_sentences(spec, causal)
         warnings += draw.warnings
         facts["deviation_of_unedited_builds"] = draw.deviation
-    title = f"Feature {spec.feature_id} by rung of {spec.family}"
+    title = f"Feature {spec.feature_id} by rung of {token_in_words(spec.family)}"
     line = LinesOrBars(
         kind="lines",
         name="mean_by_rung",
         title=title,
-        x_label=f"{spec.family} (AP)",
+        x_label=f"{token_in_words(spec.family)} (AP)",
         y_label="mean activation",
         series=series,
     )
     return Answer(title=title, findings=findings, facts=facts, tables=tables, figures=[line], warnings=warnings)
 
 
-_SAID = {"fires": "fires", "silent": "is silent"}
+_DOES = {"fires": "fires", "silent": "is silent"}
 
 
 def chosen_rungs(subject: Subject, group: Group, levels: Sequence[int], absent: bool) -> list[int]:
-    """The rungs with these levels, all for none, with "not worn" first; InputError for a level that is no rung."""
+    """The rungs with these levels, all for none, with "not worn" first; InputError for a level that is not a rung."""
     named = [subject.builds.rung_at(group.name, level) for level in levels] or list(range(1, group.n_rungs))
     return sorted({*([0] if absent else []), *named})
 
 
 def _observed(subject: Subject, spec: FamilySweep, group: Group, rungs: list[int]) -> pl.DataFrame:
-    found = grouped(subject.feature(spec.feature_id), subject.builds.rungs_of(spec.family), group.n_rungs)
-    low, high = found.mean_interval(spec.seed)
-    share_low, share_high = found.share_interval()
-    p = two_by_two_p(found.n_active, found.n, int(found.n_active.sum()), subject.n_samples)
+    cells = grouped(subject.feature(spec.feature_id), subject.builds.rungs_of(spec.family), group.n_rungs)
+    low, high = cells.mean_interval(spec.seed)
+    share_low, share_high = cells.share_interval()
+    p = two_by_two_p(cells.n_active, cells.n, int(cells.n_active.sum()), subject.n_samples)
     frame = pl.DataFrame(
         {
             "rung": [group.rung_name(rung) for rung in range(group.n_rungs)],
-            "n": found.n,
-            "n_active": found.n_active,
-            "mean": found.mean,
+            "n": cells.n,
+            "n_active": cells.n_active,
+            "mean": cells.mean,
             "mean_low": low,
             "mean_high": high,
-            "share_active": found.share,
+            "share_active": cells.share,
             "share_active_low": share_low,
             "share_active_high": share_high,
             "p": p,
@@ -125,20 +129,20 @@ def _observed(subject: Subject, spec: FamilySweep, group: Group, rungs: list[int
 def _observed_table(spec: FamilySweep, frame: pl.DataFrame) -> ResultTable:
     return ResultTable.of(
         "observed",
-        f"Builds by the rung of {spec.family} that they wear",
+        f"Builds by their rung of {token_in_words(spec.family)}",
         "observed",
         frame,
         {
             "rung": "Highest rung of the ability in the build (AP); absent: not worn.",
             "n": "Samples on this rung.",
-            "n_active": "Samples of those on which the feature fires.",
+            "n_active": "Samples on this rung on which the feature fires.",
             "mean": "Mean activation over all n samples, zeros included.",
-            "mean_low": "Lower border of the 95 % interval of the mean.",
-            "mean_high": "Upper border.",
+            "mean_low": "Lower bound of the 95 % interval of the mean.",
+            "mean_high": "Upper bound.",
             "share_active": "n_active / n.",
-            "share_active_low": "Lower border of its exact 95 % interval.",
-            "share_active_high": "Upper border.",
-            "q": "Whether it fires more or less often on this rung than elsewhere: p, adjusted for the number of rungs.",
+            "share_active_low": "Lower bound of its exact 95 % interval.",
+            "share_active_high": "Upper bound.",
+            "q": "p-value of firing as often on this rung as elsewhere, adjusted for the number of rungs.",
         },
     )
 
@@ -146,9 +150,16 @@ def _observed_table(spec: FamilySweep, frame: pl.DataFrame) -> ResultTable:
 def _observed_sentence(spec: FamilySweep, frame: pl.DataFrame) -> str:
     known = frame.filter(pl.col("n") > 0)
     if known.is_empty():
-        return "Observed: no build is on any of these rungs."
+        return "Observed: no build has any of these rungs."
     peak = known.sort("mean", descending=True, nulls_last=True).row(0, named=True)
-    return f"Observed: of its rungs {peak['rung']} has the highest mean activation, {peak['mean']:.4g} (n = {peak['n']:,})."
+    where = _at_rung(spec.family, peak["rung"])
+    return f"Observed: the mean activation is highest {where}: {peak['mean']:.3g} (n = {peak['n']:,})."
+
+
+def _at_rung(family: str, rung: str) -> str:
+    """`at 12 AP of Swim Speed Up`, `without Swim Speed Up`."""
+    name = token_in_words(family)
+    return f"without {name}" if rung == "absent" else f"with {name}" if rung == "worn" else f"at {rung} AP of {name}"
 
 
 def _causal(draw: Draw, spec: FamilySweep, group: Group, rungs: list[int]) -> pl.DataFrame:
@@ -201,45 +212,51 @@ _CAUSAL = {
 def _causal_table(spec: FamilySweep, frame: pl.DataFrame) -> ResultTable:
     return ResultTable.of(
         "causal",
-        f"The same builds with {spec.family} set to each rung",
+        f"The same builds with {token_in_words(spec.family)} set to each rung",
         "causal",
         frame,
         {
-            "builds": "fires: drawn from those on which the feature fires; silent: from those on which it does not.",
-            "rung": "The rung set, all else held; unedited: the builds as they are, from the store.",
+            "builds": "fires: builds on which the feature fires; silent: builds on which it does not.",
+            "rung": "The rung set, all else fixed; unedited: the builds as stored.",
             "n": "Builds.",
             "mean": "Mean activation over them.",
-            "mean_low": "Lower border of its 95 % interval (bootstrap over builds).",
-            "mean_high": "Upper border.",
+            "mean_low": "Lower bound of its 95 % interval (bootstrap over builds).",
+            "mean_high": "Upper bound.",
             "share_active": "Share of them on which the feature fires.",
-            "change": "Mean change against the same builds unedited.",
-            "change_low": "Lower border of its 95 % interval (bootstrap over builds).",
-            "change_high": "Upper border.",
-            "q": "p of no change (signs of the builds' changes thrown at random), adjusted for the number of rows.",
-            "legal": "Share of the edited builds that some gear gives.",
-            "real": "Share of them that are worn by somebody in the store.",
+            "change": "Mean change compared with the same builds unedited.",
+            "change_low": "Lower bound of its 95 % interval (bootstrap over builds).",
+            "change_high": "Upper bound.",
+            "q": "p-value of no change (sign-flip test over builds), adjusted for the number of rows.",
+            "legal": "Share of the edited builds that gear allows.",
+            "real": "Share of them that occur in the store.",
             "far": "Share of them whose nearest real build is more than two rungs away: weaker evidence.",
         },
     )
 
 
 def _causal_sentences(spec: FamilySweep, frame: pl.DataFrame) -> list[str]:
-    said = []
+    sentences = []
     for name in STRATA:
         part = frame.filter((pl.col("builds") == name) & pl.col("change").is_not_null())
         sure = part.filter(pl.col("q") < 0.05)
         if part.is_empty():
             continue
-        where = f"builds where it {_SAID[name]}"
+        where = f"where the feature {_DOES[name]}"
         if sure.is_empty():
-            said.append(f"Causal: no rung of {spec.family} changes it on {where} more than chance does.")
+            sentences.append(f"Causal: {where}, {_no_setting(spec.family, part)} has an effect beyond chance.")
             continue
         row = sure.sort(pl.col("change").abs(), descending=True).row(0, named=True)
-        said.append(
-            f"Causal: on {where} {spec.family} set to {row['rung']} changes it most, by {row['change']:+.4g} on average "
-            f"({row['change_low']:+.4g} to {row['change_high']:+.4g}, n = {row['n']:,})."
+        sentences.append(
+            f"Causal: {where}, {setting_in_words(spec.family, row['rung'])} has the largest effect: {row['change']:+.3g} on "
+            f"average (95 % interval {row['change_low']:+.3g} to {row['change_high']:+.3g}, n = {row['n']:,})."
         )
-    return said
+    return sentences
+
+
+def _no_setting(family: str, part: pl.DataFrame) -> str:
+    """`no rung of Swim Speed Up`, or for a main-only ability `neither adding nor removing Ninja Squid`."""
+    is_main_only = "worn" in part["rung"]
+    return f"{'neither adding nor removing' if is_main_only else 'no rung of'} {token_in_words(family)}"
 
 
 def _line(name: str, frame: pl.DataFrame) -> Series:

@@ -1,4 +1,4 @@
-"""Two abilities at once: the activation in each pair of rungs, and whether the two add up or one changes what the other does."""
+"""Two abilities at once: the activation in each pair of rungs, and whether their effects add up or interact."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,8 @@ from splat_assets.analysis.builds.build_table import Group
 from splat_assets.analysis.inference.grouped import grouped
 from splat_assets.analysis.inference.interaction import Interaction, interaction_of_cells, interaction_of_factorial
 from splat_assets.errors import InputError
-from splat_assets.wording import counted
+from splat_assets.wording import counted, percent
+from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.edited_builds import Draw, draw_builds
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.family_sweep import EvidenceWanted, NumberOfBuilds, chosen_rungs
@@ -19,58 +20,65 @@ from splat_serving.investigations.results.result import Answer, Figure, Heatmap,
 from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 
+_SLIGHT = 0.1
+"""An interaction that explains less than this share of the variation between cells is called slight."""
+
 
 class HeatmapSpec(FeatureSpec):
-    """Two abilities at once: mean activation in each pair of rungs, and a test of whether the two merely add up.
+    """Two abilities at once: mean activation in each pair of rungs, and a test of whether their effects interact.
 
-    The additive fit is the best sum of a part per rung of one ability and a part per rung of the other. interaction share: what
-    it leaves of the differences between cells. p: how often chance leaves as much. Causal: every drawn build is edited into
-    every cell. Observed: samples as they are; builds in two cells differ in more than these abilities.
+    The additive fit is the best sum of a term per rung of one ability and a term per rung of the other. Interaction share: the
+    share of the variation between cells that it leaves unexplained. p: how often chance leaves as much. Causal: every sampled
+    build is edited into every cell. Observed: samples as they are; cells differ in more than these two abilities.
     """
 
     experiment: Literal["heatmap"] = "heatmap"
-    family_x: Annotated[Ability, Field(description="One ability, as quick_respawn.")]
-    family_y: Annotated[Ability, Field(description="The other one.")]
-    rungs_x: Annotated[tuple[int, ...], Field(description="Its rungs (AP); all that builds wear if left out.")] = ()
-    rungs_y: Annotated[tuple[int, ...], Field(description="Those of the other one.")] = ()
+    family_x: Annotated[Ability, Field(description="The first ability, for example quick_respawn.")]
+    family_y: Annotated[Ability, Field(description="The second ability.")]
+    rungs_x: Annotated[
+        tuple[int, ...], Field(description="Rungs (AP) of the first ability. If not given: all that builds wear.")
+    ] = ()
+    rungs_y: Annotated[
+        tuple[int, ...], Field(description="Rungs (AP) of the second ability. If not given: all that builds wear.")
+    ] = ()
     evidence: EvidenceWanted = "both"
     n_builds: NumberOfBuilds = 100
     max_cells: Annotated[
         int | None,
-        Field(ge=4, description="Of the rungs that are not named, only the most frequent that fit into so many cells."),
+        Field(ge=4, description="Maximum number of cells; of the rungs not given, the rarest are left out."),
     ] = None
 
 
 def _answer(subject: Subject, spec: HeatmapSpec) -> Answer:
     if spec.family_x == spec.family_y:
-        raise InputError(f"family_y is {spec.family_y}, as family_x: name two abilities")
+        raise InputError(f"family_x and family_y are both {spec.family_y}: name two abilities")
     x, y = subject.builds.group(spec.family_x), subject.builds.group(spec.family_y)
     rungs_x, rungs_y = (_rungs(subject, group, named) for group, named in ((x, spec.rungs_x), (y, spec.rungs_y)))
     rungs_x, rungs_y = _fitting(subject, spec, (x, rungs_x), (y, rungs_y))
     axes = _Axes(spec, x, y, rungs_x, rungs_y)
-    tables, figures, said, warnings, facts = [], [], [], [], dict[str, Scalar]()
+    tables, figures, findings, warnings, facts = [], [], [], [], dict[str, Scalar]()
     if spec.evidence != "causal":
         table, figure, test = _observed(subject, spec, axes)
         tables.append(table)
         figures.append(figure)
-        said.append(_in_a_sentence("Observed", test, axes))
+        findings.append(_interaction_sentence("Observed", test, axes))
         facts |= _facts("observed", test)
     if spec.evidence == "both" and not subject.has_model:
-        warnings.append(f"nothing causal was measured: {subject.no_model}")
+        warnings.append(f"no causal results: {subject.no_model}")
     elif spec.evidence != "observed":
         draw = draw_builds(subject, spec.feature_id, spec.n_builds, spec.seed)
         table, figure, test, incomplete = _causal(draw, spec, axes)
         tables.append(table)
         figures.append(figure)
-        said.append(_in_a_sentence("Causal", test, axes))
+        findings.append(_interaction_sentence("Causal", test, axes))
         facts |= _facts("causal", test)
         warnings += draw.warnings
         if incomplete:
             warnings.append(
-                f"{incomplete} of {counted(len(draw.sets), 'builds')} lost a token in some cell: left out of the test"
+                f"{incomplete} of {counted(len(draw.sets), 'builds')} lose their own token in some cell: left out of the test"
             )
-    title = f"Feature {spec.feature_id}: {spec.family_x} by {spec.family_y}"
-    return Answer(title=title, findings=said, facts=facts, tables=tables, figures=figures, warnings=warnings)
+    title = f"Feature {spec.feature_id}: {token_in_words(spec.family_x)} by {token_in_words(spec.family_y)}"
+    return Answer(title=title, findings=findings, facts=facts, tables=tables, figures=figures, warnings=warnings)
 
 
 class _Axes:
@@ -87,8 +95,8 @@ class _Axes:
         return Heatmap(
             name=name,
             title=title,
-            x_label=f"{self.x.name} (AP)",
-            y_label=f"{self.y.name} (AP)",
+            x_label=f"{token_in_words(self.x.name)} (AP)",
+            y_label=f"{token_in_words(self.y.name)} (AP)",
             z_label="mean activation",
             x=[*self.names_x],
             y=[*self.names_y],
@@ -109,7 +117,7 @@ def _rungs(subject: Subject, group: Group, named: tuple[int, ...]) -> list[int]:
 def _fitting(
     subject: Subject, spec: HeatmapSpec, x: tuple[Group, list[int]], y: tuple[Group, list[int]]
 ) -> tuple[list[int], list[int]]:
-    """The rungs, of those that were not named the rarest left out until there are max_cells cells at most."""
+    """The rungs; of those not given, the rarest are left out until there are at most max_cells cells."""
     kept = [x[1], y[1]]
     counts = [np.bincount(subject.builds.rungs_of(group.name), minlength=group.n_rungs) for group, _ in (x, y)]
     free = [not spec.rungs_x, not spec.rungs_y]
@@ -129,12 +137,12 @@ def _observed(subject: Subject, spec: HeatmapSpec, axes: _Axes) -> tuple[ResultT
     at_x, at_y = place_x[subject.builds.rungs_of(axes.x.name)], place_y[subject.builds.rungs_of(axes.y.name)]
     codes = np.where((at_x >= 0) & (at_y >= 0), at_y * len(axes.rungs_x) + at_x, -1)
     shape = (len(axes.rungs_y), len(axes.rungs_x))
-    found = grouped(subject.feature(spec.feature_id), codes, shape[0] * shape[1])
-    low, high = found.mean_interval(spec.seed)
-    test = interaction_of_cells(found.codes, found.values, found.n.reshape(shape), np.random.default_rng(spec.seed))
-    frame = _cells(axes, found.n, found.mean, low, high, test).with_columns(pl.Series("n_active", found.n_active))
-    table = _table("observed", "Builds by the rungs that they wear", frame.filter(pl.col("n") > 0), axes)
-    figure = axes.figure("observed", "Observed: mean activation", found.mean.reshape(shape), found.n.reshape(shape))
+    cells = grouped(subject.feature(spec.feature_id), codes, shape[0] * shape[1])
+    low, high = cells.mean_interval(spec.seed)
+    test = interaction_of_cells(cells.codes, cells.values, cells.n.reshape(shape), np.random.default_rng(spec.seed))
+    frame = _cells(axes, cells.n, cells.mean, low, high, test).with_columns(pl.Series("n_active", cells.n_active))
+    table = _table("observed", "Builds by their rungs", frame.filter(pl.col("n") > 0), axes)
+    figure = axes.figure("observed", "Observed: mean activation", cells.mean.reshape(shape), cells.n.reshape(shape))
     return table, figure, test
 
 
@@ -184,11 +192,11 @@ def _table(name: Literal["observed", "causal"], title: str, frame: pl.DataFrame,
         axes.x.name: "Rung (AP).",
         axes.y.name: "Rung (AP).",
         "n": "Samples in the cell." if name == "observed" else "Builds; the same in every cell.",
-        **({"n_active": "Samples of those on which the feature fires."} if "n_active" in frame.columns else {}),
+        **({"n_active": "Samples in the cell on which the feature fires."} if "n_active" in frame.columns else {}),
         "mean": "Mean activation, zeros included.",
-        "mean_low": "Lower border of its 95 % interval.",
-        "mean_high": "Upper border.",
-        "additive": "The additive fit: a part for each rung of one plus a part for each rung of the other.",
+        "mean_low": "Lower bound of its 95 % interval.",
+        "mean_high": "Upper bound.",
+        "additive": "The additive fit: a term for each rung of the one plus a term for each rung of the other.",
         "beyond": "mean - additive.",
     }
     return ResultTable.of(name, title, name, frame, described, detail=frame.height > 40)
@@ -198,13 +206,16 @@ def _facts(name: str, test: Interaction) -> dict[str, Scalar]:
     return {f"{name}_interaction_share": test.share, f"{name}_p": test.p, f"{name}_cells": test.n_cells}
 
 
-def _in_a_sentence(name: str, test: Interaction, axes: _Axes) -> str:
+def _interaction_sentence(name: str, test: Interaction, axes: _Axes) -> str:
     if test.p is None or test.share is None:
-        return f"{name}: there are too few cells with builds, or no differences between them, to tell an interaction."
-    verdict = "they do not merely add up" if test.p <= 0.05 else "nothing speaks against their adding up"
+        return f"{name}: too few cells with builds, or no variation between them, to test for an interaction."
+    if test.p > 0.05:
+        verdict = "no interaction beyond chance"
+    else:
+        verdict = "they interact slightly" if test.share < _SLIGHT else "they interact"
     return (
-        f"{name}: {test.share:.1%} of the differences between cells is left when {axes.x.name} and {axes.y.name} are taken to "
-        f"add up (p = {test.p:.3g}): {verdict}."
+        f"{name}: adding the effects of {token_in_words(axes.x.name)} and {token_in_words(axes.y.name)} leaves "
+        f"{percent(test.share)} of the variation between cells unexplained (p = {test.p:.3g}): {verdict}."
     )
 
 

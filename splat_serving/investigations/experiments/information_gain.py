@@ -1,4 +1,4 @@
-"""What one more token tells the model about the rest of the build, and which weapons have the most to be told."""
+"""The information gain of one more token about the rest of the build, by token and by weapon."""
 
 from typing import Annotated, Any, Literal
 
@@ -18,8 +18,8 @@ from splat_assets.wording import counted
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.predictions import (
     NOTE,
-    Asked,
     BranchSpec,
+    Predictor,
     TopN,
     bars,
     closure_sentence,
@@ -33,70 +33,76 @@ from splat_serving.investigations.subject import Subject
 
 
 class InformationGainSpec(BranchSpec):
-    """What one more token tells the model: how much it narrows the choice of the next one, and how far it moves the rest.
+    """The information gain of one more token: how much it reduces the entropy of the next one, and changes the others.
 
-    The build starts as what the model is sure of for the weapon (closed greedily). Each token that gear still gives is added on
-    its own, and the choice among the other tokens is compared with and without it.
+    The starting set holds the tokens that the model is sure of for the weapon (completed greedily). Each token that gear still
+    allows is added on its own, and the distribution of the other tokens is compared with and without it.
     """
 
     experiment: Literal["information-gain"] = "information-gain"
     include_conditioned: Annotated[
-        bool, Field(description="Also what each token of the closed set tells, by taking it away.")
+        bool, Field(description="Also compute the information of each token of the starting set, by removing it.")
     ] = False
-    detailed: Annotated[bool, Field(description="All tokens, and with all_weapons those of every weapon.")] = False
-    log_base: Annotated[float, Field(gt=1, description="Of entropies; 2 for bits.")] = 2.0
+    detailed: Annotated[
+        bool, Field(description="Show all tokens, and with all_weapons the tokens of every weapon.")
+    ] = False
+    log_base: Annotated[float, Field(gt=1, description="Base of the logarithm of entropies; 2 for bits.")] = 2.0
     discount_base: Annotated[
         float,
-        Field(gt=0, le=1, description="A weapon's gain times this to the power of log(tokens of its closed set)."),
+        Field(
+            gt=0,
+            le=1,
+            description="A weapon's gain is multiplied by this to the power of log(tokens of its starting set).",
+        ),
     ] = 0.95
-    depth_log: Annotated[DepthLog, Field(description="Which logarithm that is.")] = "ln"
+    depth_log: Annotated[DepthLog, Field(description="Base of that logarithm.")] = "ln"
     top_n: TopN = 15
 
 
 def _answer(subject: Subject, spec: InformationGainSpec) -> Answer:
-    asked = Asked(subject)
-    closures = asked.closed(asked.weapons(spec.weapon), spec.greedy_threshold)
-    branches = asked.branches(closures, spec.stack_policy)
+    predictor = Predictor(subject)
+    closures = predictor.closed(predictor.weapons(spec.weapon), spec.greedy_threshold)
+    branches = predictor.branches(closures, spec.stack_policy)
     gains = [information_gain(branch, spec.log_base) for branch in branches]
     if spec.all_weapons:
-        return _of_all(asked, spec, closures, branches, gains)
-    return _of_one(asked, spec, closures[0], branches[0], gains[0])
+        return _of_all(predictor, spec, closures, branches, gains)
+    return _of_one(predictor, spec, closures[0], branches[0], gains[0])
 
 
 def _of_one(
-    asked: Asked, spec: InformationGainSpec, closure: Closure, branch: Branch, found: InformationGain
+    predictor: Predictor, spec: InformationGainSpec, closure: Closure, branch: Branch, gains: InformationGain
 ) -> Answer:
-    name, units = asked.weapon(closure.weapon_id), unit(spec.log_base)
-    tokens = token_frame(asked, branch, found).drop("weapon")
+    name, units = predictor.weapon(closure.weapon_id), unit(spec.log_base)
+    tokens = token_frame(predictor, branch, gains).drop("weapon")
     shown, left = (tokens, "") if spec.detailed else first_rows(tokens, spec.top_n)
-    facts = _facts(spec, closure, branch, found)
-    tables = [ResultTable.of("tokens", f"One more token on {name}", "causal", shown, _tokens(units), NOTE + left)]
+    facts = _facts(spec, closure, branch, gains)
+    tables = [ResultTable.of("tokens", f"Next tokens on {name}", "causal", shown, _tokens(units), NOTE + left)]
     if closure.added:
-        tables.append(_closure_table(asked, spec, closure, branch))
-    said = [closure_sentence(asked, closure, spec.greedy_threshold)]
+        tables.append(_closure_table(predictor, spec, closure, branch))
+    findings = [closure_sentence(predictor, closure, spec.greedy_threshold)]
     if branch.support.size:
-        said += [
-            f"{counted(branch.support.size, 'tokens')} can come next; the choice among them has {found.h0:.4g} {units}, as "
-            f"{facts['choices']:.3g} equally likely ones have.",
-            f"A token drawn from it is expected to narrow the choice among the others by {found.total:.4g} {units}, and moves "
-            f"their probabilities by {found.learned_in_all:.4g} {units}.",
+        findings += [
+            f"{counted(branch.support.size, 'tokens')} can come next; their entropy is {gains.h0:.3g} {units}, that of "
+            f"{facts['choices']:.3g} equally likely tokens.",
+            f"The next token is expected to reduce the entropy of the others by {gains.total:.3g} {units} (information gain) and "
+            f"to change their probabilities by {gains.learned_in_all:.3g} {units} (KL divergence).",
         ]
     else:
-        said.append("Nothing more can be worn.")
-    title = f"What a token tells of the others on {name}"
+        findings.append("No further token fits.")
+    title = f"Information of each next token about the others on {name}"
     figure = bars("learned", title, units, shown["token"].to_list(), shown["learned"].to_list())
     return Answer(
         title=f"Information gain on {name}",
-        findings=said,
+        findings=findings,
         facts=facts,
         tables=tables,
         figures=[figure] if branch.support.size else [],
-        warnings=asked.warnings(),
+        warnings=predictor.warnings(),
     )
 
 
 def _of_all(
-    asked: Asked,
+    predictor: Predictor,
     spec: InformationGainSpec,
     closures: list[Closure],
     branches: list[Branch],
@@ -105,16 +111,16 @@ def _of_all(
     units = unit(spec.log_base)
     rows = [
         {
-            "weapon": asked.weapon(closure.weapon_id),
-            **_facts(spec, closure, branch, found),
-            "worn": asked.worn(closure.rungs),
+            "weapon": predictor.weapon(closure.weapon_id),
+            **_facts(spec, closure, branch, gain),
+            "worn": predictor.worn(closure.rungs),
         }
-        for closure, branch, found in zip(closures, branches, gains, strict=True)
+        for closure, branch, gain in zip(closures, branches, gains, strict=True)
     ]
     weapons = (
         pl.DataFrame(rows).fill_nan(None).sort(["discounted", "weapon"], descending=[True, False], nulls_last=True)
     )
-    every = pl.concat([token_frame(asked, *pair) for pair in zip(branches, gains, strict=True)])
+    every = pl.concat([token_frame(predictor, *pair) for pair in zip(branches, gains, strict=True)])
     tokens = (
         every.group_by("token", maintain_order=True)
         .agg(pl.len().alias("n"), *(pl.col(column).mean() for column in ("choice", "gain", "share", "learned")))
@@ -122,87 +128,89 @@ def _of_all(
     )
     shown, left = (tokens, "") if spec.detailed else first_rows(tokens, spec.top_n)
     described = _tokens(units)
-    means = {"token": described["token"], "n": "Weapons on which it can be added."} | {
-        column: f"Mean over them. {described[column]}" for column in ("choice", "gain", "share", "learned")
+    means = {"token": described["token"], "n": "Number of weapons on which it can be added."} | {
+        column: f"Mean over these weapons. {described[column]}" for column in ("choice", "gain", "share", "learned")
     }
     tables = [
         ResultTable.of("weapons", "Weapons, by discounted gain", "causal", weapons, _weapons(spec), NOTE),
-        ResultTable.of("tokens", "Tokens over all weapons, by what they tell", "causal", shown, means, NOTE + left),
+        ResultTable.of("tokens", "Tokens over all weapons, by information", "causal", shown, means, NOTE + left),
     ]
     if spec.detailed:
         described = {"weapon": "The weapon.", **described}
         tables.append(
             ResultTable.of("weapon_tokens", "Tokens of every weapon", "causal", every, described, NOTE, detail=True)
         )
-    said = [weapons_sentence(len(rows), spec.greedy_threshold)]
+    findings = [weapons_sentence(len(rows), spec.greedy_threshold)]
     known = weapons.filter(pl.col("information_gain").is_not_null())
     if not known.is_empty():
         most = known.row(0, named=True)
-        said.append(f"{most['weapon']} has the highest discounted gain, {most['discounted']:.4g} {units}.")
-    return Answer(title="Information gain by weapon", findings=said, tables=tables, warnings=asked.warnings())
+        findings.append(f"Highest discounted gain: {most['weapon']}, {most['discounted']:.3g} {units}.")
+    return Answer(title="Information gain by weapon", findings=findings, tables=tables, warnings=predictor.warnings())
 
 
-def token_frame(asked: Asked, branch: Branch, found: InformationGain) -> pl.DataFrame:
-    """The tokens of a branch and what each tells, those that tell most first."""
-    tokens = [asked.token(token) for token in branch.support.tolist()]
+def token_frame(predictor: Predictor, branch: Branch, gains: InformationGain) -> pl.DataFrame:
+    """The tokens of a branch with the information of each, the most informative first."""
+    tokens = [predictor.token(token) for token in branch.support.tolist()]
     frame = pl.DataFrame(
         {
-            "weapon": pl.Series([asked.weapon(branch.situation.weapon_id)] * len(tokens), dtype=pl.String),
+            "weapon": pl.Series([predictor.weapon(branch.situation.weapon_id)] * len(tokens), dtype=pl.String),
             "token": pl.Series(tokens, dtype=pl.String),
             "probability": branch.p,
             "choice": branch.choice,
-            "before": found.before,
-            "after": found.after,
-            "gain": found.gain,
-            "share": branch.choice * found.gain,
-            "learned": found.learned,
+            "before": gains.before,
+            "after": gains.after,
+            "gain": gains.gain,
+            "share": branch.choice * gains.gain,
+            "learned": gains.learned,
         }
     )
     return frame.fill_nan(None).sort(["learned", "token"], descending=[True, False], nulls_last=True)
 
 
-def _facts(spec: InformationGainSpec, closure: Closure, branch: Branch, found: InformationGain) -> dict[str, Scalar]:
+def _facts(spec: InformationGainSpec, closure: Closure, branch: Branch, gains: InformationGain) -> dict[str, Scalar]:
     size = depth(closure)
     factor = discount(size, spec.discount_base, spec.depth_log)
     numbers: dict[str, Scalar] = {
         "depth": size,
         "n_tokens": int(branch.support.size),
-        "h0": found.h0,
-        "choices": spec.log_base**found.h0,
-        "information_gain": found.total,
-        "learned": found.learned_in_all,
+        "h0": gains.h0,
+        "choices": spec.log_base**gains.h0,
+        "information_gain": gains.total,
+        "learned": gains.learned_in_all,
         "discount": factor,
-        "discounted": found.total * factor,
+        "discounted": gains.total * factor,
     }
     return {name: None if isinstance(value, float) and value != value else value for name, value in numbers.items()}
 
 
-def _closure_table(asked: Asked, spec: InformationGainSpec, closure: Closure, branch: Branch) -> ResultTable:
+def _closure_table(predictor: Predictor, spec: InformationGainSpec, closure: Closure, branch: Branch) -> ResultTable:
     frame = pl.DataFrame(
-        {"token": [asked.token(token) for token, _ in closure.added], "added_at": [p for _, p in closure.added]}
+        {"token": [predictor.token(token) for token, _ in closure.added], "added_at": [p for _, p in closure.added]}
     )
-    described = {"token": "In the order in which they were added.", "added_at": "How likely it was then."}
+    described = {"token": "The token, in the order of adding.", "added_at": "Its probability when it was added."}
     if spec.include_conditioned:
         ids = [token for token, _ in closure.added]
-        without, learned = learned_from(asked.ask, asked.space, closure.situation, ids, branch, spec.log_base)
-        frame = frame.with_columns(pl.Series("without", without), pl.Series("learned", learned))
-        described["without"] = "How likely it is in the closed set without it and higher rungs of its ability."
-        described["learned"] = (
-            f"What it tells of the tokens of other abilities that can come next ({unit(spec.log_base)})."
+        without, learned = learned_from(
+            predictor.probabilities, predictor.space, closure.situation, ids, branch, spec.log_base
         )
-    return ResultTable.of("closure", "What the model is sure of", "causal", frame, described, NOTE)
+        frame = frame.with_columns(pl.Series("without", without), pl.Series("learned", learned))
+        described["without"] = "Its probability in the starting set without it and without higher rungs of its ability."
+        described["learned"] = (
+            f"Its information about the possible next tokens of other abilities ({unit(spec.log_base)})."
+        )
+    return ResultTable.of("closure", "Starting set", "causal", frame, described, NOTE)
 
 
 def _tokens(units: str) -> dict[str, str]:
     return {
-        "token": "A token that gear still gives.",
-        "probability": "That the build has it, as the model says.",
-        "choice": "p0: its share of the probabilities of all that can come next.",
-        "before": f"Entropy of the choice among the other tokens, without it ({units}).",
-        "after": "The same over the same tokens, once it is there.",
-        "gain": "before - after; below 0 where it opens the choice.",
-        "share": "choice x gain: its part of the information gain.",
-        "learned": f"KL divergence of the others' probabilities, with it from without it, summed ({units}); never below 0.",
+        "token": "A token that gear still allows.",
+        "probability": "Probability that the build has it, according to the model.",
+        "choice": "p0: its share of the summed probabilities of all possible next tokens.",
+        "before": f"Entropy of the other tokens without it ({units}).",
+        "after": "Entropy of the same tokens with it.",
+        "gain": "before - after; below 0 where it raises the entropy.",
+        "share": "choice x gain: its contribution to the information gain.",
+        "learned": f"Summed KL divergence of the other tokens' probabilities, with it against without it ({units}); 0 or more.",
     }
 
 
@@ -210,14 +218,14 @@ def _weapons(spec: InformationGainSpec) -> dict[str, Any]:
     units = unit(spec.log_base)
     return {
         "weapon": "The weapon.",
-        "depth": "Tokens of its closed set.",
-        "n_tokens": "Tokens that can come next.",
-        "h0": f"Entropy of the choice among them ({units}).",
-        "choices": "As many equally likely tokens would be as open.",
-        "information_gain": f"Expected narrowing of the choice among the others by one more token ({units}).",
-        "learned": f"Expected KL divergence of the others' probabilities ({units}).",
+        "depth": "Number of tokens in its starting set.",
+        "n_tokens": "Number of tokens that can come next.",
+        "h0": f"Entropy of the next token ({units}).",
+        "choices": "Number of equally likely tokens with the same entropy.",
+        "information_gain": f"Expected reduction of the entropy of the other tokens by one more token ({units}).",
+        "learned": f"Expected KL divergence of the other tokens' probabilities ({units}).",
         "discounted": f"information_gain x {spec.discount_base:g} ** {spec.depth_log}(depth).",
-        "worn": "The closed set.",
+        "worn": "The starting set.",
     }
 
 

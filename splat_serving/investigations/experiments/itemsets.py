@@ -1,4 +1,4 @@
-"""Sets of abilities that strong samples wear together more often than others do."""
+"""Sets of abilities that are more frequent among strong samples than overall."""
 
 from itertools import combinations
 from typing import Annotated, Literal
@@ -24,26 +24,26 @@ _MOST_ITEMS = 16
 
 
 class Itemsets(FeatureSpec):
-    """Sets of two to four abilities that strong samples wear together, against all samples, with lift over their best part.
+    """Sets of two to four abilities that are enriched among strong samples, with lift over their best subset.
 
-    Each ability is one item, at the rung that tells most, so no set is made of nested rungs of one ability (the upstream
-    system's top sets are). beyond: the set's lift over the highest lift of its parts; above 1 the whole says more than any part.
+    Each ability is one item, at its most associated rung, so no set consists of nested rungs of one ability (as the upstream
+    system's top sets do). beyond: the set's lift over the highest lift of its subsets; above 1 the set is more enriched.
     """
 
     experiment: Literal["itemsets"] = "itemsets"
     high_percentile: HighPercentile = 0.9
     min_support: Annotated[
-        float, Field(gt=0, le=1, description="Only sets that so large a share of the strong samples wear.")
+        float, Field(gt=0, le=1, description="Minimum share of the strong samples that wear the set.")
     ] = 0.05
-    max_size: Annotated[int, Field(ge=2, le=4, description="So many abilities at most.")] = 3
-    top_k: Annotated[int, Field(ge=1, le=1_000, description="So many sets.")] = 20
+    max_size: Annotated[int, Field(ge=2, le=4, description="Maximum number of abilities in a set.")] = 3
+    top_k: Annotated[int, Field(ge=1, le=1_000, description="How many sets to show.")] = 20
 
 
 def _answer(subject: Subject, spec: Itemsets) -> Answer:
-    found, builds = subject.feature(spec.feature_id), subject.builds
-    if not found.n_active:
+    activations, builds = subject.feature(spec.feature_id), subject.builds
+    if not activations.n_active:
         return Answer(title=f"Feature {spec.feature_id}: sets of abilities", warnings=[never(spec.feature_id)])
-    high = strong(found, spec.high_percentile)
+    high = strong(activations, spec.high_percentile)
     names, worn = _items(builds, high)
     is_high = flags(high, subject.n_samples)
     counts = _sets(worn, is_high, spec.min_support * high.n_active, spec.max_size)
@@ -70,15 +70,15 @@ def _answer(subject: Subject, spec: Itemsets) -> Answer:
     ).fill_nan(None)
     frame = frame.sort(["lift", "abilities"], descending=[True, False], nulls_last=True)
     described = {
-        "abilities": "The set, each at its rung or more.",
-        "n": "Samples that wear all of it.",
-        "n_strong": "Strong samples of those.",
-        "support": "Share of the strong samples.",
-        "lift": "How many times as often strong samples wear it as samples at large.",
-        "lift_low": "Lower border of its 95 % interval.",
-        "lift_high": "Upper border.",
-        "beyond": "Its lift over the highest lift of the sets with one ability less.",
-        "q": "p of independence, adjusted for the number of sets.",
+        "abilities": "The set, each ability at its rung or higher.",
+        "n": "Samples that wear the whole set.",
+        "n_strong": "Strong samples among them.",
+        "support": "Share of the strong samples that wear the set.",
+        "lift": "How many times as often strong samples wear it as samples overall.",
+        "lift_low": "Lower bound of its 95 % interval.",
+        "lift_high": "Upper bound.",
+        "beyond": "Its lift over the highest lift of its subsets with one ability less.",
+        "q": "p-value of independence, adjusted for the number of sets.",
     }
     note = f"{counted(high.n_active, 'strong samples')}; {counted(frame.height, 'sets')} with enough support."
     table = ResultTable.of("sets", "Sets of abilities", "observed", frame.head(spec.top_k), described, note)
@@ -86,7 +86,7 @@ def _answer(subject: Subject, spec: Itemsets) -> Answer:
 
 
 def _items(builds: BuildTable, high: Activations) -> tuple[list[str], npt.NDArray[np.bool_]]:
-    """One condition per ability, the one that goes with strong samples most: names, and bool (n_items, n_samples)."""
+    """One condition per ability, the one most associated with strong samples: names, and bool (n_items, n_samples)."""
     profile = token_profile(high, builds).filter(pl.col("phi") > 0)
     tokens = {token.name: token for token in builds.vocabulary.tokens}
     best: dict[str, str] = {}
@@ -110,7 +110,7 @@ def _sets(
     kept: dict[tuple[int, ...], tuple[int, int]] = {
         chosen: counts for chosen, counts in singles.items() if counts[1] >= least
     }
-    found = dict(kept)
+    frequent = dict(kept)
     for size in range(2, max_size + 1):
         bigger: dict[tuple[int, ...], tuple[int, int]] = {}
         for chosen in combinations(sorted({one for some in kept for one in some}), size):
@@ -118,9 +118,9 @@ def _sets(
                 both = int(strong_worn[list(chosen)].all(axis=0).sum())
                 if both >= least:
                     bigger[chosen] = (int(worn[list(chosen)].all(axis=0).sum()), both)
-        found |= bigger
+        frequent |= bigger
         kept = bigger
-    return found
+    return frequent
 
 
 EXPERIMENT = Experiment(Itemsets, _answer)

@@ -1,4 +1,4 @@
-"""A feature by the sub and special of the weapon, and by both together."""
+"""Mean activation and firing of a feature by the sub and special of the weapon, and by both together."""
 
 from typing import Annotated, Literal
 
@@ -17,55 +17,56 @@ from splat_serving.investigations.subject import Subject
 
 
 class KitSweep(FeatureSpec):
-    """A feature by sub and special of the weapon, and by pairs of them: mean activation and firing, zeros included, with lift."""
+    """Mean activation and firing by sub and special of the weapon, and by pairs of them, zeros included, with lift."""
 
     experiment: Literal["kit-sweep"] = "kit-sweep"
     top_k: TopK = 15
     min_examples: LeastExamples = 10
-    combinations: Annotated[bool, Field(description="Also pairs of sub and special.")] = False
+    combinations: Annotated[bool, Field(description="Also compare pairs of sub and special.")] = False
 
 
 def _answer(subject: Subject, spec: KitSweep) -> Answer:
-    found, builds = subject.feature(spec.feature_id), subject.builds
+    activations, builds = subject.feature(spec.feature_id), subject.builds
     kinds = [name for name in ("sub", "special") if name in builds.attributes]
     if not kinds:
-        raise NotComputedError("the weapons here have no sub or special: their vocabulary does not say")
-    tables, figures, said = [], [], []
+        raise NotComputedError("the vocabulary of weapons here has no sub or special")
+    tables, figures, findings = [], [], []
     for kind in kinds:
         codes, names = builds.attribute_values(kind)
-        frame = category_table(found, codes, names, kind, spec.min_examples, spec.seed)
+        frame = category_table(activations, codes, names, kind, spec.min_examples, spec.seed)
         tables.append(_table(kind, f"By {kind}", frame, spec.top_k))
         figures.append(bars(kind, f"Mean activation by {kind}", frame, kind, "mean", "mean activation", spec.top_k))
-        said += _best(frame, kind)
+        findings += _strongest_kit_part(frame, kind)
     if spec.combinations and len(kinds) == 2:
         subs, sub_names = builds.attribute_values("sub")
         specials, special_names = builds.attribute_values("special")
         codes = np.where((subs < 0) | (specials < 0), -1, subs.astype(np.int64) * len(special_names) + specials)
         both = [f"{sub} + {special}" for sub in sub_names for special in special_names]
-        pairs = category_table(found, codes, both, "pair", spec.min_examples, spec.seed)
+        pairs = category_table(activations, codes, both, "pair", spec.min_examples, spec.seed)
         tables.append(_table("pair", "By sub and special", pairs, spec.top_k))
     return Answer(
         title=f"Feature {spec.feature_id} by kit",
-        findings=said,
+        findings=findings,
         tables=tables,
         figures=[*figures],
-        warnings=[] if found.n_active else [never(spec.feature_id)],
+        warnings=[] if activations.n_active else [never(spec.feature_id)],
     )
 
 
-def _best(frame: pl.DataFrame, kind: str) -> list[str]:
+def _strongest_kit_part(frame: pl.DataFrame, kind: str) -> list[str]:
     sure = frame.filter((pl.col("q") < 0.05) & (pl.col("lift") > 1)).sort("lift", descending=True)
     if sure.is_empty():
-        return [f"No {kind} goes with it more often than chance explains."]
+        return [f"No {kind} is associated with the feature beyond chance."]
     row = sure.row(0, named=True)
     low, high = row["lift_low"], row["lift_high"]
     return [
-        f"With the {kind} {row[kind]} it fires {row['lift']:.3g} times as often as at large ({low:.3g} to {high:.3g})."
+        f"Strongest {kind}: {row[kind]}. The feature fires {row['lift']:.3g}x as often with it as overall "
+        f"(95 % interval {low:.3g} to {high:.3g})."
     ]
 
 
 def _table(name: str, title: str, frame: pl.DataFrame, top_k: int) -> ResultTable:
-    note = f"{frame.height} compared; strongest mean first."
+    note = f"{frame.height} compared; highest mean first."
     return ResultTable.of(name, title, "observed", frame.head(top_k), {name: f"The {name}.", **COLUMNS}, note)
 
 

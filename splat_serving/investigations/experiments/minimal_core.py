@@ -1,4 +1,4 @@
-"""The fewest conditions on which a feature fires: chosen on half of the builds, tried on the other half."""
+"""The smallest set of abilities that predicts where a feature fires: chosen on half of the builds, tested on the other half."""
 
 from typing import Annotated, Literal
 
@@ -11,6 +11,7 @@ from splat_assets.analysis.inference.intervals import share_interval
 from splat_assets.analysis.rules.library import RuleLibrary
 from splat_assets.domain.concepts import All, Wears
 from splat_assets.domain.rule_text import rule_as_text
+from splat_assets.wording import percent
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import flags, never
 from splat_serving.investigations.results.result import Answer, ResultTable
@@ -21,34 +22,39 @@ _BEAM = 30
 
 
 class MinimalCore(FeatureSpec):
-    """The fewest abilities (at a rung or more) such that builds that wear them make the feature fire, tried on other builds.
+    """The smallest set of abilities (each at a rung or higher) that predicts where the feature fires, tested on held-out builds.
 
-    For one, two and three abilities the set with the highest share of firing builds among those that cover enough of the
-    feature's activations; the smallest one that is nearly as good as the best is the core.
+    For one, two and three abilities the set with the highest precision among those with enough recall; the smallest one that
+    is nearly as precise as the best is the core.
     """
 
     experiment: Literal["minimal-core"] = "minimal-core"
     least_recall: Annotated[
-        float, Field(gt=0, le=1, description="The set must cover so large a share of the activations.")
+        float, Field(gt=0, le=1, description="Minimum share of the activations that the set must cover (recall).")
     ] = 0.3
-    nearly: Annotated[float, Field(ge=0, le=1, description="So much less precise a smaller set may be.")] = 0.02
+    nearly: Annotated[float, Field(ge=0, le=1, description="How much less precise a smaller set may be.")] = 0.02
 
 
 def _answer(subject: Subject, spec: MinimalCore) -> Answer:
-    found, builds = subject.feature(spec.feature_id), subject.builds
+    activations, builds = subject.feature(spec.feature_id), subject.builds
     title = f"Feature {spec.feature_id}: smallest core"
-    if not found.n_active:
+    if not activations.n_active:
         return Answer(title=title, warnings=[never(spec.feature_id)])
     library = RuleLibrary(builds, spec.seed)
     atoms = [condition.rule for condition in library.conditions if isinstance(condition.rule, Wears)]
     holds = (
         np.stack([builds.holds(rule) for rule in atoms]) if atoms else np.zeros((0, builds.n_samples), dtype=np.bool_)
     )
-    fires = flags(found, subject.n_samples)
+    fires = flags(activations, subject.n_samples)
     names = [rule.ability for rule in atoms]
     cores = _best_sets(names, holds[:, library.train], fires[library.train], spec.least_recall)
     if not cores:
-        return Answer(title=title, findings=[f"No set of abilities covers {spec.least_recall:.0%} of its activations."])
+        return Answer(
+            title=title,
+            findings=[
+                f"No set of abilities covers {percent(spec.least_recall)} of the activations; lower --least-recall."
+            ],
+        )
     rows = [_row(chosen, atoms, holds[:, ~library.train], fires[~library.train]) for chosen in cores]
     frame = pl.DataFrame(rows, _SCHEMA, orient="row")
     n, right, active = frame["n"].to_numpy(), frame["n_active"].to_numpy(), int(fires[~library.train].sum())
@@ -62,35 +68,35 @@ def _answer(subject: Subject, spec: MinimalCore) -> Answer:
     nearly = (own.to_numpy() >= own.to_numpy().max() - spec.nearly).argmax()
     core = frame.row(int(nearly), named=True)
     if not core["n"]:
-        return Answer(title=title, findings=["The best set is worn by no held-out build."], tables=[])
+        return Answer(title=title, findings=["No held-out build wears the best set."], tables=[])
     described = {
-        "conditions": "The set.",
-        "size": "How many.",
-        "n": "Held-out samples that fulfil it.",
-        "n_active": "Those on which the feature fires.",
+        "conditions": "The set, as a rule.",
+        "size": "Number of abilities.",
+        "n": "Held-out samples with the set.",
+        "n_active": "Those of them on which the feature fires.",
         "precision": "n_active / n.",
-        "precision_low": "Lower border of its exact 95 % interval.",
-        "precision_high": "Upper border.",
+        "precision_low": "Lower bound of its exact 95 % interval.",
+        "precision_high": "Upper bound.",
         "recall": "Share of the held-out activations that it covers.",
-        "recall_low": "Lower border of its exact 95 % interval.",
-        "recall_high": "Upper border.",
+        "recall_low": "Lower bound of its exact 95 % interval.",
+        "recall_high": "Upper bound.",
     }
-    note = "Chosen on one half of the builds; figures are of the other half, of which no build is in the first."
+    note = "Chosen on one half of the builds; the numbers are for the other half, which shares no build with the first."
     table = ResultTable.of("cores", "Best sets", "observed", frame, described, note)
-    said = (
-        f"{core['conditions']}: it fires on {core['precision']:.1%} of these builds, which have {core['recall']:.1%} of its "
-        "activations."
+    sentence = (
+        f"Smallest core: {core['conditions']}. On held-out builds, precision {percent(core['precision'])} (share of the builds "
+        f"with it where the feature fires) and recall {percent(core['recall'])} (share of the activations)."
     )
-    return Answer(title=title, findings=[said], facts={"core": core["conditions"]}, tables=[table])
+    return Answer(title=title, findings=[sentence], facts={"core": core["conditions"]}, tables=[table])
 
 
 def _best_sets(
     abilities: list[str], holds: npt.NDArray[np.bool_], fires: npt.NDArray[np.bool_], least_recall: float
 ) -> list[tuple[int, ...]]:
-    """Of one, two and three abilities the most precise set that covers enough; those that do not exist are left out."""
+    """Of one, two and three abilities the most precise set with enough recall, where there is one."""
     everywhere, active = np.packbits(holds, axis=1), np.packbits(holds[:, fires], axis=1)
     least = max(least_recall * float(fires.sum()), 1)
-    found: list[tuple[int, ...]] = []
+    best_sets: list[tuple[int, ...]] = []
     beam: list[tuple[int, ...]] = [()]
     for size in (1, 2, 3):
         scored: dict[tuple[int, ...], float] = {}
@@ -103,16 +109,16 @@ def _best_sets(
         if not scored:
             break
         ordered = sorted(scored, key=lambda some: (-scored[some], some))
-        found.append(ordered[0])
+        best_sets.append(ordered[0])
         beam = ordered[:_BEAM]
-    return found
+    return best_sets
 
 
 def _counts(packed: npt.NDArray[np.uint8], chosen: tuple[int, ...]) -> npt.NDArray[np.int64]:
     """On how many samples each condition holds together with the chosen ones: int64, shape (n_conditions,)."""
     together = packed & np.bitwise_and.reduce(packed[list(chosen)], axis=0) if chosen else packed
-    found: npt.NDArray[np.int64] = np.bitwise_count(together).sum(axis=1, dtype=np.int64)
-    return found
+    counts: npt.NDArray[np.int64] = np.bitwise_count(together).sum(axis=1, dtype=np.int64)
+    return counts
 
 
 def _row(

@@ -1,4 +1,4 @@
-"""Which abilities are central among the builds on which a feature fires, beside how central they are among all builds."""
+"""PageRank of abilities among the builds on which a feature fires, compared with all builds."""
 
 from typing import Annotated, Literal
 
@@ -21,27 +21,30 @@ _RESAMPLES = 400
 
 
 class PageRank(FeatureSpec):
-    """PageRank of abilities over the builds on which the feature fires, against the same over all builds.
+    """PageRank of abilities among the builds on which the feature fires, compared with all builds.
 
-    Every ability of a build points to each other one, with the activation as weight (`ap_weighted`: times the AP of the ability
-    pointed to). The upstream system has no baseline, so that frequent abilities always lead, and loses the weight of dead ends.
+    Every ability of a build points to every other one, weighted by the activation (`ap_weighted`: times the AP of the target).
+    The upstream system has no baseline, so frequent abilities always lead, and it loses the weight of dead ends.
     """
 
     experiment: Literal["pagerank"] = "pagerank"
-    mode: Annotated[Literal["raw", "ap_weighted"], Field(description="Weight of an edge.")] = "ap_weighted"
-    damping: Annotated[float, Field(gt=0, lt=1, description="Chance to follow an edge.")] = 0.85
+    mode: Annotated[
+        Literal["raw", "ap_weighted"],
+        Field(description="Weight of an edge: the activation (raw), or times the AP of the target (ap_weighted)."),
+    ] = "ap_weighted"
+    damping: Annotated[float, Field(gt=0, lt=1, description="Probability of following an edge.")] = 0.85
 
 
 def _answer(subject: Subject, spec: PageRank) -> Answer:
-    found, builds = subject.feature(spec.feature_id), subject.builds
+    activations, builds = subject.feature(spec.feature_id), subject.builds
     title = f"Feature {spec.feature_id}: PageRank of abilities"
-    if not found.n_active:
+    if not activations.n_active:
         return Answer(title=title, warnings=[never(spec.feature_id)])
     rng = np.random.default_rng(spec.seed)
     blocks = np.stack([
-        _edges(builds, part, found.values[rows], spec.mode)
-        for rows in np.array_split(rng.permutation(found.n_active), min(_BLOCKS, found.n_active))
-        if (part := found.sample_ids[rows]).size
+        _edges(builds, part, activations.values[rows], spec.mode)
+        for rows in np.array_split(rng.permutation(activations.n_active), min(_BLOCKS, activations.n_active))
+        if (part := activations.sample_ids[rows]).size
     ])  # fmt: skip
     everywhere = np.arange(builds.n_samples)
     baseline = scores_of(_edges(builds, everywhere, np.ones(builds.n_samples), spec.mode), spec.damping)
@@ -49,7 +52,7 @@ def _answer(subject: Subject, spec: PageRank) -> Answer:
     drawn = rng.integers(0, len(blocks), (_RESAMPLES, len(blocks)))
     ratios = np.stack([scores_of(blocks[rows].sum(axis=0), spec.damping) / baseline for rows in drawn])
     low, high = np.quantile(ratios, [0.025, 0.975], axis=0)
-    worn = np.array([int((builds.rungs[at][found.sample_ids] > 0).sum()) for at in range(len(builds.groups))])
+    worn = np.array([int((builds.rungs[at][activations.sample_ids] > 0).sum()) for at in range(len(builds.groups))])
     frame = pl.DataFrame({
         "ability": [group.name for group in builds.groups],
         "n": worn,
@@ -61,15 +64,15 @@ def _answer(subject: Subject, spec: PageRank) -> Answer:
     }).sort(["ratio", "ability"], descending=[True, False])  # fmt: skip
     described = {
         "ability": "The ability.",
-        "n": "Samples on which the feature fires and it is worn.",
+        "n": "Samples with the ability on which the feature fires.",
         "score": "PageRank among the builds on which the feature fires; all scores add up to 1.",
         "baseline": "PageRank among all builds.",
         "ratio": "score / baseline.",
-        "ratio_low": "Lower border of its 95 % interval (bootstrap over 50 blocks of activations).",
-        "ratio_high": "Upper border.",
+        "ratio_low": "Lower bound of its 95 % interval (bootstrap over 50 blocks of activations).",
+        "ratio_high": "Upper bound.",
     }
     table = ResultTable.of("scores", "Abilities", "observed", frame, described)
-    figure = bars("ratios", "PageRank against the baseline", frame, "ability", "ratio", "score / baseline", 26)
+    figure = bars("ratios", "PageRank relative to the baseline", frame, "ability", "ratio", "score / baseline", 26)
     return Answer(title=title, tables=[table], figures=[figure])
 
 

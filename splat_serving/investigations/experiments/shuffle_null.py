@@ -1,4 +1,4 @@
-"""Would chance look as good? The strongest association of a feature against activations that are shuffled over samples."""
+"""Permutation test: the strongest association of a feature, compared with activations shuffled over samples."""
 
 from typing import Annotated, Literal
 
@@ -8,6 +8,7 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.inference.association import phi
+from splat_serving.investigations.build_text import as_sentence, token_in_words
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import never
 from splat_serving.investigations.results.result import Answer, ResultTable
@@ -22,28 +23,28 @@ _FEWEST = 19
 
 
 class ShuffleNull(FeatureSpec):
-    """The largest |phi| of any token (and of any weapon) with the feature, against the same of shuffled activations.
+    """The largest |phi| of any token (and of any weapon) with the feature, compared with shuffled activations.
 
-    Shuffling over samples keeps how often the feature fires and breaks every connection with builds. p = (1 + k) / (1 + n) of k
-    shuffles that reach as much: looking for the best of many tokens is accounted for.
+    Shuffling over samples keeps how often the feature fires and breaks every association with builds. p = (1 + k) / (1 + n)
+    for k shuffles that reach the same |phi|: choosing the best of many tokens is accounted for.
     """
 
     experiment: Literal["shuffle-null"] = "shuffle-null"
     n_shuffles: Annotated[
-        int, Field(ge=_FEWEST, le=10_000, description="So many shuffles; fewer where the feature fires very often.")
+        int, Field(ge=_FEWEST, le=10_000, description="How many shuffles; fewer where the feature fires very often.")
     ] = 200
 
 
 def _answer(subject: Subject, spec: ShuffleNull) -> Answer:
-    found, builds = subject.feature(spec.feature_id), subject.builds
-    title = f"Feature {spec.feature_id}: against chance"
-    if not found.n_active:
+    activations, builds = subject.feature(spec.feature_id), subject.builds
+    title = f"Feature {spec.feature_id}: permutation test"
+    if not activations.n_active:
         return Answer(title=title, warnings=[never(spec.feature_id)])
-    n_shuffles = int(np.clip(_MOST_ACTIVATIONS // found.n_active, _FEWEST, spec.n_shuffles))
+    n_shuffles = int(np.clip(_MOST_ACTIVATIONS // activations.n_active, _FEWEST, spec.n_shuffles))
     rng = np.random.default_rng(spec.seed)
-    real = _strongest(subject, found.sample_ids)
+    real = _strongest_associations(subject, activations.sample_ids)
     null = np.array([
-        _strongest(subject, np.sort(rng.choice(builds.n_samples, found.n_active, replace=False)))[0]
+        _strongest_associations(subject, np.sort(rng.choice(builds.n_samples, activations.n_active, replace=False)))[0]
         for _ in range(n_shuffles)
     ])  # fmt: skip
     rows = []
@@ -66,27 +67,34 @@ def _answer(subject: Subject, spec: ShuffleNull) -> Answer:
     frame = pl.DataFrame(rows, schema, orient="row")
     described = {
         "what": "token or weapon.",
-        "name": "The one with the strongest association.",
+        "name": "The most associated one.",
         "phi": "Its |correlation| with the feature's firing.",
         "n": "Shuffles.",
-        "null_median": "Median of the strongest |phi| of shuffled activations.",
+        "null_median": "Median of the strongest |phi| over the shuffles.",
         "null_95": "Their 95th percentile.",
-        "p": "How often shuffles reach as much, (1 + k) / (1 + n).",
+        "p": "Share of shuffles that reach the same |phi|, (1 + k) / (1 + n).",
     }
     table = ResultTable.of("null", "Strongest associations", "observed", frame, described)
     beyond = [row[1] for row in rows if row[-1] <= 0.05]
-    said = f"Beyond chance: {', '.join(beyond)}." if beyond else "Nothing goes with it more than chance explains."
-    return Answer(title=title, findings=[said], facts={"beyond_chance": bool(beyond)}, tables=[table])
+    names = ", ".join(map(token_in_words, beyond))
+    sentence = (
+        f"Associated beyond chance: {as_sentence(names)}"
+        if beyond
+        else "No token or weapon is associated with the feature beyond chance."
+    )
+    return Answer(title=title, findings=[sentence], facts={"beyond_chance": bool(beyond)}, tables=[table])
 
 
-def _strongest(subject: Subject, ids: npt.NDArray[np.integer]) -> tuple[tuple[float, float], tuple[str, str]]:
-    """The largest |phi| of a token and of a weapon with a set of samples, and which they are."""
+def _strongest_associations(
+    subject: Subject, ids: npt.NDArray[np.integer]
+) -> tuple[tuple[float, float], tuple[str, str]]:
+    """The largest |phi| of a token and of a weapon with a set of samples, and their names."""
     builds = subject.builds
     special = [one for one in (builds.vocabulary.pad_id, builds.vocabulary.null_id) if one is not None and one >= 0]
     tokens = np.bincount(builds.tokens_of(ids)[0], minlength=len(builds.vocabulary))
     weapons = builds.weapons[ids]
     counts = np.bincount(weapons[weapons >= 0], minlength=len(builds.contexts))
-    found, names = [], []
+    phis, names = [], []
     for held, with_it, named in (
         (tokens, builds.n_with_token, [token.name for token in builds.vocabulary.tokens]),
         (counts, builds.n_with_weapon, [item.name for item in builds.contexts.items]),
@@ -95,9 +103,9 @@ def _strongest(subject: Subject, ids: npt.NDArray[np.integer]) -> tuple[tuple[fl
         if held is tokens:
             strength[special] = 0
         at = int(strength.argmax())
-        found.append(float(strength[at]))
+        phis.append(float(strength[at]))
         names.append(named[at])
-    return (found[0], found[1]), (names[0], names[1])
+    return (phis[0], phis[1]), (names[0], names[1])
 
 
 EXPERIMENT = Experiment(ShuffleNull, _answer)

@@ -1,4 +1,4 @@
-"""What sets apart the samples on which a feature fires strongly: classes, subs and specials against all other samples."""
+"""Weapon classes, subs and specials enriched among the samples on which a feature fires strongly."""
 
 from typing import Annotated, Literal
 
@@ -21,19 +21,19 @@ HighPercentile = Annotated[
 
 
 class WeaponGroups(FeatureSpec):
-    """What sets apart the samples on which a feature fires strongly: class, sub and special, against all other samples.
+    """Weapon classes, subs and specials enriched among a feature's strong samples, compared with all other samples.
 
-    The upstream system compares with the lowest activations that are not 0; here the others are all other samples.
+    The upstream system compares with the lowest activations above 0; here the others are all other samples.
     """
 
     experiment: Literal["weapon-groups"] = "weapon-groups"
     high_percentile: HighPercentile = 0.9
-    top_k: Annotated[int, Field(ge=1, le=1_000, description="So many rows.")] = 20
+    top_k: Annotated[int, Field(ge=1, le=1_000, description="How many rows to show.")] = 20
 
 
 def _answer(subject: Subject, spec: WeaponGroups) -> Answer:
-    found, builds = subject.feature(spec.feature_id), subject.builds
-    high = strong(found, spec.high_percentile)
+    activations, builds = subject.feature(spec.feature_id), subject.builds
+    high = strong(activations, spec.high_percentile)
     is_high = flags(high, subject.n_samples)
     rows = []
     for attribute in builds.attributes:
@@ -58,14 +58,14 @@ def _answer(subject: Subject, spec: WeaponGroups) -> Answer:
     frame = frame.sort(["lift", "kind", "value"], descending=[True, False, False], nulls_last=True)
     described = {
         "kind": "class, sub or special of the weapon.",
-        "value": "Which.",
+        "value": "Its name.",
         "n": "Samples with it.",
         "n_strong": "Strong samples with it.",
         "share_of_strong": "Share of the strong samples.",
-        "lift": "How many times as often a sample is strong with it as at large.",
-        "lift_low": "Lower border of the 95 % interval.",
-        "lift_high": "Upper border.",
-        "q": "p of independence, adjusted for the number of rows.",
+        "lift": "How many times as often a sample is strong with it as overall.",
+        "lift_low": "Lower bound of its 95 % interval.",
+        "lift_high": "Upper bound.",
+        "q": "p-value of independence, adjusted for the number of rows.",
     }
     note = (
         f"{counted(high.n_active, 'strong samples')} against "
@@ -75,7 +75,7 @@ def _answer(subject: Subject, spec: WeaponGroups) -> Answer:
     return Answer(
         title=f"Feature {spec.feature_id}: weapons of its strongest samples",
         tables=[table],
-        warnings=[] if found.n_active else [never(spec.feature_id)],
+        warnings=[] if activations.n_active else [never(spec.feature_id)],
     )
 
 

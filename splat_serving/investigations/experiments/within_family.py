@@ -1,4 +1,4 @@
-"""Is more of an ability more of the feature? Rung by rung, also among builds with weapons of the same class."""
+"""Whether a feature rises with an ability rung by rung, also among weapons of the same class."""
 
 from typing import Annotated, Literal
 
@@ -9,6 +9,7 @@ from pydantic import Field
 from splat_assets.analysis.inference.effects import difference, stratified_difference
 from splat_assets.analysis.inference.frames import with_q
 from splat_assets.analysis.inference.grouped import grouped
+from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import never
 from splat_serving.investigations.results.result import Answer, ResultTable
@@ -17,19 +18,19 @@ from splat_serving.investigations.subject import Subject
 
 
 class WithinFamily(FeatureSpec):
-    """Each rung of an ability against the rung below: the step of the mean activation, plain and among like builds.
+    """Each rung of an ability against the rung below: the step of the mean activation, unadjusted and within weapon classes.
 
-    Where a step is negative the feature stands for a band of the ability and not for more of it. Tokens are cumulative, so a
-    build on a high rung has all lower tokens, too: the upstream system's "high rung with the low one" is every high build.
+    A negative step means that the feature stands for a range of the ability and not for more of it. Tokens are cumulative, so
+    a build on a high rung has all lower tokens, too: the upstream system's "high rung with the low one" is every high build.
     """
 
     experiment: Literal["within-family"] = "within-family"
-    family: Annotated[Ability, Field(description="The ability, as swim_speed_up or ssu.")]
-    min_samples: Annotated[int, Field(ge=2, lt=2**31, description="Only rungs with so many samples.")] = 10
+    family: Annotated[Ability, Field(description="The ability, for example swim_speed_up or ssu.")]
+    min_samples: Annotated[int, Field(ge=2, lt=2**31, description="Minimum number of samples of a rung.")] = 10
 
 
 def _answer(subject: Subject, spec: WithinFamily) -> Answer:
-    found, builds = subject.feature(spec.feature_id), subject.builds
+    activations, builds = subject.feature(spec.feature_id), subject.builds
     group = builds.group(spec.family)
     rungs = builds.rungs_of(spec.family).astype(np.int64)
     codes, n_strata = np.zeros(builds.n_samples, dtype=np.int64), 1
@@ -41,10 +42,10 @@ def _answer(subject: Subject, spec: WithinFamily) -> Answer:
     rows = []
     for below, above in zip(there, there[1:], strict=False):
         step = np.where(rungs == above, 1, np.where(rungs == below, 0, -1))
-        cells = grouped(found, step, 2)
+        cells = grouped(activations, step, 2)
         plain = difference(cells, 1, 0)
         coded = np.where((step < 0) | (codes < 0), -1, codes * 2 + step)
-        alike = stratified_difference(grouped(found, coded, 2 * n_strata), n_strata)
+        alike = stratified_difference(grouped(activations, coded, 2 * n_strata), n_strata)
         names, sizes_of = (group.rung_name(below), group.rung_name(above)), (int(cells.n[0]), int(cells.n[1]))
         means = (float(cells.mean[0]), float(cells.mean[1]))
         own = (plain.value, plain.low, plain.high, plain.p)
@@ -52,28 +53,31 @@ def _answer(subject: Subject, spec: WithinFamily) -> Answer:
     frame = with_q(pl.DataFrame(rows, _SCHEMA, orient="row"))
     falls = frame.filter((pl.col("q") < 0.05) & (pl.col("step") < 0))["above"].to_list()
     rises = frame.filter((pl.col("q") < 0.05) & (pl.col("step") > 0))["above"].to_list()
-    said = f"It rises at {', '.join(rises) or 'no rung'} and falls at {', '.join(falls) or 'no rung'}, beyond chance."
+    sentence = (
+        f"Steps of {token_in_words(spec.family)} beyond chance: the mean activation rises at {', '.join(rises) or 'no rung'} "
+        f"and falls at {', '.join(falls) or 'no rung'}."
+    )
     described = {
         "below": "A rung.",
         "above": "The next rung that has enough samples.",
-        "n_below": "Samples on the lower one.",
-        "n_above": "Samples on the higher one.",
-        "mean_below": "Mean activation there, zeros included.",
-        "mean_above": "Mean activation there.",
+        "n_below": "Samples on the lower rung.",
+        "n_above": "Samples on the higher rung.",
+        "mean_below": "Mean activation on the lower rung, zeros included.",
+        "mean_above": "Mean activation on the higher rung.",
         "step": "mean_above - mean_below.",
-        "step_low": "Lower border of its 95 % interval (Welch).",
-        "step_high": "Upper border.",
-        "alike": "The same step among weapons of the same class (Mantel and Haenszel's weights).",
-        "alike_low": "Lower border of its 95 % interval.",
-        "alike_high": "Upper border.",
-        "q": "p of no step, adjusted for the number of steps.",
+        "step_low": "Lower bound of its 95 % interval (Welch).",
+        "step_high": "Upper bound.",
+        "alike": "The same step among weapons of the same class (Mantel-Haenszel weights).",
+        "alike_low": "Lower bound of its 95 % interval.",
+        "alike_high": "Upper bound.",
+        "q": "p-value of no step, adjusted for the number of steps.",
     }
-    table = ResultTable.of("steps", f"Steps of {spec.family}", "observed", frame, described)
+    table = ResultTable.of("steps", f"Steps of {token_in_words(spec.family)}", "observed", frame, described)
     return Answer(
-        title=f"Feature {spec.feature_id}: steps of {spec.family}",
-        findings=[said] if found.n_active else [],
+        title=f"Feature {spec.feature_id}: steps of {token_in_words(spec.family)}",
+        findings=[sentence] if activations.n_active else [],
         tables=[table],
-        warnings=[] if found.n_active else [never(spec.feature_id)],
+        warnings=[] if activations.n_active else [never(spec.feature_id)],
     )
 
 

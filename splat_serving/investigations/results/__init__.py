@@ -1,1 +1,1 @@
-"""What every investigation returns, and how it becomes text, pictures and pages."""
+"""The result of an investigation, and its rendering as text, pictures and pages."""

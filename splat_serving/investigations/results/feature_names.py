@@ -1,10 +1,10 @@
-"""What a feature is called wherever its number stands: the label that people gave it, else the rule that describes it."""
+"""The name shown beside a feature's number: its label, else the rule that describes it."""
 
 import polars as pl
 
 from splat_serving.investigations.subject import Subject
 
-LABEL = "What people call the feature, else the rule that describes it well enough; empty where neither is known."
+LABEL = "The label of the feature, else its suggested rule where that is good enough; empty if there is neither."
 
 
 def feature_names(subject: Subject) -> dict[int, str]:
@@ -20,5 +20,5 @@ def named(subject: Subject, frame: pl.DataFrame, column: str = "feature_id") -> 
 
 
 def label_events(subject: Subject) -> int:
-    """How many times somebody said something of features: what is kept with names is stale when this has grown."""
+    """The number of label events: whatever is cached with names is stale once this has grown."""
     return len(subject.labels.events()) if subject.has_labels else 0

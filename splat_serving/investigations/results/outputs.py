@@ -5,12 +5,12 @@ from typing import Any
 
 import polars as pl
 
-IN_DATA = "Whether it occurs in the data at all; one that never does is listed last, as nothing could be learned of it."
-INFLUENCE = "Change of its logit per unit of activation, W_dec @ W_out^T: the direct path, without the output's bias."
+IN_DATA = "Whether the token occurs in the data; tokens that never do are listed last: the model could not learn them."
+INFLUENCE = "Change of its logit per unit of activation, W_dec @ W_out^T: the direct path, without the output bias."
 
 
 def outputs_frame(entries: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """`token, influence, in_data` of what a database says of a feature's influences, in its order; in_data null if not known."""
+    """`token, influence, in_data` of the influences of a feature, in the order of the database; in_data is null if not known."""
     rows = [(one["token"], one["value"], one.get("in_data")) for one in entries]
     return pl.DataFrame(rows, {"token": pl.String, "influence": pl.Float64, "in_data": pl.Boolean}, orient="row")
 

@@ -1,4 +1,4 @@
-"""The figures of a result as pictures (PNG, SVG), and a whole result as one HTML page that loads nothing from anywhere."""
+"""The figures of a result as pictures (PNG, SVG), and a whole result as one self-contained HTML page."""
 
 import io
 from html import escape
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from splat_assets.errors import InputError
-from splat_serving.investigations.results.rendering import as_json, cells, checked_ending
+from splat_serving.investigations.results.rendering import as_json, cells, checked_ending, evidence_in_words
 from splat_serving.investigations.results.result import Figure, Heatmap, LinesOrBars, Result, ResultTable
 
 _WIDTH, _HEIGHT = 7.2, 3.6  # inches
@@ -36,7 +36,7 @@ def draw(result: Result, path: Path) -> list[Path]:
         path.write_text(as_html([result]), encoding="utf-8")
         return [path]
     if not result.figures:
-        raise InputError(f"--plot {path}: this result has no figures; .html shows its tables")
+        raise InputError(f"--plot {path}: this result has no figures; a path that ends in .html gets its tables")
     path.parent.mkdir(parents=True, exist_ok=True)
     canvas = Canvas(figsize=(_WIDTH, _HEIGHT * len(result.figures)), layout="constrained")
     for axes, figure in zip(np.atleast_1d(canvas.subplots(len(result.figures))), result.figures, strict=True):
@@ -66,7 +66,7 @@ def as_svg(figure: Figure) -> str:
 
 
 def as_html(results: list[Result], title: str | None = None, question: str = "") -> str:
-    """Results as one page: sentences, figures, tables, and the JSON of each at its end. question: what all of them answer."""
+    """Results as one page: findings, figures, tables, and the JSON of each. question: the one that all of them answer."""
     body = "\n".join(_section(result) for result in results)
     heading = escape(title or results[0].title)
     note = f"<p>{escape(question)}</p>\n" if question else ""
@@ -78,25 +78,25 @@ def as_html(results: list[Result], title: str | None = None, question: str = "")
 
 
 def _section(result: Result) -> str:
-    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in result.findings)
-    warned = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in result.warnings)
-    drawn = "".join(f"<figure>{as_svg(figure)}</figure>" for figure in result.figures)
+    findings = "".join(f"<p>{escape(sentence)}</p>" for sentence in result.findings)
+    warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in result.warnings)
+    figures = "".join(f"<figure>{as_svg(figure)}</figure>" for figure in result.figures)
     tables = "".join(_table(table) for table in result.tables)
     made = result.provenance
     origin = escape(f"{made.run or made.source}, version {made.store_version}; {made.command}")
     whole = escape(as_json(result))
     return (
-        f"<section><h2>{escape(result.title)}</h2>{said}{warned}{drawn}{tables}"
+        f"<section><h2>{escape(result.title)}</h2>{findings}{warnings}{figures}{tables}"
         f"<footer>{origin}<details><summary>JSON</summary><pre>{whole}</pre></details></footer></section>"
     )
 
 
 def _table(table: ResultTable) -> str:
     names, right, rows = cells(table)
-    told = {column.shown: column.description for column in table.columns}
+    descriptions = {column.shown: column.description for column in table.columns}
     kinds = ['class="number"' if numeric else "" for numeric in right]
     head = "".join(
-        f'<th {kind} title="{escape(told.get(name.removesuffix(" [95 %]"), ""))}">{escape(name)}</th>'
+        f'<th {kind} title="{escape(descriptions.get(name.removesuffix(" [95 %]"), ""))}">{escape(name)}</th>'
         for name, kind in zip(names, kinds, strict=True)
     )
     body = "".join(
@@ -105,7 +105,7 @@ def _table(table: ResultTable) -> str:
     )
     note = f"<p>{escape(table.note)}</p>" if table.note else ""
     return (
-        f'<h3>{escape(table.title)} <span class="evidence">{table.evidence}</span></h3>{note}'
+        f'<h3>{escape(table.title)} <span class="evidence">{evidence_in_words(table.evidence)}</span></h3>{note}'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
 
@@ -117,7 +117,7 @@ def _draw_series(axes: Axes, figure: LinesOrBars) -> None:
     for number, series in enumerate(figure.series):
         x = np.array([place[one] for one in series.x], dtype=np.float64)
         y = _numbers(series.y)
-        low, high = (_numbers(border) if border else y for border in (series.low, series.high))
+        low, high = (_numbers(bound) if bound else y for bound in (series.low, series.high))
         if figure.kind == "bars":
             x += (number - (n_series - 1) / 2) * 0.8 / n_series
             axes.bar(x, y, 0.8 / n_series, label=series.name)
@@ -135,7 +135,7 @@ def _draw_series(axes: Axes, figure: LinesOrBars) -> None:
 
 def _draw_cells(axes: Axes, figure: Heatmap) -> None:
     if not figure.x or not figure.y:
-        axes.text(0.5, 0.5, "nothing to show", ha="center", va="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "no data", ha="center", va="center", transform=axes.transAxes)
         return
     z = np.array([_numbers(row) for row in figure.z])
     image = axes.imshow(np.ma.masked_invalid(z), aspect="auto", origin="lower", cmap="viridis")

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from splat_assets.errors import InputError
 from splat_assets.wording import counted, visible
-from splat_serving.investigations.results.result import LinesOrBars, Result, ResultTable, Scalar
+from splat_serving.investigations.results.result import Evidence, LinesOrBars, Result, ResultTable, Scalar
 
 _SHOWN_ROWS = 60
 _BAR_CELLS = 32
@@ -19,20 +19,25 @@ _ENDINGS = (".png", ".svg", ".html")
 _EVIDENCE = {
     "observed": "observed: counted over all samples, zeros included",
     "causal": "causal: builds edited and run through the model",
-    "weights": "weights: read off the parameters",
-    "people": "people: what was written down",
+    "weights": "weights: computed from the weights",
+    "people": "labels: written by people",
 }
+
+
+def evidence_in_words(evidence: Evidence) -> str:
+    """The kind of evidence in one word."""
+    return "labels" if evidence == "people" else evidence
 
 
 def checked_ending(path: Path) -> Path:
     """The path itself; InputError where its ending does not say what is to be drawn."""
     if path.suffix not in _ENDINGS:
-        raise InputError(f"--plot {path}: the ending says what is drawn, one of {', '.join(_ENDINGS)}")
+        raise InputError(f"--plot {path}: the file name must end in one of {', '.join(_ENDINGS)}")
     return path
 
 
 def shown(value: Scalar) -> str:
-    """A value as people read it: four digits of a fraction, a dash for what is not known."""
+    """A value as people read it: three significant digits of a fraction, a dash for what is not known."""
     if value is None:
         return "—"
     if isinstance(value, bool):
@@ -42,12 +47,12 @@ def shown(value: Scalar) -> str:
     if isinstance(value, float):
         if value == 0:
             return "0"
-        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}" if abs(value) >= 1e-4 else f"{value:.1e}"
+        return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}" if abs(value) >= 1e-4 else f"{value:.2e}"
     return visible(value)
 
 
 def in_markdown(text: str) -> str:
-    """A text as `visible` has it, for Markdown, which passes HTML on as it is: what people wrote must not become some."""
+    """A text as `visible` has it, for Markdown, which passes HTML through: text that people wrote must not become HTML."""
     return visible(text).replace("<", "&lt;")
 
 
@@ -57,7 +62,7 @@ def as_json(result: Result) -> str:
 
 
 def as_markdown(result: Result) -> str:
-    """The result as Markdown: sentences, warnings, every table whole, where it comes from."""
+    """The result as Markdown: findings, warnings, every table in full, provenance."""
     parts = [f"# {in_markdown(result.title)}\n"]
     parts += [f"{in_markdown(sentence)}\n" for sentence in result.findings]
     parts += [f"> **Warning:** {in_markdown(warning)}\n" for warning in result.warnings]
@@ -80,8 +85,8 @@ def cells(table: ResultTable) -> tuple[list[str], list[bool], list[list[str]]]:
     """A table as text: headings, whether each column holds numbers, rows. `x`, `x_low`, `x_high` are one column, `x [95 %]`."""
     at = {column.name: place for place, column in enumerate(table.columns)}
     with_interval = {name for name in at if f"{name}_low" in at and f"{name}_high" in at}
-    borders = {f"{name}_{end}" for name in with_interval for end in ("low", "high")}
-    names = [name for name in at if name not in borders]
+    bounds = {f"{name}_{end}" for name in with_interval for end in ("low", "high")}
+    names = [name for name in at if name not in bounds]
     right = [_is_numeric(row[at[name]] for row in table.rows) for name in names]
 
     def cell(row: list[Scalar], name: str) -> str:
@@ -112,10 +117,10 @@ def print_result(console: Console, result: Result) -> None:
         console.print(_rich_table(table))
         hidden = len(table.rows) - _SHOWN_ROWS
         if hidden > 0:
-            console.print(f"… and {counted(hidden, 'rows')} more: --format markdown or json shows all")
+            console.print(f"… and {counted(hidden, 'rows')} more; --format markdown or json shows all")
     left_out = [table.title for table in result.tables if table.detail]
     if left_out:
-        console.print(f"\nWith --format markdown or json also: {escape('; '.join(left_out))}")
+        console.print(f"\nAlso with --format markdown or json: {escape('; '.join(left_out))}")
     console.print(f"\n[dim]{escape(_origin(result))}[/dim]")
 
 
@@ -136,8 +141,8 @@ def bars(figure: LinesOrBars) -> list[str]:
 
 
 def _rich_table(table: ResultTable) -> Table:
-    found = Table(
-        title=f"{escape(table.title)}  [dim]{table.evidence}[/dim]",
+    rich_table = Table(
+        title=f"{escape(table.title)}  [dim]{evidence_in_words(table.evidence)}[/dim]",
         caption=escape(table.note) or None,
         title_justify="left",
         caption_justify="left",
@@ -146,10 +151,10 @@ def _rich_table(table: ResultTable) -> Table:
     )
     names, right, rows = cells(table)
     for name, numeric in zip(names, right, strict=True):
-        found.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
+        rich_table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows[:_SHOWN_ROWS]:
-        found.add_row(*map(escape, row))
-    return found
+        rich_table.add_row(*map(escape, row))
+    return rich_table
 
 
 def _is_numeric(values: Iterable[Scalar]) -> bool:
@@ -160,5 +165,5 @@ def _is_numeric(values: Iterable[Scalar]) -> bool:
 def _origin(result: Result) -> str:
     made = result.provenance
     sae = made.fingerprints.get("sae", "")
-    said = f"{made.run or made.source}, version {made.store_version}{f', SAE {sae[:12]}' if sae else ''}"
-    return f"{said}; {made.seconds:.2f} s"
+    origin = f"{made.run or made.source}, version {made.store_version}{f', SAE {sae[:12]}' if sae else ''}"
+    return f"{origin}; {made.seconds:.2f} s"

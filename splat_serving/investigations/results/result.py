@@ -1,4 +1,4 @@
-"""What an investigation returns: sentences, tables and figures, with everything that is needed to get them again.
+"""What an investigation returns: findings, tables and figures, with everything that is needed to reproduce them.
 
 One class for all of them. It is written as JSON (`Result.model_json_schema()` is the published schema) and read back unchanged;
 `rendering` makes text for a terminal, Markdown and HTML of it, `plotting` pictures.
@@ -13,8 +13,8 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Evidence = Literal["observed", "causal", "weights", "people"]
-"""observed: counted over all samples of the store. causal: builds were edited and run through the model. weights: read off the
-parameters. people: what people wrote."""
+"""observed: counted over all samples of the store. causal: builds were edited and run through the model. weights: computed from
+the weights. people: labels and notes written by people."""
 Scalar = bool | int | float | str | None
 
 
@@ -26,7 +26,7 @@ _OWN_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
 class Column(_Frozen):
-    """A column of a table and what it holds. heading: what stands above it where people read, its name if empty."""
+    """A column of a table and what it holds. heading: shown above it instead of its name, if not empty."""
 
     name: str
     description: str
@@ -34,14 +34,14 @@ class Column(_Frozen):
 
     @property
     def shown(self) -> str:
-        """What stands above the column."""
+        """The heading of the column."""
         return self.heading or self.name
 
 
 class ResultTable(_Frozen):
-    """A table. evidence: where its numbers come from. note: what has to be known to read it. None is "not known".
+    """A table. evidence: where its numbers come from. note: how to read it. None means "not known".
 
-    detail: it is long and left out where people read in a terminal; other forms have it.
+    detail: a long table, left out of terminal output; all other formats have it.
     """
 
     name: str

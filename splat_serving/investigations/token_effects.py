@@ -1,4 +1,4 @@
-"""What moves a token: the features that raise its logit and those that lower it, read off the weights."""
+"""The features with the largest effect on a token: those that raise its logit and those that lower it, from the weights."""
 
 import polars as pl
 
@@ -11,15 +11,15 @@ _DESCRIBED = {
     "feature_id": "The feature.",
     "influence": "Change of the token's logit per unit of activation: W_dec @ W_out^T.",
     "mean": "Mean activation over the samples on which it fires.",
-    "moves": "influence times that mean: how far it moves the token's logit where it fires, on the direct path.",
+    "moves": "influence times that mean: the typical change of the token's logit where it fires, on the direct path.",
     "n_active": "Samples on which it fires.",
 }
 
 
-def pushed(subject: Subject, token: str, top_k: int) -> list[ResultTable]:
-    """The features that fire and move a token most, `raising` it and `lowering` it, at most top_k each, the furthest first.
+def features_by_effect_on(subject: Subject, token: str, top_k: int) -> list[ResultTable]:
+    """The features with the largest effect on a token, `raising` it and `lowering` it, at most top_k each, the largest first.
 
-    NotComputedError without influences, UnknownNameError for a token that is no output.
+    NotComputedError without influences, UnknownNameError for a token that is not an output.
     """
     frame = subject.database.influences_on(token).join(
         subject.database.features().select("feature_id", "n_active", "mean"), on="feature_id", maintain_order="left"
@@ -36,5 +36,5 @@ def _table(name: str, title: str, frame: pl.DataFrame, sign: int, top_k: int, un
     strongest = frame.sort(sign * pl.col("moves"), "feature_id").head(top_k)
     note = f"{counted(frame.height, 'features')} that fire {agreeing(frame.height, 'do')}."
     if unseen:
-        note += " The token never occurs in the data, so that nothing could be learned of when it is right."
+        note += " The token never occurs in the data: the model could not learn when it is right."
     return ResultTable.of(name, title, "weights", strongest, _DESCRIBED, note)

@@ -1,17 +1,17 @@
-"""Which of some examples are nearly the same build, so that one of them can stand for all."""
+"""Groups of example builds that are nearly the same, so that one of them can stand for all."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-ALIKE = 0.8
+LEAST_JACCARD = 0.8
 """Two builds are nearly the same from this share of common tokens on, if their weapon is the same."""
 
 
-def folded(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Examples in groups of nearly the same build; of each the first in the order given stands for the others.
+def group_near_duplicates(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Examples in groups of nearly the same build; the first of each group stands for the others.
 
     rows: with `weapon_name` and `abilities` (names of tokens, every rung reached). A row belongs to the first group whose first
-    row has its weapon and at least ALIKE of the tokens of both in common (Jaccard); so groups keep the order of the first ones.
+    row has its weapon and a Jaccard similarity of at least LEAST_JACCARD; groups are in the order of their first rows.
     """
     groups: list[list[Mapping[str, Any]]] = []
     for row in rows:
@@ -31,4 +31,4 @@ def are_equal(rows: Sequence[Mapping[str, Any]]) -> bool:
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     left, right = set(one.get("abilities") or ()), set(other.get("abilities") or ())
-    return one.get("weapon_name") == other.get("weapon_name") and len(left & right) >= ALIKE * len(left | right)
+    return one.get("weapon_name") == other.get("weapon_name") and len(left & right) >= LEAST_JACCARD * len(left | right)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from splat_serving.investigations.alike import are_equal, folded
+from splat_serving.investigations.near_duplicates import are_equal, group_near_duplicates
 
 
 def _row(number: int, weapon: str, abilities: str) -> dict[str, Any]:
@@ -10,7 +10,7 @@ def _row(number: int, weapon: str, abilities: str) -> dict[str, Any]:
 
 
 def _numbers(rows: list[dict[str, Any]]) -> list[list[int]]:
-    return [[row["global_index"] for row in group] for group in folded(rows)]
+    return [[row["global_index"] for row in group] for group in group_near_duplicates(rows)]
 
 
 def test_one_rung_less_of_five_is_nearly_the_same_build() -> None:
@@ -38,13 +38,13 @@ def test_builds_without_abilities_are_the_same() -> None:
 
 
 def test_nothing_is_folded_of_nothing() -> None:
-    assert folded([]) == []
+    assert group_near_duplicates([]) == []
 
 
 def test_three_hundred_equal_builds_are_called_equal_and_one_rung_less_is_not() -> None:
     equal = [_row(at, "Splattershot", "a_3 a_6 b_3 b_6 c_3") for at in range(300)]
-    (group,) = folded([*equal, _row(300, "Splattershot", "c_3 b_6 b_3 a_6 a_3")])
+    (group,) = group_near_duplicates([*equal, _row(300, "Splattershot", "c_3 b_6 b_3 a_6 a_3")])
 
     assert len(group) == 301 and are_equal(group)
-    (group,) = folded([*equal, _row(300, "Splattershot", "a_3 a_6 b_3 b_6")])
+    (group,) = group_near_duplicates([*equal, _row(300, "Splattershot", "a_3 a_6 b_3 b_6")])
     assert len(group) == 301 and not are_equal(group)
