@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from splat_assets.wording import agreeing, counted
+from splat_assets.wording import agreeing, counted, percent
 
 SOURCES = Path(__file__).parents[1]
 
@@ -35,6 +35,10 @@ def test_verbs_agree_with_one() -> None:
     assert [agreeing(n, verb) for n in (1, 2) for verb in ("are", "do", "wait")] == [
         "is", "does", "waits", "are", "do", "wait",
     ]  # fmt: skip
+
+
+def test_a_share_has_three_significant_digits() -> None:
+    assert [percent(share) for share in (0, 0.000123, 0.6578, 1)] == ["0 %", "0.0123 %", "65.8 %", "100 %"]
 
 
 _BARE = re.compile(
