@@ -22,19 +22,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (
         "splat_assets.commands.demo:demo",
-        "Everything from nothing: demo data, a model, an SAE, a verified store.",
+        "Make a demo from scratch: data, a model, an SAE, a verified store.",
     ),
-    "up": ("splat_assets.commands.up:up", "Start the Dagster UI and daemon on this machine."),
+    "up": ("splat_assets.commands.up:up", "Start the Dagster UI, its daemon and the dashboard on this machine."),
     "doctor": (
         "splat_assets.commands.doctor:doctor",
-        "Look at this installation and data root, and say what is wrong.",
+        "Check this installation and data root, and list problems with remedies.",
     ),
     "ingest": ("splat_assets.commands.ingest:ingest", "Turn battle exports into tokenised builds."),
     "train-base": ("splat_assets.commands.train_base:train_base", "Train a SplatGPT base model on tokenised builds."),
     "run": ("splat_assets.commands.run:run", "Make, list and show runs."),
-    "runs": ("splat_assets.commands.runs:runs", "All runs, what waits to become one, and what happened last."),
+    "runs": ("splat_assets.commands.runs:runs", "List runs, pending inputs and recent activity."),
     "materialize": ("splat_assets.commands.materialize:materialize", "Make the artifacts of a run, with their checks."),
-    "sweep": ("splat_assets.commands.sweep:sweep", "SAEs of several widths, k and seeds side by side."),
+    "sweep": ("splat_assets.commands.sweep:sweep", "Train and compare SAEs of several widths, k and seeds."),
     "verify": ("splat_assets.commands.verify:verify", "Check every artifact of a run against its bytes."),
     "train-sae": (
         "splat_assets.commands.train_sae:train_sae",
@@ -61,29 +61,38 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "examples": (
         "splat_assets.commands.precompute:examples",
-        "What the guide's --examples-dir names: example builds of every feature.",
+        "Choose example builds of every feature, for the guide's --examples-dir.",
     ),
-    "alias": ("splat_serving.commands.alias:alias", "A short name for a run, a folder or a server."),
+    "alias": ("splat_serving.commands.alias:alias", "Give a run, a folder or a server a short name."),
     "serve": ("splat_serving.commands.serve:serve", "Serve activations over HTTP: any feature in milliseconds."),
     "investigate": (
         "splat_serving.commands.investigate:investigate",
-        "The whole way through a feature, as one report.",
+        "Investigate a feature in all steps, as one report.",
     ),
-    "export": ("splat_serving.commands.export:export", "A feature, or two side by side, as one file."),
-    "overview": ("splat_serving.commands.questions:overview", "One page on a feature."),
-    "compare": ("splat_serving.commands.questions:compare", "Two features side by side."),
-    "find": ("splat_serving.commands.questions:find", "Builds on which a rule holds, and features that go with it."),
-    "contrast": ("splat_serving.commands.questions:contrast", "Features that tell two sets of builds apart."),
-    "trace": ("splat_serving.commands.questions:trace", "What fires on a build, and what it does to the predictions."),
-    "decoder": ("splat_serving.commands.decoder:decoder", "What the weights alone say of a feature."),
-    "label": ("splat_serving.commands.label:label", "What people say of features: labels, queue, history."),
-    "research": ("splat_serving.commands.research:research", "Hypotheses, evidence and decisions on a feature."),
+    "export": ("splat_serving.commands.export:export", "Export a feature, or two side by side, as one file."),
+    "overview": ("splat_serving.commands.questions:overview", "Show one page on a feature."),
+    "compare": ("splat_serving.commands.questions:compare", "Compare two features side by side."),
+    "find": (
+        "splat_serving.commands.questions:find",
+        "Find builds that match a rule, and features associated with it.",
+    ),
+    "contrast": (
+        "splat_serving.commands.questions:contrast",
+        "Rank features by how well they separate two sets of builds.",
+    ),
+    "trace": (
+        "splat_serving.commands.questions:trace",
+        "Show the active features of a build and their effect on the predictions.",
+    ),
+    "decoder": ("splat_serving.commands.decoder:decoder", "Analyse a feature from the weights alone."),
+    "label": ("splat_serving.commands.label:label", "Label features: set, review, import, export."),
+    "research": ("splat_serving.commands.research:research", "Record hypotheses, evidence and decisions on a feature."),
     "experiment": (
         "splat_serving.commands.experiment:experiment_",
-        "Ask one question about a feature, with intervals.",
+        "Run one experiment on a feature, with intervals.",
     ),
-    "dash": ("splat_dash.commands.dash:dash", "The dashboard: browse features in a browser."),
-    "mcp": ("splat_serving.commands.mcp:mcp_", "Tools for AI assistants, over standard input and output."),
+    "dash": ("splat_dash.commands.dash:dash", "Serve the dashboard: browse features in a browser."),
+    "mcp": ("splat_serving.commands.mcp:mcp_", "Serve tools to AI assistants, over standard input and output."),
     "import": ("splat_assets.commands.import_:import_", "Make a store, or a run, of a folder of the guide's formats."),
 }
 
@@ -92,7 +101,7 @@ _REFUSED_BY_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Fault(click.ClickException):
-    """A mistake or fault that one sentence explains."""
+    """An error with a one-sentence message."""
 
     exit_code = 2
 
@@ -118,7 +127,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the sub-command; people's mistakes, files that may not be read and full disks come out as one sentence."""
+        """Run the sub-command; invalid input, unreadable files and full disks end with a one-sentence message."""
         try:
             if not _needs_data(ctx):
                 return super().invoke(ctx)
@@ -135,7 +144,7 @@ class LazyGroup(click.Group):
             sentence = explained(error) if isinstance(error, OSError) else None
             if isinstance(error, OSError) and error.errno in _REFUSED_BY_THE_DISK:
                 where = f" at {error.filename}" if error.filename else ""
-                sentence = f"{error.strerror}{where}; what was there before is untouched"
+                sentence = f"{error.strerror}{where}; existing files are untouched"
             if sentence is None:
                 raise
             raise Fault(sentence) from error

@@ -25,5 +25,5 @@ def compiled_with_sums(function: Function) -> Function:
 def _compiled(function: Function, **options: Any) -> Function:
     try:
         return cast(Function, numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function))
-    except RuntimeError:  # numba found no folder that it may write its cache to
+    except RuntimeError:  # numba has no writable cache folder
         return cast(Function, numba.njit(nogil=True, error_model="numpy", **options)(function))

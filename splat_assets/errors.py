@@ -1,7 +1,7 @@
-"""The root of every error that a person can cause or mend.
+"""The root of every error that a user can cause or fix.
 
-A `SplatError` carries one clear sentence: what was asked, where, what is there, what to do. Commands print that sentence
-and exit with code 2; everything else is a bug and keeps its traceback.
+A `SplatError` carries one sentence: the request, the place, what is there, the remedy. Commands print that sentence and
+exit with code 2; everything else is a bug and keeps its traceback.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class SplatError(Exception):
 
 
 class InputError(SplatError):
-    """Something handed in (a file, an option, a build) breaks a rule; the text says which and where."""
+    """An input (a file, an option, a build) is invalid; the message says which and where."""
 
     code = "invalid_input"
 

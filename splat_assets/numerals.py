@@ -1,4 +1,4 @@
-"""Numbers as people write them: in requests, addresses, files and options of commands.
+"""Parsing of numbers in requests, addresses, files and command options.
 
 What Python reads as a number is more: true, 1_0, blanks around it, a plus sign, digits of other scripts. A typing error must not
 become another number, so only what is written here counts.

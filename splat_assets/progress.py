@@ -34,14 +34,14 @@ class Task(Protocol):
 
 
 class Progress(Protocol):
-    """Where long work reports how far it is."""
+    """Where long work reports its progress."""
 
     def task(self, what: str, total: int, unit: str, done_before: int = 0) -> AbstractContextManager[Task]:
         """Enter this to get a Task of `total` units, called `unit` (`rows`, `steps`), done_before of them by an earlier call."""
         ...
 
     def step(self, what: str) -> AbstractContextManager[None]:
-        """Enter this around work that may take long and may hold no task, so that nobody waits without a word."""
+        """Enter this around work that may take long and may hold no task, so that it reports progress."""
         ...
 
 
@@ -55,16 +55,16 @@ class SilentProgress:
 
     @contextmanager
     def task(self, what: str, total: int, unit: str, done_before: int = 0) -> Iterator[Task]:
-        """A task nobody watches."""
+        """A task without output."""
         yield _Silent()
 
     def step(self, what: str) -> AbstractContextManager[None]:
-        """A step nobody watches."""
+        """A step without output."""
         return nullcontext()
 
 
 class _Voice:
-    """Says lines, and knows for how long nothing was said."""
+    """Emits lines, and knows how long ago the last one was."""
 
     def __init__(self, say: Callable[[str], None], every_seconds: float, clock: Callable[[], float]) -> None:
         self._say, self.every_seconds, self.clock = say, every_seconds, clock
@@ -119,7 +119,7 @@ class _Logged:
             return
         rate = (self._done - self._done_then) / (now - self._last)
         parts = [f"{self._what}: {self._done:,} of {self._total:,} {self._unit}", _rate(rate, self._unit)]
-        # What is left is said once two intervals agree on the rate: warming up and caches make the first ones lie.
+        # The time left is shown once two intervals agree on the rate: warming up and caches make the first ones lie.
         if rate and 0.5 <= self._rate_then / rate <= 2:
             parts.append(f"{(self._total - self._done) / rate:,.0f} s left")
         self._voice.say(", ".join(part for part in (*parts, note) if part))
@@ -147,13 +147,13 @@ class LogProgress:
 
     @contextmanager
     def task(self, what: str, total: int, unit: str, done_before: int = 0) -> Iterator[Task]:
-        """A task whose state is said now and then."""
+        """A task that logs its state at intervals."""
         logged = _Logged(self._voice, what, total, unit, done_before)
         yield logged
         logged.finish()
 
     def step(self, what: str) -> AbstractContextManager[None]:
-        """A step that is said unless it is quick, and again after ten seconds without a line."""
+        """A step that is logged unless it is quick, and again after ten seconds without a line."""
         return self._voice.step(what)
 
 
@@ -197,7 +197,7 @@ class TerminalProgress:
             yield _Barred(bars, bar, self._voice)
 
     def step(self, what: str) -> AbstractContextManager[None]:
-        """A step that is said above the bars unless it is quick, and again after ten seconds in which no bar moved."""
+        """A step that is shown above the bars unless it is quick, and again after ten seconds in which no bar moved."""
         return self._voice.step(what)
 
 

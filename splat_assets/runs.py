@@ -43,26 +43,26 @@ class InputFile:
     def of(cls, path: Path, what: str) -> "InputFile":
         """Hash a file that must exist."""
         if path.is_dir():
-            raise InputError(f"{what}: {path} is a folder; give the file")
+            raise InputError(f"{what}: {path} is a folder; pass the file")
         if path.exists() and not path.is_file():
             raise InputError(
-                f"{what}: {path} is a pipe or a device, of which nothing is left to read again; save it as a file, which can be "
+                f"{what}: {path} is a pipe or a device, which cannot be read again; save it as a file, which can be "
                 "recorded by its path and sha256"
             )
         if not path.is_file():
-            raise InputError(f"{what}: there is no file {path}; give the path of one")
+            raise InputError(f"{what}: there is no file {path}; pass the path of one")
         return cls(str(path.absolute()), sha256_of_file(path))
 
     def checked(self, what: str) -> Path:
         """The path, when the file still has the recorded content; FingerprintMismatchError otherwise."""
         path = Path(self.path)
-        found = InputFile.of(path, what).sha256
-        if found != self.sha256:
+        actual = InputFile.of(path, what).sha256
+        if actual != self.sha256:
             raise FingerprintMismatchError(
                 f"{what} {path} is not the file this run was made from",
                 self.sha256,
-                found,
-                "put the old file back, or make a new run with `splat run new`",
+                actual,
+                "restore the old file, or make a new run with `splat run new`",
             )
         return path
 
@@ -232,7 +232,7 @@ def hash_inputs(
 
 
 def create_run(root: DataRoot, name: str, config: RunConfig) -> Run:
-    """Freeze a new run; InputError when a run of that name already says something else."""
+    """Freeze a new run; InputError when a run of that name has another description."""
     layout = root.run(name)
     if layout.config.exists():
         existing = open_run(root, name)
@@ -278,7 +278,7 @@ def _within(root: DataRoot, path: str) -> str:
 
 
 def _refuse_inputs_elsewhere(root: DataRoot, inputs: RunInputs) -> None:
-    """InputError for a file outside the data root, if that stands for a bucket: no other machine would have it."""
+    """InputError for a file outside the data root, if that is a working copy of a bucket: no other machine would have it."""
     copy = WorkingCopy.containing(root.path)
     if copy is None:
         return
@@ -286,7 +286,8 @@ def _refuse_inputs_elsewhere(root: DataRoot, inputs: RunInputs) -> None:
         one: InputFile | None = getattr(inputs, each.name)
         if one is not None and not Path(one.path).is_relative_to(root.path):
             raise InputError(
-                f"{each.name.replace('_', ' ')}: {one.path} is not in {root.path}, which stands for {copy.bucket.url}: "
+                f"{each.name.replace('_', ' ')}: {one.path} is not in {root.path}, the working copy of "
+                f"{copy.bucket.url}: "
                 "copy it into its saved_models, saved_saes or datasets first, so that every machine has it"
             )
 
@@ -308,7 +309,7 @@ def checkpoint_file(path: Path) -> Path:
         return path
     there = [path / name for name in BASE_MODEL_FILES if (path / name).is_file()]
     if len(there) > 1:
-        raise InputError(f"{path} holds both model.pth and model.safetensors; name the file to use")
+        raise InputError(f"{path} holds both model.pth and model.safetensors; pass the file to use")
     if not there:
         raise InputError(f"{path} holds no base model: neither model.pth nor model.safetensors")
     return there[0]

@@ -61,7 +61,7 @@ def create_sweep(
     Raises InputError for a recipe that means nothing, for more than LARGEST runs, and when one of that name is another.
     """
     if like.inputs.sae_checkpoint is not None:
-        raise InputError("a sweep trains SAEs, and that run has a ready-made one: name a run that trains its own")
+        raise InputError("a sweep trains SAEs, but that run has a ready-made one: choose a run that trains its own")
     if like.sae.architecture != "batch_topk":
         raise InputError(f"a sweep over k is of batch_topk SAEs, and that run's is {like.sae.architecture}")
     recipes = [
@@ -69,11 +69,11 @@ def create_sweep(
         for width, k, seed in product(widths, ks, seeds)
     ]
     if not 1 <= len(recipes) <= LARGEST:
-        raise InputError(f"that sweep would be {counted(len(recipes), 'runs')}; there may be 1 to {LARGEST}")
+        raise InputError(f"the sweep has {counted(len(recipes), 'runs')}; 1 to {LARGEST} are allowed")
     path = sweep_folder(root, name) / "sweep.json"
     runs = tuple(run for run, _ in recipes)
     if path.is_file() and open_sweep(root, name).runs != runs:
-        raise InputError(f"sweep {name!r} exists and is of other runs: see {path}, or choose another name")
+        raise InputError(f"sweep {name!r} exists with other runs: see {path}, or choose another name")
     for run, recipe in recipes:
         create_run(root, run, replace(like, sae=recipe))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -111,7 +111,7 @@ FAULTS = {
     "a mistake": (InputError("the k is wrong; lower k"), "Error: the k is wrong; lower k\n"),
     "a full disk": (
         OSError(28, "No space left on device", "/data/x"),
-        "No space left on device at /data/x; what was there",
+        "No space left on device at /data/x; existing files are untouched",
     ),
     "a read-only disk": (OSError(30, "Read-only file system", "/data/x"), "Read-only file system at /data/x"),
     "a folder of somebody else": (
@@ -317,7 +317,7 @@ def test_doctor_says_of_a_new_run_that_it_is_not_made_yet(tmp_path: Path) -> Non
     what, found, to_do = (cell.strip() for cell in row.split("│")[1:-1])
     assert (what, to_do) == ("run small", "splat materialize small")
     assert re.fullmatch(r"not made yet; about \d+\.\d MB to come", found)
-    assert "1 thing needs mending" in shown.stderr and "publish" not in shown.stdout
+    assert "1 problem, see the remedies above" in shown.stderr and "publish" not in shown.stdout
 
 
 def test_doctor_names_the_failed_check_and_counts_what_waits_for_it(own_root: DataRoot) -> None:

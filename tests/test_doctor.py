@@ -33,7 +33,7 @@ def test_a_bucket_without_a_way_or_credentials_is_said(s3: S3, monkeypatch: pyte
     code, said = _doctor(monkeypatch, SPLAT_DATA="s3://lab/data", AWS_ACCESS_KEY_ID="")
     assert code == 1 and "needs credentials" in said, said
     code, said = _doctor(monkeypatch, SPLAT_DATA="s3://UPPER", AWS_ACCESS_KEY_ID="x")
-    assert code == 1 and "is no bucket" in said, said
+    assert code == 1 and "is not a bucket URL" in said, said
 
 
 def test_a_bucket_that_refuses_writing_is_said(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def test_a_bucket_that_refuses_writing_is_said(s3: S3, monkeypatch: pytest.Monke
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that the test has none of")
 def test_a_device_that_torch_has_not_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, said = _doctor(monkeypatch, SPLAT_DATA=str(tmp_path))
-    assert (code, "torch computes on │ cpu" in said) == (0, True), said
+    assert (code, "torch device │ cpu" in said) == (0, True), said
     code, said = _doctor(monkeypatch, SPLAT_DATA=str(tmp_path), SPLAT_DEVICE="cuda")
     assert code == 1 and "SPLAT_DEVICE=cuda" in said and "cannot compute on the device 'cuda'" in said, said
 
@@ -62,6 +62,6 @@ def test_a_ray_cluster_is_asked_whether_it_is_there(tmp_path: Path, monkeypatch:
         code, said = _doctor(monkeypatch, SPLAT_DATA=str(tmp_path), SPLAT_SHARDS=f"ray:127.0.0.1:{port}")
         assert (code, f"127.0.0.1:{port} answers" in said) == (0, True), said
     code, said = _doctor(monkeypatch, SPLAT_DATA=str(tmp_path), SPLAT_SHARDS=f"ray:127.0.0.1:{port}")
-    assert code == 1 and "nothing answers there" in said, said
+    assert code == 1 and "no answer" in said, said
     code, said = _doctor(monkeypatch, SPLAT_DATA=str(tmp_path), SPLAT_SHARDS="ray")
-    assert code == 0 and "of this machine alone" in said, said
+    assert code == 0 and ", local or at RAY_ADDRESS" in said, said

@@ -68,7 +68,7 @@ def test_a_file_that_was_changed_is_refused_with_both_fingerprints(model: Path, 
         inputs.data.checked("dataset")
 
     assert caught.value.expected == inputs.data.sha256
-    assert caught.value.found == sha256_of_file(model / "data.csv")
+    assert caught.value.actual == sha256_of_file(model / "data.csv")
 
 
 def test_every_input_of_a_run_is_compared_with_what_it_was(model: Path, inputs: RunInputs) -> None:
@@ -190,10 +190,10 @@ def test_a_checkpoint_is_found_in_its_folder(model: Path) -> None:
 def test_two_checkpoints_in_a_folder_are_not_guessed_between(model: Path) -> None:
     (model / "model.safetensors").touch()
 
-    with pytest.raises(InputError, match="holds both model.pth and model.safetensors; name the file"):
+    with pytest.raises(InputError, match="holds both model.pth and model.safetensors; pass the file"):
         hash_inputs(model, None, None, model / "data.csv")
 
 
 def test_a_folder_in_the_place_of_a_file_is_refused(model: Path) -> None:
-    with pytest.raises(InputError, match="dataset: .*model is a folder; give the file"):
+    with pytest.raises(InputError, match="dataset: .*model is a folder; pass the file"):
         hash_inputs(model, None, None, model)

@@ -95,7 +95,7 @@ def test_the_url_of_another_program_is_never_printed(
     assert services.stderr is not None
     written = services.stderr.read()
     assert ended == 1 and "UI: http" not in written
-    assert "the UI ended by itself" in written
+    assert "the UI exited" in written
     assert not [pid for pid in children(tmp_path) if is_alive(pid)]
 
 

@@ -1,4 +1,4 @@
-"""A data root in a bucket while a command works on it: what others do is brought again and again, whatever happens meanwhile."""
+"""A data root in a bucket while a command works on it: what others do are pulled again and again, whatever happens meanwhile."""
 
 import time
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def test_what_others_do_is_brought_again_after_a_fault_which_is_logged_once(
             raise ConnectionError
 
     def faults() -> list[str]:
-        return [record.message for record in caplog.records if "is not brought" in record.message]
+        return [record.message for record in caplog.records if "cannot be pulled" in record.message]
 
     with synced_root(DataRoot(copy.root), every_seconds=0.02):
         if fault == "disk":
@@ -49,4 +49,4 @@ def test_what_others_do_is_brought_again_after_a_fault_which_is_logged_once(
             (copy.root / "datasets-of-others").unlink()
 
         _wait_until((copy.root / "datasets-of-others" / "small" / "builds.csv").is_file)
-        _wait_until(lambda: "is brought again" in caplog.records[-1].message)
+        _wait_until(lambda: "are pulled again" in caplog.records[-1].message)

@@ -27,5 +27,5 @@ BANDS = (
 
 def band_numbers(values: npt.NDArray[np.floating], effective_max: float) -> npt.NDArray[np.int64]:
     """The position in BANDS of each value > 0: int64, the shape of values."""
-    borders = np.array([band.up_to for band in BANDS[:-1]]) * effective_max
-    return np.searchsorted(borders, values.astype(np.float64), side="left")
+    edges = np.array([band.up_to for band in BANDS[:-1]]) * effective_max
+    return np.searchsorted(edges, values.astype(np.float64), side="left")

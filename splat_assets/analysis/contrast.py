@@ -1,4 +1,4 @@
-"""Two features side by side: how much their activations agree, and which tokens or weapons go with one rather than the other."""
+"""Two features side by side: how much their activations agree, and which tokens or weapons are associated with one only."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from splat_assets.store.activations import Activations
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How two features go together over n_samples. None where one of them is constant."""
+    """The association of two features over n_samples. None where one of them is constant."""
 
     n_left: int
     n_right: int
@@ -26,7 +26,7 @@ class Agreement:
 
 
 def agreement(left: Activations, right: Activations, n_samples: int) -> Agreement:
-    """How two features go together: samples on which both fire, correlation of firing (phi) and of activations (Pearson)."""
+    """The association of two features: samples on which both fire, correlation of firing (phi) and of activations (Pearson)."""
     _, at_left, at_right = np.intersect1d(left.sample_ids, right.sample_ids, assume_unique=True, return_indices=True)
     x, y = left.values.astype(np.float64), right.values.astype(np.float64)
     spread_x, spread_y = (

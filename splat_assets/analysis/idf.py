@@ -1,4 +1,4 @@
-"""How much a token's presence says: inverse document frequency over samples."""
+"""Inverse document frequency of tokens over samples."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +12,15 @@ def document_frequency(
     tokens: all documents one after the other, ids within 0..n_tokens - 1. offsets: shape (n_documents + 1,), where each begins.
     cells_at_once: the size of the table of documents x tokens that is held at a time.
     """
-    found = np.zeros(n_tokens, dtype=np.int64)
+    frequencies = np.zeros(n_tokens, dtype=np.int64)
     step = max(1, cells_at_once // max(n_tokens, 1))
     for start in range(0, offsets.size - 1, step):
         ends = offsets[start : start + step + 1]
         documents = np.repeat(np.arange(ends.size - 1), np.diff(ends))
         present = np.zeros((ends.size - 1, n_tokens), dtype=np.bool_)
         present[documents, tokens[ends[0] : ends[-1]]] = True
-        found += present.sum(axis=0)
-    return found
+        frequencies += present.sum(axis=0)
+    return frequencies
 
 
 def inverse_document_frequency(doc_freq: npt.NDArray[np.integer], n_documents: int) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What a feature does to the model's outputs: the product of its decoder direction with the output layer."""
+"""Direct effect of a feature on the model's outputs: its decoder direction times the output layer."""
 
 from dataclasses import dataclass
 
@@ -40,16 +40,16 @@ def most_raised(values: npt.NDArray[np.float32], k: int, last: npt.NDArray[np.bo
 
     last: bool, shape (n_outputs,), outputs that come after all others, whatever their value.
     """
-    return _strongest(values, k, last)
+    return _k_largest(values, k, last)
 
 
 def most_lowered(values: npt.NDArray[np.float32], k: int, last: npt.NDArray[np.bool_] | None = None) -> StrongestTokens:
     """The k smallest values < 0 of each row, most negative first, with their sign; otherwise as `most_raised`."""
-    strongest = _strongest(-values, k, last)
+    strongest = _k_largest(-values, k, last)
     return StrongestTokens(strongest.columns, -strongest.values)
 
 
-def _strongest(values: npt.NDArray[np.float32], k: int, last: npt.NDArray[np.bool_] | None) -> StrongestTokens:
+def _k_largest(values: npt.NDArray[np.float32], k: int, last: npt.NDArray[np.bool_] | None) -> StrongestTokens:
     positive = values > 0
     rank = np.where(positive, 0 if last is None else last, 2)
     columns = np.lexsort((-values, rank), axis=1)[:, :k].astype(np.int64)

@@ -21,9 +21,9 @@ def edge_weights(
 
     worn: shape (n_groups, n_builds). ap: of each ability in each build, 0 where it is not worn. weights: of the builds.
     """
-    found: Floats = (worn.astype(np.float64) * weights) @ ap.T.astype(np.float64)
-    np.fill_diagonal(found, 0.0)
-    return found
+    edges: Floats = (worn.astype(np.float64) * weights) @ ap.T.astype(np.float64)
+    np.fill_diagonal(edges, 0.0)
+    return edges
 
 
 def pagerank(edges: Floats, damping: float = DAMPING) -> Floats:

@@ -1,4 +1,4 @@
-"""When an activation that is stored and one that is computed again are the same: the one rule, wherever the two are compared.
+"""The tolerance for comparing a stored activation with a recomputed one.
 
 Another batch size, number of threads or device adds the same products in another order. What differs by more than that can do is
 another model, SAE or build.

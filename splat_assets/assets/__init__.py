@@ -37,7 +37,7 @@ ASSETS: tuple[Asset, ...] = (
 
 
 def sources_of(asset: Asset) -> list[Asset]:
-    """Everything the asset is made from, near or far, sources first."""
+    """All direct and indirect inputs of the asset, sources first."""
     needed = set(asset.deps)
     for source in reversed(ASSETS):
         if source.name in needed:
@@ -46,7 +46,7 @@ def sources_of(asset: Asset) -> list[Asset]:
 
 
 def asset_named(name: str) -> Asset:
-    """The asset called name; InputError lists those there are."""
+    """The asset called name; InputError lists the existing names."""
     for asset in ASSETS:
         if asset.name == name:
             return asset

@@ -1,7 +1,8 @@
 """What an asset of the pipeline is: a name, what it is made from, how, and the checks that guard it.
 
-Plain Python, so that the shell, the checks of `splat verify` and Dagster all run the same thing; `orchestration/as_dagster.py`
-turns each asset into a Dagster one. How an asset stands, its receipt and the outcomes of its checks say (`status_of`).
+Plain Python, so that the shell, the checks of `splat verify` and Dagster all run the same thing;
+`orchestration/as_dagster.py` turns each asset into a Dagster one. The status of an asset follows from its receipt and
+the outcomes of its checks (`status_of`).
 """
 
 import logging
@@ -32,7 +33,7 @@ Row = Mapping[str, Fact | None]
 
 @dataclass(frozen=True, slots=True)
 class AssetResult:
-    """What making an asset brought about.
+    """What making an asset produced.
 
     outputs: the files and folders it consists of. facts: figures to report. table: a few rows to report. picture: a PNG.
     """
@@ -45,7 +46,7 @@ class AssetResult:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Whether a check holds, and the figures or offenders that show it."""
+    """Whether a check passed, with the figures or offenders."""
 
     passed: bool
     facts: Mapping[str, Fact] = field(default_factory=dict)
@@ -53,7 +54,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A promise about an asset's bytes: named for what it asserts; `test` opens the bytes anew."""
+    """A check of an asset's bytes: named for what it asserts; `test` opens the bytes again."""
 
     name: str
     promise: str
@@ -65,9 +66,9 @@ class Check:
 class Asset:
     """One artifact of a run.
 
-    deps: assets it is made from. own_inputs: fingerprints of what else decides it (files, slices of the recipe).
-    code_version: raised by hand when the same inputs give other bytes. checks: the first is that its bytes are those that were
-    written; every asset has it.
+    deps: assets it is made from. own_inputs: fingerprints of its other inputs (files, slices of the recipe).
+    code_version: raised by hand when the same inputs give other bytes. checks: the first is that its bytes are those
+    that were written; every asset has it.
     """
 
     name: str
@@ -87,17 +88,17 @@ class Asset:
 
 
 class Status(StrEnum):
-    """How an asset stands: what has to be done before it can be relied on."""
+    """The status of an asset: what is left to do before others may use it."""
 
     MISSING = "not made"
     STALE = "out of date"
-    """Made by other code, or from other inputs than there are now."""
+    """Made by older code, or from inputs that have changed."""
     DAMAGED = "damaged"
-    """An output is gone or is not what it was."""
+    """An output is missing or has changed."""
     FAILED = "failed a check"
-    """A check did not pass on it as it is now."""
+    """A check failed on the current bytes."""
     UNCHECKED = "not checked"
-    """A check was not run on it as it is now."""
+    """A check was not run on the current bytes."""
     SETTLED = "settled"
 
     @property
@@ -112,7 +113,7 @@ def recipe_hash(*parts: Any) -> str:
 
 
 def inputs_of(asset: Asset, run: Run) -> dict[str, str]:
-    """The fingerprints of everything an asset is made from; InputError when something it needs was never made."""
+    """The fingerprints of everything an asset is made from; InputError when a dependency was never made."""
     inputs = asset.own_inputs(run)
     for dep in asset.deps:
         receipt = read_receipt(run.layout.receipts, dep)
@@ -126,7 +127,7 @@ def inputs_of(asset: Asset, run: Run) -> dict[str, str]:
 
 
 def status_of(asset: Asset, run: Run) -> Status:
-    """How the asset stands, without reading its outputs; CorruptStoreError when a receipt cannot be read."""
+    """The status of the asset, without reading its outputs; CorruptStoreError when a receipt cannot be read."""
     receipt = read_receipt(run.layout.receipts, asset.name)
     if receipt is None:
         return Status.MISSING
@@ -148,7 +149,7 @@ def _is_from_what_is_there(asset: Asset, receipt: Receipt, run: Run) -> bool:
 
 
 def require_checked(source: Asset, run: Run) -> None:
-    """InputError unless others may be made from the asset: it is up to date and passed its blocking checks as it is now."""
+    """InputError unless the asset is up to date and passed its blocking checks."""
     again = f"`splat materialize {run.name} --select {source.name}`"
     status = status_of(source, run)
     if not status.is_up_to_date:
@@ -156,7 +157,9 @@ def require_checked(source: Asset, run: Run) -> None:
     outcomes = recorded_outcomes(source, run)
     for check in source.checks:
         if check.blocking and check.name not in outcomes:
-            raise InputError(f"not made, because {check.name} of {source.name} was not run on it as it is now: {again}")
+            raise InputError(
+                f"not made, because {check.name} of {source.name} was not run on its current bytes: {again}"
+            )
         if check.blocking and not outcomes[check.name].passed:
             raise InputError(f"not made, because of {source.name}: {failures(source, run, check.name)[0]}")
 
@@ -196,12 +199,12 @@ def _made(asset: Asset, run: Run, progress: Progress) -> Receipt:
 
 
 def was_made(asset: Asset, run: Run) -> bool:
-    """Whether the asset was ever made, whatever has become of it."""
+    """Whether the asset was ever made, whatever its status is now."""
     return (run.layout.receipts / f"{asset.name}.json").is_file()
 
 
 def run_check(asset: Asset, check: Check, run: Run) -> Outcome:
-    """Test a promise, record the outcome beside the receipt it speaks of, and return it; whatever it raises, it did not pass.
+    """Run a check, record the outcome beside the receipt, and return it; an exception counts as failed.
 
     Raises DiskFullError when the outcome cannot be recorded.
     """
@@ -235,7 +238,7 @@ def _tested(check: Check, run: Run) -> Outcome:
 
 
 def recorded_outcomes(asset: Asset, run: Run) -> dict[str, Outcome]:
-    """The outcomes of the checks of the asset as it is now; those of an earlier make, or held to other limits, do not count."""
+    """The outcomes of the checks on the current bytes; those of an earlier make, or of other limits, do not count."""
     path = _outcomes_file(asset, run)
     receipt = read_receipt(run.layout.receipts, asset.name)
     if receipt is None:
@@ -246,7 +249,7 @@ def recorded_outcomes(asset: Asset, run: Run) -> dict[str, Outcome]:
             return {}
         outcomes = {name: Outcome(**outcome) for name, outcome in recorded["checks"].items()}
         if not all(type(one.passed) is bool and isinstance(one.facts, dict) for one in outcomes.values()):
-            raise TypeError("passed or facts are of another type")
+            raise TypeError("passed or facts have another type")
         return outcomes
     except FileNotFoundError:
         return {}
@@ -256,7 +259,7 @@ def recorded_outcomes(asset: Asset, run: Run) -> dict[str, Outcome]:
 
 
 def failures(asset: Asset, run: Run, only: str = "") -> list[str]:
-    """For each check that did not pass on the asset as it is now, its name, figures and a remedy. only: of this check."""
+    """For each check that failed on the current bytes: its name, figures and a remedy. only: this check alone."""
     receipt = read_receipt(run.layout.receipts, asset.name)
     if receipt is None:
         return []
@@ -269,12 +272,12 @@ def failures(asset: Asset, run: Run, only: str = "") -> list[str]:
 
 
 def _recording_outcomes(run: Run) -> AbstractContextManager[None]:
-    """Wait until nobody else records an outcome or sweeps; not the lock of the run, which is held while something is made."""
+    """Wait until no other process records an outcome or sweeps; not the lock of the run, which a make holds."""
     return locked(run.layout.receipts / ".lock")
 
 
 def _checked(receipt: Receipt, run: Run) -> dict[str, str]:
-    """What an outcome speaks of: these bytes, held to these limits."""
+    """What an outcome is of: these bytes and these limits."""
     return {"fingerprint": receipt.fingerprint, "limits": recipe_hash(run.config.limits)}
 
 
@@ -283,7 +286,7 @@ def _outcomes_file(asset: Asset, run: Run) -> Path:
 
 
 def picture_of(name: str, run: Run) -> Path:
-    """Where an asset's picture is kept, if it has one."""
+    """Path of an asset's plot, if it has one."""
     return run.layout.receipts / f"{name}.png"
 
 
@@ -302,5 +305,5 @@ def _intact_check(asset: Asset) -> Check:
             facts["made_from_other"] = ", ".join(stale)
         return Outcome(not changed and not stale, facts)
 
-    promise = "The bytes on disk are those that were written, and were made from what is there now."
+    promise = "The bytes on disk are those that were written, and come from the current inputs."
     return Check(f"{asset.name}_is_intact", promise, test)

@@ -75,22 +75,22 @@ def _is_still_the_same(run: Run) -> Outcome:
         stored = dict(read_json(path))
     except (FileNotFoundError, *WRONG_CONTENT) as error:
         raise CorruptStoreError(f"{path} cannot be read: {error}; make the asset again") from error
-    found = _described(run)
-    wrong = [name for name, value in found.items() if stored.get(name) != value]
+    current = _described(run)
+    wrong = [name for name, value in current.items() if stored.get(name) != value]
     if "fingerprint" in wrong:
         checkpoint = model_files_of(run).checkpoint
         raise FingerprintMismatchError(
             f"base model {checkpoint}",
             str(stored.get("fingerprint")),
-            found["fingerprint"],
-            "put the old checkpoint back",
+            current["fingerprint"],
+            "restore the old checkpoint",
         )
-    return Outcome(not wrong, {"base_model_sha256": found["fingerprint"], "wrong": ", ".join(wrong)})
+    return Outcome(not wrong, {"base_model_sha256": current["fingerprint"], "wrong": ", ".join(wrong)})
 
 
 BASE_MODEL = Asset(
     name="base_model",
-    description="The trained SplatGPT that is to be explained: its dimensions and the fingerprint of its weights.",
+    description="The trained SplatGPT to be explained: its dimensions and the fingerprint of its weights.",
     group="inputs",
     kinds=("pytorch",),
     deps=(),

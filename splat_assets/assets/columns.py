@@ -1,9 +1,9 @@
-"""What every column of the pipeline's tables means, by the table's name: shown where a table is, as in the Dagster UI."""
+"""The meaning of every column of the pipeline's tables, by table name: shown beside the table, as in the Dagster UI."""
 
 from typing import Final
 
-_FEATURE = "Number of the feature, 0 to n_features - 1."
-_N_ACTIVE = "Samples on which the feature fires."
+_FEATURE = "Feature id, 0 to n_features - 1."
+_N_ACTIVE = "Samples on which the feature is active."
 _SUMMARIES = {
     "min": "Smallest",
     "q25": "25th percentile",
@@ -20,9 +20,9 @@ _MAPS = {"decoder": "decoder direction", "coactivation": "co-activation"}
 
 COLUMNS: Final[dict[str, dict[str, str]]] = {
     "builds": {
-        "tokens": "Numbers of the build's ability tokens, in the base model's vocabulary.",
-        "weapon": "Number of its weapon, in the base model's vocabulary of weapons.",
-        "split": "0 training, 1 validation, 2 test; equal builds are always on the same side.",
+        "tokens": "Ids of the build's ability tokens, in the base model's vocabulary.",
+        "weapon": "Id of its weapon, in the base model's weapon vocabulary.",
+        "split": "0 training, 1 validation, 2 test; equal builds are in the same split.",
         "source_row": "Row of the dataset's file, from 0.",
     },
     "metrics": {
@@ -31,41 +31,43 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "epoch": "Passes over the training samples so far.",
         "lr": "Learning rate of the step.",
         "l1_coeff": "Weight of the L1 penalty at the step; 0 where there is none.",
-        "loss": "Loss per batch, mean since the row before.",
-        "fvu_train": "Fraction of variance unexplained on the batches since the row before, each before its step.",
+        "loss": "Loss per batch, mean since the previous row.",
+        "fvu_train": "Fraction of variance unexplained on the batches since the previous row, each before its step.",
         "fvu_held_out": "Fraction of variance unexplained on held-out samples.",
-        "l0_train": "Active features per sample, mean over the batches since the row before.",
+        "l0_train": "Active features per sample, mean over the batches since the previous row.",
         "l0_held_out": "Active features per held-out sample, mean.",
-        "dead_percent": "Percent of features without an activation for a whole window of samples; empty until one was seen.",
+        "dead_percent": "Percent of features that stayed silent for a whole window of samples; empty before the "
+        "first window.",
         "dense_percent": "Percent of features that fire on more than 10 % of the held-out samples.",
-        "aux_loss": "Share of the residual's variance that dead features leave, mean since the row before; 0 without any.",
-        "gradient_norm": "Norm of the gradient, mean since the row before.",
+        "aux_loss": "Share of the residual's variance that dead features leave unexplained, mean since the "
+        "previous row; 0 without any.",
+        "gradient_norm": "Norm of the gradient, mean since the previous row.",
     },
     "histograms": {
         "feature_id": _FEATURE,
         "n_active": _N_ACTIVE,
-        "n_zero": "Samples on which it does not fire; they are in no bin.",
+        "n_zero": "Samples on which the feature is inactive; they are in no bin.",
         "lower": "Lower edge of the first bin.",
         "upper": "Upper edge of the last bin: the feature's largest activation.",
-        "n_bins": "Bins, all of one width.",
+        "n_bins": "Number of bins, of equal width.",
         "counts": "Activations in each bin.",
     },
     "features": {
         "feature_id": _FEATURE,
         "n_active": _N_ACTIVE,
         "n_samples": "All samples.",
-        "sparsity": "Share of all samples on which it does not fire.",
-        "effective_max": "99.5th percentile of the activations above 0, which the bands of examples are shares of.",
+        "sparsity": "Share of samples on which the feature is inactive.",
+        "effective_max": "99.5th percentile of the activations above 0; the bands of examples are shares of it.",
         **{name: f"{words} of the activations above 0." for name, words in _SUMMARIES.items()},
         **{f"{name}_all": f"{words} over all samples, zeros included." for name, words in _SUMMARIES.items()},
-        "first_sample": "Lowest number of a sample on which it fires.",
-        "last_sample": "Highest number of a sample on which it fires.",
+        "first_sample": "Lowest id of a sample on which it is active.",
+        "last_sample": "Highest id of a sample on which it is active.",
         "crc32c": "Checksum of the feature's samples and values in the store.",
     },
     "idf": {
-        "ability_input_tokens": "Number of the token, in the base model's vocabulary.",
+        "ability_input_tokens": "Id of the token, in the base model's vocabulary.",
         "token": "Name of the token.",
-        "doc_freq": "Samples that have the token; 0 for one that never occurs.",
+        "doc_freq": "Samples that contain the token; 0 if it never occurs.",
         "idf": "Inverse document frequency: ln(n + 1) - ln(doc_freq + 1).",
     },
     "influences": {
@@ -75,24 +77,28 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
     "examples": {
         "feature_id": _FEATURE,
         "group": "top, a band of activations (band_...), random_active or random_inactive.",
-        "rank": "Place in its group, 1 for the strongest.",
-        "sample_id": "Number of the sample.",
-        "activation": "Of the feature on the sample; 0 where it does not fire.",
+        "rank": "Rank in its group, 1 for the strongest.",
+        "sample_id": "Sample id.",
+        "activation": "Activation of the feature on the sample; 0 where it is inactive.",
     },
     "neighbours": {
         "feature_id": _FEATURE,
         "kind": "decoder_cosine, pearson or jaccard.",
-        "rank": "Place among the features most like it, 1 for the nearest.",
-        "other_id": "Number of the other feature.",
-        "score": "How alike the two are, by the kind: cosine of decoder directions, Pearson's r or Jaccard index of activations.",
-        "n_both": "Samples on which both fire.",
+        "rank": "Rank among the nearest features, 1 for the nearest.",
+        "other_id": "Id of the other feature.",
+        "score": "Similarity, by kind: cosine of decoder directions, Pearson's r or Jaccard index of activations.",
+        "n_both": "Samples on which both features are active.",
     },
     "feature_map": {
         "feature_id": _FEATURE,
-        **{f"{name}_{axis}": f"Place on the map by {words}, {axis}." for name, words in _MAPS.items() for axis in "xy"},
-        **{f"{name}_cluster": f"Number of its cluster by {words} (Louvain)." for name, words in _MAPS.items()},
         **{
-            f"{name}_kept": f"Share of its ten nearest by {words} that are near on the map."
+            f"{name}_{axis}": f"Coordinate on the map by {words}, {axis}."
+            for name, words in _MAPS.items()
+            for axis in "xy"
+        },
+        **{f"{name}_cluster": f"Id of its cluster by {words} (Louvain)." for name, words in _MAPS.items()},
+        **{
+            f"{name}_kept": f"Share of its ten nearest neighbours by {words} that are also near on the map."
             for name, words in _MAPS.items()
         },
     },
@@ -100,31 +106,32 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "feature_id": _FEATURE,
         "n_active": _N_ACTIVE,
         "suggested": "Whether the rule is good enough to be a label.",
-        "text": "The best rule over builds, as text; empty where the feature fires on too few samples to choose one.",
+        "text": "The best rule over builds, as text; empty where the feature is active on too few samples.",
         "rule": "The same as JSON.",
-        "precision": "Share of the rule's held-out builds on which the feature fires.",
-        "recall": "Share of the held-out builds on which the feature fires that the rule holds on.",
-        "f1": "Harmonic mean of the two.",
-        "f1_low": "Lower end of the 95 % interval of f1.",
-        "f1_high": "Upper end of the 95 % interval of f1.",
-        "auroc": "Probability that the activation is higher on a build of the rule than on another one, ties counting half.",
-        "n": "Held-out builds: those that did not choose the rule.",
-        "n_rule": "Of those, builds on which the rule holds.",
-        "n_active_held_out": "Of those, builds on which the feature fires.",
-        "n_both": "Of those, builds on which both hold.",
+        "precision": "Precision: share of the rule's held-out builds on which the feature is active.",
+        "recall": "Recall: share of the feature's active held-out builds that match the rule.",
+        "f1": "F1: harmonic mean of precision and recall.",
+        "f1_low": "Lower bound of the 95 % interval of f1.",
+        "f1_high": "Upper bound of the 95 % interval of f1.",
+        "auroc": "Probability that the activation is higher on a build that matches the rule than on one that "
+        "does not; ties count half.",
+        "n": "Held-out builds, not used to choose the rule.",
+        "n_rule": "Held-out builds that match the rule.",
+        "n_active_held_out": "Held-out builds on which the feature is active.",
+        "n_both": "Held-out builds that match the rule and on which the feature is active.",
         "train_f1": "F1 on the builds that chose the rule.",
         "token": "The best single token.",
         "token_f1": "F1 of that token on the held-out builds.",
-        "threshold": "Highest F1 that one of the permuted features of this size reached.",
-        "n_null": "Permuted features of this size.",
-        "p": "Share of them that do as well: (1 + k) / (1 + n_null).",
+        "threshold": "Highest F1 among the permuted features of this size.",
+        "n_null": "Number of permuted features of this size.",
+        "p": "p-value: the share of permuted features that score as high, (1 + k) / (1 + n_null).",
         "q": "p adjusted over all features (Benjamini and Hochberg).",
     },
     "shards": {
         "shard": "Name of the shard, a contiguous range of samples.",
-        "first_row": "Number of its first sample.",
-        "n_rows": "Samples in it.",
-        "nnz": "Activations above 0 in it.",
+        "first_row": "Id of its first sample.",
+        "n_rows": "Number of samples.",
+        "nnz": "Number of activations above 0.",
     },
     "files": {
         "file": "Path in the version's folder.",
@@ -138,27 +145,28 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "seed": "Seed of the training.",
         "fvu": "Fraction of variance unexplained on test samples; 0 is perfect.",
         "l0_mean": "Features active on a test sample, on average.",
-        "fidelity": "1 - KL with the SAE in place / KL with the mean: 1 changes no prediction, 0 is no better than the mean.",
+        "fidelity": "Share of the predictions preserved: 1 = unchanged, 0 = no better than the mean (1 - KL with "
+        "the SAE / KL with the mean).",
         "dead_percent": "Percent of features that fire on no training sample.",
         "dense_percent": "Percent of features that fire on more than 10 % of the training samples.",
-        "stability": "How alike the decoder directions of other seeds with the same width and k are; empty with one seed.",
-        "on_front": "Whether no other run has both a lower FVU and a lower L0.",
+        "stability": "Similarity of the decoder directions across seeds of the same width and k; empty with one seed.",
+        "on_front": "Whether the run is on the Pareto front: no other has both a lower FVU and a lower L0.",
     },
     "stores": {
         "run": "Name of the run.",
-        "version": "Published version that was looked at.",
-        "problem": "The first thing that is not as it was published; none where all is.",
+        "version": "Published version that was verified.",
+        "problem": "The first difference from what was published; empty if there is none.",
         "removed": "Older versions that were removed.",
     },
     "missing": {"run": "Name of a run that is left out because it has no SAE yet."},
 }
 
 CONTENT_OF: Final = {"dataset": "builds"}
-"""The Parquet file that is an asset, where it is named otherwise."""
+"""The Parquet file of an asset, where its name differs."""
 FACTS_OF: Final = {"raw_activations": "shards", "published_store": "files"}
-"""The table that an asset reports of itself, by what its rows are."""
+"""The table that an asset reports, by its kind of rows."""
 
 
 def meaning_of_column(table: str, column: str) -> str | None:
-    """What a column of a table means; None for one that is described nowhere."""
+    """The meaning of a column; None for an undocumented one."""
     return COLUMNS.get(table, {}).get(column)

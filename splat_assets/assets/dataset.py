@@ -62,12 +62,12 @@ def _no_build_is_in_two_splits(run: Run) -> Outcome:
 
 
 def _builds_equal_the_source(run: Run) -> Outcome:
-    found, fresh = builds_of(run), _read(run)
-    facts: Facts = {"n_builds": found.n_builds, "n_in_source": fresh.n_builds}
-    if found.n_builds == fresh.n_builds and found.fingerprint != fresh.fingerprint:
-        differing = found.to_frame().hash_rows() != fresh.to_frame().hash_rows()
+    stored, fresh = builds_of(run), _read(run)
+    facts: Facts = {"n_builds": stored.n_builds, "n_in_source": fresh.n_builds}
+    if stored.n_builds == fresh.n_builds and stored.fingerprint != fresh.fingerprint:
+        differing = stored.to_frame().hash_rows() != fresh.to_frame().hash_rows()
         facts["wrong_rows"] = ", ".join(str(i) for i in differing.arg_true()[:20])
-    return Outcome(found.fingerprint == fresh.fingerprint, facts)
+    return Outcome(stored.fingerprint == fresh.fingerprint, facts)
 
 
 DATASET = Asset(

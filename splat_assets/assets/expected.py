@@ -1,4 +1,4 @@
-"""How much room a run will take, before it is made: from its inputs and recipe, and from what its steps have measured by now."""
+"""Disk space that a run will need: from its inputs and recipe, and from what its finished steps measured."""
 
 import shutil
 from collections.abc import Sequence
@@ -19,19 +19,19 @@ _MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What is still to be written, and what is free for it. needed_bytes: by the model of `compute.cost`, a tenth more."""
+    """Bytes still to be written, and bytes free. needed_bytes: by the model of `compute.cost`, plus a tenth."""
 
     needed_bytes: int
     free_bytes: int
 
     @property
     def fits(self) -> bool:
-        """Whether there is enough."""
+        """Whether the free space is enough."""
         return self.needed_bytes <= self.free_bytes
 
 
 def expected_size(run: Run) -> Size | None:
-    """How large the run will be; None as long as nothing says how many features fire on a sample (ready-made SAE, L1 penalty).
+    """The expected size of the run; None while the number of active features per sample is unknown (ready-made SAE, L1 penalty).
 
     Reads the dataset unless its step did.
     """
@@ -66,7 +66,7 @@ def expected_size(run: Run) -> Size | None:
 
 
 def room_for(run: Run, wanted: Sequence[Asset]) -> Room | None:
-    """What those of the wanted artifacts that are to be made will take, and what is free; None where that cannot be said."""
+    """Space for the wanted artifacts that are not made yet, and free space; None where it cannot be estimated."""
     due = [asset for asset in wanted if not status_of(asset, run).is_up_to_date]
     size = expected_size(run) if due else None
     if size is None:
@@ -79,11 +79,12 @@ def room_for(run: Run, wanted: Sequence[Asset]) -> Room | None:
 
 
 def refuse_unless_it_fits(run: Run, wanted: Sequence[Asset]) -> None:
-    """InputError where what is to be made will not fit."""
+    """InputError where the artifacts will not fit."""
     room = room_for(run, wanted)
     if room is not None and not room.fits:
         raise InputError(
             f"run {run.name} will take about {room.needed_bytes / _MIB:,.0f} MiB more, and {run.root.path} has "
-            f"{room.free_bytes / _MIB:,.0f} MiB free: make room, choose fewer artifacts with --select (neuron_acts, batch_zarr "
-            "and transposed_zarr are exports that nothing else needs), or say --anyway"
+            f"{room.free_bytes / _MIB:,.0f} MiB free: free some space, choose fewer artifacts with --select "
+            f"(neuron_acts, batch_zarr "
+            "and transposed_zarr are exports that nothing else needs), or pass --anyway"
         )

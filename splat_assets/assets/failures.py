@@ -1,7 +1,7 @@
-"""A check that did not pass, in words: its figures, and a remedy that fits.
+"""The text for a failed check: its figures and a remedy.
 
-Commands, `splat doctor` and the Dagster page show the same words. A check that knows its remedy puts it into its facts as
-`what_to_do`; for the others it is what helps where bytes are not those that were written.
+Commands, `splat doctor` and the Dagster page show the same text. A check can name its remedy in its facts as
+`what_to_do`; the default remedy is the one for changed files.
 """
 
 import re
@@ -20,7 +20,7 @@ def failure_in_words(name: str, facts: Mapping[str, Any], receipt: Receipt, run_
 
 
 def remedy(facts: Mapping[str, Any], receipt: Receipt, run_name: str) -> str:
-    """What to do about a failed check on the artifact of the receipt."""
+    """The remedy for a failed check on the artifact of the receipt."""
     outputs = ", ".join(output.path for output in receipt.outputs)
     return str(
         facts.get(WHAT_TO_DO)
@@ -30,7 +30,7 @@ def remedy(facts: Mapping[str, Any], receipt: Receipt, run_name: str) -> str:
 
 
 def shown_facts(facts: Mapping[str, Any]) -> str:
-    """Figures and offenders in short: no empty ones, four digits of a fraction, the first twelve of a sha256."""
+    """Figures and offenders, shortened: no empty ones, four digits of a fraction, the first twelve of a sha256."""
     return "; ".join(f"{name}: {_shown(value)}" for name, value in facts.items() if value != "")
 
 

@@ -1,4 +1,4 @@
-"""The map: every feature as a point of the plane, and the clusters that they form."""
+"""The feature map: every feature as a point in the plane, and their clusters."""
 
 from splat_assets.assets.asset import Asset, AssetResult, Check, Facts, Outcome
 from splat_assets.assets.opened import sae_of
@@ -42,7 +42,7 @@ FEATURE_MAP = Asset(
     checks=(
         Check(
             "map_keeps_neighbours",
-            "All that have neighbours have a place, neighbours are near as stated, clusters are found again.",
+            "Every feature with neighbours has coordinates, neighbours are near as stated, clusters are reproduced.",
             _keeps_neighbours,
         ),
     ),

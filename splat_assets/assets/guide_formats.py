@@ -58,13 +58,13 @@ def _make_neuron_acts(run: Run, progress: Progress) -> AssetResult:
 
 def _batches_equal_the_store(run: Run) -> Outcome:
     wrong = mismatched_batch_rows(sparse_of(run), run.layout.efficient, _N_ROWS, seed=1)
-    return Outcome(not wrong, {"n_sampled": _N_ROWS, "wrong_samples": _listed(wrong)})
+    return Outcome(not wrong, {"n_sampled": _N_ROWS, "wrong_samples": _joined_ids(wrong)})
 
 
 def _batch_metadata_is_that_of_the_samples(run: Run) -> Outcome:
     raw = raw_of(run)
     wrong = mismatched_batch_metadata(raw.samples(), vocabulary_of(run), run.layout.efficient)
-    return Outcome(not wrong, {"n_samples": raw.n_samples, "wrong_samples": _listed(wrong)})
+    return Outcome(not wrong, {"n_samples": raw.n_samples, "wrong_samples": _joined_ids(wrong)})
 
 
 def _embeddings_are_those_of_the_shards(run: Run) -> Outcome:
@@ -75,19 +75,19 @@ def _embeddings_are_those_of_the_shards(run: Run) -> Outcome:
 
 def _transposed_equals_the_store(run: Run) -> Outcome:
     wrong = mismatched_features(sparse_of(run), TransposedReader(run.layout.transposed), _N_FEATURES, seed=2)
-    return Outcome(not wrong, {"n_sampled": _N_FEATURES, "wrong_features": _listed(wrong)})
+    return Outcome(not wrong, {"n_sampled": _N_FEATURES, "wrong_features": _joined_ids(wrong)})
 
 
 def _neuron_acts_equal_the_store(run: Run) -> Outcome:
     wrong = mismatched_features(sparse_of(run), NeuronActsReader(run.layout.neuron_acts), _N_FEATURES, seed=3)
-    return Outcome(not wrong, {"n_sampled": _N_FEATURES, "wrong_features": _listed(wrong)})
+    return Outcome(not wrong, {"n_sampled": _N_FEATURES, "wrong_features": _joined_ids(wrong)})
 
 
 def _shape(n_rows: int, n_columns: int) -> dict[str, Fact]:
     return {"shape": f"{n_rows:,} x {n_columns:,}", "bytes_if_dense": 4 * n_rows * n_columns}
 
 
-def _listed(wrong: list[int]) -> str:
+def _joined_ids(wrong: list[int]) -> str:
     return ", ".join(map(str, wrong[:20]))
 
 

@@ -1,7 +1,8 @@
-"""A run made of a folder that somebody already has: its activations become the run's, and are not computed again.
+"""A run made of an existing folder of activations, which are not recomputed.
 
-The rows are put in the order in which the run would have made them: builds as they stand, one `<NULL>` row per weapon. What the
-folder lacks (a `<NULL>` row of a weapon) is computed; the run's checks compare sampled rows with a fresh pass, as for any run.
+The rows are sorted into the run's own order: builds as in the dataset, one `<NULL>` row per weapon. What the
+folder lacks (a `<NULL>` row of a weapon) is computed; the run's checks compare sampled rows with a fresh pass, as for
+any run.
 """
 
 import shutil
@@ -73,7 +74,7 @@ _Recipe = TypeVar("_Recipe")
 
 @dataclass(frozen=True, slots=True)
 class RunImported:
-    """What came of it: the run, what was wrong with the folder, and how many rows it lacked."""
+    """The imported run, the defects of the folder, and how many rows it lacked."""
 
     run: Run
     report: ImportReport
@@ -83,7 +84,7 @@ class RunImported:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """Everything that the run's rows depend on, opened."""
+    """The opened inputs of the run's rows."""
 
     model: "SplatGPT"
     model_files: BaseModelFiles
@@ -103,11 +104,11 @@ def import_run(
     limits: Limits,
     progress: Progress,
 ) -> RunImported:
-    """Make the run NAME of a folder's activations; nothing of it is there when anything is wrong.
+    """Make the run NAME of a folder's activations; nothing is left of it after an error.
 
-    places: where the files of model, SAE and data are (`model_checkpoint`, `sae_checkpoint`, `vocab`, `weapon_vocab`, `data`),
-    those that the folder does not record or that were moved. Without a dataset, the builds of the folder's own rows become
-    one, in the run's folder. Raises InputError, NotThereError, LayoutError, FingerprintMismatchError.
+    places: where the files of model, SAE and data are (`model_checkpoint`, `sae_checkpoint`, `vocab`, `weapon_vocab`,
+    `data`), if the folder does not record them or they were moved. Without a dataset, one is made of the folder's
+    rows, in the run's folder. Raises InputError, NotThereError, LayoutError, FingerprintMismatchError.
     """
     layout = root.run(name)
     if layout.root.exists():  # a failure deletes the folder, so it must be this import's own
@@ -165,7 +166,7 @@ def _opened(folder: Path, origin: Origin | None, places: Mapping[str, Path]) -> 
         missing = [name for name in ("model_checkpoint", "sae_checkpoint") if name not in places]
         if missing:
             wanted = " and ".join(f"--{name.replace('_', '-')} FILE" for name in missing)
-            raise InputError(f"{folder} does not record what it was made from: give {wanted}")
+            raise InputError(f"{folder} does not record its inputs: pass {wanted}")
         checkpoint, sae_path = checkpoint_file(places["model_checkpoint"]), places["sae_checkpoint"]
         vocab = places.get("vocab", checkpoint.parent / "vocab.json")
         weapon_vocab = places.get("weapon_vocab", checkpoint.parent / "weapon_vocab.json")
@@ -175,8 +176,8 @@ def _opened(folder: Path, origin: Origin | None, places: Mapping[str, Path]) -> 
         model = load_base_model(checkpoint, vocab_path=vocab, weapon_vocab_path=weapon_vocab)
         sae = load_sae(sae_path)
         vocabulary, contexts = read_vocabulary(vocab), read_contexts(weapon_vocab)
-    asked = HookPoint(*origin.provenance["hook"]) if origin else None
-    hook = hook_for(sae, asked, model.dimensions.num_layers).in_model(model.dimensions.num_layers)
+    recorded_hook = HookPoint(*origin.provenance["hook"]) if origin else None
+    hook = hook_for(sae, recorded_hook, model.dimensions.num_layers).in_model(model.dimensions.num_layers)
     refuse_other_model(sae, sae_path, model, hook)
     there = {
         "base_model": model.fingerprint,
@@ -190,7 +191,7 @@ def _opened(folder: Path, origin: Origin | None, places: Mapping[str, Path]) -> 
                 f"the {what.replace('_', ' ')} is not what {folder} was made from",
                 origin.provenance[what],
                 fingerprint,
-                "give the one that it was made from",
+                "pass the original",
             )
     return _Parts(model, BaseModelFiles(checkpoint, vocab, weapon_vocab), sae, sae_path, hook, vocabulary, contexts)
 
@@ -221,9 +222,9 @@ def _dataset(
         return origin.checked_file("data")
     known = samples.filter(~pl.col("is_null") & (pl.col("weapon_id_token") >= 0) & (pl.col("tokens").list.len() > 0))
     if not known.height:
-        raise InputError(f"{folder} has no sample metadata with tokens and weapons: give --metadata, or --data-csv")
+        raise InputError(f"{folder} has no sample metadata with tokens and weapons: pass --metadata or --data-csv")
     if known["token_position"].max() != -1:
-        raise InputError(f"the rows of {folder} are token positions, not builds: give --data-csv")
+        raise InputError(f"the rows of {folder} are token positions, not builds: pass --data-csv")
     path = layout.root / "imported" / "tokenized_data.parquet"  # not among datasets: those become runs by themselves
     lists = known["tokens"]
     write_tokenised(
@@ -248,20 +249,20 @@ def _rows_of_items(folder: Path, samples: pl.DataFrame, items: Items, parts: _Pa
         return np.arange(samples.height, dtype=np.int64)
     if per_token:
         raise InputError(
-            f"the rows of {folder} are not the token positions of the dataset in its order: give the dataset of it"
+            f"the rows of {folder} are not the token positions of the dataset in its order: pass its own dataset"
         )
     at = samples.with_row_index("row").filter(~pl.col("is_null"))
-    wanted = expected.filter(~pl.col("is_null"))
-    same = min(at.height, wanted.height)
+    builds_only = expected.filter(~pl.col("is_null"))
+    same = min(at.height, builds_only.height)
     differ = at.head(same).select("tokens", "weapon_id_token").hash_rows() != (
-        wanted.head(same).select("tokens", "weapon_id_token").hash_rows()
+        builds_only.head(same).select("tokens", "weapon_id_token").hash_rows()
     )
-    if at.height != wanted.height or differ.any():
+    if at.height != builds_only.height or differ.any():
         first = int(differ.arg_max() or 0) if differ.any() else same
         raise InputError(
             f"the rows of {folder} are not the builds of the dataset in its order: {counted(at.height, 'builds')} against "
-            f"{wanted.height:,}, the first that differs is number {first:,}; leave --data-csv out, and the dataset is made of "
-            "the folder's own rows"
+            f"{builds_only.height:,}, the first that differs is number {first:,}; leave out --data-csv to make the "
+            f"dataset of the folder's rows"
         )
     nulls = samples.with_row_index("row").filter("is_null").unique("weapon_id_token", keep="first")
     null_rows = dict(nulls.select("weapon_id_token", "row").iter_rows())
@@ -291,7 +292,7 @@ def _write_shards(
     embeddings: Mapping[str, DenseArray],
     progress: Progress,
 ) -> None:
-    """The run's raw activations, as its own step would leave them, so that it finds nothing to do."""
+    """The run's raw activations, as its own step would write them, so that the step has nothing to do."""
     target, hook = run.layout.raw_activations, parts.hook
     identity = harvest_identity(parts.model.fingerprint, items, hook, recipe.shard_items, recipe.batch_size)
     inputs = shard_inputs(identity, parts.sae, parts.contexts, bool(embeddings))
@@ -319,7 +320,7 @@ def _write_shards(
 def _gathered(
     raw: RawActivations, rows: npt.NDArray[np.int64], items: Items, shard: Shard, parts: _Parts
 ) -> Iterator[SparseRows]:
-    """The rows in this order: runs of consecutive ones are read at once, those that are missing computed."""
+    """The rows in this order: consecutive ones are read together, missing ones computed."""
     steps = np.flatnonzero((np.diff(rows) != 1) | (rows[1:] < 0)) + 1
     for first, last in zip([0, *steps.tolist()], [*steps.tolist(), rows.size], strict=True):
         if rows[first] >= 0:

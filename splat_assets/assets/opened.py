@@ -1,4 +1,4 @@
-"""Opening what a run's earlier assets made, for the assets and checks after them."""
+"""Opening the outputs of a run's earlier assets, for later assets and checks."""
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -137,7 +137,7 @@ def shards_of_run(run: Run, items: Items) -> list[Shard]:
 
 
 def base_activations_of(run: Run, items: Items, progress: Progress) -> BaseActivations:
-    """The base activations of all items, from the cache that runs share, or made now."""
+    """The base activations of all items, from the cache that runs share, or computed now."""
     files, recipe = model_files_of(run), run.config.activations
     model = base_model_of(run)
     hook = hook_of(run).in_model(model.dimensions.num_layers)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def density_histogram(n_active: npt.NDArray[np.int64], n_samples: int) -> bytes:
-    """How often features fire: the number of features per share of samples (logarithmic), dead ones named in the title."""
+    """Number of features per share of samples on which they are active (logarithmic), dead ones in the title."""
     alive = n_active[n_active > 0] / max(1, n_samples)
     n_dead = int((n_active == 0).sum())
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def density_histogram(n_active: npt.NDArray[np.int64], n_samples: int) -> bytes:
         lowest = np.floor(np.log10(alive.min()))
         axes.hist(alive, bins=np.logspace(lowest, 0, 41).tolist())
         axes.set_xscale("log")
-    axes.set(xlabel="share of samples on which a feature fires", ylabel="features")
+    axes.set(xlabel="share of samples on which a feature is active", ylabel="features")
     axes.set_title(f"{counted(n_active.size, 'features')}, {n_dead:,} never fire", fontsize=9)
     return _png(figure)
 

@@ -36,7 +36,7 @@ def _make(run: Run, progress: Progress) -> AssetResult:
 
 
 def _parts(staged: Path) -> Iterator[tuple[str, Path]]:
-    """Each part by its name in the version; influences do not exist for every hook."""
+    """Each part of the version by name; influences do not exist for every hook."""
     names = ["activations.zarr", "samples.parquet", "samples.arrow", "vocabulary.json", "contexts.json"]
     for name in [*names, *(f"{table}.parquet" for table in _TABLES)]:
         if name != "influences.parquet" or (staged / name).exists():
@@ -44,7 +44,7 @@ def _parts(staged: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _provenance(run: Run) -> dict[str, object]:
-    """What the version was made from: fingerprints only, so that the same content is the same version."""
+    """The version's origin: fingerprints only, so that the same content is the same version."""
     inputs, hook = run.config.inputs, run.config.hook
     return {
         "base_model": base_model_of(run).fingerprint,
@@ -79,7 +79,7 @@ def _fingerprints_agree(run: Run) -> Outcome:
 
 
 def _holds_what_was_checked(run: Run) -> Outcome:
-    """Each part of the version has the sha256 that the receipt of its step gives it."""
+    """Each part of the version has the sha256 of its step's receipt."""
     store = open_store(run.layout.store)
     by_part: dict[str, list[ManifestFile]] = {}
     for file in store.manifest.files:
@@ -101,7 +101,7 @@ def _holds_what_was_checked(run: Run) -> Outcome:
 
 
 def _staged_outputs(run: Run) -> Iterator[Output]:
-    """What the steps before left for the version, as their receipts describe it."""
+    """The outputs of the earlier steps that go into the version, as in their receipts."""
     staged = run.layout.staged.relative_to(run.layout.root).as_posix()
     for dep in _DEPS:
         receipt = read_receipt(run.layout.receipts, dep)

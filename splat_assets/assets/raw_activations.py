@@ -67,10 +67,10 @@ def _make(run: Run, progress: Progress) -> AssetResult:
 
 
 def _has_every_shard(run: Run) -> Outcome:
-    raw, wanted = raw_of(run), shards_of_run(run, items_of(run))
+    raw, shards = raw_of(run), shards_of_run(run, items_of(run))
     firsts = [receipt.first_row for receipt in raw.receipts]
     return Outcome(
-        firsts == [shard.first_sample for shard in wanted], {"n_shards": raw.n_shards, "n_expected": len(wanted)}
+        firsts == [shard.first_sample for shard in shards], {"n_shards": raw.n_shards, "n_expected": len(shards)}
     )
 
 
@@ -91,23 +91,23 @@ def _values_are_finite_and_positive(run: Run) -> Outcome:
 
 
 def _global_index_is_contiguous(run: Run) -> Outcome:
-    found = raw_of(run).samples()["global_index"].to_numpy()
-    return Outcome(bool((found == np.arange(found.size)).all()), {"n_samples": int(found.size)})
+    index = raw_of(run).samples()["global_index"].to_numpy()
+    return Outcome(bool((index == np.arange(index.size)).all()), {"n_samples": int(index.size)})
 
 
 def _samples_are_those_of_the_dataset(run: Run) -> Outcome:
     items, contexts, per_token = items_of(run), contexts_of(run), hook_of(run).per_token
     wrong: list[int] = []
-    found = raw_of(run).samples()
+    samples = raw_of(run).samples()
     for shard in shards_of_run(run, items):
         fresh = sample_table(items, contexts, shard.first_item, shard.last_item, per_token)
-        stored = found.slice(shard.first_sample, shard.n_samples)
+        stored = samples.slice(shard.first_sample, shard.n_samples)
         if stored.height != fresh.height:
-            return Outcome(False, {"n_samples": found.height, "ends_in_shard": shard.index})
+            return Outcome(False, {"n_samples": samples.height, "ends_in_shard": shard.index})
         if not stored.equals(fresh):
             differing = (stored.hash_rows() != fresh.hash_rows()).arg_true() + shard.first_sample
             wrong += differing.to_list()
-    return Outcome(not wrong, {"n_samples": found.height, "wrong_samples": ", ".join(map(str, wrong[:20]))})
+    return Outcome(not wrong, {"n_samples": samples.height, "wrong_samples": ", ".join(map(str, wrong[:20]))})
 
 
 def _shards_hold_what_was_written(run: Run) -> Outcome:
@@ -122,7 +122,7 @@ def _equal_a_fresh_pass(run: Run) -> Outcome:
 
 RAW_ACTIVATIONS = Asset(
     name="raw_activations",
-    description="Every build once, one <NULL> row per weapon, and masked variants if asked for: sparse rows per shard.",
+    description="Every build once, one <NULL> row per weapon, and masked variants if requested: sparse rows per shard.",
     group="activations",
     kinds=("pytorch", "numpy"),
     deps=("dataset", "base_model", "sae_checkpoint"),
@@ -130,7 +130,7 @@ RAW_ACTIVATIONS = Asset(
     own_inputs=_own_inputs,
     make=_make,
     checks=(
-        Check("raw_activations_have_every_shard", "No shard is missing or too many.", _has_every_shard),
+        Check("raw_activations_have_every_shard", "No shard is missing or superfluous.", _has_every_shard),
         Check("raw_activations_have_one_row_per_item", "As many rows as builds and nulls.", _has_one_row_per_item),
         Check("raw_values_are_finite_and_positive", "No NaN, nothing below 0.", _values_are_finite_and_positive),
         Check("global_index_is_contiguous", "global_index runs 0 to n - 1.", _global_index_is_contiguous),

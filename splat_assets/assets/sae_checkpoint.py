@@ -1,4 +1,4 @@
-"""The SAE: trained on base activations, or brought ready-made, with its scorecard and the limits it must reach."""
+"""The SAE: trained on base activations, or imported ready-made, with its scorecard and the limits it must meet."""
 
 from typing import Any
 
@@ -20,10 +20,10 @@ from splat_assets.assets.pictures import training_curves
 from splat_assets.compute.encode import is_same_row
 from splat_assets.compute.fit import NOT_COMPUTED, SampleSplits, fit_sae, mismatched_figures, write_scorecard
 from splat_assets.compute.provenance import hook_for, refuse_other_model
-from splat_assets.model.device import device_asked
+from splat_assets.model.device import requested_device
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.runs import Run
-from splat_assets.sae.training.schedule import spread
+from splat_assets.sae.training.schedule import evenly_spaced_rows
 from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
 from splat_assets.store.receipts import read_receipt
@@ -34,7 +34,7 @@ from splat_assets.wording import counted
 _FOR_LESS_ERROR = "a new run with more --epochs, a larger --k (or a lower --l1-coeff) or more features (--d-sae)"
 _AGAINST_DEAD = "a new run with a lower --lr, fewer features (--d-sae, --expansion-factor) or more --epochs"
 _LIVE_ROWS = 32_768
-"""Training samples, at most, on which it is seen which features fire."""
+"""Most training samples used to tell which features are active."""
 _REPORTED = ("d_in", "d_sae", "fvu", "l0_mean", "dead_percent", "dense_percent", "fidelity", "gamma", "cosine")
 
 
@@ -53,14 +53,14 @@ def _make(run: Run, progress: Progress) -> AssetResult:
     items, model, folder = items_of(run), base_model_of(run), run.layout.sae
     hook = hook_of(run).in_model(model.dimensions.num_layers)
     base = base_activations_of(run, items, progress)
-    device = device_asked()
+    device = requested_device()
     outputs = [folder / name for name in ("cfg.json", "sae_weights.safetensors", "sae_model_final.pth", SCORECARD)]
     if run.config.inputs.sae_checkpoint is not None:
-        brought = run.config.inputs.sae_checkpoint.checked("SAE checkpoint")
+        checkpoint = run.config.inputs.sae_checkpoint.checked("SAE checkpoint")
         if run.config.inputs.sae_config is not None:
             run.config.inputs.sae_config.checked("SAE configuration")
-        sae = load_sae(brought)
-        refuse_other_model(sae, brought, model, hook_for(sae, hook, model.dimensions.num_layers))
+        sae = load_sae(checkpoint)
+        refuse_other_model(sae, checkpoint, model, hook_for(sae, hook, model.dimensions.num_layers))
         save_sae(sae, folder)
         splits = SampleSplits.of(items, hook.per_token)
         card = write_scorecard(sae, items, base, hook, model, splits, folder, training={})
@@ -79,7 +79,7 @@ def _make(run: Run, progress: Progress) -> AssetResult:
 
 
 def _may_resume(run: Run) -> bool:
-    """Not where this very SAE was finished before: then its files were lost, or the code that makes it is another."""
+    """Not if this SAE was finished before: then its files were lost, or the code changed."""
     receipt = read_receipt(run.layout.receipts, SAE_CHECKPOINT.name)
     if receipt is None:
         return True
@@ -125,11 +125,11 @@ def _decoder_was_trained(run: Run) -> Outcome:
     from splat_assets.sae.training.movement import MOVED_COSINE, decoder_movement
 
     if run.config.inputs.sae_checkpoint is not None:
-        return Outcome(True, {"not_known": "the SAE was brought ready-made, so where its decoder began is not known"})
+        return Outcome(True, {"not_known": "the SAE is ready-made, so its initial decoder is unknown"})
     items, sae = items_of(run), sae_of(run)
     base = base_activations_of(run, items, SilentProgress())
     train = SampleSplits.of(items, hook_of(run).per_token).train
-    live = live_features(sae, base.values, spread(train, _LIVE_ROWS))
+    live = live_features(sae, base.values, evenly_spaced_rows(train, _LIVE_ROWS))
     moved, n_dead = decoder_movement(sae, live), int((~live).sum())
     facts: Facts = {
         "median_cosine_to_its_beginning": moved.median,
@@ -190,7 +190,8 @@ def _predictions_survive(run: Run) -> Outcome:
             {
                 "fidelity": f"{NOT_COMPUTED}: ablating the hook changes no prediction",
                 "limit": limit,
-                WHAT_TO_DO: "the base model does not use what the hook reads: a new run with another --hook-target, or with a "
+                WHAT_TO_DO: "the base model does not use the hooked activations: a new run with another "
+                "--hook-target, or with a "
                 "base model that was trained",
             },
         )
@@ -199,11 +200,11 @@ def _predictions_survive(run: Run) -> Outcome:
 
 
 def _within(run: Run, passed: bool, facts: Facts, to_do: str, limit_option: str) -> Outcome:
-    """The outcome of a limit. to_do: what helps an SAE that the run trains; one that is ready-made can only be replaced."""
+    """The outcome of a limit. to_do: the remedy for an SAE that the run trains; a ready-made one can only be replaced."""
     if passed:
         return Outcome(True, facts)
     if run.config.inputs.sae_checkpoint is not None:
-        to_do = "the SAE is ready-made, so training is not up to this run: a new run with another --sae-checkpoint"
+        to_do = "the SAE is ready-made, so this run cannot train it further: a new run with another --sae-checkpoint"
     accept = f", or one that accepts the figure by its {limit_option}" if limit_option else ""
     return Outcome(False, {**facts, WHAT_TO_DO: to_do + accept})
 
@@ -219,14 +220,14 @@ SAE_CHECKPOINT = Asset(
     checks=(
         Check(
             "sae_weights_fit_the_scorecard",
-            "Finite, and those that were measured.",
+            "All figures are finite, and equal the measured ones.",
             _weights_are_those_of_the_scorecard,
         ),
         Check("scorecard_is_exact", "Measured again, every split gives the same figures.", _scorecard_is_exact),
         Check("sae_formats_agree", "Both saved forms encode alike.", _both_formats_agree),
         Check(
             "decoder_was_trained",
-            "The decoder of live features has turned away from its beginning.",
+            "The decoder of live features has moved from its initialisation.",
             _decoder_was_trained,
         ),
         Check("fvu_is_within_limits", "Held-out error is at most the run's limit.", _error_is_within_limits),

@@ -40,8 +40,8 @@ def _rows_equal_raw(run: Run) -> Outcome:
 
 
 def _comes_from_the_raw_activations(run: Run) -> Outcome:
-    found, expected = sparse_of(run).source, raw_of(run).fingerprint
-    return Outcome(found == expected, {"made_from": str(found), "raw_activations": expected})
+    source, expected = sparse_of(run).source, raw_of(run).fingerprint
+    return Outcome(source == expected, {"made_from": str(source), "raw_activations": expected})
 
 
 SPARSE_ACTIVATIONS = Asset(
@@ -55,7 +55,7 @@ SPARSE_ACTIVATIONS = Asset(
     checks=(
         Check(
             "sparse_comes_from_the_raw_activations",
-            "The recorded source is what is there.",
+            "The recorded source matches the raw activations.",
             _comes_from_the_raw_activations,
         ),
         Check(

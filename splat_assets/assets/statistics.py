@@ -1,4 +1,4 @@
-"""What is computed once about every feature and token: histograms, IDF, influences, examples, neighbours."""
+"""Statistics computed once for every feature and token: histograms, IDF, influences, examples, neighbours."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -90,7 +90,7 @@ def _guide_idf_is_the_same(run: Run) -> Outcome:
 
 
 def _unlike(fresh: list[Path], folder: Path) -> Outcome:
-    """Whether the files below folder have the bytes of those of the same names that were made anew."""
+    """Whether the files below folder equal freshly made ones of the same names."""
     wrong = [path.name for path in fresh if not _same_bytes(path, folder / path.name)]
     return Outcome(not wrong, {"n_files": len(fresh), "wrong_files": ", ".join(wrong)})
 
@@ -215,20 +215,27 @@ EXAMPLES = Asset(
     make=_make_examples,
     checks=(
         Check(
-            "examples_are_those_of_the_store", "Sampled features draw the same again.", _examples_are_those_of_the_store
+            "examples_are_those_of_the_store",
+            "Sampled features give the same examples again.",
+            _examples_are_those_of_the_store,
         ),
     ),
 )
 
 NEIGHBOURS = Asset(
     name="neighbours",
-    description="The nearest features of each: by decoder direction, by Jaccard and by correlation of activations.",
+    description="Nearest neighbours of every feature: by decoder direction, Jaccard index and correlation of "
+    "activations.",
     group="statistics",
     kinds=("parquet",),
     deps=("sparse_activations", "sae_checkpoint"),
     own_inputs=_none,
     make=_make_neighbours,
     checks=(
-        Check("neighbours_are_the_nearest", "Sampled features have no nearer neighbour.", _neighbours_are_the_nearest),
+        Check(
+            "neighbours_are_the_nearest",
+            "Sampled features have no nearer neighbour than the listed ones.",
+            _neighbours_are_the_nearest,
+        ),
     ),
 )

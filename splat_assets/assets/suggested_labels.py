@@ -1,4 +1,4 @@
-"""Labels that are suggested without anybody's opinion: the best rule over builds for every feature, held against chance."""
+"""Suggested labels, not reviewed by a person: the best rule over builds for every feature, tested against chance."""
 
 from splat_assets.analysis.builds.build_table import BuildTable
 from splat_assets.assets.asset import Asset, AssetResult, Check, Outcome
@@ -33,7 +33,8 @@ def _suggestions_are_found_again(run: Run) -> Outcome:
 
 SUGGESTED_LABELS = Asset(
     name="suggested_labels",
-    description="The best rule over builds for each feature, chosen on one half and scored on the other, held against chance.",
+    description="The best rule over builds for each feature, chosen on one half, scored on the other, and tested "
+    "against chance.",
     group="statistics",
     kinds=("parquet",),
     deps=("raw_activations", "sparse_activations"),

@@ -1,4 +1,4 @@
-"""What happens by itself: files that are brought become runs, old versions go, and what happened is written down.
+"""Automation: new inputs become runs, old versions are removed, and each event is recorded.
 
 Plain Python; `splat_assets.orchestration.sensors` and `splat_assets.schedules` call it from Dagster.
 """

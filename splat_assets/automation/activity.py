@@ -1,6 +1,6 @@
-"""What happened in a data root, line by line: what was brought, which run it became, how that ended.
+"""The activity log of a data root, one event per line: new inputs, the runs made of them, and how those ended.
 
-`<data root>/activity.jsonl`, only ever added to; of a long one the older half goes.
+`<data root>/activity.jsonl`, append-only; the older half of a long log is dropped.
 """
 
 import json
@@ -21,7 +21,7 @@ Kind = Literal["arrived", "refused", "succeeded", "failed", "kept", "removed"]
 
 @dataclass(frozen=True, slots=True)
 class ActivityEvent:
-    """One thing that happened. at: UTC, to the second. subject: a run, or what was brought, by its path below the data root."""
+    """One event. at: UTC, to the second. subject: a run, or a new input by its path below the data root."""
 
     at: str
     kind: Kind
@@ -29,9 +29,9 @@ class ActivityEvent:
     said: str
 
 
-def record_activity(root: DataRoot, kind: Kind, subject: str, said: str) -> ActivityEvent:
-    """Write down that something happened."""
-    happened = ActivityEvent(datetime.now(UTC).isoformat(timespec="seconds"), kind, subject, said)
+def record_activity(root: DataRoot, kind: Kind, subject: str, message: str) -> ActivityEvent:
+    """Append an event to the log."""
+    happened = ActivityEvent(datetime.now(UTC).isoformat(timespec="seconds"), kind, subject, message)
     root.path.mkdir(parents=True, exist_ok=True)
     with locked(root.path / ".activity.lock"):
         _shorten(root.activity)
@@ -43,18 +43,18 @@ def record_activity(root: DataRoot, kind: Kind, subject: str, said: str) -> Acti
 
 
 def activity(root: DataRoot, most: int = 20) -> list[ActivityEvent]:
-    """What happened last, the newest first. A line that cannot be read, as of a disk that was full, is left out."""
-    found: list[ActivityEvent] = []
+    """The most recent events, newest first. Unreadable lines, as left by a full disk, are skipped."""
+    events: list[ActivityEvent] = []
     for line in reversed(_lines(root.activity)):
-        if len(found) == most:
+        if len(events) == most:
             break
         try:
             one = ActivityEvent(**json_of(line))
         except (ValueError, TypeError):
             continue
         if all(isinstance(value, str) for value in asdict(one).values()):
-            found.append(one)
-    return found
+            events.append(one)
+    return events
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -63,7 +63,7 @@ def _lines(path: Path) -> list[bytes]:
     except FileNotFoundError:
         return []
     except ValueError as error:
-        raise StoreError(f"{path} cannot be read ({error}): move it away, it is then begun anew") from error
+        raise StoreError(f"{path} cannot be read ({error}): move it away, a new one is then started") from error
 
 
 def _shorten(path: Path) -> None:

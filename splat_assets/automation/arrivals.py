@@ -1,14 +1,14 @@
-"""What was brought into a data root: each complete base model, ready-made SAE and dataset becomes one run, by its content.
+"""Incoming inputs of a data root: each complete base model, ready-made SAE and dataset becomes one run, by its content.
 
     saved_models/<name>/   model.pth or model.safetensors, vocab.json, weapon_vocab.json
     saved_saes/<name>/     sae_weights.safetensors with cfg.json, or sae_model_final.pth
     datasets/<name>/       tokenized_data.csv or one .parquet
 
-Something counts as whole when all its files are there and have not changed since the look before. A new base model is run on
-the dataset that was brought last, a new dataset or SAE with the base model that was, unless `automation.toml` names others. What
-was brought last is what was seen last for the first time, by its content: a ledger, `<data root>/arrivals.json`, keeps the order,
-and file times, which every copy changes, only say when to look at contents again. What a run was made of already becomes no
-second one, whatever it is called.
+An input is complete when all its files exist and have not changed since the previous scan. A new base model is run on
+the newest dataset, a new dataset or SAE with the newest base model, unless `automation.toml` names others. The newest
+input is the one whose content was first seen last: a ledger, `<data root>/arrivals.json`, keeps the order, and file
+times, which every copy changes, only tell when to hash contents again. Content that already has a run gets no second
+one, whatever its name.
 """
 
 import errno
@@ -34,16 +34,18 @@ Kind = Literal["base model", "SAE", "dataset"]
 State = Literal["waiting", "run", "known", "refused"]
 _NEEDED = ("vocab.json", "weapon_vocab.json")
 _REFUSED = 2
-"""Exit code of a command that says in a sentence why it does not do what is asked."""
+"""Exit code of a command that refuses with a message."""
 _LONGEST_NAME = 80
 _SIGHTINGS = ".sightings.json"
-"""In the data root: what this machine saw there. It holds for these files at this place alone, and is safe to delete."""
+"""In the data root: the last scan of this machine. It is valid for these files at this location alone, and safe to
+delete.
+"""
 MakeRun = Callable[[str, Sequence[str]], str]
 
 
 @dataclass(frozen=True, slots=True)
 class InputFolder:
-    """A folder that somebody brought. files: those that make it what it is. waits: why it is not whole; empty where it is."""
+    """A folder with an incoming input. files: its required files. waits: why it is incomplete; empty when complete."""
 
     kind: Kind
     folder: Path
@@ -56,25 +58,26 @@ class InputFolder:
         return self.files[0]
 
     def signature(self) -> str:
-        """What changes when a file does: names, sizes, times, inodes. OSError when one goes meanwhile."""
+        """Names, sizes, times and inodes, to detect changes. OSError when a file disappears meanwhile."""
         return sha256_of_json([[(path.name, *_mark(path)) for path in self.files], self.waits])[:16]
 
     def old_signature(self) -> str:
-        """What an older program kept instead."""
+        """The signature of an older release."""
         facts = [(path.name, mark[3], mark[0]) for path in self.files if (mark := _mark(path))]
         return sha256_of_json([facts, self.waits])[:16]
 
     def content(self, hashed: Callable[[Path], str]) -> str:
-        """What stays when the folder is copied or renamed. hashed: sha256 of a file. OSError when one goes meanwhile."""
+        """Identity of the contents, kept by copies and renames. hashed: sha256 of a file. OSError when a file disappears."""
         return sha256_of_json([self.kind, [hashed(path) for path in self.files]])[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a folder. content: of its files when that was found out, empty until they were whole.
+    """The record of a folder. content: identity of its files, empty until they were complete.
 
-    partners: contents of what it was tried with, and a hash of the recipe. before: while its files change, what was known of it
-    until then, which holds again when its content turns out to be the same. signature: what an older program kept for content.
+    partners: contents of the inputs it was run with, and a hash of the recipe. before: while its files change, the
+    previous record, restored if the content turns out to be the same. signature: the content identity of an older
+    release.
     """
 
     state: State
@@ -86,13 +89,13 @@ class Record:
     signature: str = ""
 
     def is_of(self, one: InputFolder) -> bool:
-        """Whether an older program wrote this of the files as they are."""
+        """Whether an older release wrote this record of the current files."""
         return bool(self.signature) and self.signature == one.old_signature()
 
 
 @dataclass(frozen=True, slots=True)
 class _Sighting:
-    """A folder at the last look on this machine. content: empty until its files were the same at two looks."""
+    """A folder at the last scan on this machine. content: empty until two scans saw the same files."""
 
     signature: str
     content: str = ""
@@ -108,20 +111,20 @@ class _Ledger:
 
 
 def scan_for_inputs(root: DataRoot, make_run: MakeRun | None = None) -> list[str]:
-    """See what was brought since the look before and make its runs; the names of all runs that were ever made so and are there.
+    """Scan for new inputs and make their runs; returns the names of all existing runs made this way.
 
-    make_run: from a name and the words of `splat run new` to a refusal in words, empty if the run was made. Raises InputError
-    when `automation.toml` or `arrivals.json` cannot be read.
+    make_run: from a name and the arguments of `splat run new` to an error message, empty if the run was made. Raises
+    InputError when `automation.toml` or `arrivals.json` cannot be read.
     """
     settings = read_settings(root)
     hashed = cache(sha256_of_file)  # what several are run with is hashed once
     with locked(root.path / ".arrivals.lock"):
         ledger = _read(root)
         records, made = ledger.records, ledger.made
-        found = brought(root)
+        inputs = input_folders(root)
         whole: list[InputFolder] = []
         sightings, before = {}, _sightings(root)
-        for one in found:
+        for one in inputs:
             key = _key(root, one)
             try:
                 sighting = _sighting(one, before.get(key), hashed)
@@ -133,11 +136,11 @@ def scan_for_inputs(root: DataRoot, make_run: MakeRun | None = None) -> list[str
                 elif known is None or not known.is_of(one):
                     records[key] = _changing(known, one.waits or "its files have just changed")
             except OSError:
-                continue  # it is being moved; the next look sees where to
+                continue  # it is being moved; the next scan sees where to
             sightings[key] = sighting
             if sighting.content and sighting != before.get(
                 key
-            ):  # whoever is stopped while contents are read goes on from here
+            ):  # after an interruption while contents are read, the next scan resumes here
                 _write_sightings(root, {**before, **sightings})
         _write_sightings(root, sightings)
 
@@ -157,13 +160,13 @@ def scan_for_inputs(root: DataRoot, make_run: MakeRun | None = None) -> list[str
                 records[key] = settled
                 _write(root, ledger)
                 _say(root, key, one, settled)
-        there = {_key(root, one) for one in found}
+        there = {_key(root, one) for one in inputs}
         _write(root, replace(ledger, records={key: record for key, record in records.items() if key in there}))
     return [name for name in root.run_names() if name in made]
 
 
-def brought(root: DataRoot) -> list[InputFolder]:
-    """Everything that lies where base models, SAEs and datasets are brought, whole or not: models first, then by name."""
+def input_folders(root: DataRoot) -> list[InputFolder]:
+    """All folders in the input places, complete or not: models first, then by name."""
     kinds: tuple[tuple[Path, Callable[[Path], InputFolder | None]], ...] = (
         (root.models, _model_in),
         (root.saes, _sae_in),
@@ -181,25 +184,27 @@ def brought(root: DataRoot) -> list[InputFolder]:
 def _named(one: InputFolder | None) -> InputFolder | None:
     if one is None or is_name(one.folder.name):
         return one
-    return replace(one, waits="a run cannot be called so: rename the folder (letters, digits, '_', '-', '.')")
+    return replace(one, waits="not a valid run name: rename the folder (letters, digits, '_', '-', '.')")
 
 
 def records_of(root: DataRoot) -> dict[str, Record]:
-    """What was found out of each folder, by its path below the data root."""
+    """The record of each folder, by its path below the data root."""
     return _read(root).records
 
 
 def new_run(root: DataRoot, name: str, words: Sequence[str]) -> str:
-    """Make a run by `splat run new`, in a process of its own: torch and the dataset leave the memory with it."""
+    """Make a run by `splat run new`, in a child process, which frees torch and the dataset when it exits."""
     command = [sys.executable, "-m", "splat_assets.cli", "run", "new", name, *words]
     environment = {**os.environ, "SPLAT_DATA": str(root.path)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode == 0:
         return ""
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    if done.returncode != _REFUSED or not said:
-        return f"`splat run new {name}` broke off with exit code {done.returncode}: {' '.join(said[-3:])}"
-    return " ".join(line.strip() for line in said if not line.startswith(("Usage:", "Try "))).removeprefix("Error: ")
+    messages = [line for line in done.stderr.splitlines() if line.strip()]
+    if done.returncode != _REFUSED or not messages:
+        return f"`splat run new {name}` failed with exit code {done.returncode}: {' '.join(messages[-3:])}"
+    return " ".join(line.strip() for line in messages if not line.startswith(("Usage:", "Try "))).removeprefix(
+        "Error: "
+    )
 
 
 def _mark(path: Path) -> FileMark:
@@ -210,7 +215,7 @@ def _mark(path: Path) -> FileMark:
 
 
 def _sighting(one: InputFolder, before: _Sighting | None, hashed: Callable[[Path], str]) -> _Sighting:
-    """What is seen of a folder now; contents are read where it is whole and was the same at the look before."""
+    """The current state of a folder; contents are hashed when it is complete and unchanged since the previous scan."""
     signature = one.signature()
     if one.waits or before is None or before.signature != signature:
         return _Sighting(signature)
@@ -218,12 +223,12 @@ def _sighting(one: InputFolder, before: _Sighting | None, hashed: Callable[[Path
 
 
 def _changing(known: Record | None, why: str) -> Record:
-    """The record of something whose files are not all there or have changed, which may turn out to be what it was."""
+    """The record of an incomplete or changed input, whose content may turn out to be the same."""
     return Record("waiting", why, before=known if known is None or known.content else known.before)
 
 
 def _identified(known: Record | None, content: str, one: InputFolder) -> Record:
-    """The record of something whole, by its content; what was known of that content before its files changed holds again."""
+    """The record of a complete input, by its content; a previous record of the same content is restored."""
     for record in (known, known.before if known else None):
         if record is not None and record.content == content:
             return record
@@ -233,7 +238,7 @@ def _identified(known: Record | None, content: str, one: InputFolder) -> Record:
 
 
 def _sightings(root: DataRoot) -> dict[str, _Sighting]:
-    """What this machine saw at its last look; where that cannot be read, it is seen anew."""
+    """The last scan of this machine; empty where it cannot be read."""
     try:
         raw = read_json(root.path / _SIGHTINGS)
         return {key: _Sighting(*row) for key, row in raw.items()}
@@ -255,9 +260,8 @@ def _settled(
     hashed: Callable[[Path], str],
     make_run: MakeRun,
 ) -> Record:
-    """What becomes of something whole.
-
-    sound: what it may be run with, in the order of their first sighting, and the content of each. hashed: sha256 of a file.
+    """Decide about a complete input. sound: the complete inputs in order of first sight, with their contents. hashed:
+    sha256 of a file.
     """
     if record.state in ("run", "known"):
         return record
@@ -271,11 +275,11 @@ def _settled(
         parts = {part.kind: part for part in (one, *partners)}
         digests = {kind: tuple(hashed(path) for path in part.files) for kind, part in parts.items()}
     except OSError:
-        return record  # it is being moved or written; the next look sees it
+        return record  # it is being moved or written; the next scan sees it
     settled = replace(record, partners=tried)
     same = _run_of(digests, root)
     if same:
-        return replace(settled, state="known", said=f"run {same} is made of the same content already", run=same)
+        return replace(settled, state="known", said=f"run {same} already has the same content", run=same)
     name = f"{one.folder.name[:_LONGEST_NAME]}-{sha256_of_json(sorted(digests.items()))[:8]}"
     refusal = make_run(name, _words(parts, settings))
     if refusal:
@@ -285,7 +289,7 @@ def _settled(
 
 
 def _partners(one: InputFolder, settings: Automation, sound: Sequence[InputFolder]) -> list[InputFolder] | str:
-    """What something is run with, or why there is nothing yet. sound: those seen later come later."""
+    """The partner inputs, or the reason why there are none yet. sound: in order of first sight."""
     chosen = []
     for kind, named in (("base model", settings.model), ("dataset", settings.dataset)):
         if kind == one.kind:
@@ -294,13 +298,13 @@ def _partners(one: InputFolder, settings: Automation, sound: Sequence[InputFolde
         if named is not None:
             there = [other for other in there if other.folder.name == named]
         if not there:
-            return f"there is no whole {kind}{f' {named}' if named else ''} to run it with yet"
+            return f"there is no complete {kind}{f' {named}' if named else ''} to run it with yet"
         chosen.append(there[-1])
     return chosen
 
 
 def _run_of(digests: Mapping[Kind, tuple[str, ...]], root: DataRoot) -> str:
-    """The run that is made of these files already, whatever its recipe; empty for none."""
+    """The run already made of these files, whatever its recipe; empty for none."""
     for name in root.run_names():
         try:
             inputs = open_run(root, name).config.inputs
@@ -371,16 +375,16 @@ def _say(root: DataRoot, key: str, one: InputFolder, record: Record) -> None:
     if record.state in ("run", "known"):
         record_activity(root, "arrived", key, f"new {one.kind}: {record.said}")
     elif record.state == "refused":
-        record_activity(root, "refused", key, f"this {one.kind} became no run: {record.said}")
+        record_activity(root, "refused", key, f"this {one.kind} was not made a run: {record.said}")
 
 
 def _key(root: DataRoot, one: InputFolder) -> str:
-    """Its path below the data root; bytes of it that are no text, escaped."""
+    """Its path below the data root; undecodable bytes escaped."""
     return os.fsencode(one.folder.relative_to(root.path)).decode("utf-8", errors="backslashreplace")
 
 
 def _read(root: DataRoot) -> _Ledger:
-    """What is known of each folder, the runs that were made, and the order of what was seen."""
+    """The record of each folder, the runs made, and the order of first sight."""
     try:
         raw: dict[str, Any] = read_json(root.arrivals)
         records = {key: _record(row) for key, row in raw["brought"].items()}
@@ -389,8 +393,8 @@ def _read(root: DataRoot) -> _Ledger:
         return _Ledger({}, set(), {})
     except WRONG_CONTENT as error:
         raise InputError(
-            f"{root.arrivals} cannot be read ({error}): move it away; what was brought is then looked at anew, and what became a "
-            "run already becomes no second one"
+            f"{root.arrivals} cannot be read ({error}): move it away; inputs are then scanned again, and existing "
+            f"runs are not made twice"
         ) from error
 
 

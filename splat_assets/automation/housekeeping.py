@@ -1,4 +1,4 @@
-"""Every night: each published store is verified, and old versions go; the current one and pinned ones never do."""
+"""Nightly: verify each published store and remove old versions, never the current or pinned ones."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,11 @@ from splat_assets.store.published.publishing import open_store, remove_old_versi
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What became of a run's store. version: the current one, which was verified. problems: what is wrong with it, in words;
-    then nothing was removed. removed: ids of the versions that went."""
+    """The result for a run's store.
+
+    version: the current one, which was verified. problems: its defects; nothing is removed while there are any.
+    removed: ids of the removed versions.
+    """
 
     run: str
     version: str
@@ -26,10 +29,10 @@ class Kept:
 def verify_and_prune(root: DataRoot, progress: Progress | None = None) -> list[Kept]:
     """Verify the current version of every run and remove its old versions; by run.
 
-    Runs without a published version are passed over. Raises InputError when `automation.toml` means nothing.
+    Runs without a published version are skipped. Raises InputError when `automation.toml` is invalid.
     """
     settings, progress = read_settings(root), progress or SilentProgress()
-    found: list[Kept] = []
+    results: list[Kept] = []
     removed: tuple[str, ...]
     for name in root.run_names():
         store_folder = root.runs / name / "store"
@@ -45,11 +48,11 @@ def verify_and_prune(root: DataRoot, progress: Progress | None = None) -> list[K
             continue
         except (SplatError, OSError) as error:
             problems = (in_words(error),)
-        found.append(Kept(name, version, problems, removed))
+        results.append(Kept(name, version, problems, removed))
         if problems:
-            record_activity(root, "failed", name, f"its store does not hold what was published: {problems[0]}")
+            record_activity(root, "failed", name, f"its store differs from what was published: {problems[0]}")
         elif removed:
             record_activity(
                 root, "removed", name, f"old versions: {', '.join(removed)}; {settings.keep_versions} are kept"
             )
-    return found
+    return results

@@ -1,4 +1,4 @@
-"""`<data root>/automation.toml`: what happens by itself, and how. Without the file, everything does, by the defaults."""
+"""`<data root>/automation.toml`: what is automated, and how. Without the file, everything is, with the defaults."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,27 +12,27 @@ from splat_assets.store.layout import DataRoot
 
 FILE = "automation.toml"
 AUTOMATION = "SPLAT_AUTOMATION"
-"""The variable of the environment with which Dagster's sensors and schedule begin stopped: `off`."""
+"""Environment variable: `off` starts Dagster's sensors and schedule stopped."""
 Option = str | int | float | bool
 
 
 class Automation(BaseModel):
-    """What happens by itself. recipe: options of `splat run new` for the runs that are made, by their names without dashes."""
+    """The settings of the automation. recipe: options of `splat run new` for the runs that are made, without dashes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     enabled: bool = True
     model: str | None = None
-    """Which base model a new dataset or SAE is tried with; the one that was brought last if left out."""
+    """Base model for a new dataset or SAE. [default: the newest]"""
     dataset: str | None = None
-    """Which dataset a new base model or SAE is run on; the one that was brought last if left out."""
+    """Dataset for a new base model or SAE. [default: the newest]"""
     keep_versions: Annotated[int, Field(ge=1)] = 5
-    """So many versions of each run are kept every night, besides pinned ones."""
+    """Number of versions to keep per run, besides pinned ones."""
     recipe: dict[str, Option] = {}
 
 
 def read_settings(root: DataRoot) -> Automation:
-    """The settings of a data root; InputError for a file that means nothing."""
+    """The settings of a data root; InputError for an invalid file."""
     path = root.path / FILE
     try:
         return Automation(**_parsed(path))

@@ -28,13 +28,15 @@ DEMO = "demo"
 
 
 @click.command()
-@click.option("--builds", "n_builds", default=30_000, type=whole(), show_default=True, help="Builds to make up.")
-@click.option("--seed", default=0, type=whole(), show_default=True, help="Seed of everything that is drawn.")
+@click.option(
+    "--builds", "n_builds", default=30_000, type=whole(), show_default=True, help="Number of builds to generate."
+)
+@click.option("--seed", default=0, type=whole(), show_default=True, help="Random seed.")
 def demo(n_builds: int, seed: int) -> None:
-    """Make demo builds, train a small base model and an SAE on them, publish a verified store, and ask it over HTTP.
+    """Make demo builds, train a small base model and an SAE on them, publish a verified store, and query it over HTTP.
 
-    Takes a few minutes on two cores and needs no network. Called again, it finds everything up to date.
-    Another number of builds or another seed needs another SPLAT_DATA.
+    Takes a few minutes on two cores and needs no network. A second call changes nothing.
+    For another number of builds or another seed, set SPLAT_DATA to another folder.
     """
     began = time.monotonic()
     root = DataRoot.from_environment().checked_writable()
@@ -46,10 +48,10 @@ def demo(n_builds: int, seed: int) -> None:
     for line in failed_checks(run):
         click.echo(line, err=True)
     if succeeded:
-        with progress_here().step("asking the activation server"):
-            asked = ask_server(run.layout.root)
+        with progress_here().step("querying the activation server"):
+            answer = ask_server(run.layout.root)
         out.print(
-            f"served over HTTP: {asked.url}, {counted(asked.n_rows, 'rows')} as in the store; stopped again",
+            f"HTTP check: {answer.url}, {counted(answer.n_rows, 'rows')}, equal to the store",
             markup=False,
         )
     out.print(f"data: {display_location(root.path)}, {time.monotonic() - began:.1f} s", markup=False)
@@ -62,34 +64,35 @@ def demo(n_builds: int, seed: int) -> None:
 
 
 def _code(store: str | Path) -> str:
-    """A line of Python that opens the store, as a word for the shell."""
+    """A line of Python that opens the store, quoted for the shell."""
     place = json.dumps(str(store), ensure_ascii=False)
     return shlex.quote(f"from splat_assets.store import open_store; print(open_store({place}).feature(0))")
 
 
 def _best_described(run: Run) -> int:
-    """The feature that its rule describes best on builds that did not choose it."""
+    """The feature whose rule scores best on held-out builds."""
     suggestions = open_store(run.layout.root).table("suggested_labels")
     return int(suggestions.sort("suggested", "f1", descending=True, nulls_last=True)["feature_id"][0])
 
 
 def demo_run(root: DataRoot, n_builds: int, seed: int, progress: Progress) -> Run:
-    """The demo's run; its dataset and base model are made unless they are there already.
+    """The demo's run; its dataset and base model are made if missing.
 
-    Raises InputError when the dataset that is there was drawn otherwise, or the model was trained on another.
+    Raises InputError when the existing dataset has another size or seed, or the model was trained on other data.
     """
     from splat_assets.data.demo import how_drawn, make_demo_inputs
 
     dataset = root.datasets / DEMO
     model = root.models / DEMO
     if not (dataset / "planted_concepts.json").is_file():
-        with progress.step("making up builds"):
+        with progress.step("generating builds"):
             make_demo_inputs(dataset, n_builds=n_builds, seed=seed)
     there = how_drawn(dataset)
     if there != (n_builds, seed):
         raise InputError(
-            f"{dataset} holds {counted(there[0], 'builds')} drawn with seed {there[1]}, not {n_builds:,} with seed {seed}: "
-            f"ask for --builds {there[0]} --seed {there[1]}, or set SPLAT_DATA to another folder"
+            f"{dataset} holds {counted(there[0], 'builds')} drawn with seed {there[1]}, not {n_builds:,} with "
+            f"seed {seed}: "
+            f"pass --builds {there[0]} --seed {there[1]}, or set SPLAT_DATA to another folder"
         )
     _make_base_model(dataset, model, seed, progress)
     config = RunConfig(
@@ -115,7 +118,7 @@ def _make_base_model(dataset: Path, model: Path, seed: int, progress: Progress) 
     if not (model / "training_metrics.json").is_file():
         train_base_model(builds, vocabulary, contexts, BaseTrainingRecipe(seed=seed), model, progress=progress)
     if trained_on_others(model / "model.pth", builds):
-        raise InputError(f"the base model {model} was trained on other builds than those of this demo; delete {model}")
+        raise InputError(f"the base model {model} was not trained on the builds of this demo; delete {model}")
 
 
 _NEXT = """

@@ -1,4 +1,4 @@
-"""`splat doctor`: looks at this installation and data root, and says in words what is wrong."""
+"""`splat doctor`: checks this installation and data root, and reports each problem with its remedy."""
 
 import importlib.metadata
 import importlib.util
@@ -16,7 +16,7 @@ from rich.table import Column, Table
 
 from splat_assets.commands.report import console, size
 from splat_assets.errors import InputError, SplatError
-from splat_assets.model.device import DEVICE, device_asked, usable_device
+from splat_assets.model.device import DEVICE, requested_device, usable_device
 from splat_assets.numerals import whole
 from splat_assets.store.documents import in_words
 from splat_assets.store.layout import DataRoot
@@ -45,31 +45,29 @@ _UI = "Dagster UI"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. what_to_do is empty when all is well."""
+    """The result of one check. what_to_do is empty when it passed."""
 
     what: str
-    found: str
+    result: str
     what_to_do: str = ""
 
 
 @click.command()
-@click.option(
-    "--dagster-port", default=3000, type=whole(), show_default=True, help="The port that `splat up` would use."
-)
+@click.option("--dagster-port", default=3000, type=whole(), show_default=True, help="Port to check for `splat up`.")
 def doctor(dagster_port: int) -> None:
-    """Look at versions, the data root, ports and every run; exit code 1 when something needs mending."""
+    """Check versions, the data root, ports and every run; exit code 1 when there is a problem."""
     where, root = where_data_is()
     findings = [*installation(), *where]
     if root is not None:
         ports = {_UI: dagster_port, "dashboard": 8050, "activation server": 8765}
         findings += [*data_root(root), *(port(number, what) for what, number in ports.items()), *shards(), *runs(root)]
-    table = Table(Column("what", no_wrap=True), Column("found", overflow="fold"), Column("what to do", overflow="fold"))
+    table = Table(Column("check", no_wrap=True), Column("result", overflow="fold"), Column("remedy", overflow="fold"))
     for finding in findings:
-        table.add_row(finding.what, finding.found, finding.what_to_do or "nothing")
+        table.add_row(finding.what, finding.result, finding.what_to_do or "nothing")
     console().print(table)
     n_wrong = sum(bool(finding.what_to_do) for finding in findings)
     if n_wrong:
-        click.echo(f"{counted(n_wrong, 'things')} need{'s' if n_wrong == 1 else ''} mending", err=True)
+        click.echo(f"{counted(n_wrong, 'problems')}, see the remedies above", err=True)
         sys.exit(1)
 
 
@@ -81,19 +79,23 @@ def installation() -> Iterator[Finding]:
         try:
             yield Finding(name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "not installed", "make the environment again: make clean, then make demo")
+            yield Finding(name, "not installed", "rebuild the environment: make clean, then make demo")
     if importlib.util.find_spec("torch") is None:
         return
-    asked = device_asked()
+    requested = requested_device()
     try:
-        usable_device(asked)
-        yield Finding("torch computes on", asked)
+        usable_device(requested)
+        yield Finding("torch device", requested)
     except InputError as error:
-        yield Finding("torch computes on", f"{DEVICE}={asked}", f"{error}; unset {DEVICE}, or install a torch that can")
+        yield Finding(
+            "torch device",
+            f"{DEVICE}={requested}",
+            f"{error}; unset {DEVICE}, or install a build of torch that supports it",
+        )
 
 
 def where_data_is() -> tuple[list[Finding], DataRoot | None]:
-    """The bucket that SPLAT_DATA names, looked at, and the folder of the data; None where there is no way to it."""
+    """The check of the bucket that SPLAT_DATA names, and the data folder; None where the bucket cannot be reached."""
     from splat_assets.store.bucket.bucket import bucket_of
 
     try:
@@ -104,17 +106,17 @@ def where_data_is() -> tuple[list[Finding], DataRoot | None]:
     if bucket is None:
         return [], root
     try:
-        said = _tried(bucket)
+        missing = _tried(bucket)
     except SplatError as error:
         return [Finding("bucket", bucket.url, str(error))], None
-    what_to_do = "" if not said else f"{said}: publishing needs a bucket that honours If-Match and If-None-Match"
+    what_to_do = "" if not missing else f"{missing}: publishing needs a bucket that honours If-Match and If-None-Match"
     return [
         Finding("bucket", f"{bucket.url}, {counted(len(bucket.listed('runs')), 'objects')} of runs", what_to_do)
     ], root
 
 
 def _tried(bucket: "Bucket") -> str:
-    """What a bucket does not do of what publishing needs; empty when it does all. An object is written and deleted again."""
+    """The conditional writes that publishing needs and the bucket ignores, by writing and deleting one object."""
     from splat_assets.store.bucket.bucket import PreconditionFailedError
 
     name = f".doctor-{uuid.uuid4().hex}"
@@ -123,13 +125,13 @@ def _tried(bucket: "Bucket") -> str:
     try:
         try:
             bucket.create(name, b"2")
-            missing.append("it overwrites what must not exist yet")
+            missing.append("it ignores If-None-Match (overwrites an existing object)")
         except PreconditionFailedError:
             pass
         newer = bucket.replace(name, b"3", tag) if not missing else tag
         try:
             bucket.replace(name, b"4", tag if newer != tag else '"0"')
-            missing.append("it replaces what was changed meanwhile")
+            missing.append("it ignores If-Match (overwrites a changed object)")
         except PreconditionFailedError:
             pass
         return " and ".join(missing)
@@ -138,24 +140,24 @@ def _tried(bucket: "Bucket") -> str:
 
 
 def shards() -> Iterator[Finding]:
-    """Whether the Ray cluster that SPLAT_SHARDS names can be reached, and has the version that is here."""
-    given = os.environ.get("SPLAT_SHARDS", "")
-    if not given.startswith("ray"):
+    """Whether the Ray cluster that SPLAT_SHARDS names can be reached, and runs the same version."""
+    setting = os.environ.get("SPLAT_SHARDS", "")
+    if not setting.startswith("ray"):
         return
     try:
         version = importlib.metadata.version("ray")
     except importlib.metadata.PackageNotFoundError:
         yield Finding("ray", "not installed", "pip install 'splat[ray]', or unset SPLAT_SHARDS")
         return
-    host, _, number = given.removeprefix("ray").strip(":").rpartition(":")
+    host, _, number = setting.removeprefix("ray").strip(":").rpartition(":")
     if not host:
-        yield Finding("ray", f"{version}, of this machine alone or as RAY_ADDRESS says")
+        yield Finding("ray", f"{version}, local or at RAY_ADDRESS")
         return
     try:
         with socket.create_connection((host, int(number)), timeout=5):
             yield Finding("ray", f"{version}; {host}:{number} answers")
     except (OSError, ValueError) as error:
-        yield Finding("ray", f"{version}; SPLAT_SHARDS={given}", f"nothing answers there ({error}): start a cluster")
+        yield Finding("ray", f"{version}; SPLAT_SHARDS={setting}", f"no answer ({error}): start a cluster")
 
 
 def data_root(root: DataRoot) -> Iterator[Finding]:
@@ -166,29 +168,29 @@ def data_root(root: DataRoot) -> Iterator[Finding]:
         yield Finding("data root", str(root.path), str(error))
         return
     free = shutil.disk_usage(root.path).free
-    short = "" if free >= _LEAST_FREE_BYTES else f"make room: a run needs at least {size(_LEAST_FREE_BYTES)}"
+    short = "" if free >= _LEAST_FREE_BYTES else f"free some space: a run needs at least {size(_LEAST_FREE_BYTES)}"
     yield Finding("data root", f"{root.path}, {size(free)} free", short)
     home = os.environ.get("DAGSTER_HOME", "")  # empty counts as unset, as it does for `splat up`
     if home and not os.path.isabs(home):
         yield Finding(
-            "DAGSTER_HOME", home, "unset it or make it absolute: its meaning changes with the folder you are in"
+            "DAGSTER_HOME", home, "unset it or make it absolute: a relative path depends on the current folder"
         )
     else:
         yield Finding("DAGSTER_HOME", home or f"unset: {root.dagster_home}")
 
 
 def port(number: int, what: str) -> Finding:
-    """Whether something could listen there."""
+    """Whether the port is free."""
     with socket.socket() as probe:
         busy = probe.connect_ex(("127.0.0.1", number)) == 0
     if what != _UI:  # it may well be what listens there
-        return Finding(f"port {number}", f"{what}: {'in use, by it or by something else' if busy else 'free'}")
-    what_to_do = f"stop what listens there, or `splat up --port {number + 1}`" if busy else ""
+        return Finding(f"port {number}", f"{what}: {'in use, by it or by another program' if busy else 'free'}")
+    what_to_do = f"stop the program that uses it, or `splat up --port {number + 1}`" if busy else ""
     return Finding(f"port {number}", f"{what}: {'in use' if busy else 'free'}", what_to_do)
 
 
 def runs(root: DataRoot) -> Iterator[Finding]:
-    """Every run: whether it opens, its inputs are unchanged, its artifacts stand, and its store is sound on the surface."""
+    """Every run: whether it opens, inputs are unchanged, artifacts are up to date, the store passes quick checks."""
     from splat_assets.assets import ASSETS
     from splat_assets.assets.asset import Status, status_of
     from splat_assets.runs import open_run
@@ -210,19 +212,19 @@ def runs(root: DataRoot) -> Iterator[Finding]:
 
 
 def _room_of(run: "Run") -> tuple[str, str]:
-    """How much room the rest of a run is expected to take, and what to do where there is less."""
+    """The disk space that the rest of a run needs, and the remedy where there is less."""
     from splat_assets.assets import ASSETS
     from splat_assets.assets.expected import room_for
 
     room = room_for(run, ASSETS)
     if room is None or not room.needed_bytes:
         return "", ""
-    short = f"make room: about {size(room.needed_bytes)} are needed, {size(room.free_bytes)} are free"
+    short = f"free some space: about {size(room.needed_bytes)} are needed, {size(room.free_bytes)} are free"
     return f"; about {size(room.needed_bytes)} to come", "" if room.fits else short
 
 
 def _standing_of(run: "Run", statuses: "dict[Asset, Status]", store: str, room: tuple[str, str]) -> Finding:
-    """How a run stands that was made, in whole or in part; a check that failed on the way comes first, with its remedy."""
+    """The status of a run that has artifacts; a failed check comes first, with its remedy."""
     from splat_assets.assets.asset import Status, failures
 
     due = [line for asset, status in statuses.items() if (line := _what_is_due(asset, status, run))]
@@ -238,7 +240,7 @@ def _standing_of(run: "Run", statuses: "dict[Asset, Status]", store: str, room: 
 
 
 def _what_is_due(asset: "Asset", status: "Status", run: "Run") -> str:
-    """What is wrong with an artifact that was made, with the checks that failed; what was not checked is no fault."""
+    """The problems of an artifact that was made, with its failed checks; an unchecked one has none."""
     from splat_assets.assets.asset import Status, recorded_outcomes
 
     if status is Status.FAILED:
@@ -248,7 +250,7 @@ def _what_is_due(asset: "Asset", status: "Status", run: "Run") -> str:
 
 
 def _store_of(run: "Run") -> str:
-    """The published version; raises StoreError for one that is not sound."""
+    """The published version; raises StoreError for a damaged one."""
     from splat_assets.store.errors import NotPublishedError
     from splat_assets.store.published.publishing import current_version, open_store
 

@@ -1,4 +1,4 @@
-"""How a command ends that runs until it is stopped: quietly, with exit code 0, by Ctrl-C, SIGTERM or the end of its terminal."""
+"""How a long-running command ends: quietly, with exit code 0, by Ctrl-C, SIGTERM or the end of its terminal."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -9,13 +9,13 @@ _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def leave() -> None:
-    """End this process as one that did what it was there for."""
+    """Exit with code 0."""
     raise SystemExit(0)
 
 
 @contextmanager
 def at_stop(act: Callable[[], None] = leave) -> Iterator[None]:
-    """Meanwhile a signal that asks this process to stop calls `act`. A hangup that is ignored, as under nohup, stays so."""
+    """Within the context, a stop signal calls `act`. A hangup that is ignored, as under nohup, stays so."""
 
     def handle(_: int, __: FrameType | None) -> None:
         act()

@@ -11,12 +11,12 @@ from splat_assets.wording import counted
 
 @click.command()
 @click.option("--input-dir", type=FOLDER, required=True, help="The folder that generate-activations wrote.")
-@click.option("--output-dir", type=FOLDER, required=True, help="Where activations/, metadata/ and embeddings/ go.")
+@click.option("--output-dir", type=FOLDER, required=True, help="Folder for activations/, metadata/ and embeddings/.")
 @click.option("--batch-size", default=500_000, type=whole(), show_default=True, help="Samples per batch.")
 def convert(input_dir: Path, output_dir: Path, batch_size: int) -> None:
     """Write raw activations as dense Zarr batches [samples, features] with Parquet metadata.
 
-    Memory stays within a few blocks whatever the batch size. Called again, the tree is replaced, never appended to.
+    Memory stays within a few blocks whatever the batch size. A second call replaces the tree.
     """
     from splat_assets.compute.encode import CONTEXTS_FILE, VOCABULARY_FILE
     from splat_assets.store.guide.batches import recorded_source, write_batches
@@ -40,14 +40,17 @@ def convert(input_dir: Path, output_dir: Path, batch_size: int) -> None:
         f"{counted(written.n_batches, 'batches')}: {target}"
     )
     if before != raw.fingerprint and (target / "precomputed").is_dir():
-        click.echo(f"{target}/precomputed is of other activations: make idf, histograms and influences again", err=True)
+        click.echo(
+            f"{target}/precomputed was computed from other activations: run idf, histograms and influences again",
+            err=True,
+        )
 
 
 @click.command()
 @click.option(
     "--source-dir", type=FOLDER, required=True, help="Activations in any layout: batches, raw shards, a store."
 )
-@click.option("--target-dir", type=FOLDER, required=True, help="Where transposed_activations.zarr goes.")
+@click.option("--target-dir", type=FOLDER, required=True, help="Folder for transposed_activations.zarr.")
 def transpose(source_dir: Path, target_dir: Path) -> None:
     """Write one Zarr array [features, samples], a feature a chunk, so that a feature is one read."""
     from splat_assets.store.guide.transposed import write_transposed
@@ -67,7 +70,7 @@ def transpose(source_dir: Path, target_dir: Path) -> None:
 @click.option(
     "--source-dir", type=FOLDER, required=True, help="Activations in any layout: batches, raw shards, a store."
 )
-@click.option("--output-dir", type=FOLDER, required=True, help="Where neuron_0000/ and so on go.")
+@click.option("--output-dir", type=FOLDER, required=True, help="Folder for neuron_0000/ and so on.")
 def sparse_extract(source_dir: Path, output_dir: Path) -> None:
     """Write the activations above 0 of every feature as acts.npy (float32) and idxs.npy (int64)."""
     from splat_assets.store.guide.neuron_acts import write_neuron_acts

@@ -36,7 +36,7 @@ _CACHE = ".base_activations"
 @click.command("generate-activations")
 @model_options
 @click.option("--sae-checkpoint", type=FILE, required=True, help="sae_model_final.pth, or a folder with cfg.json.")
-@click.option("--output-dir", type=FOLDER, required=True, help="Where the shards go.")
+@click.option("--output-dir", type=FOLDER, required=True, help="Folder for the shards.")
 @click.option("--batch-size", default=1_024, type=whole(), show_default=True, help="Builds per forward pass.")
 @hook_options
 @click.option(
@@ -44,7 +44,7 @@ _CACHE = ".base_activations"
     default=0,
     type=whole(),
     show_default=True,
-    help="Randomly masked copies of every build besides it.",
+    help="Randomly masked copies to add per build.",
 )
 @click.option("--seed", default=0, type=whole(), show_default=True, help="Seed of the masking.")
 @click.option(
@@ -58,7 +58,7 @@ _CACHE = ".base_activations"
     "--backend", type=click.Choice(["local", "process"]), default="local", show_default=True, help="How shards run."
 )
 @click.option(
-    "--workers", default=0, type=whole(), help="Processes of the backend `process`; one per core if left out."
+    "--workers", default=0, type=whole(), help="Number of processes of the backend `process`. [default: one per core]"
 )
 @device_option
 def generate_activations(
@@ -79,11 +79,11 @@ def generate_activations(
     device: str,
     **options: Any,
 ) -> None:
-    """Run base model and SAE over every build, one <NULL> row per weapon, and masked variants if asked for.
+    """Run base model and SAE over every build, one <NULL> row per weapon, and the copies of --masked-variants.
 
-    Writes sparse rows shard by shard; cut off, it goes on with the first shard that is missing when called again. When all
-    are there, and made from the same inputs, nothing is done. Base activations that `splat train-sae` left beside the SAE are
-    used where they are of the same model, data, hook and batches.
+    Writes sparse rows shard by shard. After an interruption, the next call resumes at the first missing shard.
+    Complete shards of the same inputs are left as they are. Base activations that `splat train-sae` left beside the
+    SAE are reused if model, data, hook and batches are the same.
     """
     from splat_assets.compute.encode import encode, shard_inputs, shards_to_encode
     from splat_assets.compute.harvest import TRAINED_ON, harvest, harvest_identity, recorded_identity, shards_of
@@ -93,13 +93,13 @@ def generate_activations(
     from splat_assets.store.origin import Origin, RecordedFile
     from splat_assets.store.raw import RawActivations
 
-    asked = take_hook(options)
+    requested = take_hook(options)
     recipe = ActivationsRecipe(masked_variants, seed, shard_items, batch_size, embeddings)
     split, runner = SplitRecipe(seed=split_seed), ShardRunner(backend, workers, device=device)
     usable_device(device)
     opened = open_model(model_checkpoint, vocab_path, weapon_vocab_path)
     sae = open_sae(sae_checkpoint)
-    hook = hook_for(sae, asked, opened.model.dimensions.num_layers)
+    hook = hook_for(sae, requested, opened.model.dimensions.num_layers)
     refuse_other_model(sae, sae_checkpoint, opened.model, hook)
     writable_folder(output_dir)
     files = hash_inputs(
@@ -152,7 +152,7 @@ def generate_activations(
 
 
 def _refuse_other_activations(output_dir: Path, inputs: dict[str, str]) -> None:
-    """Raise InputError where finished shards of another recipe lie: they would be replaced."""
+    """Raise InputError where finished shards of another recipe would be replaced."""
     from splat_assets.store.raw import RawActivations
 
     try:
@@ -160,4 +160,4 @@ def _refuse_other_activations(output_dir: Path, inputs: dict[str, str]) -> None:
     except StoreError:
         return  # nothing is there, or something unfinished or damaged, which is made again
     if there.inputs != inputs:
-        raise InputError(f"{output_dir} holds activations of another recipe; name another folder, or delete that one")
+        raise InputError(f"{output_dir} holds activations of another recipe; choose another folder, or delete that one")

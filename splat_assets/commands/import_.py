@@ -1,4 +1,4 @@
-"""`splat import`: a store, or a run, from a folder somebody already has, without running a model again."""
+"""`splat import`: a store, or a run, from an existing folder of activations, without running a model again."""
 
 from pathlib import Path
 
@@ -14,23 +14,23 @@ _LIMIT = "Of the run's check: "
 
 @click.command("import")
 @click.argument("folder", type=FOLDER)
-@click.option("--out", type=FOLDER, help="Make a store: where raw_activations/ and store/ go.")
+@click.option("--out", type=FOLDER, help="Make a store: folder for raw_activations/ and store/.")
 @click.option("--run", "run_name", metavar="NAME", help="Make a run of the data root called NAME.")
 @click.option(
-    "--model-checkpoint", type=FILE, help="--run: the base model, where FOLDER does not record it or it was moved."
+    "--model-checkpoint", type=FILE, help="--run: the base model, if FOLDER does not record it or it was moved."
 )
-@click.option("--sae-checkpoint", type=FILE, help="--run: the SAE, where FOLDER does not record it or it was moved.")
+@click.option("--sae-checkpoint", type=FILE, help="--run: the SAE, if FOLDER does not record it or it was moved.")
 @click.option(
-    "--data-csv", type=FILE, help="--run: the dataset; where none is known, it is made of the folder's own rows."
+    "--data-csv", type=FILE, help="--run: the dataset. [default: the recorded one, else one made of the folder's rows]"
 )
 @click.option("--metadata", type=FILE, help="Sample tables: a file, a folder of batch_*.parquet, or a batch tree.")
 @click.option(
     "--vocab-path", type=FILE, help="vocab.json of the base model: checks tokens, finds null rows, allows IDF."
 )
 @click.option("--weapon-vocab-path", type=FILE, help="weapon_vocab.json of the base model: names the weapons.")
-@click.option("--n-features", type=whole(1), help="neuron_acts: how many features there are, dead ones included.")
-@click.option("--n-samples", type=whole(1), help="neuron_acts: how many samples there are, silent ones included.")
-@click.option("--missing-chunks-are-zero", is_flag=True, help="Take chunk files that are not on disk as zeros.")
+@click.option("--n-features", type=whole(1), help="neuron_acts: number of features, including dead ones.")
+@click.option("--n-samples", type=whole(1), help="neuron_acts: number of samples, including those without activations.")
+@click.option("--missing-chunks-are-zero", is_flag=True, help="Read missing chunk files as zeros.")
 @click.option("--allow-pickle", is_flag=True, help="Load joblib files. They are pickles: loading one runs its code.")
 @click.option(
     "--profile", type=click.Choice(["raw", "compact"]), default="raw", show_default=True, help="--out: fast or small."
@@ -71,20 +71,20 @@ def import_(
     max_dead_percent: float,
     min_fidelity: float,
 ) -> None:
-    """Turn FOLDER (a batch tree, a transposed array or neuron_acts) into a store or a run, and say what in it was wrong.
+    """Turn FOLDER (a batch tree, a transposed array or neuron_acts) into a store or a run, and report its defects.
 
     \b
       splat import activations_efficient --run full    then: splat materialize full
       splat import activations_efficient --out DIR     a store by itself: no labels, no model
 
-    A run has labels, causal experiments, neighbours, a map and checks. Its activations are those of FOLDER and are not computed
-    again; what FOLDER was made with is read from its origin.json, or given here.
+    A run has labels, causal experiments, neighbours, a map and checks. Its activations are those of FOLDER, not
+    recomputed; model, SAE and data come from its origin.json or from the options.
     """
     from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
     from splat_assets.store.importing.sources import ImportOptions
 
     if (out is None) == (run_name is None):
-        raise InputError("say what to make of the folder: --run NAME (a run) or --out DIR (a store by itself)")
+        raise InputError("choose what to make of the folder: --run NAME (a run) or --out DIR (a store by itself)")
     options = ImportOptions(
         metadata=metadata,
         vocabulary=read_vocabulary(vocab_path) if vocab_path else None,
@@ -120,7 +120,7 @@ def import_(
 
     needless = [f"--{name.replace('_', '-')}" for name, path in files.items() if path is not None]
     if needless or out is None:
-        raise InputError(f"{', '.join(needless)}: a store by itself is made without a model; --run NAME makes a run")
+        raise InputError(f"{', '.join(needless)}: a store by itself needs no model; use --run NAME to make a run")
     imported = import_store(folder, writable_folder(out), options, profile, progress_here())
     for line in imported.report.lines():
         click.echo(line)

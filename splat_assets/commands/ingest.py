@@ -1,4 +1,4 @@
-"""`splat ingest`: battle exports in, tokenised builds and an account of every gear set out."""
+"""`splat ingest`: tokenised builds from battle exports, with a report that accounts for every gear set."""
 
 from pathlib import Path
 
@@ -38,8 +38,8 @@ def ingest() -> None:
     show_default=True,
     help="Leave out gear sets with less AP; 57 keeps full builds only.",
 )
-@click.option("--vocab-path", type=FILE, help="vocab.json of a model that you have; builds get its token ids.")
-@click.option("--weapon-vocab-path", type=FILE, help="weapon_vocab.json of that model; builds get its weapon ids.")
+@click.option("--vocab-path", type=FILE, help="vocab.json of an existing model: use its token ids.")
+@click.option("--weapon-vocab-path", type=FILE, help="weapon_vocab.json of that model: use its weapon ids.")
 def statink(
     files: tuple[Path, ...], out: Path, min_ap: int, vocab_path: Path | None, weapon_vocab_path: Path | None
 ) -> None:
@@ -47,8 +47,8 @@ def statink(
 
     Every gear set is accounted for in OUT/ingest_report.json. More than 57 AP is kept only where ability_doubler explains it.
 
-    With both vocabularies of a model, its ids are found by name (`swim_speed_up_21`, `weapon_id_40`), the two files go to OUT as
-    they are, and gear sets whose weapon or token the model lacks are left out and counted.
+    With both vocabularies of a model, builds get its ids, matched by name (`swim_speed_up_21`, `weapon_id_40`). Gear
+    sets with a weapon or token that the model lacks are left out and counted; both files are copied to OUT.
     """
     vocabularies = _model_vocabularies(vocab_path, weapon_vocab_path)
     report = ingest_statink(
@@ -74,9 +74,7 @@ def _model_vocabularies(vocab_path: Path | None, weapon_vocab_path: Path | None)
             return read_model_vocabularies(vocab_path, weapon_vocab_path)
     if vocab_path is None and weapon_vocab_path is None:
         return None
-    raise InputError(
-        "--vocab-path and --weapon-vocab-path name the two vocabularies of one model: give both, or neither"
-    )
+    raise InputError("--vocab-path and --weapon-vocab-path belong together: pass both, or neither")
 
 
 def _with_name(key: str) -> str:
@@ -85,7 +83,7 @@ def _with_name(key: str) -> str:
 
 
 def _say_missing(what: str, missing: dict[str, int]) -> None:
-    """Name the most frequent on standard error, with their gear sets; the report has them all."""
+    """Print the most frequent ones to standard error; the report lists all."""
     if missing:
         most = sorted(missing, key=lambda name: (-missing[name], name))[:_MOST_NAMES]
         more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
@@ -98,7 +96,7 @@ def _table(report: IngestReport) -> Table:
     table = Table(
         title=f"{counted(n_sets, 'gear sets')} of {counted(report.n_battles, 'battles')} in {counted(len(report.files), 'files')}"
     )
-    table.add_column("what became of them")
+    table.add_column("outcome")
     table.add_column("gear sets", justify="right")
     table.add_column("because")
     for fate, n in report.fates.items():

@@ -1,4 +1,4 @@
-"""What several commands ask for: a base model, a dataset, a hook; and opening all of it with one call."""
+"""Options that several commands share (a base model, a dataset, a hook), and opening all of it with one call."""
 
 import os
 import tempfile
@@ -32,10 +32,8 @@ FOLDER = click.Path(readable=False, path_type=Path, file_okay=False)
 
 _CHECKPOINT = click.option("--model-checkpoint", type=FILE, required=True, help="The base model's file or folder.")
 _VOCABULARIES = (
-    click.option("--vocab-path", type=FILE, help="vocab.json; the one beside the checkpoint if left out."),
-    click.option(
-        "--weapon-vocab-path", type=FILE, help="weapon_vocab.json; the one beside the checkpoint if left out."
-    ),
+    click.option("--vocab-path", type=FILE, help="vocab.json. [default: the one beside the checkpoint]"),
+    click.option("--weapon-vocab-path", type=FILE, help="weapon_vocab.json. [default: the one beside the checkpoint]"),
 )
 _DATA = click.option("--data-csv", type=FILE, required=True, help="Tokenised builds: tab-separated text, or .parquet.")
 _HOOK = (
@@ -69,7 +67,7 @@ def checkpoint_options(command: Command) -> Command:
 
 
 def hook_options(command: Command) -> Command:
-    """Add the options that say where in the base model activations are taken; None when not given."""
+    """Add the options that say where in the base model activations are taken; None if left out."""
     for option in reversed(_HOOK):
         command = option(command)
     return command
@@ -83,21 +81,21 @@ def take_hook(options: dict[str, Any]) -> "HookPoint | None":
     if target is None:
         if layer is not None or module is not None:
             raise InputError(
-                "--hook-layer-index and --hook-ff-module-index say where in token_ff: give --hook-target too"
+                "--hook-layer-index and --hook-ff-module-index choose a module of token_ff: pass --hook-target too"
             )
         return None
     return HookPoint(target, -1 if layer is None else layer, 2 if module is None else module)
 
 
 def progress_here() -> Progress:
-    """Progress for the person at this terminal: on standard error, results go to standard output."""
+    """Progress on standard error; results go to standard output."""
     return progress_for(Console(stderr=True))
 
 
 def target_apart_from(source: Path, target: Path) -> Path:
     """The writable target folder; InputError when it is the source or lies in it."""
     if target.resolve().is_relative_to(source.resolve()):
-        raise InputError(f"{target} lies in {source}, which is read; name a folder outside it")
+        raise InputError(f"{target} is inside the source folder {source}; choose a folder outside it")
     return writable_folder(target)
 
 
@@ -107,9 +105,7 @@ def writable_folder(folder: Path) -> Path:
         (place for place in (folder.resolve(), *folder.resolve().parents) if (place / "run.toml").is_file()), None
     )
     if owner is not None:
-        raise InputError(
-            f"{folder} belongs to the run {owner.name}, which makes what it holds itself; name a folder outside {owner}"
-        )
+        raise InputError(f"{folder} belongs to the run {owner.name}; choose a folder outside {owner}")
     there = folder.absolute()
     while not there.exists():
         there = there.parent
@@ -126,7 +122,7 @@ def writable_folder(folder: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class OpenedModel:
-    """A base model with the vocabularies it speaks, and the files they came from."""
+    """A base model with its vocabularies, and their files."""
 
     model: "SplatGPT"
     model_files: "BaseModelFiles"
@@ -149,7 +145,7 @@ class TriedInputs:
 
 
 def try_inputs(config: "RunConfig") -> TriedInputs:
-    """Open everything a run of this description will open and see that it goes together; raises what the run would raise.
+    """Open all inputs of such a run and check that they match; raises what the run would raise.
 
     And FingerprintMismatchError for a file that differs from what SHA256SUMS beside it lists.
     """
@@ -184,7 +180,7 @@ def _tried(config: "RunConfig") -> TriedInputs:
 
 
 def say_what_lacks_checksums(inputs: "RunInputs") -> None:
-    """Name the files in which damage cannot show: text, JSON and the like that no SHA256SUMS lists."""
+    """Warn of input files without a checksum: text, JSON and the like that no SHA256SUMS lists."""
     from splat_assets.model.tensors import has_checksums
 
     weights = {each.path for each in (inputs.model_checkpoint, inputs.sae_checkpoint) if each is not None}
@@ -194,8 +190,8 @@ def say_what_lacks_checksums(inputs: "RunInputs") -> None:
     ]
     if bare:
         click.echo(
-            f"note: damage to {', '.join(bare)} would not show, as no checksum of what {'it' if len(bare) == 1 else 'they'} held "
-            f"is known; `sha256sum {' '.join(bare)} > {SUMS}` where they come from, copied beside them, gives one"
+            f"note: no checksum is known of {', '.join(bare)}, so damage would not be detected; "
+            f"run `sha256sum {' '.join(bare)} > {SUMS}` at their source and copy {SUMS} beside them"
         )
 
 
@@ -212,11 +208,11 @@ def trained_on_others(checkpoint: Path, builds: "Builds") -> bool:
 
 
 def warn_of_other_builds(checkpoint: Path, builds: "Builds") -> None:
-    """Say on standard error that builds which trained the base model may judge its SAE, where that is known."""
+    """Warn on standard error where training builds of the base model may be among the test builds of its SAE."""
     if trained_on_others(checkpoint, builds):
         click.echo(
-            "warning: the base model was trained on other builds or another split of them, so builds that trained it may be "
-            "among those that judge; if it was trained on this dataset, give the --split-seed of `splat train-base`",
+            "warning: the base model was trained on other builds or another split, so its training builds may be "
+            "among the test builds; if it was trained on this dataset, pass the --split-seed of `splat train-base`",
             err=True,
         )
 

@@ -27,14 +27,14 @@ class UnfinishedRunError(SplatError):
 @click.option(
     "--select",
     metavar="NAMES",
-    help="Only these artifacts, separated by commas, and what they need that is not there yet; all if left out.",
+    help="Artifacts to make, separated by commas, with the missing ones that they need. [default: all]",
 )
-@click.option("--anyway", is_flag=True, help="Also where it is not expected to fit on the disk.")
+@click.option("--anyway", is_flag=True, help="Start even if the artifacts are not expected to fit on the disk.")
 def materialize(run_name: str, select: str | None, anyway: bool) -> None:
     """Make the artifacts of RUN that are not up to date, and check each.
 
-    How much room it will take is worked out first, and refused where there is less. Work that was cut off goes on where it was.
-    What is made is recorded in Dagster's history, so `splat up` shows it.
+    The disk space needed is estimated first; too little free space is an error. Interrupted work resumes. Everything
+    is recorded in Dagster's history, so `splat up` shows it.
     """
     run = open_run(DataRoot.from_environment().checked_writable(), run_name)
     selected = [asset_named(name.strip()) for name in select.split(",")] if select is not None else list(ASSETS)
@@ -61,10 +61,10 @@ def _with_what_they_need(selected: list[Asset], run: Run) -> list[Asset]:
 
 
 def make_settled(run: Run, selected: list[Asset]) -> bool:
-    """Bring the selected assets up to date through Dagster, unless they already are; whether all of it succeeded.
+    """Bring the selected assets up to date through Dagster, unless they already are; returns whether all of it succeeded.
 
     Raises FingerprintMismatchError when an input of the run is not what it was, even if nothing is to be made;
-    UnfinishedRunError when an artifact cannot be made for a reason that a sentence explains; the traceback of any
+    UnfinishedRunError when an artifact cannot be made for a known reason; the traceback of any
     other failure is printed.
     """
     with synced_run(run.root, run.name):

@@ -1,4 +1,4 @@
-"""Ports of this machine: taken for a server, and refused in one sentence where another program has them."""
+"""Ports of this machine: bound for a server, or an InputError where another program uses them."""
 
 import os
 import socket
@@ -12,17 +12,17 @@ _LISTENING = "0A"
 """The state of a listening socket in /proc/net/tcp."""
 
 
-def listening_socket(host: str, port: int, remedy: str = "name another --host or --port") -> socket.socket:
-    """A listening socket; InputError when the address cannot be had, with what to do about it."""
-    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def listening_socket(host: str, port: int, remedy: str = "choose another --host or --port") -> socket.socket:
+    """A listening socket; InputError, with the remedy, when the address is not available."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        found.bind((host, port))
-        found.listen(1024)
+        listener.bind((host, port))
+        listener.listen(1024)
     except (OSError, UnicodeError) as error:
-        found.close()
+        listener.close()
         raise InputError(f"cannot listen on {host}:{port}: {error}; {remedy}") from error
-    return found
+    return listener
 
 
 def refuse_taken(host: str, port: int, remedy: str) -> None:

@@ -25,13 +25,13 @@ _TABLE = click.Path(readable=False, path_type=Path, dir_okay=False)
 
 @click.command()
 @click.option("--data-dir", type=FOLDER, required=True, help="Activations in any layout: batches, raw shards, a store.")
-@click.option("--output-dir", type=FOLDER, required=True, help="Where histograms.parquet and features.parquet go.")
+@click.option("--output-dir", type=FOLDER, required=True, help="Folder for histograms.parquet and features.parquet.")
 @click.option(
     "--method",
     type=click.Choice(["vectorized", "standard"]),
     default="vectorized",
     show_default=True,
-    help="Kept for the guide's sake: there is one method, and it is exact.",
+    help="Accepted as in the guide; the only method is exact.",
 )
 @click.option(
     "--n-bins", default=100, type=whole(), show_default=True, help="Bins per feature, from 0 to its largest value."
@@ -62,20 +62,20 @@ def histograms(data_dir: Path, output_dir: Path, method: str, n_bins: int, compa
 @click.command()
 @click.option("--data-dir", type=FOLDER, required=True, help="Activations in any layout: batches, raw shards, a store.")
 @click.option(
-    "--output-dir", type=FOLDER, required=True, help="Where examples.parquet goes: what --examples-dir names."
+    "--output-dir", type=FOLDER, required=True, help="Folder for examples.parquet: what --examples-dir names."
 )
-@click.option("--n-top", default=20, type=whole(), show_default=True, help="The strongest of each feature.")
 @click.option(
-    "--n-per-band", default=10, type=whole(), show_default=True, help="Random ones of each band of activation."
+    "--n-top", default=20, type=whole(), show_default=True, help="Samples with the largest activations, per feature."
 )
+@click.option("--n-per-band", default=10, type=whole(), show_default=True, help="Random samples per activation band.")
 @click.option(
     "--n-random",
     default=10,
     type=whole(),
     show_default=True,
-    help="Random ones on which it fires, and on which it does not.",
+    help="Random active samples, and as many inactive ones.",
 )
-@click.option("--seed", default=EXAMPLES_SEED, type=whole(), show_default=True, help="Of the random ones.")
+@click.option("--seed", default=EXAMPLES_SEED, type=whole(), show_default=True, help="Seed of the random samples.")
 def examples(data_dir: Path, output_dir: Path, n_top: int, n_per_band: int, n_random: int, seed: int) -> None:
     """Choose example builds of every feature: the strongest, some of each band, random ones with and without it."""
     from splat_assets.compute.examples import write_examples
@@ -93,10 +93,10 @@ def examples(data_dir: Path, output_dir: Path, n_top: int, n_per_band: int, n_ra
 @click.option(
     "--data-dir", type=FOLDER, required=True, help="A folder with sample metadata: batches, raw shards, a store."
 )
-@click.option("--output-path", type=_TABLE, required=True, help="idf.parquet; idf.json goes beside it.")
-@click.option("--vocab-path", type=FILE, help="vocab.json; the vocabulary recorded in the data if left out.")
+@click.option("--output-path", type=_TABLE, required=True, help="File to write, idf.parquet; idf.json goes beside it.")
+@click.option("--vocab-path", type=FILE, help="vocab.json. [default: the vocabulary recorded in the data]")
 def idf(data_dir: Path, output_path: Path, vocab_path: Path | None) -> None:
-    """Count in how many samples each token stands, and write ln(N + 1) - ln(n + 1) for each."""
+    """Count the samples that contain each token, and write ln(N + 1) - ln(n + 1) for each."""
     from splat_assets.compute.idf import write_idf
     from splat_assets.domain.vocabulary import read_vocabulary
     from splat_assets.store.guide.precomputed import write_guide_idf
@@ -106,7 +106,7 @@ def idf(data_dir: Path, output_path: Path, vocab_path: Path | None) -> None:
     samples, recorded = samples_and_vocabulary(data_dir)
     vocabulary = read_vocabulary(vocab_path) if vocab_path else recorded
     if vocabulary is None:
-        raise InputError(f"{data_dir} does not say which vocabulary its tokens are of; give --vocab-path")
+        raise InputError(f"{data_dir} does not record the vocabulary of its tokens; pass --vocab-path")
     with tempfile.TemporaryDirectory() as scratch:
         written = write_idf(samples, vocabulary, Path(scratch) / "idf.parquet")
         write_guide_idf(Path(scratch) / "idf.parquet", output_path)
@@ -119,8 +119,8 @@ def idf(data_dir: Path, output_path: Path, vocab_path: Path | None) -> None:
 @click.command()
 @checkpoint_options
 @click.option("--sae-checkpoint", type=FILE, required=True, help="sae_model_final.pth, or a folder with cfg.json.")
-@click.option("--output-path", type=_TABLE, required=True, help="The guide's wide table, .parquet or .csv.")
-@click.option("--top-k", default=30, type=whole(), show_default=True, help="Outputs per sign and feature.")
+@click.option("--output-path", type=_TABLE, required=True, help="File for the guide's wide table: .parquet or .csv.")
+@click.option("--top-k", default=30, type=whole(), show_default=True, help="Output tokens per sign and feature.")
 @click.option(
     "--idf",
     "idf_path",
@@ -136,7 +136,10 @@ def influences(
     top_k: int,
     idf_path: Path | None,
 ) -> None:
-    """Multiply the output layer with the decoder: what each feature adds to each output token, the strongest of each sign."""
+    """Multiply the output layer with the decoder: the effect of each feature on each output token.
+
+    The strongest tokens of each sign are kept.
+    """
     from splat_assets.analysis.influence import influenced_tokens
     from splat_assets.compute.influences import read_influences, wide_influences, write_influences
     from splat_assets.compute.provenance import hook_for, refuse_other_model
@@ -170,13 +173,13 @@ def influences(
     )
 
 
-def _unseen_outputs(given: Path | None, beside: Path, names: Sequence[str]) -> list[str] | None:
-    """Of the outputs' names those that never occur in the data; None where there is no idf table to tell."""
+def _unseen_outputs(idf_path: Path | None, beside: Path, names: Sequence[str]) -> list[str] | None:
+    """The output names that never occur in the data; None without an idf table."""
     from splat_assets.store.guide.precomputed import unseen_tokens
 
-    if given is None and not beside.is_file():
+    if idf_path is None and not beside.is_file():
         return None
-    unseen = set(unseen_tokens(given or beside))
+    unseen = set(unseen_tokens(idf_path or beside))
     return [name for name in names if name in unseen]
 
 
@@ -184,6 +187,6 @@ def _writable_table(path: Path, *suffixes: str) -> None:
     """Raise InputError unless the table can be written there, in the format that its name says."""
     if path.suffix not in suffixes:
         raise InputError(
-            f"{path} must be named {' or '.join(f'*{suffix}' for suffix in suffixes)}: its name is its format"
+            f"{path} must be named {' or '.join(f'*{suffix}' for suffix in suffixes)}: the suffix sets the format"
         )
     writable_folder(path.parent)

@@ -19,7 +19,7 @@ _FEW_STEPS = 500
 
 
 def sae_options(command: Command) -> Command:
-    """Add an option for every field of SaeRecipe; values arrive as `sae_<field>`, None when not given."""
+    """Add an option for every field of SaeRecipe; values arrive as `sae_<field>`, None if left out."""
     for field in reversed(dataclasses.fields(SaeRecipe)):
         option = click.option(
             FLAGS[field.name],
@@ -37,29 +37,28 @@ def take_recipe(options: dict[str, Any], defaults: SaeRecipe | None = None) -> S
     `--l1-coeff` alone means the guide's relu_l1, `--k` alone batch_topk; InputError when they contradict the architecture.
     """
     names = [field.name for field in dataclasses.fields(SaeRecipe)]
-    given = {name: options.pop(f"sae_{name}") for name in names}
-    given = {name: value for name, value in given.items() if value is not None}
-    implied = {_ONLY_FOR[name] for name in given if name in _ONLY_FOR}
-    architecture = given.get("architecture")
+    values = {name: options.pop(f"sae_{name}") for name in names}
+    values = {name: value for name, value in values.items() if value is not None}
+    implied = {_ONLY_FOR[name] for name in values if name in _ONLY_FOR}
+    architecture = values.get("architecture")
     if len(implied | ({architecture} if architecture else set())) > 1:
-        flags = " and ".join(f"{FLAGS[name]} (for {_ONLY_FOR[name]})" for name in given if name in _ONLY_FOR)
+        flags = " and ".join(f"{FLAGS[name]} (for {_ONLY_FOR[name]})" for name in values if name in _ONLY_FOR)
         chosen = f" with --architecture {architecture}" if architecture else ""
-        raise InputError(f"{flags} cannot be given{chosen} together: choose one architecture")
+        raise InputError(f"{flags} cannot be combined{chosen}: choose one architecture")
     if implied and not architecture:
-        given["architecture"] = implied.pop()
-    return dataclasses.replace(defaults or SaeRecipe(), **given)
+        values["architecture"] = implied.pop()
+    return dataclasses.replace(defaults or SaeRecipe(), **values)
 
 
 def warn_of_few_steps(recipe: SaeRecipe, n_train_rows: int) -> None:
-    """Say on standard error that an SAE of so few steps will hardly have left its random beginning."""
+    """Warn on standard error when the SAE would be trained for too few steps."""
     n_steps = recipe.n_steps(n_train_rows)
     if n_steps < _FEW_STEPS:
         click.echo(
             f"warning: the SAE will be trained for {counted(n_steps, 'steps')} only "
             f"({counted(n_train_rows, 'rows')} in batches of "
-            f"{recipe.batch_size:,}, {counted(recipe.epochs, 'epochs')}); {_FEW_STEPS:,} and more are usual: "
-            f"more --epochs, or a smaller "
-            "--sae-batch-size",
+            f"{recipe.batch_size:,}, {counted(recipe.epochs, 'epochs')}); {_FEW_STEPS:,} or more are usual: raise "
+            f"--epochs, or lower --sae-batch-size",
             err=True,
         )
 

@@ -13,13 +13,13 @@ from splat_assets.store.receipts import Receipt, read_receipt
 
 
 def console() -> Console:
-    """Where people read: as wide as it needs to be when it is not a terminal. Paths and texts are shown as they are."""
-    found = Console(highlight=False, markup=False)
-    return found if found.is_terminal else Console(highlight=False, markup=False, width=160)
+    """The console of standard output: as wide as needed when it is not a terminal. Paths and texts are shown as they are."""
+    out = Console(highlight=False, markup=False)
+    return out if out.is_terminal else Console(highlight=False, markup=False, width=160)
 
 
 def artifact_table(run: Run) -> Table:
-    """One row per artifact: where, what shape, how large, how long it took, how its checks stand."""
+    """One row per artifact: path, shape, size, duration and checks."""
     # Without lines between the columns there is room for all of it in 80 columns.
     title = f"run {run.name}: paths are below {run.layout.root}"
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -35,12 +35,12 @@ def artifact_table(run: Run) -> Table:
 
 
 def failed_checks(run: Run) -> list[str]:
-    """One line for each check that did not pass on an artifact as it is now: its figures, and what to do."""
+    """One line per failed check of the current artifacts: its figures and its remedy."""
     return [f"{asset.name}: {words}" for asset in ASSETS for words in failures(asset, run)]
 
 
 def size(n_bytes: int) -> str:
-    """Bytes in the unit that people would use."""
+    """Bytes in a readable unit."""
     amount = float(n_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 1000:

@@ -68,7 +68,7 @@ def run() -> None:
     default=0,
     type=whole(),
     show_default=True,
-    help="Randomly masked copies of every build besides it.",
+    help="Randomly masked copies to add per build.",
 )
 @click.option("--shard-items", default=32_768, type=whole(), show_default=True, help="Builds per shard.")
 @click.option("--batch-size", default=1_024, type=whole(), show_default=True, help="Builds per forward pass.")
@@ -103,9 +103,9 @@ def run() -> None:
     help="Check: smallest recovered share of predictions.",
 )
 def new(name: str, **options: Any) -> None:
-    """Freeze a new run called NAME: its inputs with their sha256, and its recipe. Nothing is computed yet.
+    """Create run NAME: record its inputs with their sha256, and its recipe. Nothing is computed yet.
 
-    Inputs are opened and compared first, so that what cannot become a run is refused before anything is written.
+    Inputs are opened and checked against each other first; nothing is written if they do not match.
     """
     root = DataRoot.from_environment()
     root.run(name)
@@ -142,7 +142,7 @@ def new(name: str, **options: Any) -> None:
 @run.command("list")
 @LAST
 def list_(last: int) -> None:
-    """The same as `splat runs`: the runs, what waits to become one, and what happened last."""
+    """The same as `splat runs`: runs, pending inputs and recent activity."""
     print_runs(last)
 
 
@@ -155,50 +155,46 @@ def show(name: str) -> None:
         _show(open_run(root, name))
 
 
-def _show(found: Run) -> None:
+def _show(run: Run) -> None:
     out = console()
-    out.print(read_text(found.layout.config), markup=False)
-    out.print(artifact_table(found))
-    if found.layout.scorecard.is_file():
-        out.print(scorecard_view(found.layout.scorecard))
-    for line in failed_checks(found):
+    out.print(read_text(run.layout.config), markup=False)
+    out.print(artifact_table(run))
+    if run.layout.scorecard.is_file():
+        out.print(scorecard_view(run.layout.scorecard))
+    for line in failed_checks(run):
         out.print(line, markup=False)
 
 
 @run.command()
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Without it, only what would be deleted is said.")
+@click.option("--yes", is_flag=True, help="Delete; without it, only show what would be deleted.")
 def remove(name: str, yes: bool) -> None:
     """Delete run NAME: its SAE, its activations, its store and every published version of it.
 
     Inputs, labels, other runs, and base activations, which runs share, stay.
     """
     root = DataRoot.from_environment()
-    found = open_run(root, name)
-    n_bytes = sum(path.stat().st_size for path in files_below(found.layout.root))
+    run = open_run(root, name)
+    n_bytes = sum(path.stat().st_size for path in files_below(run.layout.root))
     if not yes:
-        raise InputError(
-            f"{found.layout.root} holds {size(n_bytes)}; to delete it, say `splat run remove {name} --yes`"
-        )
-    if found.layout.root.is_symlink():
-        raise InputError(
-            f"{found.layout.root} is a symbolic link to {found.layout.root.resolve()}; remove both by hand"
-        )
+        raise InputError(f"{run.layout.root} holds {size(n_bytes)}; to delete it, run `splat run remove {name} --yes`")
+    if run.layout.root.is_symlink():
+        raise InputError(f"{run.layout.root} is a symbolic link to {run.layout.root.resolve()}; remove both by hand")
     remove_leftovers(root.runs)
     remove_there(root, name)
-    with locked(found.layout.root / ".lock"):
-        doomed = staging_path(found.layout.root)
-        os.rename(found.layout.root, doomed)
+    with locked(run.layout.root / ".lock"):
+        doomed = staging_path(run.layout.root)
+        os.rename(run.layout.root, doomed)
         shutil.rmtree(doomed)
-    click.echo(f"deleted {found.layout.root} ({size(n_bytes)})")
+    click.echo(f"deleted {run.layout.root} ({size(n_bytes)})")
 
 
 @run.command()
 @click.argument("name")
 @click.argument("version", required=False)
-@click.option("--remove", is_flag=True, help="Let it go again.")
+@click.option("--remove", is_flag=True, help="Unpin it.")
 def pin(name: str, version: str | None, remove: bool) -> None:
-    """Keep VERSION of run NAME (the current one if left out) for good: no clean-up deletes it."""
+    """Pin VERSION of run NAME (default: the current one): no clean-up deletes it."""
     store = DataRoot.from_environment().run(name).store
     chosen = version or current_version(store)
     pin_version(store, chosen, pinned=not remove)
@@ -207,14 +203,16 @@ def pin(name: str, version: str | None, remove: bool) -> None:
 
 @run.command()
 @click.argument("name")
-@click.option("--keep", default=5, show_default=True, type=whole(1), help="So many are kept, the current one included.")
+@click.option(
+    "--keep", default=5, show_default=True, type=whole(1), help="Versions to keep, including the current one."
+)
 def clean(name: str, keep: int) -> None:
-    """Delete the old versions of run NAME's store; never the current one, nor pinned ones.
+    """Delete old versions of run NAME's store, never the current or pinned ones.
 
-    Who has a deleted version open keeps what was opened of it, as a rule, and nothing else.
+    A reader that has a deleted version open can fail on parts that it has not opened yet.
     """
     removed = remove_old_versions(DataRoot.from_environment().run(name).store, keep)
-    click.echo(f"run {name}: " + (f"deleted {', '.join(removed)}" if removed else "there is nothing old"))
+    click.echo(f"run {name}: " + (f"deleted {', '.join(removed)}" if removed else "there are no old versions"))
 
 
 def _picked(kind: type, options: dict[str, Any]) -> Any:
@@ -225,9 +223,9 @@ def _picked(kind: type, options: dict[str, Any]) -> Any:
 def _refuse_training_options(options: dict[str, Any]) -> None:
     """Raise InputError when a ready-made SAE comes with options that train one."""
     flags = {param.name: param.opts[0] for param in click.get_current_context().command.params}
-    given = [flag for name, flag in flags.items() if flag in TRAINING_FLAGS and options[name or ""] is not None]
-    if given:
+    conflicting = [flag for name, flag in flags.items() if flag in TRAINING_FLAGS and options[name or ""] is not None]
+    if conflicting:
         raise InputError(
-            f"{' and '.join(given)} {'say' if len(given) > 1 else 'says'} how to train an SAE, but --sae-checkpoint names one "
-            "that is ready; give one or the other"
+            f"{' and '.join(conflicting)} {'set' if len(conflicting) > 1 else 'sets'} how to train an SAE, but "
+            f"--sae-checkpoint names a trained one; pass one or the other"
         )

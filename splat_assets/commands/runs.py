@@ -1,4 +1,4 @@
-"""`splat runs`: the runs, what waits to become one, and what happened last."""
+"""`splat runs`: runs, pending inputs and recent activity."""
 
 import click
 from rich.table import Column, Table
@@ -17,22 +17,22 @@ from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publications import read_publications
 from splat_assets.store.published.publishing import current_version
 
-LAST = click.option("--last", default=10, show_default=True, type=whole(0), help="So much of what happened.")
+LAST = click.option("--last", default=10, show_default=True, type=whole(0), help="Number of recent events to show.")
 
 
 @click.command()
 @LAST
 def runs(last: int) -> None:
-    """The runs, what was brought and became none, and what happened last, newest first.
+    """List runs, pending inputs and recent activity, newest first.
 
-    What is brought becomes a run while `splat up` runs: base models in saved_models/, ready-made SAEs in saved_saes/, datasets in
-    datasets/, each in a folder of its own. `splat run list` is the same.
+    While `splat up` runs, new inputs become runs: base models in saved_models/, ready-made SAEs in saved_saes/, datasets
+    in datasets/, each in its own folder. `splat run list` is the same.
     """
     print_runs(last)
 
 
 def print_runs(last: int) -> None:
-    """Print the runs under the data root, what waits to become one, and so much of what happened last."""
+    """Print the runs under the data root, pending inputs, and the most recent events."""
     root = DataRoot.from_environment()
     out = console()
     table = run_table(root)
@@ -42,20 +42,20 @@ def print_runs(last: int) -> None:
         click.echo(f"there are no runs under {root.runs} yet; make one with `splat run new` or `splat demo`", err=True)
     waiting = [(key, record) for key, record in records_of(root).items() if record.state in ("waiting", "refused")]
     if waiting:
-        listed = Table(Column("brought", no_wrap=True), "state", Column("why", overflow="fold"))
+        pending = Table(Column("input", no_wrap=True), "state", Column("reason", overflow="fold"))
         for key, record in waiting:
-            listed.add_row(key, record.state, record.said)
-        out.print(listed)
+            pending.add_row(key, record.state, record.said)
+        out.print(pending)
     happened = activity(root, last)
     if happened:
-        lines = Table(Column("at (UTC)", no_wrap=True), "what", "of", Column("said", overflow="fold"))
+        lines = Table(Column("at (UTC)", no_wrap=True), "event", "subject", Column("message", overflow="fold"))
         for one in happened:
             lines.add_row(one.at[:16].replace("T", " "), one.kind, one.subject, one.said)
         out.print(lines)
 
 
 def run_table(root: DataRoot) -> Table:
-    """A row for each run; what cannot be read is said on standard error."""
+    """A row per run; runs that cannot be read are reported on standard error."""
     table = Table("run", "SAE", "artifacts up to date", "store", "published (UTC)")
     for name in root.run_names():
         try:
@@ -66,14 +66,14 @@ def run_table(root: DataRoot) -> Table:
     return table
 
 
-def _row(found: Run) -> tuple[str, ...]:
-    """One line about a run: its SAE, how far it is, what readers of it get, and since when."""
-    n_current = sum(status_of(asset, found).is_up_to_date for asset in ASSETS)
+def _row(run: Run) -> tuple[str, ...]:
+    """One line about a run: its SAE, its progress, its published version, and since when."""
+    n_current = sum(status_of(asset, run).is_up_to_date for asset in ASSETS)
     try:
-        version = current_version(found.layout.store)
+        version = current_version(run.layout.store)
     except NotPublishedError:
         version = "not published"
-    publication = read_publications(found.layout.store).get(version)
+    publication = read_publications(run.layout.store).get(version)
     at = publication.at.strftime("%Y-%m-%d %H:%M") if publication and publication.at else ""
-    sae = "ready-made" if found.config.inputs.sae_checkpoint else found.config.sae.architecture
-    return found.name, sae, f"{n_current} of {len(ASSETS)}", version, at
+    sae = "ready-made" if run.config.inputs.sae_checkpoint else run.config.sae.architecture
+    return run.name, sae, f"{n_current} of {len(ASSETS)}", version, at

@@ -21,7 +21,7 @@ _HEAD = (
     "n_test_samples",
     "n_fidelity_builds",
 )
-_PLACES = {"original": "nothing", "sae": "its reconstruction by the SAE", "mean": "the mean", "zero": "zero"}
+_PLACES = {"original": "nothing", "sae": "the SAE's reconstruction", "mean": "the mean", "zero": "zero"}
 _PREDICTIONS = {
     "bce": "loss (BCE)",
     "kl": "KL per token",
@@ -36,8 +36,8 @@ def scorecard_view(path: Path) -> RenderableType:
     figures = Table(title=_title(card), title_justify="left", title_style="bold", show_header=False)
     for name, meaning in MEANINGS.items():
         figures.add_row(name, _shown(card.get(name)), meaning)
-    predictions = Table(title="the base model's predictions", title_justify="left", title_style="bold")
-    predictions.add_column("in place of the activations")
+    predictions = Table(title="Predictions of the base model", title_justify="left", title_style="bold")
+    predictions.add_column("activations replaced by")
     for title in _PREDICTIONS.values():
         predictions.add_column(title, justify="right")
     for place, words in _PLACES.items():
@@ -57,13 +57,21 @@ def _counted(n: Any, things: str) -> str:
 
 def _title(card: dict[str, Any]) -> str:
     return (
-        f"SAE scorecard: trained as {_shown(card.get('trained_as'))}, saved as {_shown(card.get('architecture'))}, "
+        f"SAE scorecard: {_architecture(card)}, "
         f"{_counted(card.get('d_sae'), 'features')} of {_counted(card.get('d_in'), 'inputs')}, "
         f"sha256 {card['sae_sha256'][:12]}\n"
         f"{_counted(card.get('n_train_samples'), 'training samples')}, "
         f"{_counted(card.get('n_test_samples'), 'test samples')}, "
         f"predictions of {_counted(card.get('n_fidelity_builds'), 'builds')}"
     )
+
+
+def _architecture(card: dict[str, Any]) -> str:
+    """The saved architecture, with the training method where that differs or is unknown."""
+    architecture, trained_as = card.get("architecture"), card.get("trained_as")
+    if trained_as == architecture:
+        return _shown(architecture)
+    return f"{_shown(architecture)} ({f'trained as {trained_as}' if trained_as else 'training method not recorded'})"
 
 
 def _shown(value: float | int | str | None) -> str:

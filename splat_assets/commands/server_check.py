@@ -1,4 +1,4 @@
-"""A check from outside: start the activation server on a run, ask it for a feature over HTTP, compare, and stop it."""
+"""An end-to-end check: start the activation server on a run, query a feature over HTTP, compare, and stop it."""
 
 import json
 import re
@@ -21,22 +21,22 @@ _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 
 
 class ServerCheckError(SplatError):
-    """The server did not come up, or answered otherwise than the store says."""
+    """The server did not start, or its answer differs from the store."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A question and its answer, which is the store's: where, and how many rows and bytes came."""
+class ServerAnswer:
+    """A query whose answer equals the store: its URL, and the rows and bytes received."""
 
     url: str
     n_rows: int
     n_bytes: int
 
 
-def ask_server(run: Path) -> Asked:
-    """Serve the run's published store, ask for its most active feature as JSON, and compare every row with the store.
+def ask_server(run: Path) -> ServerAnswer:
+    """Serve the run's published store, query its most active feature as JSON, and compare every row with the store.
 
-    Raises ServerCheckError when the server does not come up, or what it says is not what the store holds.
+    Raises ServerCheckError when the server does not start, or its answer differs from the store.
     """
     store = open_store(run)
     feature_id = int(np.argmax(store.reader.feature_n_active))
@@ -44,38 +44,38 @@ def ask_server(run: Path) -> Asked:
     with _served(run) as address:
         url = f"{address}/activations/{feature_id}"
         body = _get(f"{url}?columns=global_index,activation&orient=columns")
-        found = json.loads(body)
-    same = found["version"] == store.version and (
-        np.array_equal(found["columns"]["global_index"], expected.sample_ids)
-        and np.array_equal(np.array(found["columns"]["activation"], dtype=np.float32), expected.values)
+        payload = json.loads(body)
+    same = payload["version"] == store.version and (
+        np.array_equal(payload["columns"]["global_index"], expected.sample_ids)
+        and np.array_equal(np.array(payload["columns"]["activation"], dtype=np.float32), expected.values)
     )
     if not same:
         raise ServerCheckError(f"{url} does not answer what version {store.version} of {run} holds for this feature")
-    return Asked(url, int(found["n_rows"]), len(body))
+    return ServerAnswer(url, int(payload["n_rows"]), len(body))
 
 
 @contextmanager
 def _served(run: Path) -> Iterator[str]:
-    """The address of a server of the run, which ends with the context."""
+    """The URL of a server of the run; it stops with the context."""
     command = [sys.executable, "-m", "splat_assets.cli", "serve", str(run), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    said: list[str] = []
+    lines: list[str] = []
     rest: threading.Thread | None = None
     impatient = threading.Timer(_SECONDS, process.kill)
     impatient.start()
     try:
         for line in process.stderr:
-            said.append(line.strip())
-            if found := _ADDRESS.search(line):
+            lines.append(line.strip())
+            if address := _ADDRESS.search(line):
                 break
         else:
             raise ServerCheckError(
-                f"the activation server of {run} did not come up: {said[-1] if said else 'it said nothing'}"
+                f"the activation server of {run} did not start: {lines[-1] if lines else 'no output'}"
             )
         rest = threading.Thread(target=process.stderr.read)
         rest.start()
-        yield found[0]
+        yield address[0]
     finally:
         impatient.cancel()
         process.terminate()
@@ -86,11 +86,11 @@ def _served(run: Path) -> Iterator[str]:
 
 
 def _get(url: str) -> bytes:
-    """The body of an answer from this machine, whatever proxies the environment names."""
+    """The body of a local answer; proxies of the environment are ignored."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=_SECONDS) as answer:
             body: bytes = answer.read()
             return body
     except OSError as error:
-        raise ServerCheckError(f"{url} could not be asked: {error}") from error
+        raise ServerCheckError(f"{url} did not answer: {error}") from error

@@ -1,4 +1,4 @@
-"""Processes that run beside each other until this one is stopped, and what they write until then."""
+"""Child processes that run side by side until this one is stopped, and their output."""
 
 import os
 import signal
@@ -22,10 +22,11 @@ _LOOK_SECONDS = 0.2
 
 
 def run_services(services: Sequence[Sequence[str]], name: str, port: int) -> None:
-    """Run commands beside each other until this process is told to stop; SplatError when the first of them ends before.
+    """Run commands side by side until this process is stopped; SplatError when the first of them exits earlier.
 
-    name, port: of the first. Its URL is printed once it answers there itself: another program may have taken the port meanwhile.
-    When this returns, or raises, no process is left of what they have started.
+    name, port: of the first. Its URL is printed once it answers there itself: another program may have taken the port
+    meanwhile.
+    No child process is left when this returns or raises.
     """
     stopped, hurried = Event(), Event()
     running: list[_Service] = []
@@ -40,7 +41,7 @@ def run_services(services: Sequence[Sequence[str]], name: str, port: int) -> Non
                     click.echo(f"{name}: http://127.0.0.1:{port}   (Ctrl-C stops)", err=True)
                 time.sleep(_LOOK_SECONDS)
             if not stopped.is_set():
-                raise SplatError(f"the {name} ended by itself; what it wrote above says why")
+                raise SplatError(f"the {name} exited; see its output above")
         finally:
             stopped.set()
             for service in running:
@@ -52,7 +53,7 @@ def run_services(services: Sequence[Sequence[str]], name: str, port: int) -> Non
 class _Service:
     """A process in a session of its own: a signal of the terminal reaches it once, through this process.
 
-    What it writes is written here until the stop; how it is stopped concerns nobody.
+    Its output is copied here until the stop.
     """
 
     def __init__(self, command: Sequence[str], stopped: Event) -> None:
@@ -64,16 +65,16 @@ class _Service:
         Thread(target=_pass_on, args=(self._process.stdout, stopped), daemon=True).start()
 
     def is_there(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def interrupt(self) -> None:
-        """Ask it to end what it has started, and itself."""
+        """Send SIGINT: the process stops its children, then itself."""
         if self.is_there():
             self._process.send_signal(signal.SIGINT)
 
     def end(self, hurried: Event) -> None:
-        """Wait until it has; what is left then, or once `hurried` is set, ends at once."""
+        """Wait for it to exit; after the timeout, or once `hurried` is set, kill what is left of its session."""
         _wait_while(self.is_there, _PATIENCE_SECONDS, hurried)
         for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):

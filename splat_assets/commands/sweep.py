@@ -22,47 +22,49 @@ _COLUMNS = ("width", "k", "seed", "FVU", "L0", "fidelity", "dead %", "dense %", 
 @click.option(
     "--like",
     metavar="RUN",
-    help="The run whose inputs and recipe they have, but for what is swept.  [default: the only one]",
+    help="Run to copy inputs and recipe from; only the swept settings differ.  [default: the only one]",
 )
-@click.option("--name", help="What the sweep is called.  [default: RUN-sweep]")
+@click.option("--name", help="Name of the sweep.  [default: RUN-sweep]")
 @click.option("--k", "ks", default="", help="Active features per row, separated by commas.  [default: that of RUN]")
 @click.option("--widths", default="", help="Numbers of features, separated by commas.  [default: that of RUN]")
-@click.option("--seeds", default=1, show_default=True, type=whole(1), help="So many seeds of each, RUN's first.")
+@click.option(
+    "--seeds", default=1, show_default=True, type=whole(1), help="Number of seeds per setting, starting with RUN's."
+)
 @click.option("--whole", is_flag=True, help="Make every artifact of each run, not its SAE alone.")
 @click.option(
-    "--freeze", is_flag=True, help="Only freeze the runs, to be made by `splat materialize` or in the Dagster UI."
+    "--freeze", is_flag=True, help="Only create the runs, to be made by `splat materialize` or in the Dagster UI."
 )
-@click.option("--show", "only_show", is_flag=True, help="Only compare what is trained already.")
+@click.option("--show", "only_show", is_flag=True, help="Only compare the SAEs trained so far.")
 def sweep(
     like: str | None, name: str | None, ks: str, widths: str, seeds: int, whole: bool, freeze: bool, only_show: bool
 ) -> None:
-    """Train an SAE for each of --widths with each of --k and each of so many seeds, and compare them.
+    """Train an SAE for each combination of --widths, --k and seed, and compare them.
 
-    The runs, called NAME-w2048-k16-s0 and so on, share their base activations, which are computed once. What was finished stays:
-    called again after an interruption, it goes on. `--name NAME` alone goes on with a sweep, with `--show` it compares only.
-    Compared are FVU and L0 (those that no other one beats in both are on the front), fidelity, dead and dense features, and how
-    alike the directions are that other seeds find (mean max cosine similarity). A picture is drawn, too.
+    The runs, called NAME-w2048-k16-s0 and so on, share their base activations, which are computed once. After an
+    interruption, the next call resumes. `--name NAME` alone resumes a sweep; with `--show` it only compares.
+    Compared are FVU and L0 (with their Pareto front), fidelity, dead and dense features, and how similar the
+    directions of other seeds are (mean max cosine similarity). A plot is drawn too.
     """
     from splat_assets.sweeps import create_sweep, open_sweep
 
     root = DataRoot.from_environment().checked_writable()
     if like is None and not (ks or widths or seeds > 1):
         if name is None:
-            raise InputError("say what is swept: --k, --widths, --seeds; --name NAME alone goes on with a sweep")
-        found = open_sweep(root, name)
+            raise InputError("nothing to sweep: pass --k, --widths or --seeds; --name NAME alone resumes a sweep")
+        opened = open_sweep(root, name)
     else:
         like = like or _only_run(root)
         config = open_run(root, like).config
         first = config.sae.seed
         chosen = _numbers("--k", ks) or [config.sae.k], _numbers("--widths", widths) or [_width(like, config)]
-        found = create_sweep(root, name or f"{like}-sweep", config, *chosen, range(first, first + seeds))
+        opened = create_sweep(root, name or f"{like}-sweep", config, *chosen, range(first, first + seeds))
         click.echo(
-            f"sweep {found.name}: {counted(len(found.runs), 'runs')}, {found.runs[0]} to {found.runs[-1]}", err=True
+            f"sweep {opened.name}: {counted(len(opened.runs), 'runs')}, {opened.runs[0]} to {opened.runs[-1]}", err=True
         )
     if freeze:
         return
-    failed = [] if only_show else _trained(root, found.runs, whole)
-    _show(root, found.name)
+    failed = [] if only_show else _trained(root, opened.runs, whole)
+    _show(root, opened.name)
     for one in failed:
         click.echo(f"run {one} was not finished or failed a check: `splat run show {one}`", err=True)
     if failed:
@@ -70,7 +72,7 @@ def sweep(
 
 
 def _trained(root: DataRoot, runs: tuple[str, ...], whole: bool) -> list[str]:
-    """Train what is not trained; the runs that were not finished or failed a check."""
+    """Train the SAEs that are missing; returns the runs that were not finished or failed a check."""
     sae = asset_named("sae_checkpoint")
     selected = list(ASSETS) if whole else [*sources_of(sae), sae]
     failed = []
@@ -85,11 +87,11 @@ def _show(root: DataRoot, name: str) -> None:
     from splat_assets.orchestration.in_process import materialize_sweep
     from splat_assets.sweeps import open_sweep
 
-    found = open_sweep(root, name)
-    made = materialize_sweep(found)
+    opened = open_sweep(root, name)
+    made = materialize_sweep(opened)
     if made.faults or made.crashes:
         raise InputError((made.faults or made.crashes)[0].removeprefix("sweep_comparison: "))
-    frame = read_table(found.folder / "comparison.parquet")
+    frame = read_table(opened.folder / "comparison.parquet")
     table = Table("run", *_COLUMNS)
     for row in frame.iter_rows(named=True):
         stability = "—" if row["stability"] is None else f"{row['stability']:.3f}"
@@ -98,23 +100,23 @@ def _show(root: DataRoot, name: str) -> None:
         recipe = (str(row[part]) for part in ("width", "k", "seed"))
         table.add_row(row["run"], *recipe, *figures, "*" if row["on_front"] else "")
     console().print(table)
-    n_missing = len(found.runs) - frame.height
+    n_missing = len(opened.runs) - frame.height
     if n_missing:
         click.echo(
-            f"{n_missing} of {counted(len(found.runs), 'runs')} {agreeing(n_missing, 'have')} no SAE yet", err=True
+            f"{n_missing} of {counted(len(opened.runs), 'runs')} {agreeing(n_missing, 'have')} no SAE yet", err=True
         )
-    click.echo(f"{found.folder / 'comparison.parquet'}, {found.folder / 'pareto.png'}")
+    click.echo(f"{opened.folder / 'comparison.parquet'}, {opened.folder / 'pareto.png'}")
 
 
 def _only_run(root: DataRoot) -> str:
-    """The run that is no sweep's; InputError where there is not one only."""
+    """The one run that belongs to no sweep; InputError where there are none or several."""
     from splat_assets.sweeps import open_sweep, sweep_names
 
     of_sweeps = {run for name in sweep_names(root) for run in open_sweep(root, name).runs}
     there = [name for name in root.run_names() if name not in of_sweeps]
     if len(there) != 1:
         raise InputError(
-            f"--like RUN says what the runs of a new sweep have in common: there are {', '.join(there) or 'no runs'}"
+            f"pass --like RUN, the run to copy inputs and recipe from: there are {', '.join(there) or 'no runs'}"
         )
     click.echo(f"like {there[0]}, the only run", err=True)
     return there[0]
@@ -122,7 +124,7 @@ def _only_run(root: DataRoot) -> str:
 
 def _width(like: str, config: RunConfig) -> int:
     if config.sae.d_sae is None:
-        raise InputError(f"run {like} has its width by --expansion-factor: say --widths")
+        raise InputError(f"run {like} sets its width by --expansion-factor: pass --widths")
     return config.sae.d_sae
 
 

@@ -44,14 +44,14 @@ def _recipe_options(command: Command) -> Command:
 @click.option("--vocab-path", type=FILE, required=True, help="vocab.json of these builds.")
 @click.option("--weapon-vocab-path", type=FILE, required=True, help="weapon_vocab.json of these builds.")
 @click.option(
-    "--save-dir", type=FOLDER, required=True, help="Where the model goes; new, empty or of an earlier training."
+    "--save-dir", type=FOLDER, required=True, help="Folder for the model: new, empty or of an earlier training."
 )
 @click.option(
     "--split-seed",
     default=0,
     type=whole(),
     show_default=True,
-    help="Seed of the split into train, validation and test; a run on these builds takes the same.",
+    help="Seed of the split into train, validation and test; use the same for a run on these builds.",
 )
 @device_option
 @_recipe_options
@@ -64,9 +64,9 @@ def train_base(
     device: str,
     **settings: Any,
 ) -> None:
-    """Train a SplatGPT base model: it sees builds with abilities hidden and learns to name the whole build.
+    """Train a SplatGPT base model: it learns to predict whole builds from builds with hidden abilities.
 
-    Writes model.pth, model_params.json, training_metrics.json and both vocabularies into the folder, at the end and at once.
+    Writes model.pth, model_params.json, training_metrics.json and both vocabularies into the folder when training ends.
     """
     from splat_assets.data.splits import split_builds
     from splat_assets.data.tokenised import read_tokenised
@@ -94,7 +94,7 @@ def _table(held_out: "PredictionMetrics") -> Table:
         title=f"{held_out.n_hidden:,} hidden abilities of {held_out.n_builds:,} held-out builds", title_justify="left"
     )
     table.add_column("predicted by")
-    for column in ("cross entropy", "found among as many guesses", "F1"):
+    for column in ("cross entropy", "recall", "F1"):
         table.add_column(column, justify="right")
     rows = {
         "the model": held_out.model,

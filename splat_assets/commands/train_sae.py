@@ -31,7 +31,7 @@ from splat_assets.wording import counted
 
 @click.command("train-sae")
 @model_options
-@click.option("--save-dir", type=FOLDER, required=True, help="Where the SAE, its metrics and its training state go.")
+@click.option("--save-dir", type=FOLDER, required=True, help="Folder for the SAE, its metrics and its training state.")
 @hook_options
 @sae_options
 @click.option(
@@ -39,7 +39,7 @@ from splat_assets.wording import counted
     default=0,
     type=whole(),
     show_default=True,
-    help="Randomly masked copies of every build besides it.",
+    help="Randomly masked copies to add per build.",
 )
 @click.option(
     "--split-seed",
@@ -52,7 +52,7 @@ from splat_assets.wording import counted
     "--batch-size", default=1_024, type=whole(), show_default=True, help="Builds per forward pass of the base model."
 )
 @device_option
-@click.option("--restart", is_flag=True, help="Begin anew instead of going on where an earlier call was cut off.")
+@click.option("--restart", is_flag=True, help="Start over instead of resuming an interrupted training.")
 def train_sae(
     model_checkpoint: Path,
     data_csv: Path,
@@ -66,10 +66,11 @@ def train_sae(
     restart: bool,
     **options: Any,
 ) -> None:
-    """Train a sparse autoencoder on what the base model computes for every build.
+    """Train a sparse autoencoder on the base model's activations for every build.
 
-    Writes cfg.json and sae_weights.safetensors (SAELens' layout), sae_model_final.pth, metrics.parquet and scorecard.json.
-    Cut off, it goes on where it was when called again.
+    Writes cfg.json and sae_weights.safetensors (SAELens' layout), sae_model_final.pth, metrics.parquet and
+    scorecard.json.
+    After an interruption, the next call resumes.
     """
     from splat_assets.compute.fit import SampleSplits, fit_sae
     from splat_assets.compute.harvest import TRAINED_ON, harvest
@@ -100,16 +101,21 @@ def train_sae(
         card = fit_sae(items, base, recipe, hook, opened.model, save_dir, progress, resume=not restart, device=device)
     console().print(scorecard_view(save_dir / SCORECARD))
     if card["training"]["dead_percent"] == 100:
-        click.echo("warning: no feature fires any more: a lower --lr, or fewer features (--d-sae)", err=True)
+        click.echo("warning: all features are dead: try a lower --lr or fewer features (--d-sae)", err=True)
     elif not card["training"]["decoder_trained"]:
-        click.echo("warning: the decoder has hardly left its random beginning: more --epochs, a higher --lr", err=True)
+        click.echo(
+            "warning: the decoder hardly moved from its random initialisation: try more --epochs or a higher --lr",
+            err=True,
+        )
     click.echo(f"SAE of {counted(card['d_sae'], 'features')}: {save_dir / 'sae_model_final.pth'}", err=True)
 
 
 def _refuse_anothers_sae(save_dir: Path) -> None:
-    """Raise InputError where an SAE lies that no training in this folder made: it would be replaced."""
+    """Raise InputError where an SAE that was not trained in this folder would be replaced."""
     there = [
         name for name in ("cfg.json", "sae_weights.safetensors", "sae_model_final.pth") if (save_dir / name).exists()
     ]
     if there and not (save_dir / "training_state").is_dir():
-        raise InputError(f"{save_dir} holds an SAE that was not trained here ({', '.join(there)}); name another folder")
+        raise InputError(
+            f"{save_dir} holds an SAE that was not trained here ({', '.join(there)}); choose another folder"
+        )

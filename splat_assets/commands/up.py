@@ -14,24 +14,22 @@ from splat_assets.store.bucket.working_copy import display_location
 from splat_assets.store.layout import DataRoot
 
 _SENSOR_SECONDS = 900
-"""A look at what was brought hashes it and opens it once: minutes for a large dataset."""
+"""A scan hashes new inputs and opens them once: minutes for a large dataset."""
 _PORT = whole(1, 65535)
 
 
 @click.command()
 @click.option("--port", default=3000, show_default=True, type=_PORT, help="Port of the Dagster UI on 127.0.0.1.")
 @click.option("--dash-port", default=8050, show_default=True, type=_PORT, help="Port of the dashboard on 127.0.0.1.")
-@click.option(
-    "--dashboard/--no-dashboard", default=True, show_default=True, help="Whether the dashboard is started, too."
-)
+@click.option("--dashboard/--no-dashboard", default=True, show_default=True, help="Start the dashboard too.")
 @click.option("--automation/--no-automation", default=True, show_default=True,
-              help="Whether new files become runs, and stores are verified every night.")  # fmt: skip
+              help="Make runs of new inputs, and verify stores every night.")  # fmt: skip
 def up(port: int, dash_port: int, dashboard: bool, automation: bool) -> None:
     """Start the Dagster UI, its daemon and the dashboard on 127.0.0.1, with an absolute DAGSTER_HOME under the data root.
 
-    While it runs, a base model in saved_models/, a ready-made SAE in saved_saes/ or a dataset in datasets/ becomes a run by
-    itself, within a minute from when it is whole; automation.toml in the data root says with which recipe. Every night stores are
-    verified and old versions go. The dashboard waits until a run is published. Stop all of it with Ctrl-C.
+    While it runs, a base model in saved_models/, a ready-made SAE in saved_saes/ or a dataset in datasets/ becomes a
+    run within a minute of being complete; automation.toml in the data root sets the recipe. Every night stores are
+    verified and old versions removed. The dashboard waits until a run is published. Stop all of it with Ctrl-C.
 
     Anyone who reaches the port of the UI can start work with it, so it is never bound to another address.
     """
@@ -43,10 +41,10 @@ def up(port: int, dash_port: int, dashboard: bool, automation: bool) -> None:
 
 def _refuse_ports(port: int, dash_port: int | None) -> None:
     if port == dash_port:
-        raise InputError(f"--port and --dash-port are both {port}: give the dashboard another one")
-    refuse_taken("127.0.0.1", port, "name another --port for the Dagster UI")
+        raise InputError(f"--port and --dash-port are both {port}: choose another one for the dashboard")
+    refuse_taken("127.0.0.1", port, "choose another --port for the Dagster UI")
     if dash_port is not None:
-        refuse_taken("127.0.0.1", dash_port, "name another --dash-port, or leave the dashboard out: --no-dashboard")
+        refuse_taken("127.0.0.1", dash_port, "choose another --dash-port, or leave out the dashboard: --no-dashboard")
 
 
 def _prepared(port: int, dash_port: int | None, automation: bool) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Who fires with whom: Jaccard and Pearson of all pairs of features, from the sparse rows, in bounded memory.
+"""Co-activation: Jaccard and Pearson of all pairs of features, from the sparse rows, in bounded memory.
 
 For a block of features the sums over samples (how often both fire, and of x * y) are collected against all later features:
 for every sample on which a feature of the block fires, the rest of that sample's row is added. Earlier features have met
@@ -42,7 +42,7 @@ _BYTES_PER_PAIR = 4 + 8
 
 @dataclass(frozen=True, slots=True)
 class CoActivation:
-    """The best neighbours of each feature by two measures, and n_both of the pairs asked for.
+    """The best neighbours of each feature by two measures, and n_both of the requested pairs.
 
     n_active: int64, shape (n_features,). pairs_n_both: uint32, one per pair.
     """

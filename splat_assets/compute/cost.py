@@ -1,4 +1,4 @@
-"""What a run costs before it is made: bytes and seconds of each artifact, by a model fitted to measured runs.
+"""Predicted cost of a run: bytes and seconds of each artifact, by a model fitted to measured runs.
 
 Each artifact's cost is a sum of what drives it (samples, activations, features, …) times what one of that took in the measured
 runs; `python -m benchmarks.scale` measures, fits, checks the fit on a run that it did not see, and writes `cost_model.json`.
@@ -29,7 +29,7 @@ class Size:
 
     @property
     def drivers(self) -> Mapping[str, float]:
-        """What costs are proportional to."""
+        """The quantities that costs are proportional to."""
         return {
             "one": 1.0,
             "samples": self.n_samples,
@@ -96,7 +96,7 @@ def expected_seconds(artifact: str, size: Size) -> float:
 
 
 def base_activation_bytes(size: Size) -> float:
-    """What the activations of the base model take, which runs of one model and dataset share: float32, values and logits."""
+    """Bytes of the activations of the base model, which runs of one model and dataset share: float32, values and logits."""
     return size.n_samples * (size.d_in + size.n_outputs) * 4
 
 

@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from splat_assets.sae import Sae
 
 _PROCESS_BYTES = 400 * 2**20
-"""Of a process that has torch and the compiled functions loaded."""
+"""Memory of a process with torch and the compiled functions loaded."""
 VOCABULARY_FILE, CONTEXTS_FILE = "vocabulary.json", "contexts.json"
 
 
 @dataclass(frozen=True, slots=True)
 class EncodeSettings:
-    """What all shards of one pass share."""
+    """The settings that all shards of one pass share."""
 
     target: Path
     sae: Path
@@ -56,7 +56,7 @@ class EncodeSettings:
 
 @dataclass(frozen=True, slots=True)
 class EncodeSpec:
-    """What a process needs to encode one shard."""
+    """The input of a process that encodes one shard."""
 
     settings: EncodeSettings
     shard: Shard
@@ -66,7 +66,7 @@ class EncodeSpec:
 
 @dataclass(frozen=True, slots=True)
 class EncodedShards:
-    """What a pass over all shards did."""
+    """The result of a pass over all shards."""
 
     n_done: int
     n_skipped: int
@@ -87,7 +87,29 @@ def encode(
     runner: ShardRunner | None = None,
     progress: Progress | None = None,
 ) -> EncodedShards:
-    """Write the shards of `target` that are not there yet; those made from the same inputs are left alone."""
+    """Write the missing shards of raw activations; valid shards of the same inputs are kept.
+
+    Args:
+        target: folder of the shards.
+        items: what was run through the base model, in order.
+        vocabulary: tokens of the base model; saved beside the shards.
+        contexts: weapons of the base model; saved beside the shards.
+        shards: ranges of items and samples, together all of them.
+        base: base activations of all items, float32, shape (n_samples, d_in).
+        sae: file or folder of the SAE.
+        per_token: a sample is one token position (`token_ff`) instead of a whole build (`masked_mean`).
+        embeddings: also keep the SAE's inputs, its outputs and the base model's logits, dense float32 per sample.
+        runner: how shards are encoded. [default: one after the other in this process]
+        progress: where to report progress, in samples.
+
+    Returns:
+        The numbers of shards written and kept, and the seconds.
+
+    Raises:
+        InputError: the SAE cannot be loaded, or does not fit the activations.
+        DiskFullError: the disk has no space left.
+        LostWorkersError: workers died too often on a shard.
+    """
     began = time.monotonic()
     inputs = shard_inputs(base.fingerprint, _sae(sae), contexts, embeddings)
     todo = shards_to_encode(target, shards, inputs)
@@ -108,7 +130,7 @@ def encode(
 
 
 def shard_inputs(base_activations: str, sae: "Sae", contexts: Contexts, embeddings: bool) -> dict[str, str]:
-    """What the receipt of a shard says it was made from."""
+    """The inputs in the receipt of a shard: fingerprints by name."""
     return {
         "base_activations": base_activations,
         "sae": sae.fingerprint,
@@ -146,7 +168,7 @@ def encode_shard(spec: EncodeSpec) -> int:
 
 
 def shard_folder(target: Path, shard: Shard) -> Path:
-    """Where a shard of raw activations lives."""
+    """The folder of a shard of raw activations."""
     return target / shard_name(shard.index)
 
 

@@ -1,4 +1,4 @@
-"""Samples that show what each feature does: `examples.parquet`. Which ones is decided in `splat_assets.analysis.examples`."""
+"""Example samples of each feature: `examples.parquet`. The choice is made in `splat_assets.analysis.examples`."""
 
 import logging
 from dataclasses import asdict, dataclass
@@ -29,7 +29,7 @@ EXAMPLES_SCHEMA = {
 
 @dataclass(frozen=True, slots=True)
 class ExamplesWritten:
-    """What was chosen."""
+    """The summary of the choice."""
 
     n_examples: int
     n_features_with_top: int
@@ -53,8 +53,8 @@ def write_examples(
     parts: list[tuple[int, ExampleGroup]] = []
     with (progress or SilentProgress()).task("examples", reader.n_features, "features") as task:
         for feature_id in range(reader.n_features):
-            found = reader.read(feature_id)
-            groups = draw_examples(found, reader.n_samples, counts, seed, feature_id)
+            activations = reader.read(feature_id)
+            groups = draw_examples(activations, reader.n_samples, counts, seed, feature_id)
             parts.extend((feature_id, group) for group in groups)
             if (feature_id + 1) % _ADVANCE_EVERY == 0:
                 task.advance(_ADVANCE_EVERY)

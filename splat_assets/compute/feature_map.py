@@ -1,4 +1,4 @@
-"""The features as points of a plane, alike ones near each other, and in clusters: `feature_map.parquet`, and its checks.
+"""The features as points in the plane, similar ones close together, and their clusters: `feature_map.parquet`, and its checks.
 
 Two maps: by decoder direction and by co-activation. Both are laid out by UMAP (McInnes, Healy, Melville 2018, arXiv:1802.03426)
 from the neighbours that `neighbours.parquet` holds; clusters are the communities that Louvain's method (Blondel et al. 2008,
@@ -38,14 +38,14 @@ _N_EPOCHS, _MIN_DIST = 200, 0.1
 _N_BEST = 10
 _MOST_NEAR, _SHARE_NEAR = 100, 5
 _FEWEST_LAID_OUT = 8
-"""With fewer features there is nothing to lay out: they stay where they begin."""
+"""With fewer features there is nothing to lay out: they keep their initial coordinates."""
 _FEWEST_JUDGED = _SHARE_NEAR * _N_BEST
-"""With fewer, being near on the map says nothing."""
+"""With fewer, nearness on the map is meaningless."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureMapWritten:
-    """What was found, by map: features that have a place, clusters, mean share of best neighbours that are near on the map."""
+    """The summary, by map: features with coordinates, clusters, mean share of best neighbours that are near on the map."""
 
     n_placed: dict[str, int]
     n_clusters: dict[str, int]
@@ -126,8 +126,8 @@ def clusters_of(graph: csr_array, seed: int) -> npt.NDArray[np.int64]:
 
     if not graph.nnz:
         return np.arange(graph.shape[0], dtype=np.int64)
-    found = Louvain(random_state=seed).fit_predict(csr_matrix(graph))
-    _, first, number, sizes = np.unique(found, return_index=True, return_inverse=True, return_counts=True)
+    labels = Louvain(random_state=seed).fit_predict(csr_matrix(graph))
+    _, first, number, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     order = np.lexsort((first, -sizes))
     rank = np.empty(order.size, dtype=np.int64)
     rank[order] = np.arange(order.size)
@@ -159,11 +159,11 @@ def n_near(n_placed: int) -> int:
 
 
 def mismatched_feature_map(neighbours: Path, path: Path, seed: int) -> list[str]:
-    """What is wrong with a map, one sentence each: features left out, other clusters, neighbours that are not near."""
+    """The problems of a map, one sentence each: features left out, other clusters, neighbours that are not near."""
     table, facts = read_table(path), table_facts(path, "n_features", "seed", "nearest_kept")
     n_features = int(table_facts(neighbours, "n_features")["n_features"])
     if table.schema != FEATURE_MAP_SCHEMA or table["feature_id"].to_list() != list(range(n_features)):
-        return [f"its rows are not features 0 to {n_features - 1} with their places"]
+        return [f"its rows are not features 0 to {n_features - 1} with their coordinates"]
     if facts["seed"] != seed:
         return [f"it was made with seed {facts['seed']}, not {seed}"]
     wrong, others = [], read_table(neighbours)
@@ -175,18 +175,21 @@ def mismatched_feature_map(neighbours: Path, path: Path, seed: int) -> list[str]
         judged = placed.size >= _FEWEST_JUDGED
         missing = (n_features - placed.size,) * 3 + (n_features - placed.size * judged,)
         if own.null_count().row(0) != missing or sum(here.select("x", "y", "cluster").null_count().row(0)):
-            wrong.append(f"{name}: not just the {counted(placed.size, 'features')} that have neighbours have a place")
+            wrong.append(
+                f"{name}: the features with coordinates are not the {counted(placed.size, 'features')} that have "
+                f"neighbours"
+            )
             continue
         places = here.select("x", "y").to_numpy()
         if not np.isfinite(places).all():
-            wrong.append(f"{name}: places that are no numbers")
+            wrong.append(f"{name}: coordinates that are not numbers")
             continue
         if not np.array_equal(here["cluster"].to_numpy(), clusters_of(graph[placed][:, placed], seed)):
-            wrong.append(f"{name}: clusters are not those of the neighbours")
+            wrong.append(f"{name}: clusters differ from those computed from the neighbours")
         shares = neighbours_kept(graph, placed, places)
         kept, stated = _mean(shares), facts["nearest_kept"].get(name)
         if kept != stated or (judged and not np.array_equal(shares, here["kept"].to_numpy())):
-            wrong.append(f"{name}: {kept} of the best neighbours are near on the map, it says {stated}")
+            wrong.append(f"{name}: {kept} of the best neighbours are near on the map, but the table records {stated}")
         elif kept is not None and kept < 1.5 * n_near(placed.size) / placed.size:
             wrong.append(f"{name}: neighbours are hardly nearer on the map than by chance ({kept:.3f})")
     return wrong

@@ -15,7 +15,7 @@ from splat_assets.errors import InputError
 from splat_assets.model.device import CPU, usable_device
 from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress
-from splat_assets.sae.training.schedule import spread
+from splat_assets.sae.training.schedule import evenly_spaced_rows
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.files import write_json
 from splat_assets.store.scorecard import SCORECARD
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from splat_assets.sae import Sae, SaeRecipe
 
 NOT_COMPUTED = "not computed"
-"""What tables show for a figure that is null in the scorecard."""
+"""Shown for a figure that is null in the scorecard."""
 _FIDELITY_BUILDS = 4_096
 _MEAN_BLOCK_ROWS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
 class SampleSplits:
-    """Which samples train, calibrate and judge an SAE: int64 row numbers each. `<NULL>` rows train."""
+    """The samples that train, calibrate and test an SAE: int64 row numbers each. `<NULL>` rows train."""
 
     train: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64]
@@ -45,13 +45,13 @@ class SampleSplits:
         per_item = items.split_names()
         split = np.repeat(per_item, items.n_tokens()) if per_token else per_item
         train = np.flatnonzero((split == SPLIT_NAMES.index("train")) | (split == SPLIT_NAMES.index("none")))
-        found = cls(train, np.flatnonzero(split == 1), np.flatnonzero(split == 2))
-        if not found.validation.size or not found.test.size:
+        splits = cls(train, np.flatnonzero(split == 1), np.flatnonzero(split == 2))
+        if not splits.validation.size or not splits.test.size:
             raise InputError(
-                f"the split leaves {found.validation.size} validation and {counted(found.test.size, 'test samples')}; "
-                "give more builds or larger shares"
+                f"the split leaves {splits.validation.size} validation and "
+                f"{counted(splits.test.size, 'test samples')}; use more builds or larger shares"
             )
-        return found
+        return splits
 
 
 def fit_sae(
@@ -118,7 +118,7 @@ def write_scorecard(
 def mismatched_figures(
     card: Mapping[str, Any], sae: "Sae", items: Items, base: BaseActivations, hook: HookPoint, model: "BaseModel"
 ) -> list[str]:
-    """The figures of a scorecard that measuring again does not confirm to a thousandth; of those of the training, L0."""
+    """The figures of a scorecard that differ from a new measurement by more than a thousandth; of the training, L0."""
     from splat_assets.sae.evaluate import reconstruction_metrics
     from splat_assets.sae.training.training import calibration_rows
 
@@ -163,7 +163,7 @@ def _measured(
 def fidelity_items(items: Items) -> npt.NDArray[np.int64]:
     """The items that fidelity is measured on: builds and masked variants of the test split, at most 4,096, evenly spread."""
     test = np.flatnonzero((items.builds.split == SPLIT_NAMES.index("test")) & (items.kind != NULL_ROW))
-    return spread(test, _FIDELITY_BUILDS)
+    return evenly_spaced_rows(test, _FIDELITY_BUILDS)
 
 
 def _mean_of_rows(values: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

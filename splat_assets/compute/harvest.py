@@ -45,7 +45,7 @@ TRAINED_ON = "base_activations"
 VALUES_FILE, LOGITS_FILE = "values.npy", "logits.npy"
 _DESCRIPTION = "harvest.json"
 _PROCESS_BYTES = 600 * 2**20
-"""Of a process that has torch, a base model and the builds loaded."""
+"""Memory of a process with torch, a base model and the builds loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Shard:
 
     @property
     def n_samples(self) -> int:
-        """How many samples the shard holds."""
+        """The number of samples in the shard."""
         return self.last_sample - self.first_sample
 
 
@@ -112,9 +112,25 @@ def harvest(
     runner: ShardRunner | None = None,
     progress: Progress | None = None,
 ) -> BaseActivations:
-    """Fill `folder` with the base activations of all items, or go on filling it, and open the result.
+    """Compute the base activations of all items into a folder, or resume it, and open the result.
 
-    Raises InputError when the model gives a NaN or an infinity, DiskFullError.
+    Args:
+        folder: folder of the cache; a finished harvest of the same items, model, hook and sizes is opened as it is.
+        items: what is run through the model, in order.
+        model_files: the base model's checkpoint and vocabularies.
+        hook: where activations are taken.
+        shard_items: items per shard, the unit of resuming.
+        batch_size: items per forward pass; part of the identity, as it decides the rounding.
+        runner: how shards are computed. [default: one after the other in this process]
+        progress: where to report progress.
+
+    Returns:
+        Memory maps of the hook's values, float32 (n_samples, d_in), and of the logits, float32 (n_items, n_outputs).
+
+    Raises:
+        InputError: batch_size is below 1, or the model gives a NaN or an infinity.
+        DiskFullError: the disk has no space left.
+        LostWorkersError: workers died too often on a shard.
     """
     if batch_size < 1:
         raise InputError(f"a forward pass needs at least one build, not {batch_size}")
@@ -283,10 +299,10 @@ def _receipt(folder: Path, shard: Shard) -> Path:
 def _is_prepared(folder: Path, identity: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     try:
         fingerprint = read_json(folder / _DESCRIPTION)["fingerprint"]
-        found = {name: NpyFile(folder / name).shape for name in shapes}
+        actual = {name: NpyFile(folder / name).shape for name in shapes}
     except (FileNotFoundError, *WRONG_CONTENT, CorruptStoreError):
         return False
-    return bool(fingerprint == identity and found == shapes)
+    return bool(fingerprint == identity and actual == shapes)
 
 
 def _prepare(folder: Path, identity: str, shards: list[Shard], items: Items, width: int, n_outputs: int) -> None:

@@ -59,7 +59,7 @@ FEATURES_SCHEMA: dict[str, PolarsType] = {
 
 @dataclass(frozen=True, slots=True)
 class HistogramsWritten:
-    """What a pass over all features saw."""
+    """The summary of a pass over all features."""
 
     n_features: int
     n_dead: int
@@ -87,15 +87,15 @@ def write_histograms(
     histograms: dict[str, list[Any]] = {name: [] for name in HISTOGRAMS_SCHEMA}
     features: dict[str, list[Any]] = {name: [] for name in FEATURES_SCHEMA}
     with (progress or SilentProgress()).task("histograms", reader.n_features, "features") as task:
-        for feature_id, found in _each(reader):
-            ordered = _sorted_values(found, feature_id)
+        for feature_id, activations in _each(reader):
+            ordered = _sorted_values(activations, feature_id)
             checksum = None if checksums is None else int(checksums[feature_id])
             _append(
                 histograms,
                 _histogram_row(feature_id, histogram_of_sorted(ordered, n_bins), ordered.size, reader.n_samples),
             )
             statistics = statistics_of_sorted(ordered, reader.n_samples)
-            _append(features, _feature_row(feature_id, statistics, found, checksum))
+            _append(features, _feature_row(feature_id, statistics, activations, checksum))
             if (feature_id + 1) % _ADVANCE_EVERY == 0:
                 task.advance(_ADVANCE_EVERY)
         task.advance(reader.n_features % _ADVANCE_EVERY)
@@ -118,7 +118,7 @@ def write_histograms(
 
 
 def mismatched_histograms(reader: ActivationReader, path: Path, n_sampled: int, seed: int) -> list[int]:
-    """Features whose histogram is not what the store says.
+    """Features whose histogram differs from the store.
 
     Of every feature: the row is in its place, the counts add up to n_active, active and zero ones to all samples. Of n_sampled
     random ones: counts and range equal a fresh computation.
@@ -135,8 +135,10 @@ def mismatched_histograms(reader: ActivationReader, path: Path, n_sampled: int, 
     ).to_series()
     wrong.update(int(i) for i in sums.fill_null(True).arg_true())
     for feature_id in spot_check_ids(reader.n_features, n_sampled, seed):
-        found = reader.read(feature_id)
-        row = _histogram_row(feature_id, histogram_of(found.values, n_bins), found.n_active, reader.n_samples)
+        activations = reader.read(feature_id)
+        row = _histogram_row(
+            feature_id, histogram_of(activations.values, n_bins), activations.n_active, reader.n_samples
+        )
         if table.row(feature_id, named=True) != row | {"counts": row["counts"].tolist()}:
             wrong.add(feature_id)
     return sorted(wrong)
@@ -149,9 +151,8 @@ def mismatched_statistics(
     seed: int,
     checksums: npt.NDArray[np.uint32] | None = None,
 ) -> list[int]:
-    """Features whose row of `features.parquet` is out of place, or, of n_sampled random ones, not what the store says.
-
-    checksums: crc32c per feature as the store has them; where given, the column is compared for every feature.
+    """Features whose row of `features.parquet` is out of place, or, of n_sampled random ones, differing from the store.
+    checksums: crc32c per feature as the store has them; if passed, the column is compared for every feature.
     """
     table = read_table(path, list(FEATURES_SCHEMA))
     misplaced = misplaced_ids(table["feature_id"], reader.n_features)
@@ -162,10 +163,10 @@ def mismatched_statistics(
         differing = table["crc32c"].ne_missing(pl.Series(checksums, dtype=pl.UInt32))
         wrong.update(int(i) for i in differing.arg_true())
     for feature_id in spot_check_ids(reader.n_features, n_sampled, seed):
-        found = reader.read(feature_id)
+        activations = reader.read(feature_id)
         stored = table.row(feature_id, named=True)
-        fresh = feature_statistics(found.values, reader.n_samples)
-        if stored != _feature_row(feature_id, fresh, found, stored["crc32c"]):
+        fresh = feature_statistics(activations.values, reader.n_samples)
+        if stored != _feature_row(feature_id, fresh, activations, stored["crc32c"]):
             wrong.add(feature_id)
     return sorted(wrong)
 
@@ -175,13 +176,13 @@ def _each(reader: ActivationReader) -> Iterator[tuple[int, Activations]]:
         yield feature_id, reader.read(feature_id)
 
 
-def _sorted_values(found: Activations, feature_id: int) -> npt.NDArray[np.float64]:
-    ordered = np.sort(found.values).astype(np.float64)
+def _sorted_values(activations: Activations, feature_id: int) -> npt.NDArray[np.float64]:
+    ordered = np.sort(activations.values).astype(np.float64)
     # NaN sorts last, so the two ends speak for all.
     if ordered.size and not (ordered[0] > 0 and np.isfinite(ordered[-1])):
         raise InvalidActivationsError(
             f"feature {feature_id} holds an activation that is not finite and above 0 "
-            f"(smallest {ordered[0]}, largest {ordered[-1]}); make the store again"
+            f"(smallest {ordered[0]}, largest {ordered[-1]}); write the store again"
         )
     return ordered
 
@@ -204,7 +205,7 @@ def _histogram_row(feature_id: int, histogram: Histogram, n_active: int, n_sampl
 
 
 def _feature_row(
-    feature_id: int, statistics: FeatureStatistics, found: Activations, checksum: int | None
+    feature_id: int, statistics: FeatureStatistics, activations: Activations, checksum: int | None
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "feature_id": feature_id,
@@ -212,8 +213,8 @@ def _feature_row(
         "n_samples": statistics.n_samples,
         "sparsity": statistics.sparsity,
         "effective_max": statistics.effective_max,
-        "first_sample": int(found.sample_ids[0]) if found.n_active else None,
-        "last_sample": int(found.sample_ids[-1]) if found.n_active else None,
+        "first_sample": int(activations.sample_ids[0]) if activations.n_active else None,
+        "last_sample": int(activations.sample_ids[-1]) if activations.n_active else None,
         "crc32c": checksum,
     }
     for name in _SUMMARIES:

@@ -28,7 +28,7 @@ _BLOCK_ROWS = 500_000
 
 @dataclass(frozen=True, slots=True)
 class IdfWritten:
-    """What was counted."""
+    """The summary of the count."""
 
     n_documents: int
     n_tokens: int

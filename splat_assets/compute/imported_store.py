@@ -1,6 +1,6 @@
-"""A published store from a folder that somebody already has: import, sparse store, statistics, publish; no model is run.
+"""A published store from an existing folder of activations: import, sparse store, statistics, publish; no model is run.
 
-What needs a model (influences, neighbours by decoder) is not computed, and a reader of the store is told so.
+What needs a model (influences, neighbours by decoder) is not computed, and reading it raises an error that says so.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from splat_assets.store.vocabulary import Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class StoreImported:
-    """What came of an import: the report, the id of the version, and where the store is."""
+    """The result of an import: the report, the id of the version, and the path of the store."""
 
     report: ImportReport
     version: str
@@ -53,7 +53,7 @@ def import_store(
 
 
 def _parts(layout: RunLayout, raw: RawActivations, progress: Progress | None) -> Iterator[tuple[str, Path]]:
-    """Each part of the version by its name, written as it is asked for."""
+    """Each part of the version by its name, written on access."""
     staged, sparse = layout.staged, SparseReader(layout.activations_zarr)
     yield "activations.zarr", layout.activations_zarr
     samples = raw.samples()

@@ -1,4 +1,4 @@
-"""What every feature does to every output token: `influences.parquet`, and the guide's wide table made from it.
+"""Direct effect of every feature on every output token: `influences.parquet`, and the guide's wide table made from it.
 
 The canonical table has one row per feature and one fixed-size list `influence`, in token-id order, of all tokens but padding
 and null; which tokens these are is in the table's facts.
@@ -126,22 +126,22 @@ def mismatched_influences(
 ) -> list[int]:
     """Features whose row is out of place, or, of n_sampled random ones, further than 1e-5 from W_out @ W_dec.
 
-    All features are wrong when the table is about other tokens than the vocabulary's.
+    All features are wrong when the table's tokens differ from the vocabulary's.
     """
     _must_fit(output_weight, decoder, vocabulary)
-    found = read_influences(path)
+    stored = read_influences(path)
     wrong = misplaced_ids(read_table(path, ["feature_id"])["feature_id"], len(decoder))
     if wrong:
         return wrong
     ids = [token.id for token in influenced_tokens(vocabulary)]
     names = [vocabulary.tokens[i].name for i in ids]
-    if list(found.token_ids) != ids or list(found.token_names) != names:
+    if list(stored.token_ids) != ids or list(stored.token_names) != names:
         return list(range(len(decoder)))
-    finite = np.isfinite(found.values).all(axis=1)
+    finite = np.isfinite(stored.values).all(axis=1)
     wrong_ones = {int(i) for i in np.flatnonzero(~finite)}
     for feature_id in spot_check_ids(len(decoder), n_sampled, seed):
         fresh = output_weight[ids].astype(np.float64) @ decoder[feature_id].astype(np.float64)
-        if not np.allclose(found.values[feature_id], fresh, rtol=1e-5, atol=1e-6):
+        if not np.allclose(stored.values[feature_id], fresh, rtol=1e-5, atol=1e-6):
             wrong_ones.add(feature_id)
     return sorted(wrong_ones)
 

@@ -1,4 +1,4 @@
-"""What is run through the base model, in order: every build whole, one `<NULL>` per weapon, then masked variants.
+"""The inputs of the base model, in order: every build whole, one `<NULL>` per weapon, then masked variants.
 
 An item is one token set in one context. A sample is one row of the store: the item itself for a pooled hook, or one of its
 token positions for `token_ff`. No model and no files here.
@@ -40,7 +40,7 @@ class Items:
 
     @property
     def n_items(self) -> int:
-        """How many token sets there are."""
+        """The number of token sets."""
         return int(self.kind.size)
 
     def n_tokens(self) -> npt.NDArray[np.int64]:
@@ -135,8 +135,8 @@ def _one_split_per_set(
     place = _PLACE_OF_KIND[kind] * len(SPLITS) + split
     foremost = np.full(distinct.size, place.max(), dtype=np.uint8)
     np.minimum.at(foremost, set_of, place)
-    found: npt.NDArray[np.uint8] = foremost[set_of] % len(SPLITS)
-    return found
+    splits: npt.NDArray[np.uint8] = foremost[set_of] % len(SPLITS)
+    return splits
 
 
 def _masked(builds: Builds, null_id: int, seed: int, variant: int) -> Builds:

@@ -1,6 +1,6 @@
 """The inner loops of the search for neighbours, compiled: rankings, sums over samples for pairs of features.
 
-All in this one file: kept machine code is made anew when its own file changes, not when a function it calls changes elsewhere.
+All in this one file: cached machine code is recompiled when its own file changes, not when a function it calls changes elsewhere.
 """
 
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class Ranking(NamedTuple):
 
 
 def empty_ranking(n_features: int, n: int) -> Ranking:
-    """A ranking in which nobody stands yet."""
+    """An empty ranking."""
     shape = (n_features, n)
     ids = np.full(shape, -1, dtype=np.int32)
     return Ranking(ids, np.zeros(shape), np.zeros(shape, dtype=np.uint32), np.zeros(n_features))
@@ -44,7 +44,7 @@ class Rows(NamedTuple):
 
 
 class FeatureSums(NamedTuple):
-    """What is known of each feature alone; all arrays of shape (n_features,).
+    """Statistics of each single feature; all arrays of shape (n_features,).
 
     inverse_spread: 1 / sqrt(sum of squared deviations), 0 for a constant.
     """

@@ -1,4 +1,4 @@
-"""The features most like each feature, by decoder direction and by when they fire: `neighbours.parquet`, and its check."""
+"""Nearest neighbours of each feature, by decoder direction and by co-activation: `neighbours.parquet`, and its check."""
 
 import logging
 import time
@@ -36,7 +36,7 @@ _CHECKED_TOGETHER = 8
 
 @dataclass(frozen=True, slots=True)
 class NeighboursWritten:
-    """What was found."""
+    """The summary of the search."""
 
     n_features: int
     n_rows: int
@@ -73,11 +73,11 @@ def write_neighbours(
     features = np.repeat(np.arange(source.n_features, dtype=np.int32), n_neighbours)
     known = direction.ids.ravel() >= 0
     pairs = np.column_stack([features[known], direction.ids.ravel()[known]])
-    found = co_activation(
+    neighbours = co_activation(
         source, n_neighbours, pairs, memory_limit_bytes=memory_limit_bytes, n_threads=n_threads, progress=progress
     )
-    direction.n_both.reshape(-1)[known] = found.pairs_n_both
-    table = _table((direction, found.jaccard, found.pearson))
+    direction.n_both.reshape(-1)[known] = neighbours.pairs_n_both
+    table = _table((direction, neighbours.jaccard, neighbours.pearson))
     facts = {"n_neighbours": n_neighbours, "n_samples": source.n_samples, "n_features": source.n_features}
     write_table(path, table, {**facts, "kinds": list(KINDS)})
     written = NeighboursWritten(source.n_features, table.height, time.monotonic() - began)
@@ -112,7 +112,7 @@ def mismatched_neighbours(
 
 def _must_fit(n_features: int, decoder: npt.NDArray[np.float32], n_neighbours: int) -> None:
     if n_neighbours < 1:
-        raise InputError(f"at least one neighbour must be asked for, not {n_neighbours}")
+        raise InputError(f"the number of neighbours must be at least 1, not {n_neighbours}")
     if decoder.shape[0] != n_features:
         raise InputError(
             f"the SAE's decoder has {counted(decoder.shape[0], 'features')}, the store {n_features}; use the "
@@ -146,14 +146,14 @@ def _fresh_scores(reader: ActivationReader, decoder: npt.NDArray[np.float32], so
     shape = (len(some), reader.n_features)
     dense = np.zeros((len(some), reader.n_samples), dtype=np.float32)
     for at, feature_id in enumerate(some):
-        found = reader.read(feature_id)
-        dense[at, found.sample_ids] = found.values
+        activations = reader.read(feature_id)
+        dense[at, activations.sample_ids] = activations.values
     n_both, sum_xy = np.zeros(shape, dtype=np.int64), np.zeros(shape)
     n_active, sum_x, sum_xx = (np.zeros(reader.n_features) for _ in range(3))
     for other in range(reader.n_features):
-        found = reader.read(other)
-        values = found.values.astype(np.float64)
-        here = dense[:, found.sample_ids]
+        activations = reader.read(other)
+        values = activations.values.astype(np.float64)
+        here = dense[:, activations.sample_ids]
         n_both[:, other] = np.count_nonzero(here, axis=1)
         sum_xy[:, other] = here.astype(np.float64) @ values
         n_active[other], sum_x[other], sum_xx[other] = values.size, values.sum(), values @ values

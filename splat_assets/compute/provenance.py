@@ -1,4 +1,4 @@
-"""Does an SAE belong to a base model and a hook? It records what it was trained on; mixing is refused, not guessed away."""
+"""Checks that an SAE belongs to a base model and a hook, by what it records of its training; a mismatch is an error."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,22 +12,23 @@ if TYPE_CHECKING:
     from splat_assets.sae import Sae
 
 
-def hook_for(sae: "Sae", given: HookPoint | None, num_layers: int) -> HookPoint:
-    """The hook the SAE records, or the given one, or `masked_mean`, in a model of so many layers.
+def hook_for(sae: "Sae", requested: HookPoint | None, num_layers: int) -> HookPoint:
+    """The hook the SAE records, or the requested one, or `masked_mean`, in a model of so many layers.
 
-    Raises InputError when record and given differ, or when either is no place in the model.
+    Raises InputError when the two differ, or when either is not in the model.
     """
     recorded = sae.metadata.get("provenance", {})
-    asked = given.in_model(num_layers) if given is not None else None
+    hook = requested.in_model(num_layers) if requested is not None else None
     if not isinstance(recorded, dict) or "hook_target" not in recorded:
-        return asked or HookPoint("masked_mean")
+        return hook or HookPoint("masked_mean")
     layer, module = recorded.get("layer_index", -1), recorded.get("ff_module_index", 2)
     if type(layer) is not int or type(module) is not int:
-        raise InputError(f"the SAE records no place for its hook: layer {layer!r}, module {module!r}")
+        raise InputError(f"the SAE records an invalid hook: layer {layer!r}, module {module!r}")
     trained_at = HookPoint(recorded["hook_target"], layer, module).in_model(num_layers)
-    if asked is not None and asked != trained_at:
+    if hook is not None and hook != trained_at:
         raise InputError(
-            f"the SAE was trained at {_in_words(trained_at)}, not at {_in_words(asked)}; take activations where it was trained"
+            f"the SAE was trained at {_in_words(trained_at)}, not at {_in_words(hook)}; take activations where it "
+            f"was trained"
         )
     return trained_at
 

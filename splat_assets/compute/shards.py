@@ -17,15 +17,15 @@ from typing import Any, Literal, TypeVar, get_args
 
 from splat_assets.compute.threads import usable_cpus
 from splat_assets.errors import InputError, SplatError
-from splat_assets.model.device import CPU, DEVICE, device_asked
+from splat_assets.model.device import CPU, DEVICE, requested_device
 
 Spec = TypeVar("Spec")
 Result = TypeVar("Result")
 Backend = Literal["local", "process", "ray"]
 SHARDS, GPUS = "SPLAT_SHARDS", "SPLAT_SHARD_GPUS"
-"""Variables of the environment that say how shards are run, and what share of a GPU each gets on Ray."""
+"""Environment variables: how shards are run, and the share of a GPU that each gets on Ray."""
 _MOST_DEATHS = 3
-"""Of workers of one shard; the next one ends it."""
+"""Deaths of workers of one shard; the next one gives the shard up."""
 _MOST_IN_A_ROW = 3
 """Shards given up with none finished between: then it is no fault of the shards."""
 _MOST_NAMED = 10
@@ -43,16 +43,22 @@ class LostWorkersError(SplatError):
 
 @dataclass(frozen=True, slots=True)
 class ShardRunner:
-    """How shards are run: `local` uses all cores for one shard at a time, `process` one core for each of n_workers, `ray` one
-    core of a cluster for each shard that is under way."""
+    """How shards are run: in this process, in several, or on a Ray cluster.
+
+    `local` uses all cores for one shard at a time, `process` one core for each of n_workers, `ray` one core of a cluster for
+    each shard under way.
+
+    Example:
+        >>> ShardRunner("process", n_workers=2).run(encode_shard, specs)
+    """
 
     backend: Backend = "local"
     n_workers: int = 0
-    """Processes; 0 means one per core, fewer where memory does not reach. On Ray: shards under way, 0 for one per core."""
+    """Processes; 0 means one per core, fewer where memory is short. On Ray: shards under way, 0 for one per core."""
     address: str = ""
     """Of the Ray cluster, host and port; empty for the one that RAY_ADDRESS names, or one of this machine alone for as long."""
     n_gpus: float = 0.0
-    """What each shard asks of Ray besides a core."""
+    """GPUs that each shard requests from Ray, besides a core."""
     device: str = CPU
     """Where torch computes in a shard; the shard function takes it from here."""
 
@@ -62,25 +68,27 @@ class ShardRunner:
         if self.n_workers < 0:
             raise InputError(f"the number of processes must be 0 (one per core) or more, not {self.n_workers}")
         if self.n_gpus < 0:
-            raise InputError(f"a shard asks for 0 GPUs or more, not {self.n_gpus}")
+            raise InputError(f"a shard requests 0 GPUs or more, not {self.n_gpus}")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "ShardRunner":
-        """What SPLAT_SHARDS says: `local`, `process`, `process:4`, `ray` or `ray:HOST:PORT`; InputError for anything else.
+        """The runner that SPLAT_SHARDS describes (`local`, `process`, `process:4`, `ray`, `ray:HOST:PORT`); InputError otherwise.
 
         Where each shard asks Ray for GPUs, it computes there unless SPLAT_DEVICE says otherwise.
         """
-        said = environment.get(SHARDS, "") or "local"
-        backend, _, rest = said.partition(":")
+        setting = environment.get(SHARDS, "") or "local"
+        backend, _, rest = setting.partition(":")
         gpus = environment.get(GPUS, "") or "0"
         try:
             n_workers = int(rest) if backend == "process" and rest else 0
             runner = cls(backend, n_workers, rest if backend == "ray" else "", float(gpus))  # type: ignore[arg-type]
         except (ValueError, InputError) as error:
             there_are = "local, process, process:4, ray or ray:HOST:PORT, and a number"
-            raise InputError(f"{SHARDS} is {said!r} and {GPUS} {gpus!r} ({error}): there are {there_are}") from error
+            raise InputError(
+                f"{SHARDS} is {setting!r} and {GPUS} {gpus!r} ({error}): allowed are {there_are}"
+            ) from error
         asks_for_gpus = backend == "ray" and runner.n_gpus > 0
-        device = device_asked(environment, otherwise="cuda" if asks_for_gpus else CPU)
+        device = requested_device(environment, otherwise="cuda" if asks_for_gpus else CPU)
         if asks_for_gpus and device == CPU:
             raise InputError(f"{GPUS} is {gpus} and {DEVICE} {CPU}: each shard would hold a GPU and leave it idle")
         return replace(runner, device=device)
@@ -93,11 +101,18 @@ class ShardRunner:
         bytes_each: int = 0,
         name: Callable[[Spec], str] = str,
     ) -> None:
-        """Call function on every spec and `done` with each result as it arrives; the first failure is raised.
+        """Call a function on every spec.
 
-        bytes_each: memory that one call takes; no more processes are started than memory has room for. name: of a shard, for
-        people. Specs are taken as they are needed. A shard whose process or machine dies again and again is given up, all others
-        are done, and then LostWorkersError names it; it is raised at once where several in a row are given up.
+        Args:
+            function: the work on one shard; sent to other processes, so a module-level function.
+            specs: the shards, taken as they are needed.
+            done: called in this process with each result as it arrives.
+            bytes_each: memory of one call in bytes; no more processes are started than memory has room for. 0: no such limit.
+            name: the name of a shard in messages.
+
+        Raises:
+            LostWorkersError: the process or machine of a shard died again and again. All other shards are finished first, unless
+                several in a row fail this way. Any error of function itself is raised as it is.
         """
         if self.backend == "local":
             for spec in specs:
@@ -108,12 +123,12 @@ class ShardRunner:
             self._on_ray(function, iter(specs), done, bytes_each, name)
 
     def n_processes(self, bytes_each: int = 0) -> int:
-        """So many processes: n_workers, or one per core, and never more than memory has room for."""
-        wanted = self.n_workers or usable_cpus()
+        """The number of processes: n_workers, or one per core, and never more than memory has room for."""
+        n_requested = self.n_workers or usable_cpus()
         free = free_memory()
         if bytes_each <= 0 or free is None:
-            return wanted
-        return max(1, min(wanted, int(_SHARE_OF_MEMORY * free) // bytes_each))
+            return n_requested
+        return max(1, min(n_requested, int(_SHARE_OF_MEMORY * free) // bytes_each))
 
     def _on_ray(
         self,
@@ -128,7 +143,7 @@ class ShardRunner:
         try:
             import ray
         except ImportError as error:
-            raise InputError(f"{SHARDS} asks for Ray, which is not installed: `pip install 'splat[ray]'`") from error
+            raise InputError(f"{SHARDS} requires Ray, which is not installed: `pip install 'splat[ray]'`") from error
         began_here = not ray.is_initialized()
         if began_here:
             _join_ray(ray, self.address)
@@ -165,17 +180,17 @@ class ShardRunner:
 
 def free_memory() -> int | None:
     """Bytes that new work may take without swapping: of the machine, and of the container if that is less; None if not known."""
-    found = []
+    limits = []
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+        limits += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
         limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
         if limit.isdigit():
             used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
-            found.append(max(0, int(limit) - used))
+            limits.append(max(0, int(limit) - used))
     except (OSError, ValueError, IndexError):
         pass
-    return min(found, default=None)
+    return min(limits, default=None)
 
 
 class _WorkerDiedError(Exception):
@@ -210,8 +225,8 @@ class _GivenUp:
     def _error(self, others: str) -> LostWorkersError:
         shown = ", ".join(self._names[:_MOST_NAMED]) + (", …" if len(self._names) > _MOST_NAMED else "")
         return LostWorkersError(
-            f"given up, after {1 + _MOST_DEATHS} {self._workers} died of each: {shown}; {others}, and what was finished is kept. "
-            f"A process dies so when memory is full: {self._remedy}",
+            f"given up, after {1 + _MOST_DEATHS} {self._workers} died of each: {shown}; {others}, and finished shards are "
+            f"kept. The usual cause is full memory: {self._remedy}",
             self._names,
         )
 
@@ -302,12 +317,12 @@ def _join_ray(ray: Any, address: str) -> None:
             }
             ray.init(log_to_driver=False, **alone)
     except (OSError, RuntimeError, ValueError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"the Ray cluster {where or 'of this machine'} cannot be reached: {said}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"the Ray cluster {where or 'of this machine'} cannot be reached: {reason}") from error
 
 
 def _refuse_silence(address: str) -> None:
-    """OSError when nobody listens at HOST:PORT; other ways to name a cluster are Ray's to understand."""
+    """OSError when nothing listens at HOST:PORT; other ways to name a cluster are Ray's to understand."""
     host, _, port = address.rpartition(":")
     if host and "/" not in host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=_PATIENCE_SECONDS).close()

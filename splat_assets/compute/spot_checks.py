@@ -1,4 +1,4 @@
-"""Which rows a check looks at, and whether a table has its rows where they belong."""
+"""The rows that a check samples, and whether a table's rows are in their places."""
 
 import numpy as np
 import polars as pl
@@ -12,8 +12,8 @@ def spot_check_ids(n: int, n_sampled: int, seed: int) -> list[int]:
 
 def misplaced_ids(ids: pl.Series, n: int) -> list[int]:
     """Which of 0..n - 1 do not stand at their own place in a column that should hold just these, in order."""
-    found = ids.cast(pl.Int64).fill_null(-1).to_numpy()
-    expected = np.arange(max(n, found.size))
+    actual = ids.cast(pl.Int64).fill_null(-1).to_numpy()
+    expected = np.arange(max(n, actual.size))
     placed = np.full(expected.size, -1, dtype=np.int64)
-    placed[: found.size] = found
+    placed[: actual.size] = actual
     return [int(i) for i in np.flatnonzero((placed != expected) | (expected >= n))]

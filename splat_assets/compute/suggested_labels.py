@@ -1,4 +1,4 @@
-"""A rule for every feature that one describes: `suggested_labels.parquet`. How rules are found is in `analysis.rule_search`."""
+"""A rule for every feature that one describes: `suggested_labels.parquet`. The search for rules is in `analysis.rules.search`."""
 
 import json
 import logging
@@ -55,7 +55,7 @@ well. q: p adjusted over all features; both are as fine as n_null allows."""
 
 @dataclass(frozen=True, slots=True)
 class SuggestedWritten:
-    """What was found."""
+    """The summary of the search."""
 
     n_with_rule: int
     n_suggested: int
@@ -77,7 +77,7 @@ def write_suggested_labels(
     n_draws: int = N_DRAWS,
     progress: Progress | None = None,
 ) -> SuggestedWritten:
-    """Write the best rule of every feature, one row each, and the null it was held against as a fact of the table.
+    """Write the best rule of every feature, one row each, and the null it was tested against as a fact of the table.
 
     n_draws: permuted features that the null draws for each size.
     """
@@ -93,9 +93,11 @@ def write_suggested_labels(
     frame = frame.with_columns(q_of(frame["p"]).alias("q"))
     nulls = {str(size): values.tolist() for size, values in sorted(search.null.drawn.items())}
     write_table(path, frame, {"seed": seed, "n_draws": n_draws, "n_samples": builds.n_samples, "null": nulls})
-    found = SuggestedWritten(frame.height - frame["rule"].null_count(), int(frame["suggested"].sum()))
-    logger.info("%d of %d features have a rule, %d are suggested", found.n_with_rule, frame.height, found.n_suggested)
-    return found
+    summary = SuggestedWritten(frame.height - frame["rule"].null_count(), int(frame["suggested"].sum()))
+    logger.info(
+        "%d of %d features have a rule, %d are suggested", summary.n_with_rule, frame.height, summary.n_suggested
+    )
+    return summary
 
 
 def mismatched_suggestions(
@@ -128,20 +130,20 @@ def mismatched_suggestions(
 
 
 def _row(feature_id: int, reader: ActivationReader, search: RuleSearch) -> tuple[Any, ...]:
-    found = reader.read(feature_id)
-    suggestion = search.suggest(found, feature_id)
+    activations = reader.read(feature_id)
+    suggestion = search.suggest(activations, feature_id)
     known: Iterator[Any] = (
         iter(_values(suggestion)) if suggestion else iter([False, *[None] * (len(SUGGESTED_SCHEMA) - 3)])
     )
-    return (feature_id, found.n_active, *known)
+    return (feature_id, activations.n_active, *known)
 
 
-def _values(found: Suggestion) -> list[Any]:
-    score = found.score
+def _values(suggestion: Suggestion) -> list[Any]:
+    score = suggestion.score
     return [
-        found.suggested,
-        rule_as_text(found.rule),
-        json.dumps(found.rule.as_json()),
+        suggestion.suggested,
+        rule_as_text(suggestion.rule),
+        json.dumps(suggestion.rule.as_json()),
         score.precision,
         score.recall,
         score.f1,
@@ -152,11 +154,11 @@ def _values(found: Suggestion) -> list[Any]:
         score.n_rule,
         score.n_active,
         score.n_both,
-        found.train_f1,
-        rule_as_text(found.token),
-        found.token_f1,
-        found.threshold,
-        found.n_null,
-        found.p,
+        suggestion.train_f1,
+        rule_as_text(suggestion.token),
+        suggestion.token_f1,
+        suggestion.threshold,
+        suggestion.n_null,
+        suggestion.p,
         None,
     ]

@@ -16,7 +16,7 @@ def in_parallel(pool: ThreadPoolExecutor, work: Callable[[int, int], None], star
 
 
 def usable_cpus() -> int:
-    """How many processors this process may use."""
+    """The number of processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -143,12 +143,14 @@ class Builds:
         except PermissionError as error:
             raise access_denied(error, path) from error
         except TABLE_FAULTS as error:
-            raise InputError(f"cannot read the builds {path}: {first_line(error)}; make them again") from error
+            raise InputError(f"cannot read the builds {path}: {first_line(error)}; create them again") from error
         if frame.schema != pl.Schema(_SCHEMA):
             raise InputError(f"{path} does not hold builds: its columns are {dict(frame.schema)}, expected {_SCHEMA}")
         incomplete = [name for name in _SCHEMA if frame[name].null_count()]
         if incomplete or (frame["tokens"].list.len() == 0).any() or frame["tokens"].explode().null_count():
-            raise InputError(f"{path} does not hold builds: a value is missing, or a build has no token; make it again")
+            raise InputError(
+                f"{path} does not hold builds: a value is missing, or a build has no token; create it again"
+            )
         return cls(
             tokens=frame["tokens"].explode().to_numpy().astype(np.int32, copy=False),
             offsets=offsets_of(frame["tokens"].list.len().to_numpy()),

@@ -1,9 +1,9 @@
 """The demo dataset: a seeded draw of legal builds, both vocabularies, and the truth about the concepts planted in it.
 
-Builds repeat about as often as real ones do. `planted_concepts.json` holds each concept's rule and parameters and, counted
-in the written file, on how many builds the rule holds in each of four groups: where the concept was carried out, where its
-coin asked for it but there was no room, where the coin left the build alone, and where it may not happen. The coin is
-independent of all else, so the first two groups together against the third show what the concept causes.
+Builds repeat about as often as real ones do. `planted_concepts.json` holds each concept's rule and parameters and,
+counted in the written file, on how many builds the rule holds in each of four groups: where the concept was carried
+out, where its coin chose it but there was no room, where the coin left the build alone, and where it may not happen.
+The coin is independent of all else, so the first two groups together against the third show what the concept causes.
 """
 
 from dataclasses import astuple, dataclass, replace
@@ -48,7 +48,7 @@ def make_demo_inputs(folder: Path, n_builds: int = 40_000, seed: int = 0) -> Dem
     The same n_builds and seed give the same bytes. Raises InputError when n_builds is not above 0.
     """
     if n_builds < 1:
-        raise InputError(f"a demo dataset needs at least one build, {n_builds} were asked for")
+        raise InputError(f"a demo dataset needs at least one build, {n_builds} requested")
     paths = DemoInputs(
         folder / "tokenized_data.csv",
         folder / "vocab.json",
@@ -72,7 +72,7 @@ def how_drawn(folder: Path) -> tuple[int, int]:
         made = read_json(folder / "planted_concepts.json")
         return int(made["n_builds"]), int(made["seed"])
     except (FileNotFoundError, *WRONG_CONTENT) as error:
-        raise InputError(f"the demo in {folder} does not say how its builds were drawn; delete {folder}") from error
+        raise InputError(f"the demo in {folder} does not record how its builds were drawn; delete {folder}") from error
 
 
 def draw_builds(n: int, seed: int, vocabulary: Vocabulary, contexts: Contexts) -> tuple[Builds, npt.NDArray[np.bool_]]:

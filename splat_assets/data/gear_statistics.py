@@ -1,4 +1,4 @@
-"""What real gear looks like in aggregate, from `facts/gear_statistics.json` (credit in `facts/CREDITS.md`).
+"""Aggregate statistics of real gear, from `facts/gear_statistics.json` (credit in `facts/CREDITS.md`).
 
 The counts become the weights that the demo dataset is drawn with: which weapons, which mains, which subs, how full.
 """

@@ -37,7 +37,8 @@ _SAME_SUB = 0.2
 class Loadouts:
     """Drawn builds. weapons: int32 (n,), indices into the statistics' weapons. main_only: bool (n, 12). mains: int8 (n, 14).
     subs: int8 (n, 14), a doubled sub counted as two. tried and planted: bool
-    (n, concepts), whether each concept's coin asked for it where it may happen, and whether there was room to carry it out."""
+    (n, concepts), whether each concept's coin chose it where it may happen, and whether there was room to carry it
+    out."""
 
     weapons: npt.NDArray[np.int32]
     main_only: Flags

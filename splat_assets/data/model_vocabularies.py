@@ -1,7 +1,7 @@
-"""The two vocabularies of a base model that somebody already has, for builds that are to speak its ids.
+"""The two vocabularies of an existing base model, for builds that are to speak its ids.
 
 Names decide, never positions: `swim_speed_up_21` has the id that vocab.json gives it, and a weapon the one of
-`weapon_id_<the game's number>` in weapon_vocab.json. Entries that are no known weapon keep their ids and get no builds.
+`weapon_id_<the game's number>` in weapon_vocab.json. Entries that are not known weapons keep their ids and get no builds.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""Files that people have, as plain bytes: gzip and zip (of one file) are unpacked whatever the name ends in.
+"""Packed files as plain bytes: gzip and zip (of one file) are unpacked whatever the name ends in.
 
-Unpacking is bounded: a few kilobytes can stand for gigabytes, and such a file is refused as soon as that shows. What is no file
-on a disk (a pipe, `<(...)`, `/dev/stdin`) can be read once; `on_disk` copies it for those who read twice.
+Unpacking is bounded: a few kilobytes can stand for gigabytes, and such a file is refused as soon as that shows. What
+is not a file on a disk (a pipe, `<(...)`, `/dev/stdin`) can be read once; `on_disk` copies it for those who read twice.
 """
 
 import gzip
@@ -83,7 +83,7 @@ def _only_member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     if len(members) != 1:
         names = ", ".join(each.filename for each in members[:3]) + (", ..." if len(members) > 3 else "")
         raise InputError(
-            f"{path} is a zip of {len(members)} files ({names}), not of one: unpack it, and give each file"
+            f"{path} is a zip of {len(members)} files ({names}), not of one: unpack it, and pass each file"
         )
     if members[0].flag_bits & 1:
         raise InputError(f"{path} is a zip with a password: unpack it first")
@@ -113,8 +113,8 @@ class _Bounded(io.RawIOBase):
         self._n_bytes += len(block)
         if self._n_bytes > self._most:
             raise InputError(
-                f"{self._path} has {self._path.stat().st_size:,} bytes, which unpack to more than {self._most:,}: no text packs "
-                "that well; unpack it first if it is what it should be"
+                f"{self._path} has {self._path.stat().st_size:,} bytes, which unpack to more than {self._most:,}: "
+                f"no text compresses that well; if the file is genuine, unpack it first"
             )
         buffer[: len(block)] = block
         return len(block)

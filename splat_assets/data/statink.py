@@ -1,9 +1,10 @@
 """From stat.ink's battle exports (.csv, plain, .gz or .zip, as they are) to a tokenised dataset that accounts for every gear set.
 
-A battle row holds eight players, `A1` to `A4` and `B1` to `B4`, each with a weapon and an ability cell. Which rows can be read
-is decided in `statink_rows`, what becomes of a cell in `statink_cells`. Builds keep the order of files, rows and players. The
-vocabulary always holds all 138 ability tokens; the weapon vocabulary holds the weapons that occur, numbered by the game's number.
-Builds for a model that somebody has follow its own vocabularies instead.
+A battle row holds eight players, `A1` to `A4` and `B1` to `B4`, each with a weapon and an ability cell. Which rows can
+be read is decided in `statink_rows`, what becomes of a cell in `statink_cells`. Builds keep the order of files, rows
+and players. The vocabulary always holds all 138 ability tokens; the weapon vocabulary holds the weapons that occur,
+numbered by the game's number.
+Builds for an existing model follow its own vocabularies instead.
 """
 
 import hashlib
@@ -73,7 +74,7 @@ class VocabularyAccount:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What became of every gear set of every file.
+    """The fate of every gear set of every file.
 
     n_weapons: weapons that the builds are on. unknown_weapons: gear sets per unknown weapon key. problems: the first damaged
     rows and unparseable cells, each as file, row (blank lines not counted), player if a cell, why. vocabularies: None where
@@ -115,8 +116,9 @@ class IngestReport:
             "min_ap": self.min_ap,
             "fates": dict(self.fates),
             "meanings": {fate: fate.meaning for fate in self.fates},
-            "over_57": "Kept where ability_doubler accounts for it (it counts its piece's subs twice), else dropped: no gear "
-            "has more than nine subs, and which of them are wrong cannot be told.",
+            "over_57": "Kept where ability_doubler accounts for it (it counts its piece's subs twice), else "
+            "dropped: no gear "
+            "has more than nine subs, and it is unknown which of them are wrong.",
             "unknown_weapons": self.unknown_weapons,
             "problems": list(self.problems),
             **({"vocabularies": self.vocabularies.as_json()} if self.vocabularies else {}),
@@ -232,9 +234,9 @@ def _lacking(
     vocabularies: ModelVocabularies,
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Which kept sets are on a weapon that the vocabularies lack, and which of the others have a token that they lack."""
-    said = np.array([vocabularies.token_ids.keys() >= set(cell.tokens) for cell in cells], dtype=bool)[cell_of]
+    known = np.array([vocabularies.token_ids.keys() >= set(cell.tokens) for cell in cells], dtype=bool)[cell_of]
     weapon_known = np.isin(numbers, list(vocabularies.weapon_ids))
-    return kept & ~weapon_known, kept & weapon_known & ~said
+    return kept & ~weapon_known, kept & weapon_known & ~known
 
 
 def _sets_of(frame: pl.DataFrame, player: str) -> pl.DataFrame:
@@ -265,8 +267,8 @@ def _builds_of(
     flat = np.array([token for names in tokens for token in names], dtype=np.int32)
     nothing = np.zeros(used.size, dtype=np.int32)
     distinct = Builds(flat, offsets_of(lengths), nothing, nothing.astype(np.uint8), nothing.astype(np.int64))
-    found = distinct.take(place)
-    return Builds(found.tokens, found.offsets, numbers, found.split, np.arange(numbers.size, dtype=np.int64))
+    builds = distinct.take(place)
+    return Builds(builds.tokens, builds.offsets, numbers, builds.split, np.arange(numbers.size, dtype=np.int64))
 
 
 def _joined(parts: list[Builds], vocabularies: ModelVocabularies | None) -> tuple[Builds, dict[str, int]]:
@@ -275,9 +277,11 @@ def _joined(parts: list[Builds], vocabularies: ModelVocabularies | None) -> tupl
     The ids are the model's where it has vocabularies, else those of the returned one.
     """
     numbers = np.concatenate([part.weapons for part in parts])
-    found, place = np.unique(numbers, return_inverse=True)
-    own = weapon_vocabulary(weapon for weapon in all_weapons() if weapon.splatnet_id in found)
-    ids = range(found.size) if vocabularies is None else [vocabularies.weapon_ids[number] for number in found.tolist()]
+    values, place = np.unique(numbers, return_inverse=True)
+    own = weapon_vocabulary(weapon for weapon in all_weapons() if weapon.splatnet_id in values)
+    ids = (
+        range(values.size) if vocabularies is None else [vocabularies.weapon_ids[number] for number in values.tolist()]
+    )
     tokens = np.concatenate([part.tokens for part in parts])
     lengths = np.concatenate([part.lengths for part in parts])
     n = numbers.size
@@ -323,9 +327,9 @@ def _sums(parts: Sequence[Mapping[_Key, int]]) -> dict[_Key, int]:
 
 def _problems_of(path: Path, rows: Rows, wrong_sets: dict[int, str]) -> list[str]:
     """The first problems of a file by row; a set is eight times its row plus its player."""
-    found = [(row, f"damaged, {why}") for row, why in rows.damage.items()]
-    found += [(at // len(PLAYERS), f"{PLAYERS[at % len(PLAYERS)]}: {why}") for at, why in wrong_sets.items()]
-    ordered = sorted(found, key=lambda problem: problem[0])
+    problems = [(row, f"damaged, {why}") for row, why in rows.damage.items()]
+    problems += [(at // len(PLAYERS), f"{PLAYERS[at % len(PLAYERS)]}: {why}") for at, why in wrong_sets.items()]
+    ordered = sorted(problems, key=lambda problem: problem[0])
     return [f"{path.name}, row {row + 1}, {what}" for row, what in ordered[:_N_PROBLEMS_SHOWN]]
 
 
@@ -336,13 +340,13 @@ def _in_words(read: list[_ReadFile]) -> str:
 
 def _check_request(files: Sequence[Path], out: Path, min_ap: int) -> None:
     if not files:
-        raise InputError("no stat.ink file was named")
+        raise InputError("no stat.ink file was passed")
     for path in files:
         if not path.exists() or path.is_dir():
             raise InputError(f"there is no file {path}" + (": it is a folder" if path.is_dir() else ""))
     twice = [str(path) for path, n in Counter(path.resolve() for path in files).items() if n > 1]
     if twice:
-        raise InputError(f"{twice[0]} is listed twice; its builds would count double")
+        raise InputError(f"{twice[0]} is listed twice; its builds would count twice")
     if not 0 <= min_ap <= FULL_AP:
         raise InputError(f"the least AP must be 0 to {FULL_AP}, not {min_ap}")
     replaceable_folder(out, {*OUTPUTS, SUMS}.__contains__)
@@ -354,5 +358,5 @@ def _distinct_hashes(files: Sequence[Path]) -> list[str]:
     for at, (path, sha256) in enumerate(zip(files, hashes, strict=True)):
         first = hashes.index(sha256)
         if first < at:
-            raise InputError(f"{files[first]} and {path} hold the same bytes; their builds would count double")
+            raise InputError(f"{files[first]} and {path} hold the same bytes; their builds would count twice")
     return hashes

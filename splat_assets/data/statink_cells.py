@@ -1,4 +1,4 @@
-"""One ability cell of a stat.ink battle row, and what becomes of the gear set in it.
+"""One ability cell of a stat.ink battle row, and the fate of its gear set.
 
 A cell is JSON such as `{"swim_speed_up": 1.3, "stealth_jump": true}`: a number is gear power, a tenth of the AP (rounded
 floats such as 4.1 included), `true` a main-only ability.
@@ -27,7 +27,7 @@ _MOST_GEAR_POWER = 1_000
 
 
 class Fate(StrEnum):
-    """What becomes of a gear set; every set has exactly one."""
+    """The fate of a gear set; every set has exactly one."""
 
     KEPT_FULL = "kept_full"
     KEPT_UNDER_57 = "kept_under_57"
@@ -68,7 +68,7 @@ _MEANINGS = {
     Fate.DROPPED_WEAPON_NOT_IN_VOCABULARY: "kept, but for a weapon that the model's weapon vocabulary lacks",
     Fate.DROPPED_TOKEN_NOT_IN_VOCABULARY: "kept, but for a token that the model's vocabulary lacks",
     Fate.UNKNOWN_WEAPON: "abilities on a weapon that is not among the known ones",
-    Fate.UNPARSEABLE: "a cell that is no record of abilities",
+    Fate.UNPARSEABLE: "a cell that is not a record of abilities",
     Fate.DAMAGED_ROW: "eight for each row that is cut off or has another number of fields than the header",
     Fate.EMPTY: "no abilities recorded",
 }
@@ -126,7 +126,7 @@ def _ap(ability: str, value: object) -> int:
         raise ValueError(f"{ability} is {value!r:.40}, a stackable ability has a number from 0 to {_MOST_GEAR_POWER:,}")
     amount = round(value * _AP_PER_GEAR_POWER)
     if abs(value * _AP_PER_GEAR_POWER - amount) > 1e-6:
-        raise ValueError(f"{ability} is {value!r}, which is no whole number of AP")
+        raise ValueError(f"{ability} is {value!r}, which is not a whole number of AP")
     return amount
 
 

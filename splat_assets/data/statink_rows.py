@@ -1,10 +1,10 @@
-"""The rows of a stat.ink export, plain or packed: the cells of the columns that are asked for, and which rows are damaged.
+"""The rows of a stat.ink export, plain or packed: the cells of the requested columns, and which rows are damaged.
 
 Columns are separated by commas, or by semicolons or tabs where a spreadsheet wrote them so. By stat.ink's schema a line that
 begins with `#` is a comment, also between rows; the header is the first line that names the columns, and may be such a line.
 
-A row is damaged when it does not have as many fields as the header, or its quotes do not close: which of its cells are which
-cannot be told, so none is given. A blank line is no row. What the cells mean is in `statink` and `statink_cells`.
+A row is damaged when it does not have as many fields as the header, or its quotes do not close: which of its cells are
+which cannot be known, so none is stated. A blank line is not a row. What the cells mean is in `statink` and `statink_cells`.
 """
 
 import csv
@@ -25,7 +25,7 @@ _SEPARATORS = (",", ";", "\t")
 
 @dataclass(frozen=True)
 class Rows:
-    """What a file holds. cells: one tuple per row, in the order asked for, empty texts where the row is damaged.
+    """What a file holds. cells: one tuple per row, in the requested order, empty texts where the row is damaged.
 
     damage: what is wrong with each damaged row, by its place in cells.
     """
@@ -71,20 +71,20 @@ class _Lines:
 def _rows_of(path: Path, text: TextIOWrapper, columns: Sequence[str]) -> Rows:
     header, separator, n_lines = _header_of(text, columns)
     places = _places_of(path, header, columns)
-    lines, found = _Lines(text), Rows()
+    lines, rows = _Lines(text), Rows()
     lines.number = n_lines
     for fields, problem, where in _each_row(lines, separator):
         if len(fields) != len(header):
             problem = problem or f"{len(fields)} instead of {len(header)} fields"
-            found.damage[len(found.cells)] = f"{problem} ({where})"
-        found.cells.append(("",) * len(columns) if problem else tuple(fields[place] for place in places))
-    return found
+            rows.damage[len(rows.cells)] = f"{problem} ({where})"
+        rows.cells.append(("",) * len(columns) if problem else tuple(fields[place] for place in places))
+    return rows
 
 
 def _header_of(text: TextIOWrapper, columns: Sequence[str]) -> tuple[list[str], str, int]:
     """The names of the columns, what separates them, and the number of their line.
 
-    Where no line names those that are asked for: the names in the first line that is no comment, or in the last comment.
+    Where no line names the requested ones: the names in the first line that is not a comment, or in the last comment.
     """
     names: list[str] = []
     number = 0
@@ -110,7 +110,7 @@ def _names_in(line: str, separator: str) -> list[str]:
 
 
 def _each_row(lines: _Lines, separator: str) -> Iterator[tuple[list[str], str, str]]:
-    """The fields of each row that is not blank, none where they cannot be told apart; what is wrong then; and on which lines."""
+    """The fields of each row that is not blank, none where they are ambiguous; what is wrong then; and on which lines."""
     reader = csv.reader(lines, strict=True, delimiter=separator)
     while True:
         fields, problem, lines.a_row_begins = [], "", True
@@ -133,10 +133,11 @@ def _places_of(path: Path, header: list[str], columns: Sequence[str]) -> list[in
     if missing:
         shown = " ... ".join((", ".join(columns[:2]), columns[-1])) if len(columns) > 3 else ", ".join(columns)
         raise InputError(
-            f"{path} is no stat.ink battle export: it lacks {len(missing)} of the columns {shown} (the first: {missing[0]}); "
+            f"{path} is not a stat.ink battle export: it lacks {len(missing)} of the columns {shown} (the first: "
+            f"{missing[0]}); "
             f"it has {counted(len(header), 'columns')}"
         )
     twice = next((name for name in columns if header.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"{path} has {header.count(twice)} columns {twice}, and which of them counts cannot be told")
+        raise InputError(f"{path} has {header.count(twice)} columns {twice}, so it is ambiguous which one counts")
     return [header.index(name) for name in columns]

@@ -39,7 +39,8 @@ _LOOKED_AT_BYTES = 2**20
 _MANY = 0.1
 """Share of rows that can be no builds from which on not they but all ids are likely to be wrong."""
 _MEND = (
-    "make it again for this model, `splat ingest statink FILES --out FOLDER --vocab-path ... --weapon-vocab-path ...` with both "
+    "ingest it again for this model, `splat ingest statink FILES --out FOLDER --vocab-path ... "
+    "--weapon-vocab-path ...` with both "
     "vocabularies of the model, or use the model of the file's own vocabularies"
 )
 _ID = r"(0|[1-9][0-9]{0,8})"
@@ -52,10 +53,11 @@ _EMPTY_LIST = r"^\s*\[\s*\]\s*$"
 def read_tokenised(path: Path, vocabulary: Vocabulary, contexts: Contexts) -> Builds:
     """The builds of a tokenised file, all in split 0, with `source_row` = 0-based data row.
 
-    Raises InputError, naming the first row at fault, when the file is missing or has no rows, is not separated by tabs, was
-    tokenised with another vocabulary (by the one beside it, or since many rows can be no builds), or has a row that is no list
-    of ids, an id outside the vocabularies, an empty build, `<PAD>`, a repeated token, `<NULL>` beside abilities, or more AP
-    than a full build has (57; 66 with ability_doubler), by the highest rung of each ability.
+    Raises InputError, naming the first row at fault, when the file is missing or has no rows, is not separated by
+    tabs, was tokenised with another vocabulary (by the one beside it, or since many rows can be no builds), or has a
+    row that is not a list of ids, an id outside the vocabularies, an empty build, `<PAD>`, a repeated token, `<NULL>`
+    beside abilities, or more AP than a full build has (57; 66 with ability_doubler), by the highest rung of each
+    ability.
     """
     if not path.exists() or path.is_dir():
         raise InputError(f"there is no tokenised file {path}" + (": it is a folder" if path.is_dir() else ""))
@@ -115,7 +117,7 @@ def _read_text(path: Path) -> _Raw:
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, pl.exceptions.PolarsError) as error:
         raise InputError(f"cannot read the tokenised file {path}: {_long_row(source) or _reason(error)}") from error
     written = frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series().arg_true()
-    frame = frame.head(written[-1] + 1 if len(written) else 0)  # blank lines at the end are no builds
+    frame = frame.head(written[-1] + 1 if len(written) else 0)  # blank lines at the end are not builds
     tags, weapon = frame[TAGS], frame[WEAPON].str.strip_chars()
     _refuse_empty(path, tags.str.contains(_EMPTY_LIST).fill_null(True))
     _refuse(path, ~tags.str.contains(_LIST_OF_IDS), tags, f"{TAGS} must be a JSON list of token ids such as [3, 17]")
@@ -159,8 +161,8 @@ def _read_parquet(path: Path) -> _Raw:
     raw = _Raw(path, _ints(tags.explode()), offsets_of(tags.list.len().to_numpy()), _ints(weapon))
     if recorded is not None and recorded.decode(errors="replace") != _digest_of(raw):
         raise InputError(
-            f"{path} is damaged or was changed: its builds are not those whose sha256 it holds; copy it again, or, if the change "
-            f"is meant, write it without the file metadata {_DIGEST.decode()}"
+            f"{path} is damaged or was changed: its builds are not those whose sha256 it holds; copy it again, "
+            f"or, if the change is intended, write it without the file metadata {_DIGEST.decode()}"
         )
     return raw
 
@@ -169,7 +171,7 @@ def _check_columns(path: Path, columns: list[str]) -> None:
     missing = [name for name in (TAGS, WEAPON) if name not in columns]
     twice = next((name for name in (TAGS, WEAPON) if f"{name}{_REPEATED}" in columns), None)
     if twice is not None:
-        raise InputError(f"{path} has more than one column {twice}, and which of them counts cannot be told")
+        raise InputError(f"{path} has more than one column {twice}, so it is ambiguous which one counts")
     if not missing:
         return
     separators = [
@@ -192,7 +194,7 @@ def _refuse_other_names(
     try:
         theirs = names_in(beside) if beside.is_file() else []
     except InputError:
-        return  # it is no vocabulary, so it does not say what the file was tokenised with
+        return  # it is not a vocabulary, so it does not say what the file was tokenised with
     for used in np.unique(ids[(ids >= 0) & (ids < min(len(theirs), len(ours)))]).tolist():
         if theirs[used] != ours[used]:
             raise InputError(
@@ -256,8 +258,9 @@ def _check_builds(path: Path, builds: Builds, vocabulary: Vocabulary) -> None:
         rows = np.flatnonzero(wrong)
         if rows.size and n_wrong >= max(2, _MANY * builds.n_builds):
             raise InputError(
-                f"{path} was probably tokenised with another vocabulary, since {n_wrong:,} of its {builds.n_builds:,} rows can "
-                f"be no builds in this one: {_MEND}. The first is row {rows[0] + 1}: {why}{_and_others(rows.size, 'such row')}"
+                f"{path} was probably tokenised with another vocabulary, since {n_wrong:,} of its "
+                f"{builds.n_builds:,} rows cannot be builds in this one: {_MEND}. The first is row {rows[0] + 1}: "
+                f"{why}{_and_others(rows.size, 'such row')}"
             )
         if rows.size:
             raise InputError(f"{path}, row {rows[0] + 1}: {why}{_and_others(rows.size, 'such row')}")
@@ -275,16 +278,16 @@ def least_ap(builds: Builds, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
 
 
 def _holding(builds: Builds, token_id: int) -> npt.NDArray[np.bool_]:
-    found = np.zeros(builds.n_builds, dtype=bool)
-    found[builds.build_of_token[builds.tokens == token_id]] = True
-    return found
+    holding = np.zeros(builds.n_builds, dtype=bool)
+    holding[builds.build_of_token[builds.tokens == token_id]] = True
+    return holding
 
 
 def _repeating(builds: Builds, n_tokens: int) -> npt.NDArray[np.bool_]:
     pairs = np.sort(builds.build_of_token * n_tokens + builds.tokens, kind="stable")
-    found = np.zeros(builds.n_builds, dtype=bool)
-    found[pairs[1:][pairs[1:] == pairs[:-1]] // n_tokens] = True
-    return found
+    repeating = np.zeros(builds.n_builds, dtype=bool)
+    repeating[pairs[1:][pairs[1:] == pairs[:-1]] // n_tokens] = True
+    return repeating
 
 
 def _refuse_empty(path: Path, empty: pl.Series) -> None:

@@ -1,6 +1,6 @@
-"""What gear can hold: three pieces, each with one main slot (10 AP) and three subs (3 AP), and the rules that follow.
+"""The rules of gear: three pieces, each with one main slot (10 AP) and three subs (3 AP), and the rules that follow.
 
-A build is spoken of in two ways: as AP per ability (`why_illegal`, `allocate`) and as the highest rung per ability, which is
+A build is described in two ways: as AP per ability (`why_illegal`, `allocate`) and as the highest rung per ability, which is
 what tokens know (`wearable_ap`). `ability_doubler` counts each of its piece's up to three subs twice, so with it a build
 may have up to 12 subs' worth of AP (66 AP), those beyond six in pairs of one ability.
 """
@@ -38,12 +38,12 @@ class Gear:
     @property
     def ap(self) -> Counter[str]:
         """The AP per ability that this piece gives."""
-        found: Counter[str] = Counter()
+        amounts: Counter[str] = Counter()
         if self.main is not None:
-            found[self.main] += MAIN_AP
+            amounts[self.main] += MAIN_AP
         for ability in self.subs:
-            found[ability] += SUB_AP * (2 if self.main == DOUBLER else 1)
-        return found
+            amounts[ability] += SUB_AP * (2 if self.main == DOUBLER else 1)
+        return amounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +108,14 @@ def wearable_ap(rungs: Mapping[str, int]) -> dict[str, int]:
     Raises InputError when no gear does, naming the rules that break when subs are used wherever they can be.
     """
     amounts = [(ability, list(_amounts(ability, rung, DOUBLER in rungs))) for ability, rung in rungs.items()]
-    for (ability, found), rung in zip(amounts, rungs.values(), strict=True):
-        if not found:
+    for (ability, options), rung in zip(amounts, rungs.values(), strict=True):
+        if not options:
             raise InputError(
                 f"{rung} is not a rung of {ability}: stackable abilities have {RUNGS}, main-only ones {MAIN_AP}"
             )
     legal = [tried for tried in _ways(amounts, {}) if not why_illegal(tried)]
     if not legal:
-        broken = why_illegal({ability: found[0][0] for ability, found in amounts})
+        broken = why_illegal({ability: options[0][0] for ability, options in amounts})
         raise InputError(f"no gear reaches these rungs: {'; '.join(broken)}")
     return min(legal, key=lambda tried: sum(tried.values()))
 

@@ -27,7 +27,7 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Wears:
-    """The ability is worn, on at_least this rung if one is given."""
+    """The ability is worn, at least on rung at_least, if set."""
 
     ability: str
     at_least: int | None = None
@@ -106,9 +106,9 @@ class TokenSets(Protocol):
 
 
 def parse_rule(raw: object, depth: int = 0) -> Rule:
-    """The rule that JSON describes. Raises InputError naming the part that is no rule. depth: rules that it is inside of."""
+    """The rule that JSON describes. Raises InputError naming the part that is not a rule. depth: rules that it is inside of."""
     if depth > _DEEPEST:
-        raise InputError(f"a rule holds rules within rules {_DEEPEST} deep at most")
+        raise InputError(f"rules may be nested at most {_DEEPEST} deep")
     match raw:
         case {"ability": str(ability), **rest} if not rest.keys() - {"at_least"}:
             at_least = rest.get("at_least")
@@ -144,7 +144,7 @@ def concept_holds(
 
 
 def evaluate(rule: Rule, leaf: Callable[[Leaf], Flags]) -> Flags:
-    """Where a rule holds, given where its leaves hold."""
+    """Where a rule holds, from where its leaves hold."""
     match rule:
         case All(rules):
             return reduce(np.logical_and, [evaluate(part, leaf) for part in rules])
@@ -180,8 +180,8 @@ def _wearing(part: Wears, builds: TokenSets, vocabulary: Vocabulary) -> Flags:
     counts[[token.id for token in tokens if part.at_least is None or (token.level or 0) >= part.at_least]] = True
     if not builds.weapons.size:
         return np.zeros(0, dtype=bool)
-    found: Flags = np.logical_or.reduceat(counts[builds.tokens], builds.offsets[:-1])
-    return found
+    wearing: Flags = np.logical_or.reduceat(counts[builds.tokens], builds.offsets[:-1])
+    return wearing
 
 
 def _weapon_among(part: WeaponIs, contexts: Contexts) -> Flags:

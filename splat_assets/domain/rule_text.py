@@ -32,11 +32,11 @@ _ATTRIBUTES = {"class": "class", "sub": "sub", "special": "special", "weapon": N
 
 
 class RuleTextError(InputError):
-    """A text that is no rule; the message shows the place with a caret. `at` is its position in the text."""
+    """A text that is not a rule; the message shows the place with a caret. `at` is its position in the text."""
 
     def __init__(self, text: str, at: int, why: str) -> None:
         self.at = at
-        super().__init__(f"this is no rule: {why}\n  {text}\n  {' ' * at}^")
+        super().__init__(f"not a rule: {why}\n  {text}\n  {' ' * at}^")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +108,20 @@ class _Parser:
     def rule(self) -> Rule:
         if not self._pieces:
             raise RuleTextError(self._text, 0, "it is empty; an example is ssu>=21 and ninja_squid")
-        found = self._any()
+        parsed = self._any()
         if self._next < len(self._pieces):
             self._fail("expected `and`, `or` or the end")
-        return found
+        return parsed
 
     def _cut(self) -> Sequence[_Piece]:
-        found = []
+        pieces = []
         for piece in _PIECES.finditer(self._text):
             kind = piece.lastgroup or "bad"
             held = piece.group(kind)
             if kind == "bad":
                 raise RuleTextError(self._text, piece.start(kind), f"{held!r} has no meaning here")
-            found.append(_Piece(held.strip('"'), piece.start(kind), kind == "text"))
-        return found
+            pieces.append(_Piece(held.strip('"'), piece.start(kind), kind == "text"))
+        return pieces
 
     def _any(self) -> Rule:
         parts = [self._all()]
@@ -148,10 +148,10 @@ class _Parser:
         if self._take("not"):
             return Not(self._one())
         if self._take("("):
-            found = self._any()
+            inner = self._any()
             if not self._take(")"):
                 self._fail("expected `)`")
-            return found
+            return inner
         return self._condition()
 
     def _condition(self) -> Rule:
@@ -182,7 +182,9 @@ class _Parser:
         if not rungs:
             self._fail(f"{ability} is worn or not and has no rungs", piece)
         if not re.fullmatch(r"[0-9]{1,9}", piece.text) or int(piece.text) not in rungs:
-            self._fail(f"{piece.text[:60]} is no rung of {ability}; its rungs are {', '.join(map(str, rungs))}", piece)
+            self._fail(
+                f"{piece.text[:60]} is not a rung of {ability}; its rungs are {', '.join(map(str, rungs))}", piece
+            )
         level = int(piece.text)
         above = next((rung for rung in rungs if rung > level), None)
         at_least: Rule = Wears(ability, level)
@@ -218,8 +220,8 @@ class _Parser:
         unequal = self._take("!=")
         if not unequal and not self._take("=") and not self._take("=="):
             self._fail(f"expected `=` or `in` after {name.text}")
-        found = WeaponIs(attribute, (self._value(attribute),))
-        return Not(found) if unequal else found
+        condition = WeaponIs(attribute, (self._value(attribute),))
+        return Not(condition) if unequal else condition
 
     def _value(self, attribute: str) -> str:
         piece = self._word("a name")
@@ -227,11 +229,11 @@ class _Parser:
         while not piece.quoted and (more := self._plain_word()) is not None:
             words.append(more)
         known = self._names.values.get(attribute, {})
-        found = known.get(_plain(" ".join(words)))
-        if found is None:
+        value = known.get(_plain(" ".join(words)))
+        if value is None:
             what = "weapon" if attribute == NAME else f"{attribute} of weapons"
             self._unknown(what, " ".join(words), list(known.values()), piece)
-        return found
+        return value
 
     def _plain_word(self) -> str | None:
         """The next word of a name of several, taken."""
@@ -256,8 +258,8 @@ class _Parser:
         self._next += 1
         return here
 
-    def _unknown(self, what: str, given: str, known: Mapping[str, object] | Sequence[str], piece: _Piece) -> NoReturn:
-        self._fail(unknown_name(what, given, list(known)), piece)
+    def _unknown(self, what: str, name: str, known: Mapping[str, object] | Sequence[str], piece: _Piece) -> NoReturn:
+        self._fail(unknown_name(what, name, list(known)), piece)
 
     def _fail(self, why: str, piece: _Piece | None = None) -> NoReturn:
         here = piece or (self._pieces[self._next] if self._next < len(self._pieces) else None)

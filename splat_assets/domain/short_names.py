@@ -1,4 +1,4 @@
-"""What players call abilities in short: `ssu` for swim_speed_up. Each short name stands for one ability."""
+"""Players' short names of abilities: `ssu` for swim_speed_up. Each short name stands for one ability."""
 
 import re
 from typing import Final

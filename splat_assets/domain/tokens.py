@@ -27,7 +27,7 @@ def parse_token(name: str) -> tuple[str, int | None]:
 
 
 def ap_of_token(name: str) -> int:
-    """What a token says its ability has at least: its rung, 10 for a main-only ability, 0 for any other name."""
+    """The least AP of a token's ability: its rung, 10 for a main-only ability, 0 for any other name."""
     if name in MAIN_ONLY:
         return MAIN_AP
     return _STACKABLE_TOKENS[name][1] if name in _STACKABLE_TOKENS else 0
@@ -36,8 +36,9 @@ def ap_of_token(name: str) -> int:
 def tokens_of_ap(ap: Mapping[str, int]) -> list[str]:
     """The token names of a build, given the AP of each ability; `[NULL]` when none has any.
 
-    Stackable abilities come in the order of STACKABLE with rising rungs, main-only ones after them. Raises InputError for an
-    ability that does not exist or for negative AP. Whether gear can hold the AP is asked of `builds.why_illegal`.
+    Stackable abilities come in the order of STACKABLE with rising rungs, main-only ones after them. Raises InputError
+    for an ability that does not exist or for negative AP. Whether gear can hold the AP is decided by
+    `builds.why_illegal`.
     """
     for ability, amount in ap.items():
         if ability not in STACKABLE and ability not in MAIN_ONLY:

@@ -99,12 +99,12 @@ def _read_object(path: Path, what: str) -> dict[str, Any]:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in entries:
             raise InputError(f"{path} lists {name!r} twice; each name may have one id")
-        found[name] = value
-    return found
+        entries[name] = value
+    return entries
 
 
 def _some(texts: Iterable[str]) -> str:

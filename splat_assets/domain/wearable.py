@@ -1,4 +1,6 @@
-"""Whether some gear reaches given rungs, quickly: thousands of edited builds are asked at once. `builds.wearable_ap` says how."""
+"""Whether some gear reaches certain rungs, quickly: thousands of edited builds are checked at once.
+`builds.wearable_ap` says how.
+"""
 
 from collections.abc import Mapping
 from functools import cache, lru_cache
@@ -27,7 +29,7 @@ def is_wearable(rungs: Mapping[str, int]) -> bool:
     if any(taken.count(slot) > 1 for slot in SLOTS):
         return False
     free = N_MAINS - len(taken)
-    fewest = [0, *[_IMPOSSIBLE] * free]  # by mains given to stackable abilities: the fewest subs that are needed then
+    fewest = [0, *[_IMPOSSIBLE] * free]  # by mains used for stackable abilities: the fewest subs that are needed then
     for ability, rung in worn.items():
         if ability not in MAIN_ONLY:
             subs = _subs_needed(rung)
@@ -39,11 +41,11 @@ def is_wearable(rungs: Mapping[str, int]) -> bool:
 def _subs_needed(rung: int) -> tuple[int, ...]:
     """By mains (0 to 3): the fewest subs with which an ability's highest rung is this one."""
     limit = min((other for other in RUNGS if other > rung), default=N_MAINS * MAIN_AP + N_SUBS * SUB_AP + 1)
-    found = []
+    needed = []
     for mains in range(N_MAINS + 1):
         subs = max(0, -(-(rung - MAIN_AP * mains) // SUB_AP))
-        found.append(subs if MAIN_AP * mains + SUB_AP * subs < limit else _IMPOSSIBLE)
-    return tuple(found)
+        needed.append(subs if MAIN_AP * mains + SUB_AP * subs < limit else _IMPOSSIBLE)
+    return tuple(needed)
 
 
 @lru_cache(maxsize=65_536)

@@ -32,8 +32,8 @@ class Attention(nn.Module):
             k, v = F.linear(keys, self.in_proj_weight[dim:], self.in_proj_bias[dim:]).chunk(2, dim=-1)
             if q.dim() == 2:
                 q = q.expand(keys.shape[0], *q.shape)
-        found = F.scaled_dot_product_attention(self._heads(q), self._heads(k), self._heads(v), attn_mask=allowed)
-        joined: Tensor = self.out_proj(found.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(self._heads(q), self._heads(k), self._heads(v), attn_mask=allowed)
+        joined: Tensor = self.out_proj(attended.transpose(1, 2).flatten(2))
         return joined
 
     def _heads(self, x: Tensor) -> Tensor:

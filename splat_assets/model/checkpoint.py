@@ -1,4 +1,4 @@
-"""Loading a SplatGPT from a file or folder that somebody has, and saving one.
+"""Loading a SplatGPT from a file or folder, and saving one.
 
 Sizes come from the tensors, the number of heads from `model_params.json`, the padding id from the vocabulary. What does
 not fit is explained key by key and never guessed round.
@@ -37,12 +37,23 @@ def load_base_model(
     num_heads: int | None = None,
     device: torch.device | str = "cpu",
 ) -> SplatGPT:
-    """A frozen SplatGPT in evaluation mode.
+    """Load a frozen SplatGPT in evaluation mode.
 
-    path: a folder with `model.safetensors` or `model.pth`, or such a file; `model_params.json`, `vocab.json` and
-    `weapon_vocab.json` are looked for beside it. num_heads: needed only where `model_params.json` does not say.
+    Args:
+        path: a `.pth` or `.safetensors` file, or a folder with `model.safetensors` or `model.pth`.
+        vocab_path: vocab.json. [default: the one beside the weights]
+        weapon_vocab_path: weapon_vocab.json. [default: the one beside the weights]
+        num_heads: number of attention heads, needed only where `model_params.json` beside the weights does not record it.
+        device: where the model computes.
 
-    Raises InputError when the file is unreadable, would run code, or its tensors, parameters and vocabularies disagree.
+    Returns:
+        The model in float32, without gradients.
+
+    Raises:
+        InputError: the file is unreadable or would run code, or tensors, parameters and vocabularies disagree.
+
+    Example:
+        >>> load_base_model("data/saved_models/demo").dimensions.hidden_dim
     """
     weights = _weights_file(Path(path))
     params = _read_params(weights.parent / PARAMS_FILE)
@@ -50,8 +61,8 @@ def load_base_model(
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     dimensions = dimensions_of(shapes, _heads(params, num_heads, weights), weights)
     _refuse_other_params(dimensions, params, weights)
-    pad_id = _pad_id(dimensions, params, _given_or_beside(vocab_path, weights, VOCAB_FILE), weights)
-    _refuse_other_weapons(dimensions, _given_or_beside(weapon_vocab_path, weights, WEAPON_VOCAB_FILE), weights)
+    pad_id = _pad_id(dimensions, params, _path_or_beside(vocab_path, weights, VOCAB_FILE), weights)
+    _refuse_other_weapons(dimensions, _path_or_beside(weapon_vocab_path, weights, WEAPON_VOCAB_FILE), weights)
     with torch.device("meta"):
         model = SplatGPT(dimensions, pad_id)
     _refuse_other_tensors(model, tensors, weights)
@@ -85,13 +96,13 @@ def _weights_file(path: Path) -> Path:
     if not there:
         raise InputError(f"the folder {path} holds neither {' nor '.join(WEIGHT_FILES)}")
     if len(there) > 1:
-        raise InputError(f"the folder {path} holds both {' and '.join(WEIGHT_FILES)}; name the file to load")
+        raise InputError(f"the folder {path} holds both {' and '.join(WEIGHT_FILES)}; pass the file to load")
     return there[0]
 
 
-def _given_or_beside(given: Path | str | None, weights: Path, name: str) -> Path | None:
-    if given is not None:
-        return Path(given)
+def _path_or_beside(chosen: Path | str | None, weights: Path, name: str) -> Path | None:
+    if chosen is not None:
+        return Path(chosen)
     beside = weights.parent / name
     return beside if beside.is_file() else None
 
@@ -109,18 +120,19 @@ def _read_params(path: Path) -> Mapping[str, Any]:
     return params
 
 
-def _heads(params: Mapping[str, Any], given: int | None, weights: Path) -> int:
-    said = params.get("num_heads")
-    if said is None and given is None:
+def _heads(params: Mapping[str, Any], num_heads: int | None, weights: Path) -> int:
+    recorded = params.get("num_heads")
+    if recorded is None and num_heads is None:
         raise InputError(
-            f"the number of attention heads of {weights} does not show in its tensors: put a {PARAMS_FILE} with num_heads "
+            f"the number of attention heads of {weights} cannot be read off its tensors: put a {PARAMS_FILE} with "
+            f"num_heads "
             "beside it, or pass num_heads"
         )
-    if said is not None and (not isinstance(said, int) or isinstance(said, bool)):
-        raise InputError(f"{PARAMS_FILE} beside {weights} says num_heads is {said!r}; it has to be a whole number")
-    if said is not None and given is not None and said != given:
-        raise InputError(f"num_heads {given} was asked for, but {PARAMS_FILE} beside {weights} says {said}")
-    return said if said is not None else int(given or 0)
+    if recorded is not None and (not isinstance(recorded, int) or isinstance(recorded, bool)):
+        raise InputError(f"{PARAMS_FILE} beside {weights} says num_heads is {recorded!r}; it must be a whole number")
+    if recorded is not None and num_heads is not None and recorded != num_heads:
+        raise InputError(f"num_heads is {num_heads}, but {PARAMS_FILE} beside {weights} records {recorded}")
+    return recorded if recorded is not None else int(num_heads or 0)
 
 
 def _refuse_other_params(dimensions: SplatGPTDimensions, params: Mapping[str, Any], weights: Path) -> None:
@@ -130,27 +142,27 @@ def _refuse_other_params(dimensions: SplatGPTDimensions, params: Mapping[str, An
         if name in params and params[name] != value
     ]
     if wrong:
-        raise InputError(f"{PARAMS_FILE} beside {weights} describes another model: {_listed(wrong)}")
+        raise InputError(f"{PARAMS_FILE} beside {weights} describes another model: {_first_faults(wrong)}")
 
 
 def _pad_id(dimensions: SplatGPTDimensions, params: Mapping[str, Any], vocab: Path | None, weights: Path) -> int:
-    said = params.get("pad_token_id")
-    if said is not None and type(said) is not int:
-        raise InputError(f"{PARAMS_FILE} beside {weights} says pad_token_id is {said!r}; it has to be a whole number")
+    recorded = params.get("pad_token_id")
+    if recorded is not None and type(recorded) is not int:
+        raise InputError(f"{PARAMS_FILE} beside {weights} says pad_token_id is {recorded!r}; it must be a whole number")
     if vocab is None:
-        if said is None:
+        if recorded is None:
             raise InputError(
                 f"which token of {weights} is padding is not known: put its {VOCAB_FILE} beside it, or pass vocab_path"
             )
-        return said
+        return recorded
     vocabulary = read_vocabulary(vocab)
     if len(vocabulary) != dimensions.vocab_size:
         raise InputError(
-            f"{weights} was trained on {counted(dimensions.vocab_size, 'ability tokens')}, but {vocab} holds {len(vocabulary)}; "
-            "give the vocabulary of this checkpoint"
+            f"{weights} was trained on {counted(dimensions.vocab_size, 'ability tokens')}, but {vocab} holds "
+            f"{len(vocabulary)}; use the vocabulary of this checkpoint"
         )
-    if said is not None and said != vocabulary.pad_id:
-        raise InputError(f"<PAD> is {vocabulary.pad_id} in {vocab}, but {PARAMS_FILE} beside {weights} says {said}")
+    if recorded is not None and recorded != vocabulary.pad_id:
+        raise InputError(f"<PAD> is {vocabulary.pad_id} in {vocab}, but {PARAMS_FILE} beside {weights} says {recorded}")
     return vocabulary.pad_id
 
 
@@ -160,28 +172,28 @@ def _refuse_other_weapons(dimensions: SplatGPTDimensions, vocab: Path | None, we
     n_weapons = len(read_contexts(vocab))
     if n_weapons != dimensions.weapon_vocab_size:
         raise InputError(
-            f"{weights} was trained on {counted(dimensions.weapon_vocab_size, 'weapons')}, but {vocab} holds {n_weapons}; "
-            "give the weapon vocabulary of this checkpoint"
+            f"{weights} was trained on {counted(dimensions.weapon_vocab_size, 'weapons')}, but {vocab} holds "
+            f"{n_weapons}; use the weapon vocabulary of this checkpoint"
         )
 
 
 def _refuse_other_tensors(model: SplatGPT, tensors: Mapping[str, Tensor], weights: Path) -> None:
     """Explain key by key how tensors differ from what a SplatGPT of these sizes has."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    wrong = [f"{name} is missing" for name in wanted if name not in tensors]
-    wrong += [f"{name} is not part of the architecture" for name in tensors if name not in wanted]
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wrong = [f"{name} is missing" for name in expected if name not in tensors]
+    wrong += [f"{name} is not part of the architecture" for name in tensors if name not in expected]
     wrong += [
         f"{name} has shape {tuple(tensors[name].shape)} instead of {shape}"
-        for name, shape in wanted.items()
+        for name, shape in expected.items()
         if name in tensors and tuple(tensors[name].shape) != shape
     ]
     wrong += [
         f"{name} holds {tensors[name].dtype} instead of floating point numbers"
-        for name in wanted
+        for name in expected
         if name in tensors and not tensors[name].is_floating_point()
     ]
     if wrong:
-        raise InputError(f"{weights} is not a SplatGPT of {_in_words(model.dimensions)}: {_listed(wrong)}")
+        raise InputError(f"{weights} is not a SplatGPT of {_in_words(model.dimensions)}: {_first_faults(wrong)}")
 
 
 def _refuse_non_finite(tensors: Mapping[str, Tensor], weights: Path) -> None:
@@ -192,7 +204,8 @@ def _refuse_non_finite(tensors: Mapping[str, Tensor], weights: Path) -> None:
     ]
     if wrong:
         raise InputError(
-            f"{weights} holds NaN or infinite weights (as float32), as a training that diverged leaves: {_listed(wrong)}"
+            f"{weights} holds NaN or infinite weights (as float32), as a training that diverged leaves: "
+            f"{_first_faults(wrong)}"
         )
 
 
@@ -204,6 +217,6 @@ def _in_words(dimensions: SplatGPTDimensions) -> str:
     )
 
 
-def _listed(wrong: list[str]) -> str:
+def _first_faults(wrong: list[str]) -> str:
     rest = len(wrong) - _PROBLEMS_SHOWN
     return "; ".join(wrong[:_PROBLEMS_SHOWN]) + (f"; and {rest} more" if rest > 0 else "")

@@ -14,7 +14,7 @@ DEVICE = "SPLAT_DEVICE"
 CPU = "cpu"
 
 
-def device_asked(environment: Mapping[str, str] = os.environ, otherwise: str = CPU) -> str:
+def requested_device(environment: Mapping[str, str] = os.environ, otherwise: str = CPU) -> str:
     """What SPLAT_DEVICE says; `otherwise` where it says nothing."""
     return environment.get(DEVICE, "") or otherwise
 

@@ -37,8 +37,8 @@ class SplatGPTDimensions:
                 raise InputError(f"a SplatGPT needs {name} of at least 1, not {size}")
         if self.hidden_dim % self.num_heads:
             raise InputError(
-                f"num_heads {self.num_heads} does not divide hidden_dim {self.hidden_dim}; "
-                "give the number of heads the model was trained with"
+                f"num_heads {self.num_heads} does not divide hidden_dim {self.hidden_dim}; use the number of heads the "
+                f"model was trained with"
             )
 
 
@@ -48,7 +48,7 @@ def dimensions_of(shapes: Shapes, num_heads: int, where: object) -> SplatGPTDime
     weapon_vocab_size, _ = _shape(shapes, "weapon_embedding.weight", 2, where)
     output_dim, hidden_dim = _shape(shapes, "output_layer.weight", 2, where)
     num_inducing_points, _ = _shape(shapes, _INDUCING, 2, where)
-    layers = {int(found.group(1)) for found in map(_LAYER.match, shapes) if found}
+    layers = {int(match.group(1)) for match in map(_LAYER.match, shapes) if match}
     return SplatGPTDimensions(
         vocab_size=vocab_size,
         weapon_vocab_size=weapon_vocab_size,

@@ -1,4 +1,4 @@
-"""The epochs of a base model's training: masked builds in, the full set asked back, the best weights kept.
+"""The epochs of a base model's training: masked builds in, the full set as target, the best weights kept.
 
 AdamW with a warm-up and a cosine, batches of like length in random order, the same validation masks every epoch.
 Deterministic for a seed on one machine with one number of threads.

@@ -1,7 +1,7 @@
 """The points inside a base model at which its activations are read or replaced.
 
 `masked_mean`: the vector that enters the output layer, one per row. `token_ff`: what a module of a layer's feed-forward
-block puts out, one per token that is no padding. Only names, checks and the value that is handed out; the model cuts itself.
+block puts out, one per token that is not padding. Only names, checks and the value that is handed out; the model cuts itself.
 """
 
 from dataclasses import dataclass

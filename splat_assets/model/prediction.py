@@ -1,4 +1,4 @@
-"""How well a base model fills in what was hidden, beside two rules that look at no other ability.
+"""How well a base model predicts hidden abilities, compared with two baselines that ignore the other abilities.
 
 The rules are frequencies in the training split: of a token over all builds, and of a token on the weapon at hand. A model
 that has learned how abilities go together beats both.
@@ -93,7 +93,7 @@ class _Tally:
     def __init__(self, special: npt.NDArray[np.int64]) -> None:
         self._special = special
         self._bce = self._n_cells = 0.0
-        self._found = self._n_said = self._n_right = 0
+        self._n_recalled = self._n_predicted = self._n_right = 0
         self.n_hidden = 0
 
     def add(self, probabilities: Floats, batch: MaskedBatch) -> None:
@@ -105,25 +105,25 @@ class _Tally:
         hidden = batch.hidden & open_tokens
         best = np.argsort(np.where(open_tokens, -p, 1.0), axis=1, kind="stable")
         within = np.arange(p.shape[1]) < hidden.sum(axis=1, keepdims=True)
-        self._found += int((np.take_along_axis(hidden, best, axis=1) & within).sum())
-        said = (p > 0.5) & open_tokens
-        self._n_said += int(said.sum())
-        self._n_right += int((said & hidden).sum())
+        self._n_recalled += int((np.take_along_axis(hidden, best, axis=1) & within).sum())
+        predicted = (p > 0.5) & open_tokens
+        self._n_predicted += int(predicted.sum())
+        self._n_right += int((predicted & hidden).sum())
         self.n_hidden += int(hidden.sum())
 
     def scores(self) -> Scores:
         return Scores(
             bce=self._bce / self._n_cells,
-            recall=self._found / max(1, self.n_hidden),
-            f1=2 * self._n_right / max(1, self._n_said + self.n_hidden),
+            recall=self._n_recalled / max(1, self.n_hidden),
+            f1=2 * self._n_right / max(1, self._n_predicted + self.n_hidden),
         )
 
 
 def _probabilities(model: BaseModel, batch: MaskedBatch) -> Floats:
     with torch.no_grad():
         logits = model(torch.from_numpy(batch.ability_tokens), torch.from_numpy(batch.weapon_token))
-    found: Floats = torch.sigmoid(logits.double()).cpu().numpy()
-    return found
+    probabilities: Floats = torch.sigmoid(logits.double()).cpu().numpy()
+    return probabilities
 
 
 def _frequency_by_weapon(builds: Builds, n_tokens: int, n_weapons: int, frequency: Floats) -> Floats:
@@ -131,5 +131,5 @@ def _frequency_by_weapon(builds: Builds, n_tokens: int, n_weapons: int, frequenc
     cells = builds.weapons[builds.build_of_token].astype(np.int64) * n_tokens + builds.tokens
     counts = np.bincount(cells, minlength=n_weapons * n_tokens).reshape(n_weapons, n_tokens)
     n_builds = np.bincount(builds.weapons, minlength=n_weapons)[:, None]
-    found: Floats = (counts + _WEAPON_PRIOR_BUILDS * frequency) / (n_builds + _WEAPON_PRIOR_BUILDS)
-    return found
+    frequencies: Floats = (counts + _WEAPON_PRIOR_BUILDS * frequency) / (n_builds + _WEAPON_PRIOR_BUILDS)
+    return frequencies

@@ -41,17 +41,17 @@ class BaseTrainingRecipe:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             if not math.isfinite(getattr(self, name)):
-                raise InputError(f"{name} has to be a finite number, not {getattr(self, name)}")
+                raise InputError(f"{name} must be a finite number, not {getattr(self, name)}")
         for name in _COUNTS:
             if getattr(self, name) < 1:
-                raise InputError(f"{name} has to be at least 1, not {getattr(self, name)}")
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("learning_rate", "gradient_clip"):
             if not getattr(self, name) > 0:
-                raise InputError(f"{name} has to be above 0, not {getattr(self, name)}")
+                raise InputError(f"{name} must be above 0, not {getattr(self, name)}")
         for name in ("null_share", "warmup_share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} has to be within 0 and 1, not {getattr(self, name)}")
+                raise InputError(f"{name} must be within 0 and 1, not {getattr(self, name)}")
         if self.seed < 0 or self.weight_decay < 0:
-            raise InputError("seed and weight_decay have to be at least 0")
+            raise InputError("seed and weight_decay must be at least 0")
         if self.hidden_dim % self.num_heads:
             raise InputError(f"num_heads {self.num_heads} does not divide hidden_dim {self.hidden_dim}")

@@ -195,8 +195,8 @@ class SplatGPT(nn.Module):
         """The values of each block's real tokens (n, width), put into the order of the batch."""
         values = self.output_weight.new_empty(int(batch.real.sum()), hook.width(self.dimensions.hidden_dim))
         place = _places(batch.real)
-        for block, found in cut:
-            values[_cut(place, block)] = found
+        for block, captured in cut:
+            values[_cut(place, block)] = captured
         return values
 
     def _pooled_from(self, batch: Batch, attended: Tensor, hooked: Tensor, hook: HookPoint) -> Tensor:

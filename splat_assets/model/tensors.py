@@ -85,7 +85,7 @@ def _read_torch(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path} was not loaded: it is no plain dictionary of tensors, and unpickling it could run code"
+            f"{path} was not loaded: it is not a plain dictionary of tensors, and unpickling it could run code"
             f"{_what_it_names(error)}; save model.state_dict() with torch.save, or use safetensors"
         ) from error
     except Exception as error:  # damaged bytes make torch's reader fail in every way there is, AssertionError included
@@ -141,9 +141,7 @@ def _unwrapped(held: object, path: Path) -> object:
             break
         inside = [name for name in _WRAPPERS if _holds_tensors(held.get(name))]
         if len(inside) > 1:
-            raise InputError(
-                f"{path} holds tensors under {' and '.join(inside)}; save the one model that is meant by itself"
-            )
+            raise InputError(f"{path} holds tensors under {' and '.join(inside)}; save the intended model by itself")
         if not inside:
             break
         held = held[inside[0]]
@@ -180,8 +178,9 @@ def _with_bare_names(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Ten
             continue
         if short in bare:
             raise InputError(
-                f"{path} holds {short} twice, as {full_names[short]} and as {name}, both with and without the prefix of a "
-                "wrapper; save the one that is meant"
+                f"{path} holds {short} twice, as {full_names[short]} and as {name}, both with and without the "
+                f"prefix of a "
+                "wrapper; save the intended one"
             )
         bare[short], full_names[short] = tensor, name
     return bare
@@ -197,8 +196,8 @@ def _bare_name(name: str) -> str:
 
 def _what_it_names(error: Exception) -> str:
     """What a pickle asks for; torch's own words advise to load it all the same."""
-    found = re.search(r"GLOBAL (\S+)", str(error))
-    return f" (it names {found[1]})" if found else ""
+    match = re.search(r"GLOBAL (\S+)", str(error))
+    return f" (it names {match[1]})" if match else ""
 
 
 def _first_line(error: Exception) -> str:

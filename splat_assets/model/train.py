@@ -1,4 +1,4 @@
-"""Training of a SplatGPT: masked builds in, the full set asked back.
+"""Training of a SplatGPT: masked builds in, the full set as target.
 
 From builds to a folder that loads as a base model, which appears whole or not at all. How the weights are moved is in
 `epochs`, what they start from in `initial`.

@@ -1,4 +1,4 @@
-"""From the pipeline's plain assets and checks to Dagster's: what the UI shows and what blocks what, no work of its own."""
+"""From the pipeline's plain assets and checks to Dagster's: what the UI shows and what blocks what; no computation."""
 
 import base64
 import os
@@ -43,10 +43,10 @@ DASHBOARD_URL, SERVER_URL = "SPLAT_DASHBOARD_URL", "SPLAT_SERVER_URL"
 
 
 def dagster_asset(asset: Asset) -> dg.AssetsDefinition:
-    """A Dagster asset, partitioned by run, that brings the plain one up to date and reports its receipt.
+    """A Dagster asset, partitioned by run, that updates the plain one and reports its receipt.
 
-    It fails, in words, where something that it is made from has not passed its checks: then nothing is published from that,
-    whatever was asked for.
+    It fails with a message where a dependency has not passed its checks: nothing is published from that, whatever was
+    selected.
     """
 
     @dg.asset(
@@ -98,27 +98,27 @@ def dagster_check(asset: Asset, check: Check) -> dg.AssetChecksDefinition:
             severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
             described = None if outcome.passed else "; ".join(failures(asset, run, check.name))
             return dg.AssetCheckResult(
-                passed=outcome.passed, severity=severity, metadata=_told(outcome.facts), description=described
+                passed=outcome.passed, severity=severity, metadata=_check_metadata(outcome.facts), description=described
             )
 
         return test
 
 
-def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _check_metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a check; offenders (`wrong_…`, separated by commas) as rows."""
-    told = dict(facts)
+    metadata = dict(facts)
     for name in [
         name for name, value in facts.items() if name.startswith("wrong_") and isinstance(value, str) and value
     ]:
         what = name.removeprefix("wrong_")
         rows = [dg.TableRecord({what: one}) for one in str(facts[name]).split(", ")]
-        column = dg.TableColumn(what, description=f"One of those {what} for which the check does not hold.")
-        told[name] = dg.MetadataValue.table(rows, schema=dg.TableSchema([column]))
-    return told
+        column = dg.TableColumn(what, description=f"One of those {what} that fail the check.")
+        metadata[name] = dg.MetadataValue.table(rows, schema=dg.TableSchema([column]))
+    return metadata
 
 
 def metadata_of(receipt: Receipt, run: Run, was_current: bool) -> dict[str, Any]:
-    """What the Dagster UI shows of an asset: its figures, its table, its picture, and where it is."""
+    """What the Dagster UI shows of an asset: its figures, table, plot and path."""
     facts = dict(receipt.facts)
     table = facts.pop("table", None)
     metadata: dict[str, Any] = {
@@ -142,7 +142,7 @@ def metadata_of(receipt: Receipt, run: Run, was_current: bool) -> dict[str, Any]
 
 @contextmanager
 def failing_in_words() -> Iterator[None]:
-    """Fail the step with the sentence of a SplatError; trying again would not help."""
+    """Fail the step with the message of a SplatError; a retry would not help."""
     try:
         yield
     except SplatError as error:
@@ -150,7 +150,7 @@ def failing_in_words() -> Iterator[None]:
 
 
 def _links(step: str, run: Run) -> dict[str, Any]:
-    """Ways from a published version to where it is looked at."""
+    """Links from a published version to its pages."""
     if step != "published_store":
         return {}
     pages = {"dashboard": (DASHBOARD_URL, "/"), "server": (SERVER_URL, f"/runs/{run.name}/version")}
@@ -192,7 +192,7 @@ _KINDS = {bool: "bool", int: "int", float: "float"}
 
 
 def table_of(name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> dg.TableMetadataValue:
-    """Rows as the UI shows them, each column with what it means. columns: where there may be no row to tell them."""
+    """Rows as the UI shows them, each column with its meaning. columns: for a table that may have no rows."""
     types = dict.fromkeys(columns, "string")
     for row in rows:
         types |= {key: _KINDS.get(type(value), "string") for key, value in row.items() if value is not None}

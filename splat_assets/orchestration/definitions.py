@@ -1,4 +1,4 @@
-"""Dagster definitions assembly: assets and checks, jobs, what starts them. Nothing is computed here."""
+"""The Dagster definitions: assets, checks, jobs, sensors and the schedule. Nothing is computed here."""
 
 import dagster as dg
 

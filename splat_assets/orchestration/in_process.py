@@ -70,10 +70,9 @@ def _linked(home: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Materialized:
-    """How a materialisation went.
+    """The result of a materialisation.
 
-    faults: for each artifact that could not be made, the sentence that says why. crashes: for each that failed for a
-    reason nobody foresaw, the traceback.
+    faults: the error message of each artifact that could not be made. crashes: the traceback of each unexpected failure.
     """
 
     succeeded: bool
@@ -84,7 +83,7 @@ class Materialized:
 def materialize_run(run: Run, names: Sequence[str]) -> Materialized:
     """Make the named assets of a run with their checks, recorded in Dagster's history.
 
-    Raises DiskFullError when there is no room for the history; what the assets lack room for is among the faults.
+    Raises DiskFullError when there is no room for the history; a full disk in an asset is among the faults.
     """
     with step("opening Dagster's history"):
         home = prepare_home(run.root)
@@ -110,7 +109,7 @@ def _materialized(result: dg.ExecuteInProcessResult) -> Materialized:
     others = [failure for _, failure in failures if not failure.user_failure_data and not _is_failed_check(failure)]
     return Materialized(
         result.success,
-        tuple(f"{step}: {said.description}" for step, said in foreseen if said.description),
+        tuple(f"{step}: {check.description}" for step, check in foreseen if check.description),
         tuple(failure.error_display_string for failure in others),
     )
 
@@ -151,7 +150,7 @@ def _read_every_database(home: Path) -> None:
 
 @contextmanager
 def _history_in(home: Path) -> Iterator[None]:
-    """Say in words when Dagster's database cannot be written because the disk is full."""
+    """Raise DiskFullError when Dagster's database cannot be written because the disk is full."""
     try:
         yield
     except OperationalError as error:
@@ -172,7 +171,7 @@ def _no_room_for_history(home: Path) -> DiskFullError:
 
 
 def _is_failed_check(failure: Any) -> bool:
-    """Whether a step counts as failed only because a check was not passed, which the check's own outcome tells.
+    """Whether a step failed only because a check did; the check's own outcome reports that.
 
     Dagster raises an error for that which it does not export.
     """

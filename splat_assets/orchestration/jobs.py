@@ -1,4 +1,4 @@
-"""Dagster jobs, and the schedule: making all of a run, and keeping house every night."""
+"""Dagster jobs, and the schedule: making all of a run, and the nightly housekeeping."""
 
 import dagster as dg
 
@@ -13,31 +13,31 @@ from splat_assets.store.sharing import synced_root
 from splat_assets.wording import agreeing, counted
 
 WHOLE_RUN = dg.define_asset_job(
-    "whole_run", dg.AssetSelection.assets(*(asset.name for asset in ASSETS)), description="Everything for one run."
+    "whole_run", dg.AssetSelection.assets(*(asset.name for asset in ASSETS)), description="All artifacts of one run."
 )
 
 
 @dg.op
 def verify_and_clean(context: dg.OpExecutionContext, data: DataRootResource) -> None:
-    """Verify every published store, remove old versions; fails when a store does not hold what was published."""
+    """Verify every published store, remove old versions; fails when a store differs from what was published."""
     root = data.root()
     try:
         with synced_root(root):
-            found = verify_and_prune(root, LogProgress(context.log.info))
+            results = verify_and_prune(root, LogProgress(context.log.info))
     except SplatError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     rows = [
         {"run": one.run, "version": one.version, "problem": " ".join(one.problems[:1]) or "none",
          "removed": ", ".join(one.removed) or "none"}
-        for one in found
+        for one in results
     ]  # fmt: skip
     metadata = {"stores": table_of("stores", rows, ("run", "version", "problem", "removed"))}
     context.add_output_metadata(metadata)
-    broken = [one for one in found if one.problems]
+    broken = [one for one in results if one.problems]
     if broken:
         first = f"{broken[0].run}: {broken[0].problems[0]}"
         text = (
-            f"{len(broken)} of {counted(len(found), 'stores')} {agreeing(len(broken), 'do')} not hold what "
+            f"{len(broken)} of {counted(len(results), 'stores')} {agreeing(len(broken), 'do')} not hold what "
             f"was published; {first}"
         )
         raise dg.Failure(description=text, metadata=metadata, allow_retries=False)

@@ -1,4 +1,4 @@
-"""The dynamic partition sets: runs, and sweeps of them. Shards are none; assets loop over them and resume by receipts."""
+"""The dynamic partition sets: runs, and sweeps of them. Shards are not partitions; assets resume them by receipts."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""Dagster sensors: what was brought becomes a run, and how runs ended is written where people see it."""
+"""Dagster sensors: new inputs become runs, and the end of each run is recorded."""
 
 from collections.abc import Set as AbstractSet
 
@@ -23,16 +23,16 @@ _PARTITION = "dagster/partition"
     job=WHOLE_RUN, minimum_interval_seconds=_EVERY_SECONDS, default_status=automation_begins(dg.DefaultSensorStatus)
 )
 def new_files(context: dg.SensorEvaluationContext, data: DataRootResource) -> dg.SensorResult | dg.SkipReason:
-    """Each whole base model, ready-made SAE and dataset that was brought becomes a run, once for its content."""
+    """Make a run of each new complete base model, ready-made SAE and dataset, once per content."""
     root = data.root()
     pull_inputs(root)
     if not read_settings(root).enabled:
         return dg.SkipReason("automation.toml says enabled = false")
     with sharing(root.path):
-        found = scan_for_inputs(root)
-    new = [name for name in found if not _was_started(context.instance, name)]
+        names = scan_for_inputs(root)
+    new = [name for name in names if not _was_started(context.instance, name)]
     if not new:
-        return dg.SkipReason("nothing new was brought")
+        return dg.SkipReason("no new inputs")
     return dg.SensorResult(
         run_requests=[dg.RunRequest(run_key=name, partition_key=name, tags={TAG: name}) for name in new],
         dynamic_partitions_requests=[RUNS.build_add_request(new)],
@@ -41,7 +41,7 @@ def new_files(context: dg.SensorEvaluationContext, data: DataRootResource) -> dg
 
 @dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, default_status=automation_begins(dg.DefaultSensorStatus))
 def run_succeeded(context: dg.RunStatusSensorContext, data: DataRootResource) -> None:
-    """Write down that a run was finished."""
+    """Record that a run was finished."""
     name = context.dagster_run.tags.get(_PARTITION)
     if name:
         _tell(data.root(), "succeeded", name, _made(context.dagster_run.asset_selection))
@@ -49,18 +49,18 @@ def run_succeeded(context: dg.RunStatusSensorContext, data: DataRootResource) ->
 
 @dg.run_failure_sensor(default_status=automation_begins(dg.DefaultSensorStatus))
 def run_failed(context: dg.RunFailureSensorContext, data: DataRootResource) -> None:
-    """Write down why a run was not finished."""
+    """Record why a run was not finished."""
     name = context.dagster_run.tags.get(_PARTITION) or context.dagster_run.job_name
     _tell(data.root(), "failed", name, _reason(context))
 
 
-def _tell(root: DataRoot, kind: Kind, subject: str, said: str) -> None:
+def _tell(root: DataRoot, kind: Kind, subject: str, message: str) -> None:
     with sharing(root.path):
-        record_activity(root, kind, subject, said)
+        record_activity(root, kind, subject, message)
 
 
 def _made(selected: AbstractSet[dg.AssetKey] | None) -> str:
-    """What a Dagster run was of. Checks that only warn may have failed."""
+    """The subject of a Dagster run. Checks that only warn may have failed."""
     whole = not selected or len(selected) == len(ASSETS)
     which = "all artifacts" if whole else ", ".join(sorted(key.to_user_string() for key in selected or ()))
     return f"up to date: {which}; no check that blocks failed"
@@ -72,15 +72,15 @@ def _was_started(instance: dg.DagsterInstance, name: str) -> bool:
 
 
 def _reason(context: dg.RunFailureSensorContext) -> str:
-    """The sentence of the check or step that failed first; what Dagster says where none did."""
+    """The message of the first failed check or step; Dagster's own message where there is none."""
     for entry in context.instance.all_logs(context.dagster_run.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION):
         evaluation = entry.get_dagster_event().asset_check_evaluation_data
         if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR:
             return f"{evaluation.asset_key.to_user_string()}: {evaluation.description}"
     for event in context.get_step_failure_events():
         failure = event.step_failure_data
-        said = failure.user_failure_data.description if failure.user_failure_data else None
-        if not said and failure.error is not None:
-            said = (failure.error.cause or failure.error).message.strip().splitlines()[0]
-        return f"{event.step_key}: {said}" if said else f"{event.step_key} failed"
+        message = failure.user_failure_data.description if failure.user_failure_data else None
+        if not message and failure.error is not None:
+            message = (failure.error.cause or failure.error).message.strip().splitlines()[0]
+        return f"{event.step_key}: {message}" if message else f"{event.step_key} failed"
     return (context.failure_event.message or "it failed").strip().splitlines()[0]

@@ -1,4 +1,4 @@
-"""The comparison of a sweep as a Dagster asset: what the UI shows of it; `splat_assets.sweeps` does the work."""
+"""The comparison of a sweep as a Dagster asset: what the UI shows; `splat_assets.sweeps` does the work."""
 
 import base64
 import warnings
@@ -11,9 +11,9 @@ from splat_assets.orchestration.resources import DataRootResource
 from splat_assets.store.bucket.working_copy import sharing
 from splat_assets.sweeps import compare_sweep, open_sweep
 
-_DESCRIPTION = """Runs that differ in nothing but their SAE's recipe, side by side: FVU against L0, fidelity, dead and dense
-features, and how alike the directions are that other seeds find. Best first: those that no other run beats in both FVU and L0,
-then by fidelity."""
+_DESCRIPTION = """Runs that differ only in their SAE's recipe, side by side: FVU against L0, fidelity, dead and dense
+features, and how similar the directions of other seeds are. Best first: those that no other run beats in both FVU and
+L0, then by fidelity."""
 
 
 @dg.asset(

@@ -84,14 +84,14 @@ class Sae:
 
         first_row: the number of x's first row in the words of an error.
         """
-        given = x if isinstance(x, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
-        if given.ndim != 2 or given.shape[1] != self.d_in:
-            raise InputError(f"the SAE encodes rows of width {self.d_in}, not an array of shape {tuple(given.shape)}")
-        given = given.detach().to(self.b_dec.device, torch.float32)
-        if not torch.isfinite(given).all():
-            row = first_row + int((~torch.isfinite(given).all(dim=1)).nonzero()[0, 0])
+        inputs = x if isinstance(x, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+        if inputs.ndim != 2 or inputs.shape[1] != self.d_in:
+            raise InputError(f"the SAE encodes rows of width {self.d_in}, not an array of shape {tuple(inputs.shape)}")
+        inputs = inputs.detach().to(self.b_dec.device, torch.float32)
+        if not torch.isfinite(inputs).all():
+            row = first_row + int((~torch.isfinite(inputs).all(dim=1)).nonzero()[0, 0])
             raise InputError(f"row {row} of the activations to encode holds a NaN or an infinity")
-        return given - self.b_dec if self.apply_b_dec_to_input else given.clone()
+        return inputs - self.b_dec if self.apply_b_dec_to_input else inputs.clone()
 
     @torch.no_grad()
     def encode(self, x: torch.Tensor | Floats) -> torch.Tensor:
@@ -125,15 +125,15 @@ class Sae:
         if centred.device.type != "cpu":
             return self._sparse_where_it_is(self._fired(centred))
         lower = self.threshold.clamp(min=0).numpy()
-        found = collect_above(centred, self.encoder, self.b_enc, lower)
-        indptr, features, positions = by_row(found.indptr, found.rows, centred.shape[0])
-        values = found.values[positions]
+        lists = collect_above(centred, self.encoder, self.b_enc, lower)
+        indptr, features, positions = by_row(lists.indptr, lists.rows, centred.shape[0])
+        values = lists.values[positions]
         if self.clamp_max is not None:
             np.minimum(values, np.float32(self.clamp_max), out=values)
         return SparseRows(indptr, features.astype(feature_id_dtype(self.d_sae)), values)
 
     def _sparse_where_it_is(self, hidden: torch.Tensor) -> SparseRows:
-        """What of a dense block is above 0, found on its device."""
+        """The entries of a dense block above 0, collected on its device."""
         rows, features = hidden.nonzero(as_tuple=True)
         indptr = np.zeros(hidden.shape[0] + 1, dtype=np.int64)
         np.cumsum(hidden.count_nonzero(dim=1).cpu().numpy(), out=indptr[1:])

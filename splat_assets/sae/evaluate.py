@@ -29,7 +29,7 @@ class _Sums:
 def reconstruction_metrics(
     sae: Sae, activations: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]
 ) -> dict[str, float]:
-    """Figures over the given rows of activations.
+    """Figures over rows of activations.
 
     fvu: E||x - x_hat||^2 / E||x - mean||^2, mean over these rows; explained_variance: 1 - fvu. l0_mean and l0_qNN: active
     features per row. dead_percent: features that fire on none of these rows. dense_percent, dense_1_percent: features that
@@ -46,7 +46,7 @@ def reconstruction_metrics(
 
 
 def live_features(sae: Sae, activations: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """bool, shape (d_sae,): the features that fire on any of the given rows of activations."""
+    """bool, shape (d_sae,): the features that fire on any of the rows."""
     live = np.zeros(sae.d_sae, dtype=np.bool_)
     for start in range(0, rows.size, _BLOCK_ROWS):
         block = np.asarray(activations[rows[start : start + _BLOCK_ROWS]], dtype=np.float32)
@@ -57,13 +57,13 @@ def live_features(sae: Sae, activations: npt.NDArray[np.float32], rows: npt.NDAr
 def _add(sums: _Sums, sae: Sae, x: npt.NDArray[np.float32]) -> None:
     encoded = sae.encode_rows(x)
     rebuilt = sae.decode_rows(encoded).astype(np.float64)
-    given = x.astype(np.float64)
-    from_centre = given - sae.b_dec.cpu().numpy()
+    values = x.astype(np.float64)
+    from_centre = values - sae.b_dec.cpu().numpy()
     sums.x += from_centre.sum(axis=0)
     sums.square += float(np.square(from_centre).sum())
-    sums.error += float(np.square(given - rebuilt).sum())
-    inner = np.einsum("nd,nd->n", given, rebuilt)
-    norms, rebuilt_norms = np.linalg.norm(given, axis=1), np.linalg.norm(rebuilt, axis=1)
+    sums.error += float(np.square(values - rebuilt).sum())
+    inner = np.einsum("nd,nd->n", values, rebuilt)
+    norms, rebuilt_norms = np.linalg.norm(values, axis=1), np.linalg.norm(rebuilt, axis=1)
     some = norms > 0
     safe, rebuilt_safe = norms[some], np.maximum(rebuilt_norms[some], 1e-30)
     sums.n_not_zero += int(some.sum())

@@ -46,9 +46,20 @@ _WHAT_TO_ADD = {
 
 
 def load_sae(path: Path | str) -> Sae:
-    """Read an SAE from a folder in SAELens' layout, a folder with sae_model_final.pth, or a .pth or .safetensors file.
+    """Load an SAE from any of the layouts that this program reads.
 
-    Raises InputError, saying what is there and what is needed, for anything else.
+    Args:
+        path: a folder in SAELens' layout, a folder with sae_model_final.pth, or a .pth or .safetensors file.
+
+    Returns:
+        The SAE in float32 on the CPU: W_enc (d_in, d_sae), W_dec (d_sae, d_in) with rows of norm 1, one threshold per feature.
+
+    Raises:
+        InputError: path holds something else; the message names what is there and what is needed.
+        FingerprintMismatchError: the weights are not those that cfg.json was written for.
+
+    Example:
+        >>> load_sae("data/saved_saes/mine").d_sae
     """
     path = Path(path)
     if path.is_dir():
@@ -144,14 +155,14 @@ def _load_saelens(folder: Path, weights: Path | None = None) -> Sae:
     }
     if config["architecture"] == "jumprelu":
         shapes["threshold"] = (d_sae,)
-    found = read_tensors(weights)
-    unexpected = sorted(found.keys() - shapes.keys())
+    weights_by_name = read_tensors(weights)
+    unexpected = sorted(weights_by_name.keys() - shapes.keys())
     if unexpected:
         raise InputError(
             f"{weights} holds {', '.join(unexpected)}, which a {config['architecture']} SAE does not have; "
             "it would compute something else without"
         )
-    tensors = _checked(found, shapes, weights)
+    tensors = _checked(weights_by_name, shapes, weights)
     tensors["encoder"] = tensors.pop("W_enc").t().contiguous()
     tensors.setdefault("threshold", torch.zeros(d_sae))
     if "sae_fingerprint" not in (config.get("metadata") or {}):
@@ -174,7 +185,7 @@ def _configured(config: dict[str, Any], tensors: Tensors, path: Path) -> Sae:
             f"{path} holds other weights than its configuration was written for",
             recorded,
             sae.fingerprint,
-            "copy all files of the SAE again, or make it again",
+            "copy all files of the SAE again, or train it again",
         )
     return sae
 
@@ -298,15 +309,15 @@ def _checked(tensors: Tensors, shapes: dict[str, tuple[int, ...]], path: Path) -
     """The named tensors as float32; raises InputError naming every one that is missing, mis-shaped or not finite."""
     wrong, usable = [], {}
     for name, shape in shapes.items():
-        found = tensors.get(name)
-        if found is None:
+        tensor = tensors.get(name)
+        if tensor is None:
             wrong.append(f"{name} is missing (there are: {', '.join(sorted(tensors))})")
-        elif tuple(found.shape) != shape:
-            wrong.append(f"{name} has shape {tuple(found.shape)} where {shape} is needed")
-        elif not found.is_floating_point():
-            wrong.append(f"{name} holds {found.dtype}, not floating point numbers")
+        elif tuple(tensor.shape) != shape:
+            wrong.append(f"{name} has shape {tuple(tensor.shape)} where {shape} is needed")
+        elif not tensor.is_floating_point():
+            wrong.append(f"{name} holds {tensor.dtype}, not floating point numbers")
         else:
-            usable[name] = found.to(torch.float32)
+            usable[name] = tensor.to(torch.float32)
             n_bad = int((~torch.isfinite(usable[name])).sum())
             if n_bad:
                 wrong.append(

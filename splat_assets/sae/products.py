@@ -58,9 +58,9 @@ def _collect(
     n_rows = products.shape[1]
     whole = n_rows // _SCAN_BLOCK * _SCAN_BLOCK
     room = rows.size
-    found = 0
+    n_found = 0
     for feature in range(products.shape[0]):
-        before = found
+        before = n_found
         shift = bias[feature]
         least = lower[feature]
         row = products[feature]
@@ -71,34 +71,34 @@ def _collect(
                 above = np.int32(above + np.int32(block[i] + shift > least))
             if above == 0:
                 continue
-            if found + _SCAN_BLOCK > room:
-                found += above
+            if n_found + _SCAN_BLOCK > room:
+                n_found += above
             elif above < _SEVERAL:
                 for i in range(_SCAN_BLOCK):
                     value = block[i] + shift
                     if value > least:
-                        rows[found] = first + i
-                        values[found] = value
-                        found += 1
+                        rows[n_found] = first + i
+                        values[n_found] = value
+                        n_found += 1
             else:
                 for i in range(_SCAN_BLOCK):
                     value = block[i] + shift
-                    rows[found] = first + i
-                    values[found] = value
-                    found += value > least
+                    rows[n_found] = first + i
+                    values[n_found] = value
+                    n_found += value > least
         for i in range(whole, n_rows):
             value = row[i] + shift
             if value > least:
-                if found < room:
-                    rows[found] = i
-                    values[found] = value
-                found += 1
-        counts[feature] = found - before
-    return found
+                if n_found < room:
+                    rows[n_found] = i
+                    values[n_found] = value
+                n_found += 1
+        counts[feature] = n_found - before
+    return n_found
 
 
 class _Buffers(threading.local):
-    """What one thread keeps between bands, so that memory is not asked for and given back each time."""
+    """The buffers that a thread keeps between bands, so that memory is not allocated and freed each time."""
 
     def __init__(self) -> None:
         self._products = torch.empty(0)
@@ -118,12 +118,12 @@ class _Buffers(threading.local):
         self, products: Floats, bias: Floats, lower: Floats, counts: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], Floats]:
         """Rows and values where products + bias exceed lower, and counts set."""
-        found = _collect(products, bias, lower, counts, self._rows, self._values)
-        if found + _SCAN_BLOCK > self._rows.size:
-            self._rows = np.empty(found + found // 4 + _SCAN_BLOCK, dtype=np.int32)
+        n_entries = _collect(products, bias, lower, counts, self._rows, self._values)
+        if n_entries + _SCAN_BLOCK > self._rows.size:
+            self._rows = np.empty(n_entries + n_entries // 4 + _SCAN_BLOCK, dtype=np.int32)
             self._values = np.empty(self._rows.size, dtype=np.float32)
-            found = _collect(products, bias, lower, counts, self._rows, self._values)
-        return self._rows[:found].copy(), self._values[:found].copy()
+            n_entries = _collect(products, bias, lower, counts, self._rows, self._values)
+        return self._rows[:n_entries].copy(), self._values[:n_entries].copy()
 
 
 _buffers = _Buffers()
@@ -142,10 +142,10 @@ def collect_above(x: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor, lo
         products = _buffers.multiply(encoder[first:last], x)
         return _buffers.collect(products, shift[first:last], lower[first:last], counts[first:last])
 
-    found = in_parallel(collect_band, blocks(n_features, _band_features(n_features, n_rows)))
+    bands = in_parallel(collect_band, blocks(n_features, _band_features(n_features, n_rows)))
     indptr = np.zeros(n_features + 1, dtype=np.int64)
     np.cumsum(counts, out=indptr[1:])
-    return FeatureLists(indptr, np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found]))
+    return FeatureLists(indptr, np.concatenate([f[0] for f in bands]), np.concatenate([f[1] for f in bands]))
 
 
 def _band_features(n_features: int, n_rows: int) -> int:

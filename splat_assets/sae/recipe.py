@@ -22,7 +22,7 @@ class SaeRecipe:
     """Settings of one training. The help of a field is `dataclasses.fields(SaeRecipe)[i].metadata["help"]`."""
 
     architecture: str = _knob("batch_topk", "batch_topk (exactly k active per row on average) or relu_l1")
-    expansion_factor: float = _knob(48.0, "features per input dimension; ignored when d_sae is given")
+    expansion_factor: float = _knob(48.0, "features per input dimension; ignored when d_sae is set")
     d_sae: int | None = _knob(None, "number of features, instead of expansion_factor")
     k: int = _knob(64, "batch_topk: active features per row, on average over a batch")
     l1_coeff: float = _knob(
@@ -31,30 +31,32 @@ class SaeRecipe:
     )
     l1_warmup_fraction: float = _knob(0.05, "relu_l1: share of the steps over which the weight rises from 0")
     epochs: int = _knob(5, "passes over the training rows, each in a new order")
-    batch_size: int = _knob(4096, "rows per step, at most; an epoch is cut into nearly equal batches")
+    batch_size: int = _knob(4096, "most rows per step; an epoch is split into nearly equal batches")
     lr: float | None = _knob(
         None,
-        "learning rate of Adam after the warm-up: None is 0.024 / k, at most 0.008, for batch_topk and "
-        "0.18 / sqrt(number of features) for relu_l1",
+        "learning rate of Adam after the warm-up; if not set: 0.024 / k, at most 0.008, for batch_topk, and 0.18 / "
+        "sqrt(number of features) for relu_l1",
     )
     lr_warmup_fraction: float = _knob(0.05, "share of the steps over which the learning rate rises from 0")
-    lr_decay_fraction: float = _knob(0.2, "share of the steps, at the end, over which it falls to 0")
+    lr_decay_fraction: float = _knob(0.2, "share of the steps, at the end, over which the learning rate falls to 0")
     adam_beta1: float = _knob(0.9, "decay of Adam's mean of gradients")
     adam_beta2: float = _knob(0.99, "decay of Adam's mean of squared gradients")
-    clip_norm: float | None = _knob(1.0, "largest norm of the whole gradient; None never clips")
+    clip_norm: float | None = _knob(1.0, "largest norm of the whole gradient; None: no clipping")
     aux_k: int | None = _knob(
-        None, "dead features per row that model the residual: None is min(256, d_in // 2, 2 k), 0 is off"
+        None, "dead features per row that model the residual; 0 is off; if not set: min(256, d_in // 2, 2 k)"
     )
-    aux_coeff: float = _knob(1 / 32, "weight of the dead features' share of the loss")
+    aux_coeff: float = _knob(1 / 32, "weight of the auxiliary loss of the dead features")
     dead_after_samples: int | None = _knob(
         None,
-        "a feature is dead after so many rows without firing: None is a quarter of an epoch or 10 batches, "
-        "at most 250,000 rows and a tenth of all that training sees",
+        "rows without an activation after which a feature is dead; if not set: a quarter of an epoch or 10 batches, at most "
+        "250,000 rows and a tenth of all training rows",
     )
     seed: int = _knob(0, "seed of the initial weights and of every shuffle")
-    evaluate_every_steps: int | None = _knob(None, "steps between rows of metrics.parquet: None makes about 50 of them")
-    evaluation_rows: int = _knob(4096, "held-out rows, at most, that a row of metrics.parquet is measured on")
-    calibration_rows: int = _knob(100_000, "held-out rows, at most, that the threshold is calibrated on")
+    evaluate_every_steps: int | None = _knob(
+        None, "steps between rows of metrics.parquet; if not set: about 50 rows in all"
+    )
+    evaluation_rows: int = _knob(4096, "most held-out rows to measure a row of metrics.parquet on")
+    calibration_rows: int = _knob(100_000, "most held-out rows to calibrate the threshold on")
     checkpoint_every_seconds: float = _knob(
         30.0, "time between checkpoints of the training state; 0 is after every step"
     )

@@ -9,7 +9,7 @@ __all__ = ["open_store"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `open_store` when it is asked for, so that importing a small module of this package stays cheap."""
+    """Import `open_store` on first access, so that importing a small module of this package stays cheap."""
     if name == "open_store":
         from splat_assets.store.published.publishing import open_store
 

@@ -1,7 +1,7 @@
-"""The values that travel between readers, writers and everything that computes on activations.
+"""The values passed between readers, writers and computations on activations.
 
 Three frozen shapes of the same fact, value > 0 of a feature on a sample: by feature (`Activations`), by sample
-(`SampleFeatures`), and a block of samples (`SparseRows`). The protocols say what a reader promises. No I/O here.
+(`SampleFeatures`), and a block of samples (`SparseRows`). The protocols define what a reader promises. No I/O here.
 """
 
 import operator
@@ -125,12 +125,12 @@ class SparseRows:
             )
 
 
-def checked_id(what: str, given: int) -> int:
+def checked_id(what: str, value: int) -> int:
     """The id itself as an int; InputError for anything but a whole number. what: feature or sample."""
     try:
-        return operator.index(given)
+        return operator.index(value)
     except TypeError as error:
-        raise InputError(f"{given!r} is no {what}: a {what} is named by a whole number") from error
+        raise InputError(f"{value!r} is not a {what} id: a {what} is named by a whole number") from error
 
 
 def feature_id_dtype(n_features: int) -> type[np.uint16] | type[np.int32]:
@@ -144,7 +144,7 @@ def sample_id_dtype(n_samples: int) -> type[np.int32] | type[np.int64]:
 
 
 class ActivationReader(Protocol):
-    """Random access by feature, whatever lies underneath."""
+    """Random access by feature, for any layout."""
 
     @property
     def n_features(self) -> int:

@@ -6,7 +6,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-# Borders as Python's integers take more than a hundred bytes a range.
+# Offsets as Python's integers take more than a hundred bytes a range.
 _RANGES_AT_ONCE = 2**16
 
 
@@ -22,16 +22,16 @@ def crc32c_of_ranges(
     id_bytes = np.ascontiguousarray(ids).view(np.uint8)
     value_bytes = np.ascontiguousarray(values).view(np.uint8)
     start, extend = google_crc32c.value, google_crc32c.extend
-    found = np.empty(indptr.size - 1, dtype=np.uint32)
-    for first in range(0, found.size, _RANGES_AT_ONCE):
-        borders = indptr[first : first + _RANGES_AT_ONCE + 1]
-        id_ends = (borders * ids.dtype.itemsize).tolist()
-        value_ends = (borders * values.dtype.itemsize).tolist()
-        found[first : first + _RANGES_AT_ONCE] = [
+    checksums = np.empty(indptr.size - 1, dtype=np.uint32)
+    for first in range(0, checksums.size, _RANGES_AT_ONCE):
+        offsets = indptr[first : first + _RANGES_AT_ONCE + 1]
+        id_ends = (offsets * ids.dtype.itemsize).tolist()
+        value_ends = (offsets * values.dtype.itemsize).tolist()
+        checksums[first : first + _RANGES_AT_ONCE] = [
             extend(start(id_bytes[i0:i1]), value_bytes[v0:v1])
             for i0, i1, v0, v1 in zip(id_ends, id_ends[1:], value_ends, value_ends[1:], strict=False)
         ]
-    return found
+    return checksums
 
 
 def crc32c_of_bytes(*parts: npt.NDArray[Any]) -> int:

@@ -1,4 +1,4 @@
-"""What the disk may do to a writer or a reader: no space, no permission, a file that ends too early."""
+"""Disk errors of writers and readers: no space, no permission, a truncated file."""
 
 import errno
 import os
@@ -24,24 +24,22 @@ _CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 
 class DiskFullError(StoreError):
-    """No space is left for what was to be written."""
+    """The disk has no space left."""
 
 
 @contextmanager
 def explaining_write_errors(what: str, where: Path) -> Iterator[None]:
-    """Turn "no space" and "not allowed" of anything written inside into one sentence that says what to do."""
+    """Turn "no space" and "permission denied" of writes inside into one sentence with the remedy."""
     try:
         yield
     except (OSError, pl.exceptions.ComputeError) as error:
         limit = process_limit(error) or (file_size() if _is_too_large(error, where) else None)
         if limit is not None:
-            raise StoreError(
-                f"{what} cannot be written in {where}: {limit}; what was finished before is untouched"
-            ) from error
+            raise StoreError(f"{what} cannot be written in {where}: {limit}; finished work is untouched") from error
         if _says_no_space(error):
             raise DiskFullError(
                 f"no space left for {what} in {where} ({_free(where)} free): free some space and run the step again; "
-                "what was finished before is untouched"
+                "finished work is untouched"
             ) from error
         if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
             raise StoreError(f"{what} cannot be written in {where}: {error.strerror}; allow writing there") from error

@@ -53,7 +53,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file says; raises as `read_bytes`, and ValueError as `json_of`."""
+    """The content of a JSON file; raises as `read_bytes`, and ValueError as `json_of`."""
     return json_of(read_bytes(path))
 
 
@@ -62,12 +62,14 @@ def json_of(
     object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
     parse_constant: Callable[[str], Any] | None = None,
 ) -> Any:
-    """What JSON in UTF-8 says; ValueError where it is none, or nested deeper than DEEPEST. The hooks are of `json.loads`."""
+    """The value of JSON in UTF-8; ValueError where it is invalid or nested deeper than DEEPEST. Hooks as of `json.loads`."""
     try:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
         value = json.loads(text, object_pairs_hook=object_pairs_hook, parse_constant=parse_constant)
         if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text that can be written again
+            json.dumps(
+                value, ensure_ascii=False
+            ).encode()  # half a surrogate pair is not a text that can be written again
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
     except UnicodeDecodeError as error:
@@ -78,12 +80,12 @@ def json_of(
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """What a TOML file says; raises as `read_bytes`, and ValueError as `toml_of`."""
+    """The content of a TOML file; raises as `read_bytes`, and ValueError as `toml_of`."""
     return toml_of(read_text(path))
 
 
 def toml_of(text: str) -> dict[str, Any]:
-    """What TOML says; ValueError where it is none, or nested deeper than DEEPEST."""
+    """The value of TOML; ValueError where it is invalid, or nested deeper than DEEPEST."""
     try:
         value = tomllib.loads(text)
     except RecursionError as error:
@@ -138,7 +140,7 @@ def is_folder(path: Path | str) -> bool:
 
 
 def kind_of(path: Path) -> str:
-    """What is at path, in words: `a named pipe`, `nothing`. AccessDeniedError where that cannot be seen."""
+    """The kind of file at path: `a named pipe`, `nothing`. AccessDeniedError where that cannot be seen."""
     try:
         return _kind(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -148,7 +150,7 @@ def kind_of(path: Path) -> str:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What is in a folder, by name; none where there is no folder. AccessDeniedError where it cannot be listed."""
+    """The entries of a folder, by name; none where there is no folder. AccessDeniedError where it cannot be listed."""
     try:
         return sorted(folder / name for name in os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -184,12 +186,12 @@ def in_words(error: Exception) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, or which kind it is where it says nothing."""
+    """The message of a library's error, or its kind where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def user() -> str:
-    """As whom this process reads, by name and number."""
+    """The user that this process runs as, by name and number."""
     number = os.geteuid()
     try:
         import pwd

@@ -1,4 +1,4 @@
-"""What can go wrong with files of a store. Each class keeps the values it speaks of as attributes."""
+"""Errors of store files. Each class keeps its values as attributes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from splat_assets.errors import SplatError
 
 
 class StoreError(SplatError):
-    """A store, or a file of one, cannot be read or written as asked."""
+    """A store, or a file of one, cannot be read or written."""
 
 
 class LayoutError(StoreError):
@@ -72,17 +72,17 @@ class FingerprintMismatchError(StoreError):
 
     code = "fingerprint_mismatch"
 
-    def __init__(self, what: str, expected: str, found: str, what_to_do: str) -> None:
+    def __init__(self, what: str, expected: str, actual: str, what_to_do: str) -> None:
         self.what = what
         self.expected = expected
-        self.found = found
+        self.actual = actual
         self.what_to_do = what_to_do
-        super().__init__(f"{what}: expected sha256 {expected}, found {found}; {what_to_do}")
+        super().__init__(f"{what}: expected sha256 {expected}, not {actual}; {what_to_do}")
 
     @property
     def values(self) -> Mapping[str, Any]:
         """As `SplatError.values`."""
-        return {"what": self.what, "expected": self.expected, "found": self.found, "what_to_do": self.what_to_do}
+        return {"what": self.what, "expected": self.expected, "actual": self.actual, "what_to_do": self.what_to_do}
 
 
 class NotPublishedError(StoreError):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: write aside, flush to disk, rename. And the hashes that seal them."""
+"""Atomic files: write aside, flush to disk, rename. And the hashes that seal them."""
 
 import ctypes
 import errno
@@ -69,13 +69,13 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def staging_path(path: Path) -> Path:
-    """A sibling of path that nobody else uses, named so that `remove_leftovers` knows whose it was."""
+    """An unused sibling of path, named so that `remove_leftovers` knows its owner."""
     return path.parent / f"{_STAGING_PREFIX}{uuid.uuid4().hex}-{path.name}"
 
 
 @contextmanager
 def _staged(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
-    """A staging sibling of path, made and held: as long as this process lives, it is no leftover."""
+    """A staging sibling of path, made and held: as long as this process lives, it is not a leftover."""
     while True:
         aside = staging_path(path)
         make(aside)
@@ -126,16 +126,16 @@ def replaceable_folder(folder: Path, is_ours: Callable[[str], bool]) -> Path:
     if not there.exists():
         return folder
     if not there.is_dir():
-        raise InputError(f"{folder} is a file; name a folder")
+        raise InputError(f"{folder} is a file; choose a folder")
     if Path.cwd().is_relative_to(there) or there.is_mount():
         raise InputError(
-            f"{folder} cannot be replaced while it is the current folder or a mount point; name one below it"
+            f"{folder} cannot be replaced while it is the current folder or a mount point; choose one below it"
         )
     foreign = sorted(path.name for path in there.iterdir() if not is_ours(path.name))
     if foreign:
         raise InputError(
-            f"{folder} holds {', '.join(foreign[:3])}{' and more' if len(foreign) > 3 else ''}, which would be lost; "
-            "name a new or empty folder"
+            f"{folder} holds {', '.join(foreign[:3])}{' and more' if len(foreign) > 3 else ''}, which would be "
+            f"lost; choose a new or empty folder"
         )
     return folder
 
@@ -159,11 +159,11 @@ def remove_leftovers(folder: Path, name: str = "") -> list[Path]:
         return []
     removed = []
     for left in sorted(folder.glob(f"{_STAGING_PREFIX}*")):
-        found = _STAGING.fullmatch(left.name)
-        if not found or name not in ("", found["name"], (found["name"] or "").removeprefix(_OLD)) or _is_held(left):
+        match = _STAGING.fullmatch(left.name)
+        if not match or name not in ("", match["name"], (match["name"] or "").removeprefix(_OLD)) or _is_held(left):
             continue
-        replaced = folder / (found["name"] or "").removeprefix(_OLD)
-        if (found["name"] or "").startswith(_OLD) and not replaced.exists():
+        replaced = folder / (match["name"] or "").removeprefix(_OLD)
+        if (match["name"] or "").startswith(_OLD) and not replaced.exists():
             os.rename(left, replaced)
             continue
         shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
@@ -221,12 +221,12 @@ def sha256_of_json(value: Any) -> str:
 
 def files_below(folder: Path) -> list[Path]:
     """Every regular file below folder, sorted by its relative path; staging leftovers are not counted."""
-    found: list[Path] = []
+    files: list[Path] = []
     for place, folders, names in os.walk(folder, onerror=_refuse_closed):
         folders[:] = [name for name in folders if not name.startswith(_STAGING_PREFIX)]
         paths = (Path(place, name) for name in names if not name.startswith(_STAGING_PREFIX))
-        found += [path for path in paths if path.is_file()]
-    return sorted(found)
+        files += [path for path in paths if path.is_file()]
+    return sorted(files)
 
 
 def _refuse_closed(error: OSError) -> None:

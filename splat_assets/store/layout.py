@@ -1,4 +1,4 @@
-"""Where things are: the folders of a data root and of one run. Names are checked here before they become paths."""
+"""Paths: the folders of a data root and of one run. Names are checked here before they become paths."""
 
 import os
 import re
@@ -58,7 +58,7 @@ class RunLayout:
 
     @property
     def receipts(self) -> Path:
-        """What each finished step was made from and what it wrote."""
+        """Receipts: the inputs and outputs of each finished step."""
         return self.root / "receipts"
 
     @property
@@ -68,7 +68,7 @@ class RunLayout:
 
     @property
     def base_model(self) -> Path:
-        """What was found in the base model's checkpoint."""
+        """The base model's dimensions and fingerprint."""
         return self.root / "base_model"
 
     @property
@@ -78,7 +78,7 @@ class RunLayout:
 
     @property
     def scorecard(self) -> Path:
-        """How good the SAE is, in figures."""
+        """The quality metrics of the SAE."""
         return self.sae / SCORECARD
 
     @property
@@ -165,17 +165,17 @@ class DataRoot:
 
     @property
     def saes(self) -> Path:
-        """SAEs that were brought ready-made, one folder each."""
+        """Ready-made SAEs, one folder each."""
         return self.path / "saved_saes"
 
     @property
     def activity(self) -> Path:
-        """What happened by itself, line by line."""
+        """The activity log, one event per line."""
         return self.path / "activity.jsonl"
 
     @property
     def arrivals(self) -> Path:
-        """What is known of everything that was brought."""
+        """The records of all incoming inputs."""
         return self.path / "arrivals.json"
 
     @property
@@ -185,12 +185,12 @@ class DataRoot:
 
     @property
     def labels(self) -> Path:
-        """What people wrote of features, one folder for each SAE. No run rebuilds or deletes it."""
+        """Labels of features, one folder per SAE. No run rebuilds or deletes it."""
         return self.path / "labels"
 
     @property
     def cache(self) -> Path:
-        """What can be made again and is shared between runs; safe to delete when no run is being made."""
+        """Data shared between runs that can be recomputed; safe to delete when no run is being made."""
         return self.path / "cache"
 
     @property
@@ -216,7 +216,7 @@ class DataRoot:
             probe.unlink()
         except OSError as error:
             raise InputError(
-                f"the data root {self.path} cannot be written ({error.strerror}); set SPLAT_DATA to a folder that can"
+                f"the data root {self.path} cannot be written ({error.strerror}); set SPLAT_DATA to a writable folder"
             ) from error
         return self
 

@@ -1,4 +1,4 @@
-"""Limits of a process that faults come from: open files, size of a file, memory, threads; none of them is a fault of the data."""
+"""Limits of a process that cause errors: open files, file size, memory, threads; none is a fault of the data."""
 
 import errno
 import re
@@ -24,8 +24,9 @@ def process_limit(error: BaseException) -> str | None:
             return _memory()
         if _NO_THREAD in text:
             return (
-                f"no further thread could be started: this user may have {_shown(resource.RLIMIT_NPROC)} processes and "
-                f"threads (ulimit -u), this process {_shown(resource.RLIMIT_AS, 'bytes of memory')} (ulimit -v); raise the "
+                f"cannot start another thread: this user may have {_shown(resource.RLIMIT_NPROC)} processes and "
+                f"threads (ulimit -u), this process {_shown(resource.RLIMIT_AS, 'bytes of memory')} (ulimit -v); "
+                f"raise the "
                 "limit that is reached"
             )
     return None
@@ -34,25 +35,26 @@ def process_limit(error: BaseException) -> str | None:
 def file_size() -> str:
     """The largest file that may be written, as a sentence."""
     if resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY:
-        return "the file system takes no file as large as what was to be written: put the data on another one"
+        return "the file is too large for this file system: put the data on another one"
     largest = _shown(resource.RLIMIT_FSIZE, "bytes")
     return f"this process may write files of at most {largest} (ulimit -f): raise that limit and run it again"
 
 
 def _open_files(of_system: bool) -> str:
     if of_system:
-        return "no further file can be opened: the limit of this machine is reached (fs.file-max)"
+        return "cannot open another file: the limit of this machine is reached (fs.file-max)"
     return (
-        f"no further file can be opened: this process may have {_shown(resource.RLIMIT_NOFILE)} open (ulimit -n); raise that "
+        f"cannot open another file: this process may have {_shown(resource.RLIMIT_NOFILE)} open (ulimit -n); "
+        f"raise that "
         "limit and run it again"
     )
 
 
 def _memory() -> str:
     if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
-        return "memory does not reach: end other programs, or use a machine with more"
+        return "out of memory: close other programs, or use a machine with more"
     return (
-        f"memory does not reach: this process may have {_shown(resource.RLIMIT_AS, 'bytes')} (ulimit -v); raise that limit "
+        f"out of memory: this process may have {_shown(resource.RLIMIT_AS, 'bytes')} (ulimit -v); raise that limit "
         "and run it again"
     )
 
@@ -64,7 +66,7 @@ def _shown(limit: int, unit: str = "") -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """A fault, what it came from, and so on."""
+    """An error, its cause, and so on."""
     seen: set[int] = set()
     one: BaseException | None = error
     while one is not None and id(one) not in seen:
@@ -76,5 +78,5 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _number(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    found = _BY_TEXT.search(str(error))
-    return int(found[1]) if found else None
+    match = _BY_TEXT.search(str(error))
+    return int(match[1]) if match else None

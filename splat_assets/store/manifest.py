@@ -1,4 +1,4 @@
-"""The seal of a published version: what it holds, what it was made from, and the sha256 of every file.
+"""The seal of a published version: its contents, its origin, and the sha256 of every file.
 
 The version's id is the hash of this content, so it holds no times: the same content published twice is the same version.
 """
@@ -34,7 +34,7 @@ class ManifestFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a version holds. provenance: whatever the publisher states (fingerprints, settings), as JSON values."""
+    """The contents of a version. provenance: whatever the publisher states (fingerprints, settings), as JSON values."""
 
     n_samples: int
     n_features: int
@@ -73,7 +73,7 @@ class Manifest:
 
     @classmethod
     def parsed(cls, content: bytes, folder: Path) -> "Manifest":
-        """The manifest that is said to be of the version in folder; errors as `load`."""
+        """The manifest stated to be of the version in folder; errors as `load`."""
         path = folder / MANIFEST
         try:
             raw: dict[str, Any] = json_of(content)
@@ -82,38 +82,39 @@ class Manifest:
                 raise LayoutError(
                     f"{path} is of format {form[0]} {form[1]}; this program reads {_FORMAT} {FORMAT_VERSION}"
                 )
-            found = cls(**{**raw, "files": tuple(ManifestFile(**file) for file in raw["files"])})
-            _refuse_strange_content(found)
+            manifest = cls(**{**raw, "files": tuple(ManifestFile(**file) for file in raw["files"])})
+            _refuse_strange_content(manifest)
         except WRONG_CONTENT as error:
             raise CorruptStoreError(f"{path} is not a store's manifest: {error}") from error
-        if VERSION_ID.fullmatch(folder.name) and folder.name != found.version:
+        if VERSION_ID.fullmatch(folder.name) and folder.name != manifest.version:
             raise CorruptStoreError(
-                f"{path} was changed: the version's id is the hash of its content, which is {found.version}, not {folder.name}"
+                f"{path} was changed: the version's id is the hash of its content, which is {manifest.version}, "
+                f"not {folder.name}"
             )
-        return found
+        return manifest
 
     def mismatched_sizes(self, sizes: Mapping[str, int], where: str) -> list[str]:
-        """Which of the files are not there with their size, one sentence each. sizes: by path, of what is there."""
+        """The files that are missing or have another size, one sentence each. sizes: by path, of what is there."""
         return [
-            f"{where}/{file.path} {'is missing' if found is None else f'has {found} bytes instead of {file.bytes}'}"
+            f"{where}/{file.path} {'is missing' if size is None else f'has {size} bytes instead of {file.bytes}'}"
             for file in self.files
-            if (found := sizes.get(file.path)) != file.bytes
+            if (size := sizes.get(file.path)) != file.bytes
         ]
 
     def problems(self, folder: Path, deep: bool) -> list[str]:
-        """What is wrong with the files below folder, one sentence each; deep compares every file's sha256."""
-        found = [problem for file in self.files if (problem := _wrong_size(folder, file))]
+        """The problems of the files below folder, one sentence each; deep compares every file's sha256."""
+        problems = [problem for file in self.files if (problem := _wrong_size(folder, file))]
         listed = {file.path for file in self.files} | {MANIFEST}
         extra = [path.relative_to(folder).as_posix() for path in files_below(folder)]
-        found += [f"{folder / name} is not in the manifest" for name in extra if name not in listed]
-        if deep and not found:
+        problems += [f"{folder / name} is not in the manifest" for name in extra if name not in listed]
+        if deep and not problems:
             hashes = _hashes([folder / file.path for file in self.files], None)
-            found = [
+            problems = [
                 f"{folder / file.path} holds other bytes than were published: sha256 {sha256} instead of {file.sha256}"
                 for file, sha256 in zip(self.files, hashes, strict=True)
                 if sha256 != file.sha256
             ]
-        return found
+        return problems
 
 
 def _refuse_strange_content(manifest: Manifest) -> None:

@@ -38,7 +38,7 @@ def _tokens_of(metadata: Path) -> pl.DataFrame:
     """Token ids of a batch, and of which position of its build a sample is where the batch says so."""
     with explaining_damage(metadata):
         batch = pl.scan_parquet(metadata.absolute(), glob=False)
-        wanted = (
+        columns = (
             ["ability_tokens", "token_position"] if "token_position" in batch.collect_schema() else ["ability_tokens"]
         )
-        return batch.select(wanted).rename({"ability_tokens": "tokens"}).collect()
+        return batch.select(columns).rename({"ability_tokens": "tokens"}).collect()

@@ -1,4 +1,4 @@
-"""Whatever layout a folder has, a reader for it: which layouts are there, which of them is fastest, and opening that one.
+"""A reader for a folder of any layout: lists the layouts present and opens the fastest.
 
 Fastest first, one feature of 500,000 activations among 842,820 samples: the sparse store 0.4 ms, files per feature 1.8 ms,
 transposed array 22 ms (59 ms in upstream's chunks); a batch tree is read whole for every feature.
@@ -43,7 +43,7 @@ class Layout(IntEnum):
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Its name in messages."""
         return _TITLES[self]
 
 
@@ -59,20 +59,20 @@ _TITLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FolderLayout:
     """A folder and the layout it has."""
 
     layout: Layout
     path: Path
 
 
-def layouts_in(folder: Path | str) -> list[Found]:
+def layouts_in(folder: Path | str) -> list[FolderLayout]:
     """The layouts at folder and, where it is a run's, in the run's own folders; fastest first."""
     root = Path(folder)
     run = RunLayout(root)
     places = [root, run.store, run.staged, run.neuron_acts, run.transposed, run.efficient, run.raw_activations]
-    found = [Found(layout, place) for place in places if place.is_dir() for layout in layouts_at(place)]
-    return sorted(found, key=lambda one: one.layout)
+    layouts = [FolderLayout(layout, place) for place in places if place.is_dir() for layout in layouts_at(place)]
+    return sorted(layouts, key=lambda one: one.layout)
 
 
 def layouts_at(place: Path) -> Iterator[Layout]:
@@ -98,17 +98,17 @@ def open_reader(*folders: Path | str) -> ActivationReader:
     return open_fastest(*folders)[1]
 
 
-def open_fastest(*folders: Path | str) -> tuple[Found, ActivationReader]:
+def open_fastest(*folders: Path | str) -> tuple[FolderLayout, ActivationReader]:
     """The fastest layout that the folders offer, and a reader of it; the log says which and why.
 
     Raises LayoutError when there is none, or when the folders hold activations of different shapes.
     """
-    found = sorted((one for folder in folders for one in layouts_in(folder)), key=lambda one: one.layout)
-    readable = [one for one in found if one.layout in _OPENERS]
+    candidates = sorted((one for folder in folders for one in layouts_in(folder)), key=lambda one: one.layout)
+    readable = [one for one in candidates if one.layout in _OPENERS]
     where = " and ".join(str(folder) for folder in folders)
     if not readable:
-        only = f"only {found[0].layout.title}, which hold rows and no features" if found else "no activations"
-        raise LayoutError(f"{where}: {only}; looked for {', '.join(_TITLES[layout] for layout in _OPENERS)}")
+        only = f"only {candidates[0].layout.title}, which hold rows and no features" if candidates else "no activations"
+        raise LayoutError(f"{where}: {only}; expected {', '.join(_TITLES[layout] for layout in _OPENERS)}")
     best, *others = readable
     reader = _OPENERS[best.layout](best.path)
     _refuse_other_shapes(best, reader, others)
@@ -129,13 +129,17 @@ def as_reader(
     # Here, because scipy's sparse matrices load with it: a tenth of a second that reading alone does not need.
     from splat_assets.store.sparse.merge import write_sparse_store
 
-    found = layouts_in(folder)
-    if not found or found[0].layout not in (Layout.BATCHES, Layout.RAW):
+    candidates = layouts_in(folder)
+    if not candidates or candidates[0].layout not in (Layout.BATCHES, Layout.RAW):
         yield open_reader(folder)
         return
-    source = BatchReader(found[0].path) if found[0].layout is Layout.BATCHES else RawActivations(found[0].path)
+    source = (
+        BatchReader(candidates[0].path)
+        if candidates[0].layout is Layout.BATCHES
+        else RawActivations(candidates[0].path)
+    )
     with tempfile.TemporaryDirectory(prefix="splat-", dir=scratch) as temporary:
-        _log.info("%s is the fastest layout of %s: making a temporary sparse store", found[0].layout.title, folder)
+        _log.info("%s is the fastest layout of %s: making a temporary sparse store", candidates[0].layout.title, folder)
         target = Path(temporary) / "activations.zarr"
         write_sparse_store(source, target, progress=progress)
         yield SparseReader(target)
@@ -160,7 +164,7 @@ _OPENERS: dict[Layout, Callable[[Path], ActivationReader]] = {
 }
 
 
-def _refuse_other_shapes(best: Found, reader: ActivationReader, others: list[Found]) -> None:
+def _refuse_other_shapes(best: FolderLayout, reader: ActivationReader, others: list[FolderLayout]) -> None:
     for other in others:
         if other.layout is Layout.NEURON_ACTS_UNDESCRIBED:  # it would be read whole, and says no shape for certain
             continue
@@ -174,5 +178,5 @@ def _refuse_other_shapes(best: Found, reader: ActivationReader, others: list[Fou
         raise LayoutError(
             f"{other.path} holds {counted(beside.n_samples, 'samples')} x "
             f"{counted(beside.n_features, 'features')}, {best.path} holds "
-            f"{reader.n_samples} x {reader.n_features}: they are not of one run; name the folders of one"
+            f"{reader.n_samples} x {reader.n_features}: they come from different runs; pass the folders of one"
         )

@@ -34,11 +34,11 @@ _FILES = {
 _OF_MODEL = ("model_checkpoint", "model_params", "vocab", "weapon_vocab", "sae_checkpoint", "sae_config")
 _ALWAYS = ("model_checkpoint", "vocab", "weapon_vocab", "sae_checkpoint")
 _BESIDE = {"model_checkpoint": ("model_params", "vocab", "weapon_vocab"), "sae_checkpoint": ("sae_config",)}
-"""Files that are looked for beside another one once that is said to be elsewhere."""
+"""Files to look up beside another one once that has moved."""
 
 
 class NotThereError(StoreError):
-    """A recorded file that is gone or has changed; the text says what to give."""
+    """A recorded file that is gone or has changed; the message names the option that replaces it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Origin:
 
     @property
     def labels(self) -> Path:
-        """The folder of labels: beside the activations, so that making them anew deletes none."""
+        """The folder of labels: beside the activations, so that recomputing them deletes none."""
         return self.folder.absolute().parent / "labels"
 
     @property
@@ -106,11 +106,11 @@ class Origin:
     def checked_file(self, name: str) -> Path:
         """Where a recorded file is; NotThereError unless it is there and has the recorded content."""
         path, recorded = self._present_file(name), self.files[name]
-        found = sha256_of_file(path)
-        if found != recorded.sha256:
+        actual = sha256_of_file(path)
+        if actual != recorded.sha256:
             raise NotThereError(
                 f"the {_FILES[name][0]} at {path} is not the one that {self.folder} was made with: expected sha256 "
-                f"{recorded.sha256}, found {found}; put that file back, or {self._remedy(name)}"
+                f"{recorded.sha256}, found {actual}; restore that file, or {self._remedy(name)}"
             )
         return path
 
@@ -128,7 +128,8 @@ class Origin:
     def _remedy(self, name: str) -> str:
         option = _FILES[name][1]
         return (
-            f"say where it is: `splat alias NAME {self.folder} {option} FILE` and ask for NAME, or make a run of the folder: "
+            f"pass its path: `splat alias NAME {self.folder} {option} FILE` and ask for NAME, or make a run of "
+            f"the folder: "
             f"`splat import {self.folder} --run NAME {option} FILE`"
         )
 
@@ -157,8 +158,8 @@ def read_origin(folder: Path) -> Origin | None:
         return None
     except (OSError, *WRONG_CONTENT) as error:
         raise CorruptStoreError(
-            f"{path} does not say what the activations were made from ({error}); make them again, or delete the file: "
-            "labels and the model then need a run (`splat import`)"
+            f"{path} does not say what the activations were made from ({error}); write them again, or delete the "
+            f"file: labels and the model then need a run (`splat import`)"
         ) from error
     return Origin(folder, provenance, files, recipe)
 
@@ -192,7 +193,7 @@ def _refuse_other_origin(one: Origin, other: Origin) -> None:
                 f"the {name.replace('_', ' ')} of {other.folder} is not that of {one.folder}",
                 str(here),
                 str(there),
-                "name folders that were made from the same activations",
+                "pass folders made from the same activations",
             )
 
 

@@ -56,7 +56,7 @@ class ShardFile:
 
 @dataclass(frozen=True, slots=True)
 class ShardReceipt:
-    """What a finished shard holds: samples first_row..first_row + n_rows - 1, and what they were made from."""
+    """The receipt of a finished shard: samples first_row..first_row + n_rows - 1, and what they were made from."""
 
     first_row: int
     n_rows: int
@@ -143,18 +143,18 @@ def read_shard_receipt(folder: Path) -> ShardReceipt:
 def shard_is_valid(folder: Path, first_row: int, n_rows: int, inputs: Mapping[str, str], deep: bool = False) -> bool:
     """Whether folder is a finished shard of exactly these rows from exactly these inputs.
 
-    deep also compares the sha256 of every file; otherwise only sizes are looked at.
+    deep also compares the sha256 of every file; otherwise only sizes are compared.
     """
     try:
         receipt = read_shard_receipt(folder)
     except StoreError:
         return False
-    wanted = (first_row, n_rows, dict(inputs))
-    return (receipt.first_row, receipt.n_rows, receipt.inputs) == wanted and not shard_problems(folder, receipt, deep)
+    expected = (first_row, n_rows, dict(inputs))
+    return (receipt.first_row, receipt.n_rows, receipt.inputs) == expected and not shard_problems(folder, receipt, deep)
 
 
 def shard_problems(folder: Path, receipt: ShardReceipt, deep: bool) -> list[str]:
-    """What is wrong with the files of a shard, one sentence each; deep compares every byte's sha256."""
+    """The problems of the files of a shard, one sentence each; deep compares every byte's sha256."""
     problems = []
     for name, file in receipt.files.items():
         path = folder / name
@@ -231,7 +231,7 @@ class RawActivations:
 
     @property
     def inputs(self) -> dict[str, str]:
-        """What the shards were made from: fingerprints by name."""
+        """The inputs of the shards: fingerprints by name."""
         return self.receipts[0].inputs
 
     @cached_property
@@ -240,7 +240,7 @@ class RawActivations:
         return sha256_of_json([receipt.fingerprint for receipt in self.receipts])
 
     def rows(self, block_rows: int, start: int = 0) -> Iterator[SparseRows]:
-        """All samples from `start` on, in blocks of block_rows (the last one may be shorter), across shard borders."""
+        """All samples from `start` on, in blocks of block_rows (the last one may be shorter), across shards."""
         for lo in range(start, self.n_samples, block_rows):
             yield joined(list(self._pieces(lo, min(lo + block_rows, self.n_samples))))
 
@@ -287,7 +287,7 @@ class RawActivations:
             yield NpyFile(folder / "embeddings" / f"{name}.npy").read_all()
 
     def problems(self) -> list[str]:
-        """What is wrong with any file of any shard, one sentence each: reads and hashes everything."""
+        """The problems of all files of all shards, one sentence each: reads and hashes everything."""
         return [
             problem
             for folder, receipt in zip(self.shards, self.receipts, strict=True)
@@ -314,7 +314,7 @@ def _describe(folder: Path) -> dict[str, ShardFile]:
 
 
 def _described(root: Path) -> tuple[int, int]:
-    """The numbers of samples and shards that are to be there."""
+    """The expected numbers of samples and shards."""
     path = root / DESCRIPTION
     try:
         raw = read_json(path)
@@ -326,15 +326,16 @@ def _described(root: Path) -> tuple[int, int]:
 
 
 def _all_shards(root: Path, n_shards: int) -> list[Path]:
-    found = dict(_shard_folders(root))
-    missing = [number for number in range(n_shards) if number not in found]
+    folders = dict(_shard_folders(root))
+    missing = [number for number in range(n_shards) if number not in folders]
     if missing:
         raise LayoutError(
-            f"{root} is unfinished: {shard_name(missing[0])} is missing ({len(missing)} of {counted(n_shards, 'shards')} are); "
-            "call what wrote it again, shards that are there are kept"
+            f"{root} is unfinished: {shard_name(missing[0])} is missing ({len(missing)} of "
+            f"{counted(n_shards, 'shards')} are); "
+            "run the same command again, existing shards are kept"
         )
-    return [found[number] for number in range(n_shards)]
+    return [folders[number] for number in range(n_shards)]
 
 
 def _shard_folders(root: Path) -> list[tuple[int, Path]]:
-    return [(int(found[1]), path) for path in entries(root) if (found := _SHARD.fullmatch(path.name)) and path.is_dir()]
+    return [(int(match[1]), path) for path in entries(root) if (match := _SHARD.fullmatch(path.name)) and path.is_dir()]

@@ -1,4 +1,4 @@
-"""Receipts: what a finished step was made from, what it wrote, and whether that still stands.
+"""Receipts: the inputs and outputs of a finished step, and whether it is still up to date.
 
 A step is up to date when its receipt names the same code version and the same inputs as today and its outputs are there in
 full. The fingerprint of a receipt covers code version, inputs and the sha256 of the outputs, never a time or a speed.
@@ -73,7 +73,7 @@ class Receipt:
     def missing_outputs(self, root: Path) -> list[str]:
         """Outputs that are gone or have another size or number of files than when they were written.
 
-        In the working copy of a bucket, what was not brought is there if the bucket has it.
+        In the working copy of a bucket, what was not pulled counts as present if the bucket has it.
         Only the smallest files are read: a pointer to something else has the same size.
         """
         missing = [o for o in self.outputs if not _looks_as_written(root / o.path, o)]
@@ -115,14 +115,14 @@ def read_receipt(folder: Path, step: str) -> Receipt | None:
     except FileNotFoundError:
         return None
     except WRONG_CONTENT as error:
-        raise CorruptStoreError(f"{path} is not a receipt ({error}); delete it and the step is done again") from error
+        raise CorruptStoreError(f"{path} is not a receipt ({error}); delete it to run the step again") from error
     if receipt.fingerprint != stated:
-        raise CorruptStoreError(f"{path} was changed after it was written; delete it and the step is done again")
+        raise CorruptStoreError(f"{path} was changed after it was written; delete it to run the step again")
     return receipt
 
 
 def sha256_of_tree(files: Iterable[tuple[str, str]]) -> str:
-    """What stands for a folder: the sha256 over the relative names and sha256 of its files, sorted by name."""
+    """The fingerprint of a folder: the sha256 over the relative names and sha256 of its files, sorted by name."""
     tree = hashlib.sha256()
     for name, sha256 in files:
         tree.update(f"{name}\0{sha256}\n".encode())
@@ -152,7 +152,7 @@ def _looks_as_written(path: Path, output: Output) -> bool:
 
 
 def _is_there_alone(copy: WorkingCopy, path: Path, output: Output) -> bool:
-    """Whether nothing was brought of an output that the bucket has whole. Of a version its manifest is brought in any case."""
+    """Whether nothing was pulled of an output that the bucket has whole. Of a version its manifest is pulled in any case."""
     n_here, _ = _measure(path)
     few = n_here == 0 or (n_here == 1 and (path / MANIFEST).is_file())
     return few and copy.exists_remotely(path, output.n_files, output.size_bytes)

@@ -1,4 +1,4 @@
-"""Blocks of sparse rows, joined and cut anew: a source gives blocks of its own size, a format wants others."""
+"""Blocks of sparse rows, joined and cut again: a source gives blocks of its own size, a format wants others."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -24,23 +24,23 @@ def joined(blocks: Sequence[SparseRows]) -> SparseRows:
 
 
 def regrouped(blocks: Iterable[SparseRows], sizes: Iterable[int]) -> Iterator[SparseRows]:
-    """The same rows in blocks of the given sizes (each > 0); CorruptStoreError when the rows run out or some are left."""
+    """The same rows in blocks of these sizes (each > 0); CorruptStoreError when the rows run out or some are left."""
     incoming = iter(blocks)
     pending: list[SparseRows] = []
-    n_given = 0
+    n_taken = 0
     for size in sizes:
         n_pending = sum(block.n_rows for block in pending)
         while n_pending < size:
             block = next(incoming, None)
             if block is None:
                 raise CorruptStoreError(
-                    f"the source ended after {counted(n_given + n_pending, 'rows')}; more were promised"
+                    f"the source ended after {counted(n_taken + n_pending, 'rows')}; more were expected"
                 )
             pending.append(block)
             n_pending += block.n_rows
         whole = joined(pending)
         yield whole.slice(0, size)
         pending = [whole.slice(size, whole.n_rows)] if whole.n_rows > size else []
-        n_given += size
+        n_taken += size
     if pending or any(block.n_rows for block in incoming):
-        raise CorruptStoreError(f"the source has more rows than the {n_given} that were promised")
+        raise CorruptStoreError(f"the source has more rows than the {n_taken} that were expected")

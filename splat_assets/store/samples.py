@@ -1,4 +1,4 @@
-"""The table of samples: its columns, what must hold for it, and a layout from which single rows are taken quickly.
+"""The table of samples: its columns, its rules, and a layout with fast access to single rows.
 
 Row number = `global_index` = sample id. Parquet is what people and engines read; the Arrow file beside it holds the same rows
 uncompressed in one record batch, whose columns are used as they are read.
@@ -41,9 +41,9 @@ SPLITS = ("train", "validation", "test", "none")
 
 def checked_samples(samples: pl.DataFrame, first_row: int, where: str) -> pl.DataFrame:
     """The table with its columns in order; raises InvalidActivationsError when it is not SAMPLE_SCHEMA from first_row on."""
-    found = {name: samples.schema.get(name) for name in SAMPLE_SCHEMA}
+    dtypes = {name: samples.schema.get(name) for name in SAMPLE_SCHEMA}
     wrong = [
-        f"{name} is {found[name]} instead of {dtype}" for name, dtype in SAMPLE_SCHEMA.items() if found[name] != dtype
+        f"{name} is {dtypes[name]} instead of {dtype}" for name, dtype in SAMPLE_SCHEMA.items() if dtypes[name] != dtype
     ]
     if wrong:
         raise InvalidActivationsError(f"{where}: the sample table does not have the agreed columns: {'; '.join(wrong)}")
@@ -60,7 +60,7 @@ def checked_samples(samples: pl.DataFrame, first_row: int, where: str) -> pl.Dat
     for column, allowed in (("kind", KINDS), ("split", SPLITS)):
         strange = sorted(set(samples[column].unique()) - set(allowed))
         if strange:
-            raise InvalidActivationsError(f"{where}: {column} {strange[0]!r} is none of {', '.join(allowed)}")
+            raise InvalidActivationsError(f"{where}: {column} {strange[0]!r} is not one of {', '.join(allowed)}")
     return samples
 
 
@@ -150,8 +150,7 @@ class SampleTable:
         ids = np.asarray(sample_ids).reshape(-1)
         if ids.size and ids.dtype.kind not in "iu":
             raise InputError(
-                f"samples are taken by their ids, whole numbers, and {ids.dtype} was given; "
-                "np.flatnonzero makes ids of a mask"
+                f"sample ids must be whole numbers, not {ids.dtype}; np.flatnonzero converts a mask to ids"
             )
         outside = ids[(ids < 0) | (ids >= self.n_samples)]
         if outside.size:

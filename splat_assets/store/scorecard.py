@@ -24,5 +24,5 @@ def read_scorecard(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except WRONG_CONTENT as error:
-        raise CorruptStoreError(f"{path} is no scorecard ({type(error).__name__}: {error})") from error
+        raise CorruptStoreError(f"{path} is not a scorecard ({type(error).__name__}: {error})") from error
     return card

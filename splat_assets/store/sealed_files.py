@@ -43,13 +43,13 @@ class SealedFiles:
         path = self.folder / name
         if name not in self._sha256:
             raise CorruptStoreError(f"{path} is not in the manifest of its version: publish again")
-        content, found = self._read(name)
-        if found != self._sha256[name] and self._remote is not None:
-            self._remote.forget()  # bytes that were kept may be those of before somebody mended the bucket
-            content, found = self._read(name)
-        if found != self._sha256[name]:
+        content, sha256 = self._read(name)
+        if sha256 != self._sha256[name] and self._remote is not None:
+            self._remote.forget()  # bytes that were kept may be those of before the bucket was repaired
+            content, sha256 = self._read(name)
+        if sha256 != self._sha256[name]:
             raise CorruptStoreError(
-                f"{path} holds other bytes than were published: sha256 {found} instead of {self._sha256[name]}; "
+                f"{path} holds other bytes than were published: sha256 {sha256} instead of {self._sha256[name]}; "
                 "go back to another version or publish again"
             )
         return content
@@ -64,7 +64,7 @@ class SealedFiles:
             content = read_bytes(path) if self._remote is None else self._remote.read(name)
         except FileNotFoundError as error:
             raise CorruptStoreError(
-                f"{path} is not there any more: its version was removed or damaged while it was open; open the store again"
+                f"{path} no longer exists: its version was removed or damaged while it was open; open the store again"
             ) from error
         except (OSError, ValueError) as error:
             raise CorruptStoreError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error

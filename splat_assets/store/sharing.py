@@ -1,6 +1,6 @@
-"""Commands and steps on a data root in a bucket: what they need is brought before, what they made is sent after.
+"""Commands and steps on a data root in a bucket: inputs are pulled before, outputs pushed after.
 
-On a data root that is a folder nothing here does anything.
+On a plain folder nothing happens.
 """
 
 import logging
@@ -20,7 +20,7 @@ _EVERY_SECONDS = 10.0
 
 @contextmanager
 def synced_root(root: DataRoot, every_seconds: float = _EVERY_SECONDS) -> Iterator[None]:
-    """What others did is brought, at once and again and again while the work inside lasts; what it made is sent at its end."""
+    """Pull the changes of others, at once and repeatedly while the work inside lasts; push what it made at its end."""
     copy = WorkingCopy.containing(root.path)
     if copy is None:
         yield
@@ -45,19 +45,19 @@ def _follow(copy: WorkingCopy, stop: threading.Event, every_seconds: float) -> N
             copy.pull()
         except (SplatError, OSError) as error:
             if type(error) is not fault:
-                logger.warning("what others did is not brought, and tried again every %g s: %s", every_seconds, error)
+                logger.warning("changes of others cannot be pulled, retrying every %g s: %s", every_seconds, error)
             fault = type(error)
         else:
             if fault is not None:
-                logger.warning("what others did is brought again from %s", copy.bucket.url)
+                logger.warning("changes of others are pulled again from %s", copy.bucket.url)
             fault = None
 
 
 @contextmanager
 def synced_run(root: DataRoot, name: str) -> Iterator[list[Path]]:
-    """A run is brought whole before it is worked on, and what became of it is sent, also where the work failed.
+    """Pull a whole run before work on it, and push the result, also after a failure.
 
-    What is put into the list was made anew, whole: what the bucket has of an earlier make of it goes.
+    Entries of the list were remade as a whole: older copies in the bucket are removed.
     """
     copy = WorkingCopy.containing(root.path)
     remade: list[Path] = []
@@ -72,14 +72,14 @@ def synced_run(root: DataRoot, name: str) -> Iterator[list[Path]]:
 
 
 def pull_inputs(root: DataRoot) -> None:
-    """Everything that runs are made from is brought."""
+    """Pull all inputs of runs."""
     copy = WorkingCopy.containing(root.path)
     if copy is not None:
         copy.pull_inputs()
 
 
 def remove_there(root: DataRoot, name: str) -> None:
-    """A run is removed from the bucket, what was never brought of it included."""
+    """Remove a run from the bucket, including what was never pulled."""
     copy = WorkingCopy.containing(root.path)
     if copy is not None:
         copy.bucket.delete(list(copy.bucket.listed(f"runs/{name}")))

@@ -1,4 +1,4 @@
-"""Cells of CSV files that no spreadsheet runs: what begins like a formula gets an apostrophe, which reading takes away again.
+"""CSV cells that no spreadsheet evaluates: what begins like a formula gets an apostrophe, which reading removes.
 
 Spreadsheets run a text that begins with `=`, `+`, `-`, `@`, a tab or a line end (OWASP, CSV Injection). Columns of numbers
 stay as they are.

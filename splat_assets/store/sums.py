@@ -29,7 +29,7 @@ def record_sums(folder: Path, names: Sequence[str]) -> None:
 
 def recorded_sum(path: Path) -> str | None:
     """The sha256 that SHA256SUMS beside the file lists for it, in hex; None where it is not listed."""
-    listed = [found for line in _lines(path.parent) if (found := _LINE.fullmatch(line)) and found["name"] == path.name]
+    listed = [match for line in _lines(path.parent) if (match := _LINE.fullmatch(line)) and match["name"] == path.name]
     return listed[-1]["sha256"].lower() if listed else None
 
 
@@ -60,7 +60,7 @@ def _refuse_altered(paths: Sequence[Path]) -> None:
                 f"{path} is damaged or was changed: it is not the file that {SUMS} beside it lists",
                 listed,
                 now,
-                f"copy it again; if the change is meant, remove its line from {path.parent / SUMS}",
+                f"copy it again; if the change is intended, remove its line from {path.parent / SUMS}",
             )
 
 

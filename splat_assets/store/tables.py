@@ -77,7 +77,9 @@ def table_facts(path: Path, *needed: str, content: bytes | None = None) -> dict[
         facts: dict[str, Any] = dict(json_of(pl.read_parquet_metadata(_source(path, content)).get(_FACTS, "{}")))
     missing = [name for name in needed if name not in facts]
     if missing:
-        raise LayoutError(f"{path} does not say its {', '.join(missing)}, as a store's own tables do; make it again")
+        raise LayoutError(
+            f"{path} does not record its {', '.join(missing)}, as a store's own tables do; compute it again"
+        )
     return facts
 
 
@@ -85,7 +87,7 @@ def _source(path: Path, content: bytes | None) -> Path | io.BytesIO:
     if content is not None:
         return io.BytesIO(content)
     if not is_regular(path):
-        raise LayoutError(f"there is no table at {path}; make it first")
+        raise LayoutError(f"there is no table at {path}; compute it first")
     return path.absolute()  # polars takes a leading ~ for somebody's home
 
 

@@ -1,4 +1,4 @@
-"""What tokens and contexts are called, independent of the game: names, groups, levels, attributes.
+"""Vocabularies of tokens and contexts, independent of the game: names, groups, levels, attributes.
 
 A store carries these two tables, so readers, statistics and pages need no constants. How Splatoon's own vocabulary files
 become these tables is in `splat_assets.domain`.
@@ -36,7 +36,7 @@ class Vocabulary:
     null_id: int | None
 
     def names(self, token_ids: Iterable[int]) -> list[str]:
-        """What the tokens of these ids are called, in their order."""
+        """The names of these token ids, in their order."""
         return [self.tokens[token_id].name for token_id in token_ids]
 
     @cached_property
@@ -47,11 +47,11 @@ class Vocabulary:
     @cached_property
     def groups(self) -> dict[str, tuple[Token, ...]]:
         """The ordinary tokens (no padding, no null) of each group, by rising level."""
-        found: dict[str, list[Token]] = {}
+        groups: dict[str, list[Token]] = {}
         for token in self.tokens:
             if token.id not in (self.pad_id, self.null_id):
-                found.setdefault(token.group, []).append(token)
-        return {group: tuple(sorted(members, key=lambda t: (t.level or 0, t.id))) for group, members in found.items()}
+                groups.setdefault(token.group, []).append(token)
+        return {group: tuple(sorted(members, key=lambda t: (t.level or 0, t.id))) for group, members in groups.items()}
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -75,5 +75,7 @@ def test_a_run_that_does_not_fit_is_refused_with_figures(tmp_path: Path, monkeyp
         return usage._replace(free=100_000)
 
     monkeypatch.setattr(shutil, "disk_usage", full)
-    with pytest.raises(InputError, match=r"will take about \d+ MiB more, and .* has 0 MiB free: make room.*--anyway"):
+    with pytest.raises(
+        InputError, match=r"will take about \d+ MiB more, and .* has 0 MiB free: free some space.*--anyway"
+    ):
         refuse_unless_it_fits(run, ASSETS)

@@ -1,4 +1,4 @@
-"""A run on a disk that is full: one sentence, exit code 2, and the version before stays what readers get."""
+"""A run on a disk that is full: one sentence, exit code 2, and the previous version stays current what readers get."""
 
 import resource
 import shutil

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from splat_assets.automation.activity import activity, record_activity
-from splat_assets.automation.arrivals import brought, new_run, records_of, scan_for_inputs
+from splat_assets.automation.arrivals import input_folders, new_run, records_of, scan_for_inputs
 from splat_assets.automation.settings import as_options, read_settings
 from splat_assets.errors import InputError
 from splat_assets.runs import create_run, hash_inputs, open_run
@@ -77,7 +77,7 @@ def test_a_model_and_a_dataset_become_one_run(root: DataRoot, maker: Maker) -> N
     assert Path(run.config.inputs.model_checkpoint.path) == root.models / "small" / "model.pth"
     assert [line.partition(":")[0] for line in said(root)] == ["arrived saved_models/small", "arrived datasets/small"]
     assert f"run {names[0]}, with dataset small" in said(root)[0]
-    assert f"run {names[0]} is made of the same content already" in said(root)[1]
+    assert f"run {names[0]} already has the same content" in said(root)[1]
     assert scan_for_inputs(root, maker) == names
     assert len(maker.made) == 1 and len(said(root)) == 2
 
@@ -121,9 +121,7 @@ def test_the_same_content_under_another_name_becomes_no_second_run(root: DataRoo
     os.utime(root.models / "small" / "model.pth")
 
     assert twice(root, maker) == names
-    assert f"arrived saved_models/again: new base model: run {names[0]} is made of the same content already" in said(
-        root
-    )
+    assert f"arrived saved_models/again: new base model: run {names[0]} already has the same content" in said(root)
 
 
 def test_what_a_person_made_a_run_of_becomes_no_second_one(root: DataRoot, maker: Maker) -> None:
@@ -146,7 +144,7 @@ def test_a_broken_one_is_said_once_and_blocks_nobody(root: DataRoot, maker: Make
     assert [name.startswith("small-") for name in names] == [True]
     refused = [line for line in said(root) if line.startswith("refused")]
     assert refused == [
-        f"refused saved_models/a-broken: this base model became no run: {broken / 'model.pth'} is no checkpoint"
+        f"refused saved_models/a-broken: this base model was not made a run: {broken / 'model.pth'} is no checkpoint"
     ]
     assert len(maker.made) == 2
     (broken / "model.pth").write_bytes((root.models / "small" / "model.pth").read_bytes() + b"mended")
@@ -295,7 +293,7 @@ def test_a_ledger_of_an_older_program_holds(root: DataRoot, maker: Maker) -> Non
     names = twice(root, maker)
     shutil.rmtree(root.run(names[0]).root)
     written = json.loads(root.arrivals.read_text())
-    signatures = {f"{one.folder.relative_to(root.path)}": one.old_signature() for one in brought(root)}
+    signatures = {f"{one.folder.relative_to(root.path)}": one.old_signature() for one in input_folders(root)}
     old = {
         key: {**{name: row[name] for name in ("state", "said", "run", "partners")}, "signature": signatures[key]}
         for key, row in written["brought"].items()
@@ -311,7 +309,7 @@ def test_a_ledger_of_an_older_program_holds(root: DataRoot, maker: Maker) -> Non
 def test_a_model_without_a_dataset_waits_for_one(root: DataRoot, maker: Maker) -> None:
     shutil.move(root.datasets / "small", root.path / "elsewhere")
     assert twice(root, maker) == []
-    assert records_of(root)["saved_models/small"].said == "there is no whole dataset to run it with yet"
+    assert records_of(root)["saved_models/small"].said == "there is no complete dataset to run it with yet"
     shutil.move(root.path / "elsewhere", root.datasets / "small")
 
     assert len(twice(root, maker)) == 1
@@ -417,7 +415,7 @@ def test_folders_that_are_none_are_passed_over(root: DataRoot, maker: Maker) -> 
     os.symlink("nowhere", root.models / "dangling")
     os.mkfifo(root.models / "pipe")
 
-    assert [one.folder.name for one in brought(root)] == ["both", "small", "small"]
+    assert [one.folder.name for one in input_folders(root)] == ["both", "small", "small"]
     assert len(twice(root, maker)) == 1
     assert "both kinds are there" in records_of(root)["saved_models/both"].said
 

@@ -206,7 +206,7 @@ def test_runs_and_what_happened_are_listed(
 
     assert shown.exit_code == 0, shown.output
     assert "saved_models/half" in shown.output and "it has no vocab.json and no weapon_vocab.json yet" in shown.output
-    assert "new base model: run small is made of the same content already" in shown.output
+    assert "new base model: run small already has the same content" in shown.output
 
 
 def test_versions_are_pinned_and_cleaned_by_hand(own_root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +222,7 @@ def test_versions_are_pinned_and_cleaned_by_hand(own_root: DataRoot, monkeypatch
 
     assert f"version {first} is pinned" in call("pin", "small", first)
     assert call("clean", "small", "--keep", "1") == f"run small: deleted {second}\n"
-    assert call("clean", "small", "--keep", "1") == "run small: there is nothing old\n"
+    assert call("clean", "small", "--keep", "1") == "run small: there are no old versions\n"
     assert f"there are {', '.join(sorted([first, third]))}" in call("pin", "small", "0" * 16)
     assert f"version {first} is no longer pinned" in call("pin", "small", first, "--remove")
     assert call("clean", "small", "--keep", "1") == f"run small: deleted {first}\n"

@@ -479,7 +479,7 @@ def test_an_sae_of_another_hook_is_refused(sae_of_the_finished_run: Path, inputs
 def test_a_layer_of_no_named_hook_is_refused(command: list[str], inputs: Inputs, data_root: Path) -> None:
     result = splat(*command, *inputs.options(), "--hook-layer-index", "0")
 
-    refused(result, "give --hook-target too")
+    refused(result, "pass --hook-target too")
     assert files_below(data_root) == []
 
 
@@ -558,7 +558,7 @@ def test_a_folder_that_takes_nothing_is_refused_before_any_work(inputs: Inputs) 
 
     result = splat("train-sae", *model, "--save-dir", "/proc/sae", "--d-sae", "32", "--k", "4", "--epochs", "1")
 
-    refused(result, "/proc/sae cannot be written", "name another folder")
+    refused(result, "/proc/sae cannot be written", "choose another folder")
 
 
 def test_more_outputs_than_there_are_are_refused_before_any_work(inputs: Inputs, tmp_path: Path) -> None:

@@ -47,9 +47,7 @@ def test_the_same_demo_again_is_the_same_run(root: DataRoot) -> None:
 
 @pytest.mark.parametrize(("n_builds", "seed"), [(50_000, 4), (300, 0)])
 def test_another_demo_in_the_same_place_is_refused(n_builds: int, seed: int, root: DataRoot) -> None:
-    said = (
-        f"demo holds 300 builds drawn with seed 4, not {n_builds:,} with seed {seed}: ask for --builds 300 --seed 4, or"
-    )
+    said = f"demo holds 300 builds drawn with seed 4, not {n_builds:,} with seed {seed}: pass --builds 300 --seed 4, or"
 
     with pytest.raises(InputError, match=said):
         demo_run(root, n_builds, seed, SilentProgress())
@@ -61,14 +59,14 @@ def test_another_demo_in_the_same_place_is_refused(n_builds: int, seed: int, roo
 def test_a_demo_dataset_that_is_not_whole_is_refused(written: str, root: DataRoot) -> None:
     (root.datasets / "demo" / "planted_concepts.json").write_text(written)
 
-    with pytest.raises(InputError, match="does not say how its builds were drawn; delete .*demo"):
+    with pytest.raises(InputError, match="does not record how its builds were drawn; delete .*demo"):
         demo_run(root, 300, 4, SilentProgress())
 
 
 def test_a_base_model_of_another_demo_is_refused(root: DataRoot) -> None:
     (root.models / "demo" / "training_metrics.json").write_text('{"inputs": {"builds": "of another demo"}}')
 
-    with pytest.raises(InputError, match="demo was trained on other builds than those of this demo; delete .*demo"):
+    with pytest.raises(InputError, match="demo was not trained on the builds of this demo; delete .*demo"):
         demo_run(root, 300, 4, SilentProgress())
 
     assert not root.run("demo").config.exists()

@@ -137,7 +137,7 @@ def test_files_in_which_damage_cannot_show_are_named(made: Made, tmp_path: Path)
     assert listed[0] == bare[0] == 0
     assert "note:" not in listed[1]
     named = "vocab.json, weapon_vocab.json, tokenized_data.csv, model_params.json, sae_weights.safetensors, cfg.json"
-    assert f"note: damage to {named} would not show" in bare[1]
+    assert f"note: no checksum is known of {named}" in bare[1]
 
 
 def test_whoever_means_a_change_says_so_by_removing_a_line(made: Made, tmp_path: Path) -> None:

@@ -321,9 +321,9 @@ def test_a_folder_made_elsewhere_becomes_a_run_of_its_own_rows(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ((), "say what to make of the folder"),
-        (("--out", "o", "--run", "r"), "say what to make of the folder"),
-        (("--out", "o", "--sae-checkpoint", "s"), "a store by itself is made without a model"),
+        ((), "choose what to make of the folder"),
+        (("--out", "o", "--run", "r"), "choose what to make of the folder"),
+        (("--out", "o", "--sae-checkpoint", "s"), "a store by itself needs no model"),
         (("--run", "../r"), "cannot be the name of a run"),
         (("--run", "r", "--sae-checkpoint", "nowhere"), "the SAE that .* was made with is no longer at .*nowhere"),
         (("--run", "r", "--data-csv", "OTHER"), "the rows of .* are not the builds of the dataset in its order"),

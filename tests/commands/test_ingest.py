@@ -55,9 +55,7 @@ def test_one_vocabulary_without_the_other_is_refused(tmp_path: Path) -> None:
         shown = CliRunner().invoke(main, [*arguments, option, str(tmp_path / "v.json")])
 
         assert shown.exit_code == 2
-        assert shown.stderr == (
-            "Error: --vocab-path and --weapon-vocab-path name the two vocabularies of one model: give both, or neither\n"
-        )
+        assert shown.stderr == ("Error: --vocab-path and --weapon-vocab-path belong together: pass both, or neither\n")
     assert not (tmp_path / "out").exists()
 
 

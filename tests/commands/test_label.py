@@ -235,7 +235,7 @@ def test_of_a_file_with_a_mistake_nothing_is_added(case: str, splat: Splat, own_
         (["set", "swims"], "'swims' is no feature"),
         (["set", "1", "swims", "fast"], "3 words are given"),
         (["set", "1", "swims", "--name", "jumps"], "the text is given twice"),
-        (["set", "1", "x", "--rule", "ssu>=22"], "22 is no rung of swim_speed_up"),
+        (["set", "1", "x", "--rule", "ssu>=22"], "22 is not a rung of swim_speed_up"),
         (["set", "1", "x", "--confidence", "3"], "confidence: Input should be less than or equal to 1"),
         (["set", "1", "x", "--author", "a" * 201], "author: String should have at most 200"),
         (["queue", "add", "1,x"], "is not feature ids"),

@@ -17,15 +17,15 @@ def run_new(root: DataRoot, *more: str) -> Result:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--k", "3", "--expansion-factor", "9"], "--expansion-factor and --k say how to train an SAE"),
-        (["--sae-batch-size", "64"], "--sae-batch-size says how to train an SAE"),
+        (["--k", "3", "--expansion-factor", "9"], "--expansion-factor and --k set how to train an SAE"),
+        (["--sae-batch-size", "64"], "--sae-batch-size sets how to train an SAE"),
     ],
 )
 def test_a_ready_made_sae_is_not_trained_too(more: list[str], said: str, own_root: DataRoot) -> None:
     shown = run_new(own_root, "--sae-checkpoint", str(own_root.run("small").sae), *more)
 
     assert shown.exit_code == 2
-    assert said in shown.stderr and "--sae-checkpoint names one that is ready" in shown.stderr
+    assert said in shown.stderr and "--sae-checkpoint names a trained one" in shown.stderr
     assert not own_root.run("made").config.exists()
 
 
@@ -62,8 +62,8 @@ def test_builds_that_trained_the_base_model_do_not_judge_without_a_word(own_root
     same = run_new(own_root, "--split-seed", "1", *MANY_STEPS)
 
     assert (other.exit_code, same.exit_code) == (0, 0)
-    assert "builds that trained it may be among those that judge" in other.stderr
-    assert "give the --split-seed of `splat train-base`" in other.stderr
+    assert "its training builds may be among the test builds" in other.stderr
+    assert "pass the --split-seed of `splat train-base`" in other.stderr
     assert same.stderr == ""
 
 

@@ -18,7 +18,7 @@ def test_without_yes_a_run_stays_and_the_command_says_what_it_would_delete(own_r
     shown = remove(own_root, "small")
 
     assert shown.exit_code == 2
-    assert "MB; to delete it, say `splat run remove small --yes`" in shown.stderr
+    assert "MB; to delete it, run `splat run remove small --yes`" in shown.stderr
     assert bytes_below(own_root.path) == before
 
 

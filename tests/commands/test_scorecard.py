@@ -38,7 +38,7 @@ def test_figures_stand_beside_their_meaning(scorecard: Path) -> None:
 
     (line,) = [line for line in shown.splitlines() if line.startswith("│ fvu ")]
     assert f"{card['fvu']:.4g}" in line and "unexplained" in line
-    (line,) = [line for line in shown.splitlines() if "by the SAE" in line]
+    (line,) = [line for line in shown.splitlines() if "the SAE's reconstruction" in line]
     assert f"{card['bce_sae']:.4g}" in line and f"{card['kl_sae']:.4g}" in line
 
 

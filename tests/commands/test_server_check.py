@@ -12,10 +12,10 @@ def test_a_server_of_a_sound_run_answers_what_the_store_holds(finished_root: Dat
     run = finished_root.run("small").root
     n_active = open_store(run).reader.feature_n_active
 
-    asked = ask_server(run)
+    answer = ask_server(run)
 
-    assert asked.url.endswith(f"/activations/{int(np.argmax(n_active))}")
-    assert asked.n_rows == n_active.max()
+    assert answer.url.endswith(f"/activations/{int(np.argmax(n_active))}")
+    assert answer.n_rows == n_active.max()
 
 
 def test_damage_that_the_server_meets_fails_the_check(own_root: DataRoot) -> None:

@@ -79,7 +79,7 @@ def test_a_sweep_is_trained_compared_and_gone_on_with(tmp_path: Path, monkeypatc
     assert "everything is up to date" in call(root, monkeypatch, "--name", "small-sweep").output
     open_run(root, names[0]).layout.scorecard.write_text("{")
     spoilt = call(root, monkeypatch, "--name", "small-sweep", "--show")
-    assert (spoilt.exit_code, "is no scorecard" in spoilt.output) == (2, True)
+    assert (spoilt.exit_code, "is not a scorecard" in spoilt.output) == (2, True)
     (root.path / "sweeps" / "small-sweep" / "sweep.json").write_text("{")
     spoilt = call(root, monkeypatch, "--like", "small", "--k", "4,8", "--seeds", "2", "--freeze")
     assert (spoilt.exit_code, "does not describe a sweep" in spoilt.output) == (2, True)
@@ -99,13 +99,13 @@ def test_of_several_runs_one_is_to_be_named(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "say what is swept: --k, --widths, --seeds"),
+        ([], "nothing to sweep: pass --k, --widths or --seeds"),
         (["--name", "none"], "there is no sweep 'none'; there are none"),
         (["--like", "nobody"], "there is no run 'nobody'"),
         (["--like", "small", "--k", "4,x"], "--k is '4,x': whole numbers"),
         (["--like", "small", "--k", "4,4"], "each number once"),
         (["--like", "small", "--k", "0"], "k"),
-        (["--like", "small", "--widths", "96", "--seeds", "500"], "there may be 1 to 200"),
+        (["--like", "small", "--widths", "96", "--seeds", "500"], "1 to 200 are allowed"),
         (["--like", "small", "--name", "../up"], "cannot be the name of a sweep"),
     ],
 )

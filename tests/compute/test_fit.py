@@ -36,7 +36,7 @@ def test_all_tokens_of_a_build_are_in_its_split() -> None:
 
 @pytest.mark.parametrize("splits", [(0, 0), (0, 1), (0, 2)])
 def test_without_builds_to_judge_by_there_is_no_sae(splits: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="give more builds or larger shares"):
+    with pytest.raises(InputError, match="use more builds or larger shares"):
         SampleSplits.of(split_items(*splits), per_token=False)
 
 

@@ -178,7 +178,7 @@ def test_one_feature_and_two_samples_have_no_neighbours(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(source: DenseSource, decoder: Dense, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="decoder has 19 features, the store 20"):
         write_neighbours(source, decoder[:-1], tmp_path / "n.parquet")
-    with pytest.raises(InputError, match="at least one neighbour"):
+    with pytest.raises(InputError, match="must be at least 1, not 0"):
         write_neighbours(source, decoder, tmp_path / "n.parquet", 0)
 
     assert list(tmp_path.iterdir()) == []

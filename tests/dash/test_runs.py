@@ -67,7 +67,7 @@ def test_the_page_shows_figures_and_links(finished_root: DataRoot) -> None:
 def test_what_happened_last_is_shown(own_root: DataRoot) -> None:
     with open_subject("small", root=own_root) as subject:
         assert "What happened last" not in str(runs.layout(Source(subject)).to_plotly_json())
-        record_activity(own_root, "refused", "saved_models/new", "this base model became no run: it is broken")
+        record_activity(own_root, "refused", "saved_models/new", "this base model was not made a run: it is broken")
         page = str(runs.layout(Source(subject)).to_plotly_json())
     assert "What happened last" in page and "it is broken" in page
 

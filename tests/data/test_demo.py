@@ -92,6 +92,6 @@ def test_a_demo_of_one_build_is_made_and_of_none_refused(tmp_path: Path) -> None
     made = make_demo_inputs(tmp_path / "one", n_builds=1)
 
     assert len(made.data.read_text().splitlines()) == 2
-    with pytest.raises(InputError, match="needs at least one build, 0 were asked for"):
+    with pytest.raises(InputError, match="needs at least one build, 0 requested"):
         make_demo_inputs(tmp_path / "none", n_builds=0)
     assert not (tmp_path / "none").exists()

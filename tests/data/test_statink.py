@@ -168,9 +168,12 @@ def test_what_is_no_export_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_bytes(b"")
 
     for name, said in (
-        ("other.csv", r"other\.csv is no stat\.ink battle export: it lacks 16 of the columns A1-weapon, A1-abilities"),
+        (
+            "other.csv",
+            r"other\.csv is not a stat\.ink battle export: it lacks 16 of the columns A1-weapon, A1-abilities",
+        ),
         ("cut.csv.gz", r"cannot read the stat\.ink export .*cut\.csv\.gz"),
-        ("empty.csv", r"empty\.csv is no stat\.ink battle export: .*; it has 0 columns"),
+        ("empty.csv", r"empty\.csv is not a stat\.ink battle export: .*; it has 0 columns"),
         ("gone.csv", r"there is no file .*gone\.csv"),
     ):
         with pytest.raises(InputError, match=said):
@@ -183,21 +186,21 @@ def test_requests_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
 
-    with pytest.raises(InputError, match="no stat.ink file was named"):
+    with pytest.raises(InputError, match="no stat.ink file was passed"):
         ingest_statink([], tmp_path / "out")
     with pytest.raises(InputError, match="is listed twice"):
         ingest_statink([good, tmp_path / "full" / ".." / "good.csv"], tmp_path / "out")
     copy = tmp_path / "copy.csv"
     copy.write_bytes(good.read_bytes())
     with pytest.raises(
-        InputError, match=r"good\.csv and .*copy\.csv hold the same bytes; their builds would count double"
+        InputError, match=r"good\.csv and .*copy\.csv hold the same bytes; their builds would count twice"
     ):
         ingest_statink([good, copy], tmp_path / "out")
     with pytest.raises(InputError, match="the least AP must be 0 to 57, not 58"):
         ingest_statink([good], tmp_path / "out", min_ap=58)
     with pytest.raises(InputError, match=r"full holds thesis\.txt, which would be lost"):
         ingest_statink([good], tmp_path / "full")
-    with pytest.raises(InputError, match="is a file; name a folder"):
+    with pytest.raises(InputError, match="is a file; choose a folder"):
         ingest_statink([good], good)
     assert (tmp_path / "full" / "thesis.txt").read_text() == "mine"
 

@@ -92,7 +92,7 @@ def test_gear_power_of_every_size_rounds_to_its_ap(ap: int) -> None:
         ('{"swim_speed_up":1' + "0" * 5_000 + "}", "not JSON"),
         ("[" * 100_000, "nested too deeply"),
         ('{"swim_speed_up":' * 100_000, "nested too deeply"),
-        ('{"swim_speed_up":1.35}', "swim_speed_up is 1.35, which is no whole number of AP"),
+        ('{"swim_speed_up":1.35}', "swim_speed_up is 1.35, which is not a whole number of AP"),
         ('{"comeback":1}', "comeback is 1, a main-only ability is true or false"),
         ('{"bomb_defense_up":0.3}', "unknown ability 'bomb_defense_up'"),
         ('{"swim_speed_up":1.3,"swim_speed_up":1.3}', "'swim_speed_up' stands twice"),

@@ -30,7 +30,7 @@ def test_the_asked_columns_come_back_whatever_the_dress(name: str, end: str, sta
 def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", "id,weapon,weapon\n1,bold,52gal\n")
 
-    with pytest.raises(InputError, match="has 2 columns weapon, and which of them counts cannot be told"):
+    with pytest.raises(InputError, match="has 2 columns weapon, so it is ambiguous which one counts"):
         read_rows(path, ["id", "weapon"])
     assert read_rows(path, ["id"]).cells == [("1",)]
 
@@ -93,7 +93,10 @@ def test_spreadsheets_separators_and_old_line_ends_make_no_other_rows(tmp_path: 
 
 
 def test_comment_lines_are_left_out_before_between_and_after_rows_but_not_inside_a_cell(tmp_path: Path) -> None:
-    text = '# exported, by "me\n# id,weapon,note\n#,\n1,bold,"two\n# lines"\n# between "rows\n2,52gal\n#5,x\n3,bold,#\n# end'
+    text = (
+        '# exported, by "me\n# id,weapon,note\n#,\n1,bold,"two\n# lines"\n# between '
+        '"rows\n2,52gal\n#5,x\n3,bold,#\n# end'
+    )
 
     rows = read_rows(written(tmp_path / "a.csv", text), ["weapon", "note"])
 

@@ -81,8 +81,8 @@ def test_what_people_write_is_understood(text: str) -> None:
 REFUSED = {
     "": (0, "it is empty"),
     "ssu>=": (5, "expected a number of AP"),
-    "ssu>=" + "9" * 1_900: (5, "is no rung of swim_speed_up"),
-    "ssu>=22": (5, "22 is no rung of swim_speed_up; its rungs are 3, 6, 12"),
+    "ssu>=" + "9" * 1_900: (5, "is not a rung of swim_speed_up"),
+    "ssu>=22": (5, "22 is not a rung of swim_speed_up; its rungs are 3, 6, 12"),
     "ssu>=21 nonja": (8, "expected `and`, `or` or the end"),
     "ssu and ninja_sqid": (8, "did you mean ninja_squid"),
     "ninja_squid>=3": (13, "ninja_squid is worn or not"),
@@ -103,7 +103,7 @@ REFUSED = {
 def test_what_is_no_rule_is_pointed_at(text: str) -> None:
     at, said = REFUSED[text]
 
-    with pytest.raises(RuleTextError, match="this is no rule") as found:
+    with pytest.raises(RuleTextError, match="not a rule") as found:
         parse_rule_text(text, NAMES)
 
     assert said in str(found.value)

@@ -116,7 +116,7 @@ def test_contributions_add_up_to_the_logits_of_the_model(local: Subject, busy: i
     ("arguments", "said"),
     [
         (["find", "ssu>=21 and ninja_squidd"], "  ssu>=21 and ninja_squidd\n              ^"),
-        (["find", "ssu>=22"], "22 is no rung of swim_speed_up"),
+        (["find", "ssu>=22"], "22 is not a rung of swim_speed_up"),
         (["trace"], "name a build or a sample_id, one of the two"),
         (["trace", "Spoon: ssu 3"], "there is no weapon 'Spoon'"),
         (["trace", "--sample-id", "99999999"], "is not in small"),

@@ -158,7 +158,7 @@ class TestWhatIsRefused:
             (lambda tensors: {"epoch": 3}, "holds int under 'epoch'"),
             (
                 lambda tensors: {"model": tensors, "state_dict": {n: t + 1 for n, t in tensors.items()}},
-                "holds tensors under state_dict and model; save the one",
+                "holds tensors under state_dict and model; save the intended",
             ),
             (lambda tensors: [1, 2], "holds list, not a dictionary of named tensors"),
             (
@@ -198,7 +198,7 @@ class TestWhatIsRefused:
             ({"num_heads": 3}, "num_heads 3 does not divide hidden_dim 8"),
             ({"num_heads": 0}, "num_heads of at least 1"),
             ({"num_heads": "2"}, "num_heads is '2'"),
-            ({"pad_token_id": "5"}, "pad_token_id is '5'; it has to be a whole number"),
+            ({"pad_token_id": "5"}, "pad_token_id is '5'; it must be a whole number"),
             ({"pad_token_id": 0}, "<PAD> is 5 in .*model_params.json beside .* says 0"),
         ],
     )
@@ -215,7 +215,7 @@ class TestWhatIsRefused:
             load_base_model(saved)
 
     def test_heads_that_contradict_the_parameters_are_refused(self, saved: Path) -> None:
-        with pytest.raises(InputError, match="num_heads 4 was asked for, but .* says 2"):
+        with pytest.raises(InputError, match="num_heads is 4, but .* records 2"):
             load_base_model(saved, num_heads=4)
 
     def test_padding_is_never_guessed(self, saved: Path) -> None:
@@ -291,7 +291,7 @@ class TestFilesThatAreNoCheckpoint:
     def test_a_folder_with_two_checkpoints_asks_which(self, saved: Path) -> None:
         save_file({"w": torch.zeros(1)}, saved / "model.safetensors")
 
-        with pytest.raises(InputError, match="name the file to load"):
+        with pytest.raises(InputError, match="pass the file to load"):
             load_base_model(saved)
 
 

@@ -130,10 +130,10 @@ class TestRecipe:
     @pytest.mark.parametrize(
         ("settings", "said"),
         [
-            ({"epochs": 0}, "epochs has to be at least 1"),
-            ({"learning_rate": 0.0}, "learning_rate has to be above 0"),
-            ({"learning_rate": float("nan")}, "learning_rate has to be a finite number"),
-            ({"null_share": 1.5}, "null_share has to be within 0 and 1"),
+            ({"epochs": 0}, "epochs must be at least 1"),
+            ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+            ({"learning_rate": float("nan")}, "learning_rate must be a finite number"),
+            ({"null_share": 1.5}, "null_share must be within 0 and 1"),
             ({"num_heads": 5}, "num_heads 5 does not divide hidden_dim 64"),
             ({"seed": -1}, "seed"),
         ],

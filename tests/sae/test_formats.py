@@ -169,7 +169,7 @@ def test_weights_of_another_sae_are_refused_with_both_fingerprints(tmp_path: Pat
     ):
         with pytest.raises(FingerprintMismatchError, match="other weights than its configuration") as caught:
             load_sae(tmp_path / path)
-        assert (caught.value.expected, caught.value.found) == (expected.fingerprint, found.fingerprint)
+        assert (caught.value.expected, caught.value.actual) == (expected.fingerprint, found.fingerprint)
 
 
 KILLED_WHILE_SAVING = """

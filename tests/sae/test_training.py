@@ -198,7 +198,7 @@ def test_a_finished_training_whose_sae_was_replaced_is_not_returned(tmp_path: Pa
     ) as caught:
         train(tmp_path / "ours")
 
-    assert (caught.value.expected, caught.value.found) == (ours.fingerprint, other.fingerprint)
+    assert (caught.value.expected, caught.value.actual) == (ours.fingerprint, other.fingerprint)
     assert train(tmp_path / "ours", resume=False).sae.fingerprint == ours.fingerprint
 
 

@@ -266,7 +266,7 @@ ERRORS = {
     "/features?limit=1&filter=n_active": (422, "is no condition"),
     "/runs/other/features": (404, "there is no run 'other'; served are: small"),
     "/runs/..%2f..%2fetc/features": (404, "not there"),
-    "/v/latest/features": (404, "is no id of a version"),
+    "/v/latest/features": (404, "is not a version id"),
     "/nowhere": (404, "no such path"),
 }
 
@@ -594,7 +594,7 @@ def test_files_that_are_deleted_below_an_open_version_are_an_error_where_they_ar
 
     assert kept == before
     assert gone.status_code == 500
-    assert "is not there any more" in gone.json()["detail"]
+    assert "no longer exists" in gone.json()["detail"]
 
 
 def test_neither_dagster_nor_torch_is_imported() -> None:

@@ -301,7 +301,7 @@ def test_fingerprints_that_are_expected_must_be_there(connect: Kind, url: str, l
             with pytest.raises(FingerprintMismatchError, match="f" * 64) as caught:
                 ask()
             assert caught.value.expected == "f" * 64
-            assert caught.value.found == (sae if wrong["sae"] != sae else "none")
+            assert caught.value.actual == (sae if wrong["sae"] != sae else "none")
     with pytest.raises(FingerprintMismatchError, match=about.version):
         connect(url, expect=VERSION).feature(1)
 

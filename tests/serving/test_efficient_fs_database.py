@@ -516,7 +516,7 @@ def test_folders_of_two_runs_are_refused(run: RunLayout, tmp_path: Path) -> None
     write_transposed(DenseSource(DENSE), tmp_path)
 
     for data_dir in (run.root, run.efficient):
-        with pytest.raises(LayoutError, match="not of one run"):
+        with pytest.raises(LayoutError, match="come from different runs"):
             EfficientFSDatabase(data_dir, transposed_dir=tmp_path)
 
 
@@ -537,7 +537,7 @@ def test_folders_are_given_once(run: RunLayout) -> None:
 
 
 def test_a_folder_without_activations_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match="no activations; looked for published store"):
+    with pytest.raises(LayoutError, match="no activations; expected published store"):
         EfficientFSDatabase(tmp_path)
 
 

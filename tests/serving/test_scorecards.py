@@ -34,7 +34,7 @@ def test_run_server_and_clients_give_the_same_figures(finished_root: DataRoot) -
 def test_what_has_no_scorecard_says_so(finished_root: DataRoot, tmp_path: Path) -> None:
     layout = finished_root.run("small")
     sae = json.loads((layout.sae / "scorecard.json").read_text())["sae_sha256"]
-    with pytest.raises(NotComputedError, match="there is no scorecard: it belongs to no run"):
+    with pytest.raises(NotComputedError, match="there is not a scorecard: it belongs to no run"):
         scorecard_of(None, {"sae": sae})
     with pytest.raises(NotComputedError, match="of another SAE"):
         scorecard_of(layout, {"sae": "0" * 64})
@@ -44,7 +44,7 @@ def test_what_has_no_scorecard_says_so(finished_root: DataRoot, tmp_path: Path) 
     other.sae.mkdir(parents=True)
     for text in ("[]", "{", "{}", "3"):
         (other.sae / "scorecard.json").write_text(text)
-        with pytest.raises(CorruptStoreError, match="is no scorecard"):
+        with pytest.raises(CorruptStoreError, match="is not a scorecard"):
             scorecard_of(other, {"sae": sae})
 
 

@@ -43,7 +43,7 @@ def test_objects_are_written_read_listed_and_deleted(bucket: Bucket, tmp_path: P
 
 def test_a_conditional_write_happens_only_if_nobody_was_faster(bucket: Bucket) -> None:
     first = bucket.create("pointer", b"1")
-    with pytest.raises(PreconditionFailedError, match="written by somebody else meanwhile"):
+    with pytest.raises(PreconditionFailedError, match="changed by another writer meanwhile"):
         bucket.create("pointer", b"2")
 
     second = bucket.replace("pointer", b"2", first)
@@ -84,13 +84,13 @@ def test_what_is_not_there_or_not_allowed_is_one_sentence(bucket: Bucket, s3: S3
         raise ConnectionError
 
     s3.before = refuse
-    with pytest.raises(BucketError, match="not allowed to write it; look at AWS_ACCESS_KEY_ID") as told:
+    with pytest.raises(BucketError, match="not allowed to write it; check AWS_ACCESS_KEY_ID") as told:
         bucket.write("a", b"")
     assert "\n" not in str(told.value)
 
 
 def test_a_missing_local_file_is_not_taken_for_a_missing_bucket_or_object(bucket: Bucket, tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match=r"none, which was to be sent to s3://lab/some/data/a, is not there"):
+    with pytest.raises(MissingFileError, match=r"none, to be pushed to s3://lab/some/data/a, does not exist"):
         bucket.write("a", tmp_path / "none")
     with pytest.raises(StoreError, match="cannot be read: Is a directory"):
         bucket.write("a", tmp_path)
@@ -113,7 +113,7 @@ def test_a_file_that_goes_in_parts_arrives_whole(bucket: Bucket, tmp_path: Path)
     "url", ["s3://", "s3://A", "s3://lab/../x", "s3://key:secret@lab/x", "s3://lab/a?b", "s3://lab/a b"]
 )
 def test_what_is_no_bucket_is_refused_and_no_secret_repeated(url: str, s3: S3) -> None:
-    with pytest.raises(InputError, match="is no bucket: write s3://BUCKET") as told:
+    with pytest.raises(InputError, match="is not a bucket URL: write s3://BUCKET") as told:
         Bucket(url)
     assert "secret" not in str(told.value)
 
@@ -135,7 +135,7 @@ def test_plain_http_leaves_the_machine_only_when_told_to(bucket: Bucket, monkeyp
 
 @pytest.mark.parametrize("url", ["gs://lab/data", "https://user:secret@lab/data", "S3://lab/data"])
 def test_other_kinds_of_urls_are_not_taken_for_folders(url: str) -> None:
-    with pytest.raises(InputError, match="names a folder, or a bucket as s3://") as refusal:
+    with pytest.raises(InputError, match="set it to a folder, or to a bucket as s3://") as refusal:
         bucket_of({"SPLAT_DATA": url})
     assert "secret" not in str(refusal.value)
 

@@ -256,7 +256,7 @@ def test_the_folder_one_stands_in_is_not_replaceable(
 def test_a_file_is_no_folder_to_replace(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(InputError, match="file is a file; name a folder"):
+    with pytest.raises(InputError, match="file is a file; choose a folder"):
         replaceable_folder(tmp_path / "file", everything)
 
 

@@ -197,7 +197,7 @@ def test_a_batch_whose_number_is_written_otherwise_is_refused_by_name(name: str,
     (target / "conversion_metadata.json").unlink()
     (target / "activations/batch_0002.zarr").rename(target / "activations" / name)
 
-    with pytest.raises(LayoutError, match=rf"{name} is not numbered as batch_0000\.zarr is"):
+    with pytest.raises(LayoutError, match=rf"{name} is not numbered like batch_0000\.zarr"):
         BatchReader(target, sealed=False)
 
 
@@ -223,7 +223,7 @@ def test_conversion_metadata_whose_counts_are_no_numbers_is_refused(key: str, tm
     seal = target / "conversion_metadata.json"
     seal.write_text(json.dumps({**json.loads(seal.read_text()), key: "many"}))
 
-    with pytest.raises(CorruptStoreError, match=f"says {key} = many, which is no count"):
+    with pytest.raises(CorruptStoreError, match=f"says {key} = many, which is not a count"):
         BatchReader(target)
 
 
@@ -316,7 +316,7 @@ class _Long(DenseSource):
 def test_a_source_that_does_not_give_the_rows_it_promised_is_an_error(kind: type[DenseSource], tmp_path: Path) -> None:
     source = kind(sparse_random(13, 6, 0.4))
 
-    with pytest.raises(CorruptStoreError, match="promised"):
+    with pytest.raises(CorruptStoreError, match="expected"):
         write_batches(source, sample_table(source.n_samples), None, VOCABULARY, tmp_path / "tree", 5)
     assert not list((tmp_path / "tree").iterdir())
 

@@ -77,7 +77,7 @@ def test_swapped_features_of_neuron_acts_are_found(store: SparseReader, tmp_path
 def test_another_shape_is_refused(store: SparseReader, tmp_path: Path) -> None:
     write_transposed(DenseSource(DENSE[:50]), tmp_path / "transposed")
 
-    with pytest.raises(LayoutError, match="50 samples x 12 features are not the store's 60 x 12"):
+    with pytest.raises(LayoutError, match="50 samples x 12 features differ from the store's 60 x 12"):
         mismatched_features(store, TransposedReader(tmp_path / "transposed"), 10, seed=0)
 
 

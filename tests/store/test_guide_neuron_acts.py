@@ -133,7 +133,7 @@ def test_a_stray_folder_with_a_huge_number_makes_no_feature_count_unless_it_is_g
     (target / DESCRIPTION).unlink()
     (target / "neuron_0002").rename(target / "neuron_1700000000")
 
-    with pytest.raises(LayoutError, match="neuron_1700000000 would make 1,700,000,001 features of 3 folders"):
+    with pytest.raises(LayoutError, match="neuron_1700000000 implies 1,700,000,001 features for 3 folders"):
         NeuronActsReader(target)
     assert NeuronActsReader(target, n_features=1_700_000_001).read(1_000_000_000).n_active == 0
 
@@ -163,7 +163,7 @@ def test_a_folder_whose_number_is_written_otherwise_is_refused_by_name(name: str
     target = written(sparse_random(13, 6, 0.9), tmp_path)
     (target / "neuron_0002").rename(target / name)
 
-    with pytest.raises(LayoutError, match=f"{name} is not numbered as neuron_0000 is"):
+    with pytest.raises(LayoutError, match=f"{name} is not numbered like neuron_0000"):
         NeuronActsReader(target)
 
 

@@ -98,11 +98,11 @@ def test_the_json_twin_says_the_same(tmp_path: Path) -> None:
 def test_the_pickles_use_protocol_4_and_repeat_to_the_byte(tmp_path: Path) -> None:
     paths = tables(dense_with_a_dead_feature(), tmp_path)
     write_guide_pickles(*paths, tmp_path / "precomputed", bin_edges)
-    before = {path: sha256_of_file(path) for path in files_below(tmp_path / "precomputed", bin_edges)}
+    before = {path: sha256_of_file(path) for path in files_below(tmp_path / "precomputed")}
 
     write_guide_pickles(*paths, tmp_path / "precomputed", bin_edges)
 
-    assert {path: sha256_of_file(path) for path in files_below(tmp_path / "precomputed", bin_edges)} == before
+    assert {path: sha256_of_file(path) for path in files_below(tmp_path / "precomputed")} == before
     assert (tmp_path / "precomputed/histograms.pkl").read_bytes()[:2] == b"\x80\x04"
 
 

@@ -106,7 +106,7 @@ class TestAnUpstreamBatchTree:
         samples = assert_imported(tmp_path / "out")
         assert not samples["is_null"].any()
         assert set(samples["kind"]) == {"unknown"}
-        assert "there is no is_null_token, and no vocabulary was given; no row is marked" in said(without)
+        assert "there is no is_null_token, and no vocabulary was passed; no row is marked" in said(without)
         assert "there is no weapon_name" in said(without)
 
         with_vocabulary = import_folder(tree, tmp_path / "out", ImportOptions(vocabulary=VOCABULARY))
@@ -200,7 +200,7 @@ class TestAnUpstreamBatchTree:
         np.testing.assert_array_equal(
             next(RawActivations(tmp_path / "out/raw_activations").rows(2_500)).to_dense(3), dense
         )
-        assert "1 chunk file is not on disk; taken as zeros, as was asked for" in said(report)
+        assert "1 chunk file is not on disk; read as zeros, because of --missing-chunks-are-zero" in said(report)
 
     def test_chunks_that_are_declared_and_absent_are_refused_at_the_first(self, tree: Path, tmp_path: Path) -> None:
         described = tree / "activations/batch_0000.zarr/zarr.json"
@@ -452,7 +452,7 @@ class TestFilesPerFeature:
         write_neuron_files(tmp_path / "neuron_acts", 0, [0], np.array([1], np.float32))
         upstream_metadata(2, 0).write_parquet(tmp_path / name)
 
-        with pytest.raises(LayoutError, match=rf"{name} is not numbered as batch_0000\.parquet is"):
+        with pytest.raises(LayoutError, match=rf"{name} is not numbered like batch_0000\.parquet"):
             import_folder(tmp_path / "neuron_acts", tmp_path / "out", ImportOptions(metadata=tmp_path))
 
     def test_a_number_of_samples_other_than_the_folder_says_is_refused(self, tmp_path: Path) -> None:
@@ -463,7 +463,7 @@ class TestFilesPerFeature:
             import_folder(
                 tmp_path / "neuron_acts", tmp_path / "out", ImportOptions(metadata=tmp_path / "batch_0000.parquet")
             )
-        with pytest.raises(LayoutError, match="says n_samples = 13, but 1000 was given"):
+        with pytest.raises(LayoutError, match="says n_samples = 13, but 1000 was requested"):
             import_folder(tmp_path / "neuron_acts", tmp_path / "out", ImportOptions(n_samples=1_000))
 
     def test_zeros_disorder_and_doubles_precision_are_mended_and_counted(self, tmp_path: Path) -> None:
@@ -550,7 +550,7 @@ class TestJoblibFiles:
             (pickle.dumps({"analysis_df_records": [], "all_sae_hidden_activations": []})[:20], "cannot be loaded"),
             (
                 pickle.dumps({"analysis_df_records": [{}], "all_sae_hidden_activations": [["a"]]}),
-                "holds activations that are no numbers",
+                "holds activations that are not numbers",
             ),
             (
                 pickle.dumps(
@@ -589,7 +589,7 @@ class TestJoblibFiles:
 
         samples = assert_imported(tmp_path / "out")
         assert samples["tokens"].to_list()[:8] == upstream_metadata(8, 0)["ability_tokens"].to_list()
-        assert "loaded, because --allow-pickle was given" in said(report)
+        assert "loaded, because of --allow-pickle" in said(report)
 
 
 def test_our_own_batch_tree_comes_in_without_loss(tmp_path: Path) -> None:

@@ -66,9 +66,9 @@ def test_too_many_open_files_are_no_missing_run_and_no_traceback(
         (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
         (OSError(errno.ENFILE, "Too many open files in system"), "fs.file-max"),
         (OSError("IO error: Too many open files (os error 24)"), "ulimit -n"),
-        (MemoryError(), "memory does not reach"),
-        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory does not reach"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "memory does not reach"),
+        (MemoryError(), "out of memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "out of memory"),
         (RuntimeError("can't start new thread"), "ulimit -u"),
     ],
 )  # fmt: skip

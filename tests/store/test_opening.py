@@ -102,7 +102,7 @@ def test_folders_of_different_runs_are_refused(tmp_path: Path) -> None:
     write_transposed(DenseSource(DENSE), tmp_path / "a")
     write_neuron_acts(DenseSource(DENSE[:, :5]), tmp_path / "b")
 
-    with pytest.raises(LayoutError, match="not of one run"):
+    with pytest.raises(LayoutError, match="come from different runs"):
         open_reader(tmp_path / "a", tmp_path / "b")
 
 
@@ -115,7 +115,7 @@ def test_a_broken_slower_layout_does_not_stop_the_faster_one(tmp_path: Path, cap
 
 
 def test_a_folder_without_activations_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match="no activations; looked for published store, .*batch tree"):
+    with pytest.raises(LayoutError, match="no activations; expected published store, .*batch tree"):
         open_reader(tmp_path)
 
 

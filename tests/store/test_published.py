@@ -196,7 +196,7 @@ def test_statistics_of_another_store_are_refused(tmp_path: Path) -> None:
 
     parts["features.parquet"] = tmp_path / "features.parquet"
 
-    _expect_refusal(tmp_path, parts, r"crc32c does not belong to the activations beside it \(feature 0, 2, 3\)")
+    _expect_refusal(tmp_path, parts, r"crc32c does not match the activations beside it \(feature 0, 2, 3\)")
 
 
 def test_histograms_of_another_store_are_refused(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_histograms_of_another_store_are_refused(tmp_path: Path) -> None:
 
     parts["histograms.parquet"] = tmp_path / "histograms.parquet"
 
-    _expect_refusal(tmp_path, parts, r"counts does not belong to the activations beside it \(feature 2\)")
+    _expect_refusal(tmp_path, parts, r"counts does not match the activations beside it \(feature 2\)")
 
 
 def test_a_table_of_another_number_of_features_is_refused(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_a_pointer_that_is_no_id_of_a_version_is_refused(content: str, tmp_path:
     _published(tmp_path)
     (tmp_path / "store" / "CURRENT").write_text(content, encoding="utf-8")
 
-    with pytest.raises(CorruptStoreError, match="which is no id of a version"):
+    with pytest.raises(CorruptStoreError, match="which is not a version id"):
         open_store(tmp_path)
 
 

@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_made_costs_no_answer_and_is_logged_once(
     assert ReadCache(tmp_path / "file" / place, 1_000).get("a", lambda: b"content") == b"content"
     assert cache.size_bytes == 0
     assert [record.message.partition(" (")[0] for record in caplog.records] == [
-        f"nothing is kept in {tmp_path / 'file' / place}"
+        f"the cache {tmp_path / 'file' / place} cannot be used"
     ]
 
 
@@ -157,5 +157,5 @@ def test_what_does_not_fit_is_not_kept(tmp_path: Path) -> None:
 
 def test_a_bound_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CACHE_BYTES, "4 GiB")
-    with pytest.raises(InputError, match="is no number of bytes"):
+    with pytest.raises(InputError, match="is not a number of bytes"):
         ReadCache(tmp_path)

@@ -127,7 +127,7 @@ def test_what_a_killed_writer_left_is_no_part_of_an_output(tmp_path: Path) -> No
 def test_what_is_no_receipt_says_what_to_do(text: str, tmp_path: Path) -> None:
     (tmp_path / "step.json").write_text(text)
 
-    with pytest.raises(CorruptStoreError, match=r"step\.json is not a receipt .*delete it and the step is done again"):
+    with pytest.raises(CorruptStoreError, match=r"step\.json is not a receipt .*delete it to run the step again"):
         read_receipt(tmp_path, "step")
 
 

@@ -35,7 +35,7 @@ def test_rows_are_taken_in_the_order_asked_for(tmp_path: Path) -> None:
 def test_only_whole_numbers_are_ids_of_samples(given: npt.ArrayLike, tmp_path: Path) -> None:
     _, arrow = write_samples(sample_table(20), tmp_path)
 
-    with pytest.raises(InputError, match="whole numbers, and .* was given; np.flatnonzero makes ids of a mask"):
+    with pytest.raises(InputError, match="must be whole numbers, not .*; np.flatnonzero converts a mask to ids"):
         SampleTable.open(arrow).take(given)
 
 
@@ -66,7 +66,7 @@ def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
     ("change", "complaint"),
     [
         (pl.col("global_index") + 1, "row 0 has global_index 1 instead of 0"),
-        (pl.col("split").replace("train", "training"), "split 'training' is none of train, validation"),
+        (pl.col("split").replace("train", "training"), "split 'training' is not one of train, validation"),
         (pl.col("tokens").list.len().alias("tokens"), "tokens is UInt32 instead of List"),
         (pl.lit(None, pl.String).alias("weapon_name"), "missing values in weapon_name"),
     ],

@@ -162,9 +162,9 @@ def test_an_unknown_sample_names_the_valid_range(tmp_path: Path) -> None:
 def test_what_is_no_whole_number_is_no_feature_and_no_sample(given: Any, tmp_path: Path) -> None:
     reader = SparseReader(write_sparse(tmp_path / "a.zarr", DENSE))
 
-    with pytest.raises(InputError, match="is no feature: a feature is named by a whole number"):
+    with pytest.raises(InputError, match="is not a feature id: a feature is named by a whole number"):
         reader.read(given)
-    with pytest.raises(InputError, match="is no sample: a sample is named by a whole number"):
+    with pytest.raises(InputError, match="is not a sample id: a sample is named by a whole number"):
         reader.sample(given)
     assert reader.read(np.uint16(3)).sample_ids.tolist() == [3, 4]  # type: ignore[arg-type]
 

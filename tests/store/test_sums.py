@@ -54,7 +54,7 @@ def test_a_file_that_differs_from_its_line_is_refused_with_both_digests_and_the_
         as_recorded(folder / "builds.csv", folder / "vocab.json"),
     ):
         pass
-    assert (refusal.value.expected, refusal.value.found) == (listed, sha256_of_file(folder / "vocab.json"))
+    assert (refusal.value.expected, refusal.value.actual) == (listed, sha256_of_file(folder / "vocab.json"))
 
 
 def test_what_a_damaged_file_brings_about_is_said_with_the_damage(folder: Path) -> None:

@@ -43,7 +43,7 @@ def test_an_absent_table_is_named(tmp_path: Path) -> None:
 def test_a_table_without_the_facts_needed_is_refused(tmp_path: Path) -> None:
     FRAME.write_parquet(tmp_path / "foreign.parquet")
 
-    with pytest.raises(LayoutError, match="does not say its n_bins, seed"):
+    with pytest.raises(LayoutError, match="does not record its n_bins, seed"):
         table_facts(tmp_path / "foreign.parquet", "n_bins", "seed")
 
 

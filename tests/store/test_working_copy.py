@@ -48,7 +48,9 @@ def _publish(copy: WorkingCopy, seed: int) -> str:
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(s3: S3, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot be made \(Not a directory\): name another in SPLAT_WORKING_COPY"):
+    with pytest.raises(
+        InputError, match=r"cannot be created \(Not a directory\): choose another in SPLAT_WORKING_COPY"
+    ):
         _copy(tmp_path / "file" / "copy")
 
 
@@ -277,11 +279,11 @@ def test_names_that_would_leave_the_folder_are_not_brought(s3: S3, tmp_path: Pat
 
 def test_a_folder_stands_for_one_bucket(s3: S3, tmp_path: Path) -> None:
     _copy(tmp_path / "one")
-    with pytest.raises(InputError, match="stands for another bucket than s3://lab/else"):
+    with pytest.raises(InputError, match="is the working copy of another bucket than s3://lab/else"):
         WorkingCopy.of(Bucket("s3://lab/else"), {"SPLAT_WORKING_COPY": str(tmp_path / "one")})
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("x")
-    with pytest.raises(InputError, match="holds other things"):
+    with pytest.raises(InputError, match="holds other files"):
         _copy(tmp_path / "full")
 
 
@@ -315,7 +317,7 @@ def test_two_publishers_at_once_one_wins_and_the_other_is_told(s3: S3, tmp_path:
 
     s3.before = meanwhile
     with pytest.raises(
-        PublishedMeanwhileError, match=r"was published by somebody else while \w+ was being made"
+        PublishedMeanwhileError, match=r"was published by another writer while \w+ was being made"
     ) as told:
         _publish(other, 3)
 

@@ -26,7 +26,7 @@ _KEPT_SETS = 1 << 18
 
 
 class Situation(NamedTuple):
-    """A weapon and what is worn so far."""
+    """A weapon and the rungs worn so far."""
 
     weapon_id: int
     rungs: Rungs
@@ -42,7 +42,7 @@ class BuildSpace:
             token.id: (at, rung) for at, group in enumerate(self.groups) for rung, token in enumerate(group.tokens, 1)
         }
         self.knows_gear = all(group.name in (STACKABLE if group.has_levels else MAIN_ONLY) for group in self.groups)
-        self.is_wearable = lru_cache(maxsize=_KEPT_SETS)(self._asked)
+        self.is_wearable = lru_cache(maxsize=_KEPT_SETS)(self._compute_wearable)
 
     @property
     def empty(self) -> Rungs:
@@ -51,12 +51,12 @@ class BuildSpace:
 
     def rungs(self, tokens: Iterable[int]) -> Rungs:
         """The highest rung of each group among tokens; padding and the empty build's token are none."""
-        found = list(self.empty)
+        rungs = list(self.empty)
         for token in tokens:
             if token in self:
                 at, rung = self._place[token]
-                found[at] = max(found[at], rung)
-        return tuple(found)
+                rungs[at] = max(rungs[at], rung)
+        return tuple(rungs)
 
     def tokens(self, rungs: Rungs) -> tuple[int, ...]:
         """The tokens of a set, lower rungs included, by rising id."""
@@ -65,7 +65,7 @@ class BuildSpace:
         )
 
     def __contains__(self, token: int) -> bool:
-        """Whether a token is part of sets, as padding and the empty build's token are not."""
+        """Whether a token can be part of a set; padding and the empty build's token cannot."""
         return token in self._place
 
     def holds(self, rungs: Rungs, token: int) -> bool:
@@ -89,15 +89,15 @@ class BuildSpace:
 
     def additions(self, rungs: Rungs, policy: StackPolicy = "none") -> tuple[int, ...]:
         """The tokens that can be added so that gear gives the outcome, by rising id."""
-        found: list[int] = []
+        tokens: list[int] = []
         for group, worn in zip(self.groups, rungs, strict=True):
             above = group.tokens[worn:] if policy != "max-tier" else reversed(group.tokens[worn:])
             for token in above:
                 if self.is_wearable(self.added(rungs, token.id)):
-                    found.append(token.id)
+                    tokens.append(token.id)
                     if policy != "none":
                         break
-        return tuple(sorted(found))
+        return tuple(sorted(tokens))
 
     def worth(self, rungs: Rungs) -> dict[str, int]:
         """The level reached by each ability worn, 10 for one without levels: what `domain.builds.wearable_ap` takes."""
@@ -107,5 +107,5 @@ class BuildSpace:
             if rung
         }
 
-    def _asked(self, rungs: Rungs) -> bool:
+    def _compute_wearable(self, rungs: Rungs) -> bool:
         return not self.knows_gear or is_wearable(self.worth(rungs))

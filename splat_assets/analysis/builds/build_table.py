@@ -39,14 +39,14 @@ class Group:
         return (0, *(1 if token.level is None else token.level for token in self.tokens))
 
     def rung_name(self, rung: int) -> str:
-        """What a rung is called: `absent`, its level, or `worn`."""
+        """The name of a rung: `absent`, its level, or `worn`."""
         if rung == 0:
             return "absent"
         return str(self.tokens[rung - 1].level) if self.has_levels else "worn"
 
 
 class BuildTable:
-    """What the build of each sample wears. Samples are in the order of their ids.
+    """The builds of all samples. Samples are in the order of their ids.
 
     tokens, offsets: sample i has `tokens[offsets[i]:offsets[i + 1]]`, int32 and int64. weapons: int32, shape (n_samples,), -1
     where it is unknown.
@@ -75,12 +75,12 @@ class BuildTable:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The ability groups of the vocabulary, those with levels first, then in the order of their first token."""
-        found = [Group(name, tokens) for name, tokens in self.vocabulary.groups.items()]
-        return tuple(sorted(found, key=lambda group: not group.has_levels))
+        groups = [Group(name, tokens) for name, tokens in self.vocabulary.groups.items()]
+        return tuple(sorted(groups, key=lambda group: not group.has_levels))
 
     @cached_property
     def group_numbers(self) -> dict[str, int]:
-        """Where each group is in `groups`, and in the rows of `rungs`."""
+        """The position of each group in `groups`, and in the rows of `rungs`."""
         return {group.name: at for at, group in enumerate(self.groups)}
 
     @cached_property
@@ -94,12 +94,12 @@ class BuildTable:
         rows = np.repeat(np.arange(self.n_samples, dtype=np.int64), np.diff(self.offsets))
         cells = group_of[self.tokens].astype(np.int64) * self.n_samples + rows
         rung = rung_of[self.tokens]
-        found = np.zeros(len(self.groups) * self.n_samples, dtype=np.uint8)
+        rungs = np.zeros(len(self.groups) * self.n_samples, dtype=np.uint8)
         for value in range(
             1, int(rung.max(initial=0)) + 1
         ):  # rising, so that the highest rung of a group is what stays
-            found[cells[rung == value]] = value
-        return found.reshape(len(self.groups), self.n_samples)
+            rungs[cells[rung == value]] = value
+        return rungs.reshape(len(self.groups), self.n_samples)
 
     @cached_property
     def n_with_token(self) -> npt.NDArray[np.int64]:
@@ -121,8 +121,8 @@ class BuildTable:
         of_token = rng.integers(0, 2**64, len(self.vocabulary), dtype=np.uint64)
         of_weapon = rng.integers(0, 2**64, len(self.contexts) + 1, dtype=np.uint64)
         running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(of_token[self.tokens], dtype=np.uint64)])
-        found: npt.NDArray[np.uint64] = running[self.offsets[1:]] - running[self.offsets[:-1]] + of_weapon[self.weapons]
-        return found
+        codes: npt.NDArray[np.uint64] = running[self.offsets[1:]] - running[self.offsets[:-1]] + of_weapon[self.weapons]
+        return codes
 
     @cached_property
     def distinct(self) -> npt.NDArray[np.int32]:
@@ -136,7 +136,7 @@ class BuildTable:
 
     @cached_property
     def attributes(self) -> tuple[str, ...]:
-        """What is known of weapons: `class`, `sub`, `special`."""
+        """The names of weapon attributes: `class`, `sub`, `special`."""
         return tuple(dict.fromkeys(name for item in self.contexts.items for name in item.attributes))
 
     def group(self, name: str) -> Group:
@@ -203,8 +203,8 @@ class BuildTable:
                 what = "weapon" if attribute == NAME else f"{attribute} of weapons"
                 raise InputError(unknown_name(what, value, sorted({known for known in values if known is not None})))
         among = np.array([*(value in one_of for value in values), False])
-        found: npt.NDArray[np.bool_] = among[self.weapons]  # weapon -1 takes the last
-        return found
+        matches: npt.NDArray[np.bool_] = among[self.weapons]  # weapon -1 takes the last
+        return matches
 
     def tokens_of(self, sample_ids: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """The tokens of these samples one list after the other, and the place in sample_ids that each one belongs to."""

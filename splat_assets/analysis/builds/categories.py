@@ -1,4 +1,4 @@
-"""A feature by the values of a category (weapon, class, sub, special): firing, strength, lift, and whether that is chance."""
+"""A feature by the values of a category (weapon, class, sub, special): firing rate, strength, lift and significance."""
 
 from collections.abc import Sequence
 
@@ -11,24 +11,24 @@ from splat_assets.analysis.inference.intervals import benjamini_hochberg, lift_i
 from splat_assets.store.activations import Activations
 
 COLUMNS = {
-    "n": "Samples of it.",
-    "n_active": "Samples of those on which the feature fires.",
+    "n": "Samples of the category.",
+    "n_active": "Samples of the category on which the feature is active.",
     "share_active": "n_active / n.",
-    "share_active_low": "Lower border of its exact 95 % interval.",
-    "share_active_high": "Upper border.",
+    "share_active_low": "Lower bound of its exact 95 % interval.",
+    "share_active_high": "Upper bound.",
     "mean": "Mean activation over all n samples, zeros included.",
-    "mean_low": "Lower border of its 95 % interval.",
-    "mean_high": "Upper border.",
-    "lift": "How many times as often the feature fires there as over all samples looked at.",
-    "lift_low": "Lower border of its 95 % interval.",
-    "lift_high": "Upper border.",
-    "q": "p of firing as often as elsewhere, adjusted for the number of rows compared.",
+    "mean_low": "Lower bound of its 95 % interval.",
+    "mean_high": "Upper bound.",
+    "lift": "Lift: how many times as often the feature fires there as over all samples compared.",
+    "lift_low": "Lower bound of its 95 % interval.",
+    "lift_high": "Upper bound.",
+    "q": "p-value of firing as often as elsewhere, adjusted for the number of rows compared.",
 }
-"""What `category_table` has beside the category's name."""
+"""The columns of `category_table` besides the category's name."""
 
 
 def category_table(
-    found: Activations,
+    activations: Activations,
     codes: npt.NDArray[np.integer],
     names: Sequence[str],
     what: str,
@@ -38,10 +38,10 @@ def category_table(
 ) -> pl.DataFrame:
     """One row per category with at least so many samples, strongest mean first: COLUMNS.
 
-    codes: the category of each sample, -1 for unknown. within: only these samples are looked at.
+    codes: the category of each sample, -1 for unknown. within: only these samples count.
     """
     kept = codes.astype(np.int64) if within is None else np.where(within, codes, -1).astype(np.int64)
-    by = grouped(found, kept, len(names))
+    by = grouped(activations, kept, len(names))
     rows = np.flatnonzero(by.n >= max(least, 1))
     total, active = int(by.n.sum()), int(by.n_active.sum())
     low, high = by.mean_interval(seed)

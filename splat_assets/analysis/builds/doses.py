@@ -1,4 +1,4 @@
-"""How a feature answers to the AP of every ability: mean activation and firing by rung, and how monotone that is."""
+"""Response of a feature to the AP of every ability: mean activation and firing rate by rung, and monotonicity."""
 
 import numpy as np
 import polars as pl
@@ -11,16 +11,16 @@ from splat_assets.store.activations import Activations
 FEW_ACTIVE = 30
 
 
-def response_curve(found: Activations, builds: BuildTable, seed: int = 0) -> pl.DataFrame:
+def response_curve(activations: Activations, builds: BuildTable, seed: int = 0) -> pl.DataFrame:
     """One row per ability and rung ("not worn" included): n, n_active, mean and share_active with 95 % intervals.
 
     Intervals of means are bootstrapped with seed in small groups. Rungs that no build has are left out.
     """
-    parts = [_by_rung(found, builds, name, seed) for name in builds.group_numbers]
+    parts = [_by_rung(activations, builds, name, seed) for name in builds.group_numbers]
     return pl.concat(parts).fill_nan(None)
 
 
-def dose_summary(found: Activations, builds: BuildTable) -> pl.DataFrame:
+def dose_summary(activations: Activations, builds: BuildTable) -> pl.DataFrame:
     """One row per ability, by falling share of variance explained: what its rung tells of the activation.
 
     n: samples that wear it. mean_absent, mean_worn: activation without and with it. eta2: between-rung share of the variance of
@@ -28,7 +28,7 @@ def dose_summary(found: Activations, builds: BuildTable) -> pl.DataFrame:
     0 AP for "not worn", 10 for a main-only ability. q: of an F test of eta2, adjusted for the number of abilities; None below
     FEW_ACTIVE activations, where that test does not hold.
     """
-    rows = [_summary_of(by_rung(found, builds, group), group.name, _ap_of(group)) for group in builds.groups]
+    rows = [_summary_of(by_rung(activations, builds, group), group.name, _ap_of(group)) for group in builds.groups]
     frame = with_q(pl.DataFrame(rows, schema=_SUMMARY, orient="row"))
     return frame.sort(["eta2", "ability"], descending=[True, False], nulls_last=True)
 
@@ -44,14 +44,14 @@ _SUMMARY = {
 }
 
 
-def by_rung(found: Activations, builds: BuildTable, group: Group) -> Grouped:
+def by_rung(activations: Activations, builds: BuildTable, group: Group) -> Grouped:
     """The activations of a feature by the rung of one ability."""
-    return grouped(found, builds.rungs_of(group.name), group.n_rungs, builds.n_on_rungs(group.name))
+    return grouped(activations, builds.rungs_of(group.name), group.n_rungs, builds.n_on_rungs(group.name))
 
 
-def _by_rung(found: Activations, builds: BuildTable, name: str, seed: int) -> pl.DataFrame:
+def _by_rung(activations: Activations, builds: BuildTable, name: str, seed: int) -> pl.DataFrame:
     group = builds.group(name)
-    here = by_rung(found, builds, group)
+    here = by_rung(activations, builds, group)
     low, high = here.mean_interval(seed)
     share_low, share_high = here.share_interval()
     return pl.DataFrame(

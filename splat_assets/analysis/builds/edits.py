@@ -1,7 +1,8 @@
 """Edited builds: one ability set to a rung with all else held, and how far the outcome is from builds that people wear.
 
-A model says something about every set of tokens. What it says of one that nobody could wear, or that is far from every build
-it was trained on, is weaker evidence; so each edit is told whether it is legal and how near the nearest real build is.
+A model says something about every set of tokens. What it says of one that nobody could wear, or that is far from every
+build it was trained on, is weaker evidence; so each edit states whether it is legal and how near the nearest real
+build is.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from splat_assets.domain.abilities import MAIN_AP, MAIN_ONLY, STACKABLE
 from splat_assets.domain.wearable import is_wearable
 
 FAR = 3
-"""The distance that stands for more than two rungs."""
+"""The distance used for more than two rungs."""
 _BLOOM_BITS = 26
 _BLOCK = 4_096
 
@@ -34,7 +35,7 @@ def rungs_of_sets(sets: Sequence[Sequence[int]], builds: BuildTable) -> npt.NDAr
 
 
 def legal(rungs: npt.NDArray[np.uint8], groups: Sequence[Group]) -> npt.NDArray[np.bool_] | None:
-    """Which of these builds some gear gives: bool, shape (n,). None where the vocabulary is not that of the game.
+    """Which of these builds are wearable: bool, shape (n,). None where the vocabulary is not that of the game.
 
     rungs: uint8, shape (n_groups, n).
     """
@@ -68,19 +69,19 @@ class RealBuilds:
         rungs: uint8, shape (n_groups, n).
         """
         codes = self._code(rungs)
-        found = np.full(codes.size, FAR, dtype=np.uint8)
-        found[self._holds(codes)] = 0
+        distances = np.full(codes.size, FAR, dtype=np.uint8)
+        distances[self._holds(codes)] = 0
         one = np.concatenate([self._factors, ~self._factors + np.uint64(1)])
         two = np.unique((one[:, None] + one[None, :]).reshape(-1))
         for steps, value in ((one, 1), (two, 2)):
-            left = np.flatnonzero(found == FAR)
+            left = np.flatnonzero(distances == FAR)
             for start in range(0, left.size, _BLOCK):
                 rows = left[start : start + _BLOCK]
                 near = np.zeros(rows.size, dtype=np.bool_)
                 for step in steps:
                     near |= self._holds(codes[rows] + step)
-                found[rows[near]] = value
-        return found
+                distances[rows[near]] = value
+        return distances
 
     def _code(self, rungs: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
         total = np.zeros(rungs.shape[1], dtype=np.uint64)
@@ -89,12 +90,12 @@ class RealBuilds:
         return total
 
     def _hashed(self, codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-        found: npt.NDArray[np.uint64] = codes >> np.uint64(64 - _BLOOM_BITS)
-        return found
+        hashes: npt.NDArray[np.uint64] = codes >> np.uint64(64 - _BLOOM_BITS)
+        return hashes
 
     def _holds(self, codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-        found = self._bloom[self._hashed(codes)]
-        maybe = np.flatnonzero(found)
+        present = self._bloom[self._hashed(codes)]
+        maybe = np.flatnonzero(present)
         at = np.minimum(np.searchsorted(self._codes, codes[maybe]), self._codes.size - 1)
-        found[maybe] = self._codes[at] == codes[maybe]
-        return found
+        present[maybe] = self._codes[at] == codes[maybe]
+        return present

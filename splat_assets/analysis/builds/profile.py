@@ -1,4 +1,4 @@
-"""What goes together with a feature: each token and each weapon, counted over all samples, with lift, interval and q."""
+"""Association of a feature with each token and weapon, over all samples: lift, interval and q."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,28 +10,28 @@ from splat_assets.analysis.inference.intervals import benjamini_hochberg, lift_i
 from splat_assets.store.activations import Activations
 
 
-def token_profile(found: Activations, builds: BuildTable) -> pl.DataFrame:
+def token_profile(activations: Activations, builds: BuildTable) -> pl.DataFrame:
     """One row per ordinary token that any build has, as `_profile`, by falling phi. Columns: `token`, and those."""
-    tokens, owners = builds.tokens_of(found.sample_ids)
+    tokens, owners = builds.tokens_of(activations.sample_ids)
     n_tokens = len(builds.vocabulary)
     n_both = np.bincount(tokens, minlength=n_tokens)
-    total = np.bincount(tokens, weights=found.values[owners], minlength=n_tokens).astype(np.float64)
+    total = np.bincount(tokens, weights=activations.values[owners], minlength=n_tokens).astype(np.float64)
     special = [i for i in (builds.vocabulary.pad_id, builds.vocabulary.null_id) if i is not None and i >= 0]
     ordinary = np.setdiff1d(np.flatnonzero(builds.n_with_token), special)
     names = [token.name for token in builds.vocabulary.tokens]
-    return _profile("token", names, ordinary, n_both, builds.n_with_token, total, found, builds.n_samples)
+    return _profile("token", names, ordinary, n_both, builds.n_with_token, total, activations, builds.n_samples)
 
 
-def weapon_profile(found: Activations, builds: BuildTable) -> pl.DataFrame:
+def weapon_profile(activations: Activations, builds: BuildTable) -> pl.DataFrame:
     """One row per weapon that any build has, as `_profile`, by falling phi. Columns: `weapon`, and those."""
-    weapons = builds.weapons[found.sample_ids]
+    weapons = builds.weapons[activations.sample_ids]
     known = weapons >= 0
     n_weapons = len(builds.contexts)
     n_both = np.bincount(weapons[known], minlength=n_weapons)
-    total = np.bincount(weapons[known], weights=found.values[known], minlength=n_weapons).astype(np.float64)
+    total = np.bincount(weapons[known], weights=activations.values[known], minlength=n_weapons).astype(np.float64)
     there = np.flatnonzero(builds.n_with_weapon)
     names = [context.name for context in builds.contexts.items]
-    return _profile("weapon", names, there, n_both, builds.n_with_weapon, total, found, builds.n_samples)
+    return _profile("weapon", names, there, n_both, builds.n_with_weapon, total, activations, builds.n_samples)
 
 
 def _profile(
@@ -41,19 +41,19 @@ def _profile(
     n_both: npt.NDArray[np.int64],
     n_with: npt.NDArray[np.int64],
     total: npt.NDArray[np.float64],
-    found: Activations,
+    activations: Activations,
     n_samples: int,
 ) -> pl.DataFrame:
-    """n: samples with it. n_active: those of them on which the feature fires. share_of_active: of all samples on which it fires.
-    lift: how many times more often it fires there than at large. mean, mean_without: activation with and without it, zeros
+    """n: samples with it. n_active: those of them on which the feature fires. share_of_active: of all samples on which it
+    fires. lift: how many times as often it fires there as overall. mean, mean_without: activation with and without it, zeros
     included. phi, q: correlation of the two facts, and its p adjusted for the number of rows."""
     both, with_it = n_both[rows], n_with[rows]
-    lift, low, high = lift_interval(both, with_it, found.n_active, n_samples)
-    whole = float(found.values.astype(np.float64).sum())
+    lift, low, high = lift_interval(both, with_it, activations.n_active, n_samples)
+    whole = float(activations.values.astype(np.float64).sum())
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total[rows] / with_it
         without = (whole - total[rows]) / (n_samples - with_it)
-    correlation = phi(both, with_it, found.n_active, n_samples)
+    correlation = phi(both, with_it, activations.n_active, n_samples)
     return (
         pl.DataFrame(
             {
@@ -61,14 +61,14 @@ def _profile(
                 f"{what}_id": rows.astype(np.int32),
                 "n": with_it,
                 "n_active": both,
-                "share_of_active": both / max(found.n_active, 1),
+                "share_of_active": both / max(activations.n_active, 1),
                 "lift": lift,
                 "lift_low": low,
                 "lift_high": high,
                 "mean": mean,
                 "mean_without": without,
                 "phi": correlation,
-                "q": benjamini_hochberg(two_by_two_p(both, with_it, found.n_active, n_samples)),
+                "q": benjamini_hochberg(two_by_two_p(both, with_it, activations.n_active, n_samples)),
             }
         )
         .fill_nan(None)

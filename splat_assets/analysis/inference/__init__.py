@@ -1,1 +1,1 @@
-"""Effects, intervals and tests: what may be concluded from samples."""
+"""Statistical inference: effects, intervals and tests."""

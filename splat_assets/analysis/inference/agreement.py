@@ -1,4 +1,4 @@
-"""How far people agree who put the same things into categories, chance taken into account."""
+"""Agreement of people who categorise the same items, corrected for chance."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """n: things that two people or more judged. n_alike: those of them on which all said the same. alpha: Krippendorff's, 1 where
+    """n: items with two judgements or more. n_alike: those on which all agree. alpha: Krippendorff's, 1 where
     all agree, 0 where they agree as often as chance makes them; None where nobody ever used another category."""
 
     n: int
@@ -18,9 +18,9 @@ class Agreement:
 def agreement(judged: Iterable[Sequence[Hashable]]) -> Agreement:
     """Krippendorff's alpha for nominal data (Krippendorff 2011).
 
-    judged: per thing, what each person said of it; who is alone with a thing tells nothing of agreement.
+    judged: per item, the category each person chose; items with one judgement are left out.
     """
-    units = [Counter(said) for said in judged if len(said) > 1]
+    units = [Counter(votes) for votes in judged if len(votes) > 1]
     apart = 0.0
     totals: Counter[Hashable] = Counter()
     for unit in units:

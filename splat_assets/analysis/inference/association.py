@@ -1,4 +1,4 @@
-"""How two sets of samples go together, from four counts: shares, lift, and the correlation of the two yes-or-no facts."""
+"""Association of two sets of samples, from four counts: shares, lift and phi."""
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,13 @@ def phi(
 def association_table(
     n_both: npt.NDArray[np.int64], n_active: npt.NDArray[np.int64], n_set: int, n_samples: int
 ) -> pl.DataFrame:
-    """Per feature that fires in a set of samples, how it goes together with the set; largest phi first, then by feature id.
+    """Association of each feature with a set of samples that it fires in; largest phi first, then by feature id.
 
     n_both: samples of the set on which each feature fires, shape (n_features,). n_active: samples on which it fires at all.
 
-    share_of_set: n_both / n_set. share_of_feature: n_both / n_active. lift: share_of_set / (n_active / n_samples), how many times
-    more often it fires in the set than at large. phi is null where the set or the feature covers every sample.
+    share_of_set: n_both / n_set. share_of_feature: n_both / n_active. lift: share_of_set / (n_active / n_samples), how
+    many times more often it fires in the set than overall. phi is null where the set or the feature covers every
+    sample.
     """
     fires = np.flatnonzero(n_both)
     both, active = n_both[fires], n_active[fires]

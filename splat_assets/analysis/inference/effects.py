@@ -30,8 +30,8 @@ def variance(cells: Grouped) -> Floats:
     """Sample variance of the activation in each cell, zeros included; NaN below two samples."""
     n = cells.n.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = np.maximum(cells.total_of_squares - n * cells.mean**2, 0) / (n - 1)
-    return np.asarray(np.where(n > 1, found, np.nan))
+        variances = np.maximum(cells.total_of_squares - n * cells.mean**2, 0) / (n - 1)
+    return np.asarray(np.where(n > 1, variances, np.nan))
 
 
 def difference(cells: Grouped, left: int, right: int) -> Difference:
@@ -40,7 +40,7 @@ def difference(cells: Grouped, left: int, right: int) -> Difference:
 
 
 def interaction_contrast(cells: Grouped, both: int, first: int, second: int, neither: int) -> Difference:
-    """What having both adds to what each adds alone: m(both) - m(first) - m(second) + m(neither)."""
+    """The interaction effect, beyond the sum of the single ones: m(both) - m(first) - m(second) + m(neither)."""
     return combination(cells, {both: 1.0, first: -1.0, second: -1.0, neither: 1.0})
 
 
@@ -48,7 +48,7 @@ def combination(cells: Grouped, weights: dict[int, float]) -> Difference:
     """A weighted sum of cell means."""
     at, factors = np.array(list(weights)), np.array(list(weights.values()))
     spread = factors**2 * variance(cells)[at] / np.maximum(cells.n[at], 1)
-    return _told(float((factors * cells.mean[at]).sum()), spread, cells.n[at])
+    return _difference(float((factors * cells.mean[at]).sum()), spread, cells.n[at])
 
 
 def stratified_difference(cells: Grouped, n_strata: int) -> Difference:
@@ -65,7 +65,7 @@ def stratified_difference(cells: Grouped, n_strata: int) -> Difference:
     weight = (n[used].prod(axis=1)) / n[used].sum(axis=1)
     weight /= weight.sum()
     value = float((weight * (means[used, 1] - means[used, 0])).sum())
-    return _told(value, (weight[:, None] ** 2 * spread[used] / n[used]).ravel(), n[used].ravel())
+    return _difference(value, (weight[:, None] ** 2 * spread[used] / n[used]).ravel(), n[used].ravel())
 
 
 def standardised(cells: Grouped, with_it: int, without: int) -> float:
@@ -75,7 +75,7 @@ def standardised(cells: Grouped, with_it: int, without: int) -> float:
     return float((cells.mean[with_it] - cells.mean[without]) / np.sqrt(pooled)) if pooled > 0 else float("nan")
 
 
-def _told(value: float, spread: Floats, n: npt.NDArray[np.number[Any]]) -> Difference:
+def _difference(value: float, spread: Floats, n: npt.NDArray[np.number[Any]]) -> Difference:
     """spread: of each term of the sum, the variance of its mean; n: its samples."""
     from scipy.special import stdtr, stdtrit
 

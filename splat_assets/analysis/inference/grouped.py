@@ -1,4 +1,4 @@
-"""How a feature behaves in groups of samples: how often it fires there, and how strongly, zeros included.
+"""A feature in groups of samples: firing rate and mean activation, zeros included.
 
 The samples of a group on which it does not fire count with 0. Sums run over the activations alone, so a rare feature costs
 little however many samples there are.
@@ -62,9 +62,9 @@ class Grouped:
         few = np.flatnonzero((self.n > 1) & (self.n_active > 0) & (self.n_active < FEW_ACTIVE))
         if few.size:
             order = np.argsort(self.codes, kind="stable")
-            borders = np.concatenate([[0], np.cumsum(self.n_active)])
+            edges = np.concatenate([[0], np.cumsum(self.n_active)])
             for group in few.tolist():
-                values = self.values[order[borders[group] : borders[group + 1]]]
+                values = self.values[order[edges[group] : edges[group + 1]]]
                 low[group], high[group] = bootstrap_mean_interval(values, int(self.n[group] - values.size), rng)
         return low, high
 
@@ -75,7 +75,7 @@ def group_sizes(codes: npt.NDArray[np.integer], n_groups: int) -> npt.NDArray[np
 
 
 def grouped(
-    found: Activations,
+    activations: Activations,
     codes: npt.NDArray[np.integer],
     n_groups: int,
     sizes: npt.NDArray[np.int64] | None = None,
@@ -84,9 +84,9 @@ def grouped(
 
     sizes: samples in each group, shape (n_groups,), where they were counted before; that is what takes time for a rare feature.
     """
-    here = codes[found.sample_ids].astype(np.int64)
+    here = codes[activations.sample_ids].astype(np.int64)
     inside = here >= 0
-    groups, values = here[inside], found.values[inside]
+    groups, values = here[inside], activations.values[inside]
     exact = values.astype(np.float64)
     return Grouped(
         n=group_sizes(codes, n_groups) if sizes is None else sizes,

@@ -1,4 +1,4 @@
-"""Do two abilities add up, or does one change what the other does? An additive fit, what it leaves, and whether that is chance.
+"""Interaction of two abilities: an additive fit, its residual, and the significance of that.
 
 Cells are the rungs of one ability by those of the other. The null hypothesis is that cell means are a row's part plus a
 column's part. Activations are mostly 0 and spread differently in every cell, so no common variance is assumed: the null
@@ -18,7 +18,7 @@ _FEW = 200
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """What an additive fit leaves over.
+    """The residual of an additive fit.
 
     fitted: additive fit of the cell means, shape of the cells, NaN where a cell is not used. share: interaction share of the
     between-cell sum of squares, 0 (plainly additive) to 1. p: how often chance alone leaves as much, (1 + k) / (1 + n_draws).
@@ -119,12 +119,12 @@ def _design(rows: npt.NDArray[np.integer], columns: npt.NDArray[np.integer], sha
 def _basis(matrix: Floats) -> Floats:
     """Orthonormal columns that span those of the matrix, which need not be independent."""
     left, singular, _ = np.linalg.svd(matrix, full_matrices=False)
-    found: Floats = left[:, singular > singular.max() * max(matrix.shape) * np.finfo(np.float64).eps]
-    return found
+    basis: Floats = left[:, singular > singular.max() * max(matrix.shape) * np.finfo(np.float64).eps]
+    return basis
 
 
 def _sums_of_squares(means: Floats, fitted: Floats, weights: Floats) -> tuple[float, float]:
-    """What the fit leaves, and all there is between cells."""
+    """Residual and total sum of squares between cells."""
     grand = float((weights * means).sum() / weights.sum())
     return float((weights * (means - fitted) ** 2).sum()), float((weights * (means - grand) ** 2).sum())
 
@@ -151,7 +151,7 @@ def _cell_noise(
             size = int(counts[at])
             drawn = rng.binomial(size, (stop - first) / size, size=n_draws)
             picked = held[first + rng.integers(0, stop - first, size=int(drawn.sum()))]
-            borders = np.concatenate([[0], np.cumsum(drawn)])
+            edges = np.concatenate([[0], np.cumsum(drawn)])
             running = np.concatenate([[0.0], np.cumsum(picked)])
-            noise[:, at] = (running[borders[1:]] - running[borders[:-1]]) / size - sums[at] / size
+            noise[:, at] = (running[edges[1:]] - running[edges[:-1]]) / size - sums[at] / size
     return noise

@@ -1,4 +1,4 @@
-"""Intervals and tests for shares, means and lifts, and the correction for asking many questions at once.
+"""Intervals and tests for shares, means and lifts, and the correction for multiple testing.
 
 All of them take arrays and answer with arrays. Where too little is known for an answer, the answer is NaN.
 """
@@ -9,7 +9,7 @@ from scipy.special import betaincinv, erfc, gammaln, ndtri
 
 Floats = npt.NDArray[np.float64]
 LEVEL = 0.95
-"""Coverage of every interval that is shown."""
+"""Coverage of every reported interval."""
 Z = float(ndtri((1 + LEVEL) / 2))
 """Half the width of such an interval of a normal quantity, in standard errors."""
 
@@ -46,9 +46,9 @@ def bootstrap_mean_interval(
     # A resample of n holds a binomial number of values that are not 0, and those are drawn from the values.
     n_drawn = rng.binomial(n, values.size / n, size=n_draws)
     drawn = values.astype(np.float64)[rng.integers(0, values.size, size=int(n_drawn.sum()))]
-    borders = np.concatenate([[0], np.cumsum(n_drawn)])
+    edges = np.concatenate([[0], np.cumsum(n_drawn)])
     sums = np.concatenate([[0.0], np.cumsum(drawn)])
-    means = (sums[borders[1:]] - sums[borders[:-1]]) / n
+    means = (sums[edges[1:]] - sums[edges[:-1]]) / n
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -104,7 +104,7 @@ def two_by_two_p(n_both: npt.ArrayLike, n_left: npt.ArrayLike, n_right: npt.Arra
     below 5. NaN where a set is empty or everything.
     """
     both, left, right, total = (
-        found.astype(np.float64) for found in np.broadcast_arrays(n_both, n_left, n_right, n_all)
+        counts.astype(np.float64) for counts in np.broadcast_arrays(n_both, n_left, n_right, n_all)
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         expected = left * right / total
@@ -132,13 +132,13 @@ def _log_choose(n: int, k: npt.NDArray[np.float64] | float) -> npt.NDArray[np.fl
 
 def benjamini_hochberg(p: npt.ArrayLike) -> Floats:
     """Adjusted p-values (q): rejecting q <= alpha keeps the expected share of false discoveries at most alpha (Benjamini and
-    Hochberg 1995). NaN stays NaN and is not counted as a question."""
+    Hochberg 1995). NaN stays NaN and does not count as a test."""
     raw = np.asarray(p, dtype=np.float64)
-    found = np.full(raw.shape, np.nan)
-    asked = np.flatnonzero(~np.isnan(raw))
-    if asked.size == 0:
-        return found
-    order = asked[np.argsort(raw[asked], kind="stable")]
-    scaled = raw[order] * asked.size / np.arange(1, asked.size + 1)
-    found[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
-    return found
+    adjusted = np.full(raw.shape, np.nan)
+    tested = np.flatnonzero(~np.isnan(raw))
+    if tested.size == 0:
+        return adjusted
+    order = tested[np.argsort(raw[tested], kind="stable")]
+    scaled = raw[order] * tested.size / np.arange(1, tested.size + 1)
+    adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    return adjusted

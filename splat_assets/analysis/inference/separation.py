@@ -1,4 +1,4 @@
-"""How well a feature tells two sets of samples apart: AUROC with its interval, and what firing alone says about it.
+"""Separation of two sets of samples by a feature: AUROC with its interval, and its bounds from firing alone.
 
 The Mann-Whitney statistic as a probability: that the activation is higher on a sample of the left set than on one of the right,
 ties counting half. Samples on which the feature does not fire have activation 0 and tie with each other.
@@ -43,7 +43,7 @@ def separation(left: npt.NDArray[np.float32], n_left: int, right: npt.NDArray[np
 
 
 def auroc_bounds(k_left: Floats, n_left: int, k_right: Floats, n_right: int) -> tuple[Floats, Floats]:
-    """Between what the AUROC of features lies, as far as firing tells: k_left of n_left samples, k_right of n_right.
+    """Bounds of the AUROC from firing counts alone: k_left of n_left samples, k_right of n_right.
 
     Who fires beats who does not, who does not ties with who does not; of pairs in which both fire, all or none may be won.
     """
@@ -53,7 +53,7 @@ def auroc_bounds(k_left: Floats, n_left: int, k_right: Floats, n_right: int) -> 
 
 
 def _below(ordered: Floats, values: Floats) -> Floats:
-    """How many of ordered are less than each value, equal ones counting half."""
+    """The number of ordered values below each value, ties counting half."""
     return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / 2.0
 
 

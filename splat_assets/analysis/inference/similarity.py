@@ -1,4 +1,4 @@
-"""How alike two features are: in direction (cosine) and in when they fire (Jaccard, Pearson), from sums over samples."""
+"""Similarity of two features: of directions (cosine) and of activations (Jaccard, Pearson), from sums over samples."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""The likeliest builds that the model completes a set to, found by beam search, with the path to each.
+"""Beam search for the likeliest builds that the model completes a set to, with the path to each.
 
 A step adds the next rung of one ability. By the chain rule the log-probability that a build has all tokens of a set is the sum
 of log p of each token given those before it.
@@ -50,8 +50,8 @@ class Completed:
 class Beam:
     """builds: the finished ones by falling score, then, where they are too few, others.
 
-    given_up: the highest has_all among sets that the beam was too narrow for, or that max_steps cut off, -inf for none. No
-    finished build that was not found has a higher score.
+    given_up: the highest has_all among sets that the beam was too narrow for, or that max_steps cut off, -inf for
+    none. No finished build outside the result has a higher score.
     """
 
     builds: tuple[Completed, ...]
@@ -87,10 +87,10 @@ def beam_search(
     done: dict[Rungs, Completed] = {}
     n_steps, n_asked, given_up = 0, 0, -inf
     while True:
-        asked = ask([(start.weapon_id, space.tokens(rungs)) for rungs in layer])
+        probabilities = ask([(start.weapon_id, space.tokens(rungs)) for rungs in layer])
         n_asked += len(layer)
         after: _Reached = {}
-        for (rungs, (so_far, steps)), row in zip(layer.items(), asked, strict=True):
+        for (rungs, (so_far, steps)), row in zip(layer.items(), probabilities, strict=True):
             support = space.additions(rungs, "next-tier")
             _keep(done, Completed(rungs, steps, so_far, _none_of(row, support), finished(rungs)))
             for token in support:
@@ -100,7 +100,7 @@ def beam_search(
                 if reached not in after or score > after[reached][0]:
                     after[reached] = (score, (*steps, Step(token, p, reached)))
         best = nlargest(n_builds, (one.score for one in done.values() if one.finished))
-        worth = {one: found for one, found in after.items() if len(best) < n_builds or found[0] > best[-1]}
+        worth = {one: completed for one, completed in after.items() if len(best) < n_builds or completed[0] > best[-1]}
         ordered = sorted(worth.items(), key=lambda item: (-item[1][0], item[0]))
         kept = 0 if n_steps == max_steps else beam_size
         if len(ordered) > kept:
@@ -112,10 +112,10 @@ def beam_search(
         n_steps += 1
 
 
-def _keep(done: dict[Rungs, Completed], found: Completed) -> None:
-    before = done.get(found.rungs)
-    if before is None or found.score > before.score:
-        done[found.rungs] = found
+def _keep(done: dict[Rungs, Completed], completed: Completed) -> None:
+    before = done.get(completed.rungs)
+    if before is None or completed.score > before.score:
+        done[completed.rungs] = completed
 
 
 def _none_of(row: npt.NDArray[np.float32], tokens: Sequence[int]) -> float:

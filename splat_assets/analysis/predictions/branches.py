@@ -1,4 +1,4 @@
-"""Where a build may go next: the tokens that can be added to a set, how likely each is, and what the model says once it is there.
+"""Next tokens of a build: those that can be added to a set, their probabilities, and the predictions after each.
 
 Information gain, branchiness and axes are read off these. The model gives each token a probability of its own; the *choice* is
 a distribution made of them, in which one further token is drawn in proportion.
@@ -67,22 +67,22 @@ class Branch:
 def branches(
     ask: Probabilities, space: BuildSpace, situations: Sequence[Situation], policy: StackPolicy = "next-tier"
 ) -> list[Branch]:
-    """The branch at each situation, in their order; all are asked together."""
+    """The branch at each situation, in their order; computed as one batch."""
     before = ask([(one.weapon_id, space.tokens(one.rungs)) for one in situations])
     supports = [space.additions(one.rungs, policy) for one in situations]
     nexts = [
         (one, [space.added(one.rungs, token) for token in support])
         for one, support in zip(situations, supports, strict=True)
     ]
-    asked = [(one.weapon_id, space.tokens(rungs)) for one, sets in nexts for rungs in sets]
-    after = ask(asked) if asked else np.zeros((0, len(space.vocabulary)), dtype=np.float32)
-    found, start = [], 0
+    queries = [(one.weapon_id, space.tokens(rungs)) for one, sets in nexts for rungs in sets]
+    after = ask(queries) if queries else np.zeros((0, len(space.vocabulary)), dtype=np.float32)
+    result, start = [], 0
     for (one, sets), support, row in zip(nexts, supports, before, strict=True):
         stop = start + len(support)
         ids = np.array(support, dtype=np.int64)
-        found.append(Branch(one, ids, row, after[start:stop], _kept(space, sets, support)))
+        result.append(Branch(one, ids, row, after[start:stop], _kept(space, sets, support)))
         start = stop
-    return found
+    return result
 
 
 def _kept(space: BuildSpace, sets: Sequence[Rungs], support: Sequence[int]) -> npt.NDArray[np.bool_]:

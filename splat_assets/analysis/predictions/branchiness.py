@@ -1,4 +1,4 @@
-"""How far the next token turns the rest of the build, what it drives out, and the axes on which weapons differ."""
+"""Effect of the next token on the rest of the build: divergence, suppression, and the axes on which weapons differ."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -54,13 +54,13 @@ class Axes:
 
 
 def axes(branch: Branch) -> Axes:
-    """How many ways a build may go on, how undecided it is, and how much is to come."""
+    """The axes of a branch: number of choices, indecision, and expected further tokens."""
     p = branch.p
     return Axes(float(2 ** entropy(branch.choice)), float((2 * p * (1 - p)).sum()), float(p.sum()))
 
 
 def median_halves(values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Which values are above the median; those on it are not."""
-    found = np.asarray(values, dtype=np.float64)
-    known = found[~np.isnan(found)]
-    return np.asarray(found > np.median(known)) if known.size else np.zeros(found.shape, dtype=np.bool_)
+    numbers = np.asarray(values, dtype=np.float64)
+    known = numbers[~np.isnan(numbers)]
+    return np.asarray(numbers > np.median(known)) if known.size else np.zeros(numbers.shape, dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""What the model is sure of: tokens added to a set one at a time, the likeliest first, while one is at least as likely as a
+"""Greedy closure of a set: tokens added one at a time, the likeliest first, while one is at least as likely as a
 threshold and gear gives the outcome."""
 
 from collections.abc import Sequence
@@ -27,16 +27,17 @@ class Closure:
 def close(ask: Probabilities, space: BuildSpace, starts: Sequence[Situation], threshold: float) -> list[Closure]:
     """The greedy closure of each start, in their order.
 
-    What is added next does not depend on the threshold; that only says where to stop. So for any model a closure is legal where
-    its start is, closing it again adds nothing, and a higher threshold gives a part of it. Starts are asked in one batch a step.
+    What is added next does not depend on the threshold; that only says where to stop. So for any model a closure is
+    legal where its start is, closing it again adds nothing, and a higher threshold gives a part of it. All starts
+    share one batch per step.
     """
     rungs = [start.rungs for start in starts]
     added: list[list[tuple[int, float]]] = [[] for _ in starts]
     unfinished = list(range(len(starts)))
     while unfinished:
-        asked = ask([(starts[at].weapon_id, space.tokens(rungs[at])) for at in unfinished])
+        probabilities = ask([(starts[at].weapon_id, space.tokens(rungs[at])) for at in unfinished])
         going_on = []
-        for at, row in zip(unfinished, asked, strict=True):
+        for at, row in zip(unfinished, probabilities, strict=True):
             token = _likeliest(space, rungs[at], row, threshold)
             if token is not None:
                 rungs[at] = space.added(rungs[at], token)

@@ -11,10 +11,10 @@ LEAST = 1e-7
 
 def normalised(weights: npt.ArrayLike) -> Floats:
     """Each row divided by its sum; NaN where the sum is 0."""
-    found = np.asarray(weights, dtype=np.float64)
-    total = found.sum(axis=-1, keepdims=True)
+    floats = np.asarray(weights, dtype=np.float64)
+    total = floats.sum(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(total > 0, found / total, np.nan))
+        return np.asarray(np.where(total > 0, floats / total, np.nan))
 
 
 def entropy(shares: npt.ArrayLike, base: float = 2.0) -> Floats:

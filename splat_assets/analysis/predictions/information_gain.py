@@ -1,4 +1,4 @@
-"""What one more token tells the model: how much it narrows the choice among the others, and how far it moves their probabilities.
+"""Information gain of one more token: how much it narrows the choice among the others and shifts their probabilities.
 
 Also what that is worth by depth: discounted, and per token that the model becomes sure of.
 """
@@ -44,7 +44,7 @@ class InformationGain:
 
 
 def information_gain(branch: Branch, base: float = 2.0) -> InformationGain:
-    """What each token of the support tells of the others. A token beside which nothing remains tells 0."""
+    """The information gain of each token of the support about the others. A token beside which nothing remains tells 0."""
     alone = ~branch.kept.any(axis=1)
     before, after = entropy(branch.others, base), entropy(branch.others_after, base)
     before, after = np.where(alone, 0.0, before), np.where(alone, 0.0, after)
@@ -75,12 +75,12 @@ def learned_from(
     if not tokens:
         return np.zeros(0), np.zeros(0)
     fewer = [space.without(situation.rungs, token) for token in tokens]
-    asked = ask([(situation.weapon_id, space.tokens(rungs)) for rungs in fewer]).astype(np.float64)
+    probabilities = ask([(situation.weapon_id, space.tokens(rungs)) for rungs in fewer]).astype(np.float64)
     groups = np.array([space.place(token)[0] for token in branch.support.tolist()], dtype=np.int64)
     other = np.array([space.place(token)[0] for token in tokens], dtype=np.int64)[:, None] != groups
-    without = asked[:, branch.support]
+    without = probabilities[:, branch.support]
     moved = bernoulli_divergence(np.broadcast_to(branch.p, without.shape), without, base)
-    return asked[np.arange(len(tokens)), list(tokens)], np.where(other, moved, 0.0).sum(axis=1)
+    return probabilities[np.arange(len(tokens)), list(tokens)], np.where(other, moved, 0.0).sum(axis=1)
 
 
 def discount(depth: int, base: float = 0.95, log: DepthLog = "ln") -> float:
@@ -101,10 +101,10 @@ def deeper(
         for token in branch.support.tolist()
     ]
     closed = close(ask, space, starts, threshold)
-    found, start = [], 0
+    gains, start = [], 0
     for branch in branches:
         own = closed[start : start + branch.support.size]
         before = sum(branch.situation.rungs)
-        found.append((np.array([sum(one.rungs) - before for one in own], dtype=np.float64), own))
+        gains.append((np.array([sum(one.rungs) - before for one in own], dtype=np.float64), own))
         start += branch.support.size
-    return found
+    return gains

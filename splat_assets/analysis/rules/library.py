@@ -1,9 +1,9 @@
 """Simple conditions on builds, each as the set of samples on which it holds: what rules for features are put together from.
 
-A sample belongs to one of two halves, by its build: the same tokens with the same weapon are never in both, so a rule chosen
-on one half is scored on builds that it has not seen. Tokens tell the AP of an ability by rungs, not where it is worn: its
-lowest rung alone is one sub, and from 29 AP on there is a main; between those, mains and subs cannot be told apart and no
-condition does.
+A sample belongs to one of two halves, by its build: the same tokens with the same weapon are never in both, so a rule
+chosen on one half is scored on builds that it has not seen. Tokens tell the AP of an ability by rungs, not where it is
+worn: its lowest rung alone is one sub, and from 29 AP on there is a main; between those, mains and subs cannot be
+distinguished and no condition does.
 """
 
 from dataclasses import dataclass
@@ -69,16 +69,16 @@ class RuleLibrary:
     @cached_property
     def counts(self) -> npt.NDArray[np.int64]:
         """On how many samples of the first half each condition holds: int64, shape (n_conditions,)."""
-        found: npt.NDArray[np.int64] = np.bitwise_count(self.bits).sum(axis=1).astype(np.int64)
-        return found
+        counts: npt.NDArray[np.int64] = np.bitwise_count(self.bits).sum(axis=1).astype(np.int64)
+        return counts
 
     @cached_property
     def pair_counts(self) -> npt.NDArray[np.int64]:
         """On how many samples of the first half each two conditions hold: int64, shape (n_conditions, n_conditions)."""
-        found = np.zeros((self.n_conditions, self.n_conditions), dtype=np.int64)
+        counts = np.zeros((self.n_conditions, self.n_conditions), dtype=np.int64)
         for one in range(self.n_conditions):
-            found[one, one:] = found[one:, one] = np.bitwise_count(self.bits[one] & self.bits[one:]).sum(axis=1)
-        return found
+            counts[one, one:] = counts[one:, one] = np.bitwise_count(self.bits[one] & self.bits[one:]).sum(axis=1)
+        return counts
 
     @cached_property
     def values(self) -> dict[str, npt.NDArray[np.intp]]:
@@ -90,13 +90,13 @@ class RuleLibrary:
     def columns(self, sample_ids: npt.NDArray[np.integer]) -> Bits:
         """Where each condition holds among these samples: uint64, shape (n_conditions, ceil(n / 64)); bits beyond them are 0."""
         n_bytes = -(-sample_ids.size // 64) * 8
-        found = np.zeros((self.n_conditions, n_bytes), dtype=np.uint8)
+        columns = np.zeros((self.n_conditions, n_bytes), dtype=np.uint8)
         for start in range(0, sample_ids.size, _BLOCK_ROWS):
             rows = self.rows[sample_ids[start : start + _BLOCK_ROWS]]
             bits = np.unpackbits(rows, axis=1, count=self.n_conditions, bitorder="little")
             packed = np.packbits(bits, axis=0, bitorder="little").T
-            found[:, start // 8 : start // 8 + packed.shape[1]] = packed
-        return found.view(np.uint64)
+            columns[:, start // 8 : start // 8 + packed.shape[1]] = packed
+        return columns.view(np.uint64)
 
 
 def as_bits(flags: npt.NDArray[np.bool_]) -> Bits:
@@ -114,23 +114,23 @@ def _half(codes: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.bool_]:
     """Which samples are in the first half: bool, shape (n_samples,). codes: of their builds, which are mixed with the seed."""
     mixed = codes ^ np.random.default_rng([seed, 1]).integers(0, 2**64, dtype=np.uint64)
     mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
-    found: npt.NDArray[np.bool_] = (mixed >> np.uint64(63)).astype(np.bool_)
-    return found
+    in_first_half: npt.NDArray[np.bool_] = (mixed >> np.uint64(63)).astype(np.bool_)
+    return in_first_half
 
 
 def _conditions(builds: BuildTable) -> list[Condition]:
-    found = []
+    conditions = []
     for group in builds.groups:
         for token in group.tokens:
             rule = Wears(group.name, token.level) if group.has_levels else Wears(group.name)
-            found += [Condition(rule, True, True), Condition(Not(rule), False, False)]
+            conditions += [Condition(rule, True, True), Condition(Not(rule), False, False)]
         if group.has_levels and len(group.tokens) > 1:
             lowest, next_one = (Wears(group.name, token.level) for token in group.tokens[:2])
-            found.append(Condition(All((lowest, Not(next_one))), True, False))
+            conditions.append(Condition(All((lowest, Not(next_one))), True, False))
     for attribute in (NAME, *builds.attributes):
         values = sorted(
             {item.name if attribute == NAME else item.attributes[attribute] for item in builds.contexts.items
              if attribute == NAME or attribute in item.attributes}
         )  # fmt: skip
-        found += [Condition(WeaponIs(attribute, (value,)), True, False) for value in values]
-    return found
+        conditions += [Condition(WeaponIs(attribute, (value,)), True, False) for value in values]
+    return conditions

@@ -21,9 +21,9 @@ _MOST_TRIES = 50
 class RuleNull:
     """The F1 that the best rules for permuted features have on the half that did not choose them, by size.
 
-    held_out_f1: searches one random set of samples and scores what it found; None where the set is too small for a search.
-    n_draws: per size; fewer where more than 16 million activations would be searched, whose F1s hardly differ. drawn: sizes
-    that were drawn before, by the same builds and seed.
+    held_out_f1: searches one random set of samples and returns the score; None where the set is too small for a search.
+    n_draws: per size; fewer where more than 16 million activations would be searched, whose F1s hardly differ. drawn:
+    sizes that were drawn before, by the same builds and seed.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class RuleNull:
         eighth = max(n // 8, least + 1)
         few = np.geomspace(least, eighth, _FEW)
         full = n - np.geomspace(eighth, 2 * least, _FULL)
-        found = {int(size) for size in (*few, n // 4, n // 2, 3 * n // 4, *full)}
-        return tuple(sorted(size for size in found if least <= size <= n - least))
+        sizes = {int(size) for size in (*few, n // 4, n // 2, 3 * n // 4, *full)}
+        return tuple(sorted(size for size in sizes if least <= size <= n - least))
 
     def of_size(self, size: int) -> Floats:
         """The F1s of permuted features that fire on so many samples, sorted; drawn once."""
@@ -74,10 +74,10 @@ class RuleNull:
         return 2 * size / (self._n_samples + size)
 
     def _draw(self, size: int, rng: np.random.Generator) -> float:
-        """One F1. A set that falls too unevenly over the halves to be searched is drawn again, as such a feature is not asked."""
+        """One F1. A set too uneven over the halves to be searched is drawn again, as no such feature is searched."""
         for _ in range(_MOST_TRIES):
             ids = np.sort(rng.choice(self._n_samples, size, replace=False))
-            found = self._held_out_f1(ids)
-            if found is not None:
-                return found
+            f1 = self._held_out_f1(ids)
+            if f1 is not None:
+                return f1
         return 0.0

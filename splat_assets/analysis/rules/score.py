@@ -55,11 +55,11 @@ class RuleScorer:
         n = int(np.count_nonzero(holds & self._within)) + int(np.count_nonzero(inside))
         return 2 * int(np.count_nonzero(holds[sample_ids[inside]])) / n if n else 0.0
 
-    def score(self, rule: Rule, found: Activations, seed: int = 0) -> Score:
+    def score(self, rule: Rule, activations: Activations, seed: int = 0) -> Score:
         """How well the rule says where the feature fires; InputError for a rule of what is not there."""
         holds = self._builds.holds(rule)
-        inside = self._within[found.sample_ids]
-        ids, values = found.sample_ids[inside], found.values[inside]
+        inside = self._within[activations.sample_ids]
+        ids, values = activations.sample_ids[inside], activations.values[inside]
         n_rule, n_active = int(np.count_nonzero(holds & self._within)), int(ids.size)
         right = holds[ids]
         n_both = int(np.count_nonzero(right))
@@ -105,9 +105,11 @@ class RuleScorer:
         return float(low), float(high)
 
 
-def score_rule(rule: Rule, builds: BuildTable, found: Activations, within: Flags | None = None, seed: int = 0) -> Score:
+def score_rule(
+    rule: Rule, builds: BuildTable, activations: Activations, within: Flags | None = None, seed: int = 0
+) -> Score:
     """How well a rule says where a feature fires. within: only these samples, bool, shape (n_samples,); all if left out."""
-    return RuleScorer(builds, within).score(rule, found, seed)
+    return RuleScorer(builds, within).score(rule, activations, seed)
 
 
 def _auroc(values: npt.NDArray[np.float32], right: Flags, n_rule: int, n_other: int) -> float | None:

@@ -42,7 +42,7 @@ _LISTED_VALUES = 8
 
 Chosen: TypeAlias = tuple[tuple[int, ...], ...]
 """Conditions that must all hold, by their numbers in the library; of several numbers, one of them."""
-Found: TypeAlias = tuple[Chosen, float]
+ScoredRule: TypeAlias = tuple[Chosen, float]
 """A rule, and its F1 on the first half less the price of each number in it."""
 
 
@@ -88,21 +88,21 @@ class RuleSearch:
         self._scorer = RuleScorer(builds, ~self.library.train)
         self._tokens = np.array([condition.token for condition in self.library.conditions], dtype=np.bool_)
 
-    def suggest(self, found: Activations, feature_id: int = 0) -> Suggestion | None:
+    def suggest(self, activations: Activations, feature_id: int = 0) -> Suggestion | None:
         """The best rule for a feature; None where it fires on too few samples of a half, or on nearly all."""
-        best = self._best(found.sample_ids)
+        best = self._best(activations.sample_ids)
         if best is None:
             return None
         chosen, train_f1, token_at = best
         rule, token = as_rule(self.library, chosen), self.library.conditions[token_at].rule
-        score = self._scorer.score(rule, found, self.seed + feature_id)
-        null = self.null.near(found.n_active)
+        score = self._scorer.score(rule, activations, self.seed + feature_id)
+        null = self.null.near(activations.n_active)
         return Suggestion(
             rule,
             train_f1,
             score,
             token,
-            self._scorer.f1(token, found.sample_ids),
+            self._scorer.f1(token, activations.sample_ids),
             threshold=float(null[-1]),
             n_null=int(null.size),
             p=(1 + int((null >= score.f1).sum())) / (1 + null.size),
@@ -130,7 +130,7 @@ class RuleSearch:
         two_f1 = _f1(twos, library.pair_counts[beam], active.size)
         pairs = _best_pairs(beam, two_f1)
         threes = _sums(held, pairs)
-        best: Found = (((int(beam[0]),),), float(f1[beam[0]]) - price)
+        best: ScoredRule = (((int(beam[0]),),), float(f1[beam[0]]) - price)
         i, j = np.unravel_index(int(two_f1.argmax()), two_f1.shape)
         best = _better(best, (((int(beam[i]),), (int(j),)), float(two_f1[i, j]) - 2 * price))
         best = _better(best, self._best_three(active.size, pairs, threes, best[1] + 3 * price))
@@ -143,14 +143,14 @@ class RuleSearch:
 
     def _best_three(
         self, n_active: int, pairs: Sequence[tuple[int, ...]], both: npt.NDArray[np.float64], above: float
-    ) -> Found | None:
+    ) -> ScoredRule | None:
         """The best three conditions with an F1 above a bound; counted in order of what they could reach, 400 at most."""
         bits = self.library.bits
         # A rule holds at least where it is right.
         bound = 2 * both / (n_active + both)
         queue = [(-float(bound[i, j]), i, j) for i, j in zip(*np.nonzero(bound > above), strict=True)]
         heapq.heapify(queue)
-        best: Found | None = None
+        best: ScoredRule | None = None
         for _ in range(_MOST_TRIPLES):
             if not queue or -queue[0][0] <= above:
                 break
@@ -164,7 +164,7 @@ class RuleSearch:
                 best, above = (((a,), (b,), (int(j),)), f1 - 3 * _price(n_active)), f1
         return best
 
-    def _with_lists(self, n_active: int, start: tuple[int, ...], both: npt.NDArray[np.float64]) -> Iterator[Found]:
+    def _with_lists(self, n_active: int, start: tuple[int, ...], both: npt.NDArray[np.float64]) -> Iterator[ScoredRule]:
         """A start with the best list of values of each attribute. both: active samples of the start with each condition.
 
         Values exclude each other, so the best list holds those of the highest precision.
@@ -217,7 +217,7 @@ def _makes_idle(library: RuleLibrary, other: int, one: int) -> bool:
     return shared == int(library.counts[other]) and (shared < int(library.counts[one]) or other < one)
 
 
-def _better(best: Found, other: Found | None) -> Found:
+def _better(best: ScoredRule, other: ScoredRule | None) -> ScoredRule:
     return best if other is None or other[1] <= best[1] else other
 
 
@@ -234,11 +234,11 @@ def _sums(held: Bits, starts: Sequence[tuple[int, ...]]) -> npt.NDArray[np.float
 
     held: where each condition holds among the active samples, shape (n_conditions, n_words).
     """
-    found = np.zeros((len(starts), held.shape[0]))
+    sums = np.zeros((len(starts), held.shape[0]))
     for at, start in enumerate(starts):
         inside = held & np.bitwise_and.reduce(held[list(start)], axis=0) if start else held
-        found[at] = np.bitwise_count(inside).sum(axis=1, dtype=np.int64)
-    return found
+        sums[at] = np.bitwise_count(inside).sum(axis=1, dtype=np.int64)
+    return sums
 
 
 def _f1(both: npt.NDArray[np.float64], n_rule: npt.NDArray[np.integer], n_active: int) -> npt.NDArray[np.float64]:

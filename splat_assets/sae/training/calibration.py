@@ -1,4 +1,4 @@
-"""One threshold for all features, chosen so that rows nobody trained on have k active features on average."""
+"""One threshold for all features, chosen so that held-out rows have k active features on average."""
 
 import dataclasses
 
@@ -39,11 +39,11 @@ def _values_above(
     sae: Sae, activations: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], lower: float
 ) -> npt.NDArray[np.float32]:
     bounds = np.full(sae.d_sae, lower, dtype=np.float32)
-    found = []
+    values = []
     for start in range(0, rows.size, _BLOCK_ROWS):
         centred = sae.centred(activations[rows[start : start + _BLOCK_ROWS]])
-        found.append(collect_above(centred, sae.encoder, sae.b_enc, bounds).values)
-    return np.concatenate(found)
+        values.append(collect_above(centred, sae.encoder, sae.b_enc, bounds).values)
+    return np.concatenate(values)
 
 
 def with_threshold(sae: Sae, threshold: float) -> Sae:

@@ -96,10 +96,10 @@ class Checkpoints:
             return None
         try:
             held = read_json(path)
-            found, finished = held["fingerprint"], Finished(held["sae"], dict(held["summary"]))
+            fingerprint, finished = held["fingerprint"], Finished(held["sae"], dict(held["summary"]))
         except WRONG_CONTENT as error:
             raise CorruptStoreError(f"{path} is not a record of a finished training: {error}") from error
-        self._refuse_other(found, path)
+        self._refuse_other(fingerprint, path)
         return finished
 
     def discard(self) -> None:
@@ -107,11 +107,11 @@ class Checkpoints:
         self.drop()
         (self._folder / _FINISHED).unlink(missing_ok=True)
 
-    def _refuse_other(self, found: str, path: Path) -> None:
-        if found != self._fingerprint:
+    def _refuse_other(self, fingerprint: str, path: Path) -> None:
+        if fingerprint != self._fingerprint:
             raise FingerprintMismatchError(
                 f"{path} belongs to a training with another recipe, data or origin",
                 self._fingerprint,
-                found,
+                fingerprint,
                 _WHAT_TO_DO,
             )

@@ -1,6 +1,6 @@
 """AuxK on a CPU: the dead features' model of the residual, as entries like the active ones.
 
-Gao et al. 2024 (arXiv 2406.04093), section 2.2; what the terms mean is said in `step.batch_topk_loss`.
+Gao et al. 2024 (arXiv 2406.04093), section 2.2; the terms are defined in `step.batch_topk_loss`.
 """
 
 from dataclasses import dataclass
@@ -50,10 +50,10 @@ def model_residual(
     return DeadFeatures(Entries(lists, left, -2 * settings.aux_coeff / variance), loss)
 
 
-def _among_all(found: FeatureLists, ids: npt.NDArray[np.int64], d_sae: int) -> FeatureLists:
+def _among_all(lists: FeatureLists, ids: npt.NDArray[np.int64], d_sae: int) -> FeatureLists:
     counts = np.zeros(d_sae, dtype=np.int64)
-    counts[ids] = np.diff(found.indptr)
-    return FeatureLists(np.concatenate([[0], np.cumsum(counts)]), found.rows, found.values)
+    counts[ids] = np.diff(lists.indptr)
+    return FeatureLists(np.concatenate([[0], np.cumsum(counts)]), lists.rows, lists.values)
 
 
 def _largest_per_row(centred: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor, aux_k: int) -> FeatureLists:
@@ -73,7 +73,7 @@ def _largest_per_row(centred: torch.Tensor, encoder: torch.Tensor, bias: torch.T
 @compiled
 def _keep_largest(pre: Floats, features: npt.NDArray[np.int32], values: Floats, n_kept: npt.NDArray[np.int64]) -> None:
     """Per row: ids and values of the largest positive entries, as many as features has columns; ties by lower id."""
-    wanted = features.shape[1]
+    n_wanted = features.shape[1]
     positive_ids = np.empty(pre.shape[1] + 1, dtype=np.int32)
     positive = np.empty(pre.shape[1] + 1, dtype=np.float32)
     for row in range(pre.shape[0]):
@@ -85,9 +85,9 @@ def _keep_largest(pre: Floats, features: npt.NDArray[np.int32], values: Floats, 
             n_positive += value > 0
         smallest = np.float32(0)
         n_equal = 0
-        if n_positive > wanted:
-            smallest = np.partition(positive[:n_positive], n_positive - wanted)[n_positive - wanted]
-            n_equal = wanted
+        if n_positive > n_wanted:
+            smallest = np.partition(positive[:n_positive], n_positive - n_wanted)[n_positive - n_wanted]
+            n_equal = n_wanted
             for j in range(n_positive):
                 n_equal -= positive[j] > smallest
         at = 0

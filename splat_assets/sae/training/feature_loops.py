@@ -1,7 +1,7 @@
 """The compiled loops of a training step over the weights of one feature: gradients, Adam, unit-norm decoder rows.
 
 All in this one file: kept machine code is made anew when its own file changes, not when a function it calls changes
-elsewhere. What the numbers mean is said plainly in `step.apply_gradients`, which a test holds this to.
+elsewhere. The plain version is `step.apply_gradients`; a test compares the two.
 """
 
 import math
@@ -41,7 +41,7 @@ class EntryArrays(NamedTuple):
     rows: npt.NDArray[np.int32]
     values: Floats
     of_values: Floats
-    wanted: Floats
+    residual: Floats
     factor: np.float32
 
 
@@ -96,12 +96,12 @@ def _add_entries(entries: EntryArrays, feature: int, decoder_row: Floats, of_dec
     """Add the entries of a feature to its decoder row's gradient, set the gradients by value, and return their sum."""
     total = np.float32(0)
     for i in range(entries.indptr[feature], entries.indptr[feature + 1]):
-        wanted = entries.wanted[entries.rows[i]]
+        row_residual = entries.residual[entries.rows[i]]
         value = entries.values[i] * entries.factor
         inner = np.float32(0)
         for j in range(of_decoder.size):
-            of_decoder[j] += value * wanted[j]
-            inner += wanted[j] * decoder_row[j]
+            of_decoder[j] += value * row_residual[j]
+            inner += row_residual[j] * decoder_row[j]
         entries.of_values[i] = inner * entries.factor
         total += inner * entries.factor
     return total
@@ -169,8 +169,8 @@ def apply_entries(
     for feature in range(start, stop):
         of_decoder[:] = 0
         of_encoder[:] = 0
-        _add_rows(active, feature, active.values, active.wanted, active.factor * clip, of_decoder)
-        _add_rows(dead, feature, dead.values, dead.wanted, dead.factor * clip, of_decoder)
+        _add_rows(active, feature, active.values, active.residual, active.factor * clip, of_decoder)
+        _add_rows(dead, feature, dead.values, dead.residual, dead.factor * clip, of_decoder)
         _add_rows(active, feature, active.of_values, centred, clip, of_encoder)
         _add_rows(dead, feature, dead.of_values, centred, clip, of_encoder)
         remove_parallel_component(of_decoder, decoder.value[feature])
@@ -199,7 +199,7 @@ def apply_dense(
     start: int,
     stop: int,
 ) -> None:
-    """A step of Adam with clip times the given gradients of the features start..stop - 1."""
+    """A step of Adam with clip times the gradients of the features start..stop - 1."""
     for feature in range(start, stop):
         for j in range(of_encoder.shape[1]):
             of_encoder[feature, j] *= clip

@@ -22,7 +22,7 @@ _PARTS_PER_THREAD = 8
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """Active entries and what the loss wants of them.
+    """Active entries and the gradient of the loss by them.
 
     rows: float32, shape (n, d_in); factor: the gradient of the loss by what an entry adds to row r is factor * rows[r].
     """
@@ -34,7 +34,7 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredGradients:
-    """What the first pass over the entries gives.
+    """The result of the first pass over the entries.
 
     of_values: the gradient by each entry's value, one array per `Entries`. of_bias: float32, shape (d_sae,).
     squared_norm: of the gradients of encoder, decoder (what is left across its rows) and encoder bias together.
@@ -73,18 +73,18 @@ def apply_to_features(
 
 def _arrays(parts: list[Entries], of_values: list[Floats]) -> tuple[EntryArrays, EntryArrays]:
     """Two sets of entries; where there is one, the second has none for any feature."""
-    found = [
-        EntryArrays(*_listed(part.lists), gradient, part.rows.numpy(), np.float32(part.factor))
+    arrays = [
+        EntryArrays(*_entry_arrays(part.lists), gradient, part.rows.numpy(), np.float32(part.factor))
         for part, gradient in zip(parts, of_values, strict=True)
     ]
-    one = found[0]
+    one = arrays[0]
     none = EntryArrays(
-        np.zeros_like(one.indptr), one.rows[:0], one.values[:0], one.of_values[:0], one.wanted, np.float32(0)
+        np.zeros_like(one.indptr), one.rows[:0], one.values[:0], one.of_values[:0], one.residual, np.float32(0)
     )
-    return one, found[1] if len(found) > 1 else none
+    return one, arrays[1] if len(arrays) > 1 else none
 
 
-def _listed(lists: FeatureLists) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], Floats]:
+def _entry_arrays(lists: FeatureLists) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], Floats]:
     return lists.indptr, lists.rows, lists.values
 
 

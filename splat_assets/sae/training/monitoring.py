@@ -35,7 +35,7 @@ _SUMMED = ("steps", "samples", "loss", "squared_error", "n_active", "aux_loss", 
 
 
 class Monitor:
-    """Sums outcomes of steps, and turns them with a look at held-out rows into a row of metrics."""
+    """Sums outcomes of steps and turns them, with a measurement on held-out rows, into a row of metrics."""
 
     def __init__(self, recipe: SaeRecipe, held_out: npt.NDArray[np.float32]) -> None:
         """held_out: the rows to measure on, scaled, shape (n, d_in)."""

@@ -1,4 +1,4 @@
-"""How far a decoder has moved from where its training began: what tells a trained dictionary from a random one."""
+"""How far a decoder has moved from its initialisation: what distinguishes a trained dictionary from a random one."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ MOVED_COSINE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class DecoderMovement:
-    """cos(decoder, initial decoder) of the features looked at: 1 is where it began.
+    """cos(decoder, initial decoder) of the selected features: 1 means unchanged.
 
     cosines: float32, shape (n_features,).
     """
@@ -23,12 +23,12 @@ class DecoderMovement:
 
     @property
     def n_features(self) -> int:
-        """How many features were looked at."""
+        """The number of selected features."""
         return int(self.cosines.size)
 
     @property
     def median(self) -> float:
-        """The median cosine; 1.0 when there are no features to look at."""
+        """The median cosine; 1.0 without features."""
         return float(np.median(self.cosines)) if self.cosines.size else 1.0
 
     @property
@@ -40,7 +40,7 @@ class DecoderMovement:
 def decoder_movement(sae: Sae, live: npt.NDArray[np.bool_] | None = None) -> DecoderMovement:
     """Compare the decoder with its beginning, drawn again from the recorded seed.
 
-    live: bool, shape (d_sae,): the features to look at, such as those that fire at all; None is every one.
+    live: bool, shape (d_sae,): the selected features, such as those that fire at all; None is every one.
     Raises InputError for an SAE that does not record a seed, such as an imported one.
     """
     seed = sae.metadata.get("recipe", {}).get("seed")

@@ -89,7 +89,7 @@ class Batches:
         return np.asarray(self._activations[chosen], dtype=np.float32)
 
 
-def spread(rows: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
+def evenly_spaced_rows(rows: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
     """At most n of rows, evenly spread over them, rising."""
     ordered = np.sort(rows)
     return ordered if rows.size <= n else ordered[np.arange(n) * rows.size // n]

@@ -28,13 +28,13 @@ def select_largest(
 ) -> Selection:
     """The n largest values > 0 of x @ encoder.T + bias over all rows and features; all of them where there are fewer.
 
-    Equal values at the border are taken by lower feature, then by lower row, so the result does not depend on hint. hint is
-    a guess of the smallest selected value (that of the step before); a good one saves time.
+    Equal values at the cut-off are taken by lower feature, then by lower row, so the result does not depend on hint.
+    hint is a guess of the smallest selected value (that of the step before); a good one saves time.
     """
     for lower in _lower_bounds(x, encoder, bias, n, hint):
-        found = collect_above(x, encoder, bias, np.full(encoder.shape[0], lower, dtype=np.float32))
-        if found.nnz >= n or lower == 0:
-            return _largest(found, n)
+        lists = collect_above(x, encoder, bias, np.full(encoder.shape[0], lower, dtype=np.float32))
+        if lists.nnz >= n or lower == 0:
+            return _largest(lists, n)
     raise AssertionError("the last lower bound is 0")
 
 
@@ -48,19 +48,19 @@ def _lower_bounds(
     sampled = x[:: max(1, n_rows // _SAMPLED_ROWS)]
     values = collect_above(sampled, encoder, bias, np.zeros(encoder.shape[0], dtype=np.float32)).values
     for factor in _ROOM_FACTORS:
-        wanted = int(factor * n * sampled.shape[0] / n_rows)
-        if wanted < values.size:
-            yield np.partition(values, values.size - wanted - 1)[values.size - wanted - 1]
+        rank = int(factor * n * sampled.shape[0] / n_rows)
+        if rank < values.size:
+            yield np.partition(values, values.size - rank - 1)[values.size - rank - 1]
     yield np.float32(0)
 
 
-def _largest(found: FeatureLists, n: int) -> Selection:
-    if found.nnz <= n:
-        return Selection(found, float(found.values.min()) if found.nnz else 0.0)
-    smallest = np.partition(found.values, found.nnz - n)[found.nnz - n]
-    n_equal = n - int(np.count_nonzero(found.values > smallest))
+def _largest(lists: FeatureLists, n: int) -> Selection:
+    if lists.nnz <= n:
+        return Selection(lists, float(lists.values.min()) if lists.nnz else 0.0)
+    smallest = np.partition(lists.values, lists.nnz - n)[lists.nnz - n]
+    n_equal = n - int(np.count_nonzero(lists.values > smallest))
     return Selection(
-        FeatureLists(*_keep(found.indptr, found.rows, found.values, smallest, n_equal, n)), float(smallest)
+        FeatureLists(*_keep(lists.indptr, lists.rows, lists.values, smallest, n_equal, n)), float(smallest)
     )
 
 

@@ -36,8 +36,8 @@ class TrainingState:
 
     def parameter(self, name: str) -> torch.Tensor:
         """A parameter by its name in PARAMETERS."""
-        found: torch.Tensor = getattr(self, name)
-        return found
+        tensor: torch.Tensor = getattr(self, name)
+        return tensor
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Every tensor by a name of its own: what a checkpoint holds."""

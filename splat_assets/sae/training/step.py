@@ -123,7 +123,7 @@ def residual_variance(residual: torch.Tensor) -> float:
 
 
 def largest_positive(pre: torch.Tensor, n: int) -> torch.Tensor:
-    """A mask of the n largest values > 0; equal values at the border go by lower feature (column), then by lower row."""
+    """A mask of the n largest values > 0; equal values at the cut-off go by lower feature (column), then by lower row."""
     by_feature = pre.t().reshape(-1)
     n_positive = int((by_feature > 0).sum())
     if n_positive <= n:

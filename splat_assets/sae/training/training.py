@@ -28,7 +28,7 @@ from splat_assets.sae.training.fused_step import FusedStep
 from splat_assets.sae.training.inputs import InputStatistics, check_held_out, measure_inputs
 from splat_assets.sae.training.monitoring import METRICS_SCHEMA, Monitor, dead_percent
 from splat_assets.sae.training.movement import decoder_movement
-from splat_assets.sae.training.schedule import Batches, Schedule, spread
+from splat_assets.sae.training.schedule import Batches, Schedule, evenly_spaced_rows
 from splat_assets.sae.training.state import TrainingState, initial_state
 from splat_assets.sae.training.step import AutogradStep, Step, StepSettings, batch_topk_loss, relu_l1_loss
 from splat_assets.store.errors import FingerprintMismatchError
@@ -61,15 +61,28 @@ def train_sae(
     device: str = "cpu",
     step: Step | None = None,
 ) -> TrainedSae:
-    """Train on train_rows of activations and write the SAE, its metrics and its training state below save_dir.
-
-    activations: float32, shape (n, d_in), an array or a memory map; rows are gathered a batch at a time. provenance: JSON
-    values that say what the activations came from; they are recorded, and part of what a resumed training must agree with.
-    resume: go on from a checkpoint in save_dir, or return at once where the same training has finished there; otherwise
-    start over. step: how a step is computed, where the default for the architecture and device is not wanted.
+    """Train an SAE and write it, its metrics and its training state below save_dir.
 
     On one machine with one number of threads, an interrupted and resumed training gives the same bytes as an undisturbed one.
-    Raises InputError for rows or recipes that cannot be trained on, FingerprintMismatchError for another training's state.
+
+    Args:
+        activations: float32, shape (n, d_in), an array or a memory map; rows are gathered a batch at a time.
+        train_rows: int64, shape (n_train,): rows to train on.
+        held_out_rows: int64, shape (n_held_out,): rows to calibrate the threshold and to measure on.
+        recipe: the settings of the training.
+        save_dir: folder of the SAE, metrics.parquet and the training state.
+        provenance: JSON values that identify the activations; recorded, and a resumed training must agree with them.
+        progress: where to report progress, in rows.
+        resume: continue from a checkpoint in save_dir, or return the finished SAE of the same training; else start over.
+        device: where torch computes.
+        step: another implementation of a training step. [default: by architecture and device]
+
+    Returns:
+        The trained SAE, the path of its metrics, and a summary of the training.
+
+    Raises:
+        InputError: the rows or the recipe cannot be trained on.
+        FingerprintMismatchError: save_dir holds the state of another training.
     """
     recipe = recipe.checked_for(activations.shape[1] if activations.ndim == 2 else 0)
     statistics = measure_inputs(activations, train_rows)
@@ -103,7 +116,7 @@ def _sae_of(finished: Finished, save_dir: Path) -> Sae:
             f"{save_dir} holds another SAE than the training that finished there made",
             finished.sae,
             sae.fingerprint,
-            "put its files back, or start over without resuming",
+            "restore its files, or start over without resuming",
         )
     return sae
 
@@ -139,13 +152,13 @@ class _Training:
         self._dead_after = recipe.dead_after(train_rows.size)
         self._batches = Batches(activations, train_rows, self.schedule)
         self._scale = float(np.float32(statistics.scale))
-        self._calibration_rows = spread(held_out_rows, recipe.calibration_rows)
-        watched = activations[spread(held_out_rows, recipe.evaluation_rows)]
+        self._calibration_rows = evenly_spaced_rows(held_out_rows, recipe.calibration_rows)
+        watched = activations[evenly_spaced_rows(held_out_rows, recipe.evaluation_rows)]
         self._monitor = Monitor(recipe, np.asarray(watched, dtype=np.float32) * np.float32(self._scale))
 
     def initial_state(self) -> TrainingState:
         """The state before the first step."""
-        sample = self._activations[spread(self._train_rows, _INITIAL_ROWS)]
+        sample = self._activations[evenly_spaced_rows(self._train_rows, _INITIAL_ROWS)]
         return initial_state(self._recipe, self._statistics, np.asarray(sample, dtype=np.float32))
 
     def n_seen(self, state: TrainingState) -> int:
@@ -250,7 +263,7 @@ def calibration_rows(held_out_rows: npt.NDArray[np.int64], sae: Sae) -> npt.NDAr
     recipe = sae.metadata.get("recipe")
     if not isinstance(recipe, dict) or not isinstance(recipe.get("calibration_rows"), int):
         raise InputError("this SAE does not record on how many rows its threshold was calibrated")
-    return spread(held_out_rows, recipe["calibration_rows"])
+    return evenly_spaced_rows(held_out_rows, recipe["calibration_rows"])
 
 
 def _note(metrics: list[dict[str, Any]]) -> str:

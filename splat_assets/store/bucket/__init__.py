@@ -1,1 +1,1 @@
-"""A data root in a bucket: objects, the working copy, the cache of what was read."""
+"""A data root in a bucket: objects, the working copy, the read cache."""

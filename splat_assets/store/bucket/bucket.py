@@ -1,8 +1,9 @@
-"""A prefix of an S3 bucket: whole objects, ranges of bytes, and writes that happen only if nobody was faster.
+"""A prefix of an S3 bucket: whole objects, ranges of bytes, and conditional writes.
 
-Credentials come from the environment and from nowhere else (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
-`AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`, `AWS_REGION`, or the files that `AWS_WEB_IDENTITY_TOKEN_FILE` and its like name). Every
-fault is a sentence.
+Credentials come from the environment and from nowhere else (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+`AWS_SESSION_TOKEN`,
+`AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`, `AWS_REGION`, or the files that `AWS_WEB_IDENTITY_TOKEN_FILE` and its like name).
+Every error has a one-sentence message.
 """
 
 import os
@@ -34,7 +35,7 @@ _RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
 
 
 class BucketError(StoreError):
-    """The bucket refused, did not answer, or has not what was asked for."""
+    """The bucket refused, did not answer, or lacks the object."""
 
 
 class MissingObjectError(BucketError):
@@ -42,16 +43,16 @@ class MissingObjectError(BucketError):
 
 
 class PreconditionFailedError(BucketError):
-    """Somebody else wrote the object between reading and writing it: nothing was written."""
+    """The object changed between reading and writing it: nothing was written."""
 
 
 class MissingFileError(StoreError):
-    """The file that was to be sent is not there."""
+    """The file to push does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """What a listing says of an object."""
+    """An object's entry in a listing."""
 
     size_bytes: int
     tag: str
@@ -62,11 +63,11 @@ class Bucket:
 
     def __init__(self, url: str) -> None:
         """url: `s3://bucket/prefix`. Nothing is sent yet. InputError for no such URL, and where no credentials are set."""
-        found = _URL.fullmatch(url.rstrip("/"))
-        if found is None or ".." in url:
+        match = _URL.fullmatch(url.rstrip("/"))
+        if match is None or ".." in url:
             raise InputError(
-                f"{_without_secrets(url)!r} is no bucket: write s3://BUCKET or s3://BUCKET/PREFIX, the prefix in the characters "
-                "that S3 calls safe: letters, digits, / ! - _ . * ' ( )"
+                f"{_without_secrets(url)!r} is not a bucket URL: write s3://BUCKET or s3://BUCKET/PREFIX, with "
+                f"only the characters that S3 calls safe in the prefix: letters, digits, / ! - _ . * ' ( )"
             )
         if not any(os.environ.get(name) for name in _IDENTITIES):
             raise InputError(
@@ -74,8 +75,8 @@ class Bucket:
                 "(and AWS_ENDPOINT_URL for a bucket that is not Amazon's)"
             )
         self.url = url.rstrip("/")
-        self.name = found["bucket"]
-        self.prefix = (found["prefix"] or "").strip("/")
+        self.name = match["bucket"]
+        self.prefix = (match["prefix"] or "").strip("/")
 
     def __reduce__(self) -> tuple[type["Bucket"], tuple[str]]:
         return Bucket, (self.url,)
@@ -84,7 +85,7 @@ class Bucket:
         return f"<Bucket {self.url}>"
 
     def below(self, prefix: str) -> "Bucket":
-        """What lies below a further prefix."""
+        """The bucket below a longer prefix."""
         return Bucket(f"{self.url}/{prefix}")
 
     @cached_property
@@ -145,17 +146,17 @@ class Bucket:
     def write(self, name: str, content: bytes | Path) -> str:
         """Write an object, whatever was there, and return its tag; large files go in parts. BucketError.
 
-        MissingFileError when the file that is to be sent is not there, StoreError when it cannot be read.
+        MissingFileError when the file to push does not exist, StoreError when it cannot be read.
         """
         if isinstance(content, bytes):
             return self._put(name, content)
         try:
             file = content.open("rb")
         except FileNotFoundError as error:
-            raise MissingFileError(f"{content}, which was to be sent to {self.url}/{name}, is not there") from error
+            raise MissingFileError(f"{content}, to be pushed to {self.url}/{name}, does not exist") from error
         except OSError as error:
             raise StoreError(
-                f"{content}, which was to be sent to {self.url}/{name}, cannot be read: {error.strerror}"
+                f"{content}, to be pushed to {self.url}/{name}, cannot be read: {error.strerror}"
             ) from error
         with file:
             return self._put(name, file)
@@ -182,7 +183,7 @@ class Bucket:
             return str(obstore.put(self.objects, name, content, mode=mode, use_multipart=False)["e_tag"])
 
     def delete(self, names: list[str]) -> None:
-        """Remove objects; those that are gone already are no error."""
+        """Remove objects; those that are gone already are not an error."""
         import obstore
 
         if names:
@@ -201,9 +202,11 @@ class Bucket:
                 raise BucketError(f"cannot write {where}: there is no bucket {self.name!r}") from error
             raise MissingObjectError(f"{where} is not there") from error
         except (faults.AlreadyExistsError, faults.PreconditionError) as error:
-            raise PreconditionFailedError(f"{where} was written by somebody else meanwhile") from error
+            raise PreconditionFailedError(f"{where} was changed by another writer meanwhile") from error
         except (faults.PermissionDeniedError, faults.UnauthenticatedError) as error:
-            raise BucketError(f"{where}: not allowed to {verb} it; look at AWS_ACCESS_KEY_ID and its rights") from error
+            raise BucketError(
+                f"{where}: not allowed to {verb} it; check AWS_ACCESS_KEY_ID and its permissions"
+            ) from error
         except faults.BaseError as error:
             raise BucketError(f"cannot {verb} {where}: {_short(error)}") from error
 
@@ -215,24 +218,24 @@ def bucket_of(environment: Mapping[str, str] = os.environ) -> Bucket | None:
         return Bucket(url)
     if _OTHER_SCHEME.match(url):
         raise InputError(
-            f"SPLAT_DATA is {_without_secrets(url)!r}: it names a folder, or a bucket as s3://BUCKET/PREFIX"
+            f"SPLAT_DATA is {_without_secrets(url)!r}: set it to a folder, or to a bucket as s3://BUCKET/PREFIX"
         )
     return None
 
 
 def _endpoint() -> str:
-    """Where the bucket is, empty for Amazon's; InputError for what is no address, and for plain HTTP to another machine."""
-    found = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL_S3") or ""
-    if found and not _ENDPOINT.fullmatch(found):
+    """The endpoint of the bucket, empty for Amazon's; InputError for an invalid URL, and for plain HTTP to another machine."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL_S3") or ""
+    if endpoint and not _ENDPOINT.fullmatch(endpoint):
         raise InputError(
-            f"AWS_ENDPOINT_URL is {_without_secrets(found)!r}: write https://HOST, or http://127.0.0.1:PORT"
+            f"AWS_ENDPOINT_URL is {_without_secrets(endpoint)!r}: write https://HOST, or http://127.0.0.1:PORT"
         )
-    if _is_plain(found) and not _LOCAL.fullmatch(found) and os.environ.get(_ALLOWED, "").lower() != "true":
+    if _is_plain(endpoint) and not _LOCAL.fullmatch(endpoint) and os.environ.get(_ALLOWED, "").lower() != "true":
         raise InputError(
-            f"AWS_ENDPOINT_URL is {found!r}: plain HTTP shows the data to everyone on the way; write https://, or set "
+            f"AWS_ENDPOINT_URL is {endpoint!r}: plain HTTP is not encrypted; write https://, or set "
             f"{_ALLOWED}=true where the network is trusted"
         )
-    return found
+    return endpoint
 
 
 def _is_plain(endpoint: str) -> bool:
@@ -240,7 +243,7 @@ def _is_plain(endpoint: str) -> bool:
 
 
 def _short(error: BaseException) -> str:
-    """The first line that says why, without debugging output."""
+    """The first line of the reason, without debugging output."""
     text = str(error).partition("\n\nDebug source")[0].strip().splitlines()
     return (text[0] if text else type(error).__name__)[:300]
 

@@ -1,9 +1,11 @@
-"""Bytes that were read from far away, kept in a folder of bounded size: what was not used longest goes first.
+"""Bytes read from a bucket, cached in a folder of bounded size; the least recently used go first.
 
-Each entry ends with its crc32c; one that is damaged or cut short is read again from where it came. Several processes may share
-the folder: whoever keeps something holds its lock and counts in its `.size`, so that the bound holds for all of them together.
-A folder that cannot be made, written or locked costs speed and never an answer. When an entry was used last is its file's time,
-which decides what goes first and nothing else: after a copy other entries go, and every answer is the same.
+Each entry ends with its crc32c; one that is damaged or cut short is read again from where it came. Several processes
+may share the folder: a writer holds its lock and counts in its `.size`, so that the bound holds for all
+of them together.
+A folder that cannot be made, written or locked costs speed and never an answer. When an entry was used last is its
+file's time, which decides what goes first and nothing else: after a copy other entries go, and every answer is the
+same.
 """
 
 import contextlib
@@ -106,7 +108,7 @@ class ReadCache:
 def _make_room(folder: Path, n_bytes: int, most_bytes: int) -> int:
     """Remove what killed writers left and, if n_bytes more do not fit, what was not used longest; the bytes left.
 
-    A tenth is freed at once. Whoever calls holds the lock, so that nobody is writing.
+    A tenth is freed at once. The caller holds the lock, so that no other process writes.
     """
     for left in folder.iterdir():
         if _LEFT.fullmatch(left.name):
@@ -123,7 +125,7 @@ def _make_room(folder: Path, n_bytes: int, most_bytes: int) -> int:
 
 
 def _recorded_size(folder: Path) -> int | None:
-    """What all entries take, as whoever kept something last counted; None where nobody did or the count cannot be read."""
+    """Total size of all entries, as counted by the last writer; None where there is none or the count cannot be read."""
     try:
         text = (folder / _SIZE).read_text(encoding="ascii")
         return int(text) if text.isdigit() else None
@@ -161,7 +163,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @lru_cache(maxsize=256)
 def _warn_once(folder: Path, why: str) -> None:
-    logger.warning("nothing is kept in %s (%s): what is read from the bucket is read again each time", folder, why)
+    logger.warning("the cache %s cannot be used (%s): every read goes to the bucket", folder, why)
 
 
 def _kept(path: Path) -> bytes | None:
@@ -180,7 +182,7 @@ def _seal(content: bytes) -> bytes:
 
 
 def _bound() -> int:
-    given = os.environ.get(CACHE_BYTES) or str(_DEFAULT_BYTES)
-    if not (given.isascii() and given.isdigit()):
-        raise InputError(f"{CACHE_BYTES}={given[:40]!r} is no number of bytes, as {_DEFAULT_BYTES} (4 GiB)")
-    return int(given)
+    text = os.environ.get(CACHE_BYTES) or str(_DEFAULT_BYTES)
+    if not (text.isascii() and text.isdigit()):
+        raise InputError(f"{CACHE_BYTES}={text[:40]!r} is not a number of bytes, such as {_DEFAULT_BYTES} (4 GiB)")
+    return int(text)

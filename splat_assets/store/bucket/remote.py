@@ -1,6 +1,6 @@
-"""The files of a published version that lie in a bucket: sizes from one listing, bytes by range, what was read kept nearby.
+"""The files of a published version that lie in a bucket: sizes from one listing, bytes by range, cached on this machine.
 
-A version never changes, so what was kept of it stays right for ever.
+A version never changes, so its cached bytes stay valid.
 """
 
 import tempfile
@@ -31,7 +31,7 @@ class RemoteFiles:
         return RemoteFiles, (self.bucket, self._cache, self._folder)
 
     def below(self, folder: str) -> "RemoteFiles":
-        """Those in a folder of these."""
+        """The files in a folder of these."""
         return RemoteFiles(self.bucket, self._cache, self._named(folder))
 
     @cached_property
@@ -56,15 +56,15 @@ class RemoteFiles:
             return
         key = f"{self.bucket.url}/{where}:{offset}+{n_bytes}"
         try:
-            found = self._cache.get(key, lambda: self.bucket.read_range(where, offset, n_bytes))
+            content = self._cache.get(key, lambda: self.bucket.read_range(where, offset, n_bytes))
         except MissingObjectError as error:
             raise CorruptStoreError(f"{error}: the version was removed or damaged; open the store again") from error
-        if len(found) != n_bytes:
+        if len(content) != n_bytes:
             raise CorruptStoreError(f"{self.bucket.url}/{where} ends before byte {offset + n_bytes}: it was cut short")
-        into.view(np.uint8).reshape(-1)[:] = np.frombuffer(found, dtype=np.uint8)
+        into.view(np.uint8).reshape(-1)[:] = np.frombuffer(content, dtype=np.uint8)
 
     def forget(self) -> None:
-        """Read everything anew from now on: something that was kept does not hold against its checksum."""
+        """Drop the cache: a cached entry fails its checksum."""
         self._cache.clear()
 
     @contextmanager
@@ -111,4 +111,4 @@ class RemoteFile:
         self._files.read_into(self._name, into, offset)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """No-op: nothing is open."""

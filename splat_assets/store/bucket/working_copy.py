@@ -1,7 +1,9 @@
-"""A data root in a bucket, worked on in a folder: what is needed is brought, what was finished is sent.
+"""A data root in a bucket, worked on in a folder: inputs are pulled, finished outputs are pushed.
 
-The folder knows its bucket by the file `.bucket`, as a checkout knows its repository; every path in it is an ordinary path.
-Published versions are not brought: they are read in place, by range (`remote`), and published with a condition (`shared_store`).
+The folder knows its bucket by the file `.bucket`, as a checkout knows its repository; every path in it is an ordinary
+path.
+Published versions are not pulled: they are read in place, by range (`remote`), and published with a condition
+(`shared_store`).
 
     SPLAT_DATA          s3://bucket/prefix
     SPLAT_WORKING_COPY  the folder; ~/.cache/splat/<bucket>/<prefix> where it is not set
@@ -41,7 +43,7 @@ _LOCK = ".bucket.lock"
 _CACHE = "read"
 _AT_ONCE = 8
 _OWN = ("cache", "dagster", "labels", _CACHE)
-"""Folders of the data root that are this machine's alone, or, as labels, have a way of their own."""
+"""Folders of the data root that stay on this machine, or, as labels, are synced in their own way."""
 _HEAVY = ("raw_activations", "activations_efficient", "activations_transposed", "neuron_acts", "dataset")
 """Folders of a run that only its steps need."""
 
@@ -68,7 +70,7 @@ _NO_MARK: FileMark = (-1, -1, -1, -1)
 
 @dataclass(frozen=True, slots=True)
 class WorkingCopy:
-    """A folder that stands for a bucket."""
+    """The working copy of a bucket."""
 
     root: Path
     bucket: Bucket
@@ -84,21 +86,25 @@ class WorkingCopy:
             if not mark.exists():
                 if any(root.iterdir()):
                     raise InputError(
-                        f"{root} is to stand for {bucket.url}, and holds other things: name an empty {FOLDER}"
+                        f"{root} is to be the working copy of {bucket.url} but holds other files: choose an empty "
+                        f"{FOLDER}"
                     )
                 mark.write_text(f"{bucket.url}\n", encoding="utf-8")
         except OSError as error:
             raise InputError(
-                f"{root}, which is to stand for {bucket.url}, cannot be made ({error.strerror}): name another in {FOLDER}"
+                f"{root}, the working copy of {bucket.url}, cannot be created ({error.strerror}): choose another "
+                f"in {FOLDER}"
             ) from error
-        found = cls.containing(root)
-        if found is None or found.bucket.url != bucket.url:
-            raise InputError(f"{root} stands for another bucket than {bucket.url}: name another folder in {FOLDER}")
-        return found
+        enclosing = cls.containing(root)
+        if enclosing is None or enclosing.bucket.url != bucket.url:
+            raise InputError(
+                f"{root} is the working copy of another bucket than {bucket.url}: choose another folder in {FOLDER}"
+            )
+        return enclosing
 
     @classmethod
     def containing(cls, path: Path) -> "WorkingCopy | None":
-        """The one that a path lies in; None where it lies in none."""
+        """The working copy that contains a path; None where there is none."""
         for folder in (path, *path.parents):
             mark = folder / MARK
             if mark.is_file():
@@ -107,11 +113,11 @@ class WorkingCopy:
 
     @property
     def cache(self) -> ReadCache:
-        """What was read of published versions."""
+        """The cache of published versions."""
         return ReadCache(self.root / _CACHE)
 
     def name_of(self, path: Path) -> str:
-        """What a path here is called in the bucket."""
+        """The name in the bucket of a path here."""
         return path.absolute().relative_to(self.root).as_posix()
 
     def files_of(self, folder: Path) -> RemoteFiles:
@@ -121,8 +127,8 @@ class WorkingCopy:
     def pull(self, wanted: Wanted | None = None) -> list[str]:
         """Fetch what the bucket has and this folder has not, or has as it was once; the names. BucketError.
 
-        What was changed here and not yet sent stays. What is gone from the bucket goes here too. wanted: which names; those that
-        a server needs if left out (`is_light`).
+        Local changes not yet pushed stay. What was removed from the bucket is removed here too. wanted: which names;
+        those that a server needs if left out (`is_light`).
         """
         wanted = wanted or is_light
         with locked(self.root / _LOCK):
@@ -138,7 +144,7 @@ class WorkingCopy:
                     for name, fact in pool.map(lambda name: (name, self._fetched(name)), part):
                         known[name] = fact
             if new:
-                logger.info("%d files brought from %s", len(new), self.bucket.url)
+                logger.info("%d files pulled from %s", len(new), self.bucket.url)
             self._remember(known)
         return new
 
@@ -200,7 +206,7 @@ class WorkingCopy:
             self.bucket.delete([name for name in gone if _is_sent(name)])
             self._remember(known)
             if new or gone:
-                logger.info("%d files sent to %s, %d removed there", len(new), self.bucket.url, len(gone))
+                logger.info("%d files pushed to %s, %d removed there", len(new), self.bucket.url, len(gone))
         return [*new, *gone]
 
     def _sent(self, name: str, mark: FileMark) -> _Shared | None:
@@ -213,7 +219,7 @@ class WorkingCopy:
             return None
 
     def _here(self) -> Iterator[tuple[str, FileMark]]:
-        """Name and mark of every file that is shared."""
+        """Name and mark of every shared file."""
         for folder, folders, files in os.walk(self.root):
             within = Path(folder).relative_to(self.root)
             folders[:] = [one for one in folders if _is_sent((within / one / "x").as_posix())]
@@ -223,7 +229,7 @@ class WorkingCopy:
                     yield name, mark
 
     def _is_older(self, name: str, there: Object, known: _Known) -> bool:
-        """Whether what is here is nothing, or what the bucket had once and has no longer."""
+        """Whether the folder is empty, or holds only files that the bucket no longer has."""
         path = self.root / name
         if not path.is_file():
             return True
@@ -265,11 +271,11 @@ class WorkingCopy:
         except FileNotFoundError:
             return {}
         except WRONG_CONTENT:
-            logger.warning("%s cannot be read: everything is compared anew", self.root / _STATE)
+            logger.warning("%s cannot be read: all files are compared again", self.root / _STATE)
             return {}
 
     def _as_shared(self, name: str, tag: str, *facts: Any) -> _Shared:
-        """What is written down of a file: tag, mark and sha256; by an older program, tag, size and time of writing."""
+        """The record of a file: tag, mark and sha256; by an older program, tag, size and time of writing."""
         if type(facts[0]) is list:
             (mtime, ctime, inode, size), sha256 = facts
             return _Shared(tag, (mtime, ctime, inode, size), sha256)
@@ -282,15 +288,15 @@ class WorkingCopy:
 
 
 def _home() -> Path:
-    """Where the working copies of this user are."""
+    """The folder of this user's working copies."""
     try:
         return Path.home() / ".cache" / "splat"
     except RuntimeError as error:
-        raise InputError(f"this user has no home folder: set HOME, or name a folder in {FOLDER}") from error
+        raise InputError(f"this user has no home folder: set HOME, or set a folder in {FOLDER}") from error
 
 
 def display_location(path: Path) -> str:
-    """Where what stands for a path is: the path itself, or the URL of what it is called in the bucket."""
+    """The display name of a path: the path itself, or its URL in the bucket."""
     copy = WorkingCopy.containing(path)
     if copy is None:
         return str(path)
@@ -299,7 +305,7 @@ def display_location(path: Path) -> str:
 
 @contextmanager
 def sharing(path: Path) -> Iterator[WorkingCopy | None]:
-    """What is done inside in a working copy is sent at the end, also where it failed; elsewhere nothing happens."""
+    """In a working copy, push the changes made inside at the end, also after a failure; elsewhere nothing happens."""
     copy = WorkingCopy.containing(path)
     try:
         yield copy
@@ -309,7 +315,7 @@ def sharing(path: Path) -> Iterator[WorkingCopy | None]:
 
 
 def is_light(name: str) -> bool:
-    """Whether whoever reads runs needs it: descriptions, models, scorecards, pointers, manifests."""
+    """Whether readers of runs need it: descriptions, models, scorecards, pointers, manifests."""
     parts = name.split("/")
     if parts[0] == "datasets":
         return False

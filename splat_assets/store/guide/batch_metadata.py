@@ -1,4 +1,4 @@
-"""The sample table of the guide's batch tree: upstream's columns, and what they are made from.
+"""The sample table of the guide's batch tree: upstream's columns and their sources.
 
 Upstream's are `batch_id, sample_id (row in the batch), ability_tokens, weapon_id_token, is_null_token, weapon_name,
 global_index`. Added: `abilities` (names), `weapon_id` (the vocabulary index, as in the dataset), `split`, `kind`,

@@ -23,8 +23,12 @@ class BatchReader:
     def __init__(self, folder: Path | str, sealed: bool = True) -> None:
         """Open every batch.
 
-        sealed: require `conversion_metadata.json`, which a converter writes last. Where it is there, it must agree with
-        the batches. Raises LayoutError when a batch is missing, or batches have different numbers of features.
+        Args:
+            folder: the batch tree.
+            sealed: require `conversion_metadata.json`, which a converter writes last. If present, it must agree with the batches.
+
+        Raises:
+            LayoutError: a batch is missing, or batches have different numbers of features.
         """
         self.folder = Path(folder)
         self.batches = [_opened(path) for path in _arrays_of(self.folder)]
@@ -36,8 +40,9 @@ class BatchReader:
         for batch, width in zip(self.batches, widths, strict=False):
             if width != self._n_features:
                 raise LayoutError(
-                    f"{batch.path} has {counted(width, 'features')}, {self.batches[0].path.name} has {self._n_features}: "
-                    "these batches are not of one SAE; keep those of one"
+                    f"{batch.path} has {counted(width, 'features')}, {self.batches[0].path.name} has "
+                    f"{self._n_features}: "
+                    "the batches come from different SAEs; keep those of one"
                 )
         self._check_seal()
 
@@ -52,16 +57,27 @@ class BatchReader:
         return int(self.starts[-1])
 
     def read(self, feature_id: int) -> Activations:
-        """One feature, from every batch: decodes the whole tree. FeatureNotFoundError names the valid range."""
+        """One feature, from every batch: decodes the whole tree.
+
+        Args:
+            feature_id: 0 to n_features - 1.
+
+        Returns:
+            Its activations above 0: ascending sample ids and float32 values.
+
+        Raises:
+            FeatureNotFoundError: the id is outside the valid range.
+            CorruptStoreError: a chunk is lost or damaged.
+        """
         if not 0 <= feature_id < self._n_features:
             raise FeatureNotFoundError(feature_id, self._n_features, self.folder)
         dtype = sample_id_dtype(self.n_samples)
         sample_ids, values = [np.empty(0, dtype)], [np.empty(0, np.float32)]
         for batch, start in zip(self.batches, self.starts.tolist(), strict=False):
             column = batch.read(slice(0, batch.shape[0]), slice(feature_id, feature_id + 1)).reshape(-1)
-            found = active_samples(column, f"{batch.path}, feature {feature_id}")
-            sample_ids.append((found.sample_ids + start).astype(dtype))
-            values.append(found.values)
+            active = active_samples(column, f"{batch.path}, feature {feature_id}")
+            sample_ids.append((active.sample_ids + start).astype(dtype))
+            values.append(active.values)
         return Activations(np.concatenate(sample_ids), np.concatenate(values))
 
     def sample(self, sample_id: int) -> SampleFeatures:
@@ -88,11 +104,11 @@ class BatchReader:
                 yield active_rows(block, str(batch.path), start)
 
     def _check_seal(self) -> None:
-        for key, found in (("n_batches", len(self.batches)), ("total_samples", self.n_samples)):
-            if self.seal and self.seal.get(key, found) != found:
+        for key, actual in (("n_batches", len(self.batches)), ("total_samples", self.n_samples)):
+            if self.seal and self.seal.get(key, actual) != actual:
                 raise LayoutError(
-                    f"{self.folder / SEAL} says {key} = {self.seal[key]}, but {found} are in {self.folder / ACTIVATIONS}; "
-                    "bring the missing files, or convert again"
+                    f"{self.folder / SEAL} says {key} = {self.seal[key]}, but {actual} are in "
+                    f"{self.folder / ACTIVATIONS}; copy the missing files, or convert again"
                 )
 
 
@@ -101,15 +117,15 @@ def batch_paths(folder: Path, suffix: str) -> list[Path]:
 
     Raises LayoutError for one that is missing between others, and for a number that is not written as a converter does.
     """
-    found = [path for path in entries(folder) if path.name.startswith("batch_") and path.name.endswith(suffix)]
-    numbered = {_number(path, suffix): path for path in found}
+    candidates = [path for path in entries(folder) if path.name.startswith("batch_") and path.name.endswith(suffix)]
+    numbered = {_number(path, suffix): path for path in candidates}
     paths = [numbered[number] for number in sorted(numbered)]
     for i, number in enumerate(sorted(numbered)):
         if i != number:
             raise LayoutError(
                 f"{folder} has batches up to {max(numbered):04d} but not batch_{i:04d}{suffix} "
-                f"({max(numbered) + 1 - len(numbered)} missing): samples are found by position; bring the missing ones, or "
-                "convert again"
+                f"({max(numbered) + 1 - len(numbered)} missing): samples are addressed by position; copy the "
+                f"missing ones, or convert again"
             )
     return paths
 
@@ -118,7 +134,8 @@ def _number(path: Path, suffix: str) -> int:
     digits = path.name.removeprefix("batch_").removesuffix(suffix)
     if not digits.isdecimal() or path.name != f"batch_{int(digits):04d}{suffix}":
         raise LayoutError(
-            f"{path} is not numbered as batch_0000{suffix} is: rename it, or move it elsewhere if it does not belong here"
+            f"{path} is not numbered like batch_0000{suffix}: rename it, or move it elsewhere if it does not "
+            f"belong here"
         )
     return int(digits)
 
@@ -131,10 +148,10 @@ def _arrays_of(folder: Path) -> list[Path]:
 
 def _opened(path: Path) -> DenseArray:
     array = DenseArray(path)
-    for key, found in zip(("n_samples", "n_features"), array.shape, strict=True):
-        said = array.attributes.get(key, found)
-        if said != found:
-            raise CorruptStoreError(f"{path} says {key} = {said}, its shape says {found}; bring the batch again")
+    for key, actual in zip(("n_samples", "n_features"), array.shape, strict=True):
+        stated = array.attributes.get(key, actual)
+        if stated != actual:
+            raise CorruptStoreError(f"{path} says {key} = {stated}, its shape says {actual}; copy the batch again")
     return array
 
 
@@ -152,5 +169,5 @@ def _read_seal(folder: Path, required: bool) -> dict[str, int]:
         return {}
     for key in ("n_batches", "total_samples", "n_features"):
         if not isinstance(seal.get(key, 0), int):
-            raise CorruptStoreError(f"{path} says {key} = {seal[key]}, which is no count; convert again")
+            raise CorruptStoreError(f"{path} says {key} = {seal[key]}, which is not a count; convert again")
     return seal

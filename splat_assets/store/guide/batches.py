@@ -48,7 +48,7 @@ Embeddings = Mapping[str, Iterable[npt.NDArray[np.float32]]]
 
 @dataclass(frozen=True, slots=True)
 class BatchesWritten:
-    """What a batch tree holds."""
+    """The size of a batch tree."""
 
     n_batches: int
     n_samples: int
@@ -84,13 +84,29 @@ def write_batches(
     source_fingerprint: str | None = None,
     contexts: Contexts | None = None,
 ) -> BatchesWritten:
-    """Write the whole tree under target, replacing the activations, metadata and embeddings that are there.
+    """Write the whole batch tree under target, replacing its activations, metadata and embeddings.
 
-    samples: one row per sample in `global_index` order, with the columns of raw activations. Other folders under target
-    (`precomputed`) stay. source_fingerprint: of what the rows come from; the seal records it. contexts: recorded beside the
-    vocabulary where they are known. The tree is whole before and after, and unsealed only while the folders change places.
-    Raises LayoutError when samples or embeddings do not match the source, InputError when a folder to replace holds
-    anything but batches.
+    Other folders under target (`precomputed`) stay. The tree is whole before and after, and unsealed only while the folders
+    change places.
+
+    Args:
+        source: the activations by sample.
+        samples: one row per sample in `global_index` order, with the columns of raw activations.
+        embeddings: by name, consecutive float32 blocks (n, width) with one row per sample in all; None for none.
+        vocabulary: the tokens of samples; recorded in the tree.
+        target: folder of the tree.
+        batch_rows: samples per batch.
+        progress: where to report progress, in samples.
+        source_fingerprint: identity of the rows, recorded in the seal.
+        contexts: the weapons, recorded beside the vocabulary.
+
+    Returns:
+        The numbers of samples, features and batches written.
+
+    Raises:
+        LayoutError: samples or embeddings do not match the source.
+        InputError: a folder to replace holds anything but batches.
+        DiskFullError: the disk has no space left.
     """
     if batch_rows < 1:
         raise LayoutError(f"a batch of {target} cannot have {counted(batch_rows, 'rows')}; use 1 or more")

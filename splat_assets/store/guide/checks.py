@@ -1,4 +1,4 @@
-"""Do the guide's formats hold what the store holds? Each function opens the files anew and says what differs.
+"""Checks that the guide's formats equal the store. Each function reads the files again and returns the differences.
 
 Sampled functions draw seeded features or samples and return those that are wrong, rising; a sample as large as the whole
 looks at everything. Damage to the files themselves (a lost chunk, a flipped bit) comes as the reader's own error.
@@ -23,14 +23,14 @@ from splat_assets.store.vocabulary import Vocabulary
 from splat_assets.wording import counted
 
 
-def mismatched_features(expected: ActivationReader, found: ActivationReader, n_sampled: int, seed: int) -> list[int]:
+def mismatched_features(expected: ActivationReader, actual: ActivationReader, n_sampled: int, seed: int) -> list[int]:
     """Of n_sampled seeded features, those whose sample ids or values differ in any bit.
 
     Raises LayoutError when the two are not of the same shape.
     """
-    _must_have_same_shape(expected, found)
+    _must_have_same_shape(expected, actual)
     chosen = _sampled(expected.n_features, n_sampled, seed)
-    return [f for f in chosen if not _same_feature(expected.read(f), found.read(f))]
+    return [f for f in chosen if not _same_feature(expected.read(f), actual.read(f))]
 
 
 def mismatched_batch_rows(expected: SparseReader, folder: Path, n_sampled: int, seed: int) -> list[int]:
@@ -38,10 +38,10 @@ def mismatched_batch_rows(expected: SparseReader, folder: Path, n_sampled: int, 
 
     A row costs one chunk, so that many samples of a large tree are looked at in seconds; a feature would cost all of it.
     """
-    found = BatchReader(folder)
-    _must_have_same_shape(expected, found)
+    actual = BatchReader(folder)
+    _must_have_same_shape(expected, actual)
     chosen = _sampled(expected.n_samples, n_sampled, seed)
-    return [i for i in chosen if not _same_row(expected.sample(i), found.sample(i))]
+    return [i for i in chosen if not _same_row(expected.sample(i), actual.sample(i))]
 
 
 def mismatched_batch_metadata(samples: pl.DataFrame, vocabulary: Vocabulary, folder: Path) -> list[int]:
@@ -56,13 +56,13 @@ def mismatched_batch_metadata(samples: pl.DataFrame, vocabulary: Vocabulary, fol
         expected = batch_metadata(samples.slice(start, stop - start), i, vocabulary)
         if not path.is_file():
             raise LayoutError(f"{path} is missing: samples {start} to {stop - 1} have no metadata; convert again")
-        found = read_table(path)
-        if found.schema != expected.schema or found.height != expected.height:
+        table = read_table(path)
+        if table.schema != expected.schema or table.height != expected.height:
             raise LayoutError(
                 f"{path} does not have the columns and the {counted(stop - start, 'rows')} of its batch; convert again"
             )
-        if not found.equals(expected):
-            differing = [found[name].ne_missing(expected[name]).to_numpy() for name in found.columns]
+        if not table.equals(expected):
+            differing = [table[name].ne_missing(expected[name]).to_numpy() for name in table.columns]
             wrong += (start + np.flatnonzero(np.any(differing, axis=0))).tolist()
     return wrong
 
@@ -89,13 +89,12 @@ def _holds_just(array: DenseArray, blocks: Iterable[npt.NDArray[np.float32]]) ->
     return at == n_rows
 
 
-def _must_have_same_shape(expected: ActivationReader, found: ActivationReader) -> None:
-    shapes = [(reader.n_samples, reader.n_features) for reader in (expected, found)]
+def _must_have_same_shape(expected: ActivationReader, actual: ActivationReader) -> None:
+    shapes = [(reader.n_samples, reader.n_features) for reader in (expected, actual)]
     if shapes[0] != shapes[1]:
         raise LayoutError(
-            f"{counted(shapes[1][0], 'samples')} x {counted(shapes[1][1], 'features')} are not the store's "
-            f"{shapes[0][0]} x {shapes[0][1]}; "
-            "make them again"
+            f"{counted(shapes[1][0], 'samples')} x {counted(shapes[1][1], 'features')} differ from the store's "
+            f"{shapes[0][0]} x {shapes[0][1]}; write them again"
         )
 
 

@@ -125,16 +125,16 @@ class DenseArray:
         span = f"rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}"
         try:
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused by name later
-                found = np.asarray(self._array[rows, columns])
-                block = found.astype(np.float32, copy=False)
+                values = np.asarray(self._array[rows, columns])
+                block = values.astype(np.float32, copy=False)
         except MemoryError as error:
             raise CorruptStoreError(f"{self.path}: {span} do not fit into memory; use smaller chunks") from error
         except PermissionError as error:
             raise access_denied(error, self.path) from error
         except Exception as error:
             raise CorruptStoreError(f"{self.path}: {span} cannot be decoded: {first_line(error)}") from error
-        if found.dtype != np.float32:
-            self.n_below_float32 += int(np.count_nonzero((block == 0) & (found > 0)))
+        if values.dtype != np.float32:
+            self.n_below_float32 += int(np.count_nonzero((block == 0) & (values > 0)))
         return block
 
     def row_blocks(self, block_bytes: int = 2**26) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
@@ -183,9 +183,9 @@ def active_rows(block: npt.NDArray[np.float32], where: str, first_row: int) -> S
 def active_samples(values: npt.NDArray[np.float32], where: str) -> Activations:
     """The activations of one feature's dense values over all samples; InvalidActivationsError names a bad one's sample."""
     sample_ids = np.flatnonzero(values != 0)
-    found = values[sample_ids]
-    _refuse_invalid(found, lambda i: f"{where}: sample {sample_ids[i]}")
-    return Activations(sample_ids.astype(sample_id_dtype(values.size)), found)
+    active = values[sample_ids]
+    _refuse_invalid(active, lambda i: f"{where}: sample {sample_ids[i]}")
+    return Activations(sample_ids.astype(sample_id_dtype(values.size)), active)
 
 
 def _refuse_invalid(values: npt.NDArray[np.float32], where: Any) -> None:

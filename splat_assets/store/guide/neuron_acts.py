@@ -1,7 +1,8 @@
 """The guide's per-feature files: `neuron_0000/acts.npy` (float32 values) and `idxs.npy` (int64 sample ids).
 
 Two files a feature say nothing of a dead last feature or of samples after the last active one, so
-`neuron_acts_metadata.json` beside them holds both numbers. Folders without it are read with what they show, in so many words.
+`neuron_acts_metadata.json` beside them holds both numbers. Folders without it are read by what they show, and the assumptions
+are stated.
 """
 
 import logging
@@ -34,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NeuronActsWritten:
-    """What the files hold; size_bytes counts `.npy` headers too."""
+    """The size of the files; size_bytes counts `.npy` headers too."""
 
     n_features: int
     n_samples: int
@@ -50,9 +51,19 @@ def feature_folder_name(feature_id: int) -> str:
 def write_neuron_acts(
     source: ActivationReader, target_dir: Path, progress: Progress | None = None
 ) -> NeuronActsWritten:
-    """Write every feature (dead ones as empty files) and the description, replacing target_dir in one step.
+    """Write every feature and the description, replacing target_dir in one step.
 
-    Raises InputError when target_dir holds anything but neuron_acts.
+    Args:
+        source: the activations by feature; dead features become empty files.
+        target_dir: folder of `neuron_0000/acts.npy` (float32), `neuron_0000/idxs.npy` (int64), and so on.
+        progress: where to report progress, in features.
+
+    Returns:
+        The numbers of features, samples and activations written, and the size in bytes.
+
+    Raises:
+        InputError: target_dir holds anything but neuron_acts.
+        DiskFullError: the disk has no space left.
     """
     replaceable_folder(target_dir, lambda name: name in (DESCRIPTION, ORIGIN) or bool(_FOLDER.fullmatch(name)))
     nnz = size_bytes = 0
@@ -60,12 +71,12 @@ def write_neuron_acts(
     with explaining_write_errors("neuron_acts", target_dir.parent), replacing_folder(target_dir) as aside:
         with (progress or SilentProgress()).task("neuron_acts", source.n_features, "features") as task:
             for feature_id in range(source.n_features):
-                found = source.read(feature_id)
+                activations = source.read(feature_id)
                 folder = aside / feature_folder_name(feature_id)
                 folder.mkdir()
-                size_bytes += _save(folder / "acts.npy", found.values.astype(np.float32, copy=False))
-                size_bytes += _save(folder / "idxs.npy", found.sample_ids.astype(np.int64, copy=False))
-                nnz += found.n_active
+                size_bytes += _save(folder / "acts.npy", activations.values.astype(np.float32, copy=False))
+                size_bytes += _save(folder / "idxs.npy", activations.sample_ids.astype(np.int64, copy=False))
+                nnz += activations.n_active
                 task.advance(1)
         description = {"n_features": source.n_features, "n_samples": source.n_samples, "nnz": nnz}
         write_json(aside / DESCRIPTION, {"format_version": _FORMAT_VERSION, **description})
@@ -75,21 +86,30 @@ def write_neuron_acts(
 class NeuronActsReader:
     """One feature = two small files.
 
-    assumptions: sentences on what is not known for certain; empty when `neuron_acts_metadata.json` is there or n_features
-    and n_samples were given.
+    assumptions: sentences on what is not known for certain; empty when `neuron_acts_metadata.json` is there or
+    n_features and n_samples were passed.
     """
 
     def __init__(self, folder: Path | str, n_features: int | None = None, n_samples: int | None = None) -> None:
-        """Look at the folders; LayoutError when there are none, a feature that must be there is not, or numbers disagree.
+        """Check the folders.
 
-        Numbers far above what is there are taken only from the description or from the caller.
+        Args:
+            folder: the folder of `neuron_0000` and so on.
+            n_features: number of features, including dead ones. [default: as described, else as the folders show]
+            n_samples: number of samples. [default: as described, else as the files show]
+
+        Raises:
+            LayoutError: there are no folders, a required one is missing, numbers disagree, or an id is far above all others and
+                neither the description nor the caller confirms it.
         """
         self.folder = Path(folder)
         present = _feature_ids(self.folder)
         described = _description(self.folder)
-        for key, given in (("n_features", n_features), ("n_samples", n_samples)):
-            if given is not None and described.get(key, given) != given:
-                raise LayoutError(f"{self.folder / DESCRIPTION} says {key} = {described[key]}, but {given} was given")
+        for key, requested in (("n_features", n_features), ("n_samples", n_samples)):
+            if requested is not None and described.get(key, requested) != requested:
+                raise LayoutError(
+                    f"{self.folder / DESCRIPTION} says {key} = {described[key]}, but {requested} was requested"
+                )
         self.assumptions: tuple[str, ...] = ()
         known_features = n_features if n_features is not None else described.get("n_features")
         known_samples = n_samples if n_samples is not None else described.get("n_samples")
@@ -99,7 +119,8 @@ class NeuronActsReader:
         self._n_features = known_features if known_features is not None else self._least_features()
         if present and max(present) >= self._n_features:
             raise LayoutError(
-                f"{self.folder} has {feature_folder_name(max(present))}; there should be {counted(self._n_features, 'features')}"
+                f"{self.folder} has {feature_folder_name(max(present))}; expected "
+                f"{counted(self._n_features, 'features')}"
             )
         self._n_absent = self._n_features - len(present)
         if self._n_absent and "n_features" in described:
@@ -137,7 +158,7 @@ class NeuronActsReader:
         return feature_id in self._present
 
     def read_files(self, feature_id: int) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.floating[Any]]]:
-        """What the two files of a feature hold, unchecked but for being integers and numbers of one length."""
+        """The content of a feature's two files, checked only for integers and floats of one length."""
         folder = self.folder / feature_folder_name(feature_id)
         sample_ids, values = NpyFile(folder / "idxs.npy").read_all(), NpyFile(folder / "acts.npy").read_all()
         if sample_ids.dtype.kind not in "iu" or values.dtype.kind != "f" or sample_ids.shape != values.shape:
@@ -152,9 +173,8 @@ class NeuronActsReader:
         last, n_present = max(self._present), len(self._present)
         if last >= max(_MANY_FEATURES, 2 * n_present):
             raise LayoutError(
-                f"{self.folder / feature_folder_name(last)} would make {counted(last + 1, 'features')} of "
-                f"{counted(n_present, 'folders')}: move it "
-                "elsewhere, or say --n-features"
+                f"{self.folder / feature_folder_name(last)} implies {counted(last + 1, 'features')} for "
+                f"{counted(n_present, 'folders')}: move it elsewhere, or pass --n-features"
             )
         return last + 1
 
@@ -167,9 +187,8 @@ class NeuronActsReader:
             least = max(least, int(ids.max()) + 1 if ids.size else 0)
         if least >= max(_MANY_SAMPLES, nnz):
             raise LayoutError(
-                f"{self.folder} would have {counted(least, 'samples')} for {counted(nnz, 'activations')}: mend "
-                f"the sample id that is too large, or "
-                "say --n-samples"
+                f"{self.folder} would have {counted(least, 'samples')} for {counted(nnz, 'activations')}: fix the "
+                f"sample id that is too large, or pass --n-samples"
             )
         return least
 
@@ -177,19 +196,21 @@ class NeuronActsReader:
         return feature_folder_name(next(i for i in count() if i not in self._present))
 
     def _say_what_is_assumed(self, features_unknown: bool, samples_unknown: bool) -> None:
-        said = []
+        sentences = []
         if features_unknown:
-            said.append(
+            sentences.append(
                 f"n_features is taken as {self._n_features}: dead features after the last folder cannot be seen"
             )
         if self._n_absent:
-            said.append(
+            sentences.append(
                 f"{counted(self._n_absent, 'features')} without a folder ({self._first_absent()} first) "
                 f"{agreeing(self._n_absent, 'are')} taken as dead"
             )
         if samples_unknown:
-            said.append(f"n_samples is taken as {self._n_samples}: samples after the last active one cannot be seen")
-        self.assumptions = tuple(f"{self.folder} has no {DESCRIPTION}; {sentence}" for sentence in said)
+            sentences.append(
+                f"n_samples is taken as {self._n_samples}: samples after the last active one cannot be seen"
+            )
+        self.assumptions = tuple(f"{self.folder} has no {DESCRIPTION}; {sentence}" for sentence in sentences)
         for sentence in self.assumptions:
             _log.warning("%s", sentence)
 
@@ -221,12 +242,13 @@ def _feature_ids(folder: Path) -> set[int]:
 
 
 def _feature_id(folder: Path) -> int:
-    found = _FOLDER.fullmatch(folder.name)
-    if found is None or folder.name != feature_folder_name(int(found[1])):
+    match = _FOLDER.fullmatch(folder.name)
+    if match is None or folder.name != feature_folder_name(int(match[1])):
         raise LayoutError(
-            f"{folder} is not numbered as {feature_folder_name(0)} is: rename it, or move it elsewhere if it does not belong here"
+            f"{folder} is not numbered like {feature_folder_name(0)}: rename it, or move it elsewhere if it does "
+            f"not belong here"
         )
-    return int(found[1])
+    return int(match[1])
 
 
 def _description(folder: Path) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """The guide's `precomputed` folder, made from the store's tables: idf, wide influences, and on request two pickles.
 
-`histograms.pkl` and `feature_stats.pkl` are for programs that expect these names. They hold built-in types only, come with a
-JSON twin each, and are written only when asked for; nothing here reads a pickle.
+`histograms.pkl` and `feature_stats.pkl` are for programs that expect these names. They hold built-in types only, come
+with a JSON twin each, and are written only on request; nothing here reads a pickle.
 """
 
 import io
@@ -37,7 +37,7 @@ Entries = dict[int, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class PicklesWritten:
-    """What was exported."""
+    """The summary of the export."""
 
     n_features: int
     files: tuple[Path, ...]
@@ -100,7 +100,7 @@ def write_guide_pickles(histograms: Path, features: Path, folder: Path, bin_edge
     """
     contents = {HISTOGRAMS: _histogram_entries(histograms, bin_edges), STATISTICS: _statistics_entries(features)}
     if contents[HISTOGRAMS].keys() != contents[STATISTICS].keys():
-        raise InputError(f"{histograms} and {features} are not about the same features; make both again")
+        raise InputError(f"{histograms} and {features} are not of the same features; compute both again")
     files = []
     with explaining_write_errors("the pickled export", folder):
         for name, entries in contents.items():

@@ -24,7 +24,7 @@ _SHARD_BYTES = 2**28
 
 @dataclass(frozen=True, slots=True)
 class TransposedWritten:
-    """What a transposed array holds."""
+    """The size of a transposed array."""
 
     n_features: int
     n_samples: int
@@ -43,7 +43,20 @@ def write_transposed(
     progress: Progress | None = None,
     memory_limit_bytes: int = _SHARD_BYTES,
 ) -> TransposedWritten:
-    """Write the array and its description under target_dir, replacing those that are there; a shard is written whole."""
+    """Write the transposed array and its description under target_dir, replacing existing ones.
+
+    Args:
+        source: the activations by feature.
+        target_dir: folder of `transposed_activations.zarr` and `transposed_metadata.json`.
+        progress: where to report progress, in features.
+        memory_limit_bytes: bound of one shard of features, uncompressed; a shard is written whole.
+
+    Returns:
+        The numbers of features and samples written, and the size in bytes.
+
+    Raises:
+        DiskFullError: the disk has no space left.
+    """
     n_features, n_samples = source.n_features, source.n_samples
     step = features_per_shard(n_features, n_samples, memory_limit_bytes)
     width = max(n_samples, 1)
@@ -61,8 +74,8 @@ def write_transposed(
             for first in range(0, n_features, step):
                 shard = np.zeros((min(step, n_features - first), n_samples), dtype=np.float32)
                 for i in range(len(shard)):
-                    found = source.read(first + i)
-                    shard[i, found.sample_ids] = found.values
+                    activations = source.read(first + i)
+                    shard[i, activations.sample_ids] = activations.values
                 if n_samples:
                     array[first : first + len(shard)] = shard
                 task.advance(len(shard))
@@ -76,11 +89,18 @@ class TransposedReader:
     """One feature = one row of the array. Opens arrays made elsewhere too, whatever their chunks."""
 
     def __init__(self, path: Path | str) -> None:
-        """path: the array, or the folder that holds it; LayoutError when neither is there."""
-        given = Path(path)
-        self.path = given / ARRAY if (given / ARRAY).is_dir() else given
+        """Open the array; nothing is decoded yet.
+
+        Args:
+            path: the array, or the folder that holds it.
+
+        Raises:
+            LayoutError: neither is there.
+        """
+        location = Path(path)
+        self.path = location / ARRAY if (location / ARRAY).is_dir() else location
         if not self.path.is_dir():
-            raise LayoutError(f"{given} holds no {ARRAY}")
+            raise LayoutError(f"{location} holds no {ARRAY}")
         self.array = DenseArray(self.path)
 
     @property

@@ -110,15 +110,15 @@ class FeatureRows:
 
 
 def _entries(reader: ActivationReader, feature_id: int) -> npt.NDArray[np.void]:
-    found = reader.read(feature_id)
-    entries = np.empty(found.n_active, dtype=_ENTRY)
-    entries["row"], entries["feature"], entries["value"] = found.sample_ids, feature_id, found.values
+    activations = reader.read(feature_id)
+    entries = np.empty(activations.n_active, dtype=_ENTRY)
+    entries["row"], entries["feature"], entries["value"] = activations.sample_ids, feature_id, activations.values
     return entries
 
 
 def _by_row(entries: npt.NDArray[np.void], n_rows: int, n_features: int) -> SparseRows:
     """Entries in feature order as rows: scipy counts them into rows and keeps the order within each."""
     shape = (n_rows, max(n_features, 1))
-    found = sp.coo_array((entries["value"], (entries["row"], entries["feature"])), shape=shape).tocsr()
-    ids = found.indices.astype(feature_id_dtype(n_features))
-    return SparseRows(found.indptr.astype(np.int64), ids, found.data.astype(np.float32, copy=False))
+    matrix = sp.coo_array((entries["value"], (entries["row"], entries["feature"])), shape=shape).tocsr()
+    ids = matrix.indices.astype(feature_id_dtype(n_features))
+    return SparseRows(matrix.indptr.astype(np.int64), ids, matrix.data.astype(np.float32, copy=False))

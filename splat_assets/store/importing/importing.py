@@ -1,6 +1,6 @@
-"""Turns a folder that somebody already has into raw activations, without running a model.
+"""Turns an existing folder of activations into raw activations, without running a model.
 
-Whatever is wrong with it is mended or refused, and reported beside the rows; nothing is taken on trust that can be checked.
+Defects are repaired or refused, and reported beside the rows; everything that can be checked is checked.
 """
 
 import shutil
@@ -48,7 +48,7 @@ def imported_folder(
 ) -> Iterator[ImportReport]:
     """`import_folder`, and no other import into target before the context ends."""
     if target.resolve() == source.resolve():
-        raise InputError(f"{source} cannot be imported into itself; name another folder")
+        raise InputError(f"{source} cannot be imported into itself; choose another folder")
     options = _with_recorded_vocabularies(source, options or ImportOptions())
     with explaining_write_errors("the import", target), _alone_in(target):
         with _scratch_in(target) as scratch:
@@ -58,21 +58,21 @@ def imported_folder(
 
 def _import_folder(source: Path, raw: Path, scratch: Path, options: ImportOptions, progress: Progress) -> ImportReport:
     if raw.exists() and not (raw / REPORT).is_file():
-        raise InputError(f"{raw} was not made by an import; name another folder to import into")
-    found = open_source(source, options, scratch, progress)
-    samples, findings = _samples_of(found, source, options)
-    fingerprint = _listing_hash(source, found.files)
+        raise InputError(f"{raw} was not made by an import; choose another folder to import into")
+    opened = open_source(source, options, scratch, progress)
+    samples, findings = _samples_of(opened, source, options)
+    fingerprint = _listing_hash(source, opened.files)
     with replacing_folder(raw) as aside:
-        nnz, n_shards = _write_shards(found, samples, fingerprint, options.shard_rows, aside, progress)
+        nnz, n_shards = _write_shards(opened, samples, fingerprint, options.shard_rows, aside, progress)
         report = ImportReport(
             source=str(source),
-            layout=found.layout,
+            layout=opened.layout,
             source_fingerprint=fingerprint,
-            n_samples=found.rows.n_samples,
-            n_features=found.rows.n_features,
+            n_samples=opened.rows.n_samples,
+            n_features=opened.rows.n_features,
             nnz=nnz,
             n_shards=n_shards,
-            findings=(*found.findings, *found.findings_of_values(), *findings),
+            findings=(*opened.findings, *opened.findings_of_values(), *findings),
         )
         report.save(aside / REPORT)
         if options.vocabulary is not None:
@@ -84,7 +84,7 @@ def _import_folder(source: Path, raw: Path, scratch: Path, options: ImportOption
 
 @contextmanager
 def _alone_in(target: Path) -> Iterator[None]:
-    """Nobody else imports into target; a target that did not exist is gone again when nothing was put there."""
+    """No other process imports into target; a target that did not exist is gone again when nothing was put there."""
     existed = target.exists()
     with locked(target / _LOCK):
         try:
@@ -109,7 +109,7 @@ def _scratch_in(target: Path) -> Iterator[Path]:
 
 
 def _with_recorded_vocabularies(source: Path, options: ImportOptions) -> ImportOptions:
-    """The options with the vocabularies that a batch tree of this program carries, unless others are given."""
+    """The options with the vocabularies that a batch tree of this program carries, unless others are passed."""
     recorded = source / VOCABULARY
     if options.vocabulary is None and recorded.is_file():
         options = replace(options, vocabulary=Vocabulary.load(recorded))
@@ -119,36 +119,35 @@ def _with_recorded_vocabularies(source: Path, options: ImportOptions) -> ImportO
     return options
 
 
-def _samples_of(found: Source, source: Path, options: ImportOptions) -> tuple[pl.DataFrame, tuple[Finding, ...]]:
-    n_samples = found.rows.n_samples
+def _samples_of(opened: Source, source: Path, options: ImportOptions) -> tuple[pl.DataFrame, tuple[Finding, ...]]:
+    n_samples = opened.rows.n_samples
     if n_samples == 0:
         raise LayoutError(f"{source} holds no samples: there is nothing to import")
-    if not found.tables:
+    if not opened.tables:
         wrong = "there is no sample metadata"
-        done = "tokens, weapons and kinds are marked unknown; give --metadata to bring them"
+        done = "tokens, weapons and kinds are marked unknown; pass --metadata to add them"
         return unknown_samples(n_samples), (Finding(str(source), wrong, done),)
-    names, tables = zip(*found.tables, strict=True)
+    names, tables = zip(*opened.tables, strict=True)
     imported = imported_samples(tables, names, options.vocabulary, options.contexts)
     if imported.table.height != n_samples:
         raise LayoutError(
             f"the metadata of {source} has {counted(imported.table.height, 'rows')} for "
-            f"{counted(n_samples, 'samples')}: they are matched by position; "
-            "bring the metadata that belongs to these activations"
+            f"{counted(n_samples, 'samples')}: they are matched by position; use the metadata of these activations"
         )
     return imported.table, imported.findings
 
 
 def _write_shards(
-    found: Source, samples: pl.DataFrame, fingerprint: str, shard_rows: int, folder: Path, progress: Progress
+    opened: Source, samples: pl.DataFrame, fingerprint: str, shard_rows: int, folder: Path, progress: Progress
 ) -> tuple[int, int]:
     """Write all shards; returns the number of activations and of shards."""
     nnz = number = first = 0
-    begin_raw_activations(folder, found.rows.n_samples, -(-found.rows.n_samples // shard_rows))
-    with progress.task("importing", found.rows.n_samples, "rows") as task:
-        for block in found.rows.rows(shard_rows):
+    begin_raw_activations(folder, opened.rows.n_samples, -(-opened.rows.n_samples // shard_rows))
+    with progress.task("importing", opened.rows.n_samples, "rows") as task:
+        for block in opened.rows.rows(shard_rows):
             own = samples.slice(first, block.n_rows).with_columns(sample_id=pl.int_range(pl.len(), dtype=pl.Int64))
             write_shard(
-                folder / shard_name(number), block, own, {}, found.rows.n_features, {"imported_listing": fingerprint}
+                folder / shard_name(number), block, own, {}, opened.rows.n_features, {"imported_listing": fingerprint}
             )
             nnz, number, first = nnz + block.nnz, number + 1, first + block.n_rows
             task.advance(block.n_rows)

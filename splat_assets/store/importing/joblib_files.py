@@ -1,6 +1,7 @@
 """Upstream's joblib dictionaries, read only when the caller trusts them: they are pickles, and loading one runs its code.
 
-Neither joblib nor pandas is a dependency; when one is needed and absent, that is said. Each file is loaded whole, once.
+Neither joblib nor pandas is a dependency; a needed one that is absent is an error that names it. Each file is loaded
+whole, once.
 """
 
 import importlib
@@ -77,7 +78,7 @@ def read_joblib(files: Sequence[Path], scratch: Path) -> tuple[SpilledRows, tupl
         n_samples += len(values)
     if len(widths) > 1:
         raise LayoutError(
-            f"the joblib files have {', '.join(map(str, sorted(widths)))} features: they are not of one SAE"
+            f"the joblib files have {', '.join(map(str, sorted(widths)))} features: they come from different SAEs"
         )
     return SpilledRows(folders, n_samples, widths.pop()), tuple(tables)
 
@@ -94,12 +95,12 @@ def _load(path: Path) -> Any:
         raise CorruptStoreError(f"{path} cannot be loaded: {error}; copy it again") from error
 
 
-def _values(found: Any, path: Path) -> npt.NDArray[np.float32]:
+def _values(raw: Any, path: Path) -> npt.NDArray[np.float32]:
     try:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
-            return np.asarray(found, dtype=np.float32)
+            return np.asarray(raw, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise LayoutError(f"{path} holds activations that are no numbers: {error}") from error
+        raise LayoutError(f"{path} holds activations that are not numbers: {error}") from error
 
 
 def _table(records: Any, path: Path) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""What an import found wrong with a folder, and what it did about it: one sentence each, kept beside what was imported."""
+"""The defects of an imported folder and how each was handled: one sentence each, kept beside the imported rows."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ _FORMAT_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was not as it should be. where: the file or folder. wrong: what. done: what became of it."""
+    """One defect. where: the file or folder. wrong: the defect. done: how it was handled."""
 
     where: str
     wrong: str
@@ -24,7 +24,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What was imported from where, and everything found on the way.
+    """What was imported from where, with all defects.
 
     source_fingerprint: sha256 over the names and sizes of the files that were read, not over their bytes.
     """
@@ -43,11 +43,11 @@ class ImportReport:
         write_json(path, {"format_version": _FORMAT_VERSION, **asdict(self)})
 
     def lines(self) -> Iterable[str]:
-        """The report for people."""
+        """The report as text."""
         yield (
             f"{self.source} ({self.layout}): {counted(self.n_samples, 'samples')} x {counted(self.n_features, 'features')}, "
             f"{counted(self.nnz, 'activations')} in {counted(self.n_shards, 'shards')}"
         )
-        yield counted(len(self.findings), "findings") if self.findings else "nothing was wrong"
+        yield counted(len(self.findings), "findings") if self.findings else "no defects"
         for finding in self.findings:
             yield f"- {finding}"

@@ -1,6 +1,6 @@
 """Sample metadata of a folder made elsewhere, as a table of SAMPLE_SCHEMA: what is missing is marked, never guessed.
 
-Rows are found by position. A `global_index` that does not run from 0 on is renumbered and reported.
+Rows are matched by position. A `global_index` that does not run from 0 on is renumbered and reported.
 """
 
 import io
@@ -44,7 +44,7 @@ def read_metadata(path: Path) -> pl.DataFrame:
             return pl.read_parquet(path.absolute(), glob=False)
         if path.suffix in (".ipc", ".arrow", ".feather"):
             return pl.read_ipc(io.BytesIO(read_bytes(path)))
-    raise LayoutError(f"{path} is no metadata table: use .parquet, .ipc, .arrow or .feather")
+    raise LayoutError(f"{path} is not a metadata table: use .parquet, .ipc, .arrow or .feather")
 
 
 def metadata_tables(path: Path) -> list[Path]:
@@ -55,9 +55,9 @@ def metadata_tables(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     for folder in (path / "metadata", path):
-        found = batch_paths(folder, ".parquet")
-        if found:
-            return found
+        tables = batch_paths(folder, ".parquet")
+        if tables:
+            return tables
     raise LayoutError(f"{path} holds no metadata: neither metadata/batch_0000.parquet nor batch_0000.parquet")
 
 
@@ -69,7 +69,8 @@ def imported_samples(
 ) -> ImportedSamples:
     """The sample table of consecutive tables called `names`.
 
-    Raises LayoutError when one has no usable tokens column, ids that are no whole numbers, or another batch's `batch_id`.
+    Raises LayoutError when one has no usable tokens column, ids that are not whole numbers, or another batch's
+    `batch_id`.
 
     Without a column that says so, a sample is a null row where a vocabulary shows its tokens to be just the null token. What a
     row is otherwise (`kind`) is `unknown` unless the table says it.
@@ -114,7 +115,7 @@ def _refuse_other_batch(table: pl.DataFrame, name: str) -> None:
     ids = _ids(table, "batch_id", name)
     others = ids.filter(ids != int(named[1]))
     if others.len():
-        raise LayoutError(f"{name} has rows of batch {others[0]} (batch_id): bring the table that belongs to the batch")
+        raise LayoutError(f"{name} has rows of batch {others[0]} (batch_id): use the table of this batch")
 
 
 def _in_row_order(table: pl.DataFrame, name: str, findings: list[Finding]) -> pl.DataFrame:
@@ -202,7 +203,8 @@ def _tokens(table: pl.DataFrame, name: str, vocabulary: Vocabulary | None, findi
     if vocabulary is not None and flat.size and flat.max() >= len(vocabulary):
         strange = flat[flat >= len(vocabulary)][0]
         raise LayoutError(
-            f"{name} names token {strange}; the vocabulary has tokens 0 to {len(vocabulary) - 1}: use the one it was made with"
+            f"{name} names token {strange}; the vocabulary has tokens 0 to {len(vocabulary) - 1}: use the "
+            f"vocabulary it was made with"
         )
     n_empty = int((tokens.list.len() == 0).sum())
     if n_empty:
@@ -236,7 +238,7 @@ def _is_null(
         )
         return alone, True
     findings.append(
-        Finding(name, "there is no is_null_token, and no vocabulary was given", "no row is marked as a null row")
+        Finding(name, "there is no is_null_token, and no vocabulary was passed", "no row is marked as a null row")
     )
     return pl.Series(np.zeros(table.height, dtype=bool)), False
 
@@ -244,7 +246,7 @@ def _is_null(
 def _weapon_names(
     table: pl.DataFrame, name: str, weapons: pl.Series, contexts: Contexts | None, findings: list[Finding]
 ) -> pl.Series:
-    """Names from the contexts where they are given, else as the table has them."""
+    """Names from the contexts if passed, else as the table has them."""
     if contexts is not None:
         names = {item.id: item.name for item in contexts.items}
         if int((~weapons.is_in(list(names)) & (weapons != -1)).sum()):
@@ -254,7 +256,7 @@ def _weapon_names(
         return weapons.replace_strict(names, default="", return_dtype=pl.String)
     if "weapon_name" not in table.columns:
         findings.append(
-            Finding(name, "there is no weapon_name, and no weapon vocabulary was given", "names are left empty")
+            Finding(name, "there is no weapon_name, and no weapon vocabulary was passed", "names are left empty")
         )
         return pl.Series([""] * table.height, dtype=pl.String)
     return _cast(table, "weapon_name", pl.String, name).fill_null("")
@@ -263,8 +265,8 @@ def _weapon_names(
 def _or_else(table: pl.DataFrame, column: str, value: int | str, dtype: type[pl.DataType], name: str) -> pl.Series:
     if column not in table.columns:
         return pl.Series([value] * table.height, dtype=dtype)
-    found = _cast(table, column, dtype, name) if dtype == pl.String else _ids(table, column, name, dtype)
-    return found.fill_null(value)
+    values = _cast(table, column, dtype, name) if dtype == pl.String else _ids(table, column, name, dtype)
+    return values.fill_null(value)
 
 
 def _ids(table: pl.DataFrame, column: str, name: str, dtype: type[pl.DataType] = pl.Int64) -> pl.Series:
@@ -274,9 +276,9 @@ def _ids(table: pl.DataFrame, column: str, name: str, dtype: type[pl.DataType] =
     return ids
 
 
-def _refuse_fractions(found: pl.Series, ids: pl.Series, column: str, name: str) -> None:
-    if found.dtype.is_float() and (found != ids).any():
-        fraction = found.filter(found != ids)[0]
+def _refuse_fractions(values: pl.Series, ids: pl.Series, column: str, name: str) -> None:
+    if values.dtype.is_float() and (values != ids).any():
+        fraction = values.filter(values != ids)[0]
         raise LayoutError(f"{name}: {column} holds {fraction}; ids are whole numbers")
 
 

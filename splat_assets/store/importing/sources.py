@@ -36,7 +36,7 @@ _IMPORTABLE = (Layout.BATCHES, Layout.TRANSPOSED, Layout.NEURON_ACTS, Layout.NEU
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """What is said beside the folder.
+    """The options of an import besides the folder.
 
     metadata: sample tables (a file, a folder of `batch_*.parquet`, or a batch tree); a batch tree brings its own. n_features,
     n_samples: of files per feature that do not say. missing_chunks_are_zero: take chunk files of a batch tree that are not on
@@ -105,7 +105,7 @@ def _what_is_there(folder: Path, layouts: list[Layout]) -> str:
         return f"{layouts[0].title} already"
     names = sorted(entry.name for entry in folder.iterdir())
     listed = ", ".join(names[:6]) + (", .." if len(names) > 6 else "") if names else "nothing"
-    return f"no batch tree, transposed array or neuron_acts; it holds {listed}"
+    return f"not a batch tree, transposed array or neuron_acts; it holds {listed}"
 
 
 def _batch_source(folder: Path, options: ImportOptions) -> Source:
@@ -118,11 +118,11 @@ def _batch_source(folder: Path, options: ImportOptions) -> Source:
             Finding(EMBEDDINGS, "a store holds activations, no embeddings", "not imported; they stay there")
         )
     if (folder / "precomputed").is_dir():
-        done = "not read: statistics and IDF are computed anew, influences need the model (`splat influences`)"
+        done = "not read: statistics and IDF are computed again, influences need the model (`splat influences`)"
         findings.append(Finding("precomputed", "there are tables", done))
     files = [folder / ACTIVATIONS, folder / SEAL]
     if options.metadata is not None or not (folder / METADATA).is_dir():
-        tables, used = _given_tables(options.metadata)
+        tables, used = _passed_tables(options.metadata)
     else:
         used = [reader.metadata_path(i) for i in range(len(reader.batches))]
         _refuse_tables_without_batch(folder / METADATA, used)
@@ -130,8 +130,9 @@ def _batch_source(folder: Path, options: ImportOptions) -> Source:
         for (name, table), batch in zip(tables, reader.batches, strict=True):
             if table.height != batch.shape[0]:
                 raise LayoutError(
-                    f"{folder / METADATA / name} has {counted(table.height, 'rows')}, {batch.path.name} has {batch.shape[0]}: "
-                    "rows and metadata are matched by position; bring the table that belongs to the batch"
+                    f"{folder / METADATA / name} has {counted(table.height, 'rows')}, {batch.path.name} has "
+                    f"{batch.shape[0]}: "
+                    "rows and metadata are matched by position; use the table of this batch"
                 )
     return Source("", reader, tables, tuple(findings), (*files, *used), tuple(reader.batches))
 
@@ -140,7 +141,8 @@ def _refuse_tables_without_batch(metadata: Path, used: list[Path]) -> None:
     alone = sorted(set(metadata.glob("batch_*.parquet")) - set(used))
     if alone:
         raise LayoutError(
-            f"{alone[0]} has no batch of activations ({len(alone)} such tables): bring the missing batches, or move it elsewhere"
+            f"{alone[0]} has no batch of activations ({len(alone)} such tables): copy the missing batches, or "
+            f"move it elsewhere"
         )
 
 
@@ -151,28 +153,28 @@ def _transposed_source(folder: Path, options: ImportOptions, scratch: Path, prog
     if n_absent:
         wrong = (
             f"{counted(n_absent, 'chunk files', 'are')} not on disk, which zarr reads as zeros: lost ones "
-            f"cannot be told from silent ones"
+            f"cannot be distinguished from silent ones"
         )
         findings.append(Finding(str(reader.path), wrong, "taken as zeros"))
     described = _json(reader.path.parent / DESCRIPTION)
-    for key, found in (("n_features", reader.n_features), ("n_samples", reader.n_samples)):
-        if described.get(key, found) != found:
-            wrong = f"{key} is {described[key]}, the array has {found}"
+    for key, actual in (("n_features", reader.n_features), ("n_samples", reader.n_samples)):
+        if described.get(key, actual) != actual:
+            wrong = f"{key} is {described[key]}, the array has {actual}"
             findings.append(Finding(str(reader.path.parent / DESCRIPTION), wrong, "the array's number is used"))
-    tables, used = _given_tables(options.metadata)
+    tables, used = _passed_tables(options.metadata)
     rows = FeatureRows(reader, scratch, progress)
     return Source("", rows, tables, tuple(findings), (reader.path, *used), (reader.array,))
 
 
 def _neuron_acts_source(folder: Path, options: ImportOptions, scratch: Path, progress: Progress) -> Source:
-    tables, used = _given_tables(options.metadata)
+    tables, used = _passed_tables(options.metadata)
     n_samples = options.n_samples
     if n_samples is None and tables and not (folder / NEURON_ACTS_DESCRIPTION).is_file():
         n_samples = sum(table.height for _, table in tables)
     reader = NeuronActsReader(folder, options.n_features, n_samples)
     mended = _MendedNeuronActs(reader)
     rows = FeatureRows(mended, scratch, progress)
-    unsure = [Finding(str(folder), sentence, "state it if you know it") for sentence in reader.assumptions]
+    unsure = [Finding(str(folder), sentence, "pass it if you know it") for sentence in reader.assumptions]
     return Source("", rows, tables, (*unsure, *mended.findings()), (folder, *used))
 
 
@@ -180,18 +182,18 @@ def _joblib_source(folder: Path, options: ImportOptions, scratch: Path) -> Sourc
     files = joblib_files(folder)
     if not options.allow_pickle:
         raise InputError(
-            f"{folder} holds joblib files ({files[0].name}), which are pickles: loading one runs whatever code is in it; "
-            "say --allow-pickle if you trust where they come from"
+            f"{folder} holds joblib files ({files[0].name}), which are pickles: loading one runs the code in it; "
+            f"pass --allow-pickle if you trust their source"
         )
     rows, tables = read_joblib(files, scratch)
-    trusted = Finding(str(folder), "joblib files are pickles", "loaded, because --allow-pickle was given")
+    trusted = Finding(str(folder), "joblib files are pickles", "loaded, because of --allow-pickle")
     if options.metadata is not None:
-        tables, used = _given_tables(options.metadata)
+        tables, used = _passed_tables(options.metadata)
         return Source("joblib dictionaries", rows, tables, (trusted,), (*files, *used))
     return Source("joblib dictionaries", rows, tables, (trusted,), tuple(files))
 
 
-def _given_tables(path: Path | None) -> tuple[tuple[tuple[str, pl.DataFrame], ...], list[Path]]:
+def _passed_tables(path: Path | None) -> tuple[tuple[tuple[str, pl.DataFrame], ...], list[Path]]:
     if path is None:
         return (), []
     paths = metadata_tables(path)
@@ -222,27 +224,27 @@ def _absent_chunk_findings(array: DenseArray, accepted: bool) -> list[Finding]:
         return []
     if not accepted:
         raise CorruptStoreError(
-            f"{array.path} has no file {first}: zarr would read its rows as zeros. Copy the folder again, or say "
-            "--missing-chunks-are-zero if these rows are truly silent"
+            f"{array.path} has no file {first}: zarr would read its rows as zeros. Copy the folder again, or pass "
+            f"--missing-chunks-are-zero if these rows have no activations"
         )
     n_absent = 1 + sum(1 for _ in absent)
     return [
         Finding(
             array.path.name,
             f"{counted(n_absent, 'chunk files', 'are')} not on disk",
-            "taken as zeros, as was asked for",
+            "read as zeros, because of --missing-chunks-are-zero",
         )
     ]
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = read_json(path)
+        content = read_json(path)
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise CorruptStoreError(f"{path} is not JSON: {error}") from error
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 class _MendedNeuronActs:

@@ -1,4 +1,4 @@
-"""Which run of a data root is the newest: the one whose current version was published last, as their records say."""
+"""The newest run of a data root: the one whose current version was published last, by the records."""
 
 import logging
 from functools import lru_cache
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def newest_run(root: DataRoot) -> str | None:
-    """The run that is meant where none is named; None when no run has a published version.
+    """The default run; None when no run has a published version.
 
     Two runs of the same number were published at the same moment by machines that did not see each other: the time, then the
     name decides. Runs without a record are older than all others, and the last by name is the newest of them. One whose

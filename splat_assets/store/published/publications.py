@@ -1,4 +1,4 @@
-"""When the versions of a store were published: a sequence number and a time, written down as `CURRENT` is switched.
+"""Publication records of a store's versions: a sequence number and a time, written when `CURRENT` is switched.
 
     store/publications.json   per version its last publication: {"version", "sequence", "at"}
 
@@ -112,7 +112,7 @@ def encoded_publications(publications: Publications) -> bytes:
 
 
 def parsed_publications(content: bytes, path: Path | str) -> Publications:
-    """The publications in the content of a file; CorruptStoreError, which names path."""
+    """The publications in the content of a file; CorruptStoreError names path."""
     try:
         raw = json.loads(content)
         form = (raw["format"], raw["format_version"])
@@ -122,7 +122,7 @@ def parsed_publications(content: bytes, path: Path | str) -> Publications:
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         why = str(error) or type(error).__name__
         raise CorruptStoreError(
-            f"{path} does not say when versions were published ({why[:200]}): put the file back as it was, or move it away; "
+            f"{path} does not say when versions were published ({why[:200]}): restore the file, or move it away; "
             "without it the versions there are count as older than all that are published from now on"
         ) from error
 

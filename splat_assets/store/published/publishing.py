@@ -5,9 +5,10 @@
     store/publications.json   when each version was published, see `publications`
     store/PINNED              ids of versions that are never deleted, one a line; where there are any
 
-A version is put together aside, hashed, re-opened and verified, flushed to disk and renamed; then its publication is recorded,
-and only then CURRENT is replaced. Killed in between, the record tells of a version that is whole and not yet current.
-Whoever opened a version before goes on reading it.
+A version is put together aside, hashed, re-opened and verified, flushed to disk and renamed; then its publication is
+recorded, and only then CURRENT is replaced. Killed in between, the record tells of a version that is whole and not yet
+current.
+A reader that opened a version before can go on reading it.
 """
 
 import errno
@@ -63,17 +64,27 @@ def publish(
     facts: Mapping[str, Any],
     progress: Progress | None = None,
 ) -> str:
-    """Make a version of the staged files and folders, verify it, make it the current one, and return its id.
+    """Make a version of the staged parts, verify it, make it the current one, and return its id.
 
-    store: the folder of CURRENT and versions/. staged: by the name each gets in the version (`activations.zarr`,
-    `samples.parquet`); files are hard-linked, so what is staged must be replaced, never changed in place. facts: what the
-    version was made from, as JSON values without times. The same content again gives the same id and changes nothing.
+    The same content again gives the same id and changes nothing. In the working copy of a bucket the version is published
+    there, too, before it is the current one here. After an error the previous version is still the current one.
 
-    In the working copy of a bucket the version is published there, too, before it is the current one here.
+    Args:
+        store: the folder of CURRENT and versions/.
+        staged: files and folders by their name in the version (`activations.zarr`, `samples.parquet`). They are hard-linked,
+            so replace a staged file, never change it in place.
+        facts: what the version was made from, as JSON values without times.
+        progress: where to report progress.
 
-    Raises LayoutError when a staged part is missing, CorruptStoreError naming what is wrong when the parts contradict each
-    other, DiskFullError, and of a bucket BucketError, and PublishedMeanwhileError where somebody else was faster; in every case
-    what was the current version stays so.
+    Returns:
+        The id of the version: 16 hex digits of the sha256 of its content.
+
+    Raises:
+        LayoutError: a staged part is missing.
+        CorruptStoreError: the parts contradict each other.
+        DiskFullError: the disk has no space left.
+        BucketError: the bucket refused or did not answer.
+        PublishedMeanwhileError: another writer published this run meanwhile.
     """
     store, progress = Path(store), progress or SilentProgress()
     _check_staged(staged)
@@ -93,7 +104,7 @@ def publish(
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         if shared and before:
-            with progress.step(f"sending version {manifest.version} to {shared.copy.bucket.url}"):
+            with progress.step(f"pushing version {manifest.version} to {shared.copy.bucket.url}"):
                 write_publications(store, shared.publish(manifest.version, before))
         else:
             _record(store, manifest.version)
@@ -103,12 +114,21 @@ def publish(
 
 
 def open_store(path: Path | str) -> Store:
-    """The published store at path: the folder of a run, its `store` folder, or one version's folder; or its URL in a bucket.
+    """The newest published version of a store, opened for reading.
 
-    In the working copy of a bucket, a version that is not whole here is read from there.
+    Args:
+        path: the folder of a run, its `store` folder, one version's folder, or the URL of any of these in a bucket.
 
-    CURRENT is read once: what is published later is seen by opening again. Raises NotPublishedError when nothing was
-    published there, CorruptStoreError when the version is damaged or cannot be read.
+    Returns:
+        The version that CURRENT names now; a later publication is seen by opening again. In the working copy of a bucket, a
+        version that is not whole here is read from the bucket.
+
+    Raises:
+        NotPublishedError: nothing was published at path.
+        CorruptStoreError: the version is damaged or cannot be read.
+
+    Example:
+        >>> open_store("data/runs/demo").feature(0).values
     """
     if str(path).startswith(SCHEME):
         return _open_there(str(path))
@@ -141,9 +161,7 @@ def current_version(store: Path | str) -> str:
         why = getattr(error, "strerror", None) or error
         raise CorruptStoreError(f"{Path(store) / _CURRENT} cannot be read: {why}") from error
     if not VERSION_ID.fullmatch(version):
-        raise CorruptStoreError(
-            f"{Path(store) / _CURRENT} says {version!r}, which is no id of a version; publish again"
-        )
+        raise CorruptStoreError(f"{Path(store) / _CURRENT} says {version!r}, which is not a version id; publish again")
     return version
 
 
@@ -156,7 +174,7 @@ def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
     """
     store = Path(store)
     if keep_last < 1:
-        raise InputError(f"keep_last is {keep_last}: at least the current version is kept")
+        raise InputError(f"keep_last is {keep_last}: at least the current version must be kept")
     shared = SharedStore.of(store)
     if shared is not None:
         return _remove_there(shared, {shared.pointer().version, *pinned_versions(store)}, keep_last)
@@ -174,7 +192,7 @@ def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
 
 
 def _record(store: Path, version: str) -> None:
-    """Write down that a version is published, before CURRENT says so: killed in between, the same is done again."""
+    """Record that a version is published, before CURRENT is switched; after a kill in between, the next call repeats it."""
     try:
         current = current_version(store)
     except StoreError:  # none, or a pointer that cannot be read and is replaced now
@@ -210,7 +228,7 @@ def pinned_versions(store: Path | str) -> tuple[str, ...]:
 
 
 def pin_version(store: Path | str, version: str, pinned: bool = True) -> None:
-    """Keep a version for good, or no longer; InputError lists the versions there are when it is none of them."""
+    """Pin or unpin a version; InputError lists the versions there are when it is none of them."""
     store = Path(store)
     with locked(store / _LOCK):
         there = sorted(folder.name for folder in (store / _VERSIONS).glob("*") if _is_version(folder))
@@ -264,7 +282,7 @@ def _refuse_contradictions(aside: Path) -> None:
     problems = content_problems(aside)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise CorruptStoreError(f"not published, because {problems[0]}{more}; the version before stays")
+        raise CorruptStoreError(f"not published, because {problems[0]}{more}; the previous version stays current")
 
 
 def _link(source: Path, target: Path) -> None:
@@ -280,7 +298,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _is_sound_copy(version: Path, manifest: Manifest, aside: Path) -> bool:
-    """Whether the very same was published before and is still whole; files that were just hashed are not read again."""
+    """Whether the same version was published before and is still whole; files that were just hashed are not read again."""
     if not _is_version(version) or read_bytes(version / MANIFEST) != read_bytes(aside / MANIFEST):
         return False
     if manifest.problems(version, deep=False):
@@ -321,7 +339,7 @@ def _open_there(url: str) -> Store:
         except MissingObjectError:
             continue
         if not VERSION_ID.fullmatch(version):
-            raise CorruptStoreError(f"{url}/{prefix}{_CURRENT} says {version!r}, which is no id of a version")
+            raise CorruptStoreError(f"{url}/{prefix}{_CURRENT} says {version!r}, which is not a version id")
         return Store(Path(version), RemoteFiles(at.below(f"{prefix}{_VERSIONS}/{version}"), cache))
     if not any(name == MANIFEST for name in at.listed()):
         raise NotPublishedError(f"{url} holds no published store: neither {_CURRENT} nor store/{_CURRENT} is there")
@@ -329,7 +347,7 @@ def _open_there(url: str) -> Store:
 
 
 def _cache_of_user() -> Path | None:
-    """Where what is read of buckets is kept; None for a user without a home folder."""
+    """The folder of the read cache; None for a user without a home folder."""
     try:
         return Path.home() / ".cache" / "splat" / "read"
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Publishing into a bucket: a version's files, its manifest last, its publication, then the pointer, if nobody was faster.
+"""Publishing into a bucket: a version's files, its manifest last, its publication, then the pointer, by conditional writes.
 
 store/CURRENT             written only if it is still what it was when publishing began
 store/publications.json   written only if it is still what was read, and read again where it is not: nobody's record is lost
@@ -29,12 +29,12 @@ _TRIES = 8
 
 
 class PublishedMeanwhileError(StoreError):
-    """Somebody else published another version of the same run meanwhile: theirs is the current one."""
+    """Another writer published another version of the same run meanwhile, which is now current."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """What CURRENT said. tag: of the object, empty where there was none."""
+    """The content of CURRENT. tag: of the object, empty where there was none."""
 
     version: str
     tag: str
@@ -54,7 +54,7 @@ class SharedStore:
         return None if copy is None else cls(copy, folder.absolute())
 
     def pointer(self) -> Pointer:
-        """What CURRENT says now; BucketError."""
+        """The current pointer; BucketError."""
         try:
             content, tag = self.copy.bucket.read_tagged(self._named("CURRENT"))
         except MissingObjectError:
@@ -64,7 +64,7 @@ class SharedStore:
     def publish(self, version: str, before: Pointer) -> Publications:
         """Send a version that lies in the folder and make it the current one; the publications in the bucket after that.
 
-        before: what CURRENT said when the work on this version began. PublishedMeanwhileError where it says something else by
+        before: CURRENT's content when the work on this version began. PublishedMeanwhileError where it has changed by
         now; BucketError. In both cases what was current stays so.
         """
         self._send(version)
@@ -77,24 +77,24 @@ class SharedStore:
             theirs = self.pointer().version
             if theirs != version:
                 raise PublishedMeanwhileError(
-                    f"version {theirs} of {display_location(self.folder)} was published by somebody else while {version} was "
-                    "being made: theirs is the current one; run the step again to publish yours after it"
+                    f"version {theirs} of {display_location(self.folder)} was published by another writer while "
+                    f"{version} was being made and is now current; run the step again to publish yours after it"
                 ) from error
         return publications
 
     def versions(self) -> set[str]:
-        """The ids of the versions that are whole."""
+        """The ids of the complete versions."""
         start = self._named("versions")
         ends = [name.removeprefix(f"{start}/") for name in self.copy.bucket.listed(start)]
         whole = {name.partition("/")[0] for name in ends if name.endswith(f"/{MANIFEST}")}
         return {version for version in whole if VERSION_ID.fullmatch(version)}
 
     def publications(self) -> Publications:
-        """What the bucket's record says; CorruptStoreError, BucketError."""
+        """The publications recorded in the bucket; CorruptStoreError, BucketError."""
         return self._publications()[0]
 
     def _publications(self) -> tuple[Publications, str]:
-        """And the tag of the record; empty where there is none."""
+        """The publications, and the tag of the record; empty where there is none."""
         name = self._named(PUBLICATIONS)
         try:
             content, tag = self.copy.bucket.read_tagged(name)
@@ -103,7 +103,7 @@ class SharedStore:
         return parsed_publications(content, f"{self.copy.bucket.url}/{name}"), tag
 
     def _record(self, version: str, before: Pointer) -> Publications:
-        """Write down in the bucket that a version is published, with a number above those of all runs there."""
+        """Record in the bucket that a version is published, with a number above those of all runs there."""
         self.copy.pull(lambda name: name.endswith(f"/store/{PUBLICATIONS}"))
         highest = highest_sequence(stores_beside(self.folder))
         current = before.version if VERSION_ID.fullmatch(before.version) else None
@@ -120,7 +120,8 @@ class SharedStore:
                 continue
             return publications
         raise PublishedMeanwhileError(
-            f"{bucket.url}/{name} was written by others {_TRIES} times while version {version} was being recorded; run the step "
+            f"{bucket.url}/{name} was changed by other writers {_TRIES} times while version {version} was being "
+            f"recorded; run the step "
             "again"
         )
 

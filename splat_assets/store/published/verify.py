@@ -1,4 +1,4 @@
-"""Does a store hold what it says? Each function re-opens the bytes and returns problems, one sentence each.
+"""Verification of a store. Each function reads the bytes again and returns the problems, one sentence each.
 
 A problem names the file, feature or sample. What files a version must have, and their hashes, is in `manifest`.
 """
@@ -33,7 +33,7 @@ _IDS = {
 
 
 def sparse_problems(reader: SparseReader) -> list[str]:
-    """What is wrong with a sparse store: checksums, values, order, and whether both orientations hold the same set."""
+    """The problems of a sparse store: checksums, values, order, and whether both orientations hold the same set."""
     by_feature = _Checked(reader.by_feature, reader.n_samples)
     from_features = np.zeros(reader.n_samples, dtype=np.uint64)
     for first, indptr, ids, values in by_feature.blocks():
@@ -58,7 +58,7 @@ def sparse_problems(reader: SparseReader) -> list[str]:
 
 
 class _Checked:
-    """Walks through one orientation block by block and collects what is wrong on the way."""
+    """Walks through one orientation block by block and collects its problems."""
 
     def __init__(self, half: Orientation, n_ids: int) -> None:
         self._half = half
@@ -104,11 +104,11 @@ class _Checked:
 
 def rows_that_differ(reader: SparseReader, source: RowReader, block_rows: int = 4096) -> list[int]:
     """The samples whose features or values are not exactly those of the source, the first 20 of them; all rows are compared."""
-    found: list[int] = []
+    differing: list[int] = []
     at = 0
     for ours, theirs in zip_longest(reader.rows(block_rows), source.rows(block_rows)):
         if ours is None or theirs is None or ours.n_rows != theirs.n_rows:
-            return [*found, at]
+            return [*differing, at]
         same_borders = np.array_equal(ours.indptr, theirs.indptr)
         if not (
             same_borders
@@ -118,15 +118,15 @@ def rows_that_differ(reader: SparseReader, source: RowReader, block_rows: int = 
             for i in range(ours.n_rows):
                 a, b = ours.row(i), theirs.row(i)
                 if not (np.array_equal(a.feature_ids, b.feature_ids) and np.array_equal(a.values, b.values)):
-                    found.append(at + i)
-        if len(found) >= _MOST_NAMED:
-            return found[:_MOST_NAMED]
+                    differing.append(at + i)
+        if len(differing) >= _MOST_NAMED:
+            return differing[:_MOST_NAMED]
         at += ours.n_rows
-    return found
+    return differing
 
 
 def sample_problems(folder: Path, n_samples: int) -> list[str]:
-    """What is wrong with `samples.parquet` and `samples.arrow` below folder: rows, order, and whether both agree."""
+    """The problems of `samples.parquet` and `samples.arrow` below folder: rows, order, and whether both agree."""
     try:
         frame = checked_samples(read_table(folder / "samples.parquet"), 0, str(folder / "samples.parquet"))
         fast = SampleTable.open(folder / "samples.arrow").all()
@@ -141,27 +141,27 @@ def sample_problems(folder: Path, n_samples: int) -> list[str]:
 
 def table_problems(folder: Path, reader: SparseReader) -> list[str]:
     """Where tables of a version cannot be read or contradict the activations beside them: ids outside, stale statistics."""
-    found: list[str] = []
+    messages: list[str] = []
     for path in entries(folder):
         if path.suffix != ".parquet" or path.stem == "samples":
             continue
         try:
             table = read_table(path)
         except StoreError as error:
-            found.append(str(error))
+            messages.append(str(error))
             continue
         if path.stem in _ONE_ROW_PER_FEATURE:
             problems = _statistics_problems(table, reader)
         else:
             problems = _id_problems(table, _IDS.get(path.stem, {}), reader)
-        found += [f"{path}: {problem}" for problem in problems]
-    return found
+        messages += [f"{path}: {problem}" for problem in problems]
+    return messages
 
 
 def _statistics_problems(table: pl.DataFrame, reader: SparseReader) -> list[str]:
     if "feature_id" not in table.columns or table["feature_id"].to_list() != list(range(reader.n_features)):
         return [f"its rows are not features 0 to {reader.n_features - 1}"]
-    found = []
+    problems = []
     n_active, crc32c = reader.feature_n_active, reader.feature_crc32c.astype(np.int64)
     for column, actual in (("n_active", n_active), ("crc32c", crc32c), ("counts", n_active)):
         if column not in table.columns:
@@ -170,25 +170,25 @@ def _statistics_problems(table: pl.DataFrame, reader: SparseReader) -> list[str]
         if isinstance(stated.dtype, pl.List) and stated.explode().dtype.is_integer():
             stated = stated.list.sum()
         if _is_whole(stated):
-            found += _stale(column, np.flatnonzero(stated.to_numpy().astype(np.int64) != actual))
+            problems += _stale(column, np.flatnonzero(stated.to_numpy().astype(np.int64) != actual))
         else:
-            found.append(_not_whole(stated))
-    return found
+            problems.append(_not_whole(stated))
+    return problems
 
 
 def _id_problems(table: pl.DataFrame, columns: Mapping[str, str], reader: SparseReader) -> list[str]:
-    found = []
+    problems = []
     for column, what in columns.items():
         n_ids = reader.n_features if what == "feature" else reader.n_samples
         if column not in table.columns:
-            found.append(f"it has no column {column}")
+            problems.append(f"it has no column {column}")
             continue
         ids = table[column]
         if not _is_whole(ids):
-            found.append(_not_whole(ids))
+            problems.append(_not_whole(ids))
         elif outside := ids.filter((ids < 0) | (ids >= n_ids)).to_list():
-            found.append(f"{column} {outside[0]} is none of the {n_ids} {what}s beside it; compute the table again")
-    return found
+            problems.append(f"{column} {outside[0]} is outside the {n_ids} {what}s beside it; compute the table again")
+    return problems
 
 
 def _is_whole(column: pl.Series) -> bool:
@@ -196,16 +196,14 @@ def _is_whole(column: pl.Series) -> bool:
 
 
 def _not_whole(column: pl.Series) -> str:
-    found = "missing values" if column.null_count() else f"{column.dtype} values"
-    return f"{column.name} holds {found} where whole numbers belong; compute the table again"
+    instead = "missing values" if column.null_count() else f"{column.dtype} values"
+    return f"{column.name} holds {instead} instead of whole numbers; compute the table again"
 
 
 def _stale(column: str, wrong: npt.NDArray[np.intp]) -> list[str]:
     if not wrong.size:
         return []
-    return [
-        f"{column} does not belong to the activations beside it ({_named(wrong, 'feature')}); compute the table again"
-    ]
+    return [f"{column} does not match the activations beside it ({_named(wrong, 'feature')}); compute the table again"]
 
 
 def _named(ids: npt.NDArray[np.intp], what: str) -> str:

@@ -29,10 +29,11 @@ class Store:
         """Open the version in folder: read its manifest and see that every file is there with its size.
 
         remote: its files, where they lie in a bucket; folder then only names it.
-        Borders, counts and checksums of the activations are compared with the manifest when they are opened, and each range of
-        activations with its checksum on every read. Of any other file the bytes that are compared with its sha256 are those
-        that are used: what an answer is made of again and again is kept, so that nothing done to the file later is in an answer.
-        Raises LayoutError when folder is no version, CorruptStoreError when a file is missing or of another size.
+        Offsets, counts and checksums of the activations are compared with the manifest when they are opened, and each
+        range of activations with its checksum on every read. Of any other file the bytes that are compared with its
+        sha256 are those that are used: what an answer is made of again and again is kept, so that nothing done to the
+        file later is in an answer.
+        Raises LayoutError when folder is not a version, CorruptStoreError when a file is missing or of another size.
         """
         self.folder = folder
         self._remote = remote
@@ -118,7 +119,7 @@ class Store:
 
     @cached_property
     def influences(self) -> pl.DataFrame:
-        """What each feature adds to each output token's logit."""
+        """Direct effect of each feature on each output token's logit."""
         return self.table("influences")
 
     @cached_property
@@ -128,7 +129,7 @@ class Store:
 
     @cached_property
     def neighbours(self) -> pl.DataFrame:
-        """The features most like each feature, by decoder direction and by co-activation."""
+        """Nearest neighbours of each feature, by decoder direction and by co-activation."""
         return self.table("neighbours")
 
     @cached_property
@@ -175,7 +176,7 @@ class Store:
         return self._files.content(name)
 
     def verify(self, deep: bool = True) -> list[str]:
-        """What is wrong with the bytes of this version, one sentence each naming file, feature or sample; empty when sound.
+        """The problems of this version's bytes, one sentence each naming file, feature or sample; empty when sound.
 
         Everything is read again from disk, or from the bucket. deep also hashes every file.
         """
@@ -186,15 +187,15 @@ class Store:
 
 
 def version_problems(folder: Path, deep: bool = True) -> list[str]:
-    """What is wrong with the version in folder, whether or not it can be opened; see `Store.verify`."""
+    """The problems of the version in folder, whether or not it can be opened; see `Store.verify`."""
     try:
         manifest = Manifest.load(folder)
     except StoreError as error:
         return [str(error)]
-    found = manifest.problems(folder, deep)
+    problems = manifest.problems(folder, deep)
     if folder.name != manifest.version:
-        found.append(f"{folder / MANIFEST} was changed: its content is that of version {manifest.version}")
-    return found or content_problems(folder, sealed_files(folder, manifest))
+        problems.append(f"{folder / MANIFEST} was changed: its content is that of version {manifest.version}")
+    return problems or content_problems(folder, sealed_files(folder, manifest))
 
 
 def sealed_files(folder: Path, manifest: Manifest, remote: RemoteFiles | None = None) -> SealedFiles:
@@ -209,9 +210,9 @@ def content_problems(folder: Path, files: SealedFiles | None = None) -> list[str
     """
     try:
         reader = SparseReader(folder / ACTIVATIONS, sealed=files.below(ACTIVATIONS) if files else None)
-        found = sparse_problems(reader)
+        problems = sparse_problems(reader)
     except StoreError as error:
         return [str(error)]
     if (folder / "samples.parquet").exists() or (folder / "samples.arrow").exists():
-        found += sample_problems(folder, reader.n_samples)
-    return found + table_problems(folder, reader)
+        problems += sample_problems(folder, reader.n_samples)
+    return problems + table_problems(folder, reader)

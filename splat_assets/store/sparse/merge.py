@@ -34,7 +34,7 @@ MEMORY_LIMIT_BYTES = 512 * 2**20
 _SEGMENTS_PREFIX = ".staging-segments-"
 
 # Bytes per activation alive at the peak of a phase. A segment: rows read (6), joined (6), ids widened (4), transposed (8); a
-# row of it takes as much for its borders: read (8), joined (24).
+# row of it takes as much for its offsets: read (8), joined (24).
 # A block of features: parts (8), concatenated (8), joined (8), and as much again while the next ones are read.
 _SEGMENT_BYTES = 32
 _BLOCK_BYTES = 64
@@ -42,7 +42,7 @@ _BLOCK_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class SparseWritten:
-    """What was written."""
+    """The size of the written store."""
 
     n_samples: int
     n_features: int
@@ -151,12 +151,12 @@ def _write_by_feature(
     crcs = [np.zeros(0, np.uint32)]
     with progress.task("write by feature", nnz, "activations") as task:
         for first, last in blocks_of(indptr, block_nnz):
-            sample_ids, found = _joined([segment.features(first, last) for segment in segments])
+            sample_ids, joined = _joined([segment.features(first, last) for segment in segments])
             sample_ids = sample_ids.astype(id_dtype, copy=False)
             ids.append(sample_ids)
-            values.append(found)
-            crcs.append(crc32c_of_ranges(indptr[first : last + 1] - indptr[first], sample_ids, found))
-            task.advance(found.size)
+            values.append(joined)
+            crcs.append(crc32c_of_ranges(indptr[first : last + 1] - indptr[first], sample_ids, joined))
+            task.advance(joined.size)
     ids.close()
     values.close()
     layout.whole(f"{BY_FEATURE}/indptr", indptr, "indptr")

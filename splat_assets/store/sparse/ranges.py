@@ -54,7 +54,7 @@ class ShardFile(Protocol):
         ...
 
     def close(self) -> None:
-        """Let it go."""
+        """Close the file."""
         ...
 
 
@@ -147,14 +147,14 @@ class ShardRanges:
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Elements start..stop - 1."""
-        found = np.empty(stop - start, dtype=self._dtype)
+        elements = np.empty(stop - start, dtype=self._dtype)
         size, per_shard, done = self._dtype.itemsize, self._geometry.shard, 0
-        while done < found.size:
+        while done < elements.size:
             shard, within = divmod(start + done, per_shard)
-            taken = min(found.size - done, per_shard - within)
-            self._read_shard(shard, found[done : done + taken], within * size)
+            taken = min(elements.size - done, per_shard - within)
+            self._read_shard(shard, elements[done : done + taken], within * size)
             done += taken
-        return found
+        return elements
 
     def _read_shard(self, shard: int, into: npt.NDArray[Any], offset: int) -> None:
         if shard < len(self._files):

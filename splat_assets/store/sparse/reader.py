@@ -28,18 +28,18 @@ from splat_assets.store.sparse.layout import ATTRIBUTES, BY_FEATURE, BY_SAMPLE, 
 from splat_assets.store.sparse.ranges import Opener, RangeReader, open_ranges
 
 _FORM = "zarr.json"
-"""Says of every array what it holds; consolidated, so that nothing else is read for it."""
+"""The consolidated metadata of all arrays, so that nothing else is read for them."""
 
 
 @cache
 def _io_pool() -> ThreadPoolExecutor:
-    """Threads in which one of two requests waits."""
+    """Threads for the second of two concurrent requests."""
     return ThreadPoolExecutor(16, "bucket")
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """One of the two sparse matrices: ranges of ids and values (of features, or of samples), their borders and checksums."""
+    """One of the two sparse matrices: ranges of ids and values (of features, or of samples), their offsets and checksums."""
 
     what: str
     folder: Path
@@ -47,12 +47,12 @@ class Orientation:
     crc32c: npt.NDArray[np.uint32]
     ids: RangeReader
     values: RangeReader
-    far: RemoteFiles | None = None
+    remote: RemoteFiles | None = None
 
     def read(self, first: int, last: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
-        """Ids and values of ranges first..last - 1, not checked; side by side where each is asked for over a network."""
+        """Ids and values of ranges first..last - 1, not checked; concurrently where each is a network request."""
         lo, hi = int(self.indptr[first]), int(self.indptr[last])
-        if self.far is None:
+        if self.remote is None:
             return self.ids.read(lo, hi), self.values.read(lo, hi)
         values = _io_pool().submit(self.values.read, lo, hi)
         return self.ids.read(lo, hi), values.result()
@@ -60,8 +60,8 @@ class Orientation:
     def read_checked(self, i: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
         """Ids and values of range i; CorruptStoreError when they fail their crc32c."""
         ids, values = self.read(i, i + 1)
-        if self.far is not None and crc32c_of(ids, values) != self.crc32c[i]:
-            self.far.forget()  # bytes that were kept may be those of before somebody mended the bucket
+        if self.remote is not None and crc32c_of(ids, values) != self.crc32c[i]:
+            self.remote.forget()  # bytes that were kept may be those of before the bucket was repaired
             ids, values = self.read(i, i + 1)
         if crc32c_of(ids, values) != self.crc32c[i]:
             raise CorruptStoreError(self.corruption_message(i))
@@ -71,32 +71,34 @@ class Orientation:
         self, first: int, last: int, ids: npt.NDArray[Any], values: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.intp]:
         """Those of the ranges first..last - 1 whose ids and values fail their crc32c."""
-        found = crc32c_of_ranges(self.indptr[first : last + 1] - self.indptr[first], ids, values)
-        return first + np.flatnonzero(found != self.crc32c[first:last])
+        checksums = crc32c_of_ranges(self.indptr[first : last + 1] - self.indptr[first], ids, values)
+        return first + np.flatnonzero(checksums != self.crc32c[first:last])
 
     def corruption_message(self, i: int) -> str:
         """One sentence on range i, whose bytes are not those that were written."""
         lo, hi = int(self.indptr[i]), max(int(self.indptr[i + 1]) - 1, int(self.indptr[i]))
         files = dict.fromkeys(str(part.file_of(at)) for part in (self.ids, self.values) for at in (lo, hi))
         return (
-            f"{self.what} {i} of {self.folder} fails its crc32c: its bytes in {', '.join(files)} are not those that were "
-            "written; make the store again or go back to the version before"
+            f"{self.what} {i} of {self.folder} fails its crc32c: its bytes in {', '.join(files)} are not those "
+            f"that were "
+            "written; write the store again or go back to the previous version"
         )
 
 
 class SparseReader:
-    """An `activations.zarr`, by feature and by sample. Keeps no cache but the range borders; safe to use from threads.
+    """An `activations.zarr`, by feature and by sample. Caches only the range offsets; safe to use from threads.
 
-    A copy, or what arrives in another process, is the store at the same path opened anew.
+    A copy, or what arrives in another process, is the store at the same path opened again.
     """
 
     def __init__(self, path: Path | str, remote: RemoteFiles | None = None, sealed: SealedFiles | None = None) -> None:
-        """Open the store and check what is cheap: form, files of the by-feature half, borders.
+        """Open the store and check what is cheap: form, files of the by-feature half, offsets.
 
-        remote: the files, where they lie in a bucket; path then only names the store. sealed: the files with the sha256 that a
-        manifest states: form, borders, counts and checksums of a half are compared with it when the half is opened, so that
-        activations which hold against their checksums are those that were published. Raises LayoutError when path is no sparse
-        store, CorruptStoreError when a file is missing, cut short or another one than was published.
+        remote: the files, where they lie in a bucket; path then only names the store. sealed: the files with the
+        sha256 that a manifest states: form, offsets, counts and checksums of a half are compared with it when the half
+        is opened, so that activations which hold against their checksums are those that were published. Raises
+        LayoutError when path is not a sparse store, CorruptStoreError when a file is missing, cut short or another one
+        than was published.
         """
         self.path = Path(path)
         self._remote = remote
@@ -127,7 +129,7 @@ class SparseReader:
     def _counts(self, facts: Mapping[str, Any]) -> list[int]:
         counts = [facts[name] for name in ("n_samples", "n_features", "nnz")]
         if not all(type(count) is int and 0 <= count < 2**63 for count in counts):
-            raise CorruptStoreError(f"{self.path / 'zarr.json'} states counts that are none: {counts}")
+            raise CorruptStoreError(f"{self.path / 'zarr.json'} states invalid counts: {counts}")
         return counts
 
     @property
@@ -158,7 +160,7 @@ class SparseReader:
     def read(self, feature_id: int) -> Activations:
         """One feature; FeatureNotFoundError when it is outside, CorruptStoreError when its bytes are not those written.
 
-        Raises InputError for an id that is no whole number.
+        Raises InputError for an id that is not a whole number.
         """
         feature_id = checked_id("feature", feature_id)
         if not 0 <= feature_id < self._n_features:

@@ -56,8 +56,8 @@ class Segment:
 
     def indptr(self, first: int, last: int) -> npt.NDArray[np.int64]:
         """Where features first..last - 1 start and end within the segment: int64, shape (last - first + 1,)."""
-        found: npt.NDArray[np.int64] = NpyFile(self.folder / "indptr.npy").read(first, last + 1)
-        return found
+        indptr: npt.NDArray[np.int64] = NpyFile(self.folder / "indptr.npy").read(first, last + 1)
+        return indptr
 
     def features(self, first: int, last: int) -> sp.csr_array:
         """Features first..last - 1 as a scipy matrix, shape (last - first, n_rows): a row is a feature."""
@@ -76,7 +76,7 @@ class Segment:
 def build_segments(source: RowReader, folder: Path, nnz_per_segment: int, progress: Progress) -> list[Segment]:
     """Read the source once and write its segments below folder; those of an interrupted run on the same rows are kept.
 
-    nnz_per_segment: how many activations fill one; a row counts as one more, for its borders take as much memory.
+    nnz_per_segment: how many activations fill one; a row counts as one more, for its offsets take as much memory.
 
     Raises InvalidActivationsError when a row breaks a promise of the store or the source ends early or late.
     """
