@@ -121,7 +121,7 @@ def label(url: str, feature: int, sae: str | None) -> tuple[float, int]:
     """The request of Ctrl Enter in the label form."""
     outputs = [
         "label-now.children",
-        "label-said.children",
+        "label-message.children",
         "label-of.data",
         "label-history.children",
         "feature-name.children",

@@ -1,4 +1,4 @@
-"""How abilities are drawn: a code of two to four letters, and a colour for what the ability does, never colour alone."""
+"""Display of abilities: a code of one to four letters, and a colour for the family; never colour alone."""
 
 from typing import Final
 
@@ -54,5 +54,5 @@ def family_of(ability: str) -> str:
 
 
 def in_words(ability: str) -> str:
-    """`Swim speed up`."""
-    return ability.replace("_", " ").capitalize()
+    """`Swim Speed Up`."""
+    return ability.replace("_", " ").title()

@@ -1,4 +1,4 @@
-"""Addresses of pages, written in one place: every link on every page is made here."""
+"""Addresses of pages: every link on every page is built here."""
 
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
@@ -6,12 +6,12 @@ from urllib.parse import quote, urlencode
 from splat_dash.query import EVERYTHING, WHOLE_MAP, ListQuery, MapQuery
 
 FORMS = {"csv": "CSV", "json": "JSON", "md": "Markdown"}
-"""What a table can be had as: the ending of its address, and what that is called."""
+"""Download formats of a table: the suffix of its address, and the name of the format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where tables of a page are as files. path: `/api/features/45/tokens`. parameters: as the page's address has them."""
+    """Download addresses of the tables of a page. path: `/api/features/45/tokens`. parameters: those of the page's address."""
 
     path: str
     parameters: str = ""
@@ -43,7 +43,7 @@ def files_of_feature(feature_id: int, part: str, parameters: str = "") -> Files:
 
 
 def of_map(query: MapQuery = WHOLE_MAP, **changed: str) -> str:
-    """`/map?by=coactivation&cluster=3`, after some change."""
+    """`/map?by=coactivation&cluster=3`, with some parameters changed."""
     return _with("/map", query.as_text(**changed))
 
 
@@ -53,7 +53,7 @@ def of_comparison(left: int, right: int) -> str:
 
 
 def of_sample(sample_id: int) -> str:
-    """`/whatif?sample=17`: its build, to be changed."""
+    """`/whatif?sample=17`: its build, to be edited."""
     return f"/whatif?sample={sample_id}"
 
 
@@ -68,7 +68,7 @@ def of_token(token: str) -> str:
 
 
 def files_of_token(token: str) -> Files:
-    """The tables of a token's page that are not those of a rule."""
+    """The tables of a token's page, except those of its rule."""
     return Files(f"/api/tokens/{quote(token, safe='')}")
 
 

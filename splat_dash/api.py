@@ -1,4 +1,4 @@
-"""What the pages show as files: the same numbers for a script or a spreadsheet."""
+"""Downloads of the pages: the same numbers for a script or a spreadsheet."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -40,13 +40,13 @@ def mount(server: FastAPI) -> None:
 
     @server.get("/api/features.csv")
     def features(request: Request) -> Response:
-        """The list of features that a page shows for the same parameters, whole."""
+        """The complete list of features that a page shows for the same parameters."""
         query = ListQuery.parse(_parameters(request))
         return _csv(current_source().rows(query), _origin(request), "features")
 
     @server.get("/api/map.csv")
     def on_map(request: Request) -> Response:
-        """The features that a map shows as chosen for the same parameters, all that have a place where none are chosen."""
+        """The features selected on a map for the same parameters; without a selection, all that have a position."""
         query = MapQuery.parse(_parameters(request))
         frame = current_source().on_map(query)
         frame = (frame.filter("chosen") if query.chooses else frame.drop_nulls("x")).drop("chosen")
@@ -54,9 +54,9 @@ def mount(server: FastAPI) -> None:
 
     @server.get("/api/features/{feature_id}.json")
     def record(request: Request, feature_id: int) -> Response:
-        """Everything that the page of a feature shows from the store's tables, its label among it."""
-        found = current_source().feature(feature_id)
-        whole = {**_origin(request), **{name: getattr(found, name) for name in found.__slots__}}
+        """Everything that the page of a feature shows from the store's tables, with its label."""
+        summary = current_source().feature(feature_id)
+        whole = {**_origin(request), **{name: getattr(summary, name) for name in summary.__slots__}}
         whole["label"] = label_as_json(current_source().labels().get(feature_id))
         return Response(orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
@@ -66,8 +66,8 @@ def mount(server: FastAPI) -> None:
         rows = [
             (group, rank, row["global_index"], row["activation"], row.get("weapon_id"), row.get("weapon_name"),
              " ".join(row.get("abilities") or ()))
-            for group, found in (current_source().feature(feature_id).examples or {}).items()
-            for rank, row in enumerate(found, 1)
+            for group, members in (current_source().feature(feature_id).examples or {}).items()
+            for rank, row in enumerate(members, 1)
         ]  # fmt: skip
         frame = pl.DataFrame(rows, list(_EXAMPLE_COLUMNS), orient="row", infer_schema_length=None)
         return _csv(frame, _origin(request), f"f{feature_id:05d}-examples")
@@ -77,7 +77,7 @@ def mount(server: FastAPI) -> None:
         """A table of a feature's page. Of the examples, those of a `group`, or with an activation from `min` to `max`."""
         if part not in (*COMPUTED_SECTIONS, *STORED_SECTIONS):
             raise InputError(
-                f"a feature has no {part[:40]!r}; there are {', '.join((*COMPUTED_SECTIONS, *STORED_SECTIONS))}"
+                f"unknown section {part[:40]!r}; choose from {', '.join((*COMPUTED_SECTIONS, *STORED_SECTIONS))}"
             )
         tables = _examples(feature_id, request) if part == "examples" else current_source().tables(feature_id, part)
         more = {"feature_id": feature_id, "label": label_as_json(current_source().labels().get(feature_id))}
@@ -91,19 +91,19 @@ def mount(server: FastAPI) -> None:
 
     @server.get("/api/find/{table}.{form}")
     def of_rule(request: Request, table: str, form: str) -> Response:
-        """A table of what is found by `rule`, or by `rule` rather than by `against`."""
+        """A table of the features for `rule`, or of the contrast of `rule` with `against`."""
         rule, against = (_parameters(request).get(name, "") for name in ("rule", "against"))
-        found = current_source().contrast(rule, against) if against else current_source().found(rule)
-        return _table(request, found.tables, table, form, "find")
+        result = current_source().contrast(rule, against) if against else current_source().features_for_rule(rule)
+        return _table(request, result.tables, table, form, "find")
 
     @server.get("/api/tokens/{token}/{table}.{form}")
     def of_token(request: Request, token: str, table: str, form: str) -> Response:
         """The features that raise a token, or those that lower it."""
-        return _table(request, current_source().pushed(token), table, form, f"token-{token}")
+        return _table(request, current_source().features_by_effect_on(token), table, form, f"token-{token}")
 
     @server.get("/api/experiments/{name}/{table}.{form}")
     def of_experiment(request: Request, name: str, table: str, form: str) -> Response:
-        """A table of an experiment's answer; its settings are the parameters."""
+        """A table of an experiment's result; its settings are the parameters."""
         settings = tuple(sorted({**_parameters(request), "experiment": name}.items()))
         return _table(request, current_source().answer(settings).tables, table, form, name)
 
@@ -121,13 +121,13 @@ def mount(server: FastAPI) -> None:
 
     @server.get("/api/runs.json")
     def runs(request: Request) -> Response:
-        """Versions of all runs beside this one, and what happened last."""
-        found = {
+        """Versions of all runs of the data root, and the recent activity."""
+        content = {
             **_origin(request),
             "published": [one.as_json() for one in current_source().published() or []],
             "activity": [asdict(one) for one in current_source().subject.activity()],
         }
-        return Response(orjson.dumps(found), media_type="application/json")
+        return Response(orjson.dumps(content), media_type="application/json")
 
     @server.get("/api/labels.jsonl")
     def labels() -> Response:
@@ -136,25 +136,25 @@ def mount(server: FastAPI) -> None:
 
 
 def _parameters(request: Request) -> dict[str, str]:
-    """The parameters of an address; InputError for one that stands there twice: which of the two counts cannot be told."""
-    given = request.query_params
-    twice = next((name for name in given if len(given.getlist(name)) > 1), None)
+    """The parameters of an address; InputError for a repeated one, which is ambiguous."""
+    parameters = request.query_params
+    twice = next((name for name in parameters if len(parameters.getlist(name)) > 1), None)
     if twice is not None:
-        raise InputError(f"{twice[:60]}: stands {len(given.getlist(twice))} times in the address; write it once")
-    return dict(given)
+        raise InputError(f"{twice[:60]}: appears {len(parameters.getlist(twice))} times in the address; write it once")
+    return dict(parameters)
 
 
 def _examples(feature_id: int, request: Request) -> list[ResultTable]:
     """The examples that a page shows for the same parameters."""
-    given = _parameters(request)
-    interval = feature.interval(given)
+    parameters = _parameters(request)
+    interval = feature.interval(parameters)
     groups: Mapping[str, Any]
     if interval:
         groups = {"interval": current_source().between(feature_id, *interval)[1]}
     else:
         groups = current_source().feature(feature_id).examples or {}
-        if given.get("group"):
-            groups = {name: rows for name, rows in groups.items() if name == given["group"]}
+        if parameters.get("group"):
+            groups = {name: rows for name, rows in groups.items() if name == parameters["group"]}
     return [*examples_table(groups, _MOST_EXAMPLES)]
 
 
@@ -166,25 +166,23 @@ def _table(
     prefix: str,
     more: Mapping[str, Any] = _NOTHING,
 ) -> Response:
-    """One of the tables in a form: with where it comes from, and what its columns mean where the form has a place for it."""
-    found = next((one for one in tables if one.name == name), None)
-    if found is None:
-        raise InputError(
-            f"there is no table {name[:40]!r} here; there are {', '.join(one.name for one in tables) or 'none'}"
-        )
+    """One of the tables in a format, with its provenance and, if the format allows it, the definitions of its columns."""
+    chosen = next((one for one in tables if one.name == name), None)
+    if chosen is None:
+        raise InputError(f"unknown table {name[:40]!r}; choose from {', '.join(one.name for one in tables) or 'none'}")
     if form not in FORMS:
-        raise InputError(f"there is no form {form[:20]!r}; there are {', '.join(FORMS)}")
+        raise InputError(f"unknown format {form[:20]!r}; choose from {', '.join(FORMS)}")
     origin = {**_origin(request), **more}
-    file = f"{prefix}-{found.name}"
+    file = f"{prefix}-{chosen.name}"
     if form == "csv":
-        return _csv(found.frame, origin, file)
+        return _csv(chosen.frame, origin, file)
     if form == "json":
         return _named(
-            orjson.dumps({**origin, "table": found.model_dump(mode="json")}), "application/json", f"{file}.json"
+            orjson.dumps({**origin, "table": chosen.model_dump(mode="json")}), "application/json", f"{file}.json"
         )
-    told = f"*{found.note}*\n\n" if found.note else ""
+    note = f"*{chosen.note}*\n\n" if chosen.note else ""
     where = f"\nRun {origin['run']}, version {origin['version']}: <{origin['link']}>\n"
-    return _named(f"## {found.title}\n\n{told}{markdown_table(found)}\n{where}", "text/markdown", f"{file}.md")
+    return _named(f"## {chosen.title}\n\n{note}{markdown_table(chosen)}\n{where}", "text/markdown", f"{file}.md")
 
 
 def _named(content: str | bytes, kind: str, name: str) -> Response:
@@ -197,7 +195,7 @@ def _origin(request: Request) -> dict[str, Any]:
 
 
 def _csv(frame: pl.DataFrame, origin: dict[str, Any], name: str) -> Response:
-    """Comma-separated, after a line with `#` that says where it comes from."""
+    """Comma-separated, after a `#` line with the provenance."""
     made_from = {key: value for key, value in origin["provenance"].items() if isinstance(value, str)}
     head = f"# {harmless_json(orjson.dumps({**origin, 'provenance': made_from}).decode())}\n"
     return _named(head + harmless_frame(frame).write_csv(), "text/csv", f"{name}.csv")

@@ -1,4 +1,4 @@
-"""The dashboard as an application: `create_app` puts shell, pages and callbacks together."""
+"""The dashboard as an application: `create_app` assembles shell, pages and callbacks."""
 
 import asyncio
 import logging
@@ -49,7 +49,7 @@ from splat_serving.labels.book import one_read
 _log = logging.getLogger(__name__)
 _WATCH_SECONDS = 20
 _WITHOUT_SOCKETS = type("WithoutSockets", (get_backend("fastapi"),), {"websocket_capability": False})
-"""No callback here answers over a WebSocket: there is none that somebody could send to."""
+"""No callback here uses a WebSocket, so none is open."""
 _HERE = Path(__file__).parent
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -58,16 +58,16 @@ _POLICY = (
 _KEYS = (
     ("/", "search"),
     ("j, k", "next, previous feature of the list"),
-    ("r", "a random one of the list"),
+    ("r", "random feature of the list"),
     ("[, ]", "previous, next tab"),
     ("1 … 9", "group of examples"),
     ("e", "edit the label"),
     ("Ctrl Enter", "save it"),
-    ("p", "pin, to be compared with another feature"),
-    ("c", "copy the link to what is shown"),
+    ("p", "pin for comparison with another feature"),
+    ("c", "copy the link of this view"),
     ("g", "then h, f, m, w, t, l, u, a: go to a page"),
-    ("?", "this sheet"),
-    ("Esc", "close; leave what is being written"),
+    ("?", "show these keys"),
+    ("Esc", "close, or leave the text field"),
 )
 _NAVIGATION = (
     ("Features", "/features"),
@@ -126,13 +126,13 @@ def create_app(source: Source) -> Dash:
     _callbacks(app, shown)
     api.mount(app.server)
     _serve_politely(app, shown)
-    with ThreadPoolExecutor(1) as thread:  # whoever calls may have an event loop of their own
-        thread.submit(lambda: asyncio.run(_asked_once(app))).result()
+    with ThreadPoolExecutor(1) as thread:  # the caller may have an event loop of its own
+        thread.submit(lambda: asyncio.run(_warm_up(app))).result()
     return app
 
 
-async def _asked_once(app: Dash) -> None:
-    """Dash puts its pages together at the first request, and what that one gets lacks a script of theirs: here nobody sees it."""
+async def _warm_up(app: Dash) -> None:
+    """Send one internal request: Dash assembles its pages at the first one, whose answer lacks a script."""
     scope = {"type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "path": "/", "raw_path": b"/",
              "root_path": "", "query_string": b"", "headers": [(b"host", b"127.0.0.1")], "server": ("127.0.0.1", 80),
              "client": ("127.0.0.1", 1)}  # fmt: skip
@@ -141,29 +141,29 @@ async def _asked_once(app: Dash) -> None:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(_: Any) -> None:
-        """The answer is for nobody."""
+        """Discard the answer."""
 
     await app.server(scope, receive, send)
 
 
 def _register() -> None:
-    """The pages, which are those of every application of this process."""
+    """Register the pages, which every application of this process shares."""
     for name, path, title, layout in _PAGES:
         where: dict[str, Any] = {"path_template": path} if "<" in path else {"path": path}
         dash.register_page(name, title=title, layout=partial(_page, path, layout), **where)
     dash.register_page(
-        "not_found_404", layout=lambda **given: ui.alert("There is no such page", "The address leads nowhere.")
+        "not_found_404", layout=lambda **parameters: ui.alert("Page not found", "No page has this address.")
     )
 
 
-def _page(template: str, layout: Callable[..., Any], **given: Any) -> Any:
-    """A page, or in its place one sentence on why it cannot be shown; a fault of ours has a number that the log has, too."""
+def _page(template: str, layout: Callable[..., Any], **parameters: Any) -> Any:
+    """A page, or one sentence on why it cannot be shown; an internal error has a number that is also in the log."""
     try:
-        for name, value in given.items():
+        for name, value in parameters.items():
             if not isinstance(value, str):
-                raise InputError(f"{name}: it is given more than once")
-        given.pop("source", None)
-        return layout(current_source(), **{**given, **_variable(template)})
+                raise InputError(f"{name}: repeated in the address; write it once")
+        parameters.pop("source", None)
+        return layout(current_source(), **{**parameters, **_variable(template)})
     except SplatError as error:
         return ui.alert("This cannot be shown", str(error))
     except Exception as error:
@@ -171,11 +171,11 @@ def _page(template: str, layout: Callable[..., Any], **given: Any) -> Any:
             return ui.alert("This cannot be shown", sentence)
         number = uuid.uuid4().hex[:8]
         _log.exception("fault %s", number)
-        return ui.alert("A fault of the dashboard", f"Its log has the rest under {number}.")
+        return ui.alert("Internal error of the dashboard", f"Details are in its log under {number}.")
 
 
 def _variable(template: str) -> dict[str, str]:
-    """What the path has in the place of the template's variable: a parameter of that name is none of it."""
+    """The variable of the path template; a URL parameter of that name does not replace it."""
     prefix, _, name = template.partition("<")
     if not name:
         return {}
@@ -184,13 +184,13 @@ def _variable(template: str) -> dict[str, str]:
 
 
 def _say_error(error: Exception) -> None:
-    """A callback failed: say so and leave the page as it is."""
+    """Report the error of a callback and leave the page as it is."""
     number = uuid.uuid4().hex[:8]
     sentence = explained(error) if isinstance(error, OSError) else None
     text = sentence or (
         str(error)
         if isinstance(error, SplatError)
-        else f"A fault of the dashboard; its log has the rest under {number}."
+        else f"Internal error of the dashboard; details are in its log under {number}."
     )
     if not isinstance(error, SplatError) and not sentence:
         _log.error("fault %s", number, exc_info=error)
@@ -218,14 +218,14 @@ def _shell() -> dmc.MantineProvider:
     )
     return dmc.MantineProvider(
         [
-            html.A("To the content", href="#content", className="skip"),
+            html.A("Skip to content", href="#content", className="skip"),
             header,
             html.Div(id="connection", role="status"),
             html.Div(id="faults"),
             html.Div(id="newer", role="status"),
             dcc.Store(id="loaded", data=about_it.version),
             dcc.Interval(id="watch", interval=_WATCH_SECONDS * 1_000),
-            html.Div(id="told", role="status", className="told"),
+            html.Div(id="message", role="status", className="message"),
             html.Main(dash.page_container, id="content", tabIndex="-1"),
             sheet,
         ],
@@ -253,18 +253,20 @@ def _callbacks(app: Dash, shown: CurrentSource) -> None:
         block = value_of(RowsRequest, request, "getRowsRequest")
         words, which, order = (value_of(str | None, value, "search") for value in (q, state, sort))
         source = current_source()
-        found = source.rows(ListQuery(words or "", which or "", block.sort(order)))
-        page = found.slice(block.startRow, max(block.endRow - block.startRow, 0))
+        features_ = source.rows(ListQuery(words or "", which or "", block.sort(order)))
+        page = features_.slice(block.startRow, max(block.endRow - block.startRow, 0))
         n_all = source.about.n_features
-        told = f"{found.height:,} of {counted(n_all, 'features')}" if found.height else features.nothing(n_all)
-        named = page.with_columns(pl.col("feature_id").cast(pl.String).alias("id"))  # ids of rows are texts
-        return {"rowData": named.to_dicts(), "rowCount": found.height}, told
+        caption = (
+            f"{features_.height:,} of {counted(n_all, 'features')}" if features_.height else features.nothing(n_all)
+        )
+        named = page.with_columns(pl.col("feature_id").cast(pl.String).alias("id"))  # row ids are strings
+        return {"rowData": named.to_dicts(), "rowCount": features_.height}, caption
 
     @app.callback(
         Output("newer", "children"), Input("watch", "n_intervals"), State("loaded", "data"), prevent_initial_call=True
     )
     async def watch(_: Any, loaded: Any) -> Any:
-        return news_for(await asyncio.to_thread(shown.follow), value_of(str, loaded, "loaded"))
+        return version_notice(await asyncio.to_thread(shown.follow), value_of(str, loaded, "loaded"))
 
     for name, figure in (("openBar", "feature-histogram"), ("openOnMap", "map"), ("openPoint", "home-spread")):
         app.clientside_callback(
@@ -301,27 +303,27 @@ def _callbacks(app: Dash, shown: CurrentSource) -> None:
     )
 
 
-def news_for(news: VersionStatus, loaded: str) -> Any:
-    """What a page that was loaded from a version says when that is no longer what is shown, or when nothing answers."""
+def version_notice(news: VersionStatus, loaded: str) -> Any:
+    """The notice on a page loaded from an older version, or when the store or server does not answer."""
     if news.trouble:
-        return html.P(f"What is behind this page does not answer: {news.trouble}", className="alert")
+        return html.P(f"The data source of this page does not answer: {news.trouble}", className="alert")
     if news.version == loaded:
         return None
-    again = html.Button("Load it again", type="button", className="plain-button reload")
-    text = f"Version {news.version} was published meanwhile; what stands here is of {loaded}. "
-    return html.P([text, again, " What is typed into a label is kept."], className="alert")
+    again = html.Button("Reload", type="button", className="plain-button reload")
+    text = f"Version {news.version} is available; this page shows {loaded}. "
+    return html.P([text, again, " Unsaved label text is kept."], className="alert")
 
 
 def _serve_politely(app: Dash, shown: CurrentSource) -> None:
-    """Compressed answers, how long each took, and nothing from elsewhere. Who loads a page gets the newest version."""
+    """Compression, Server-Timing and security headers. A page load gets the newest version."""
 
     async def no_such_file(_: Request, error: Exception) -> Response:
-        return Response("there is no such file\n", 404, media_type="text/plain")
+        return Response("file not found\n", 404, media_type="text/plain")
 
     async def headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         began = time.perf_counter()
         if request.url.path == "/_dash-layout":
-            await asyncio.to_thread(shown.follow)  # what does not answer is told by the page itself
+            await asyncio.to_thread(shown.follow)  # the page itself reports a source that does not answer
         answer_from(shown.source)
         with one_read():
             answer = await call_next(request)

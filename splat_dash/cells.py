@@ -1,8 +1,8 @@
 """Tables as one component each: cells go to the browser as data, and `dashboard.js` draws them, in milliseconds for thousands.
 
-A cell is a text, or a dict: `t` text, `h` address it leads to, `c` class, `s` style by name, `i` what a pointer is told, `th`
+A cell is a text, or a dict: `t` text, `h` link target, `c` class, `s` style by name, `i` tooltip, `th`
 whether it is a heading, `b` badges ([text, full name, class, share of full AP or None]), `bar` the share of the longest bar.
-A row is a list of cells, or a dict: `cells`, `n` the samples that it is of, `c` class, `alike` further rows, folded away.
+A row is a list of cells, or a dict: `cells`, `n` its number of samples, `c` class, `alike` further rows, collapsed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,9 +22,9 @@ Row = Sequence[Cell] | dict[str, Any]
 
 
 def drawn(head: Sequence[Cell], body: Iterable[Row], kind: str = "", caption: str = "") -> html.Div:
-    """A table. head: the cells above its columns, none for a table without. kind: its class. Wide ones can be scrolled."""
-    told = {"head": list(head), "body": list(body), "kind": kind, "caption": caption}
-    return html.Div(html.Slot(**_data(orjson.dumps(told).decode())), className="scrolled", tabIndex="0")
+    """A table. head: the column headings, may be empty. kind: its class. Wide tables scroll."""
+    content = {"head": list(head), "body": list(body), "kind": kind, "caption": caption}
+    return html.Div(html.Slot(**_data(orjson.dumps(content).decode())), className="scrolled", tabIndex="0")
 
 
 def _data(text: str) -> Any:
@@ -32,20 +32,20 @@ def _data(text: str) -> Any:
 
 
 def of_samples(row: Sequence[Cell], n: int | None) -> Row:
-    """A row that is of n samples; pale where they are few. n: None where samples do not come into it."""
+    """A row of n samples, pale if they are few. n: None if the row has no sample count."""
     if n is None:
         return row
-    few = {"c": "few", "i": f"Of {counted(n, 'samples')} only."} if n < FEW else {}
+    few = {"c": "few", "i": f"Only {counted(n, 'samples')}."} if n < FEW else {}
     return {"cells": row, "n": n, **few}
 
 
-def folded(rows: Sequence[Sequence[Cell]], are_equal: bool) -> Row:
-    """The first of some rows that are the same build, or nearly the same; the others come when they are asked for."""
+def with_duplicates(rows: Sequence[Sequence[Cell]], are_equal: bool) -> Row:
+    """The first of a group of duplicates or near duplicates; a button expands the others."""
     return rows[0] if len(rows) == 1 else {"cells": rows[0], "alike": list(rows[1:]), "equal": are_equal}
 
 
 def link(text: str, to: str, **more: Any) -> Cell:
-    """A cell that leads somewhere."""
+    """A cell with a link."""
     return {"t": text, "h": to, **more}
 
 
@@ -55,12 +55,12 @@ def number(text: str) -> Cell:
 
 
 def heading(text: str, meaning: str = "", kind: str = "") -> dict[str, Any]:
-    """The cell above a column or before a row. meaning: that of /about where none is given."""
+    """The heading of a column or a row. meaning: its tooltip; if empty, the definition of /about."""
     return {"t": text, "th": True, "i": meaning or meaning_of(text), "c": kind}
 
 
 def bar(share: float, text: str, sign: int = 1) -> Cell:
-    """A number with a bar: share of the longest one, 0 to 1. sign: below 0 for what is lowered."""
+    """A number with a bar: share of the longest one, 0 to 1. sign: negative for a decrease."""
     return {"t": text, "bar": round(100 * min(max(share, 0.0), 1.0), 1), "c": "" if sign > 0 else "lowered"}
 
 
@@ -77,7 +77,7 @@ def in_order(token_names: Iterable[str]) -> list[tuple[str, int | None]]:
 
 
 def badge(ability: str, ap: int | None) -> list[Any]:
-    """An ability with its AP: what is written, its full name, its class, the AP as a share of a full build's."""
+    """An ability with its AP: text, full name, class, AP as a share of a full build's."""
     name = in_words(ability) + ("" if ap is None else f", {ap} AP")
     if ap is None:
         return [code_of(ability), name, f"{family_of(ability)} main-only", None]

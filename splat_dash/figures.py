@@ -1,4 +1,4 @@
-"""Data as Plotly figures that read well on light and dark, and the frame with a caption in which one is shown."""
+"""Plotly figures that are readable on light and dark, and their frame with a caption."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,18 +18,18 @@ _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 CLUSTER_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#868e96")
 N_CLUSTER_COLORS = len(CLUSTER_COLORS)
 LABEL_COLORS = (("#D55E00", "labelled"), ("#2f8fc4", "with a rule"), ("#868e96", "neither"), ("#CC79A7", "dead"))
-_DENSITY = [(0.0, "#8068c8"), (0.33, "#2f8fc4"), (0.66, "#1fa187"), (1.0, "#d98a00")]  # to be seen on light and on dark
-_NAMED_FROM = 10  # a band takes at least that part of the width, or its name does not fit
+_DENSITY = [(0.0, "#8068c8"), (0.33, "#2f8fc4"), (0.66, "#1fa187"), (1.0, "#d98a00")]  # visible on light and on dark
+_NAMED_FROM = 10  # a band is named if it takes at least this fraction of the width
 _INK, _BAR, _GRID = "#868e96", "#0072B2", "rgba(134,142,150,.2)"
 
 
-def histogram(found: Mapping[str, Any], effective_max: float, marked: float | None = None) -> dict[str, Any]:
+def histogram(bins_and_counts: Mapping[str, Any], effective_max: float, marked: float | None = None) -> dict[str, Any]:
     """How often each activation occurs, zeros left out; counts on a logarithmic axis, bands dotted and named.
 
-    effective_max: what the bands are shares of. marked: an activation to be shown in it. As plain JSON values: every page of a
+    effective_max: reference of the bands. marked: an activation to mark. As plain JSON values: every page of a
     feature has one, and building a `go.Figure` takes several times as long as everything else on it.
     """
-    edges, counts = found["edges"], found["counts"]
+    edges, counts = bins_and_counts["edges"], bins_and_counts["counts"]
     bins = [*zip(edges, edges[1:], strict=False)]
     bars = {
         "type": "bar",
@@ -56,7 +56,7 @@ def histogram(found: Mapping[str, Any], effective_max: float, marked: float | No
 
 
 def _bands(effective_max: float, largest: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Where each band begins, and the names of those with room for one."""
+    """The lower bound of each band, and the names of those that are wide enough."""
     ends = [(band, band.above * effective_max, min(band.up_to * effective_max, largest)) for band in BANDS]
     lines = [_upright(low, {"color": _INK, "width": 1, "dash": "dot"}) for _, low, _ in ends if 0 < low < largest]
     named = [(band, (low + high) / 2) for band, low, high in ends if (high - low) * _NAMED_FROM > largest]
@@ -80,7 +80,7 @@ def _named(text: str, x: float, anchor: str, shift: int) -> dict[str, Any]:
 
 
 def spread(features: pl.DataFrame, name: str, title: str) -> go.Figure:
-    """Density against something else, both on logarithmic axes, a point per feature. features: `feature_id, density` and name."""
+    """Density against another column, both on logarithmic axes, a point per feature. features: `feature_id, density` and name."""
     figure = go.Figure(
         go.Scattergl(
             x=features["density"].to_numpy().astype(np.float32),
@@ -112,8 +112,8 @@ def spread(features: pl.DataFrame, name: str, title: str) -> go.Figure:
 def on_map(features: pl.DataFrame, color: str, box: Sequence[float] | None) -> go.Figure:
     """Every feature as a point, in the order of ids, so that a point's number is its feature's.
 
-    features: `x, y, cluster, density, label, suggested, n_active, chosen`; x is null without a place. color: `density`, `label`
-    or `cluster`. box: left, right, bottom, top of the chosen part, drawn. Places travel as float32, colours as bytes.
+    features: `x, y, cluster, density, label, suggested, n_active, chosen`; x is null without a position. color: `density`,
+    `label` or `cluster`. box: left, right, bottom, top of the selection, drawn. Positions are sent as float32, colours as bytes.
     """
     shade, scale, bar = _shades(features, color)
     chosen = features["chosen"].arg_true().to_list()
@@ -146,7 +146,7 @@ def on_map(features: pl.DataFrame, color: str, box: Sequence[float] | None) -> g
 def _shades(
     features: pl.DataFrame, color: str
 ) -> tuple[npt.NDArray[np.uint8], list[tuple[float, str]], dict[str, Any]]:
-    """A byte per feature, the colours that bytes stand for, and the bar that explains them where there is one."""
+    """A byte per feature, the colour scale, and the colour bar if there is one."""
     if color == "density":
         density = np.log10(np.maximum(features["density"].fill_null(0).to_numpy(), 1e-12))
         fires = (features["n_active"] > 0).to_numpy()
@@ -184,10 +184,10 @@ def _shades(
     return (step * (kind + 0.5)).astype(np.uint8), scale, {"showscale": False}
 
 
-def series(found: LinesOrBars) -> go.Figure:
-    """Lines or bars of a result, with intervals where there are any."""
+def series(plot: LinesOrBars) -> go.Figure:
+    """Lines or bars of a result, with intervals if there are any."""
     figure = go.Figure()
-    for at, one in enumerate(found.series):
+    for at, one in enumerate(plot.series):
         color = _COLORS[at % len(_COLORS)]
         error = None
         if one.low is not None and one.high is not None:
@@ -195,14 +195,14 @@ def series(found: LinesOrBars) -> go.Figure:
             below = [None if y is None or low is None else y - low for y, low in zip(one.y, one.low, strict=True)]
             error = {"type": "data", "array": above, "arrayminus": below, "thickness": 1}
         x = [str(value) for value in one.x]
-        if found.kind == "bars":
+        if plot.kind == "bars":
             figure.add_bar(x=x, y=one.y, name=one.name, error_y=error, marker={"color": color})
         else:
             figure.add_scatter(x=x, y=one.y, name=one.name, error_y=error, mode="lines+markers", line={"color": color})
     figure.update_layout(
-        xaxis={"title": {"text": found.x_label}, "gridcolor": _GRID, "zerolinecolor": _GRID, "type": "category"},
-        yaxis={"title": {"text": found.y_label}, "gridcolor": _GRID, "zerolinecolor": _GRID},
-        showlegend=len(found.series) > 1,
+        xaxis={"title": {"text": plot.x_label}, "gridcolor": _GRID, "zerolinecolor": _GRID, "type": "category"},
+        yaxis={"title": {"text": plot.y_label}, "gridcolor": _GRID, "zerolinecolor": _GRID},
+        showlegend=len(plot.series) > 1,
     )
     return figure
 
@@ -216,10 +216,10 @@ def figure(
     title: str = "",
     n: int | None = None,
 ) -> html.Figure:
-    """The figure, which can be made as large as the window, with its caption. name: its id, and that of a saved image.
+    """The figure with its caption and an expand button. name: its id, and that of a saved image.
 
-    files: its numbers, as for `menus.menu`. title: what its menu calls it, if that is not its caption. n: of how many samples
-    the percentages of its caption are.
+    files: its numbers, as for `menus.menu`. title: its name in the menu, if not the caption. n: denominator
+    of the percentages of its caption.
     """
     frame = {
         "margin": {"l": 55, "r": 10, "t": 14, "b": 45},
@@ -233,7 +233,7 @@ def figure(
         drawn = {**drawn, "layout": {**drawn["layout"], **frame}}
     options: Any = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"filename": name}}
     graph = dcc.Graph(id=name, figure=drawn, config=options, style={"height": f"{height}px"})
-    larger = html.Button("larger", type="button", className="plain-button grow", title="As large as the window; Escape")
+    larger = html.Button("expand", type="button", className="plain-button grow", title="Fill the window; Escape closes")
     menu = menus.menu(title or str(caption), name, files, picture=True)
     of: Any = {} if n is None else {"data-n": str(n)}
     below = html.Figcaption([html.Span(caption, **of), larger, menu], className="headed")

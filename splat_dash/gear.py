@@ -1,7 +1,7 @@
-"""A build slot by slot, as it stands in an address: `40.SSU-ISS-ISS-_.NS-_-_-_.QSJ-_-_-_`, weapon, then head, clothes, shoes.
+"""A build slot by slot, as URL text: `40.SSU-ISS-ISS-_.NS-_-_-_.QSJ-_-_-_`, weapon, then head, clothes, shoes.
 
-Each piece is its main slot and three subs by the codes of `abilities`, `_` where nothing is. Whatever can be written like this
-is legal gear, as each slot takes only what fits it.
+Each piece is its main slot and three subs by the codes of `abilities`, `_` for an empty slot. Any text of this form
+is legal gear, because each slot accepts only abilities that fit it.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ NOTHING: Final = Build(Gear(None, ()), Gear(None, ()), Gear(None, ()))
 
 
 def fitting(slot: str, main: bool) -> tuple[str, ...]:
-    """The abilities that a slot takes."""
+    """The abilities that fit a slot."""
     return (*STACKABLE, *(name for name, place in MAIN_ONLY.items() if place == slot)) if main else STACKABLE
 
 
@@ -41,15 +41,15 @@ def _written(weapon: str, build: Build) -> str:
 
 
 def checked(weapon: str, build: Build, n_weapons: int) -> tuple[int, Build]:
-    """Weapon and build, if there is such a weapon and each slot takes what it has; InputError."""
+    """Weapon and build, if the weapon exists and each ability fits its slot; InputError."""
     return parse(_written(weapon, build), n_weapons)
 
 
 def parse(text: str, n_weapons: int) -> tuple[int, Build]:
-    """Weapon and build; InputError names the part that means nothing."""
+    """Weapon and build; InputError names the invalid part."""
     weapon, *pieces = text.split(".")
     if not (weapon.isascii() and weapon.isdigit() and len(weapon) < 10 and int(weapon) < n_weapons):
-        raise InputError(f"b: {weapon[:20]!r} is no weapon; there are 0 to {n_weapons - 1}")
+        raise InputError(f"b: {weapon[:20]!r} is not a weapon: weapons are 0 to {n_weapons - 1}")
     if len(pieces) != len(SLOTS):
         raise InputError(
             f"b: {len(pieces)} pieces of gear instead of {len(SLOTS)}, as 40.SSU-ISS-ISS-_.NS-_-_-_._-_-_-_"
@@ -71,15 +71,15 @@ def _piece(slot: str, text: str) -> Gear:
 
 
 def of_rungs(rungs: Mapping[str, int | None]) -> Build:
-    """The least gear whose highest rungs are these (None for an ability without rungs); InputError when no gear gives them."""
+    """The smallest gear with these highest rungs (None for an ability without rungs); InputError if no gear has them."""
     return allocate(wearable_ap({name: 10 if rung is None else rung for name, rung in rungs.items()}))
 
 
 def token_set(weapon_id: int, build: Build, subject: Subject) -> TokenSet:
-    """The build as the model sees it; UnknownNameError where its vocabulary lacks a token."""
+    """The build as the model reads it; UnknownNameError if its vocabulary lacks a token."""
     by_name = subject.vocabulary.by_name
     names = tokens_of_ap(build.ap) if build.ap else []
     missing = [name for name in names if name not in by_name]
     if missing:
-        raise UnknownNameError(f"the model knows no token {missing[0]}")
+        raise UnknownNameError(f"{missing[0]} is not in the model's vocabulary")
     return TokenSet(weapon_id, tuple(by_name[name].id for name in names))

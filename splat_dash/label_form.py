@@ -1,4 +1,4 @@
-"""The form of a label as the browser sends it: what was typed, and for which feature the form was made."""
+"""The label form as the browser sends it: the typed values, and the feature that the form belongs to."""
 
 from typing import Annotated, Any
 from urllib.parse import unquote
@@ -11,8 +11,8 @@ _Number = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 _Text = Annotated[str, Field(max_length=40_000)] | None
 
 
-class Made(BaseModel):
-    """What a form was made for. based_on: the revision of the label that it began with. sae: content hash, None where the store
+class FormOrigin(BaseModel):
+    """The origin of a form. based_on: the revision of the label that it edits. sae: content hash, None if the store
     has none."""
 
     model_config = ConfigDict(frozen=True)
@@ -23,14 +23,14 @@ class Made(BaseModel):
 
 
 class Form(BaseModel):
-    """feature: the number that the form itself carries. address: path of the page when it was sent. made: what Dash has of
-    the form. All three name the same feature, or nothing is saved."""
+    """feature: the number in the form itself. address: path of the page when it was sent. made: the origin that Dash holds.
+    All three must name the same feature, or nothing is saved."""
 
     model_config = ConfigDict(frozen=True)
 
     feature: _Number
     address: str
-    made: Made
+    made: FormOrigin
     text: _Text = None
     category: _Text = None
     status: _Text = None
@@ -40,16 +40,16 @@ class Form(BaseModel):
     author: _Text = None
 
     def label(self) -> dict[str, Any]:
-        """What the label is to say."""
+        """The fields of the label."""
         return self.model_dump(include={"text", "category", "status", "confidence", "rule", "notes"})
 
     def check_same_feature(self) -> None:
-        """InputError where form, page and address are not of one feature."""
+        """InputError if form, page and address are not of one feature."""
         number = unquote(self.address).strip("/").removeprefix("f/")
         named = number.isascii() and number.isdigit() and len(number) < 10 and int(number) == self.feature
         if self.made.feature != self.feature or not named:
             raise InputError(
-                f"this form is of feature {self.feature}, and the address of the page is {self.address[:40]}: the page did not "
-                f"follow its address, as happens while the dashboard does not answer. What is typed here is kept on the page of "
-                f"feature {self.feature}: open /f/{self.feature} to save it there, or load this page again to see the other one"
+                f"this form belongs to feature {self.feature}, but the address of the page is {self.address[:40]}: the page was "
+                f"not updated, probably because the dashboard did not answer. Your text is kept on the page of feature "
+                f"{self.feature}: open /f/{self.feature} to save it there, or reload this page to see the other one"
             )

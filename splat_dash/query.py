@@ -1,4 +1,4 @@
-"""What the list and the map show, as it stands in a URL: parsed strictly, written without defaults, the same both ways."""
+"""Queries of the list and the map as URL parameters: parsed strictly, written without defaults, lossless both ways."""
 
 import math
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ SORTS = ("best", "feature_id", "density", "max", "mean", "effect", "f1", "label"
 STATES = ("labelled", "unlabelled", "suggested", "queued", "dead")
 
 
-def _own(cls: Any, given: Mapping[str, Any]) -> dict[str, str]:
-    """Of the parameters of a URL those that a query has; InputError for one that is given more than once."""
-    known = {field.name: given[field.name] for field in fields(cls) if given.get(field.name) is not None}
+def _own_parameters(cls: Any, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters of a URL that a query has; InputError for a repeated one."""
+    known = {field.name: parameters[field.name] for field in fields(cls) if parameters.get(field.name) is not None}
     for name, value in known.items():
         if not isinstance(value, str):
-            raise InputError(f"{name}: it is given more than once")
+            raise InputError(f"{name}: repeated in the address; write it once")
     return known
 
 
@@ -41,14 +41,14 @@ class ListQuery:
         if len(self.q) > 200:
             raise InputError(f"q: at most 200 characters, not {len(self.q):,}")
         if self.state not in ("", *STATES):
-            raise InputError(f"state: there is no {self.state[:40]!r}; there are {', '.join(STATES)}")
+            raise InputError(f"state: unknown value {self.state[:40]!r}; choose from {', '.join(STATES)}")
         if self.sort.removeprefix("-") not in SORTS:
-            raise InputError(f"sort: there is no column {self.sort[:40]!r}; there are {', '.join(SORTS)}")
+            raise InputError(f"sort: unknown column {self.sort[:40]!r}; choose from {', '.join(SORTS)}")
 
     @classmethod
-    def parse(cls, given: Mapping[str, Any]) -> "ListQuery":
-        """From the parameters of a URL; others than its own are left to others. InputError names the one that means nothing."""
-        return cls(**_own(cls, given))
+    def parse(cls, parameters: Mapping[str, Any]) -> "ListQuery":
+        """From the parameters of a URL; foreign ones are ignored. InputError names the invalid one."""
+        return cls(**_own_parameters(cls, parameters))
 
     @classmethod
     def from_text(cls, text: str) -> "ListQuery":
@@ -57,15 +57,15 @@ class ListQuery:
 
     def as_text(self) -> str:
         """`q=swim&sort=-density`: what differs from the default."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
-        return urlencode({name: value for name, value in found.items() if value != getattr(EVERYTHING, name)})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return urlencode({name: value for name, value in values.items() if value != getattr(EVERYTHING, name)})
 
 
 EVERYTHING = ListQuery()
 
 
 class ShownExamples(BaseModel):
-    """The examples that stand on the page of a feature: those of a group, else those with an activation from min to max."""
+    """The examples on the page of a feature: those of a group, else those with an activation from min to max."""
 
     feature: int = Field(ge=0, lt=2**31)
     group: str | None = None
@@ -81,14 +81,14 @@ class SortedBy(BaseModel):
 
 
 class RowsRequest(BaseModel):
-    """The rows that a grid asks for, as AG Grid names its parts."""
+    """A request for rows, with the member names of AG Grid."""
 
     startRow: int = Field(ge=0, lt=2**31)  # noqa: N815
     endRow: int = Field(ge=0, lt=2**31)  # noqa: N815
     sortModel: list[SortedBy] | None = None  # noqa: N815
 
     def sort(self, otherwise: str | None) -> str:
-        """The order that the grid asks for, else that of the URL."""
+        """The sort order of the grid, else that of the URL."""
         if not self.sortModel:
             return otherwise or EVERYTHING.sort
         first = self.sortModel[0]
@@ -100,8 +100,8 @@ COLORS = ("density", "label", "cluster")
 
 @dataclass(frozen=True, slots=True)
 class MapQuery:
-    """by: one of MAPS. color: one of COLORS. Of all features the chosen ones: q: words as in a list; cluster: its number;
-    box: `x0,x1,y0,y1` on the map. With none of the three, none is chosen."""
+    """by: one of MAPS. color: one of COLORS. Selection of features: q: words as in a list; cluster: its number;
+    box: `x0,x1,y0,y1` on the map. With none of the three, nothing is selected."""
 
     by: str = "decoder"
     color: str = "density"
@@ -112,17 +112,17 @@ class MapQuery:
     def __post_init__(self) -> None:
         for name, value, known in (("by", self.by, MAPS), ("color", self.color, COLORS)):
             if value not in known:
-                raise InputError(f"{name}: there is no {value[:40]!r}; there are {', '.join(known)}")
+                raise InputError(f"{name}: unknown value {value[:40]!r}; choose from {', '.join(known)}")
         ListQuery(self.q)
         if self.cluster and not (self.cluster.isascii() and self.cluster.isdigit() and len(self.cluster) < 10):
-            raise InputError(f"cluster: {self.cluster[:40]!r} is no number of a cluster")
+            raise InputError(f"cluster: {self.cluster[:40]!r} is not the number of a cluster")
         if self.box:
             _corners(self.box)
 
     @classmethod
-    def parse(cls, given: Mapping[str, Any]) -> "MapQuery":
-        """From the parameters of a URL; InputError names the one that means nothing."""
-        return cls(**_own(cls, given))
+    def parse(cls, parameters: Mapping[str, Any]) -> "MapQuery":
+        """From the parameters of a URL; InputError names the invalid one."""
+        return cls(**_own_parameters(cls, parameters))
 
     @property
     def corners(self) -> tuple[float, float, float, float] | None:
@@ -131,19 +131,19 @@ class MapQuery:
 
     @property
     def chooses(self) -> bool:
-        """Whether it chooses any features."""
+        """Whether it selects any features."""
         return bool(self.q or self.cluster or self.box)
 
     def as_text(self, **changed: str) -> str:
         """`by=coactivation&cluster=3`: what differs from the default, after some change."""
-        found = {field.name: changed.get(field.name, getattr(self, field.name)) for field in fields(self)}
-        return urlencode({name: value for name, value in found.items() if value != getattr(WHOLE_MAP, name)})
+        values = {field.name: changed.get(field.name, getattr(self, field.name)) for field in fields(self)}
+        return urlencode({name: value for name, value in values.items() if value != getattr(WHOLE_MAP, name)})
 
 
 def _corners(text: str) -> tuple[float, float, float, float]:
     parts = text.split(",")
     if len(parts) != 4 or not all(map(is_number, parts)):
-        raise InputError(f"box: {text[:60]!r} is not four numbers with commas: x0,x1,y0,y1")
+        raise InputError(f"box: {text[:60]!r} is not a box: write four numbers with commas, x0,x1,y0,y1")
     x0, x1, y0, y1 = map(float, parts)
     if not all(map(math.isfinite, (x0, x1, y0, y1))):
         raise InputError(f"box: {text[:60]!r} is not four finite numbers")

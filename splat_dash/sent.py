@@ -1,6 +1,6 @@
-"""What browsers send to callbacks: requests of pages of this dashboard alone, and values of the kind that a callback takes.
+"""Requests of browsers to callbacks: only those of this dashboard's pages, with values of the expected types.
 
-Dash takes a request apart without looking at its shape, and calls callbacks with whatever it has; what is here comes first.
+Dash parses a request without validating its shape, and calls callbacks with any value; these checks run first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,13 +23,13 @@ _ROUTER = "_pages_location"
 
 
 def value_of(kind: Any, sent: Any, name: str) -> Any:
-    """A value that a callback was called with, as its kind; InputError where it is none."""
+    """The argument of a callback, validated as its type; InputError if it does not fit."""
     try:
         return _adapter(kind).validate_python(sent)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join([name, *map(str, first["loc"])])
-        raise InputError(f"what the page sent cannot be read: {place}: {first['msg']}; load the page again") from None
+        raise InputError(f"invalid request from the page: {place}: {first['msg']}; reload the page") from None
 
 
 @cache
@@ -38,25 +38,25 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 class OnlyKnownCallbacks:
-    """Refuses requests to callbacks that no page of this dashboard makes: another shape, another callback, no JSON."""
+    """Rejects callback requests that no page of this dashboard sends: wrong shape, unknown callback, invalid JSON."""
 
     def __init__(self, app: ASGIApp, callbacks: Callable[[], Mapping[str, Mapping[str, Any]]]) -> None:
-        """callbacks: those that Dash knows, by the name of their outputs."""
+        """callbacks: those registered with Dash, by the name of their outputs."""
         self._app = app
         self._callbacks = callbacks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 400 or 413 in one line, or pass on what was read."""
+        """Answer 400 or 413 in one line, or pass the request on."""
         if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
         raw = await _read(receive)
         if raw is None:
-            await PlainTextResponse(f"a callback takes at most {_MOST_BYTES:,} bytes\n", 413)(scope, receive, send)
+            await PlainTextResponse(f"request too large: at most {_MOST_BYTES:,} bytes\n", 413)(scope, receive, send)
             return
         body = _parsed(raw) if Headers(scope=scope).get("content-type", "").startswith("application/json") else None
         if not _is_known(body, self._callbacks()):
-            text = "this is not a request of a page of this dashboard; load the page again\n"
+            text = "not a request of this dashboard's pages; reload the page\n"
             await PlainTextResponse(text, 400)(scope, receive, send)
             return
         rest = [{"type": "http.request", "body": orjson.dumps(body), "more_body": False}]
@@ -85,7 +85,7 @@ def _parsed(raw: bytes) -> Any:
 
 
 def _is_flat(value: Any, depth: int = _DEEPEST) -> bool:
-    """Whether nothing in it lies deeper than the values of a page do: Dash goes through them recursively."""
+    """Whether the nesting is at most as deep as in values of a page: Dash walks them recursively."""
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return depth > 0 and all(_is_flat(part, depth - 1) for part in parts)
 

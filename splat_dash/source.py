@@ -1,4 +1,4 @@
-"""What the pages show, asked of a store or a server: one record for a feature, and the rows of the list in their order."""
+"""The data of the pages, from a store or a server: the record of a feature, and the rows of the list in their order."""
 
 import random
 import threading
@@ -38,14 +38,14 @@ from splat_serving.model.answers import Edit
 from splat_serving.model.runner import TokenSet
 
 _MOST_BETWEEN = 50
-_MOST_PUSHED = 50
-Lost = dict[int, dict[str, tuple[float, float]]]
-"""By sample and ability: how much less a feature fires without it, and that as a share of its activation."""
+_MOST_BY_EFFECT = 50
+AblationDrops = dict[int, dict[str, tuple[float, float]]]
+"""By sample and ability: drop of the activation without the ability, absolute and as a share of the activation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a feature stands in a list. number: from 1, None where the list does not have it. other: any one of the list, always
+    """Position of a feature in a list. number: from 1, None if it is not in the list. other: a random one of the list, always
     the same."""
 
     number: int | None
@@ -59,7 +59,7 @@ class Source:
     """A run, store or server behind the dashboard. Safe to use from threads."""
 
     def __init__(self, subject: Subject, dagster_url: str | None = None) -> None:
-        """subject: opened; whoever opened it closes it. dagster_url: where the Dagster UI of its data root is, if it runs."""
+        """subject: open; the caller closes it. dagster_url: address of the Dagster UI of its data root, if it runs."""
         self.subject = subject
         self.dagster_url = dagster_url
         self._tables = lru_cache(maxsize=128)(partial(section_tables, subject))
@@ -68,8 +68,8 @@ class Source:
         )
         self._evidence = lru_cache(maxsize=128)(lambda feature, rule: rule_evidence(subject, feature, rule))
         self._places = lru_cache(maxsize=2)(partial(places, subject))
-        self._asking = threading.Lock()  # models run one at a time: a forward pass uses every core
-        self._answers = lru_cache(maxsize=64)(lambda asked, _: self._answered(asked))
+        self._model_lock = threading.Lock()  # models run one at a time: a forward pass uses every core
+        self._answers = lru_cache(maxsize=64)(lambda settings, _: self._run_experiment(settings))
         self._contrasted = lru_cache(maxsize=32)(
             lambda left, right, _: contrast(
                 subject, checked_spec(Contrast, {"left": left, "right": right, "top_k": 50})
@@ -77,10 +77,10 @@ class Source:
         )
         self._feature = lru_cache(maxsize=256)(subject.database.feature)
         self._activation = lru_cache(maxsize=256)(self._activation_now)
-        self._pushed = lru_cache(maxsize=32)(lambda token: features_by_effect_on(subject, token, _MOST_PUSHED))
+        self._by_effect = lru_cache(maxsize=32)(lambda token: features_by_effect_on(subject, token, _MOST_BY_EFFECT))
         self._preparing = ThreadPoolExecutor(1, "prepare")
-        self._lost = lru_cache(maxsize=64)(self._asked_without)
-        self._found = lru_cache(maxsize=32)(
+        self._drops = lru_cache(maxsize=64)(self._computed_drops)
+        self._features_for_rule = lru_cache(maxsize=32)(
             lambda rule, _: find(subject, checked_spec(Find, {"rule": rule, "top_k": 50}))
         )
 
@@ -96,125 +96,125 @@ class Source:
         return named if isinstance(named, str) else None
 
     def feature(self, feature_id: int) -> FeatureSummary:
-        """Everything that the store's tables say of a feature; FeatureNotFoundError."""
+        """Everything that the store's tables hold on a feature; FeatureNotFoundError."""
         return self._feature(feature_id)
 
     def prepare(self, feature_id: int) -> None:
-        """Read beside what else goes on a feature that is likely to be asked for next; what fails fails once it is asked for."""
+        """Prefetch, in the background, a feature that is likely to be opened next; errors appear when it is opened."""
         self._preparing.submit(self._feature, feature_id)
 
     def between(self, feature_id: int, low: float, high: float) -> tuple[int, list[dict[str, Any]]]:
         """How many samples have an activation from low to high, and the strongest of them as examples have them."""
         selection = Selection(order="activation", min_activation=low, max_activation=high, limit=_MOST_BETWEEN)
         columns = ("global_index", "activation", "weapon_name", "abilities")
-        found = self.subject.database.activations(feature_id, selection, columns)
-        return found.n_matching, found.table.to_pylist()
+        activations = self.subject.database.activations(feature_id, selection, columns)
+        return activations.n_matching, activations.table.to_pylist()
 
-    def lost(self, feature_id: int, sample_ids: tuple[int, ...]) -> Lost:
-        """What the feature loses on each of these samples when an ability is taken off.
+    def ablation_drop(self, feature_id: int, sample_ids: tuple[int, ...]) -> AblationDrops:
+        """Drop of the feature's activation on each of these samples when an ability is removed (leave one out).
 
-        Masked copies have nothing, nor have samples on which it does not fire. NotComputedError where there is no model.
+        Masked copies have none, nor have samples on which it does not fire. NotComputedError without a model.
         """
-        return self._lost(feature_id, sample_ids)
+        return self._drops(feature_id, sample_ids)
 
-    def _asked_without(self, feature_id: int, sample_ids: tuple[int, ...]) -> Lost:
-        with self._asking:
+    def _computed_drops(self, feature_id: int, sample_ids: tuple[int, ...]) -> AblationDrops:
+        with self._model_lock:
             frame = leave_one_out(self.subject, feature_id, sample_ids)
-        found: Lost = {}
+        drops: AblationDrops = {}
         for row in frame.filter(pl.col("activation") > 0).drop_nulls("drop").iter_rows(named=True):
-            found.setdefault(row["sample_id"], {})[row["ability"]] = (row["drop"], row["drop"] / row["activation"])
-        return found
+            drops.setdefault(row["sample_id"], {})[row["ability"]] = (row["drop"], row["drop"] / row["activation"])
+        return drops
 
     def tables(self, feature_id: int, name: str) -> list[ResultTable]:
-        """The tables of one section of a feature: one of `overview.COMPUTED_SECTIONS` with intervals, or of STORED_SECTIONS."""
+        """Tables of a feature: computed with intervals (`overview.COMPUTED_SECTIONS`) or stored (`STORED_SECTIONS`)."""
         return self._tables(feature_id, name)
 
     def comparison(self, left: int, right: int) -> Result:
         """Two features side by side; FeatureNotFoundError."""
         return self._compared(left, right)
 
-    def found(self, rule: str) -> Result:
-        """The features that go with the builds on which a rule holds; InputError for what is no rule, with a caret."""
-        return self._found(rule, label_events(self.subject))
+    def features_for_rule(self, rule: str) -> Result:
+        """The features that are associated with the builds on which a rule holds; InputError with a caret for an invalid rule."""
+        return self._features_for_rule(rule, label_events(self.subject))
 
-    def pushed(self, token: str) -> list[ResultTable]:
-        """The features that raise a token and those that lower it; NotComputedError, UnknownNameError."""
-        return self._pushed(token)
+    def features_by_effect_on(self, token: str) -> list[ResultTable]:
+        """The features that raise a token's logit and those that lower it; NotComputedError, UnknownNameError."""
+        return self._by_effect(token)
 
     def published(self) -> list[Published] | None:
-        """The versions of all runs of the data root; None where no data root is behind this."""
+        """The versions of all runs of the data root; None without a data root."""
         return self.subject.published()
 
     def contrast(self, left: str, right: str) -> Result:
-        """The features that tell the builds of two rules apart; InputError for what is no rule, with a caret."""
+        """The features that separate the builds of two rules; InputError with a caret for an invalid rule."""
         return self._contrasted(left, right, label_events(self.subject))
 
-    def answer(self, asked: tuple[tuple[str, Any], ...]) -> Result:
-        """The answer of an experiment: its name and settings as texts, lists with commas; SplatError."""
-        return self._answers(asked, label_events(self.subject))
+    def answer(self, settings: tuple[tuple[str, Any], ...]) -> Result:
+        """The result of an experiment. settings: its name and settings as texts, lists with commas; SplatError."""
+        return self._answers(settings, label_events(self.subject))
 
-    def _answered(self, asked: tuple[tuple[str, Any], ...]) -> Result:
-        raw = dict(asked)
+    def _run_experiment(self, settings: tuple[tuple[str, Any], ...]) -> Result:
+        raw = dict(settings)
         fields = experiment(str(raw.get("experiment", ""))).spec.model_fields
         for name, value in raw.items():
             if isinstance(value, str) and name in fields and "tuple" in str(fields[name].annotation):
                 raw[name] = [part.strip() for part in value.split(",") if part.strip()]
-        with self._asking:
+        with self._model_lock:
             return run(self.subject, spec_of(raw))
 
     def what_if(self, base: TokenSet, changed: TokenSet, edits: tuple[Edit, ...], focus: int | None) -> Answer:
         """A build beside a changed one; see `investigations.what_if`."""
-        with self._asking:
+        with self._model_lock:
             return what_if(self.subject, base, changed, edits, focus)
 
     def activation_on(self, feature_id: int, build: TokenSet) -> float:
-        """The feature on a build, as the model has it now; NotComputedError where there is no model."""
+        """Activation of the feature on a build, from the model; NotComputedError without a model."""
         return self._activation(feature_id, build)
 
     def _activation_now(self, feature_id: int, build: TokenSet) -> float:
-        with self._asking:
+        with self._model_lock:
             return float(activations_on(self.subject, [build], feature_id)[0])
 
     @property
     def author(self) -> str:
-        """Who labels, as this machine knows them."""
+        """Default author of labels: the user name of this machine."""
         return current_username()
 
-    def claimed(self, feature_id: int) -> str:
+    def rule_of_label(self, feature_id: int) -> str:
         """The rule of the feature's label; empty without one."""
         event = self.labels().get(feature_id)
         return rule_as_text(parse_rule(event.label.rule)) if event and event.label and event.label.rule else ""
 
     def evidence(self, feature_id: int, rule: str) -> Evidence:
-        """How well a rule tells where the feature fires, and builds that break it; InputError for no rule."""
+        """How well a rule predicts where the feature fires, with counterexamples; InputError for an invalid rule."""
         return self._evidence(feature_id, parse_rule_text(rule, Names(self.subject.vocabulary, self.subject.contexts)))
 
-    def write_label(self, feature_id: int, said: Mapping[str, Any], author: str | None, based_on: int) -> Event:
-        """Label a feature with what a form says: texts, `rule` among them; InputError, LabelConflictError, ServerError."""
-        rule = str(said.get("rule") or "").strip()
+    def write_label(self, feature_id: int, form: Mapping[str, Any], author: str | None, based_on: int) -> Event:
+        """Label a feature with the fields of a form, as texts, `rule` among them; InputError, LabelConflictError, ServerError."""
+        rule = str(form.get("rule") or "").strip()
         names = Names(self.subject.vocabulary, self.subject.contexts)
         fields = {
-            "text": str(said.get("text") or "").strip(),
-            "category": said.get("category") or "none",
-            "status": said.get("status") or "draft",
-            "notes": str(said.get("notes") or "").strip(),
-            "confidence": None if said.get("confidence") in (None, "") else said["confidence"],
+            "text": str(form.get("text") or "").strip(),
+            "category": form.get("category") or "none",
+            "status": form.get("status") or "draft",
+            "notes": str(form.get("notes") or "").strip(),
+            "confidence": None if form.get("confidence") in (None, "") else form["confidence"],
             "rule": parse_rule_text(rule, names).as_json() if rule else None,
         }
         if not fields["text"]:
-            raise InputError("the label has no text: write what the feature stands for")
+            raise InputError("the label has no text: describe what the feature represents")
         return self.subject.labels.set(feature_id, fields, author if author is None else author.strip(), based_on)
 
     def labels(self) -> dict[int, Event]:
-        """The current label of each feature that has one; none where there is no place for labels."""
+        """The current label of each feature that has one; empty if labels cannot be stored here."""
         return self.subject.labels.current() if self.subject.has_labels else {}
 
     def names(self) -> dict[int, str]:
-        """What each feature is called in a list: people's label, else the rule that describes it."""
+        """The name of each feature in a list: its label, else the rule that describes it."""
         return feature_names(self.subject)
 
     def rows(self, query: ListQuery) -> pl.DataFrame:
-        """The features that a query asks for, in its order.
+        """The features that match a query, in its order.
 
         Columns: `feature_id, n_active, density, max, mean, effect, suggested, text` (of the rule), `token, f1, label`.
         """
@@ -252,7 +252,7 @@ class Source:
         )
 
     def on_map(self, query: MapQuery) -> pl.DataFrame:
-        """Every feature, in the order of ids, with its place on a map and whether the query chooses it; NotComputedError.
+        """Every feature, in the order of ids, with its position on a map and whether the query selects it; NotComputedError.
 
         Columns: `feature_id, x, y, cluster, kept, n_active, density, max, suggested, text, token, label, chosen`.
         """
@@ -274,7 +274,7 @@ class Source:
         return self.subject.labels.skipped() if self.subject.has_labels else []
 
     def place(self, feature_id: int, query: ListQuery) -> Place:
-        """Where the feature stands in the list that a query asks for, and its neighbours there."""
+        """Position of the feature in the list of a query, and its neighbours there."""
         ids = self.rows(query)["feature_id"]
         at = ids.index_of(feature_id)
         other = int(ids[random.Random(feature_id).randrange(ids.len())]) if ids.len() else None
@@ -307,7 +307,7 @@ class Source:
 
 
 def _holds(words: Sequence[str], text: pl.Expr) -> pl.Expr:
-    """Whether a text has every word, capitals aside."""
+    """Whether a text contains every word, ignoring case."""
     return pl.all_horizontal(
         pl.lit(True), *(text.str.to_lowercase().str.contains(word, literal=True) for word in words)
     )

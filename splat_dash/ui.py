@@ -1,4 +1,4 @@
-"""Data as components: badges of abilities, bars, tables with what their columns mean, and what is shown when there is nothing."""
+"""Data as components: badges of abilities, bars, tables with explained columns, and empty states."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from splat_serving.investigations.results.result import Figure, Heatmap, Result,
 
 _TO_FEATURES: Mapping[str, Callable[[int], str]] = {"feature": feature_url, "feature_id": feature_url}
 HIDDEN: Any = {"aria-hidden": "true"}
-"""What screen readers pass over."""
+"""Attributes that hide a component from screen readers."""
 
 
 def named(name: str) -> Any:
@@ -35,18 +35,18 @@ def badge(ability: str, ap: int | None) -> html.Span:
 
 
 def numbers(rows: Sequence[tuple[str, str, str]], n: int | None = None) -> html.Dl:
-    """Terms with their numbers and, for a pointer, what they mean: (term, number, meaning). n: what percentages are of."""
+    """Terms with their numbers and a tooltip: (term, number, meaning). n: denominator of the percentages."""
     parts = [part for term, value, meaning in rows for part in (html.Dt(term, title=meaning), html.Dd(value))]
     return html.Dl(parts, **of_n(n))
 
 
 def of_n(n: int | None) -> Any:
-    """The attribute that says of how many a percentage is, for who reads the page by program."""
+    """The attribute with the denominator of a percentage, for scripts that read the page."""
     return {} if n is None else {"data-n": str(n)}
 
 
 def term(text: str, name: str) -> html.Span:
-    """Words or numbers with what they mean for a pointer. name: a term of /about."""
+    """Text with its meaning as a tooltip. name: a term of /about."""
     return html.Span(text, title=MEANINGS_BY_NAME[name], **data(term=name))
 
 
@@ -55,29 +55,29 @@ def data(**named: str) -> Any:
     return {f"data-{name}": value for name, value in named.items()}
 
 
-def told(found: Result, files: Files) -> list[Any]:
-    """A result: its sentences, its warnings, its tables, which are to be had as files."""
-    warnings = [html.P(f"Warning: {text}", className="alert") for text in found.warnings]
-    tables = [table(one, html.H2, files=files) for one in found.tables]
-    return [*(html.P(text) for text in found.findings), *warnings, *tables]
+def result_parts(result: Result, files: Files) -> list[Any]:
+    """The findings, warnings and tables of a result; the tables can be downloaded."""
+    warnings = [html.P(f"Warning: {text}", className="alert") for text in result.warnings]
+    tables = [table(one, html.H2, files=files) for one in result.tables]
+    return [*(html.P(text) for text in result.findings), *warnings, *tables]
 
 
-def answer(found: Result, files: Files) -> html.Div:
-    """A whole result: its figures too, and the command that gives it again."""
-    warnings = [html.P(f"Warning: {text}", className="alert") for text in found.warnings]
-    usual = {name: field.default for name, field in experiment(found.kind).spec.model_fields.items()}
+def answer(result: Result, files: Files) -> html.Div:
+    """A whole result: findings, warnings, figures, tables, and the command that repeats it."""
+    warnings = [html.P(f"Warning: {text}", className="alert") for text in result.warnings]
+    usual = {name: field.default for name, field in experiment(result.kind).spec.model_fields.items()}
     settings = {
-        name: value for name, value in found.spec.items() if name != "experiment" and not _is(value, usual.get(name))
+        name: value for name, value in result.spec.items() if name != "experiment" and not _is(value, usual.get(name))
     }
     flags = " ".join(f"--{name.replace('_', '-')} {_typed(value)}" for name, value in settings.items())
-    made = f"{found.provenance.seconds:,.2f} s; splat experiment {found.kind} {flags}"
+    command = f"{result.provenance.seconds:,.2f} s; splat experiment {result.kind} {flags}"
     return html.Div(
         [
-            *(html.P(text) for text in found.findings),
+            *(html.P(text) for text in result.findings),
             *warnings,
-            *(figure(one) for one in found.figures),
-            *(_folded(one, files) if one.detail else table(one, files=files) for one in found.tables),
-            html.P(html.Code(made), className="quiet"),
+            *(figure(one) for one in result.figures),
+            *(_collapsed_table(one, files) if one.detail else table(one, files=files) for one in result.tables),
+            html.P(html.Code(command), className="quiet"),
         ]
     )  # fmt: skip
 
@@ -86,9 +86,9 @@ def _is(value: Any, usual: Any) -> bool:
     return bool(value == (list(usual) if isinstance(usual, tuple) else usual))
 
 
-def _folded(found: ResultTable, files: Files) -> html.Details:
+def _collapsed_table(table_: ResultTable, files: Files) -> html.Details:
     return html.Details(
-        [html.Summary(f"{found.title} ({counted(len(found.rows), 'rows')})"), table(found, files=files)]
+        [html.Summary(f"{table_.title} ({counted(len(table_.rows), 'rows')})"), table(table_, files=files)]
     )
 
 
@@ -96,58 +96,58 @@ def _typed(value: Any) -> str:
     return shlex.quote(",".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
-def figure(found: Figure, heading: type[html.H2 | html.H3] = html.H3) -> Any:
+def figure(drawing: Figure, heading: type[html.H2 | html.H3] = html.H3) -> Any:
     """A figure of a result: cells as a strip of colours, lines and bars as a plot."""
-    if isinstance(found, Heatmap):
-        return strip(found, heading)
-    return figures.figure(figures.series(found), found.title, f"figure-{found.name}", height=300)
+    if isinstance(drawing, Heatmap):
+        return strip(drawing, heading)
+    return figures.figure(figures.series(drawing), drawing.title, f"figure-{drawing.name}", height=300)
 
 
-def strip(found: Heatmap, heading: type[html.H2 | html.H3] = html.H3) -> html.Section:
-    """Cells coloured by sign and size, each with its number; hatched where nothing is known, with n where it is counted."""
-    largest = max((abs(value) for row in found.z for value in row if value is not None), default=0.0) or 1.0
-    head = [cells.heading(found.y_label), *(cells.heading(shown(x)) for x in found.x)]
-    counted: Sequence[Sequence[int | None]] = found.n or [[None] * len(found.x)] * len(found.y)
+def strip(heatmap: Heatmap, heading: type[html.H2 | html.H3] = html.H3) -> html.Section:
+    """Cells coloured by sign and size, each with its number and its n if known; hatched where there is no data."""
+    largest = max((abs(value) for row in heatmap.z for value in row if value is not None), default=0.0) or 1.0
+    head = [cells.heading(heatmap.y_label), *(cells.heading(shown(x)) for x in heatmap.x)]
+    counted: Sequence[Sequence[int | None]] = heatmap.n or [[None] * len(heatmap.x)] * len(heatmap.y)
     body = [
         [cells.heading(shown(name)), *(_cell(value, largest, n) for value, n in zip(row, ns, strict=True))]
-        for name, row, ns in zip(found.y, found.z, counted, strict=True)
+        for name, row, ns in zip(heatmap.y, heatmap.z, counted, strict=True)
     ]
-    whole = cells.drawn(head, body, "strip", f"{found.z_label} by {found.x_label}")
-    name = f"figure-{found.name}"
-    menu = menus.menu(found.title, name)
-    return html.Section([menus.headed(heading(found.title), menu), whole], id=menus.ANCHOR + name)
+    whole = cells.drawn(head, body, "strip", f"{heatmap.z_label} by {heatmap.x_label}")
+    name = f"figure-{heatmap.name}"
+    menu = menus.menu(heatmap.title, name)
+    return html.Section([menus.headed(heading(heatmap.title), menu), whole], id=menus.ANCHOR + name)
 
 
 def _cell(value: float | None, largest: float, n: int | None) -> cells.Cell:
     counted = "" if n is None else f"n = {n:,}"
     if value is None:
-        return {"t": "", "c": "nothing", "i": counted or "nothing is known here"}
+        return {"t": "", "c": "nothing", "i": counted or "no data"}
     size = f"{100 * abs(value) / largest:.0f}%"
     return {"t": f"{value:.2g}", "c": "lowered" if value < 0 else "", "i": counted, "s": {"--size": size}}
 
 
 def table(
-    found: ResultTable,
+    result_table: ResultTable,
     heading: type[html.H2 | html.H3] = html.H3,
     most_rows: int = 200,
     links: Mapping[str, Callable[[int], str]] = _TO_FEATURES,
     files: Files | None = None,
 ) -> html.Section:
-    """A table of a result: headings say what they mean, numbers to the right; a note says what is left out.
+    """A table of a result: headings with tooltips, numbers right-aligned, and a note on the rows that are not shown.
 
-    links: where the numbers of a column lead, by its name. files: where the page's tables are as files, whole.
+    links: link target of the numbers of a column, by its name. files: download addresses of the page's tables.
     """
-    names, right, rows = in_cells(found)
-    meanings = {column.shown: column.description for column in found.columns}
+    names, right, rows = in_cells(result_table)
+    meanings = {column.shown: column.description for column in result_table.columns}
     kinds = ["number" if numeric else "" for numeric in right]
     head = [
         cells.heading(name, meanings.get(name.removesuffix(" [95 %]"), ""), kind)
         for name, kind in zip(names, kinds, strict=True)
     ]
-    counts = _counts(found)
+    counts = _counts(result_table)
     body = [
         cells.of_samples(
-            [_told(cell, kind, links.get(name)) for cell, name, kind in zip(row, names, kinds, strict=True)],
+            [_table_cell(cell, kind, links.get(name)) for cell, name, kind in zip(row, names, kinds, strict=True)],
             None if counts is None else counts[at],
         )
         for at, row in enumerate(rows[:most_rows])
@@ -155,38 +155,42 @@ def table(
     hidden = len(rows) - most_rows
     note = " ".join(
         part
-        for part in (found.note, f"{counted(hidden, 'further rows', 'are')} not shown." if hidden > 0 else "")
+        for part in (result_table.note, f"{counted(hidden, 'further rows', 'are')} not shown." if hidden > 0 else "")
         if part
     )
     return html.Section(
         [
             menus.headed(
-                heading([found.title, " ", html.Span(found.evidence, className="evidence")]),
-                menus.menu(found.title, found.name, menus.files_of(files, found.name) if files else None),
+                heading([result_table.title, " ", html.Span(result_table.evidence, className="evidence")]),
+                menus.menu(
+                    result_table.title, result_table.name, menus.files_of(files, result_table.name) if files else None
+                ),
             ),
             html.P(note, className="quiet") if note else None,
             cells.drawn(head, body),
         ],
-        id=menus.ANCHOR + found.name,
+        id=menus.ANCHOR + result_table.name,
     )
 
 
-def _counts(found: ResultTable) -> list[int | None] | None:
-    """The samples that each row is of; None for a table that does not count any."""
-    at = next((at for name in ("n", "n_active") for at, one in enumerate(found.columns) if one.name == name), None)
+def _counts(result_table: ResultTable) -> list[int | None] | None:
+    """The number of samples of each row; None for a table without such a column."""
+    at = next(
+        (at for name in ("n", "n_active") for at, one in enumerate(result_table.columns) if one.name == name), None
+    )
     if at is None:
         return None
-    return [row[at] if isinstance(row[at], int) else None for row in found.rows]  # type: ignore[misc]
+    return [row[at] if isinstance(row[at], int) else None for row in result_table.rows]  # type: ignore[misc]
 
 
-def _told(cell: str, kind: str, leads_to: Callable[[int], str] | None) -> cells.Cell:
+def _table_cell(cell: str, kind: str, leads_to: Callable[[int], str] | None) -> cells.Cell:
     if leads_to is not None:
         return cells.link(cell, leads_to(int(cell.replace(",", ""))), c=kind)
     return {"t": cell, "c": kind} if kind else cell
 
 
 def effects(rows: Sequence[Mapping[str, Any]], longest: float, sign: int) -> html.Div:
-    """Tokens with how much a unit of the feature moves each one's logit."""
+    """Tokens with the change of each one's logit per unit of activation."""
     body = [
         [
             {**cells.heading(row["token"]), "t": marked(row["token"], row.get("in_data")), "h": of_token(row["token"])},
@@ -198,7 +202,7 @@ def effects(rows: Sequence[Mapping[str, Any]], longest: float, sign: int) -> htm
 
 
 def example(row: Mapping[str, Any], strongest: float) -> list[cells.Cell]:
-    """One sample: how strongly the feature fires on it, its weapon and what it wears."""
+    """One sample: activation, weapon and abilities."""
     value = float(row["activation"])
     return [
         cells.bar(value / strongest if strongest else 0, shown(value)),
@@ -208,13 +212,13 @@ def example(row: Mapping[str, Any], strongest: float) -> list[cells.Cell]:
             f"{row['global_index']:,}",
             of_sample(row["global_index"]),
             c="number",
-            i="What if it were another build",
+            i="Edit this build on the what-if page",
         ),
     ]
 
 
 def alert(title: str, text: str, action: tuple[str, str] = ("Back to the list of features", "/features")) -> html.Div:
-    """Something that is not there, and one way on: (words, address)."""
+    """An error message with one next step: (text, address)."""
     return html.Div(
         [html.H1(title), html.P(text), dcc.Link(action[0], href=action[1])], role="alert", className="alert"
     )

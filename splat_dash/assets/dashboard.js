@@ -1,7 +1,7 @@
-// What happens in the browser alone: the list's address, and keys. Keys click the link that does the same by mouse.
+// Browser-side behaviour: the address of the list, and keyboard shortcuts. A shortcut clicks the link that the mouse would.
 window.dash_clientside = window.dash_clientside || {};
-// What the point that was clicked stands for, from the plot itself: Dash does not read typed arrays.
-const told = (id, clicked) => {
+// The custom data of a clicked point, read from the plot itself: Dash does not read typed arrays.
+const customData = (id, clicked) => {
   const at = clicked.points[0], plot = document.querySelector(`#${id} .js-plotly-plot`);
   return plot._fullData[at.curveNumber].customdata[at.pointNumber];
 };
@@ -11,7 +11,7 @@ const go = (address) => {
   window.scrollTo(0, 0);
 };
 const say = (text) => {
-  const place = document.getElementById("told");
+  const place = document.getElementById("message");
   place.textContent = text;
   clearTimeout(say.until);
   say.until = setTimeout(() => { place.textContent = ""; }, 4000);
@@ -31,8 +31,8 @@ window.dash_clientside.splat = {
     history.replaceState(history.state, "", url);
     return box;
   },
-  // The form of a label as it stands on the screen: what was typed last may not have been told to Dash yet.
-  // With it the feature of the form, what Dash has of it, and the address: the server saves nothing where they differ.
+  // The label form as shown on the screen: Dash may not have the last keystrokes yet.
+  // Also the feature of the form, its origin as Dash holds it, and the address: the server saves nothing if they differ.
   typed(clicks, made, ...values) {
     const names = ["text", "category", "status", "confidence", "rule", "notes", "author"];
     const form = { clicks, made, feature: featureOfForm(), address: location.pathname };
@@ -43,7 +43,7 @@ window.dash_clientside.splat = {
     if (form.confidence !== "" && form.confidence != null) form.confidence = +form.confidence;
     return form;
   },
-  // The answer to a form: shown on the page of its feature; another page that is there by now only has a notice of it.
+  // The answer to a form: shown on the page of its feature; any other page only shows a notice.
   answered(answer, made) {
     const keep = dash_clientside.no_update;
     if (!answer || answer.feature !== featureOfForm() || answer.feature !== made.feature) {
@@ -53,23 +53,23 @@ window.dash_clientside.splat = {
     const of = "based_on" in answer ? { ...made, based_on: answer.based_on } : keep;
     return [answer.now ?? keep, answer.shown, of, answer.history ?? keep, answer.name ?? keep];
   },
-  // What is being written, once its writer pauses.
+  // The typed text, after a pause.
   written(text) {
     const mine = (dash_clientside.splat.nth = (dash_clientside.splat.nth || 0) + 1);
-    return new Promise((told) => setTimeout(() => told(mine === dash_clientside.splat.nth ? text : dash_clientside.no_update), 120));
+    return new Promise((resolve) => setTimeout(() => resolve(mine === dash_clientside.splat.nth ? text : dash_clientside.no_update), 120));
   },
-  // What is lost without each ability, row by row and badge by badge: [what is told, share in percent], or nothing.
-  showLost(rows) {
+  // The drop without each ability, by row and badge: [text, share in percent], or null.
+  showDrops(rows) {
     const shown = document.querySelectorAll("#examples tbody tr");
-    (rows || []).forEach((row, at) => row.forEach((lost, nth) => {
-      const badge = lost && shown[at] && shown[at].querySelectorAll(".badge")[nth];
+    (rows || []).forEach((row, at) => row.forEach((drop, nth) => {
+      const badge = drop && shown[at] && shown[at].querySelectorAll(".badge")[nth];
       if (!badge) return;
-      badge.style.setProperty("--lost", lost[1] + "%");
-      badge.title += lost[0];
-      badge.querySelector(".unseen").textContent += lost[0];
+      badge.style.setProperty("--lost", drop[1] + "%");
+      badge.title += drop[0];
+      badge.querySelector(".unseen").textContent += drop[0];
     }));
     return rows && rows.some((row) => row.some(Boolean))
-      ? "The line below an ability: the share of the activation that is lost when it alone is taken off and the model is asked again. A pointer on it is told how much."
+      ? "Line below an ability: share of the activation lost when only this ability is removed and the model is run again. Hover for the value."
       : dash_clientside.no_update;
   },
   openOnMap(clicked) {
@@ -82,7 +82,7 @@ window.dash_clientside.splat = {
   },
   openBar(clicked) {
     if (clicked) {
-      const [low, high] = told("feature-histogram", clicked), url = new URL(location);
+      const [low, high] = customData("feature-histogram", clicked), url = new URL(location);
       for (const name of ["tab", "group", "x"]) url.searchParams.delete(name);
       url.searchParams.set("min", low);
       url.searchParams.set("max", high);
@@ -91,7 +91,7 @@ window.dash_clientside.splat = {
     return dash_clientside.no_update;
   },
   openPoint(clicked) {
-    if (clicked) go("/f/" + told("home-spread", clicked));
+    if (clicked) go("/f/" + customData("home-spread", clicked));
     return dash_clientside.no_update;
   },
   listChanged(q, state) {
@@ -101,7 +101,7 @@ window.dash_clientside.splat = {
     }
     history.replaceState(history.state, "", url);
     document.getElementById("features-file").href = "/api/features.csv" + url.search;
-    // Who types before the grid is there is heard once it is.
+    // Input before the grid has loaded is applied once it has.
     dash_ag_grid.getApiAsync("features-grid").then((grid) => {
       if (grid.getDisplayedRowCount()) grid.ensureIndexVisible(0, "top");
       grid.purgeInfiniteCache();
@@ -110,15 +110,15 @@ window.dash_clientside.splat = {
   },
 };
 
-// Whether the dashboard answers: the page says so as long as it does not, and looks for it every two seconds until it does again.
+// Connection status: a notice while the dashboard does not answer, with a retry every two seconds.
 (() => {
   const request = window.fetch.bind(window);
-  // lost: nothing answers. left: the page of the address never came, what stands here is another one. refused: a status.
+  // lost: no answer. left: the page of the address did not load, the old page is still shown. refused: a status.
   const state = { lost: false, left: false, refused: 0 };
   const sentence = () => {
-    if (state.lost) return "The dashboard does not answer. What stands here is from before; nothing is saved until it answers again, and what is typed into a label is kept.";
-    if (state.left) return "The dashboard answers, but this page is not the one of its address. What is typed into a label is kept. ";
-    if (state.refused) return `The dashboard did not take what this page sent (status ${state.refused}): the two are of different versions. What is typed into a label is kept. `;
+    if (state.lost) return "The dashboard does not answer. This page may be out of date; nothing is saved until it answers again. Unsaved label text is kept.";
+    if (state.left) return "The dashboard answers again, but this page does not match its address. Unsaved label text is kept. ";
+    if (state.refused) return `The dashboard rejected a request of this page (status ${state.refused}): page and dashboard are of different versions. Unsaved label text is kept. `;
     return "";
   };
   const note = (changes) => {
@@ -133,7 +133,7 @@ window.dash_clientside.splat = {
     const again = document.createElement("button");
     again.type = "button";
     again.className = "plain-button reload";
-    again.textContent = "Load it again";
+    again.textContent = "Reload";
     place.append(again);
   };
   const look = () => request("/_favicon.ico", { cache: "no-store" }).then(() => note({ lost: false }), () => setTimeout(look, 2000));
@@ -150,7 +150,7 @@ window.dash_clientside.splat = {
   };
 })();
 
-// Tables: `cells.drawn` sends them as data, here they become elements. What is written is text, never markup.
+// Tables: `cells.drawn` sends them as data, this code renders them. Content is text, never markup.
 (() => {
   const element = (name, kind, text) => {
     const made = document.createElement(name);
@@ -167,37 +167,37 @@ window.dash_clientside.splat = {
     if (share != null) made.style.setProperty("--ap", share);
     return made;
   };
-  const cell = (given, above) => {
-    const said = typeof given === "string" ? { t: given } : given;
-    const made = element(said.th ? "th" : "td", said.c);
-    if (said.th) made.scope = above ? "col" : "row";
-    if (said.i) made.title = said.i;
-    for (const [name, value] of Object.entries(said.s || {})) made.style.setProperty(name, value);
-    if (said.b) made.append(...said.b.map(badge));
-    else if (said.bar != null) {
-      const whole = element("div", "with-bar"), bar = element("span", "bar " + (said.c || ""));
-      bar.style.setProperty("--share", said.bar + "%");
-      whole.append(bar, element("span", "number", said.t));
+  const cell = (content, above) => {
+    const parts = typeof content === "string" ? { t: content } : content;
+    const made = element(parts.th ? "th" : "td", parts.c);
+    if (parts.th) made.scope = above ? "col" : "row";
+    if (parts.i) made.title = parts.i;
+    for (const [name, value] of Object.entries(parts.s || {})) made.style.setProperty(name, value);
+    if (parts.b) made.append(...parts.b.map(badge));
+    else if (parts.bar != null) {
+      const whole = element("div", "with-bar"), bar = element("span", "bar " + (parts.c || ""));
+      bar.style.setProperty("--share", parts.bar + "%");
+      whole.append(bar, element("span", "number", parts.t));
       made.append(whole);
-    } else if (said.h) {
-      const link = element("a", "", said.t);
-      link.href = said.h;
+    } else if (parts.h) {
+      const link = element("a", "", parts.t);
+      link.href = parts.h;
       made.append(link);
-    } else made.textContent = said.t;
+    } else made.textContent = parts.t;
     return made;
   };
-  const row = (given, above) => {
-    const said = Array.isArray(given) ? { cells: given } : given, made = element("tr", said.c);
-    if (said.i) made.title = said.i;
-    if (said.n != null) made.dataset.n = said.n;
-    made.append(...said.cells.map((one) => cell(one, above)));
+  const row = (content, above) => {
+    const parts = Array.isArray(content) ? { cells: content } : content, made = element("tr", parts.c);
+    if (parts.i) made.title = parts.i;
+    if (parts.n != null) made.dataset.n = parts.n;
+    made.append(...parts.cells.map((one) => cell(one, above)));
     return made;
   };
-  // A row, and those that are the same, or nearly: hidden until the button in it is pressed.
-  const rows = (given) => {
-    const first = row(given, false), others = (given.alike || []).map((cells) => row(cells, false));
+  // A row and its duplicates or near duplicates, which a button expands.
+  const rows = (group) => {
+    const first = row(group, false), others = (group.alike || []).map((cells) => row(cells, false));
     if (others.length) {
-      const button = element("button", "plain-button alike", `+ ${others.length} ${given.equal ? "equal" : "alike"}`);
+      const button = element("button", "plain-button alike", `+ ${others.length} ${group.equal ? "equal" : "similar"}`);
       button.type = "button";
       button.setAttribute("aria-expanded", "false");
       others.forEach((one) => { one.hidden = true; });
@@ -213,21 +213,21 @@ window.dash_clientside.splat = {
   const draw = (place) => {
     if (place.drawn === place.dataset.table) return;
     place.drawn = place.dataset.table;
-    const told = JSON.parse(place.drawn), table = element("table", told.kind), body = element("tbody");
-    if (told.caption) table.append(element("caption", "", told.caption));
-    if (told.head.length) {
+    const content = JSON.parse(place.drawn), table = element("table", content.kind), body = element("tbody");
+    if (content.caption) table.append(element("caption", "", content.caption));
+    if (content.head.length) {
       const head = element("thead");
-      head.append(row(told.head, true));
+      head.append(row(content.head, true));
       table.append(head);
     }
-    body.append(...told.body.flatMap(rows));
+    body.append(...content.body.flatMap(rows));
     table.append(body);
     place.replaceChildren(table);
   };
   new MutationObserver(() => document.querySelectorAll("slot[data-table]").forEach(draw)).observe(document.documentElement, {
     childList: true, subtree: true, attributes: true, attributeFilter: ["data-table"],
   });
-  // A plain link within a table changes the page as a link of Dash does, without loading everything again.
+  // A plain link within a table changes the page as a Dash link does, without a full reload.
   document.addEventListener("click", (event) => {
     const link = event.target.closest && event.target.closest("slot a[href]");
     if (!link || link.origin !== location.origin || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
@@ -238,7 +238,7 @@ window.dash_clientside.splat = {
 
 (() => {
   const typing = (target) => target.closest && target.closest("input, textarea, select, [contenteditable], .ag-cell-inline-editing");
-  const click = (selector) => { const found = document.querySelector(selector); if (found) found.click(); return Boolean(found); };
+  const click = (selector) => { const target = document.querySelector(selector); if (target) target.click(); return Boolean(target); };
   const sheet = () => document.getElementById("help-sheet");
   const step = (by) => {
     const tabs = [...document.querySelectorAll('nav[aria-label="Evidence"] .choice')];
@@ -246,8 +246,8 @@ window.dash_clientside.splat = {
     const next = tabs[at + by];
     if (next) next.click();
   };
-  const copyLink = (anchor) => navigator.clipboard.writeText(anchor ? location.href.split("#")[0] + "#" + anchor : location.href).then(() => say("The link is copied."), () => say("The browser did not allow it."));
-  // Pinned: one feature, kept as long as the browser's tab is.
+  const copyLink = (anchor) => navigator.clipboard.writeText(anchor ? location.href.split("#")[0] + "#" + anchor : location.href).then(() => say("Link copied."), () => say("The browser did not allow copying."));
+  // Pinned: one feature, kept until the browser tab is closed.
   const pinned = () => sessionStorage.getItem("splat-pinned");
   const showPinned = () => {
     const place = document.getElementById("pinned");
@@ -279,10 +279,10 @@ window.dash_clientside.splat = {
     text.closest("details").open = true;
     text.focus();
   };
-  // One panel as large as the window, until Escape.
+  // Expand a panel to the window, until Escape.
   const grow = (panel) => {
     const whole = panel.classList.toggle("whole");
-    panel.querySelector(".grow").textContent = whole ? "smaller" : "larger";
+    panel.querySelector(".grow").textContent = whole ? "collapse" : "expand";
     panel.querySelector(".grow").focus();
     window.dispatchEvent(new Event("resize"));
   };
@@ -290,7 +290,7 @@ window.dash_clientside.splat = {
     const plot = panel.querySelector(".js-plotly-plot");
     if (plot) Plotly.downloadImage(plot, { format, filename: panel.querySelector(".dash-graph").id, width: plot.clientWidth, height: plot.clientHeight, scale: 2 });
   };
-  // A link to a panel leads there once the panel is there.
+  // Scroll to the panel of the address once it is loaded.
   const arrive = () => {
     const panel = location.hash.startsWith("#panel-") && document.getElementById(location.hash.slice(1));
     if (!panel || arrive.at === location.href) return;

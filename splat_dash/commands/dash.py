@@ -18,44 +18,44 @@ if TYPE_CHECKING:
     from splat_serving.investigations.subject import Subject
 
 _WAIT_SECONDS = 2.0
-_OTHER_PORT = "name another --port"
+_OTHER_PORT = "choose another --port"
 
 
 def _opened(open_it: "Callable[[], Subject]", wait: bool) -> "Subject":
-    """What is shown; if it may be waited for, once it is there."""
-    told = False
+    """The subject; with wait, retry until it exists."""
+    announced = False
     while True:
         try:
             return open_it()
         except (InputError, LayoutError, NotPublishedError) as error:
             if not wait:
                 raise
-            if not told:
-                click.echo(f"the dashboard waits: {error}", err=True)
-                told = True
+            if not announced:
+                click.echo(f"waiting: {error}", err=True)
+                announced = True
             time.sleep(_WAIT_SECONDS)
 
 
 def _checked_url(url: str | None) -> str | None:
     if url is not None and not url.startswith(("http://", "https://")):
-        raise InputError(f"--dagster-url is {url[:100]!r}: it begins with http:// or https://")
+        raise InputError(f"--dagster-url {url[:100]!r} is not a URL: it must begin with http:// or https://")
     return url.rstrip("/") if url else None
 
 
 def _examples_of_folder(examples_dir: Path | None, named: str | None) -> Path | None:
-    """The folder of examples, where what is shown is a folder of the guide's formats; a store has its own examples."""
+    """The folder of examples for a folder in the guide's formats; a store has its own examples."""
     from splat_serving.database.folder import Folder
 
     if examples_dir is None:
         return None
     if named is None or not is_folder(named):
-        raise InputError("--examples-dir belongs to a folder of the guide's formats: name it with --data-dir")
+        raise InputError("--examples-dir needs a folder in the guide's formats: pass it with --data-dir")
     if Folder.is_published(Path(named)):
-        click.echo(f"{named} is a store, which has its own examples: --examples-dir is not read", err=True)
+        click.echo(f"--examples-dir is ignored: {named} is a store, which has its own examples", err=True)
         return None
     if not (examples_dir / "examples.parquet").is_file():
         click.echo(
-            f"{examples_dir} has no examples.parquet: examples are drawn from the activations when a page needs them "
+            f"{examples_dir} has no examples.parquet: examples are computed from the activations on demand "
             f"(`splat examples --data-dir {named} --output-dir {examples_dir}` writes it)",
             err=True,
         )
@@ -70,14 +70,18 @@ def _examples_of_folder(examples_dir: Path | None, named: str | None) -> Path | 
     "--token-file",
     type=click.Path(readable=False, path_type=Path),
     default=None,
-    help="The secret of a server that wants one.",
+    help="File with the token of a server that requires one.",
 )
-@click.option("--wait", is_flag=True, help="Wait until there is something to show, where nothing is published yet.")
-@click.option("--dagster-url", default=None, help="Where the Dagster UI is: runs link to it, as with `splat up`.")
-@click.option("--use-efficient", is_flag=True, help="As the guide has it; formats are told apart without it.")
-@click.option("--data-dir", type=click.Path(readable=False, path_type=Path), default=None, help="As PATH.")
+@click.option("--wait", is_flag=True, help="Wait until a version is published.")
+@click.option("--dagster-url", default=None, help="Address of the Dagster UI; runs link to it. `splat up` sets it.")
+@click.option(
+    "--use-efficient",
+    is_flag=True,
+    help="Accepted for compatibility with the guide; formats are detected automatically.",
+)
+@click.option("--data-dir", type=click.Path(readable=False, path_type=Path), default=None, help="Same as PATH.")
 @click.option("--examples-dir", type=click.Path(readable=False, path_type=Path), default=None,
-              help="What `splat examples` wrote; where it is missing, examples are drawn when a page needs them.")  # fmt: skip
+              help="Output folder of `splat examples`; if missing, examples are computed on demand.")  # fmt: skip
 def dash(
     target: str | None,
     port: int,
@@ -88,16 +92,14 @@ def dash(
     data_dir: Path | None,
     examples_dir: Path | None,
 ) -> None:
-    """Browse features in a browser: the list, each feature's page, and what it is made of.
+    """Explore features in a browser: list, map, and a page for each feature.
 
     RUN is a run of the data root, PATH a store or a folder of guide formats, URL a running activation server
-    (`http://127.0.0.1:8765`, with `/runs/NAME` for one of its runs), ALIAS what `splat alias` keeps; without it, the run that was
-    published last. It listens on 127.0.0.1 only, and no page loads anything from elsewhere. Ctrl-C stops it.
+    (`http://127.0.0.1:8765`, with `/runs/NAME` for one of its runs), ALIAS a name saved with `splat alias`; default: the run
+    published last. Listens on 127.0.0.1 only; pages load nothing from other hosts. Ctrl-C stops it.
     """
     if target is not None and data_dir is not None:
-        raise InputError(
-            f"{target} already says what is shown, and --data-dir names something else: leave one of them out"
-        )
+        raise InputError(f"both {target} and --data-dir name the data: leave one of them out")
     named = target or (str(data_dir) if data_dir else None)
     examples = _examples_of_folder(examples_dir, named)
     with at_stop():
@@ -107,7 +109,7 @@ def dash(
 def _run(
     named: str | None, examples: Path | None, port: int, token_file: Path | None, wait: bool, dagster_url: str | None
 ) -> None:
-    """Show it until told to stop."""
+    """Serve it until it is stopped."""
     if wait:
         refuse_taken("127.0.0.1", port, _OTHER_PORT)
     import uvicorn

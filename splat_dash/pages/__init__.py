@@ -1,1 +1,1 @@
-"""One module per page: its layout, from what stands in the URL."""
+"""One module per page: its layout, built from the URL."""

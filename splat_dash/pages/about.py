@@ -1,4 +1,4 @@
-"""What is shown here: the store and what it was made from, and what the numbers mean."""
+"""The About page: the store, its provenance, and the definitions of terms."""
 
 from typing import Any
 
@@ -11,21 +11,21 @@ from splat_dash.terms import TERMS
 
 def layout(source: Source, **_: Any) -> html.Div:
     """The page."""
-    found = source.about
+    about = source.about
     facts = [
-        ("run", found.name or "—", "What the store belongs to."),
-        ("version", found.version, "Its published version."),
-        ("samples", f"{found.n_samples:,}", "All samples."),
-        ("features", f"{found.n_features:,}", "Features of the SAE, dead ones included."),
-        *((f"{name} (sha256)", str(value)[:16], "Fingerprint.") for name, value in found.provenance.items()
+        ("run", about.name or "—", "Run that the store belongs to."),
+        ("version", about.version, "Its published version."),
+        ("samples", f"{about.n_samples:,}", "All samples."),
+        ("features", f"{about.n_features:,}", "Features of the SAE, dead ones included."),
+        *((f"{name} (sha256)", str(value)[:16], "Fingerprint.") for name, value in about.provenance.items()
           if isinstance(value, str) and len(value) == 64),
     ]  # fmt: skip
     return html.Div(
         [
             html.H1("About"),
-            html.H2("What is shown"),
+            html.H2("Data shown"),
             ui.numbers(facts),
-            html.H2("What the words mean"),
+            html.H2("Definitions"),
             *(
                 part
                 for title, terms in TERMS.items()

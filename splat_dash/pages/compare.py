@@ -1,4 +1,4 @@
-"""Two features side by side: when they fire together, on what one fires rather than the other, and what they do."""
+"""Two features side by side: co-activation, differences in what they fire on, and effects."""
 
 from typing import Any
 
@@ -13,10 +13,11 @@ def layout(source: Source, f: Any = "", **_: Any) -> Any:
     """The page, for `f=1,2`."""
     if not f:
         return ui.alert(
-            "Compare two features", "Name two in the address, as /compare?f=1,2, or choose one on a feature's page."
+            "Compare two features",
+            "Give two features in the address, as /compare?f=1,2, or use a compare link on a feature's page.",
         )
     left, right = pair(f)
-    found = source.comparison(left, right)
+    comparison = source.comparison(left, right)
     return html.Article(
         [
             html.Nav(
@@ -28,8 +29,8 @@ def layout(source: Source, f: Any = "", **_: Any) -> Any:
                 className="ways",
                 **ui.named("Features"),
             ),
-            html.H1(found.title),
-            *ui.told(found, address.Files("/api/compare", f"f={left},{right}")),
+            html.H1(comparison.title),
+            *ui.result_parts(comparison, address.Files("/api/compare", f"f={left},{right}")),
         ]
     )
 
@@ -38,5 +39,5 @@ def pair(text: Any) -> tuple[int, int]:
     """Two features from `1,2`; InputError."""
     parts = text.split(",") if isinstance(text, str) else []
     if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
-        raise InputError(f"f={str(text)[:40]!r} is no pair of features: write two whole numbers, as f=1,2")
+        raise InputError(f"f={str(text)[:40]!r} is not a pair of features: write two whole numbers, as f=1,2")
     return int(parts[0]), int(parts[1])

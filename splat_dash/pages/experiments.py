@@ -1,4 +1,4 @@
-"""Any experiment on a feature, asked from its page: a form made from its settings, and the answer when it is there."""
+"""Experiments on a feature, run from its page: a form with the settings, and the result."""
 
 import asyncio
 from collections.abc import Mapping
@@ -27,23 +27,25 @@ def names() -> list[str]:
     return [name for name in experiment_names() if "feature_id" in experiment(name).spec.model_fields]
 
 
-def panel(source: Source, feature_id: int, query: ListQuery, given: Mapping[str, Any]) -> html.Div:
-    """The menu of experiments, the form of the one that `x` names, and the place for its answer."""
-    name = str(given.get("x") or FIRST)
+def panel(source: Source, feature_id: int, query: ListQuery, parameters: Mapping[str, Any]) -> html.Div:
+    """The menu of experiments, the form of the one that `x` names, and the place for its result."""
+    name = str(parameters.get("x") or FIRST)
     known = names()
     if name not in known:
         return html.Div(
             [
-                ui.alert(f"There is no experiment {name[:40]!r}", f"There are {', '.join(known)}."),
+                ui.alert(f"Unknown experiment {name[:40]!r}", f"Choose from {', '.join(known)}."),
                 _menu(feature_id, query, "", known),
             ]
         )
     kind = experiment(name)
-    settings = {key: str(given[key])[:_LONGEST] for key in _settings(kind.spec) if given.get(key) not in (None, "")}
+    settings = {
+        key: str(parameters[key])[:_LONGEST] for key in _settings(kind.spec) if parameters.get(key) not in (None, "")
+    }
     missing = [key for key, field in _settings(kind.spec).items() if field.is_required() and key not in settings]
-    wanted = None if missing else {"experiment": name, "feature_id": feature_id, **settings}
+    settings_to_run = None if missing else {"experiment": name, "feature_id": feature_id, **settings}
     waiting = (
-        html.P(f"Say {' and '.join(missing)}, and ask.", className="quiet")
+        html.P(f"Fill in {' and '.join(missing)}, then run.", className="quiet")
         if missing
         else html.P("…", className="quiet")
     )
@@ -52,25 +54,25 @@ def panel(source: Source, feature_id: int, query: ListQuery, given: Mapping[str,
             _menu(feature_id, query, name, known),
             html.P(kind.summary),
             _form(feature_id, query, name, kind.spec, settings),
-            dcc.Store(id="experiment-asked", data=wanted),
+            dcc.Store(id="experiment-request", data=settings_to_run),
             _place(waiting),
         ]
     )  # fmt: skip
 
 
 def alone(name: str, feature_id: int) -> html.Div:
-    """One experiment with its usual settings: what it asks, and the place for its answer."""
+    """One experiment with its default settings: its summary, and the place for its result."""
     return html.Div(
         [
             html.P(experiment(name).summary),
-            dcc.Store(id="experiment-asked", data={"experiment": name, "feature_id": feature_id}),
+            dcc.Store(id="experiment-request", data={"experiment": name, "feature_id": feature_id}),
             _place(html.P("…", className="quiet")),
         ]
     )
 
 
 def _place(waiting: html.P) -> dcc.Loading:
-    return dcc.Loading(html.Div(waiting, id="experiment-answer", **_POLITE), delay_show=200)
+    return dcc.Loading(html.Div(waiting, id="experiment-result", **_POLITE), delay_show=200)
 
 
 def _settings(spec: type[Spec]) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def _menu(feature_id: int, query: ListQuery, chosen: str, known: list[str]) -> h
 
 
 def _form(feature_id: int, query: ListQuery, name: str, spec: type[Spec], settings: Mapping[str, str]) -> html.Details:
-    """The settings as boxes, their defaults inside; the form leads to the address that has the answer."""
+    """The settings as text fields with their defaults as placeholders; submitting opens the address of the result."""
     boxes = []
     for key, field in _settings(spec).items():
         default = "" if field.is_required() or field.default is None else _text(field.default)
@@ -104,7 +106,7 @@ def _form(feature_id: int, query: ListQuery, name: str, spec: type[Spec], settin
     hidden = [dcc.Input(id=f"kept-{key}", name=key, value=value, type="hidden") for key, value in kept.items() if value]
     missing = any(field.is_required() and key not in settings for key, field in _settings(spec).items())
     form = html.Form(
-        [*hidden, *boxes, html.Button("Ask", type="submit", className="plain-button")],
+        [*hidden, *boxes, html.Button("Run", type="submit", className="plain-button")],
         action=f"/f/{feature_id}",
         method="get",
         className="rule",
@@ -116,22 +118,22 @@ def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def files_of(asked_for: Mapping[str, Any]) -> address.Files:
-    """Where the tables of an answer are as files."""
-    settings = {name: value for name, value in asked_for.items() if name != "experiment"}
-    return address.Files(f"/api/experiments/{asked_for['experiment']}", urlencode(settings))
+def files_of(request: Mapping[str, Any]) -> address.Files:
+    """Download addresses of the tables of a result."""
+    settings = {name: value for name, value in request.items() if name != "experiment"}
+    return address.Files(f"/api/experiments/{request['experiment']}", urlencode(settings))
 
 
 def callbacks(app: Dash) -> None:
-    """The answer, in a thread of its own: pages of others do not wait for it."""
+    """The result, computed in a thread of its own, so that other pages do not wait."""
 
-    @app.callback(Output("experiment-answer", "children"), Input("experiment-asked", "data"))
+    @app.callback(Output("experiment-result", "children"), Input("experiment-request", "data"))
     async def answer(sent: Any) -> Any:
         if sent is None:
             return no_update
         try:
-            wanted = value_of(dict[str, str | int | float | None], sent, "experiment")
-            found = await asyncio.to_thread(current_source().answer, tuple(sorted(wanted.items())))
+            request = value_of(dict[str, str | int | float | None], sent, "experiment")
+            result = await asyncio.to_thread(current_source().answer, tuple(sorted(request.items())))
         except SplatError as error:
             return html.Pre(str(error), className="alert", role="alert")
-        return ui.answer(found, files_of(wanted))
+        return ui.answer(result, files_of(request))

@@ -1,4 +1,4 @@
-"""One feature: what it is called, how it fires, on what, what it does, and which others are like it."""
+"""One feature: name, activations, examples, effects, and similar features."""
 
 import asyncio
 import math
@@ -28,7 +28,7 @@ from splat_serving.investigations.overview import COMPUTED_SECTIONS
 from splat_serving.investigations.results.rendering import shown
 
 Address = Callable[..., str]
-"""The address of the feature, in the list and with the build that the page has, after some change of the rest."""
+"""The address of the feature with the list and the build of the page, and other parameters changed."""
 TABS = ("examples", *COMPUTED_SECTIONS, "effects", "experiments")
 _N_EFFECTS, _N_NEIGHBOURS = 8, 5
 _N_INTERVALS = 10
@@ -41,48 +41,53 @@ _GROUPS = {
     "band_below_core": "band: below core",
     "band_low": "band: low",
     "band_floor": "band: floor",
-    "random_active": "random, where it fires",
-    "random_inactive": "random, where it does not",
+    "random_active": "random, firing",
+    "random_inactive": "random, not firing",
 }
 _KINDS = {
     "decoder_cosine": "by decoder direction (cosine)",
     "pearson": "by activations (Pearson's r)",
-    "jaccard": "by samples shared (Jaccard)",
+    "jaccard": "by shared samples (Jaccard)",
 }
 
 
-def layout(source: Source, fid: str = "", tab: str = "examples", group: str = "top", **given: Any) -> Any:
-    """The page of a feature. given: `list`, the list that `next` and `previous` follow."""
+def layout(source: Source, fid: str = "", tab: str = "examples", group: str = "top", **parameters: Any) -> Any:
+    """The page of a feature. parameters: `list`, the list that `next` and `previous` follow."""
     n_features = source.about.n_features
     try:
         feature_id = _feature_id(fid, n_features)
-        query = ListQuery.from_text(str(given.get("list") or ""))
-        found = source.feature(feature_id)
-        build = gear.parse(str(given["b"]), len(source.subject.contexts)) if given.get("b") else None
+        query = ListQuery.from_text(str(parameters.get("list") or ""))
+        summary = source.feature(feature_id)
+        build = gear.parse(str(parameters["b"]), len(source.subject.contexts)) if parameters.get("b") else None
     except FeatureNotFoundError:
-        return ui.alert(f"There is no feature {fid[:20]}", f"This SAE has features 0 to {n_features - 1:,}.")
+        return ui.alert(f"Feature {fid[:20]} does not exist", f"This SAE has features 0 to {n_features - 1:,}.")
     except InputError as error:
-        return ui.alert("This address means nothing", str(error))
+        return ui.alert("Invalid address", str(error))
     names = source.names()
-    at = partial(address.feature_url, feature_id, query, b=str(given.get("b") or ""))
+    at = partial(address.feature_url, feature_id, query, b=str(parameters.get("b") or ""))
     place = source.place(feature_id, query)
     if place.after is not None:
         source.prepare(place.after)
     tab = tab if tab in TABS else "examples"
     return html.Article(
         [
-            _head(found, names.get(feature_id), place, query, tab),
+            _head(summary, names.get(feature_id), place, query, tab),
             html.Div(
                 [
                     html.Div(
-                        [labelling.section(source, found), _numbers(found), _effects(found), _neighbours(found, names)],
+                        [
+                            labelling.section(source, summary),
+                            _numbers(summary),
+                            _effects(summary),
+                            _neighbours(summary, names),
+                        ],
                         className="claim",
                     ),
                     html.Div(
                         [
-                            _histogram(source, found, build),
+                            _histogram(source, summary, build),
                             _tabs(tab, at),
-                            _panel(source, found, tab, group, query, given, at),
+                            _panel(source, summary, tab, group, query, parameters, at),
                         ],
                         className="proof",
                     ),
@@ -95,13 +100,13 @@ def layout(source: Source, fid: str = "", tab: str = "examples", group: str = "t
 
 def _feature_id(text: str, n_features: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise InputError(f"{text[:40]!r} is no feature: a feature is named by a whole number")
+        raise InputError(f"{text[:40]!r} is not a feature: write its number, a whole number")
     if int(text) >= n_features:
         raise FeatureNotFoundError(int(text), n_features, "this SAE")
     return int(text)
 
 
-def _head(found: FeatureSummary, name: str | None, place: Place, query: ListQuery, tab: str) -> html.Header:
+def _head(summary: FeatureSummary, name: str | None, place: Place, query: ListQuery, tab: str) -> html.Header:
     kept = "" if tab == "examples" else tab
     steps = [
         dcc.Link([words, html.Kbd(key)], href=address.feature_url(other, query, tab=kept), className=f"step to-{words}")
@@ -112,15 +117,15 @@ def _head(found: FeatureSummary, name: str | None, place: Place, query: ListQuer
         )
         if other is not None
     ]
-    where = f"{place.number:,} of {place.n_rows:,}" if place.number else f"not among the {place.n_rows:,} of the list"
+    where = f"{place.number:,} of {place.n_rows:,}" if place.number else f"not in the list of {place.n_rows:,}"
     files = [
-        html.A(words, href=f"/api/features/{found.feature_id}{path}", title=meaning)
+        html.A(words, href=f"/api/features/{summary.feature_id}{path}", title=meaning)
         for words, path, meaning in (
-            ("JSON", ".json", "Everything that the store's tables say of it, its label among it"),
+            ("JSON", ".json", "Everything that the store's tables hold on it, with its label"),
             ("examples as CSV", "/examples.csv", "Its examples, all groups"),
         )
     ]
-    pin: dict[str, Any] = {"data-feature": str(found.feature_id), "title": "Keep it, to be compared with another one"}
+    pin: dict[str, Any] = {"data-feature": str(summary.feature_id), "title": "Pin for comparison with another feature"}
     way = [
         dcc.Link("Features", href=address.list_url(query)),
         html.Span(where, className="quiet"),
@@ -128,18 +133,18 @@ def _head(found: FeatureSummary, name: str | None, place: Place, query: ListQuer
         html.Span(steps, className="steps"),
         html.Button(["pin", html.Kbd("p")], id="pin", type="button", className="plain-button", **pin),
     ]
-    told = html.Span(f" {visible(name)}" if name else "", className="name", id="feature-name")
-    return html.Header([html.Nav(way, **ui.named("List")), html.H1([f"Feature {found.feature_id}", told])])
+    name_part = html.Span(f" {visible(name)}" if name else "", className="name", id="feature-name")
+    return html.Header([html.Nav(way, **ui.named("List")), html.H1([f"Feature {summary.feature_id}", name_part])])
 
 
-def _numbers(found: FeatureSummary) -> html.Section:
-    own = found.statistics
+def _numbers(summary: FeatureSummary) -> html.Section:
+    own = summary.statistics
     density = 1 - own["sparsity"] if own["sparsity"] is not None else None
     rows = [
         (
             "fires on",
             f"{own['n_active']:,} of {counted(own['n_samples'], 'samples')}",
-            "Samples with an activation above 0, of all.",
+            "Number of samples with an activation above 0.",
         ),
         ("density", "—" if density is None else f"{density:.4%}", "Share of all samples on which it fires."),
         ("max", shown(own["max"]), "Its largest activation."),
@@ -148,48 +153,49 @@ def _numbers(found: FeatureSummary) -> html.Section:
         ("99 %", shown(own["q99"]), "99th percentile over the samples on which it fires."),
     ]
     shown_there = html.Div(ui.numbers(rows, own["n_samples"]), id="numbers")
-    return html.Section([_headed(found, html.H2("Numbers"), "statistics"), shown_there])
+    return html.Section([_headed(summary, html.H2("Numbers"), "statistics"), shown_there])
 
 
-def _headed(found: FeatureSummary, heading: Any, part: str, table: str = "") -> html.Div:
-    """A heading with the menu of a part of the record; the panel's id is the heading's."""
+def _headed(summary: FeatureSummary, heading: Any, part: str, table: str = "") -> html.Div:
+    """A heading with the menu of a section of the record; the panel's id is the heading's."""
     name = table or part
     heading.id = menus.ANCHOR + name
-    return menus.headed(heading, menus.menu(name, name, _files(found, part, name)))
+    return menus.headed(heading, menus.menu(name, name, _files(summary, part, name)))
 
 
-def _files(found: FeatureSummary, part: str, table: str, parameters: str = "") -> dict[str, str]:
-    return menus.files_of(address.files_of_feature(found.feature_id, part, parameters), table)
+def _files(summary: FeatureSummary, part: str, table: str, parameters: str = "") -> dict[str, str]:
+    return menus.files_of(address.files_of_feature(summary.feature_id, part, parameters), table)
 
 
-def _effects(found: FeatureSummary) -> html.Section:
+def _effects(summary: FeatureSummary) -> html.Section:
     head = html.H2(
-        "What a unit of it does", title="W_dec @ W_out^T: the change of each token's logit per unit of activation."
+        "Effect per unit of activation",
+        title="W_dec @ W_out^T: the change of each token's logit per unit of activation.",
     )
-    if found.influences is None:
+    if summary.influences is None:
         return html.Section([head, html.P("Influences were not computed for this version.", className="quiet")])
-    raised, lowered = (found.influences[key][:_N_EFFECTS] for key in ("raised", "lowered"))
+    raised, lowered = (summary.influences[key][:_N_EFFECTS] for key in ("raised", "lowered"))
     longest = max((abs(row["value"]) for row in (*raised, *lowered)), default=0.0)
     return html.Section(
         [
             head,
-            _headed(found, html.H3("raises"), "influences", "raised"),
+            _headed(summary, html.H3("raises"), "influences", "raised"),
             ui.effects(raised, longest, 1),
-            _headed(found, html.H3("lowers"), "influences", "lowered"),
+            _headed(summary, html.H3("lowers"), "influences", "lowered"),
             ui.effects(lowered, longest, -1),
         ]
     )
 
 
-def _neighbours(found: FeatureSummary, names: Mapping[int, str]) -> html.Section:
-    if found.neighbours is None:
+def _neighbours(summary: FeatureSummary, names: Mapping[int, str]) -> html.Section:
+    if summary.neighbours is None:
         text = "Neighbours were not computed for this version."
-        return html.Section([html.H2("Features like it"), html.P(text, className="quiet")])
-    parts: list[Any] = [_headed(found, html.H2("Features like it"), "neighbours")]
+        return html.Section([html.H2("Similar features"), html.P(text, className="quiet")])
+    parts: list[Any] = [_headed(summary, html.H2("Similar features"), "neighbours")]
     for kind, title in _KINDS.items():
-        rows = found.neighbours.get(kind, [])[:_N_NEIGHBOURS]
+        rows = summary.neighbours.get(kind, [])[:_N_NEIGHBOURS]
         if rows:
-            items = [_neighbour(found.feature_id, row, names) for row in rows]
+            items = [_neighbour(summary.feature_id, row, names) for row in rows]
             parts += [html.H3(title), html.Ul(items, className="plain")]
     return html.Section(parts)
 
@@ -207,16 +213,16 @@ def _neighbour(feature_id: int, row: Mapping[str, Any], names: Mapping[int, str]
     )
 
 
-def _histogram(source: Source, found: FeatureSummary, build: tuple[int, Build] | None) -> html.Figure:
-    """build: weapon and gear to be marked, None for none."""
-    own = found.statistics
+def _histogram(source: Source, summary: FeatureSummary, build: tuple[int, Build] | None) -> html.Figure:
+    """build: weapon and gear to mark, None for none."""
+    own = summary.statistics
     if not own["n_active"]:
         return html.Figure(
             html.Figcaption(
                 [
-                    "It never fires on ",
+                    "Never fires on ",
                     ui.term(counted(own["n_samples"], "samples"), "sample"),
-                    " (dead): only its weights can be told.",
+                    " (dead feature): only its weights are known.",
                 ]
             )
         )
@@ -225,32 +231,32 @@ def _histogram(source: Source, found: FeatureSummary, build: tuple[int, Build] |
         " (",
         ui.term(f"{1 - own['sparsity']:.4%}", "density"),
         "), ",
-        ui.term(f"at most with {shown(own['max'])}", "max"),
+        ui.term(f"largest activation {shown(own['max'])}", "max"),
         "; ",
-        ui.term(f"zeros: {found.histogram['n_zero']:,}", "zeros"),
-        ", not drawn. Dotted: where ",
+        ui.term(f"zeros: {summary.histogram['n_zero']:,}", "zeros"),
+        ", not drawn. Dotted lines: lower bounds of the ",
         ui.term("bands", "band"),
-        " begin, shares of the ",
+        ", as shares of the ",
         ui.term(f"effective maximum {shown(own['effective_max'])}", "effective max"),
         ".",
     ]
     marked = None
     if build is not None:
-        marked, told = _on_build(source, found.feature_id, *build)
-        caption += [" ", ui.term(told, "activation")]
-    files = _files(found, "histogram", "histogram")
-    drawn = figures.histogram(found.histogram, own["effective_max"], marked)
+        marked, sentence = _on_build(source, summary.feature_id, *build)
+        caption += [" ", ui.term(sentence, "activation")]
+    files = _files(summary, "histogram", "histogram")
+    drawn = figures.histogram(summary.histogram, own["effective_max"], marked)
     title = "Histogram of the activations"
     return figures.figure(drawn, caption, "feature-histogram", files=files, title=title, n=own["n_samples"])
 
 
 def _on_build(source: Source, feature_id: int, weapon: int, worn: Build) -> tuple[float | None, str]:
-    """The feature on a build, and a sentence on it."""
+    """Activation of the feature on a build, and a sentence on it."""
     try:
         value = source.activation_on(feature_id, gear.token_set(weapon, worn, source.subject))
     except NotComputedError as error:
-        return None, f"What it is on the build of the address cannot be asked: {error}."
-    return value, f"On the build of the address it is {shown(value)}."
+        return None, f"The activation on the build of the address is not available: {error}."
+    return value, f"Activation on the build of the address: {shown(value)}."
 
 
 def _tabs(tab: str, at: Address) -> html.Nav:
@@ -263,41 +269,47 @@ def _tabs(tab: str, at: Address) -> html.Nav:
 
 
 def _panel(
-    source: Source, found: FeatureSummary, tab: str, group: str, query: ListQuery, given: Mapping[str, Any], at: Address
+    source: Source,
+    summary: FeatureSummary,
+    tab: str,
+    group: str,
+    query: ListQuery,
+    parameters: Mapping[str, Any],
+    at: Address,
 ) -> Any:
     if tab == "experiments":
-        return experiments.panel(source, found.feature_id, query, given)
+        return experiments.panel(source, summary.feature_id, query, parameters)
     if tab == "effects":
-        return experiments.alone("causal-effect", found.feature_id)
+        return experiments.alone("causal-effect", summary.feature_id)
     if tab == "examples":
-        chosen = interval(given)
-        return _between(source, found, chosen, at) if chosen else _examples(source, found, group, at)
-    tables = source.tables(found.feature_id, tab)
+        chosen = interval(parameters)
+        return _between(source, summary, chosen, at) if chosen else _examples(source, summary, group, at)
+    tables = source.tables(summary.feature_id, tab)
     if not tables:
-        return html.P("It never fires: there is nothing to tell of it here.", className="quiet")
-    files = address.files_of_feature(found.feature_id, tab)
+        return html.P("It never fires, so this section is empty.", className="quiet")
+    files = address.files_of_feature(summary.feature_id, tab)
     return html.Div([ui.table(table, files=files) for table in tables])
 
 
-def interval(given: Mapping[str, Any]) -> tuple[float, float] | None:
+def interval(parameters: Mapping[str, Any]) -> tuple[float, float] | None:
     """From `min` and `max` of an address; InputError."""
-    if not given.get("min") and not given.get("max"):
+    if not parameters.get("min") and not parameters.get("max"):
         return None
-    texts = [str(given[name]) for name in ("min", "max") if given.get(name)]
+    texts = [str(parameters[name]) for name in ("min", "max") if parameters.get(name)]
     if not all(map(is_number, texts)):
-        raise InputError("min and max are numbers, as min=0.5&max=0.75")
-    low, high = float(given.get("min") or 0), float(given.get("max") or math.inf)
+        raise InputError("min and max must be numbers, as min=0.5&max=0.75")
+    low, high = float(parameters.get("min") or 0), float(parameters.get("max") or math.inf)
     return low, min(high, _LARGEST)
 
 
-def _between(source: Source, found: FeatureSummary, chosen: tuple[float, float], at: Address) -> html.Section:
-    """The samples whose activation is within an interval: what a bar of the histogram counts."""
-    n, rows = source.between(found.feature_id, *chosen)
+def _between(source: Source, summary: FeatureSummary, chosen: tuple[float, float], at: Address) -> html.Section:
+    """The samples whose activation is within an interval, such as a bar of the histogram."""
+    n, rows = source.between(summary.feature_id, *chosen)
     upper = "" if chosen[1] == _LARGEST else f" to {shown(chosen[1])}"
-    shown_are = f", the {len(rows)} strongest of them here" if n > len(rows) else ""
+    shown_are = f" (the {len(rows)} strongest shown)" if n > len(rows) else ""
     return html.Section(
         [
-            _intervals(found, at, chosen),
+            _intervals(summary, at, chosen),
             html.P(
                 [
                     "Activation from ",
@@ -310,73 +322,73 @@ def _between(source: Source, found: FeatureSummary, chosen: tuple[float, float],
                 ],
                 id="interval",
             ),
-            *_shown_examples(source, found, rows, {"min": chosen[0], "max": chosen[1]}),
+            *_shown_examples(source, summary, rows, {"min": chosen[0], "max": chosen[1]}),
         ]
     )
 
 
 def _shown_examples(
-    source: Source, found: FeatureSummary, rows: Sequence[Mapping[str, Any]], which: Mapping[str, Any]
+    source: Source, summary: FeatureSummary, rows: Sequence[Mapping[str, Any]], which: Mapping[str, Any]
 ) -> list[Any]:
-    """The table at once; what each badge is worth follows when the model has been asked. which: how to find the rows again."""
-    strongest = float(found.statistics["max"] or 0)
-    asked_for = {"feature": found.feature_id, **which}
-    files = _files(found, "examples", "examples", urlencode(which))
+    """The table at once; the drop without each ability follows from the model. which: selects the same rows again."""
+    strongest = float(summary.statistics["max"] or 0)
+    request = {"feature": summary.feature_id, **which}
+    files = _files(summary, "examples", "examples", urlencode(which))
     return [
         menus.headed(html.Span(id=f"{menus.ANCHOR}examples"), menus.menu("examples", "examples", files)),
         html.Div(_table_of(rows, strongest), id="examples"),
         html.P("", id="examples-legend", className="quiet"),
-        dcc.Store(id="examples-shown", data=asked_for if source.subject.has_model and rows else None),
-        dcc.Store(id="examples-lost"),
+        dcc.Store(id="examples-shown", data=request if source.subject.has_model and rows else None),
+        dcc.Store(id="examples-drops"),
     ]
 
 
 def _table_of(rows: Sequence[Mapping[str, Any]], strongest: float) -> html.Div:
     head = [cells.heading(name) for name in ("activation", "weapon", "build")] + [cells.heading("sample", "", "number")]
     body = [
-        cells.folded([ui.example(row, strongest) for row in group], are_equal(group))
+        cells.with_duplicates([ui.example(row, strongest) for row in group], are_equal(group))
         for group in group_near_duplicates(rows)
     ]
     return cells.drawn(head, body, "examples")
 
 
 def callbacks(app: Dash) -> None:
-    """What each ability of the examples is worth: asked of the model once they are shown."""
+    """The drop of the activation without each ability of the examples, computed after they are shown."""
 
     @app.callback(
-        Output("examples-lost", "data"),
+        Output("examples-drops", "data"),
         Output("examples-legend", "children", allow_duplicate=True),
         Input("examples-shown", "data"),
         prevent_initial_call="initial_duplicate",
     )
-    async def lost(shown: Any) -> tuple[Any, Any]:
-        if shown is None:
+    async def ablation_drop(request: Any) -> tuple[Any, Any]:
+        if request is None:
             return no_update, no_update
         try:
             return await asyncio.to_thread(
-                _lost, current_source(), value_of(ShownExamples, shown, "examples")
+                _drops_by_badge, current_source(), value_of(ShownExamples, request, "examples")
             ), no_update
         except SplatError as error:
-            return no_update, f"What each ability is worth cannot be asked: {error}"
+            return no_update, f"The drop without each ability is not available: {error}"
 
     app.clientside_callback(
-        ClientsideFunction("splat", "showLost"),
+        ClientsideFunction("splat", "showDrops"),
         Output("examples-legend", "children"),
-        Input("examples-lost", "data"),
+        Input("examples-drops", "data"),
         prevent_initial_call=True,
     )
 
 
-def _lost(source: Source, which: ShownExamples) -> list[list[tuple[str, float] | None]]:
-    """Badge by badge, what is told of what is lost without it, and its share in percent, 0 to 100; in the order of the table."""
+def _drops_by_badge(source: Source, which: ShownExamples) -> list[list[tuple[str, float] | None]]:
+    """For each badge, text on the drop without it, and the drop in percent, 0 to 100; in the order of the table."""
     if which.group is None:
         rows = source.between(which.feature, which.min, which.max)[1]
     else:
         rows = (source.feature(which.feature).examples or {}).get(which.group, [])
-    found = source.lost(which.feature, tuple(row["global_index"] for row in rows))
+    drops = source.ablation_drop(which.feature, tuple(row["global_index"] for row in rows))
     return [
         [
-            _worth(found.get(row["global_index"], {}).get(ability))
+            _drop_text(drops.get(row["global_index"], {}).get(ability))
             for ability, _ in cells.in_order(row.get("abilities") or ())
         ]
         for group in group_near_duplicates(rows)
@@ -384,19 +396,19 @@ def _lost(source: Source, which: ShownExamples) -> list[list[tuple[str, float] |
     ]
 
 
-def _worth(lost: tuple[float, float] | None) -> tuple[str, float] | None:
-    if lost is None:
+def _drop_text(drop: tuple[float, float] | None) -> tuple[str, float] | None:
+    if drop is None:
         return None
-    return f"; without it {-lost[0]:+.3g} ({-lost[1]:+.0%})", round(100 * min(max(lost[1], 0.0), 1.0), 1)
+    return f"; without it {-drop[0]:+.3g} ({-drop[1]:+.0%})", round(100 * min(max(drop[1], 0.0), 1.0), 1)
 
 
-def _examples(source: Source, found: FeatureSummary, group: str, at: Address) -> html.Section:
-    groups = found.examples or {}
+def _examples(source: Source, summary: FeatureSummary, group: str, at: Address) -> html.Section:
+    groups = summary.examples or {}
     if not groups:
         text = (
             "It never fires, so there are no examples."
-            if not found.statistics["n_active"]
-            else "Examples were not computed here."
+            if not summary.statistics["n_active"]
+            else "Examples were not computed for this version."
         )
         return html.Section(html.P(text, className="quiet"))
     group = group if group in groups else next(iter(groups))
@@ -406,23 +418,25 @@ def _examples(source: Source, found: FeatureSummary, group: str, at: Address) ->
         for name in groups
     ]  # fmt: skip
     nav = html.Nav(links, className="choices", **ui.named("Examples"))
-    return html.Section([nav, _intervals(found, at), *_shown_examples(source, found, groups[group], {"group": group})])
+    return html.Section(
+        [nav, _intervals(summary, at), *_shown_examples(source, summary, groups[group], {"group": group})]
+    )
 
 
-def _intervals(found: FeatureSummary, at: Address, chosen: tuple[float, float] | None = None) -> html.Nav | None:
-    """Ways to ten intervals from 0 to the largest activation, each with its share of the samples on which the feature fires."""
-    edges, counts = found.histogram["edges"], found.histogram["counts"]
+def _intervals(summary: FeatureSummary, at: Address, chosen: tuple[float, float] | None = None) -> html.Nav | None:
+    """Links to ten intervals from 0 to the largest activation, each with its share of the samples on which the feature fires."""
+    edges, counts = summary.histogram["edges"], summary.histogram["counts"]
     size = len(counts) // _N_INTERVALS
     total = sum(counts)
     if not total or not size:
         return None
-    borders = [*range(0, size * _N_INTERVALS, size), len(counts)]
+    edges_at = [*range(0, size * _N_INTERVALS, size), len(counts)]
     links = []
-    for first, last in zip(borders, borders[1:], strict=False):
+    for first, last in zip(edges_at, edges_at[1:], strict=False):
         low, high = edges[first], edges[last]
         share = sum(counts[first:last]) / total
         href = at(min=repr(low), max=repr(high))
         kind = "choice chosen" if chosen == (low, high) else "choice"
-        told = html.Small(f"{share:.1%}", title=meaning_of("share"))
-        links.append(dcc.Link([f"{low:.3g} to {high:.3g} ", told], href=href, className=kind))
+        share_text = html.Small(f"{share:.1%}", title=meaning_of("share"))
+        links.append(dcc.Link([f"{low:.3g} to {high:.3g} ", share_text], href=href, className=kind))
     return html.Nav(links, className="choices small", **ui.named("Intervals of the activation"), **ui.of_n(total))

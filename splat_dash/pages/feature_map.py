@@ -1,4 +1,4 @@
-"""All features as points of a plane: which lie together, what they have in common, and the way to each."""
+"""The map: all features as points of a plane, with clusters and links."""
 
 from typing import Any
 
@@ -18,15 +18,15 @@ _MOST_LISTED = 100
 _MOST_CLUSTERS = 40
 
 
-def layout(source: Source, **given: Any) -> Any:
+def layout(source: Source, **parameters: Any) -> Any:
     """The page, for the map query in the URL."""
     try:
-        query = MapQuery.parse(given)
+        query = MapQuery.parse(parameters)
         features = source.on_map(query)
     except InputError as error:
         return ui.alert("This map cannot be shown", str(error), ("The whole map", "/map"))
     except NotComputedError as error:
-        return ui.alert("There is no map", str(error))
+        return ui.alert("No map for this version", str(error))
     of_file = f"/api/map.csv?{query.as_text()}"
     drawn = figures.on_map(features, query.color, query.corners)
     return html.Article(
@@ -69,7 +69,7 @@ def _choice(name: str, words: dict[str, str], field: str, query: MapQuery) -> ht
     links = [
         dcc.Link(
             text,
-            # Clusters and boxes are of one map, and mean nothing on the other.
+            # Clusters and boxes belong to one map and are invalid on the other.
             href=address.of_map(query, **{field: value}, **({"cluster": "", "box": ""} if field == "by" else {})),
             className="choice chosen" if getattr(query, field) == value else "choice",
         )
@@ -98,20 +98,20 @@ def _search(query: MapQuery) -> html.Form:
 
 def _caption(features: pl.DataFrame) -> list[Any]:
     placed = features.drop_nulls("x")
-    said: list[Any] = [
+    caption: list[Any] = [
         ui.term(counted(placed.height, "features"), "feature"),
-        " are points; a click opens one, a box drawn around some lists them.",
+        " as points. Click a point to open it; draw a box to list the features in it.",
     ]
     if unplaced := features.height - placed.height:
-        said += [" ", ui.term(f"{unplaced:,} have no neighbour", "feature"), " and no place."]
+        caption += [" ", ui.term(f"{unplaced:,} without neighbours", "feature"), " not shown."]
     if placed["kept"].count():
         kept = placed.select(pl.col("kept").mean()).item()
-        said += [
-            " Of a feature's ten nearest ",
-            ui.term(f"{kept:.0%} lie near it", "near"),
-            " here: what lies far apart may be alike all the same.",
+        caption += [
+            " Of a feature's ten nearest neighbours, ",
+            ui.term(f"{kept:.0%} are near it", "near"),
+            " on the map: distant points can still be similar.",
         ]
-    return said
+    return caption
 
 
 def _legend(color: str) -> html.P | None:
@@ -123,21 +123,21 @@ def _legend(color: str) -> html.P | None:
         return html.P(parts, className="legend")
     if color == "cluster":
         return html.P(
-            f"Colours repeat after {counted(figures.N_CLUSTER_COLORS, 'clusters')}; the table links to each.",
+            f"Colours repeat after {counted(figures.N_CLUSTER_COLORS, 'clusters')}; the table has a link to each.",
             className="quiet",
         )
     return None
 
 
 def chosen(features: pl.DataFrame, query: MapQuery) -> list[Any]:
-    """The list of the features that a query chooses, the most frequent first, and the way to all of them."""
-    heading = html.H2("Chosen features")
+    """The list of selected features, the most frequent first, and the download of all of them."""
+    heading = html.H2("Selected features")
     if not query.chooses:
-        return [heading, html.P("None yet: draw a box on the map, choose a cluster, or search.", className="quiet")]
-    found = features.filter("chosen").sort(["density", "feature_id"], descending=[True, False])
-    ways = [dcc.Link("Choose none", href=address.of_map(query, q="", cluster="", box=""))]
-    if not found.height:
-        return [heading, html.P("No feature is there. "), *ways]
+        return [heading, html.P("None yet: draw a box on the map, select a cluster, or search.", className="quiet")]
+    matches = features.filter("chosen").sort(["density", "feature_id"], descending=[True, False])
+    ways = [dcc.Link("Clear the selection", href=address.of_map(query, q="", cluster="", box=""))]
+    if not matches.height:
+        return [heading, html.P("No feature matches. "), *ways]
     file = html.A("all as CSV", href=f"/api/map.csv?{query.as_text()}")
     head = [cells.heading("feature", "", "number"), cells.heading("density", "", "number"), cells.heading("called")]
     body = [
@@ -146,11 +146,11 @@ def chosen(features: pl.DataFrame, query: MapQuery) -> list[Any]:
             cells.number(f"{row['density']:.3%}"),
             visible(row["label"] or (row["text"] if row["suggested"] else None) or "—"),
         ]
-        for row in found.head(_MOST_LISTED).rows(named=True)
+        for row in matches.head(_MOST_LISTED).rows(named=True)
     ]
-    more = f", the {_MOST_LISTED} most frequent of them here" if found.height > _MOST_LISTED else ""
-    told = html.P([f"{counted(found.height, 'features')}{more}. ", file, " · ", *ways])
-    return [heading, told, html.Div(cells.drawn(head, body), className="tall")]
+    more = f" (the {_MOST_LISTED} most frequent shown)" if matches.height > _MOST_LISTED else ""
+    summary = html.P([f"{counted(matches.height, 'features')}{more}. ", file, " · ", *ways])
+    return [heading, summary, html.Div(cells.drawn(head, body), className="tall")]
 
 
 def clusters_of(source: Source, query: MapQuery) -> ResultTable:
@@ -163,9 +163,9 @@ def _clusters_in(features: pl.DataFrame, query: MapQuery) -> ResultTable:
 
 
 def _clusters(features: pl.DataFrame, query: MapQuery) -> html.Section:
-    found = _clusters_in(features, query)
+    table = _clusters_in(features, query)
 
     def choosing(cluster: int) -> str:
         return address.of_map(query, cluster=str(cluster), q="", box="", color="cluster")
 
-    return ui.table(found, html.H2, _MOST_CLUSTERS, {"cluster": choosing}, address.Files("/api/map", f"by={query.by}"))
+    return ui.table(table, html.H2, _MOST_CLUSTERS, {"cluster": choosing}, address.Files("/api/map", f"by={query.by}"))

@@ -1,4 +1,4 @@
-"""The list of features: searched, filtered and sorted where the data is; the browser holds some dozens of rows."""
+"""The list of features: searched, filtered and sorted on the server; the browser holds only the visible blocks of rows."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ BLOCK_ROWS = 100
 _NUMBER = {"type": "rightAligned", "filter": False}
 COLUMNS: list[dict[str, Any]] = [
     {"field": "feature_id", "headerName": "feature", "width": 105, "cellRenderer": "FeatureLink", **_NUMBER},
-    {"field": "label", "headerName": "label", "flex": 2, "minWidth": 160, "headerTooltip": "What people call it."},
+    {"field": "label", "headerName": "label", "flex": 2, "minWidth": 160, "headerTooltip": "Name given by a person."},
     {"field": "text", "headerName": "rule", "flex": 2, "minWidth": 160, "sortable": False,
-     "headerTooltip": "The rule over builds that describes it best; scored on builds that did not choose it."},
-    {"field": "f1", "headerName": "rule F1", "width": 105, "headerTooltip": "Of the rule, on held-out builds.",
+     "headerTooltip": "The rule on builds that describes it best; scored on held-out builds."},
+    {"field": "f1", "headerName": "rule F1", "width": 105, "headerTooltip": "F1 of the rule on held-out builds.",
      "valueFormatter": {"function": "params.value == null ? '—' : d3.format('.3f')(params.value)"}, **_NUMBER},
     {"field": "density", "headerName": "density", "width": 115, "headerTooltip": "Share of all samples on which it fires.",
      "valueFormatter": {"function": "params.value == null ? '—' : d3.format('.3%')(params.value)"}, **_NUMBER},
@@ -27,7 +27,7 @@ COLUMNS: list[dict[str, Any]] = [
     {"field": "mean", "headerName": "mean", "width": 100, "headerTooltip": "Mean over the samples on which it fires.",
      "valueFormatter": {"function": "params.value == null ? '—' : d3.format('.3f')(params.value)"}, **_NUMBER},
     {"field": "effect", "headerName": "effect", "width": 100,
-     "headerTooltip": "How far the most moved logit goes at its mean activation, along the direct path.",
+     "headerTooltip": "Change of the most affected logit at the mean activation, on the direct path.",
      "valueFormatter": {"function": "params.value == null ? '—' : d3.format('.3f')(params.value)"}, **_NUMBER},
 ]  # fmt: skip
 _STATE_NAMES = {
@@ -41,15 +41,15 @@ _STATE_NAMES = {
 
 
 def nothing(n_searched: int) -> list[Any]:
-    """What stands above an empty list, with the way out of it."""
+    """The empty state of the list, with a button to clear the search."""
     clear = html.Button("Clear the search", type="button", className="plain-button clear-search")
     return [f"No feature matches ({n_searched:,} searched) ", clear]
 
 
-def layout(source: Source, **given: Any) -> Any:
+def layout(source: Source, **parameters: Any) -> Any:
     """The page, for the list query in the URL."""
     try:
-        query = ListQuery.parse(given)
+        query = ListQuery.parse(parameters)
     except InputError as error:
         return ui.alert("This list cannot be shown", str(error), ("Show all features", "/features"))
     grid = dag.AgGrid(
@@ -77,7 +77,7 @@ def layout(source: Source, **given: Any) -> Any:
                 [
                     dmc.TextInput(id="features-q", label="Search", description="label, rule, token or number", value=query.q,
                                   debounce=200, w=320),
-                    dmc.Select(id="features-state", label="Which", description="state of the feature", value=query.state,
+                    dmc.Select(id="features-state", label="Status", description="of the feature", value=query.state,
                                data=[{"value": name, "label": _STATE_NAMES[name]} for name in ("", *STATES)],
                                allowDeselect=False, w=200),
                     html.P(id="features-count", className="count", role="status"),

@@ -1,4 +1,4 @@
-"""The builds on which a rule holds, and the features that go with it: for a rule, a token, a weapon."""
+"""The features that are associated with a rule, a token or a weapon."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -17,24 +17,24 @@ _EXAMPLE = "swim_speed_up>=21 and ninja_squid"
 
 
 def layout(source: Source, rule: str = "", against: str = "", **_: Any) -> Any:
-    """The page of a rule, with boxes to write another one in. against: the builds that they are told from; all others without."""
+    """The page of a rule, with its form. against: rule of the builds to contrast with; default: all other builds."""
     box = _box(rule, against)
     if not rule:
-        text = f"Abilities with their rungs and the weapon's class, sub, special or name, as {_EXAMPLE}."
+        text = f"A rule combines abilities with an AP threshold and the weapon's class, sub, special or name, as {_EXAMPLE}."
         return html.Article([html.H1("Find features by a rule"), box, html.P(text, className="quiet")])
     try:
-        found = source.contrast(rule, against) if against else source.found(rule)
+        result = source.contrast(rule, against) if against else source.features_for_rule(rule)
     except InputError as error:
         return html.Article(
             [html.H1("Find features by a rule"), box, html.Pre(str(error), role="alert", className="alert")]
         )
-    return html.Article([html.H1(found.title), box, *ui.told(found, _files(rule, against))])
+    return html.Article([html.H1(result.title), box, *ui.result_parts(result, _files(rule, against))])
 
 
 def _box(rule: str, against: str) -> html.Form:
     return html.Form(
         [
-            html.Label("Rule over builds", htmlFor="rule"),
+            html.Label("Rule on builds", htmlFor="rule"),
             dcc.Input(id="rule", name="rule", value=rule, placeholder=_EXAMPLE, type="text", className="rule-box"),
             html.Label("against", htmlFor="against"),
             dcc.Input(
@@ -62,24 +62,24 @@ def of_token(source: Source, token: str = "", **_: Any) -> Any:
     by_name = source.subject.vocabulary.by_name
     known = by_name.get(token) or by_name.get(ability_of(token))
     if known is None or known.group not in source.subject.builds.group_numbers:
-        return ui.alert(f"There is no token {token[:60]!r}", "Tokens lists all.", ("All tokens", "/tokens"))
+        return ui.alert(f"Unknown token {token[:60]!r}", "The Tokens page lists all.", ("All tokens", "/tokens"))
     rule = rule_as_text(Wears(known.group, known.level) if known.level else Wears(known.group))
-    found = source.found(rule)
+    result = source.features_for_rule(rule)
     return html.Article(
         [
-            html.H1(found.title),
+            html.H1(result.title),
             _box(rule, ""),
-            html.H2("What fires on it"),
-            *ui.told(found, _files(rule, "")),
-            html.H2("What pushes it"),
-            *_pushed(source, known.name),
+            html.H2("Features that fire on it"),
+            *ui.result_parts(result, _files(rule, "")),
+            html.H2("Features that promote or suppress it"),
+            *_effect_tables(source, known.name),
         ]
     )
 
 
-def _pushed(source: Source, token: str) -> list[Any]:
+def _effect_tables(source: Source, token: str) -> list[Any]:
     try:
-        tables = source.pushed(token)
+        tables = source.features_by_effect_on(token)
     except (NotComputedError, UnknownNameError) as error:
         return [html.P(str(error), className="quiet")]
     files = address.files_of_token(token)
@@ -91,4 +91,4 @@ def of_weapon(source: Source, weapon: str = "", **_: Any) -> Any:
     for item in source.subject.contexts.items:
         if weapon in (item.key, item.name):
             return layout(source, rule=rule_as_text(WeaponIs("name", (item.name,))))
-    return ui.alert(f"There is no weapon {weapon[:60]!r}", "Tokens lists all weapons, too.", ("All tokens", "/tokens"))
+    return ui.alert(f"Unknown weapon {weapon[:60]!r}", "The Tokens page lists all weapons.", ("All tokens", "/tokens"))

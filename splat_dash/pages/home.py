@@ -1,4 +1,4 @@
-"""Where one begins: how good the SAE is, how its features are spread, and ways into them."""
+"""The start page: quality of the SAE, overview of its features, and links to start from."""
 
 from typing import Any
 
@@ -22,11 +22,11 @@ _CARDS = (
 )
 _WAYS = (
     ("features with the best rules", ListQuery(state="suggested", sort="-f1")),
-    ("the most frequent ones", ListQuery(sort="-density")),
-    ("the strongest ones", ListQuery(sort="-max")),
-    ("those that do most to the outputs", ListQuery(sort="-effect")),
-    ("those without a label", ListQuery(state="unlabelled", sort="-density")),
-    ("dead ones", ListQuery(state="dead")),
+    ("most frequent features", ListQuery(sort="-density")),
+    ("features with the largest activations", ListQuery(sort="-max")),
+    ("features with the largest effect on the outputs", ListQuery(sort="-effect")),
+    ("features without a label", ListQuery(state="unlabelled", sort="-density")),
+    ("dead features", ListQuery(state="dead")),
 )
 
 
@@ -38,7 +38,7 @@ def layout(source: Source, **_: Any) -> html.Article:
         [
             html.H1(about.name or "A store"),
             html.P(f"{counted(about.n_features, 'features')} on {counted(about.n_samples, 'samples')}{n_activations}."),
-            html.Section([html.H2("How good the SAE is"), _scorecard(source)]),
+            html.Section([html.H2("Quality of the SAE"), _scorecard(source)]),
             html.Div(
                 [
                     html.Section([html.H2("Where to start"), html.Ul([html.Li(_way(source, *way)) for way in _WAYS])]),
@@ -68,17 +68,17 @@ def _scorecard(source: Source) -> Any:
         )
         for name, words, form in _CARDS
     ]  # fmt: skip
-    told = [
+    rows = [
         [cells.heading(name), cells.number(f"{card[name]:,.5g}"), {"t": meaning, "c": "meaning"}]
         for name, meaning in MEANINGS.items()
         if card.get(name) is not None
     ]
-    measured = f"Measured on {counted(card.get('n_test_samples') or 0, 'test samples')} that training did not see."
+    measured = f"Measured on {counted(card.get('n_test_samples') or 0, 'test samples')} held out from training."
     return html.Div(
         [
             html.Dl(cards, className="cards"),
             html.P(measured, className="quiet"),
-            html.Details([html.Summary("all figures"), cells.drawn([], told)]),
+            html.Details([html.Summary("all metrics"), cells.drawn([], rows)]),
         ]
     )
 
@@ -89,12 +89,12 @@ def _way(source: Source, words: str, query: ListQuery) -> list[Any]:
 
 
 def _spread(source: Source) -> html.Figure:
-    """All features by how often they fire and what they do; by their mean where it is not known what they do."""
+    """All features by density and effect; by their mean if effects were not computed."""
     features = source.rows(ListQuery()).filter(pl.col("n_active") > 0)
     known = features["effect"].null_count() < features.height
     name = "effect" if known else "mean"
     title = "largest change of a logit at its mean" if known else "mean activation where it fires"
-    what = "how far it moves the logit it moves most" if known else "its mean where it does"
-    text = f"Each point is a feature: how often it fires, and {what}. A click opens it."
+    what = "the change of its most affected logit" if known else "its mean activation where it fires"
+    text = f"Each point is a feature: density and {what}. Click a point to open it."
     drawn = figures.spread(features.filter(pl.col(name) > 0), name, title)
     return figures.figure(drawn, text, "home-spread", 420, {"CSV": address.of_list_file()})

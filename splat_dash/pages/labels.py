@@ -1,4 +1,4 @@
-"""The workbench of labels: how far labelling is, what waits, and what has been said."""
+"""The Labels page: progress, queue, and all labels."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ from splat_serving.labels.event import Event
 
 _MOST = 500
 _LISTS = (
-    ("all that fire and have no label, most frequent first", ListQuery(state="unlabelled", sort="-density")),
-    ("those that a rule describes, best rule first", ListQuery(state="suggested", sort="-f1")),
-    ("the queue, in its order", ListQuery(state="queued", sort="queue")),
+    ("unlabelled features that fire, most frequent first", ListQuery(state="unlabelled", sort="-density")),
+    ("features with a suggested rule, best rule first", ListQuery(state="suggested", sort="-f1")),
+    ("the queue, in order", ListQuery(state="queued", sort="queue")),
 )
 
 
@@ -26,7 +26,7 @@ def layout(source: Source, **_: Any) -> html.Article:
         return html.Article(
             [
                 html.H1("Labels"),
-                html.P(f"Labels are of an SAE, and there is no place for them here: {NO_HOME}.", className="quiet"),
+                html.P(f"Labels cannot be stored here: {NO_HOME}.", className="quiet"),
             ]
         )
     status = status_page(source.subject)
@@ -35,16 +35,16 @@ def layout(source: Source, **_: Any) -> html.Article:
     return html.Article(
         [
             html.H1("Labels"),
-            html.Progress(value=f"{share:.4f}", max="1", **ui.named("Features that fire and have a label")),
+            html.Progress(value=f"{share:.4f}", max="1", **ui.named("Share of firing features with a label")),
             *(html.P(text) for text in status.findings),
             *(html.P(text, className="alert", role="alert") for text in status.warnings),
-            html.H2("Go on labelling"),
-            html.P("On a feature's page e opens the form, Ctrl Enter saves, j goes on to the next.", className="quiet"),
+            html.H2("Continue labelling"),
+            html.P("On a feature's page: e opens the form, Ctrl Enter saves, j opens the next feature.", className="quiet"),
             html.Ul([html.Li(_way(source, words, query)) for words, query in _LISTS]),
             html.H2(f"Labels ({len(labels):,})"),
             html.P([html.A("all events as JSON Lines", href="/api/labels.jsonl", download="labels.jsonl")]) if labels else None,
             _table(sorted(labels.values(), key=lambda event: event.at, reverse=True)),
-            html.H2(f"Waiting ({len(waiting):,})"),
+            html.H2(f"Queue ({len(waiting):,})"),
             _waiting(waiting),
         ]
     )  # fmt: skip
@@ -60,15 +60,15 @@ def _way(source: Source, words: str, query: ListQuery) -> list[Any]:
 
 def _table(events: list[Event]) -> Any:
     if not events:
-        return html.P("Nobody has labelled anything yet.", className="quiet")
+        return html.P("No labels yet.", className="quiet")
     body = []
     for event in events[:_MOST]:
         assert event.label is not None
         sure = "—" if event.label.confidence is None else f"{event.label.confidence:.0%}"
-        said = (visible(event.label.text), event.label.status, event.label.category, sure, visible(event.author))
-        body.append([cells.link(str(event.feature_id), address.feature_url(event.feature_id)), *said, event.at[:16]])
+        values = (visible(event.label.text), event.label.status, event.label.category, sure, visible(event.author))
+        body.append([cells.link(str(event.feature_id), address.feature_url(event.feature_id)), *values, event.at[:16]])
     more = len(events) - _MOST
-    note = html.P(f"{more:,} older ones are not shown.", className="quiet") if more > 0 else None
+    note = html.P(f"{more:,} older labels are not shown.", className="quiet") if more > 0 else None
     head = [cells.heading(name) for name in ("feature", "label", "status", "category", "confidence", "by", "at")]
     return html.Div([cells.drawn(head, body), note])
 
@@ -89,5 +89,5 @@ def _waiting(events: list[Event]) -> Any:
 
 
 def as_lines(source: Source) -> str:
-    """Everything that was ever said, one event a line, oldest first: JSON Lines."""
+    """All label events as JSON Lines, oldest first."""
     return "".join(f"{event.model_dump_json()}\n" for event in source.subject.label_log.events())

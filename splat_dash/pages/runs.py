@@ -19,39 +19,39 @@ _COLUMNS = ("run", "version", "published", "samples", "features", "activations")
 def layout(source: Source, **_: Any) -> Any:
     """The page."""
     heading = html.H1("Runs")
-    found = source.published()
-    if found is None:
-        text = "Runs lie side by side where one of a data root is shown; this is a store by itself."
+    versions = source.published()
+    if versions is None:
+        text = "This is a single store: runs are listed for a run of a data root."
         return html.Article([heading, html.P(text, className="quiet")])
     meanings = {**TERMS["Runs"], **MEANINGS}
     head = [cells.heading(name, meanings[name], _kind(name)) for name in (*_COLUMNS, *_FIGURES)]
-    said = [f"{one.run}: {one.said}" for one in found if one.said]
+    messages = [f"{one.run}: {one.said}" for one in versions if one.said]
     shown = source.about
     return html.Article(
         [
             heading,
             html.P(
                 [
-                    f"{counted(len(found), 'versions')}. CurrentSource in this window: {shown.name}, version {shown.version}. ",
+                    f"{counted(len(versions), 'versions')}. Shown in this window: {shown.name}, version {shown.version}. ",
                     html.A("JSON", href="/api/runs.json"),
                 ]
             ),
-            cells.drawn(head, [_row(source, one) for one in found]),
-            html.P(["Another one: ", html.Code("splat dash RUN"), ". ", *_dagster(source)]),
-            html.Ul([html.Li(visible(text)) for text in said], className="quiet") if said else None,
-            *_happened(source),
+            cells.drawn(head, [_row(source, one) for one in versions]),
+            html.P(["To show another run: ", html.Code("splat dash RUN"), ". ", *_dagster(source)]),
+            html.Ul([html.Li(visible(text)) for text in messages], className="quiet") if messages else None,
+            *_recent_activity(source),
         ]
     )
 
 
-def _happened(source: Source) -> list[Any]:
-    """What was brought, what became of it, and how runs ended."""
+def _recent_activity(source: Source) -> list[Any]:
+    """Incoming inputs with their outcomes, and how runs ended."""
     lines = source.subject.activity()
     if not lines:
         return []
-    head = [cells.heading(name, TERMS["Runs"].get(name, "")) for name in ("at", "what", "of", "said")]
+    head = [cells.heading(name, TERMS["Runs"].get(name, "")) for name in ("at", "what", "of", "details")]
     body = [[one.at[:16].replace("T", " "), one.kind, visible(one.subject), visible(one.said)] for one in lines]
-    return [html.H2("What happened last"), cells.drawn(head, body)]
+    return [html.H2("Recent activity"), cells.drawn(head, body)]
 
 
 def _kind(name: str) -> str:

@@ -1,4 +1,4 @@
-"""All tokens and weapons, each with the way to the features that go with it."""
+"""All tokens and weapons, with links to the features that are associated with each."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def layout(source: Source, **_: Any) -> html.Article:
         [
             html.H1("Tokens and weapons"),
             html.P(
-                "Each leads to the features that fire with it rather than without, a token also to those that push it.",
+                "Each link opens the features that are associated with it; for a token, also those that promote or suppress it.",
                 className="quiet",
             ),
             html.Div(html.Table(html.Tbody(abilities)), className="scrolled", tabIndex="0"),

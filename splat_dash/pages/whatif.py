@@ -1,4 +1,4 @@
-"""What if a build were another one: twelve slots that take only what fits them, and features and predictions that follow."""
+"""The what-if page: edit a build slot by slot, and see the features and predictions change."""
 
 import asyncio
 import re
@@ -31,7 +31,7 @@ _POLITE: dict[str, Any] = {"aria-live": "polite"}
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the address says: base and changed build, edits as text, the feature that is looked at."""
+    """The state of the page: base and changed build, edits as text, the feature in focus."""
 
     weapon: int
     base: Build
@@ -43,9 +43,9 @@ class View:
     def as_text(self) -> str:
         """`/whatif?b=…&b2=…`."""
         base, changed = gear.as_text(self.weapon, self.base), gear.as_text(self.changed_weapon, self.changed)
-        said = {"b": base, "b2": changed if changed != base else "", "e": self.edits,
+        parameters = {"b": base, "b2": changed if changed != base else "", "e": self.edits,
                 "f": "" if self.focus is None else str(self.focus)}  # fmt: skip
-        return "/whatif?" + urlencode({name: value for name, value in said.items() if value})
+        return "/whatif?" + urlencode({name: value for name, value in parameters.items() if value})
 
 
 def parse_edits(text: str) -> tuple[Edit, ...]:
@@ -54,61 +54,63 @@ def parse_edits(text: str) -> tuple[Edit, ...]:
     for part in (part.strip() for part in text.split(",")):
         if not part:
             continue
-        found = _EDIT.fullmatch(part)
-        if found is None:
-            raise InputError(f"{part[:40]!r} is no edit: write feature=value or feature*factor, as 12=0, 845=3.5, 7*2")
-        op = "set" if found["op"] == "=" else "scale"
-        edits.append(Edit(int(found["feature"]), op, float(found["value"])))  # type: ignore[arg-type]
+        match = _EDIT.fullmatch(part)
+        if match is None:
+            raise InputError(
+                f"{part[:40]!r} is not an edit: write feature=value or feature*factor, as 12=0, 845=3.5, 7*2"
+            )
+        op = "set" if match["op"] == "=" else "scale"
+        edits.append(Edit(int(match["feature"]), op, float(match["value"])))  # type: ignore[arg-type]
     if len(edits) > MOST_EDITS:
         raise InputError(f"at most {MOST_EDITS} features can be edited at once, not {len(edits)}")
     return tuple(edits)
 
 
-def view_of(source: Source, given: dict[str, Any]) -> View:
-    """The view that an address describes; InputError names what means nothing."""
+def view_of(source: Source, parameters: dict[str, Any]) -> View:
+    """The view that an address describes; InputError names the invalid parameter."""
     n_weapons = len(source.subject.contexts)
-    if given.get("sample"):
-        weapon, base = _of_sample(source, str(given["sample"]))
+    if parameters.get("sample"):
+        weapon, base = _of_sample(source, str(parameters["sample"]))
     else:
-        weapon, base = gear.parse(str(given["b"]), n_weapons) if given.get("b") else (0, gear.NOTHING)
-    changed_weapon, changed = gear.parse(str(given["b2"]), n_weapons) if given.get("b2") else (weapon, base)
-    focus = str(given.get("f") or "")
+        weapon, base = gear.parse(str(parameters["b"]), n_weapons) if parameters.get("b") else (0, gear.NOTHING)
+    changed_weapon, changed = gear.parse(str(parameters["b2"]), n_weapons) if parameters.get("b2") else (weapon, base)
+    focus = str(parameters.get("f") or "")
     if focus and not (focus.isascii() and focus.isdigit() and int(focus[:9]) < source.about.n_features):
-        raise InputError(f"f: there is no feature {focus[:20]!r}; there are 0 to {source.about.n_features - 1:,}")
-    edits = str(given.get("e") or "")
+        raise InputError(f"f: feature {focus[:20]!r} does not exist; features are 0 to {source.about.n_features - 1:,}")
+    edits = str(parameters.get("e") or "")
     parse_edits(edits)
     return View(weapon, base, changed_weapon, changed, edits, int(focus) if focus else None)
 
 
 def _of_sample(source: Source, text: str) -> tuple[int, Build]:
     if not (text.isascii() and text.isdigit() and len(text) < 12):
-        raise InputError(f"sample: {text[:20]!r} is no sample")
+        raise InputError(f"sample: {text[:20]!r} is not the number of a sample")
     sample = source.subject.database.sample(int(text))
     names = source.subject.vocabulary.names(sample.columns["ability_input_tokens"])
     return int(sample.columns["weapon_id"]), gear.of_rungs(highest_rungs(names))
 
 
-def layout(source: Source, **given: Any) -> Any:
+def layout(source: Source, **parameters: Any) -> Any:
     """The page."""
     if not source.subject.has_model:
-        text = f"There is no model to ask: {source.subject.no_model}."
+        text = f"No model available: {source.subject.no_model}."
         return html.Article([html.H1("What if"), html.P(text, className="quiet")])
     try:
-        view = view_of(source, given)
+        view = view_of(source, parameters)
     except InputError as error:
-        return ui.alert("This build cannot be shown", str(error), ("Begin with nothing", "/whatif"))
+        return ui.alert("This build cannot be shown", str(error), ("Start with an empty build", "/whatif"))
     weapons = [{"value": str(item.id), "label": item.name} for item in source.subject.contexts.items]
     return html.Article(
         [
             html.H1("What if"),
-            html.P("Change the build, or features of it: what fires and what the model predicts follow.", className="quiet"),
+            html.P("Edit the build or its features: the activations and predictions update.", className="quiet"),
             dmc.Group(
                 [
                     dmc.Select(id="whatif-weapon", label="Weapon", data=weapons, value=str(view.changed_weapon),
                                searchable=True, limit=150, allowDeselect=False, w=260),
-                    dmc.TextInput(id="whatif-edits", label="Edits of features", value=view.edits, debounce=300, w=260,
+                    dmc.TextInput(id="whatif-edits", label="Feature edits", value=view.edits, debounce=300, w=260,
                                   placeholder="12=0, 845=3.5, 7*2"),
-                    dmc.TextInput(id="whatif-focus", label="Look at feature", debounce=300, w=140, placeholder="the strongest",
+                    dmc.TextInput(id="whatif-focus", label="Focus feature", debounce=300, w=140, placeholder="the strongest",
                                   value="" if view.focus is None else str(view.focus)),
                 ]
             ),
@@ -117,8 +119,8 @@ def layout(source: Source, **given: Any) -> Any:
                 [
                     html.Span("Base:"),
                     html.Span(_base(source, view), id="whatif-base-build"),
-                    html.Button("make the changed build the base", id="whatif-rebase", **_BUTTON),
-                    html.Button("back to the base", id="whatif-reset", **_BUTTON),
+                    html.Button("use the changed build as base", id="whatif-rebase", **_BUTTON),
+                    html.Button("reset to the base", id="whatif-reset", **_BUTTON),
                 ],
                 className="ways base",
             ),
@@ -143,9 +145,9 @@ def _slot(slot: str, at: int, name: str | None) -> dmc.Select:
         {"value": ability, "label": f"{in_words(ability)} ({code_of(ability)})"}
         for ability in gear.fitting(slot, at == 0)
     ]
-    said = "main" if at == 0 else f"sub {at}"
-    empty: dict[str, Any] = {"searchable": True, "clearable": True, "size": "xs", "placeholder": "nothing"}
-    return dmc.Select(id=f"whatif-{slot}-{at}", label=said, data=data, value=name, **empty)
+    label = "main" if at == 0 else f"sub {at}"
+    empty: dict[str, Any] = {"searchable": True, "clearable": True, "size": "xs", "placeholder": "empty"}
+    return dmc.Select(id=f"whatif-{slot}-{at}", label=label, data=data, value=name, **empty)
 
 
 def _base(source: Source, view: View) -> list[Any]:
@@ -155,7 +157,7 @@ def _base(source: Source, view: View) -> list[Any]:
 
 
 def _chosen(source: Source, weapon: Any, worn: Sequence[Any]) -> tuple[int, Build]:
-    """Weapon and build as the slots of the page have them; InputError where a slot has what does not fit it."""
+    """Weapon and build from the slots of the page; InputError if an ability does not fit its slot."""
     size = 1 + gear.N_SUBS_EACH
     names = [value_of(str | None, name, "slot") or None for name in worn]
     pieces = [names[at : at + size] for at in range(0, len(names), size)]
@@ -164,16 +166,16 @@ def _chosen(source: Source, weapon: Any, worn: Sequence[Any]) -> tuple[int, Buil
 
 
 def answer_for(source: Source, view: View) -> Answer:
-    """What model and SAE say of a view; SplatError."""
+    """The result of model and SAE for a view; SplatError."""
     base = gear.token_set(view.weapon, view.base, source.subject)
     changed = gear.token_set(view.changed_weapon, view.changed, source.subject)
-    found = source.what_if(base, changed, parse_edits(view.edits), view.focus)
+    result = source.what_if(base, changed, parse_edits(view.edits), view.focus)
     names = source.names()
-    return found.model_copy(update={"tables": [_called(table, names) for table in found.tables]})
+    return result.model_copy(update={"tables": [_called(table, names) for table in result.tables]})
 
 
-def shown(found: Answer, view: View) -> html.Div:
-    """The answer: features and predictions side by side, then what one feature hangs on."""
+def shown(result: Answer, view: View) -> html.Div:
+    """The result: features and predictions side by side, then what drives one feature."""
     files = address.Files("/api/whatif", view.as_text().partition("?")[2])
     build = gear.as_text(view.changed_weapon, view.changed)
 
@@ -181,19 +183,19 @@ def shown(found: Answer, view: View) -> html.Div:
         return address.feature_url(feature, b=build)
 
     links = {"feature": marked}
-    features, predictions, *rest = [ui.table(table, html.H2, links=links, files=files) for table in found.tables]
+    features, predictions, *rest = [ui.table(table, html.H2, links=links, files=files) for table in result.tables]
     return html.Div(
         [
-            *(html.P(text) for text in found.findings),
+            *(html.P(text) for text in result.findings),
             html.Div([features, predictions], className="halves"),
             *rest,
-            *(ui.figure(one, html.H2) for one in found.figures),
+            *(ui.figure(one, html.H2) for one in result.figures),
         ]
     )
 
 
 def _called(table: ResultTable, names: dict[int, str]) -> ResultTable:
-    """A table of features with what each is called."""
+    """A table of features, with their names added."""
     if table.name != "features":
         return table
     called = Column(name="called", description="Its label, or the rule that describes it.")
@@ -202,7 +204,7 @@ def _called(table: ResultTable, names: dict[int, str]) -> ResultTable:
 
 
 def callbacks(app: Dash) -> None:
-    """The answer, the address, and the two buttons."""
+    """The result, the address, and the two buttons."""
     slots = [f"whatif-{slot}-{at}" for slot, at in _PLACES]
 
     @app.callback(
@@ -220,10 +222,10 @@ def callbacks(app: Dash) -> None:
             changed = gear.as_text(*_chosen(source, weapon, worn))
             e, f = ((value_of(str | None, value, "what if") or "").strip() for value in (edits, focus))
             view = view_of(source, {"b": value_of(str, base, "base"), "b2": changed, "e": e, "f": f})
-            found = await asyncio.to_thread(answer_for, source, view)
+            result = await asyncio.to_thread(answer_for, source, view)
         except SplatError as error:
             return html.Pre(str(error), className="alert", role="alert"), no_update
-        return shown(found, view), view.as_text()
+        return shown(result, view), view.as_text()
 
     @app.callback(
         Output("whatif-base", "data"),

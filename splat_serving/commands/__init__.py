@@ -1,1 +1,1 @@
-"""Commands that serve: `splat serve`."""
+"""Commands that read, serve and label: `splat serve`, `splat label`, `splat experiment` and others."""

@@ -1,4 +1,4 @@
-"""What every command that investigates shares: which run is asked, in which form the answer comes, options from a spec."""
+"""Shared parts of the investigation commands: source, output format, options from a spec."""
 
 import hashlib
 import json
@@ -25,11 +25,11 @@ _NOT_OPTIONS = ("experiment",)
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--run (also called --model) and --token-file: what is asked."""
+    """--run (also --model) and --token-file: the source."""
     command = click.option(
         "--token-file",
         type=click.Path(readable=False, path_type=Path),
-        help="The secret of a server that wants one.",
+        help="File with the token of a server that requires one.",
         default=None,
     )(command)
     return click.option(
@@ -40,32 +40,32 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         default=None,
         help="A run of the data root, a store or folder of guide formats, a server (http://127.0.0.1:8765, or …/runs/NAME), or "
         "an alias of one (`splat alias`). "
-        "Left out: what SPLAT_RUN names, else the run that was published last, else the only alias.",
+        "Default: SPLAT_RUN, else the run published last, else the only alias.",
     )(command)
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--format, --output-dir and --plot: where the answer goes."""
+    """--format, --output-dir and --plot: the output."""
     command = click.option(
         "--plot",
         type=click.Path(readable=False, path_type=Path, dir_okay=False),
         default=None,
-        callback=lambda _context, _option, given: given and checked_ending(given),
-        help="Also draw the figures into FILE: .png, .svg, or .html (one page with tables and figures).",
+        callback=lambda _context, _option, path: path and checked_ending(path),
+        help="Also save the figures to FILE: .png, .svg, or .html (one page with tables and figures).",
     )(command)
     command = click.option(
         "--output-dir",
         type=click.Path(readable=False, path_type=Path, file_okay=False),
         default=None,
-        help="Also write the result there, as JSON and Markdown, under a name made of question and version.",
+        help="Also write the result to this folder, as JSON and Markdown, named after settings and version.",
     )(command)
     return click.option(
-        "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Of what is printed."
+        "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Output format."
     )(command)
 
 
-def give(result: Result, form: str, output_dir: Path | None = None, plot: Path | None = None) -> None:
-    """Print a result, and write it where that was asked for."""
+def emit(result: Result, form: str, output_dir: Path | None = None, plot: Path | None = None) -> None:
+    """Print a result, and write it to the requested files."""
     written = []
     if output_dir is not None:
         with reporting_write_errors(output_dir):
@@ -80,28 +80,28 @@ def give(result: Result, form: str, output_dir: Path | None = None, plot: Path |
     elif form == "markdown":
         sys.stdout.write(as_markdown(result))
     else:
-        print_result(people(), result)
+        print_result(stdout_console(), result)
     for path in written:
         click.echo(f"written: {path}", err=True)
 
 
 @contextmanager
 def reporting_write_errors(path: Path) -> Iterator[None]:
-    """InputError, in one sentence, where something cannot be written."""
+    """Turn OSError of a write into an InputError with one sentence."""
     try:
         yield
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def people() -> Console:
-    """Where people read: as wide as needed when it is not a terminal."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=160)
+def stdout_console() -> Console:
+    """A console on stdout; wide if that is not a terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
 
 
 def write_result(result: Result, folder: Path) -> list[Path]:
-    """Write a result as JSON and Markdown below folder, named after the question and the version it was asked of."""
+    """Write a result as JSON and Markdown below folder, named after settings and version."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = result_name(result)
     paths = [folder / f"{stem}.json", folder / f"{stem}.md"]
@@ -111,24 +111,24 @@ def write_result(result: Result, folder: Path) -> list[Path]:
 
 
 def result_name(result: Result) -> str:
-    """`family-sweep-f845-1a2b3c4d`: kind, feature, and eight digits that question and version determine."""
-    asked = json.dumps([result.spec, result.provenance.store_version], sort_keys=True)
+    """`family-sweep-f845-1a2b3c4d`: kind, feature, and eight digits of a hash of settings and version."""
+    question = json.dumps([result.spec, result.provenance.store_version], sort_keys=True)
     feature = result.spec.get("feature_id")
-    digits = hashlib.sha256(asked.encode()).hexdigest()[:8]
+    digits = hashlib.sha256(question.encode()).hexdigest()[:8]
     return "-".join(part for part in (result.kind, "" if feature is None else f"f{feature}", digits) if part)
 
 
 def command_line() -> str:
-    """The command that is running, as it would be typed."""
+    """The running command, as typed."""
     return shlex.join(["splat", *sys.argv[1:]])
 
 
 def spec_options(
     kind: type[Spec], other_names: dict[str, tuple[str, ...]] | None = None, arguments: Sequence[str] = ()
 ) -> Callable[..., Any]:
-    """A decorator that gives a command one option per field of a spec; FEATURE is an argument as well as --feature-id.
+    """A decorator that gives a command one option per field of a spec; the feature is FEATURE or --feature-id.
 
-    arguments: fields that are none of the options, as the command has them as arguments.
+    arguments: fields that the command takes as arguments, not as options.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -136,7 +136,9 @@ def spec_options(
             if name in (*_NOT_OPTIONS, *arguments):
                 continue
             if name == "feature_id":
-                command = click.option("-f", "--feature-id", type=whole(), default=None, help="As FEATURE.")(command)
+                command = click.option("-f", "--feature-id", type=whole(), default=None, help="Same as FEATURE.")(
+                    command
+                )
                 command = click.argument("feature", type=whole(), required=False, metavar="[FEATURE]")(command)
             else:
                 command = _option(name, field, (other_names or {}).get(name, ()))(command)
@@ -145,43 +147,45 @@ def spec_options(
     return decorate
 
 
-def given_settings(given: dict[str, Any]) -> dict[str, Any]:
-    """What was given of the options of `spec_options`, by field.
+def given_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """The values of the options of `spec_options`, by field, without those left out.
 
     `feature_id` is from FEATURE or --feature-id; InputError for neither or two different ones.
     """
-    rest = {name: value for name, value in given.items() if name not in ("feature", "feature_id") and value is not None}
-    named = {given[name] for name in ("feature", "feature_id") if given.get(name) is not None}
-    if "feature" not in given and "feature_id" not in given:
+    rest = {
+        name: value for name, value in options.items() if name not in ("feature", "feature_id") and value is not None
+    }
+    named = {options[name] for name in ("feature", "feature_id") if options.get(name) is not None}
+    if "feature" not in options and "feature_id" not in options:
         return rest
     if len(named) != 1:
-        raise InputError("name one feature, as FEATURE or --feature-id")
+        raise InputError("specify one feature, as FEATURE or --feature-id")
     return {**rest, "feature_id": named.pop()}
 
 
 def _option(name: str, field: FieldInfo, others: tuple[str, ...]) -> Callable[..., Any]:
     flag = "--" + name.replace("_", "-")
     kind, is_list = _plain(field.annotation)
-    said: dict[str, Any] = {"help": field.description, "default": None}
+    parameters: dict[str, Any] = {"help": field.description, "default": None}
     default = field.default
     if field.is_required():
-        said["help"] = f"{said['help'] or ''}  [required]"
+        parameters["help"] = f"{parameters['help'] or ''}  [required]"
     elif default is not None and default != () and kind is not bool:
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-        said["help"] = f"{said['help'] or ''}  [default: {shown}]"
+        parameters["help"] = f"{parameters['help'] or ''}  [default: {shown}]"
     if kind is bool:
         names = f"{flag}/--no-{name.replace('_', '-')}"
-        said["help"] = f"{said['help'] or ''}  [default: {'yes' if default else 'no'}]"
-        return click.option(names, name, **said)
+        parameters["help"] = f"{parameters['help'] or ''}  [default: {'yes' if default else 'no'}]"
+        return click.option(names, name, **parameters)
     if is_list:
-        return click.option(flag, *others, name, type=_Listed(kind), **said)
+        return click.option(flag, *others, name, type=_Listed(kind), **parameters)
     if get_origin(kind) is Literal:
-        return click.option(flag, *others, name, type=click.Choice([str(one) for one in get_args(kind)]), **said)
-    return click.option(flag, *others, name, type=number_type(kind) or kind, **said)
+        return click.option(flag, *others, name, type=click.Choice([str(one) for one in get_args(kind)]), **parameters)
+    return click.option(flag, *others, name, type=number_type(kind) or kind, **parameters)
 
 
 class _Listed(click.ParamType[Any]):
-    """Values with commas between them."""
+    """Comma-separated values."""
 
     name = "list"
 

@@ -1,4 +1,4 @@
-"""`splat experiment`: one sub-command for each experiment, made from its spec; and running a specification from a file."""
+"""`splat experiment`: one sub-command for each experiment, generated from its spec; and `run` for a spec in a file."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import click
 
 from splat_serving.commands.asking import (
     command_line,
-    give,
+    emit,
     given_settings,
     output_options,
     reporting_write_errors,
@@ -35,26 +35,26 @@ class _Experiments(click.Group):
 
 @click.group("experiment", cls=_Experiments)
 def experiment_() -> None:
-    """Ask one question about a feature, or about the model, and get tables with n and intervals.
+    """Run one experiment on a feature, or on the model: tables with n and intervals.
 
-    Observed evidence counts over all samples of the store; causal evidence edits builds and runs the model on them. Every table
-    says which it is. The same question with the same seed on the same version gives the same numbers.
+    Observed evidence counts over all samples of the store; causal evidence edits builds and runs the model. Every table is
+    marked with its kind. The same settings and seed on the same version give the same numbers.
     """
 
 
 def command_of(name: str) -> click.Command:
-    """The command that asks an experiment's question."""
-    found = experiment(name)
+    """The command of an experiment."""
+    kind = experiment(name)
 
-    @spec_options(found.spec, found.other_names)
+    @spec_options(kind.spec, kind.other_names)
     @source_options
     @output_options
     @click.option(
         "--save-spec",
         type=click.Path(readable=False, path_type=Path, dir_okay=False),
-        help="Write the question to FILE (.json, .toml).",
+        help="Save the settings to FILE (.json, .toml).",
     )
-    @click.option("--dry-run", is_flag=True, help="Check the question and ask nothing.")
+    @click.option("--dry-run", is_flag=True, help="Validate the settings without running.")
     def ask(
         run: str | None,
         token_file: Path | None,
@@ -63,20 +63,20 @@ def command_of(name: str) -> click.Command:
         plot: Path | None,
         save_spec: Path | None,
         dry_run: bool,
-        **given: Any,
+        **options: Any,
     ) -> None:
-        _asked(
-            {"experiment": name, **given_settings(given)}, run, token_file, form, output_dir, plot, save_spec, dry_run
+        _run_question(
+            {"experiment": name, **given_settings(options)}, run, token_file, form, output_dir, plot, save_spec, dry_run
         )
 
-    return click.command(name, help=found.spec.__doc__, short_help=found.summary)(ask)
+    return click.command(name, help=kind.spec.__doc__, short_help=kind.summary)(ask)
 
 
-@click.command("run", short_help="Ask the question in a file (.json or .toml; a written result will do).")
+@click.command("run", short_help="Run an experiment from a file (.json or .toml; also a saved result).")
 @click.argument("spec", type=click.Path(readable=False, path_type=Path, dir_okay=False))
 @source_options
 @output_options
-@click.option("--dry-run", is_flag=True, help="Check the question and ask nothing.")
+@click.option("--dry-run", is_flag=True, help="Validate the settings without running.")
 def run_file(
     spec: Path,
     run: str | None,
@@ -86,11 +86,11 @@ def run_file(
     plot: Path | None,
     dry_run: bool,
 ) -> None:
-    """Ask the question that SPEC holds: a JSON or TOML file with `experiment` and its settings, or a result written before."""
-    _asked(read_spec_file(spec), run, token_file, form, output_dir, plot, None, dry_run, f"{spec}: ")
+    """Run the experiment in SPEC: a JSON or TOML file with `experiment` and its settings, or a saved result."""
+    _run_question(read_spec_file(spec), run, token_file, form, output_dir, plot, None, dry_run, f"{spec}: ")
 
 
-def _asked(
+def _run_question(
     raw: dict[str, Any],
     source: str | None,
     token_file: Path | None,
@@ -107,7 +107,7 @@ def _asked(
             write_spec_file(spec.model_dump(mode="json"), save_spec)
         click.echo(f"written: {save_spec}", err=True)
     if dry_run:
-        click.echo("the question is sound; nothing was asked")
+        click.echo("the settings are valid; nothing was run")
         return
     with open_subject(source, token_file) as subject:
-        give(run(subject, spec, command_line()), form, output_dir, plot)
+        emit(run(subject, spec, command_line()), form, output_dir, plot)

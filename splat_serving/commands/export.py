@@ -1,4 +1,4 @@
-"""`splat export`: one file that shows a feature, or two side by side, wherever it is opened."""
+"""`splat export`: a self-contained file for a feature, or for a comparison of two."""
 
 from pathlib import Path
 
@@ -16,18 +16,18 @@ from splat_serving.investigations.results.plotting import as_html
 from splat_serving.investigations.results.rendering import as_markdown
 from splat_serving.investigations.spec import checked_spec
 
-_FORM = click.option("--html/--markdown", "html", default=True, show_default=True, help="What is written.")
+_FORM = click.option("--html/--markdown", "html", default=True, show_default=True, help="File format.")
 _OUTPUT = click.option(
     "-o", "--output", type=click.Path(readable=False, path_type=Path, dir_okay=False), default=None,
-    help="The file; named after the features, in the current folder, if left out.",
+    help="Output file; default: named after the features, in the current folder.",
 )  # fmt: skip
 
 
 @click.group()
 def export() -> None:
-    """Single files that are opened from disk: nothing in them is loaded from anywhere, no server is needed.
+    """Export self-contained files that open from disk, without a server or network.
 
-    Each holds version, fingerprints and the questions, with which the same numbers are got again.
+    Each holds version, fingerprints and settings, so that its numbers can be reproduced.
     """
 
 
@@ -37,7 +37,7 @@ def export() -> None:
 @_OUTPUT
 @source_options
 def feature(feature: int, html: bool, output: Path | None, run: str | None, token_file: Path | None) -> None:
-    """The report on FEATURE, as of `splat investigate`, as one file: `splat export feature 45 --html`."""
+    """Export the report on FEATURE of `splat investigate` as one file: `splat export feature 45 --html`."""
     spec = checked_spec(Investigate, {"feature_id": feature})
     with open_subject(run, token_file) as subject:
         report = report_of(subject, spec, command_line(), lambda text: click.echo(f"… {text}", err=True))
@@ -55,11 +55,11 @@ def feature(feature: int, html: bool, output: Path | None, run: str | None, toke
 def comparison(
     left: int, right: int, html: bool, output: Path | None, run: str | None, token_file: Path | None
 ) -> None:
-    """LEFT and RIGHT side by side, as of `splat compare`, as one file."""
+    """Export the comparison of LEFT and RIGHT of `splat compare` as one file."""
     spec = checked_spec(Compare, {"left": left, "right": right})
     with open_subject(run, token_file) as subject:
-        found = compared(subject, spec, command_line())
-    _write(as_html([found]) if html else as_markdown(found), output or Path(f"compare-{left:05d}-{right:05d}"), html)
+        result = compared(subject, spec, command_line())
+    _write(as_html([result]) if html else as_markdown(result), output or Path(f"compare-{left:05d}-{right:05d}"), html)
 
 
 def _write(text: str, path: Path, html: bool) -> None:

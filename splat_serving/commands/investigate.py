@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from splat_assets.wording import visible
-from splat_serving.commands.asking import command_line, given_settings, people, source_options, spec_options
+from splat_serving.commands.asking import command_line, given_settings, source_options, spec_options, stdout_console
 from splat_serving.investigations.investigate import Investigate, report_as_markdown, write_report
 from splat_serving.investigations.investigate import investigate as report_of
 from splat_serving.investigations.opening import open_subject
@@ -30,7 +30,7 @@ def investigate(run: str | None, token_file: Path | None, output_dir: Path | Non
     if output_dir is None:
         sys.stdout.write(report_as_markdown(report))
         return
-    console = people()
+    console = stdout_console()
     console.print(f"[bold]Feature {report.feature_id}[/bold]")
     for sentence in report.findings:
         console.print(f"- {visible(sentence)}", markup=False)

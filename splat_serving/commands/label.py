@@ -1,4 +1,4 @@
-"""`splat label`: read and write what people say of features, work through a queue, carry labels to a retrained SAE."""
+"""`splat label`: read and write labels of features, work through a queue, carry labels to a retrained SAE."""
 
 import hashlib
 import importlib
@@ -17,7 +17,7 @@ from splat_assets.numerals import is_whole, number, whole
 from splat_assets.store.documents import read_bytes
 from splat_assets.store.files import replacing_file
 from splat_assets.wording import counted, visible
-from splat_serving.commands.asking import command_line, give, reporting_write_errors, source_options
+from splat_serving.commands.asking import command_line, emit, reporting_write_errors, source_options
 from splat_serving.commands.writing import subject_to_write, written_for
 from splat_serving.investigations import label_pages
 from splat_serving.investigations.carry_labels import LEAST_R, carry_labels, match_labels
@@ -32,10 +32,10 @@ from splat_serving.labels.importing import Change, add_planned, planned_import, 
 _SUGGEST = "splat_serving.commands.label_suggest"
 _FORM = click.option(
     "--format", "form", type=click.Choice(["table", "markdown", "json"]), default="table", show_default=True,
-    help="Of what is printed.",
+    help="Output format.",
 )  # fmt: skip
-_FEATURE = click.option("-f", "--feature-id", type=whole(), default=None, help="As FEATURE.")
-_AUTHOR = click.option("--author", "--source", default=None, help="Who says it; your login name if left out.")
+_FEATURE = click.option("-f", "--feature-id", type=whole(), default=None, help="Same as FEATURE.")
+_AUTHOR = click.option("--author", "--source", default=None, help="Author; default: your login name.")
 
 
 class _Labels(click.Group):
@@ -57,25 +57,25 @@ class _Labels(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The sub-command."""
         if cmd_name == "suggest":
-            found: click.Command = importlib.import_module(_SUGGEST).suggest
-            return found
+            command: click.Command = importlib.import_module(_SUGGEST).suggest
+            return command
         return super().get_command(ctx, cmd_name)
 
 
 @click.group(cls=_Labels)
 def label() -> None:
-    """What people say of features: labels with status, confidence, rule, evidence and history, kept apart from suggestions.
+    """Label features: set, review, import, export. A label has status, confidence, rule, evidence and history.
 
-    Labels belong to an SAE (by fingerprint) and live in DATA_ROOT/labels, where no run touches them. They are only ever added to;
-    `history` shows everything. On a server that was started with --allow-labels all of this works from afar.
+    Labels belong to an SAE (by fingerprint) and are stored in DATA_ROOT/labels, separate from runs and from suggestions. They
+    are append-only; `history` shows every change. Also works with a server that was started with --allow-labels.
     """
 
 
 def _named(feature: int | None, feature_id: int | None) -> int:
-    found = {one for one in (feature, feature_id) if one is not None}
-    if len(found) != 1:
-        raise InputError("name one feature, as FEATURE or --feature-id")
-    return found.pop()
+    ids = {one for one in (feature, feature_id) if one is not None}
+    if len(ids) != 1:
+        raise InputError("specify one feature, as FEATURE or --feature-id")
+    return ids.pop()
 
 
 def _feature_and_text(words: tuple[str, ...], feature_id: int | None) -> tuple[int, str | None]:
@@ -83,17 +83,19 @@ def _feature_and_text(words: tuple[str, ...], feature_id: int | None) -> tuple[i
     if feature_id is not None and len(words) == 1 and not words[0].isdecimal():
         return feature_id, words[0]
     if len(words) > 2:
-        raise InputError(f"{len(words)} words are given: write the feature's number, then the text in quotes")
+        raise InputError(
+            f"expected two arguments, got {len(words)}: write the feature's number, then the text in quotes"
+        )
     if not words:
         return _named(None, feature_id), None
     if not (words[0].isascii() and words[0].isdecimal() and len(words[0]) < 10):
-        raise InputError(f"{words[0][:40]!r} is no feature: write its number, then the text in quotes")
+        raise InputError(f"{words[0][:40]!r} is not a feature: write its number, then the text in quotes")
     return _named(int(words[0]), feature_id), words[1] if len(words) == 2 else None
 
 
 def _shown(subject: Subject, kind: str, question: dict[str, Any], page: Callable[[], Answer], form: str) -> None:
-    found: Result = answered(subject, kind, question, lambda _subject, _spec: page(), None, command_line())
-    give(found, form)
+    result: Result = answered(subject, kind, question, lambda _subject, _spec: page(), None, command_line())
+    emit(result, form)
 
 
 @label.command()
@@ -102,7 +104,7 @@ def _shown(subject: Subject, kind: str, question: dict[str, Any], page: Callable
 @source_options
 @_FORM
 def show(feature: int | None, feature_id: int | None, run: str | None, token_file: Path | None, form: str) -> None:
-    """The label of FEATURE, with the score of its rule as it is now."""
+    """Show the label of FEATURE, with the current score of its rule."""
     named = _named(feature, feature_id)
     with open_subject(run, token_file) as subject:
         _shown(subject, "label", {"feature_id": named}, lambda: label_pages.label_page(subject, named), form)
@@ -111,17 +113,23 @@ def show(feature: int | None, feature_id: int | None, run: str | None, token_fil
 @label.command("set")
 @click.argument("words", nargs=-1, metavar="[FEATURE] [TEXT]")
 @_FEATURE
-@click.option("-n", "--name", default=None, help="As TEXT: what it stands for.")
-@click.option("-c", "--category", type=click.Choice(get_args(Category)), default=None, help="none if it is new.")
-@click.option("--status", type=click.Choice(get_args(Status)), default=None, help="draft if it is new.")
-@click.option("--confidence", type=number(), default=None, help="0 to 1.")
-@click.option("--notes", default=None, help="The evidence in words, and what speaks against it.")
+@click.option("-n", "--name", default=None, help="Same as TEXT: what the feature represents.")
 @click.option(
-    "--rule", default=None, help="A rule over builds, as ssu>=21 and ninja_squid; its score is shown with the label."
+    "-c",
+    "--category",
+    type=click.Choice(get_args(Category)),
+    default=None,
+    help="Category; default for a new label: none.",
+)
+@click.option("--status", type=click.Choice(get_args(Status)), default=None, help="Default for new labels: draft.")
+@click.option("--confidence", type=number(), default=None, help="0 to 1.")
+@click.option("--notes", default=None, help="Evidence in words, for and against.")
+@click.option(
+    "--rule", default=None, help="Rule on builds, as ssu>=21 and ninja_squid; its score is shown with the label."
 )
 @click.option("--evidence", type=click.Path(readable=False, path_type=Path, dir_okay=False), multiple=True,
-              help="A result file that it rests on; may be repeated.")  # fmt: skip
-@click.option("--based-on", type=whole(), default=None, help="The revision you saw; refused if there is a newer one.")
+              help="Result file as evidence; may be repeated.")  # fmt: skip
+@click.option("--based-on", type=whole(), default=None, help="Revision that you saw; an error if there is a newer one.")
 @_AUTHOR
 @source_options
 def set_(
@@ -136,10 +144,10 @@ def set_(
     token_file: Path | None,
     **fields: Any,
 ) -> None:
-    """Label FEATURE, or change what is given of its label."""
+    """Label FEATURE, or change parts of its label."""
     named, text = _feature_and_text(words, feature_id)
     if text is not None and name is not None and text != name:
-        raise InputError("the text is given twice, as TEXT and as --name: leave one of them out")
+        raise InputError("both TEXT and --name set the text: leave one of them out")
     changes = {
         key: value for key, value in {**fields, "text": text if name is None else name}.items() if value is not None
     }
@@ -149,19 +157,19 @@ def set_(
         if rule is not None:
             changes["rule"] = parse_rule_text(rule, Names(subject.vocabulary, subject.contexts)).as_json()
         if not changes:
-            raise InputError("nothing to set: give a text, or an option (--category, --notes, --status, …)")
+            raise InputError("nothing to set: write a text, or an option (--category, --notes, --status, …)")
         written = subject.labels.set(named, changes, author, based_on)
         place = written_for(subject)
     assert written.label is not None
-    said = f"{visible(written.label.text)} ({written.label.status})"
-    click.echo(f"feature {named}, revision {written.revision}: {said}; {place}")
+    summary = f"{visible(written.label.text)} ({written.label.status})"
+    click.echo(f"feature {named}, revision {written.revision}: {summary}; {place}")
 
 
 @label.command("next")
 @source_options
 @_FORM
 def next_(run: str | None, token_file: Path | None, form: str) -> None:
-    """The overview of the next feature in the queue."""
+    """Show the overview of the next feature in the queue."""
     from splat_serving.investigations.overview import Overview, overview
 
     with open_subject(run, token_file) as subject:
@@ -169,13 +177,13 @@ def next_(run: str | None, token_file: Path | None, form: str) -> None:
         if not waiting:
             click.echo("the queue is empty: `splat label queue build` fills it")
             return
-        give(overview(subject, Overview(feature_id=waiting[0].feature_id), command_line()), form)
+        emit(overview(subject, Overview(feature_id=waiting[0].feature_id), command_line()), form)
 
 
 @label.command()
 @click.argument("feature", type=whole(), required=False)
 @_FEATURE
-@click.option("--reason", default="", help="Why.")
+@click.option("--reason", default="", help="Reason.")
 @_AUTHOR
 @source_options
 def skip(
@@ -186,12 +194,12 @@ def skip(
     run: str | None,
     token_file: Path | None,
 ) -> None:
-    """Leave FEATURE (the next one, if none is named) out of the queue."""
+    """Remove FEATURE (default: the next one) from the queue."""
     with subject_to_write(run, token_file) as subject:
         waiting = subject.labels.queue()
         if feature is None and feature_id is None:
             if not waiting:
-                raise InputError("the queue is empty: there is nothing to skip")
+                raise InputError("the queue is empty: nothing to skip")
             feature = waiting[0].feature_id
         named = _named(feature, feature_id)
         subject.labels.skip(named, reason, author)
@@ -201,13 +209,13 @@ def skip(
 @label.command()
 @click.argument("feature", type=whole(), required=False)
 @_FEATURE
-@click.option("-k", "--top-k", type=whole(min=1), default=5, show_default=True, help="So many of each kind.")
+@click.option("-k", "--top-k", type=whole(min=1), default=5, show_default=True, help="Number of features of each kind.")
 @source_options
 @_FORM
 def similar(
     feature: int | None, feature_id: int | None, top_k: int, run: str | None, token_file: Path | None, form: str
 ) -> None:
-    """Features like FEATURE and the labels that they have."""
+    """List features similar to FEATURE, with their labels."""
     named = _named(feature, feature_id)
     with open_subject(run, token_file) as subject:
         question = {"feature_id": named, "top_k": top_k}
@@ -218,7 +226,7 @@ def similar(
 @source_options
 @_FORM
 def status(run: str | None, token_file: Path | None, form: str) -> None:
-    """How far labelling is: labels by status, category and author, and the activations that they cover."""
+    """Show the progress: labels by status, category and author, and the share of activations they cover."""
     with open_subject(run, token_file) as subject:
         _shown(subject, "label-status", {}, lambda: label_pages.status_page(subject), form)
 
@@ -229,7 +237,7 @@ def status(run: str | None, token_file: Path | None, form: str) -> None:
 @source_options
 @_FORM
 def history(feature: int | None, feature_id: int | None, run: str | None, token_file: Path | None, form: str) -> None:
-    """Everything that was ever said of FEATURE."""
+    """Show the label history of FEATURE."""
     named = _named(feature, feature_id)
     with open_subject(run, token_file) as subject:
         _shown(subject, "label-history", {"feature_id": named}, lambda: label_pages.history_page(subject, named), form)
@@ -237,12 +245,12 @@ def history(feature: int | None, feature_id: int | None, run: str | None, token_
 
 @label.command()
 @click.option("-o", "--output", type=click.Path(readable=False, path_type=Path, dir_okay=False), required=True,
-              help="labels.csv, or .json with --as.")  # fmt: skip
+              help="Output file: labels.csv, or .json with --as.")  # fmt: skip
 @click.option("--as", "kind", type=click.Choice(["labels", "consolidated", "dashboard", "queue"]), default="labels",
-              show_default=True, help="Of a JSON file: ours whole, or one of the upstream system's.")  # fmt: skip
+              show_default=True, help="Format of a JSON file: ours in full, or one of the upstream system's.")  # fmt: skip
 @source_options
 def export(output: Path, kind: str, run: str | None, token_file: Path | None) -> None:
-    """Write all current labels into a file."""
+    """Export all current labels to a file."""
     with open_subject(run, token_file) as subject:
         book = subject.labels
         name = subject.about.name or subject.source
@@ -256,7 +264,7 @@ def export(output: Path, kind: str, run: str | None, token_file: Path | None) ->
                 "queue": lambda: upstream.as_queue(book, name),
             }[kind]()
         else:
-            raise InputError(f"--output {output}: the ending says the form, .csv or .json")
+            raise InputError(f"--output {output}: the suffix must be .csv or .json")
         n, place = len(book.current()), written_for(subject)
     with reporting_write_errors(output), replacing_file(output) as aside:
         aside.write_bytes(text.encode())
@@ -265,16 +273,15 @@ def export(output: Path, kind: str, run: str | None, token_file: Path | None) ->
 
 @label.command("import")
 @click.argument("file", type=click.Path(readable=False, path_type=Path, dir_okay=False))
-@click.option(
-    "--author", "--source", default=None, help="Of what names no author in FILE; your login name if left out."
-)
-@click.option("--dry-run", is_flag=True, help="Say what would change, by feature and field, and write nothing.")
+@click.option("--author", "--source", default=None, help="Author of rows without one; default: your login name.")
+@click.option("--dry-run", is_flag=True, help="List the changes by feature and field without writing.")
 @source_options
 def import_(file: Path, author: str | None, dry_run: bool, run: str | None, token_file: Path | None) -> None:
-    """Add the labels (or queue) of FILE: ours, the upstream system's JSON, or CSV. All of it is checked before any is added.
+    """Import labels (or a queue) from FILE: our JSON, the upstream system's JSON, or CSV. FILE is validated before anything is
+    written.
 
-    Labels keep their authors and times; what FILE does not hold stays as it is. Labels of another SAE are refused. Rows that are
-    older than what is there are conflicts: they are listed and not written, and the exit code is 1.
+    Labels keep their authors and times; labels that FILE lacks are unchanged. Labels of another SAE are rejected. Rows older
+    than the current labels are conflicts: they are listed and not written, and the exit code is 1.
     """
     with subject_to_write(run, token_file) as subject:
         held = upstream.read_labels(file, subject.n_features)
@@ -290,13 +297,13 @@ def import_(file: Path, author: str | None, dry_run: bool, run: str | None, toke
     done = "would be" if dry_run else "were"
     click.echo(
         f"{counted(n_labels, 'labels')} and {counted(n_queued, 'queue entries')} {done} added; "
-        f"{counted(plan.n_same, 'labels', 'were')} there already; {place}"
+        f"{counted(plan.n_same, 'labels', 'were')} already present; {place}"
     )
     if held.n_unnamed:
-        click.echo(f"{counted(held.n_unnamed, 'labels')} without a name left out")
+        click.echo(f"{counted(held.n_unnamed, 'labels')} without a name skipped")
     conflicts = len(plan.conflicts) + len(late)
     if conflicts:
-        click.echo(f"{counted(conflicts, 'rows')} older than what is there: not written", err=True)
+        click.echo(f"{counted(conflicts, 'rows')} older than the current labels: not written", err=True)
         sys.exit(1)
 
 
@@ -318,32 +325,34 @@ def _shortly(value: Any) -> str:
 
 @label.group()
 def queue() -> None:
-    """The features that wait for a label."""
+    """Manage the queue of features to label."""
 
 
 @queue.command("show")
-@click.option("-k", "--top-k", type=whole(min=1), default=20, show_default=True, help="So many at most.")
+@click.option("-k", "--top-k", type=whole(min=1), default=20, show_default=True, help="Largest number of entries.")
 @source_options
 @_FORM
 def queue_show(top_k: int, run: str | None, token_file: Path | None, form: str) -> None:
-    """The queue, highest priority first."""
+    """Show the queue, highest priority first."""
     with open_subject(run, token_file) as subject:
         _shown(subject, "label-queue", {"top_k": top_k}, lambda: label_pages.queue_page(subject, top_k), form)
 
 
 @queue.command("add")
 @click.argument("features")
-@click.option("-p", "--priority", type=number(), default=0.5, show_default=True, help="The highest comes first.")
-@click.option("-r", "--reason", default="", help="Why.")
+@click.option(
+    "-p", "--priority", type=number(), default=0.5, show_default=True, help="Priority; the highest comes first."
+)
+@click.option("-r", "--reason", default="", help="Reason.")
 @_AUTHOR
 @source_options
 def queue_add(
     features: str, priority: float, reason: str, author: str | None, run: str | None, token_file: Path | None
 ) -> None:
-    """Add FEATURES, ids with commas between them, to the queue."""
+    """Add FEATURES, comma-separated ids, to the queue."""
     parts = [part.strip() for part in features.split(",")]
     if not all(is_whole(part) and len(part) < 12 for part in parts):
-        raise InputError(f"{features[:200]!r} is not feature ids with commas between them, as 1,2,3")
+        raise InputError(f"{features[:200]!r} is not a list of feature ids: separate them with commas, as 1,2,3")
     ids = list(dict.fromkeys(int(part) for part in parts))
     with subject_to_write(run, token_file) as subject:
         for one in ids:
@@ -355,10 +364,10 @@ def queue_add(
 
 @queue.command("build")
 @click.option("--method", type=click.Choice(["activation-count", "effect", "random"]), default="activation-count",
-              show_default=True, help="effect: by how far the feature moves the outputs. random: any, seeded.")  # fmt: skip
-@click.option("-k", "--top-k", type=whole(min=1), default=50, show_default=True, help="So many features.")
-@click.option("--seed", type=whole(min=0), default=0, show_default=True, help="Of --method random.")
-@click.option("--include-labelled", is_flag=True, help="Also features that have a label.")
+              show_default=True, help="Priority: activations, effect on outputs, or random.")  # fmt: skip
+@click.option("-k", "--top-k", type=whole(min=1), default=50, show_default=True, help="Number of features.")
+@click.option("--seed", type=whole(min=0), default=0, show_default=True, help="Seed of --method random.")
+@click.option("--include-labelled", is_flag=True, help="Include features that have a label.")
 @_AUTHOR
 @source_options
 def queue_build(
@@ -370,7 +379,7 @@ def queue_build(
     run: str | None,
     token_file: Path | None,
 ) -> None:
-    """Fill the queue with features that have no label yet."""
+    """Add unlabelled features to the queue."""
     with subject_to_write(run, token_file) as subject:
         book = subject.labels
         known = set() if include_labelled else set(book.current())
@@ -398,7 +407,7 @@ def _scores(subject: Subject, method: str, seed: int) -> list[tuple[int, float]]
 
 
 def _effect(subject: Subject, feature: int) -> float:
-    """Mean activation times the length of what a unit of it does to the logits."""
+    """Mean activation times the norm of the effect on the logits per unit of activation."""
     summary = subject.database.feature(feature)
     if summary.influences is None:
         raise InputError("--method effect needs influences, which were not computed for this version")
@@ -410,25 +419,25 @@ def _effect(subject: Subject, feature: int) -> float:
 @label.command()
 @click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
-@click.option("--least-r", type=number(0, 1), default=LEAST_R, show_default=True, help="Correlation that is needed.")
-@click.option("--dry-run", is_flag=True, help="Say what would be carried and write nothing.")
+@click.option("--least-r", type=number(0, 1), default=LEAST_R, show_default=True, help="Lowest correlation.")
+@click.option("--dry-run", is_flag=True, help="List the matches without writing.")
 @_AUTHOR
 @click.option(
     "--token-file",
     type=click.Path(readable=False, path_type=Path),
     default=None,
-    help="The secret of a server that wants one.",
+    help="File with the token of a server that requires one.",
 )
 @_FORM
 def carry(
     old: str, new: str, least_r: float, dry_run: bool, author: str | None, token_file: Path | None, form: str
 ) -> None:
-    """Carry the labels of run OLD to the features of run NEW whose activations agree, and say what is lost.
+    """Carry the labels of run OLD to the matching features of run NEW, and list the labels without a match.
 
-    OLD and NEW are runs over the same data whose SAEs differ. A label goes to the new feature with the highest correlation over
-    all samples, if that is at least --least-r and no other labelled feature is nearer to it.
+    OLD and NEW are runs on the same data with different SAEs. A label goes to the new feature with the highest correlation over
+    all samples, if that is at least --least-r and no other labelled feature has a higher one.
     """
-    secrets = [token_file if given.startswith(("http://", "https://")) else None for given in (old, new)]
+    secrets = [token_file if source.startswith(("http://", "https://")) else None for source in (old, new)]
     with open_subject(old, secrets[0]) as before, open_subject(new, secrets[1]) as after:
         matches = match_labels(
             before,
@@ -442,8 +451,8 @@ def carry(
 
 
 def _sha256(path: Path) -> str:
-    """Of a result file that a label rests on."""
+    """The sha256 of a result file that is evidence of a label."""
     try:
         return hashlib.sha256(read_bytes(path)).hexdigest()
     except (OSError, ValueError) as error:
-        raise InputError(f"the evidence {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(f"cannot read evidence {path}: {getattr(error, 'strerror', None) or error}") from error

@@ -17,18 +17,18 @@ from splat_serving.investigations.opening import open_subject
 
 @click.command("mcp")
 @source_options
-@click.option("--allow-labels", is_flag=True, help="Let the assistant set labels, too.")
+@click.option("--allow-labels", is_flag=True, help="Allow the assistant to write labels.")
 @click.option(
     "--max-characters",
     type=whole(min=1_000),
     default=MOST_CHARACTERS,
     show_default=True,
-    help="Of one answer, its structured form included.",
+    help="Largest size of one answer, including its structured form.",
 )
 def mcp_(run: str | None, token_file: Path | None, allow_labels: bool, max_characters: int) -> None:
-    """Tools for AI assistants (Model Context Protocol) on standard input and output: overviews, experiments, traces, labels.
+    """Serve tools for AI assistants (Model Context Protocol) over stdio: overviews, experiments, traces, labels.
 
-    Read-only unless --allow-labels is given. An assistant starts it itself; its configuration names the command:
+    Read-only unless --allow-labels is set. The assistant starts the command itself; its configuration:
 
     {"mcpServers": {"splat": {"command": "splat", "args": ["mcp", "--run", "demo"]}}}
     """
@@ -44,10 +44,10 @@ def mcp_(run: str | None, token_file: Path | None, allow_labels: bool, max_chara
     with at_stop(_leave_at_once):
         if allow_labels:
             subject_to_write(run, token_file).close()
-        open_now().close()  # a mistake is told before an assistant waits for an answer
+        open_now().close()  # report errors before the assistant waits for an answer
         anyio.run(serve_stdio, make_server(open_now, allow_labels, max_characters))
 
 
 def _leave_at_once() -> None:
-    """A thread that waits for the next line of the input is waited for by Python, and cannot be called back."""
+    """Exit without waiting for the thread that reads standard input: it cannot be interrupted."""
     os._exit(0)

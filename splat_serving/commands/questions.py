@@ -9,7 +9,7 @@ import click
 from splat_assets.numerals import whole
 from splat_serving.commands.asking import (
     command_line,
-    give,
+    emit,
     given_settings,
     output_options,
     source_options,
@@ -55,7 +55,7 @@ def question_command(
     ) -> None:
         spec = checked_spec(kind, dict(settings(values)))
         with open_subject(run, token_file) as subject:
-            give(answer(subject, spec, command_line()), form, output_dir, plot)
+            emit(answer(subject, spec, command_line()), form, output_dir, plot)
 
     command: Callable[..., Any] = source_options(output_options(ask))
     for option in reversed(options):

@@ -16,19 +16,19 @@ from splat_assets.store.documents import is_folder
 from splat_serving.http.settings import ServerSettings, option, settings_from_environment, variable
 
 _EXAMPLES = """
-  splat serve                                    all runs; the plain paths are the one published last
+  splat serve                                    all runs; default: the one published last
   splat serve my-run --port 9000                 one run of the data root
   splat serve /mnt/e/activations_efficient --transposed-dir /mnt/e/activations_transposed
   curl http://127.0.0.1:8765/activations/7?limit=3
 
-Other machines may ask only with a secret:
+Access from other machines needs a token:
 
   (umask 077; openssl rand -hex 32 > token)
   splat serve --host 0.0.0.0 --allowed-host $(hostname) --token-file token
   curl -H "Authorization: Bearer $(cat token)" http://$(hostname):8765/version
 
-Every option from "What is served" on is also an environment variable, named in brackets; an option is stronger. They count
-for the other way to start the server, too:
+Every option from "Data" on is also an environment variable, named in brackets; an option takes precedence. The variables
+also work with uvicorn:
 
   ACTIVATION_DATA_DIR=... uvicorn splat_serving.server:app --port 8765 --http splat_serving.http.connection:TimedProtocol
 """
@@ -37,7 +37,7 @@ _FOLDER_OR_FILE = click.Path(readable=False, path_type=Path)
 
 
 class _Grouped(click.Command):
-    """A command whose help shows its options by group, and its examples as they are written."""
+    """A command whose help shows its options by group, and its examples verbatim."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One section for each group."""
@@ -60,11 +60,11 @@ def _group_of(name: str) -> str:
     extra = field.json_schema_extra if field is not None else None
     if isinstance(extra, dict):
         return str(extra["group"])
-    return "Where to listen" if name in ("host", "port") else _HELP
+    return "Network" if name in ("host", "port") else _HELP
 
 
 def _options_of_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Every setting as an option, with the words of its declaration."""
+    """Every setting as an option, with the help of its declaration."""
     for name, field in reversed(ServerSettings.model_fields.items()):
         command = _option_of(name, field)(command)
     return command
@@ -72,12 +72,12 @@ def _options_of_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 def _option_of(name: str, field: FieldInfo) -> Callable[[Callable[..., None]], Callable[..., None]]:
     facts = variable(name) if field.default in (None, False, ()) else f"{variable(name)}; default {field.default:,}"
-    said: dict[str, Any] = {"help": f"{field.description}  [{facts}]", "default": None}
+    parameters: dict[str, Any] = {"help": f"{field.description}  [{facts}]", "default": None}
     if field.annotation is bool:
-        return click.option(option(name), name, is_flag=True, **said)
+        return click.option(option(name), name, is_flag=True, **parameters)
     if field.annotation == tuple[str, ...]:
-        return click.option(option(name), name, multiple=True, metavar="NAME", **said)
-    return click.option(option(name), name, type=number_type(field.annotation) or _FOLDER_OR_FILE, **said)
+        return click.option(option(name), name, multiple=True, metavar="NAME", **parameters)
+    return click.option(option(name), name, type=number_type(field.annotation) or _FOLDER_OR_FILE, **parameters)
 
 
 @click.command(cls=_Grouped)
@@ -85,19 +85,18 @@ def _option_of(name: str, field: FieldInfo) -> Callable[[Callable[..., None]], C
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8765, show_default=True, type=whole(0, 65535), help="Port; 0 takes a free one.")
 @_options_of_settings
-def serve(target: str | None, host: str, port: int, **given: Any) -> None:
+def serve(target: str | None, host: str, port: int, **options: Any) -> None:
     """Serve activations over HTTP: a run by name, a store or a folder of guide formats by path, or all runs of the data root.
 
-    A newly published version is served at once, without a restart. Listens on this machine only, unless --token-file (or
-    --insecure, in so many words) is given. GET /docs lists every path. Ctrl-C (or SIGTERM) stops it: answers under way are
-    finished first.
+    A newly published version is served at once, without a restart. Listens on this machine only, unless --token-file or
+    --insecure is set. GET /docs lists every path. Ctrl-C (or SIGTERM) stops it after finishing responses in progress.
     """
-    _refuse_two_targets(target, given)
-    settings = settings_from_environment(**{**given, "allowed_hosts": given["allowed_hosts"] or None})
+    _refuse_two_targets(target, options)
+    settings = settings_from_environment(**{**options, "allowed_hosts": options["allowed_hosts"] or None})
     outside = not _is_this_machine(host)
     if outside and settings.token_file is None and not settings.insecure:
         raise InputError(
-            f"--host {host} lets other machines ask: give --token-file FILE with a secret, or --insecure to answer everyone"
+            f"--host {host} allows other machines: add --token-file FILE with a token, or --insecure to answer everyone"
         )
     if outside and not _is_any(host):
         settings = settings.model_copy(update={"allowed_hosts": (*settings.allowed_hosts, host)})
@@ -105,8 +104,8 @@ def serve(target: str | None, host: str, port: int, **given: Any) -> None:
         _run(settings, target, host, port)
 
 
-def _refuse_two_targets(target: str | None, given: dict[str, Any]) -> None:
-    """Options that name folders go with a folder of guide formats and nothing else; none is passed over."""
+def _refuse_two_targets(target: str | None, options: dict[str, Any]) -> None:
+    """InputError for options that only fit a folder of guide formats, so that none is ignored."""
     if target is None:
         return
     beside = (
@@ -115,14 +114,12 @@ def _refuse_two_targets(target: str | None, given: dict[str, Any]) -> None:
         else ("transposed_dir", "neuron_acts_dir", "examples_dir", "vocab_path", "weapon_vocab_path")
     )
     for name in ("data_dir", *beside):
-        if given[name] is not None:
-            raise InputError(
-                f"{target} already says what is served, and {option(name)} names something else: leave one of them out"
-            )
+        if options[name] is not None:
+            raise InputError(f"both {target} and {option(name)} name the data: leave one of them out")
 
 
 def _run(settings: ServerSettings, target: str | None, host: str, port: int) -> None:
-    """Serve until told to stop."""
+    """Serve until stopped."""
     import uvicorn
 
     from splat_serving.http.connection import protocol_of
@@ -140,7 +137,7 @@ def _run(settings: ServerSettings, target: str | None, host: str, port: int) -> 
         ws="none",
         log_config=None,
         access_log=False,
-        proxy_headers=False,  # who asks is who is connected
+        proxy_headers=False,  # the client is the peer of the connection
         lifespan="on",
         timeout_keep_alive=15,
         timeout_graceful_shutdown=settings.shutdown_seconds,

@@ -1,4 +1,4 @@
-"""What every command that writes labels shares: which run it writes for is named, by the user and in the answer."""
+"""Shared parts of the commands that write labels: the run must be unambiguous, and the output names it."""
 
 import os
 from pathlib import Path
@@ -12,9 +12,9 @@ _N_DIGITS = 16
 
 
 def subject_to_write(run: str | None, token_file: Path | None = None) -> Subject:
-    """As `open_subject`, and InputError where no run is named and several could be meant.
+    """As `open_subject`, with InputError if no run is named and there are several.
 
-    Of a server that serves several runs one is named in the URL, http://127.0.0.1:8765/runs/NAME.
+    For a server with several runs, the URL names one: http://127.0.0.1:8765/runs/NAME.
     """
     named = run or os.environ.get(SOURCE_VARIABLE) or None
     if named is None:
@@ -33,17 +33,17 @@ def subject_to_write(run: str | None, token_file: Path | None = None) -> Subject
 
 
 def written_for(subject: Subject) -> str:
-    """`run demo, SAE 0123456789abcdef`: what was written for."""
+    """`run demo, SAE 0123456789abcdef`: the target of a write."""
     sae = str(subject.about.provenance.get("sae") or "")[:_N_DIGITS]
     return f"run {subject.about.name or subject.source}{f', SAE {sae}' if sae else ''}"
 
 
 def _published(root: DataRoot) -> list[str]:
-    """The runs that a command without a run could mean."""
+    """The published runs."""
     return [name for name in root.run_names() if is_name(name) and (root.run(name).store / "CURRENT").is_file()]
 
 
 def _refuse_several(names: list[str], option: str) -> None:
     if len(names) > 1:
         shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-        raise InputError(f"several runs could be meant, {shown}: name the one to write for, {option}")
+        raise InputError(f"several runs are available, {shown}: choose one with {option}")

@@ -1,7 +1,8 @@
-"""Short names for runs, folders and servers, as the guide's `--model full`: kept once, for every command on this machine.
+"""Aliases of runs, folders and servers, as the guide's `--model full`: saved once, for every command on this machine.
 
-They are one person's, in `$XDG_CONFIG_HOME/splat/aliases.json` (`~/.config` if unset), not in a data root: a folder of the
-guide's formats belongs to none. A name of a folder also says what belongs to it: further formats, and where model and SAE are.
+They are per user, in `$XDG_CONFIG_HOME/splat/aliases.json` (`~/.config` if unset), not in a data root: a folder of the
+guide's formats belongs to none. An alias of a folder also records further formats, and the paths of model
+and SAE.
 """
 
 import logging
@@ -20,23 +21,23 @@ from splat_assets.store.layout import DataRoot, checked_name, is_name
 
 _log = logging.getLogger(__name__)
 _FORMAT = "splat.aliases/1"
-PARTS = {
+ALIAS_OPTIONS = {
     "transposed_dir": "The activations_transposed folder.",
     "neuron_acts_dir": "The neuron_acts folder.",
-    "examples_dir": "The folder that `splat examples` wrote.",
-    "model_checkpoint": "Where the base model is now, if it was moved.",
-    "sae_checkpoint": "Where the SAE is now, if it was moved.",
-    "vocab_path": "vocab.json, where the folder records none, or where it is now.",
-    "weapon_vocab_path": "weapon_vocab.json, where the folder records none, or where it is now.",
+    "examples_dir": "Output folder of `splat examples`.",
+    "model_checkpoint": "Current path of the base model, if it was moved.",
+    "sae_checkpoint": "Current path of the SAE, if it was moved.",
+    "vocab_path": "vocab.json, if the folder does not record it, or if it was moved.",
+    "weapon_vocab_path": "weapon_vocab.json, if the folder does not record it, or if it was moved.",
 }
-"""What a name of a folder may say beside the folder, each with its line of help."""
+"""Options of an alias of a folder, each with its line of help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A name and what it stands for.
+    """A name and its target.
 
-    target: the name of a run of the data root, the URL of a server, or an absolute path. parts: of PARTS, absolute paths.
+    target: the name of a run of the data root, the URL of a server, or an absolute path. parts: of ALIAS_OPTIONS, absolute paths.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Alias:
 
     @property
     def is_url(self) -> bool:
-        """Whether it stands for a server."""
+        """Whether the target is a server."""
         return self.target.startswith(("http://", "https://"))
 
 
@@ -59,7 +60,7 @@ def aliases_file(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def read_aliases() -> dict[str, Alias]:
-    """All names, by name, none where they may not be read, which the log says; CorruptStoreError for a damaged file."""
+    """All aliases, by name; empty, with a log line, if they may not be read; CorruptStoreError for a damaged file."""
     path = aliases_file()
     if path is None:
         return {}
@@ -71,15 +72,15 @@ def read_aliases() -> dict[str, Alias]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except AccessDeniedError as error:  # as for a server that another user started: runs and paths need no alias
-        _log.warning("aliases are not known here: %s", error)
+        _log.warning("aliases cannot be read: %s", error)
         return {}
     except (OSError, *WRONG_CONTENT) as error:
-        raise CorruptStoreError(f"{path} does not hold aliases ({error}); mend it, or delete it") from error
+        raise CorruptStoreError(f"{path} does not hold aliases ({error}); repair or delete it") from error
     return dict(sorted(aliases.items()))
 
 
 def alias_named(name: str, root: DataRoot | None = None) -> Alias | None:
-    """The alias of that name; InputError where a run of the root, or a folder here, has the name too and is something else."""
+    """The alias of that name; InputError if a run of the root, or a folder here, has the same name and is something else."""
     alias = read_aliases().get(name) if is_name(name) else None
     if alias is None:
         return None
@@ -94,14 +95,14 @@ def alias_named(name: str, root: DataRoot | None = None) -> Alias | None:
         others.append(f"the folder {Path(name).absolute()}")
     if others:
         raise InputError(
-            f"{name} is an alias of {alias.target}, and {' and '.join(others)} has the same name: give a path, or remove the "
+            f"{name} is an alias of {alias.target}, and {' and '.join(others)} has the same name: write a path, or remove the "
             f"alias with `splat alias {name} --remove`"
         )
     return alias
 
 
 def keep_alias(name: str, target: str, parts: Mapping[str, Path], root: DataRoot) -> Alias:
-    """Keep a name, replacing what it stood for; InputError where it, or what it is to stand for, cannot be one."""
+    """Save an alias, replacing an old one; InputError for an invalid name or target."""
     checked_name(name, "run or folder")
     alias = Alias(name, _checked_target(target, root), {part: path.absolute() for part, path in parts.items()})
     if root.run(name).root.is_dir() and alias.target not in (name, str(root.run(name).root)):
@@ -110,16 +111,16 @@ def keep_alias(name: str, target: str, parts: Mapping[str, Path], root: DataRoot
         if not path.exists():
             raise InputError(f"--{part.replace('_', '-')}: {path} does not exist")
     if alias.parts and not isdir(alias.target):
-        raise InputError(f"{alias.target} is not a folder: {', '.join(alias.parts)} can be given for a folder only")
+        raise InputError(f"{alias.target} is not a folder: {', '.join(alias.parts)} belong to folders only")
     _change(lambda aliases: {**aliases, name: alias})
     return alias
 
 
 def remove_alias(name: str) -> Alias:
-    """Forget a name and return what it stood for; InputError for one that is not kept."""
+    """Delete an alias and return it; InputError for an unknown one."""
     aliases = read_aliases()
     if name not in aliases:
-        raise InputError(f"there is no alias {name[:100]!r}; there are: {', '.join(aliases) or 'none'}")
+        raise InputError(f"unknown alias {name[:100]!r}; aliases are: {', '.join(aliases) or 'none'}")
     _change(lambda current: {key: alias for key, alias in current.items() if key != name})
     return aliases[name]
 
@@ -127,14 +128,16 @@ def remove_alias(name: str) -> Alias:
 def _change(change: Any) -> None:
     path = aliases_file()
     if path is None:
-        raise InputError("aliases cannot be kept: this user has no home folder; XDG_CONFIG_HOME names a place for them")
+        raise InputError("aliases cannot be saved: this user has no home folder; set XDG_CONFIG_HOME")
     try:
         with locked(path.parent / ".lock"):
             changed = change(read_aliases())
             content = {alias.name: {"target": alias.target, **_texts(alias)} for alias in changed.values()}
             write_json(path, {"format": _FORMAT, "aliases": content})
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}; XDG_CONFIG_HOME names another place") from error
+        raise InputError(
+            f"{path} cannot be written: {error.strerror}; set XDG_CONFIG_HOME to another folder"
+        ) from error
 
 
 def _texts(alias: Alias) -> dict[str, str]:
@@ -149,7 +152,7 @@ def _checked_target(target: str, root: DataRoot) -> str:
     if is_name(target) and root.run(target).root.is_dir():
         return target
     raise InputError(
-        f"{target[:200]!r} is neither a folder, nor a run of {root.path} ({', '.join(root.run_names()[:8]) or 'it has none'}), "
+        f"{target[:200]!r} is not a folder, nor a run of {root.path} ({', '.join(root.run_names()[:8]) or 'it has none'}), "
         "nor the URL of a server"
     )
 
@@ -159,7 +162,7 @@ def _alias(name: str, raw: Mapping[str, Any]) -> Alias:
     if (
         not is_name(name)
         or not all(isinstance(value, str) for value in raw.values())
-        or not parts.keys() <= PARTS.keys()
+        or not parts.keys() <= ALIAS_OPTIONS.keys()
     ):
-        raise ValueError(f"{name[:100]!r} does not say what it stands for")
+        raise ValueError(f"{name[:100]!r} has no valid target")
     return Alias(name, raw["target"], {part: Path(value) for part, value in parts.items()})

@@ -1,6 +1,6 @@
-"""Which runs are served, and the version of each that is open: `CURRENT` is looked at on every request, nothing is restarted.
+"""The runs that are served, and the open version of each: `CURRENT` is checked on every request, without a restart.
 
-A request holds the database it was given until it ends; a version that was replaced is closed when its last request has ended.
+A request holds its database until it ends; a version that was replaced is closed when its last request has ended.
 """
 
 import logging
@@ -31,7 +31,7 @@ _MOST_OLD_VERSIONS = 2
 
 
 class PublishedRun:
-    """The store of a run (or a store somewhere else), always at its current version."""
+    """The store of a run (or a store elsewhere), always at its current version."""
 
     def __init__(self, name: str, store: Path) -> None:
         """store: the folder of CURRENT."""
@@ -44,8 +44,8 @@ class PublishedRun:
     @property
     def layout(self) -> RunLayout | None:
         """The folders of the run that the store belongs to; None for a store by itself."""
-        found = RunLayout(self.store.absolute().parent)
-        return found if found.store == self.store.absolute() and found.config.is_file() else None
+        layout = RunLayout(self.store.absolute().parent)
+        return layout if layout.store == self.store.absolute() and layout.config.is_file() else None
 
     @property
     def home(self) -> Home | None:
@@ -61,8 +61,8 @@ class PublishedRun:
     def current(self) -> LocalDatabase:
         """The current version, opened if need be; NotPublishedError, CorruptStoreError."""
         with self._lock:
-            if (found := self.ready) is not None:
-                return found
+            if (database_ := self.ready) is not None:
+                return database_
             mark = self._mark()
             database = LocalDatabase(open_store(self.store), self.name)
             if mark is not None:
@@ -72,7 +72,7 @@ class PublishedRun:
 
     @property
     def opened(self) -> LocalDatabase | None:
-        """The version that was the current one when it was last asked for, without a look at the disk; None before."""
+        """The version that was current at the last request, without reading the disk; None before."""
         opened = self._open
         return opened[1] if opened else None
 
@@ -92,7 +92,7 @@ class PublishedRun:
     def version(self, version: str) -> LocalDatabase:
         """That version, current or not; UnknownNameError when it is not there."""
         if not VERSION_ID.fullmatch(version):
-            raise UnknownNameError(f"{version[:40]!r} is no id of a version: those are 16 hexadecimal digits")
+            raise UnknownNameError(f"{version[:40]!r} is not a version id: version ids are 16 hexadecimal digits")
         with self._lock:
             if self._open is not None and self._open[1].version == version:
                 return self._open[1]
@@ -100,27 +100,27 @@ class PublishedRun:
                 self._old.move_to_end(version)
                 return self._old[version]
             try:
-                found = LocalDatabase(open_store(self.store / "versions" / version), self.name)
+                database = LocalDatabase(open_store(self.store / "versions" / version), self.name)
             except (NotPublishedError, LayoutError) as error:
                 current = current_version(self.store)
-                raise UnknownNameError(f"version {version} is not there; the current one is {current}") from error
-            self._old[version] = found
+                raise UnknownNameError(f"version {version} does not exist; the current one is {current}") from error
+            self._old[version] = database
             while len(self._old) > _MOST_OLD_VERSIONS:
                 self._old.popitem(last=False)
-            return found
+            return database
 
     def _mark(self) -> FileMark | None:
         return file_mark(self.store / "CURRENT")
 
 
 class OpenFolder:
-    """A folder of guide formats, opened once: nothing in it says that it changed."""
+    """A folder of guide formats, opened once: it has no marker of changes."""
 
     layout = None
-    """It belongs to no run."""
+    """Not part of a run."""
 
     def __init__(self, name: str, folder: Folder, alias: str | None = None) -> None:
-        """alias: what its user calls it, where it was opened by that name."""
+        """alias: its alias, if it was opened by that."""
         self.name = name
         self.alias = alias
         self.home: Home | None = folder.home
@@ -151,7 +151,7 @@ class OpenFolder:
     def version(self, version: str) -> LocalDatabase:
         """The database, if that is its fingerprint; UnknownNameError."""
         if version != self.ready.version:
-            raise UnknownNameError(f"this folder has one state, {self.ready.version}, and not {version[:40]!r}")
+            raise UnknownNameError(f"this folder has the version {self.ready.version}, not {version[:40]!r}")
         return self.ready
 
 
@@ -160,43 +160,41 @@ Run = PublishedRun | OpenFolder
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What to serve: one thing, and beside it the runs of a data root."""
+    """What to serve: a default, and the runs of a data root."""
 
     default: Run | None
     root: DataRoot | None
 
     @classmethod
-    def of(cls, given: str | None, root: DataRoot) -> "Target":
-        """A run of the root by name, a folder by path, what an alias stands for, or all runs; InputError, LayoutError."""
-        if given is None:
+    def of(cls, name: str | None, root: DataRoot) -> "Target":
+        """A run of the root by name, a folder by path, the target of an alias, or all runs; InputError, LayoutError."""
+        if name is None:
             return cls(None, root)
-        if (alias := alias_named(given, root)) is not None:
+        if (alias := alias_named(name, root)) is not None:
             return cls._of_alias(alias, root)
-        if is_folder(given):
-            return cls(_at(Path(given)), None)
+        if is_folder(name):
+            return cls(_at(Path(name)), None)
         try:
-            layout = root.run(given)
+            layout = root.run(name)
         except InputError:
-            raise InputError(f"{given[:200]} is neither a run of {root.path} nor a folder nor an alias") from None
+            raise InputError(f"{name[:200]} is neither a run of {root.path} nor a folder nor an alias") from None
         if not layout.root.is_dir():
             known = ", ".join(_run_names(root)[:8]) or "none"
             raise InputError(
-                f"{given} is neither a run of {root.path} (it has {known}) nor a folder nor an alias (`splat alias` lists those)"
+                f"{name} is neither a run of {root.path} (it has {known}) nor a folder nor an alias (`splat alias` lists those)"
             )
-        return cls(PublishedRun(given, layout.store), root)
+        return cls(PublishedRun(name, layout.store), root)
 
     @classmethod
     def _of_alias(cls, alias: Alias, root: DataRoot) -> "Target":
         if alias.is_url:
-            raise InputError(
-                f"{alias.name} stands for the server {alias.target}: there is nothing of it on this machine to open"
-            )
+            raise InputError(f"{alias.name} is an alias of the server {alias.target}, which is not on this machine")
         path = Path(alias.target)
         if not path.is_absolute():
             return cls(PublishedRun(alias.target, root.run(alias.target).store), root)
         if not path.is_dir():
             raise InputError(
-                f"{alias.name} stands for {path}, which is gone: `splat alias {alias.name} PATH` says where it is now"
+                f"{alias.name} is an alias of {path}, which no longer exists: update it with `splat alias {alias.name} PATH`"
             )
         if not alias.parts and Folder.is_published(path):
             return cls(_at(path), None)
@@ -204,10 +202,10 @@ class Target:
 
 
 def folder_of(path: Path, parts: Mapping[str, Path | None]) -> Folder:
-    """A folder of the guide's formats with what belongs to it, by the names of `aliases.PARTS`; errors as `Folder.open`."""
+    """A folder of the guide's formats with its options by name (`aliases.ALIAS_OPTIONS`); errors as `Folder.open`."""
     folders = [
         path,
-        *(found for name in ("transposed_dir", "neuron_acts_dir") if (found := parts.get(name)) is not None),
+        *(folder for name in ("transposed_dir", "neuron_acts_dir") if (folder := parts.get(name)) is not None),
     ]
     files = {"vocab": "vocab_path", "weapon_vocab": "weapon_vocab_path"}
     files |= {name: name for name in ("model_checkpoint", "sae_checkpoint")}
@@ -242,7 +240,7 @@ class PublishedVersion(PublishedRun):
         return file_mark(self.store / "manifest.json")
 
     def ready_version(self, version: str) -> LocalDatabase | None:
-        """That version if it is this one and open; None if `version` would have to open it or refuse."""
+        """That version if it is this one and open; None if `version` would have to open it or fail."""
         opened = self.opened
         return opened if opened is not None and opened.version == version else None
 
@@ -252,10 +250,10 @@ class PublishedVersion(PublishedRun):
 
     def version(self, version: str) -> LocalDatabase:
         """The database, if that is its id; UnknownNameError."""
-        found = self.current()
-        if version != found.version:
-            raise UnknownNameError(f"only version {found.version} is served here, and not {version[:40]!r}")
-        return found
+        database = self.current()
+        if version != database.version:
+            raise UnknownNameError(f"only version {database.version} is served here, not {version[:40]!r}")
+        return database
 
 
 class Catalogue:
@@ -269,17 +267,17 @@ class Catalogue:
 
     @property
     def opened(self) -> LocalDatabase | None:
-        """The version of the default run that was asked for last, without a look at the disk; None before there was one."""
+        """The version of the default run at the last request, without reading the disk; None before the first."""
         return self._default.opened if self._default else None
 
     def names(self) -> list[str]:
-        """The runs that can be asked for by name, the default included."""
+        """The names of the served runs, the default included."""
         named = _run_names(self._target.root) if self._target.root else []
         own = [self._target.default.name] if self._target.default else []
         return sorted({*named, *own})
 
     def run(self, name: str | None = None) -> Run:
-        """The run of that name, or the default one. UnknownNameError says which there are; NotPublishedError: none at all."""
+        """The run of that name, or the default one. UnknownNameError lists the names; NotPublishedError if there is none."""
         if name is None:
             return self._target.default or self._latest()
         default = self._target.default
@@ -289,13 +287,13 @@ class Catalogue:
             if name in self._runs:
                 self._runs.move_to_end(name)
                 return self._runs[name]
-            found = self._found(name)
-            self._runs[name] = found
+            run_ = self._open_run(name)
+            self._runs[name] = run_
             while len(self._runs) > _MOST_OPEN_RUNS:
                 self._runs.popitem(last=False)
-            return found
+            return run_
 
-    def _found(self, name: str) -> Run:
+    def _open_run(self, name: str) -> Run:
         if self._target.root is not None:
             try:
                 checked_name(name, "run")
@@ -305,7 +303,7 @@ class Catalogue:
             if is_regular(layout.config) or is_regular(layout.store / "CURRENT"):
                 return PublishedRun(name, layout.store)
         there = ", ".join(self.names()[:20]) or "none"
-        raise UnknownNameError(f"there is no run {name[:60]!r}; served are: {there}")
+        raise UnknownNameError(f"unknown run {name[:60]!r}; served runs are: {there}")
 
     def _latest(self) -> Run:
         """Of the root's runs the one that was published last."""
@@ -313,7 +311,7 @@ class Catalogue:
         root = self._target.root
         name = newest_run(root)
         if name is None:
-            for each in _run_names(root):  # a store that may not be looked into is not one that is missing
+            for each in _run_names(root):  # an unreadable store is not a missing one
                 is_regular(root.run(each).store / "CURRENT")
             raise NotPublishedError(f"{root.path} has no published run yet: `splat materialize RUN` publishes one")
         self._default = self.run(name)
@@ -321,5 +319,5 @@ class Catalogue:
 
 
 def _run_names(root: DataRoot) -> list[str]:
-    """The runs that can be asked for: a folder with another name is none."""
+    """The runs of the root; folders with other names are ignored."""
     return [name for name in root.run_names() if is_name(name)]

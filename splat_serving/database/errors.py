@@ -1,4 +1,4 @@
-"""What can go wrong with a question, beside what can go wrong with a store (`splat_assets.store.errors`)."""
+"""Errors of requests, in addition to those of a store (`splat_assets.store.errors`)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from splat_assets.errors import InputError, SplatError
 
 
 class ParameterError(InputError):
-    """A parameter of a question has a value that means nothing; `parameter` is its name."""
+    """Invalid value of a parameter; `parameter` is its name."""
 
     code = "invalid_parameter"
 
@@ -23,43 +23,43 @@ class ParameterError(InputError):
 
 
 class UnknownNameError(SplatError):
-    """A run, version, token or weapon that is not there; the text says what is."""
+    """An unknown run, version, token or weapon; the text lists the known ones."""
 
     code = "unknown_name"
 
 
 class NotComputedError(SplatError):
-    """A fact that this store or folder does not hold and that cannot be had from what it holds."""
+    """Data that this store or folder does not hold and that cannot be computed from what it holds."""
 
     code = "not_computed"
 
 
 class NotAllowedError(SplatError):
-    """A change that this server was not started to make."""
+    """A change that this server does not allow."""
 
     code = "not_allowed"
 
 
 class TooLargeError(SplatError):
-    """A question with a larger answer than is given at once."""
+    """A request whose result exceeds the limit."""
 
     code = "too_large"
 
 
 class BusyError(SplatError):
-    """A question that can be answered when others have taken their answers."""
+    """A request that can be answered later, when others have finished."""
 
     code = "busy"
 
 
 class LabelConflictError(ParameterError):
-    """A label that was written by somebody else meanwhile; both are in the history."""
+    """A conflict: somebody else saved a label first; both are in the history."""
 
     code = "label_conflict"
 
 
 class ServerError(SplatError):
-    """An answer of an activation server that is no answer; `status` is its HTTP status, None when there was none."""
+    """A failed or invalid response of an activation server; `status` is its HTTP status, None when there was none."""
 
     code = "server_error"
 

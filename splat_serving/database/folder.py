@@ -1,8 +1,8 @@
 """A folder that holds only the guide's formats, opened like a store: activations, sample metadata, and precomputed tables.
 
 Nothing in it is sealed, so its `version` is a fingerprint of the names, sizes and parts of the content of its files when it was
-opened: a copy of the folder has the same. `state` tells a change that these parts do not show, by the marks of the files; it
-holds for this place alone, and is part of what a client's kept answers are compared with.
+opened: a copy of the folder has the same. `state` also covers changes that these parts do not show, by the marks of the
+files; it is specific to this path, and part of the ETag.
 """
 
 import hashlib
@@ -55,9 +55,9 @@ class Folder:
         origin: Origin | None = None,
         examples: Path | None = None,
     ) -> None:
-        """reader: of the fastest layout; the others, of which it is not certain that they agree, are not read.
+        """reader: of the fastest layout; the others may differ and are not read.
 
-        origin: what the activations were made from, where that is recorded. examples: a folder that `splat examples` wrote.
+        origin: provenance of the activations, if recorded. examples: a folder that `splat examples` wrote.
         """
         self.folders = folders
         self.layout = layout
@@ -77,26 +77,26 @@ class Folder:
         examples: Path | None = None,
         files: Mapping[str, Path] | None = None,
     ) -> "Folder":
-        """The fastest layout that the folders offer, with the vocabularies beside it or the ones given.
+        """The fastest layout that the folders offer, with its own vocabularies or the ones passed.
 
-        vocab, weapon_vocab: the user's JSON files. examples: a folder with examples.parquet; where it has none, examples are
-        drawn from the activations when they are asked for. files: where files that the origin records are now, as `Origin.at`.
+        vocab, weapon_vocab: the user's JSON files. examples: a folder with examples.parquet; without it, examples are
+        drawn from the activations on demand. files: current paths of files that the origin records, as `Origin.at`.
         Of one folder, faster formats of the same activations that stand beside it under the guide's names are read too.
 
-        Raises LayoutError when a folder or every layout is missing, InputError for a vocabulary that is none,
+        Raises LayoutError when a folder or every layout is missing, InputError for an invalid vocabulary,
         FingerprintMismatchError for folders that were made from different things.
         """
         paths = tuple(Path(folder) for folder in folders)
         for path in paths:
             if not path.is_dir():
-                raise LayoutError(f"there is no folder {path}")
+                raise LayoutError(f"folder {path} does not exist")
         origin = origin_of(paths)
         if origin is not None and len(paths) == 1:
             paths += _beside(paths[0], origin)
-        found, reader = open_fastest(*paths)
+        fastest, reader = open_fastest(*paths)
         return cls(
             paths,
-            found.layout.title,
+            fastest.layout.title,
             reader,
             read_vocabulary(vocab) if vocab else _recorded(paths, "vocabulary.json", Vocabulary),
             read_contexts(weapon_vocab) if weapon_vocab else _recorded(paths, "contexts.json", Contexts),
@@ -106,12 +106,12 @@ class Folder:
 
     @property
     def home(self) -> Home | None:
-        """Where labels, scorecard and model of these activations are; None where nothing is recorded."""
+        """Location of labels, scorecard and model of these activations; None if not recorded."""
         return self.origin or (self._exported[0] if self._exported else None)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the activations were made from; empty where that is not recorded."""
+        """Provenance of the activations; empty if not recorded."""
         if self.origin is not None:
             return self.origin.provenance
         return self._exported[1] if self._exported else {}
@@ -130,8 +130,8 @@ class Folder:
 
     @staticmethod
     def is_published(folder: Path) -> bool:
-        """Whether a published store is what the folder offers."""
-        return any(found.layout is Layout.STORE for found in layouts_in(folder))
+        """Whether the folder is a published store."""
+        return any(candidate.layout is Layout.STORE for candidate in layouts_in(folder))
 
     @property
     def has_samples(self) -> bool:
@@ -140,27 +140,27 @@ class Folder:
 
     @cached_property
     def sample_table(self) -> SampleTable:
-        """The samples; NotComputedError where there is no metadata, LayoutError where it is of another number of samples."""
+        """The samples; NotComputedError without metadata, LayoutError if its number of rows differs."""
         if not self._metadata:
             raise NotComputedError(
-                f"{self._where} has no sample metadata (metadata/batch_0000.parquet): only global_index and activation are known"
+                f"{self._where} has no sample metadata (metadata/batch_0000.parquet): it only has global_index and activation"
             )
         tables = [read_metadata(path) for path in self._metadata]
-        found = imported_samples(tables, [path.name for path in self._metadata], self.vocabulary, self.contexts).table
-        if found.height != self.reader.n_samples:
+        samples = imported_samples(tables, [path.name for path in self._metadata], self.vocabulary, self.contexts).table
+        if samples.height != self.reader.n_samples:
             raise LayoutError(
-                f"the metadata of {self._where} has {counted(found.height, 'rows')} for "
+                f"the metadata of {self._where} has {counted(samples.height, 'rows')} for "
                 f"{counted(self.reader.n_samples, 'samples')}: they are matched by "
-                "position; bring the metadata that belongs to these activations"
+                "position; use the metadata that belongs to these activations"
             )
-        return SampleTable.of(found, self._metadata[0].parent)
+        return SampleTable.of(samples, self._metadata[0].parent)
 
     @cached_property
     def by_sample(self) -> BatchReader | None:
         """The batch tree, which alone of the guide's formats is read by sample; None where there is none."""
-        for found in (found for folder in self.folders for found in layouts_in(folder)):
-            if found.layout is Layout.BATCHES:
-                return BatchReader(found.path)
+        for candidate in (candidate for folder in self.folders for candidate in layouts_in(folder)):
+            if candidate.layout is Layout.BATCHES:
+                return BatchReader(candidate.path)
         return None
 
     def has(self, name: str) -> bool:
@@ -168,7 +168,7 @@ class Folder:
         return self._table(name) is not None
 
     def table(self, name: str) -> pl.DataFrame:
-        """`precomputed/<name>.parquet`; LayoutError when it is not there."""
+        """`precomputed/<name>.parquet`; LayoutError if it does not exist."""
         return read_table(self._path(name))
 
     def rows_of(self, name: str, feature_id: int) -> pl.DataFrame:
@@ -176,7 +176,7 @@ class Folder:
         return read_rows(self._path(name), "feature_id", feature_id)
 
     def facts(self, name: str) -> dict[str, Any]:
-        """What was written with the table."""
+        """Metadata of the table."""
         return table_facts(self._path(name))
 
     def _path(self, name: str) -> Path:
@@ -245,7 +245,7 @@ def _fingerprints(folders: tuple[Path, ...]) -> tuple[str, str]:
 
 
 def _both_ends(path: Path, size: int) -> bytes:
-    """The first and the last bytes of a file; none of one that may not be read, which is said when it is needed."""
+    """The first and the last bytes of a file; empty for an unreadable file, which is reported when it is needed."""
     try:
         with path.open("rb") as file:
             first = file.read(_SAMPLED_BYTES)

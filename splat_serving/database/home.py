@@ -1,16 +1,16 @@
-"""What stands around the activations that are read: their run, or a folder's record of what it was made from.
+"""The home of activations: their run, or the provenance recorded in a folder.
 
-Labels, the scorecard and the model are found through it. A store or folder by itself has none of them.
+It locates labels, the scorecard and the model. A store or folder by itself has none of them.
 """
 
 from splat_assets.store.layout import RunLayout
 from splat_assets.store.origin import Origin
 
 PUBLISHED = "published store"
-"""What the layout of a version is called; any other layout is a folder of the guide's formats."""
+"""Name of the layout of a version; any other layout is a folder of the guide's formats."""
 Home = RunLayout | Origin
 NO_HOME = (
-    "it belongs to no run and does not record what it was made from (origin.json); make a run of it: "
+    "it is not part of a run and does not record its provenance (origin.json); import it as a run: "
     "`splat import FOLDER --run NAME --model-checkpoint FILE --sae-checkpoint FILE`"
 )
 """Why labels, scorecard and model are missing, and what to do."""

@@ -17,7 +17,7 @@ _Ints = npt.NDArray[np.integer[Any]]
 def take_lists(starts: _Ints, values: _Ints, out_offsets: _Ints, out_values: _Ints) -> None:  # pragma: no cover
     """Copy the lists that begin at starts in values, one after the other, into out_values.
 
-    out_offsets: int64, shape (starts.size + 1,), the borders of the copies.
+    out_offsets: int64, shape (starts.size + 1,), the offsets of the copies.
     """
     for i in range(starts.size):
         start, at = starts[i], out_offsets[i]
@@ -27,7 +27,7 @@ def take_lists(starts: _Ints, values: _Ints, out_offsets: _Ints, out_values: _In
 
 @compiled
 def count_features(first: int, rows: _Ints, indptr: _Ints, feature_ids: _Ints, out: _Ints) -> None:
-    """Add one to out[f] for every feature f of the rows. rows: sample ids; indptr: borders of the samples from first on."""
+    """Add one to out[f] for every feature f of the rows. rows: sample ids; indptr: offsets of the samples from first on."""
     for i in range(rows.size):
         row = rows[i] - first
         for k in range(indptr[row], indptr[row + 1]):

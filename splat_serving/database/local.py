@@ -1,7 +1,7 @@
 """The database of a store, or of a folder of guide formats, on this machine: every answer is read or computed from its bytes.
 
 What a published version has tables of is read from them. From a folder without tables statistics and histogram of a feature
-are computed from its activations; what cannot be had from those (influences, neighbours) is "not computed".
+are computed from its activations; the rest (influences, neighbours) is "not computed".
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ from splat_assets.store.published.publishing import open_store
 from splat_assets.store.published.version import Store
 from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_assets.wording import agreeing, counted
+from splat_assets.wording import counted
 from splat_serving.database.arrow_arrays import arrow_of
 from splat_serving.database.errors import NotComputedError, ParameterError
 from splat_serving.database.folder import Folder
@@ -62,13 +62,13 @@ class LocalDatabase:
     """Activations on this machine behind the protocol `ActivationDatabase`. Safe to use from threads."""
 
     def __init__(self, source: Store | Folder, name: str = "") -> None:
-        """source: an opened version of a store, or an opened folder. name: what the run is called, if it is one."""
+        """source: an opened version of a store, or an opened folder. name: of the run, if it is one."""
         self._source = source
         self.name = name
         self.reader: ActivationReader = source.reader
         self.version = source.version
         self.state = source.state if isinstance(source, Folder) else ""
-        """What may change while the version stays: nothing of a sealed store, the files of a folder."""
+        """State that can change within a version: empty for a sealed store, marks of the files for a folder."""
 
     @classmethod
     def open(cls, *folders: Path | str, name: str = "") -> "LocalDatabase":
@@ -119,39 +119,39 @@ class LocalDatabase:
 
     @cached_property
     def columns(self) -> SampleColumns:
-        """The samples by column; NotComputedError where the folder has no sample metadata."""
+        """The samples by column; NotComputedError without sample metadata."""
         return SampleColumns(self._source.sample_table, self.vocabulary, self.contexts)
 
     def n_active(self, feature_id: int) -> int:
-        """On how many samples the feature fires: without reading it, where the layout knows. FeatureNotFoundError."""
+        """Number of samples on which the feature fires, without reading it if the layout has an index. FeatureNotFoundError."""
         if isinstance(self.reader, SparseReader):
             self.checked_feature(feature_id)
-            borders = self.reader.by_feature.indptr
-            return int(borders[feature_id + 1] - borders[feature_id])
+            offsets = self.reader.by_feature.indptr
+            return int(offsets[feature_id + 1] - offsets[feature_id])
         return self.reader.read(feature_id).n_active
 
     def checked_feature(self, feature_id: int) -> int:
-        """The id itself; FeatureNotFoundError names the valid range, InputError for no whole number."""
+        """The id itself; FeatureNotFoundError names the valid range, InputError if it is not a whole number."""
         feature_id = checked_id("feature", feature_id)
         if not 0 <= feature_id < self.reader.n_features:
             raise FeatureNotFoundError(feature_id, self.reader.n_features, self.name or "this store")
         return feature_id
 
     def select(self, feature_id: int, selection: Selection) -> tuple[Activations, int, int]:
-        """The activations a selection asks for, in its order; how many there are in all; how many its filters leave."""
+        """The selected activations, in order; their total number; the number that match the filters."""
         whole = self.reader.read(self.checked_feature(feature_id))
         kept = self._matching(selection, whole)
-        found = whole if kept is None else Activations(whole.sample_ids[kept], whole.values[kept])
-        rows = page(selection, found.values, feature_id)
-        sample_ids, values = found.sample_ids[rows], found.values[rows]
-        if isinstance(rows, slice) and values.size < found.n_active:  # else the whole feature stays in memory with them
+        matching = whole if kept is None else Activations(whole.sample_ids[kept], whole.values[kept])
+        rows = page(selection, matching.values, feature_id)
+        sample_ids, values = matching.sample_ids[rows], matching.values[rows]
+        if isinstance(rows, slice) and values.size < matching.n_active:  # a view would keep the whole feature in memory
             sample_ids, values = sample_ids.copy(), values.copy()
-        return Activations(sample_ids, values), whole.n_active, found.n_active
+        return Activations(sample_ids, values), whole.n_active, matching.n_active
 
     def most_rows(self, feature_id: int, selection: Selection) -> int:
-        """How many activations a selection leaves at most, without reading anything."""
-        borders = self.reader.by_feature.indptr if isinstance(self.reader, SparseReader) else None
-        known = self.reader.n_samples if borders is None else int(borders[feature_id + 1] - borders[feature_id])
+        """Upper bound of the number of selected activations, without reading anything."""
+        offsets = self.reader.by_feature.indptr if isinstance(self.reader, SparseReader) else None
+        known = self.reader.n_samples if offsets is None else int(offsets[feature_id + 1] - offsets[feature_id])
         return known if selection.limit is None else min(known, selection.limit)
 
     def activations(
@@ -159,21 +159,21 @@ class LocalDatabase:
     ) -> FeatureActivations:
         """Activations of one feature. columns: names of `sample_columns.COLUMNS`; the guide's where none are named."""
         names = checked_columns(columns)
-        found, n_active, n_matching = self.select(feature_id, selection or Selection())
-        batch = self.batch(found, names)
+        selected, n_active, n_matching = self.select(feature_id, selection or Selection())
+        batch = self.batch(selected, names)
         table = pa.Table.from_batches([batch])
         return FeatureActivations(feature_id, self.version, n_active, n_matching, table)
 
-    def batch(self, found: Activations, columns: Sequence[str]) -> pa.RecordBatch:
-        """Activations with the columns asked for, one row each."""
+    def batch(self, activations: Activations, columns: Sequence[str]) -> pa.RecordBatch:
+        """Activations with the named columns, one row each."""
         arrays = []
         for name in columns:
             if name == "global_index":
-                arrays.append(arrow_of(found.sample_ids))
+                arrays.append(arrow_of(activations.sample_ids))
             elif name == "activation":
-                arrays.append(arrow_of(found.values))
+                arrays.append(arrow_of(activations.values))
             else:
-                arrays.append(self.columns.take(name, found.sample_ids))
+                arrays.append(self.columns.take(name, activations.sample_ids))
         return pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
     def feature(self, feature_id: int) -> FeatureSummary:
@@ -213,7 +213,7 @@ class LocalDatabase:
         return self._suggestions
 
     def feature_map(self) -> pl.DataFrame:
-        """Place and cluster of each feature; NotComputedError for a version or folder without that table."""
+        """Position and cluster of each feature; NotComputedError for a version or folder without that table."""
         if not self._source.has("feature_map.parquet"):
             raise NotComputedError(
                 f"a map of the features was not computed for {self.name or 'this store'}, version {self.version}: "
@@ -243,7 +243,7 @@ class LocalDatabase:
     def tokens(self) -> pl.DataFrame:
         """The vocabulary: `token_id, token, group, level`, and `doc_freq, idf` where they were computed."""
         if self.vocabulary is None:
-            raise NotComputedError("this folder records no vocabulary: give --vocab-path")
+            raise NotComputedError("this folder does not record its vocabulary: pass --vocab-path")
         frame = pl.DataFrame(
             [(token.id, token.name, token.group, token.level) for token in self.vocabulary.tokens],
             schema={"token_id": pl.Int32, "token": pl.String, "group": pl.String, "level": pl.Int32},
@@ -259,7 +259,7 @@ class LocalDatabase:
     def weapons(self) -> pl.DataFrame:
         """The weapons: `weapon_id, key, name` and one column per attribute."""
         if self.contexts is None:
-            raise NotComputedError("this folder records no weapons: give --weapon-vocab-path")
+            raise NotComputedError("this folder does not record its weapons: pass --weapon-vocab-path")
         items = self.contexts.items
         attributes = list(dict.fromkeys(name for item in items for name in item.attributes))
         return pl.DataFrame(
@@ -274,15 +274,15 @@ class LocalDatabase:
         )
 
     def features_of_token(self, token: str) -> Associations:
-        """How each feature goes together with a token, named by id or name."""
+        """Association of each feature with a token, named by id or name."""
         token_id = self.columns.token_id(token)
         return self._associations(f"token {token_id}", np.flatnonzero(self.columns.with_token(token_id)))
 
     def influences_on(self, token: str) -> pl.DataFrame:
-        """What a unit of each feature does to an output token's logit, by feature id; null where a guide table does not say."""
+        """Change of an output token's logit per unit of each feature, by feature id; null if a guide table lacks it."""
         if not self._source.has("influences.parquet"):
             raise NotComputedError(
-                "influences were not computed for this version: what features do to a token is not known"
+                "influences were not computed for this version: effects of features on a token are unknown"
             )
         return influences_on(*self._influences, self._output(token))
 
@@ -292,30 +292,32 @@ class LocalDatabase:
         return token if known is None else known.tokens[token_id(token, known)].name
 
     def features_of_weapon(self, weapon: str) -> Associations:
-        """How each feature goes together with a weapon, named by id, key or name."""
+        """Association of each feature with a weapon, named by id, key or name."""
         weapon_id = self.columns.weapon_id(weapon)
         return self._associations(f"weapon {weapon_id}", np.flatnonzero(self.columns.weapons == weapon_id))
 
     def features_of_rule(self, rule: Rule) -> Associations:
-        """How each feature goes together with the builds on which a rule holds; InputError for a rule of what is not there."""
+        """Association of each feature with the builds on which a rule holds; InputError for a rule with unknown names."""
         return self._associations(f"rule {rule_as_text(rule)}", np.flatnonzero(self.builds.holds(rule)))
 
     @cached_property
     def builds(self) -> BuildTable:
-        """What the build of every sample wears; NotComputedError where vocabulary, weapons or sample metadata are missing."""
+        """The build of every sample; NotComputedError if vocabulary, weapons or sample metadata are missing."""
         if self.vocabulary is None or self.contexts is None:
-            raise NotComputedError("this folder records no vocabularies: give --vocab-path and --weapon-vocab-path")
+            raise NotComputedError(
+                "this folder does not record its vocabularies: pass --vocab-path and --weapon-vocab-path"
+            )
         columns = self.columns
         return BuildTable(columns.token_values, columns.token_offsets, columns.weapons, self.vocabulary, self.contexts)
 
     def coactivation(self, feature_id: int) -> Associations:
-        """How each other feature goes together with this one."""
+        """Co-activation of each other feature with this one."""
         feature_id = self.checked_feature(feature_id)
-        found = self.reader.read(feature_id)
-        return self._associations(f"feature {feature_id}", found.sample_ids, without=feature_id)
+        activations = self.reader.read(feature_id)
+        return self._associations(f"feature {feature_id}", activations.sample_ids, without=feature_id)
 
     def query(self, query: Query) -> QueryResult:
-        """Samples that fulfil conditions on several features."""
+        """Samples that match conditions on several features."""
         fits = self._fitting(query)
         ids = np.flatnonzero(fits)
         stop = None if query.limit is None else query.offset + query.limit
@@ -328,7 +330,7 @@ class LocalDatabase:
         return QueryResult(self.version, int(ids.size), pa.table(arrays))
 
     def _fitting(self, query: Query) -> npt.NDArray[np.bool_]:
-        """Which samples fulfil the query: bool, shape (n_samples,)."""
+        """Which samples match the query: bool, shape (n_samples,)."""
         if len(query.all) + len(query.any) + len(query.none) > _MOST_CONDITIONS:
             raise ParameterError("conditions", f"at most {_MOST_CONDITIONS} in one query")
         fits = np.ones(self.reader.n_samples, dtype=np.bool_)
@@ -343,35 +345,37 @@ class LocalDatabase:
         for condition in query.none:
             fits[self._samples_of(condition)] = False
         if query.weapon:
-            fits &= np.isin(self.columns.weapons, [self.columns.weapon_id(given) for given in query.weapon])
-        for given in query.token:
-            fits &= self.columns.with_token(self.columns.token_id(given))
+            fits &= np.isin(self.columns.weapons, [self.columns.weapon_id(name) for name in query.weapon])
+        for name in query.token:
+            fits &= self.columns.with_token(self.columns.token_id(name))
         return fits
 
     def _samples_of(self, condition: Condition) -> npt.NDArray[np.integer[Any]]:
-        found = self.reader.read(condition.feature)
-        kept = matching_values(Selection(min_activation=condition.min, max_activation=condition.max), found.values)
-        return found.sample_ids if kept is None else found.sample_ids[kept]
+        activations = self.reader.read(condition.feature)
+        kept = matching_values(
+            Selection(min_activation=condition.min, max_activation=condition.max), activations.values
+        )
+        return activations.sample_ids if kept is None else activations.sample_ids[kept]
 
     def _values_on(self, feature_id: int, sample_ids: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
-        found = self.reader.read(feature_id)
-        at = np.searchsorted(found.sample_ids, sample_ids)
+        activations = self.reader.read(feature_id)
+        at = np.searchsorted(activations.sample_ids, sample_ids)
         values = np.zeros(sample_ids.size, dtype=np.float32)
-        there = at < found.sample_ids.size
-        there[there] = found.sample_ids[at[there]] == sample_ids[there]
-        values[there] = found.values[at[there]]
+        there = at < activations.sample_ids.size
+        there[there] = activations.sample_ids[at[there]] == sample_ids[there]
+        values[there] = activations.values[at[there]]
         return values
 
-    def _matching(self, selection: Selection, found: Activations) -> npt.NDArray[np.bool_] | None:
+    def _matching(self, selection: Selection, activations: Activations) -> npt.NDArray[np.bool_] | None:
         if selection.keeps_all:
             return None
-        kept = matching_values(selection, found.values)
+        kept = matching_values(selection, activations.values)
         conditions = [] if kept is None else [kept]
         if selection.weapon:
-            wanted = [self.columns.weapon_id(given) for given in selection.weapon]
-            conditions.append(np.isin(self.columns.weapons[found.sample_ids], wanted))
-        for given in selection.token:
-            conditions.append(self.columns.with_token(self.columns.token_id(given))[found.sample_ids])
+            weapons = [self.columns.weapon_id(name) for name in selection.weapon]
+            conditions.append(np.isin(self.columns.weapons[activations.sample_ids], weapons))
+        for name in selection.token:
+            conditions.append(self.columns.with_token(self.columns.token_id(name))[activations.sample_ids])
         return np.asarray(np.logical_and.reduce(conditions))
 
     def _associations(
@@ -390,9 +394,9 @@ class LocalDatabase:
 
         reader = self._rows_reader()
         counts = np.zeros(reader.n_features, dtype=np.int64)
-        borders = np.arange(0, reader.n_samples + _BLOCK_SAMPLES, _BLOCK_SAMPLES)
-        cuts = np.searchsorted(sample_ids, borders)
-        for first, lo, hi in zip(borders.tolist(), cuts.tolist(), cuts[1:].tolist(), strict=False):
+        starts = np.arange(0, reader.n_samples + _BLOCK_SAMPLES, _BLOCK_SAMPLES)
+        cuts = np.searchsorted(sample_ids, starts)
+        for first, lo, hi in zip(starts.tolist(), cuts.tolist(), cuts[1:].tolist(), strict=False):
             rows = sample_ids[lo:hi].astype(np.int64)
             if 0 < rows.size < _FEW_IN_A_BLOCK:
                 for row in rows.tolist():
@@ -406,8 +410,8 @@ class LocalDatabase:
         if isinstance(self.reader, SparseReader):
             return self.reader
         raise NotComputedError(
-            f"{self.about().layout}: no layout here is indexed by sample; `splat import FOLDER --run NAME`, or --out DIR, makes "
-            "a store of it"
+            f"{self.about().layout}: no layout here is indexed by sample; convert it with `splat import FOLDER --run NAME`, or "
+            "--out DIR"
         )
 
     def _features_of(self, sample_id: int) -> SampleFeatures:
@@ -433,13 +437,13 @@ class LocalDatabase:
 
     @property
     def _known_of_samples(self) -> list[str]:
-        """The columns of samples that can be told: tokens have no names where no vocabulary is recorded."""
+        """The available columns of samples: without a vocabulary, tokens have no names."""
         return [name for name in OF_SAMPLES if name != "abilities" or self.vocabulary is not None]
 
     def _by_feature(self, name: str, needed: Sequence[str] = ()) -> pl.DataFrame:
-        """A table with one row per feature, row number = feature id; LayoutError for one that is of other features or samples.
+        """A table with one row per feature, row number = feature id; LayoutError for one of other features or samples.
 
-        needed: the columns it must have. All that was checked before a version was published; a folder may hold anything.
+        needed: the required columns. A published version was validated; a folder may hold anything.
         """
         table = self._source.table(name)
         n_samples = self.reader.n_samples
@@ -451,8 +455,8 @@ class LocalDatabase:
             of_these = bool((table["n_samples"] == n_samples).all())
         if not of_these:
             raise LayoutError(
-                f"{name}.parquet of {self.name or 'this folder'} is not of the {counted(self.reader.n_features, 'features')} on "
-                f"{counted(n_samples, 'samples')} that {agreeing(n_samples, 'are')} here: compute it again, or remove it"
+                f"{name}.parquet of {self.name or 'this folder'} does not match the "
+                f"{counted(self.reader.n_features, 'features')} on {counted(n_samples, 'samples')}: recompute or remove it"
             )
         return table
 
@@ -463,9 +467,9 @@ class LocalDatabase:
     @cached_property
     def _features_with_effect(self) -> pl.DataFrame:
         """`effect` beside the statistics: the mean activation times the largest |influence| on an output that occurs in the data,
-        null where influences are not known.
+        null if influences were not computed.
 
-        That is how far the most moved logit goes, along the direct path, where the feature fires as it does on average.
+        That is the change of the most affected logit on the direct path at the mean activation.
         """
         if not self._source.has("influences.parquet"):
             return self._features.with_columns(effect=pl.lit(None, pl.Float64))
@@ -492,7 +496,7 @@ class LocalDatabase:
 
     @cached_property
     def _influences(self) -> tuple[pl.DataFrame, dict[str, Any]]:
-        """Kept, because a row of it cannot be read without decoding all."""
+        """Cached, because reading one row decodes the whole table."""
         return self._by_feature("influences"), self._source.facts("influences")
 
     def _influences_of(self, feature_id: int) -> dict[str, Any] | None:
@@ -502,14 +506,14 @@ class LocalDatabase:
 
     @cached_property
     def _in_data(self) -> dict[str, bool] | None:
-        """Whether each token occurs in the data; None where that was not counted."""
+        """Whether each token occurs in the data; None if that was not counted."""
         if not self._source.has("idf.parquet"):
             return None
         idf = self._source.table("idf")
         return dict(zip(idf["token"].to_list(), (idf["doc_freq"] > 0).to_list(), strict=True))
 
     def _examples_of(self, feature_id: int) -> dict[str, Any] | None:
-        """The examples of the table, else drawn as it would have them; None for a folder without sample metadata."""
+        """The examples of the table, else drawn in the same way; None for a folder without sample metadata."""
         source = self._source
         if isinstance(source, Folder):
             if not source.has_samples:
@@ -524,8 +528,8 @@ class LocalDatabase:
         stated = (facts.get("n_samples"), facts.get("n_features"))
         if stated != (self.reader.n_samples, self.reader.n_features):
             raise LayoutError(
-                f"examples.parquet of {self.name or 'this folder'} is of {stated[0]} samples x {stated[1]} features, not of the "
-                f"{self.reader.n_samples:,} x {self.reader.n_features:,} that are here: run `splat examples` again, or remove it"
+                f"examples.parquet of {self.name or 'this folder'} is for {stated[0]} samples x {stated[1]} features, not the "
+                f"{self.reader.n_samples:,} x {self.reader.n_features:,} here: run `splat examples` again, or remove it"
             )
 
     def _statistics_row(self, feature_id: int) -> dict[str, Any]:
@@ -538,9 +542,9 @@ class LocalDatabase:
 
     def _computed_statistics(self, feature_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Statistics and histogram from the activations themselves, with the names that the tables use."""
-        found = self.reader.read(feature_id)
+        activations = self.reader.read(feature_id)
         n_samples = self.reader.n_samples
-        facts = feature_statistics(found.values, n_samples)
+        facts = feature_statistics(activations.values, n_samples)
         row: dict[str, Any] = {
             "feature_id": feature_id,
             "n_active": facts.n_active,
@@ -551,11 +555,11 @@ class LocalDatabase:
         for suffix, distribution in (("", facts.over_active), ("_all", facts.over_all)):
             for name in _SUMMARIES:
                 row[f"{name}{suffix}"] = getattr(distribution, name) if distribution else None
-        row["first_sample"] = int(found.sample_ids[0]) if found.n_active else None
-        row["last_sample"] = int(found.sample_ids[-1]) if found.n_active else None
+        row["first_sample"] = int(activations.sample_ids[0]) if activations.n_active else None
+        row["last_sample"] = int(activations.sample_ids[-1]) if activations.n_active else None
         row["crc32c"] = None
-        own: Histogram = histogram_of(found.values)
-        return row, _histogram(own.lower, own.upper, own.counts, n_samples - found.n_active)
+        own: Histogram = histogram_of(activations.values)
+        return row, _histogram(own.lower, own.upper, own.counts, n_samples - activations.n_active)
 
 
 _TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours", "feature_map", "suggested_labels")

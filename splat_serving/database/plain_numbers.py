@@ -1,4 +1,4 @@
-"""The same for models of requests: numbers as `splat_assets.numerals` has them."""
+"""Strict numbers for models of requests, as `splat_assets.numerals`."""
 
 from typing import Annotated, Any, get_args, get_origin
 
@@ -8,7 +8,7 @@ from splat_assets.numerals import is_number
 
 
 def plain_number(value: Any) -> Any:
-    """The value itself; ValueError for a truth value, and for a text that is no number. For pydantic's BeforeValidator."""
+    """The value itself; ValueError for a bool, and for a text that is not a number. For pydantic's BeforeValidator."""
     if isinstance(value, bool) or (isinstance(value, str) and not is_number(value)):
         raise ValueError("must be a number")
     return value
@@ -28,7 +28,7 @@ class PlainNumbers(BaseModel):
 
 
 def _leaves(annotation: Any) -> set[Any]:
-    """The types that an annotation is made of."""
+    """The types within an annotation."""
     parts = get_args(annotation)
     if get_origin(annotation) is Annotated:
         return _leaves(parts[0])

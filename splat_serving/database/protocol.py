@@ -1,4 +1,4 @@
-"""What can be asked of activations, wherever they are: the one protocol of the local store and of the HTTP client.
+"""The protocol of activation databases, implemented by the local store and the HTTP client.
 
 Everything that investigates features is written against `ActivationDatabase` and cannot tell which of the two it has.
 """
@@ -20,11 +20,11 @@ from splat_serving.database.selection import Selection, check_count, check_finit
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a database holds and what it was made from.
+    """Content and provenance of a database.
 
-    version: the id of the published version, or a fingerprint of the folder. layout: what is read. provenance: fingerprints
-    (sha256) of base model, SAE, data and vocabularies, as the manifest states them; empty for a folder of guide formats.
-    computed: the tables that are there.
+    version: the id of the published version, or a fingerprint of the folder. layout: the format that is read. provenance:
+    fingerprints (sha256) of base model, SAE, data and vocabularies, as in the manifest; empty for a folder of guide formats.
+    computed: the available tables.
     """
 
     name: str
@@ -39,10 +39,10 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class FeatureActivations:
-    """Activations of one feature that a selection asked for.
+    """Selected activations of one feature.
 
-    n_active: all activations of the feature. n_matching: those that the selection's filters leave, before its draw and its
-    page. table: the columns asked for, one row per activation returned.
+    n_active: number of activations of the feature. n_matching: number that match the filters, before the draw and the page.
+    table: the requested columns, one row per returned activation.
     """
 
     feature_id: int
@@ -58,12 +58,12 @@ class FeatureActivations:
 
     @property
     def sample_ids(self) -> npt.NDArray[np.integer[Any]]:
-        """The samples, in the order of the rows; there if the column `global_index` was asked for."""
+        """The samples, in the order of the rows; requires the column `global_index`."""
         return self._numpy("global_index")
 
     @property
     def values(self) -> npt.NDArray[np.float32]:
-        """The activations, float32, in the order of the rows; there if the column `activation` was asked for."""
+        """The activations, float32, in the order of the rows; requires the column `activation`."""
         return self._numpy("activation")
 
     def to_arrow(self) -> pa.Table:
@@ -90,7 +90,7 @@ class Condition:
     max: float | None = None
 
     def __post_init__(self) -> None:
-        """InputError or ParameterError for a condition that means nothing."""
+        """InputError or ParameterError for an invalid condition."""
         checked_id("feature", self.feature)
         check_finite("min", self.min)
         check_finite("max", self.max)
@@ -112,7 +112,7 @@ class Query:
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        """ParameterError for a page or names that mean nothing."""
+        """ParameterError for an invalid page or names."""
         check_count("offset", self.offset)
         if self.limit is not None:
             check_count("limit", self.limit)
@@ -121,13 +121,13 @@ class Query:
 
     @property
     def features(self) -> tuple[int, ...]:
-        """The features that conditions speak of, each once, in order."""
+        """The features of the conditions, each once, in order."""
         return tuple(dict.fromkeys(one.feature for one in (*self.all, *self.any, *self.none)))
 
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """n_matching: samples that fulfil the query. table: those of the page, by rising id, with the samples' columns and one
+    """n_matching: samples that match the query. table: those of the page, by rising id, with the samples' columns and one
     column `feature_<id>` per feature of the query (0 where it does not fire)."""
 
     version: str
@@ -147,7 +147,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Associations:
-    """How features go together with a set of samples: those with a token, with a weapon, or on which a feature fires.
+    """Association of features with a set of samples: those with a token, with a weapon, or on which a feature fires.
 
     n_set: samples in the set. n_samples: all. table: one row per feature that fires in the set, strongest association
     first, with `feature_id, n_both, n_active, share_of_set, share_of_feature, lift, phi` (see `association_table`).
@@ -162,9 +162,9 @@ class Associations:
 
 @dataclass(frozen=True, slots=True)
 class FeatureSummary:
-    """All that is known of one feature, as JSON values. None stands for "not computed", never for zero.
+    """The record of one feature, as JSON values. None means "not computed", never zero.
 
-    suggestion: the best rule over builds and its scores (`suggested_labels.parquet`), nobody's opinion. What people wrote is in
+    suggestion: the best rule on builds and its scores (`suggested_labels.parquet`), not reviewed by a person. Labels are in
     `splat_serving.labels`.
     """
 
@@ -182,8 +182,8 @@ class ActivationDatabase(Protocol):
     """Activations of one run, by feature and by sample, and what was computed from them.
 
     Every method raises FeatureNotFoundError or SampleNotFoundError (naming the valid range) for an id outside,
-    ParameterError for a question that means nothing, UnknownNameError for a token or weapon that is not there, NotComputedError
-    or LayoutError for what this database does not hold, CorruptStoreError for damaged bytes.
+    ParameterError for an invalid parameter, UnknownNameError for an unknown token or weapon, NotComputedError
+    or LayoutError for data that this database does not hold, CorruptStoreError for damaged bytes.
     """
 
     def about(self) -> About:
@@ -209,7 +209,7 @@ class ActivationDatabase(Protocol):
         ...
 
     def feature_map(self) -> pl.DataFrame:
-        """Place and cluster of each feature by decoder and by co-activation, one row each; see `compute.feature_map`."""
+        """Position and cluster of each feature by decoder and by co-activation, one row each; see `compute.feature_map`."""
         ...
 
     def sample(self, sample_id: int) -> Sample:
@@ -229,29 +229,29 @@ class ActivationDatabase(Protocol):
         ...
 
     def features_of_token(self, token: str) -> Associations:
-        """How each feature goes together with a token, named by id or name."""
+        """Association of each feature with a token, named by id or name."""
         ...
 
     def influences_on(self, token: str) -> pl.DataFrame:
-        """What a unit of each feature does to an output token's logit (`W_dec @ W_out^T`), token named by id or name.
+        """Change of an output token's logit per unit of each feature (`W_dec @ W_out^T`), token named by id or name.
 
-        Columns `feature_id, influence`, one row each, by id. A guide table names only the tokens that a feature moves most: null
-        for the others. NotComputedError without influences, UnknownNameError for what is no output (padding, null).
+        Columns `feature_id, influence`, one row each, by id. A guide table holds only the most affected tokens: null
+        for the others. NotComputedError without influences, UnknownNameError for a token that is not an output.
         """
         ...
 
     def features_of_weapon(self, weapon: str) -> Associations:
-        """How each feature goes together with a weapon, named by id, key or name."""
+        """Association of each feature with a weapon, named by id, key or name."""
         ...
 
     def features_of_rule(self, rule: Rule) -> Associations:
-        """How each feature goes together with the builds on which a rule holds; InputError for a rule of what is not there."""
+        """Association of each feature with the builds on which a rule holds; InputError for a rule with unknown names."""
         ...
 
     def coactivation(self, feature_id: int) -> Associations:
-        """How each other feature goes together with this one."""
+        """Co-activation of each other feature with this one."""
         ...
 
     def query(self, query: Query) -> QueryResult:
-        """Samples that fulfil conditions on several features."""
+        """Samples that match conditions on several features."""
         ...

@@ -1,4 +1,4 @@
-"""One version of a run among others, as a data root or a server tells of it."""
+"""One version of a run, as listed by a data root or a server."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -8,8 +8,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One version of a run, or a run without any. published: when, UTC. scorecard: figures of its SAE; empty where they are not
-    known, and then `said` says why, as it does where the version cannot be read."""
+    """One version of a run, or a run without any. published: time, UTC. scorecard: metrics of its SAE; empty if
+    unknown, and then `said` is the reason, as for an unreadable version."""
 
     run: str
     version: str | None
@@ -23,7 +23,7 @@ class Published:
 
     @classmethod
     def of_json(cls, row: Mapping[str, Any]) -> "Published":
-        """What `as_json` made; KeyError, TypeError or ValueError for anything else."""
+        """From the output of `as_json`; KeyError, TypeError or ValueError for anything else."""
         fields = {name: row[name] for name in cls.__slots__}
         published = datetime.fromisoformat(row["published"]) if row["published"] is not None else None
         return cls(**{**fields, "published": published})

@@ -1,4 +1,4 @@
-"""The published versions of every run of a data root, with what is known of their SAEs: to be laid side by side."""
+"""The published versions of every run of a data root, with the scorecards of their SAEs."""
 
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from splat_serving.database.scorecards import scorecard_of
 
 
 def published_versions(root: DataRoot) -> list[Published]:
-    """Every version of every run, by run and the newest first; a run without one has a single entry that says so."""
+    """Every version of every run, by run and the newest first; a run without versions has a single entry."""
     return [one for name in root.run_names() if is_name(name) for one in _of_run(root, name)]
 
 
@@ -27,11 +27,11 @@ def _of_run(root: DataRoot, name: str) -> list[Published]:
     except SplatError as error:
         return [Published(name, None, said=str(error))]
     order = publication_order(publications)
-    found = []
+    versions = []
     for folder in sorted(folders, key=lambda one: order(one.name), reverse=True):
         known = publications.get(folder.name)
-        found.append(_of_version(root, name, folder, folder.name == current, known.at if known else None))
-    return found
+        versions.append(_of_version(root, name, folder, folder.name == current, known.at if known else None))
+    return versions
 
 
 def _of_version(root: DataRoot, name: str, folder: Path, current: bool, published: datetime | None) -> Published:

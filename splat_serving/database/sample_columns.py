@@ -1,4 +1,4 @@
-"""Columns of samples, gathered for the rows of an answer without touching the other rows."""
+"""Columns of samples, gathered only for the requested rows."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -39,27 +39,27 @@ _AS_STORED = {"is_null": pa.bool_(), "source_row": pa.int64(), "token_position":
 
 
 def checked_columns(columns: Sequence[str] | None, include_abilities: bool = True) -> tuple[str, ...]:
-    """The columns of an answer, in the order given; the guide's where none are named. ParameterError otherwise."""
+    """The requested columns, in order; default: the guide's. ParameterError for invalid ones."""
     named = tuple(columns) if columns is not None else DEFAULT
     for name in named:
         if name not in COLUMNS:
-            raise ParameterError("columns", f"there is no column {name!r}; there are {', '.join(COLUMNS)}")
+            raise ParameterError("columns", f"unknown column {name!r}; choose from {', '.join(COLUMNS)}")
     if not named:
         raise ParameterError("columns", f"name at least one of {', '.join(COLUMNS)}")
     check_each_once(named)
     without = ("ability_input_tokens", "abilities")
     kept = named if include_abilities else tuple(name for name in named if name not in without)
     if not kept:
-        raise ParameterError("include_abilities", "false leaves no column of those named; name another one")
+        raise ParameterError("include_abilities", "false removes all requested columns; add another one")
     return kept
 
 
 def checked_sample_columns(columns: Sequence[str] | None) -> tuple[str, ...]:
-    """The columns of a table of samples, in the order given; OF_BUILDS where none are named. ParameterError."""
+    """The requested columns of samples, in order; default: OF_BUILDS. ParameterError."""
     named = tuple(columns) if columns is not None else OF_BUILDS
     for name in named:
         if name not in OF_SAMPLES:
-            raise ParameterError("columns", f"samples have no column {name!r}; they have {', '.join(OF_SAMPLES)}")
+            raise ParameterError("columns", f"samples have no column {name!r}; choose from {', '.join(OF_SAMPLES)}")
     if not named:
         raise ParameterError("columns", f"name at least one of {', '.join(OF_SAMPLES)}")
     check_each_once(named)
@@ -77,14 +77,14 @@ class SampleColumns:
     """The samples of one store by column. Safe to use from threads."""
 
     def __init__(self, samples: SampleTable, vocabulary: Vocabulary | None, contexts: Contexts | None) -> None:
-        """vocabulary, contexts: None where the folder does not record them; names are refused then, never invented."""
+        """vocabulary, contexts: None where the folder does not record them; then names are errors, never invented."""
         self.samples = samples
         self._vocabulary = vocabulary
         self._contexts = contexts
 
     @cached_property
     def weapons(self) -> npt.NDArray[np.int32]:
-        """The weapon of each sample, as the model's vocabulary numbers it, -1 where it is unknown."""
+        """The weapon of each sample, as the model's vocabulary numbers it, -1 if unknown."""
         return self._numpy("weapon_id_token")
 
     @cached_property
@@ -124,7 +124,7 @@ class SampleColumns:
                 return self.samples.arrow[name].take(arrow_of(sample_ids)).combine_chunks().cast(_AS_STORED[name])
 
     def take_tokens(self, sample_ids: Ids) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-        """The tokens of these samples, one list after the other: borders, shape (n + 1,), and values."""
+        """The tokens of these samples, one list after the other: offsets, shape (n + 1,), and values."""
         starts, ends = self.token_offsets[sample_ids], self.token_offsets[1:][sample_ids]
         offsets = np.zeros(sample_ids.size + 1, dtype=np.int64)
         np.cumsum(ends - starts, out=offsets[1:])
@@ -139,18 +139,18 @@ class SampleColumns:
 
     def with_token(self, token_id: int) -> npt.NDArray[np.bool_]:
         """Which samples hold the token: bool, shape (n_samples,)."""
-        found = np.zeros(self.samples.n_samples, dtype=np.bool_)
+        holds = np.zeros(self.samples.n_samples, dtype=np.bool_)
         at = np.flatnonzero(self.token_values == token_id)
-        found[np.searchsorted(self.token_offsets, at, side="right") - 1] = True
-        return found
+        holds[np.searchsorted(self.token_offsets, at, side="right") - 1] = True
+        return holds
 
-    def token_id(self, given: str) -> int:
+    def token_id(self, name: str) -> int:
         """The id of a token named by id or name; errors as `names.token_id`."""
-        return names.token_id(given, self._vocabulary)
+        return names.token_id(name, self._vocabulary)
 
-    def weapon_id(self, given: str) -> int:
+    def weapon_id(self, name: str) -> int:
         """The id of a weapon named by id, key or name; errors as `names.weapon_id`."""
-        return names.weapon_id(given, self._contexts)
+        return names.weapon_id(name, self._contexts)
 
     def _weapon_names(self, sample_ids: Ids) -> pa.Array:
         if self._contexts is None:
@@ -165,21 +165,23 @@ class SampleColumns:
     @cached_property
     def _token_names(self) -> pa.Array:
         if self._vocabulary is None:
-            raise NotComputedError("this folder records no vocabulary: ask for ability_input_tokens, the ids")
+            raise NotComputedError(
+                "this folder does not record its vocabulary: use the column ability_input_tokens, the ids"
+            )
         return pa.array([token.name for token in self._vocabulary.tokens], pa.string())
 
     @cached_property
     def _coded(self) -> dict[str, tuple[npt.NDArray[np.int8], pa.Array]]:
-        """split and kind as small codes, so that a million texts are not searched for every answer."""
-        found = {}
+        """split and kind as small codes, so that responses need not encode a million texts."""
+        columns = {}
         for name in ("split", "kind"):
             codes = _one_chunk(self.samples.arrow[name]).dictionary_encode()
-            found[name] = (numpy_of(codes.indices).astype(np.int8), codes.dictionary.cast(pa.string()))
-        return found
+            columns[name] = (numpy_of(codes.indices).astype(np.int8), codes.dictionary.cast(pa.string()))
+        return columns
 
 
 def _list_array(offsets: npt.NDArray[np.int64], values: pa.Array) -> pa.Array:
-    """Lists with 32-bit borders where those are enough, as every reader of Arrow takes them."""
+    """Lists with 32-bit offsets if possible, which every Arrow reader supports."""
     if offsets[-1] < 2**31:
         return pa.ListArray.from_arrays(arrow_of(offsets.astype(np.int32)), values)
     return pa.LargeListArray.from_arrays(arrow_of(offsets), values)

@@ -1,4 +1,4 @@
-"""The scorecard of the SAE that a version was made with: how faithful and how sparse it is, on test samples."""
+"""The scorecard of a version's SAE: fidelity and sparsity on test samples."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +9,12 @@ from splat_serving.database.home import NO_HOME, Home
 
 
 def scorecard_of(home: Home | None, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of `scorecard.json` of a run, or beside a folder's SAE; see `splat scorecard` for what each one means.
+    """The metrics of `scorecard.json` of a run, or beside a folder's SAE; see `splat scorecard` for what each one means.
 
-    Raises NotComputedError where there is none, or one of another SAE than the version was made with; CorruptStoreError for a
-    file that is no scorecard.
+    Raises NotComputedError if it is missing or of another SAE than the version's; CorruptStoreError for an invalid file.
     """
     if home is None:
-        raise NotComputedError(f"there is no scorecard: {NO_HOME}")
+        raise NotComputedError(f"no scorecard: {NO_HOME}")
     path = home.scorecard
     try:
         card = read_scorecard(path)
@@ -24,5 +23,5 @@ def scorecard_of(home: Home | None, provenance: Mapping[str, Any]) -> dict[str, 
             f"{path} does not exist: `splat train-sae`, and in a run `splat materialize RUN --select sae_checkpoint`, measures it"
         ) from error
     if card["sae_sha256"] != provenance.get("sae"):
-        raise NotComputedError(f"{path} is of another SAE than this version was made with")
+        raise NotComputedError(f"{path} belongs to another SAE than this version")
     return card

@@ -1,6 +1,6 @@
-"""Which activations of a feature are asked for, and in which order: a frozen question and its answer as row numbers.
+"""Selection of activations of a feature: a frozen value, and its result as row numbers.
 
-Steps, in this order: filter (value, weapon, tokens), draw a sample, order, cut to a page. No I/O here.
+Steps, in this order: filter (value, weapon, tokens), draw a sample, sort, cut to a page. No I/O here.
 """
 
 import math
@@ -22,17 +22,17 @@ MOST_SEED = 2**63 - 1
 """The largest integer of 64 bits."""
 
 
-def _is_text(given: str) -> bool:
-    """Whether UTF-8 can write it: half of a surrogate pair it cannot."""
+def _is_text(text: str) -> bool:
+    """Whether UTF-8 can encode it: not a lone surrogate."""
     try:
-        given.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True
 
 
 def check_finite(name: str, value: float | None) -> None:
-    """Raise ParameterError for what is neither None nor a finite number."""
+    """Raise ParameterError unless the value is None or a finite number."""
     try:
         valid = value is None or (isinstance(value, Real) and math.isfinite(value))
     except OverflowError:  # a whole number that no float holds
@@ -42,7 +42,7 @@ def check_finite(name: str, value: float | None) -> None:
 
 
 def check_count(name: str, value: int, most: int = MOST_ROWS) -> None:
-    """Raise ParameterError for what is no whole number from 0 to most."""
+    """Raise ParameterError unless the value is a whole number from 0 to most."""
     try:
         valid = 0 <= operator.index(value) <= most
     except TypeError:
@@ -52,14 +52,14 @@ def check_count(name: str, value: int, most: int = MOST_ROWS) -> None:
 
 
 def check_names(name: str, names: Sequence[str]) -> None:
-    """Raise ParameterError for what is no sequence of texts; one text alone would be taken for its letters."""
+    """Raise ParameterError unless the value is a sequence of strings (a single string is not)."""
     if not isinstance(names, tuple | list) or not all(isinstance(one, str) and _is_text(one) for one in names):
         raise ParameterError(name, f"must be a sequence of texts, ids too, such as ('12',), and not {names!r:.60}")
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A question about the activations of one feature. The default asks for all of them, in sample order."""
+    """A selection of activations of one feature. Default: all of them, in sample order."""
 
     order: Order = "index"
     """index: by rising sample id. activation: strongest first, equal ones by sample id."""
@@ -72,13 +72,13 @@ class Selection:
     token: tuple[str, ...] = ()
     """Only samples that hold every one of these tokens, named by id or name."""
     sample_frac: float | None = None
-    """Draw this share of what is left, without replacement."""
+    """Share of the matching rows to draw, without replacement."""
     seed: int = 0
     """Seed of that draw."""
     offset: int = 0
-    """Leave out so many rows at the beginning."""
+    """Number of rows to skip."""
     limit: int | None = None
-    """At most so many rows."""
+    """Largest number of rows."""
 
     def __post_init__(self) -> None:
         for name in ("min_activation", "max_activation", "sample_frac"):
@@ -103,7 +103,7 @@ class Selection:
 def matching_values(selection: Selection, values: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_] | None:
     """Which values lie within the bounds: shape of values; None when there are no bounds.
 
-    Bounds are rounded to float32, as values are: a value that an answer shows fits a bound that is written alike.
+    Bounds are rounded to float32, like values, so that a displayed value matches itself as a bound.
     """
     kept: npt.NDArray[np.bool_] | None = None
     if selection.min_activation is not None:
@@ -115,20 +115,20 @@ def matching_values(selection: Selection, values: npt.NDArray[np.float32]) -> np
 
 
 def _as_stored(bound: float) -> np.float32:
-    with np.errstate(over="ignore"):  # beyond float32 is infinity, which no value reaches
+    with np.errstate(over="ignore"):  # beyond float32: infinity, which no value reaches
         return np.float32(bound)
 
 
 def page(selection: Selection, values: npt.NDArray[np.float32], feature_id: int) -> slice | npt.NDArray[np.intp]:
-    """Which of the matching values are returned, in the order asked for: a slice where that is enough.
+    """Which of the matching values are returned, in the selected order: a slice if possible.
 
-    values: float32, shape (n_matching,), in sample order. feature_id: makes the draw of each feature its own.
+    values: float32, shape (n_matching,), in sample order. feature_id: part of the seed of the draw.
     """
     drawn = _drawn(selection, values.size, feature_id)
     stop = None if selection.limit is None else selection.offset + selection.limit
     if selection.order == "index":
         return slice(selection.offset, stop) if drawn is None else drawn[selection.offset : stop]
-    return _strongest(values, drawn, stop)[selection.offset : stop]
+    return _largest_positions(values, drawn, stop)[selection.offset : stop]
 
 
 def _drawn(selection: Selection, n: int, feature_id: int) -> npt.NDArray[np.intp] | None:
@@ -138,14 +138,14 @@ def _drawn(selection: Selection, n: int, feature_id: int) -> npt.NDArray[np.intp
     return np.sort(generator.choice(n, round(selection.sample_frac * n), replace=False)).astype(np.intp)
 
 
-def _strongest(
+def _largest_positions(
     values: npt.NDArray[np.float32], among: npt.NDArray[np.intp] | None, n: int | None
 ) -> npt.NDArray[np.intp]:
     """Positions of the n largest of values[among], largest first, equal ones in order."""
-    given: npt.NDArray[Any] = values if among is None else values[among]
-    candidates = np.arange(given.size)
-    if n is not None and n < given.size // 4:
-        border = np.partition(given, given.size - n)[given.size - n] if n else np.inf
-        candidates = np.flatnonzero(given >= border)
-    order = candidates[np.argsort(-given[candidates], kind="stable")]
+    pool: npt.NDArray[Any] = values if among is None else values[among]
+    candidates = np.arange(pool.size)
+    if n is not None and n < pool.size // 4:
+        threshold = np.partition(pool, pool.size - n)[pool.size - n] if n else np.inf
+        candidates = np.flatnonzero(pool >= threshold)
+    order = candidates[np.argsort(-pool[candidates], kind="stable")]
     return order if among is None else among[order]

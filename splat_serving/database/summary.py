@@ -1,4 +1,4 @@
-"""What a version's tables say of one feature (influences, neighbours, examples), as JSON values; None where there is no table."""
+"""Rows of a version's tables for one feature (influences, neighbours, examples), as JSON values; None without the table."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -17,10 +17,10 @@ Described = Callable[[Sequence[int]], list[dict[str, Any]]]
 
 
 class Tables(Protocol):
-    """Where tables are: a version of a store, or a folder's `precomputed`."""
+    """A source of tables: a version of a store, or a folder's `precomputed`."""
 
     def has(self, name: str) -> bool:
-        """Whether the file is there."""
+        """Whether the file exists."""
         ...
 
     def rows_of(self, name: str, feature_id: int) -> pl.DataFrame:
@@ -33,44 +33,46 @@ def influences_of(
 ) -> dict[str, Any]:
     """`{raised: [{token_id, token, value, in_data}], lowered: […]}`: outputs by their change per unit of activation.
 
-    The strongest first, but outputs that never occur in the data last: of those the model learned nothing but to say no.
+    The strongest first, but outputs that never occur in the data last: the model only learned to predict their absence.
     table, facts: a version's influences, or the guide's wide table, row number = feature id. Values are entries of
-    `W_dec @ W_out^T`. in_data: by output; without it entries do not say.
+    `W_dec @ W_out^T`. in_data: by output; if None, entries have no such member.
     """
     row = table[feature_id]
     wide = "influence" not in row.columns
-    found = _of_wide_row(row.row(0, named=True)) if wide else _of_list(row["influence"], facts)
+    influences = _of_wide_row(row.row(0, named=True)) if wide else _of_list(row["influence"], facts)
     if in_data is None:
-        return found
-    marked = {key: [{**one, "in_data": in_data.get(one["token"], True)} for one in rows] for key, rows in found.items()}
+        return influences
+    marked = {
+        key: [{**one, "in_data": in_data.get(one["token"], True)} for one in rows] for key, rows in influences.items()
+    }
     return {key: sorted(rows, key=lambda one: not one["in_data"]) for key, rows in marked.items()}
 
 
 def _of_list(influence: pl.Series, facts: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     values = influence.to_numpy().reshape(1, -1)
-    found = {}
+    influences = {}
     for key, strongest in (
         ("raised", most_raised(values, values.shape[1])),
         ("lowered", most_lowered(values, values.shape[1])),
     ):
-        found[key] = [
+        influences[key] = [
             {"token_id": facts["token_ids"][at], "token": facts["token_names"][at], "value": float(value)}
             for at, value in zip(strongest.columns[0], strongest.values[0], strict=True)
             if at >= 0
         ]
-    return found
+    return influences
 
 
 def influences_on(table: pl.DataFrame, facts: Mapping[str, Any], token: str) -> pl.DataFrame:
-    """`feature_id, influence` (float32) of every feature on a token, by row; null where a guide table does not name it.
+    """`feature_id, influence` (float32) of every feature on a token, by row; null if a guide table lacks it.
 
-    table, facts: as for `influences_of`. UnknownNameError for a token that is no output.
+    table, facts: as for `influences_of`. UnknownNameError for a token that is not an output.
     """
     ids = pl.Series("feature_id", range(table.height), pl.UInt32)
     if "influence" in table.columns:
         names = facts["token_names"]
         if token not in names:
-            raise UnknownNameError(f"{token[:60]!r} is no output of the model: nothing moves it")
+            raise UnknownNameError(f"{token[:60]!r} is not an output of the model")
         return pl.DataFrame([ids, table["influence"].arr.get(names.index(token)).alias("influence")])
     ranks = [name.removesuffix("_tok") for name in table.columns if name.endswith("_tok")]
     named = [pl.when(pl.col(f"{rank}_tok") == token).then(pl.col(f"{rank}_val")) for rank in ranks]
@@ -97,12 +99,12 @@ def largest_influences(
 
 def _of_wide_row(row: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """The guide's table: `+1_tok, +1_val, …`. It names tokens and has no ids."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    influences: dict[str, list[dict[str, Any]]] = {}
     for key, sign in (("raised", "+"), ("lowered", "-")):
         ranks = sorted(int(name[1:-4]) for name in row if name.startswith(sign) and name.endswith("_tok"))
         pairs = [(row[f"{sign}{rank}_tok"], row[f"{sign}{rank}_val"]) for rank in ranks]
-        found[key] = [{"token": token, "value": value} for token, value in pairs if token is not None]
-    return found
+        influences[key] = [{"token": token, "value": value} for token, value in pairs if token is not None]
+    return influences
 
 
 def neighbours_of(tables: Tables, feature_id: int) -> dict[str, Any] | None:
@@ -121,7 +123,7 @@ def neighbours_of(tables: Tables, feature_id: int) -> dict[str, Any] | None:
 def examples_of(tables: Tables, feature_id: int, described: Described) -> dict[str, Any] | None:
     """`{group: [{rank, activation, …the sample's columns}]}`: the strongest, some of each band, some at random.
 
-    described: gives the columns of samples by their ids.
+    described: returns the columns of samples by their ids.
     """
     if not tables.has("examples.parquet"):
         return None
@@ -141,16 +143,16 @@ def drawn_examples(reader: ActivationReader, feature_id: int, described: Describ
 
 def _with_samples(rows: pl.DataFrame, described: Described) -> dict[str, Any]:
     samples = described(np.asarray(rows["sample_id"]).tolist())
-    found: dict[str, Any] = {}
+    examples: dict[str, Any] = {}
     for row, sample in zip(rows.iter_rows(named=True), samples, strict=True):
-        found.setdefault(row["group"], []).append({"rank": row["rank"], "activation": row["activation"], **sample})
-    return found
+        examples.setdefault(row["group"], []).append({"rank": row["rank"], "activation": row["activation"], **sample})
+    return examples
 
 
 def _rows_of(tables: Tables, name: str, feature_id: int, needed: Sequence[str]) -> pl.DataFrame:
-    """The rows of one feature; LayoutError for a table without a column that is needed."""
+    """The rows of one feature; LayoutError for a table without a required column."""
     rows = tables.rows_of(name, feature_id)
     missing = [column for column in needed if column not in rows.columns]
     if missing:
-        raise LayoutError(f"{name}.parquet has no column {', '.join(missing)}: compute it again, or remove it")
+        raise LayoutError(f"{name}.parquet has no column {', '.join(missing)}: recompute or remove it")
     return rows

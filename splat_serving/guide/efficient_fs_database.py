@@ -1,7 +1,7 @@
 """The guide's `EfficientFSDatabase`: upstream's method names and columns over a store or a folder of the guide's formats.
 
 A thin layer over `LocalDatabase`. Everything is read or computed from the activations and the sample table; nothing is
-estimated, and nothing is drawn without a seed. Samples are found by position (`global_index`), never by a stored index.
+estimated, and random draws are seeded. Samples are addressed by position (`global_index`), never by a stored index.
 """
 
 import logging
@@ -42,7 +42,7 @@ _BLOCK_SAMPLES = 16_384
 
 
 class FeatureStats(TypedDict):
-    """Statistics of one feature. None where there is nothing to make a statistic of, never a zero in its place."""
+    """Statistics of one feature. None, never zero, where a statistic is undefined."""
 
     min: float | None
     max: float | None
@@ -57,7 +57,7 @@ class FeatureStats(TypedDict):
 
 
 class WeaponCount(TypedDict):
-    """On how many samples with a weapon a feature fires, and how strongly it does on those.
+    """Number of samples with a weapon on which a feature fires, and the mean activation on those.
 
     weapon_id: -1 where the weapon is unknown. weapon_name: None where no name is recorded.
     """
@@ -71,7 +71,7 @@ class WeaponCount(TypedDict):
 class FeatureSummary(FeatureStats):
     """Statistics over active samples, and the weapons on which a feature fires most often.
 
-    n_examples: on how many samples it fires. top_weapons: most samples first; None where the folder has no sample metadata.
+    n_examples: number of samples on which it fires. top_weapons: most samples first; None without sample metadata.
     """
 
     feature_id: int
@@ -83,8 +83,8 @@ class EfficientFSDatabase:
     """Activations of one model by feature and by sample, from Python. Safe to use from threads, if own loaders are.
 
     Every method raises FeatureNotFoundError or SampleNotFoundError (naming the valid range) for an id outside, ParameterError
-    for a question that means nothing, NotComputedError for what the folder does not hold, CorruptStoreError for damaged bytes,
-    InvalidActivationsError or LoaderError for an own backend that answers wrongly or not at all.
+    for an invalid parameter, NotComputedError for what the folder does not hold, CorruptStoreError for damaged bytes,
+    InvalidActivationsError or LoaderError for a custom backend that returns invalid data or fails.
     """
 
     def __init__(
@@ -96,10 +96,10 @@ class EfficientFSDatabase:
         neuron_acts_dir: Path | str | None = None,
         config: StorageConfig | None = None,
     ) -> None:
-        """Open what a configuration names, or the folders given; see `StorageConfig` for what each may be.
+        """Open the folders of a configuration, or the folders passed; see `StorageConfig` for what each may be.
 
         num_bins: bins of `get_feature_histogram`. Raises LayoutError when a folder is missing, holds nothing, or holds another
-        run's activations than the others; InputError when folders are given twice or not at all.
+        run's activations than the others; InputError when folders are passed twice or not at all.
         """
         if num_bins < 1:
             raise ParameterError("num_bins", f"must be 1 or more, not {num_bins}")
@@ -124,7 +124,7 @@ class EfficientFSDatabase:
 
     @property
     def loaders(self) -> tuple[str, ...]:
-        """The names of the backends, in the order in which they are asked for a feature."""
+        """The names of the backends, in the order in which they are tried for a feature."""
         return tuple(name_of(loader) for loader in self._reader.loaders)
 
     @property
@@ -147,9 +147,9 @@ class EfficientFSDatabase:
         Columns: bin_idx (0 is the lowest bin), lower_bound, upper_bound, count. A bin holds its lower bound and not its upper
         one, except the highest, which holds both.
         """
-        found = histogram_of(self._reader.read(feature_id).values, self.num_bins)
-        edges = found.edges
-        counts = found.counts if edges.size else found.counts[:0]
+        histogram = histogram_of(self._reader.read(feature_id).values, self.num_bins)
+        edges = histogram.edges
+        counts = histogram.counts if edges.size else histogram.counts[:0]
         rows = {
             "bin_idx": np.arange(counts.size, dtype=np.int64),
             "lower_bound": edges[:-1],
@@ -159,7 +159,7 @@ class EfficientFSDatabase:
         return pl.DataFrame(rows).reverse()
 
     def get_feature_activations(self, feature_id: int, limit: int | None = None) -> pl.DataFrame:
-        """The strongest activations, strongest first, equal ones by sample; all where no limit is given.
+        """The strongest activations, strongest first, equal ones by sample; all without a limit.
 
         Columns: index (the sample's `global_index`), activation, ability_input_tokens, weapon_id_token, weapon_id (both the index
         in the weapon vocabulary), batch_id and sample_id (the row in that batch; in a published store batches are the shards it
@@ -199,11 +199,11 @@ class EfficientFSDatabase:
     ) -> list[tuple[int, float]]:
         """The strongest features of the sample at this row of this batch; see `get_example_activations`.
 
-        batch_id and sample_id are those of `get_feature_activations`. ParameterError says which there are.
+        batch_id and sample_id are those of `get_feature_activations`. ParameterError names the valid range.
         """
         starts = self._batch_starts
         if not 0 <= batch_id < starts.size - 1:
-            raise ParameterError("batch_id", f"there is no batch {batch_id}; there are batches 0 to {starts.size - 2}")
+            raise ParameterError("batch_id", f"batch {batch_id} does not exist; batches are 0 to {starts.size - 2}")
         height = int(starts[batch_id + 1] - starts[batch_id])
         if not 0 <= sample_id < height:
             raise ParameterError("sample_id", f"batch {batch_id} has no row {sample_id}; it has rows 0 to {height - 1}")
@@ -212,11 +212,11 @@ class EfficientFSDatabase:
     def get_example_activations(self, global_idx: int, top_k: int | None = 20) -> list[tuple[int, float]]:
         """The strongest features of a sample, as (feature, value), strongest first, equal ones by feature; all for top_k None.
 
-        NotComputedError for a folder that no layout of can be read by sample (a transposed array or neuron_acts alone).
+        NotComputedError for a folder without a layout that can be read by sample (a transposed array or neuron_acts alone).
         """
-        found = self._by_sample.sample(global_idx).features
-        kept = page(Selection(order="activation", limit=top_k), found.values, 0)
-        return list(zip(found.feature_ids[kept].tolist(), found.values[kept].tolist(), strict=True))
+        fired = self._by_sample.sample(global_idx).features
+        kept = page(Selection(order="activation", limit=top_k), fired.values, 0)
+        return list(zip(fired.feature_ids[kept].tolist(), fired.values[kept].tolist(), strict=True))
 
     def search_features_by_weapon(self, weapon: str | int, limit: int | None = 100) -> pl.DataFrame:
         """Features that fire on samples with a weapon (named by id, key or name), most associated first.
@@ -255,8 +255,8 @@ class EfficientFSDatabase:
     ) -> pl.DataFrame:
         """All activations in data order: activation (float32), weapon_id (int64), ability_input_tokens, global_index.
 
-        limit: the first so many rows, after sample_frac has drawn its share without replacement; the same seed draws the same.
-        include_negative: makes no difference, as activations are never negative. include_abilities: leave the tokens out or not.
+        limit: number of rows, after sample_frac has drawn its share without replacement; the same seed draws the same.
+        include_negative: has no effect, because activations are never negative. include_abilities: leave the tokens out or not.
         """
         selection = Selection(sample_frac=sample_frac, seed=seed, limit=limit)
         columns = checked_columns(DEFAULT, include_abilities)
@@ -265,20 +265,20 @@ class EfficientFSDatabase:
     def _strongest(self, feature_id: int, limit: int | None, n_tokens: int | None = None) -> pl.DataFrame:
         """The strongest activations, of all samples or of those of n_tokens tokens, with upstream's columns."""
         selection = Selection(order="activation", limit=limit)
-        found = self._reader.read(feature_id)
+        activations = self._reader.read(feature_id)
         if n_tokens is not None:
             offsets = self._by_feature.columns.token_offsets
-            kept = offsets[found.sample_ids + 1] - offsets[found.sample_ids] == n_tokens
-            found = Activations(found.sample_ids[kept], found.values[kept])
-        rows = page(selection, found.values, feature_id)
-        return self._as_examples(Activations(found.sample_ids[rows], found.values[rows]))
+            kept = offsets[activations.sample_ids + 1] - offsets[activations.sample_ids] == n_tokens
+            activations = Activations(activations.sample_ids[kept], activations.values[kept])
+        rows = page(selection, activations.values, feature_id)
+        return self._as_examples(Activations(activations.sample_ids[rows], activations.values[rows]))
 
-    def _as_examples(self, found: Activations) -> pl.DataFrame:
+    def _as_examples(self, activations: Activations) -> pl.DataFrame:
         names = ("global_index", "activation", "ability_input_tokens", "weapon_id", "is_null")
-        frame = pl.from_arrow(pa.Table.from_batches([self._by_feature.batch(found, names)]))
+        frame = pl.from_arrow(pa.Table.from_batches([self._by_feature.batch(activations, names)]))
         assert isinstance(frame, pl.DataFrame)
         starts = self._batch_starts
-        batches = np.searchsorted(starts, found.sample_ids, side="right") - 1
+        batches = np.searchsorted(starts, activations.sample_ids, side="right") - 1
         return frame.select(
             pl.col("global_index").cast(pl.Int64).alias("index"),
             "activation",
@@ -286,7 +286,7 @@ class EfficientFSDatabase:
             pl.col("weapon_id").alias("weapon_id_token"),
             "weapon_id",
             pl.Series("batch_id", batches, pl.Int64),
-            pl.Series("sample_id", found.sample_ids - starts[batches], pl.Int64),
+            pl.Series("sample_id", activations.sample_ids - starts[batches], pl.Int64),
             "is_null",
         )
 
@@ -320,8 +320,8 @@ class EfficientFSDatabase:
             sparsity=row["sparsity"],
         )
 
-    def _computed_stats(self, found: Activations, with_zeros: bool) -> FeatureStats:
-        facts = feature_statistics(found.values, self.n_samples)
+    def _computed_stats(self, activations: Activations, with_zeros: bool) -> FeatureStats:
+        facts = feature_statistics(activations.values, self.n_samples)
         over = facts.over_all if with_zeros else facts.over_active
         return FeatureStats(
             min=over.min if over else None,
@@ -357,9 +357,9 @@ class EfficientFSDatabase:
         rows = self._source.by_sample if isinstance(self._source, Folder) else None
         if rows is None:
             for feature_id in range(self.n_features):
-                found = self._reader.read(feature_id)
-                n_active[feature_id] = found.n_active
-                n_both[feature_id] = np.count_nonzero(in_set[found.sample_ids])
+                activations = self._reader.read(feature_id)
+                n_active[feature_id] = activations.n_active
+                n_both[feature_id] = np.count_nonzero(in_set[activations.sample_ids])
         else:
             first = 0
             for block in rows.rows(_BLOCK_SAMPLES):
@@ -379,10 +379,10 @@ def _configured(
 ) -> StorageConfig:
     if config is None:
         if data_dir is None:
-            raise InputError("nothing to open: give config=StorageConfig(…) or data_dir=…")
+            raise InputError("nothing to open: pass config=StorageConfig(…) or data_dir=…")
         return StorageConfig(Path(data_dir).resolve().name, data_dir, examples_dir, transposed_dir, neuron_acts_dir)
     if any(folder is not None for folder in (data_dir, examples_dir, transposed_dir, neuron_acts_dir)):
-        raise InputError("folders are given twice: put them all into config, or give no config")
+        raise InputError("folders are passed twice: put them all into config, or leave config out")
     return config
 
 
@@ -390,15 +390,17 @@ def _opened(config: StorageConfig, own: Sequence[ActivationLoader]) -> Store | F
     """The published store at data_dir, else the fastest layout of the folders, else what own loaders hold."""
     if Folder.is_published(config.data_dir):
         if len(config.folders) > 1:
-            open_fastest(*config.folders)  # refuses folders of different shapes
+            open_fastest(*config.folders)  # rejects folders of different shapes
         source: Store | Folder = open_store(config.data_dir)
-    elif own and not any(found.layout is not Layout.RAW for folder in config.folders for found in layouts_in(folder)):
+    elif own and not any(
+        candidate.layout is not Layout.RAW for folder in config.folders for candidate in layouts_in(folder)
+    ):
         return _folder_of_own(config, own)
     else:
         source = Folder.open(*config.folders)
     if config.n_features not in (None, source.reader.n_features):
         raise LayoutError(
-            f"n_features is given as {config.n_features}, but {config.data_dir} holds "
+            f"n_features is {config.n_features}, but {config.data_dir} holds "
             f"{counted(source.reader.n_features, 'features')}"
         )
     return source
@@ -408,15 +410,15 @@ def _folder_of_own(config: StorageConfig, own: Sequence[ActivationLoader]) -> Fo
     """A folder of sample metadata alone, whose activations own loaders hold."""
     if config.n_features is None:
         raise InputError(
-            f"{config.data_dir} holds no activations in a layout of ours, so how many features the own loaders have is not "
-            "known: give n_features to StorageConfig"
+            f"{config.data_dir} holds no activations in a known layout, so the number of features of the custom "
+            "loaders is unknown: pass n_features to StorageConfig"
         )
     n_samples = sum(read_metadata(path).height for path in metadata_tables(config.data_dir))
     reader = LoadersReader(own, config.n_features, n_samples, config.model_type)
     recorded = [config.data_dir / name for name in ("vocabulary.json", "contexts.json")]
     return Folder(
         config.folders,
-        "own loaders",
+        "custom loaders",
         reader,
         Vocabulary.load(recorded[0]) if recorded[0].is_file() else None,
         Contexts.load(recorded[1]) if recorded[1].is_file() else None,

@@ -1,4 +1,4 @@
-"""The guide's contract for a storage backend of one's own."""
+"""The guide's contract for a custom storage backend."""
 
 import inspect
 from collections.abc import Callable
@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 
 class ActivationLoader(Protocol):
-    """The guide's contract for a storage backend. A loader may have a `name`; its class's name stands for it otherwise."""
+    """The guide's contract for a storage backend. A loader may have a `name`; the default is the name of its class."""
 
     @property
     def is_available(self) -> bool:
-        """Whether this backend can be used. Asked once, when a database is opened."""
+        """Whether this backend can be used. Read once, when a database is opened."""
         ...
 
     def load(self, feature_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None:
@@ -26,11 +26,11 @@ class ActivationLoader(Protocol):
 
 
 LoaderFactory = Callable[[Any], ActivationLoader]
-"""Makes a loader for a `StorageConfig`: a class, or a function. One for which it has nothing says so in `is_available`."""
+"""Makes a loader for a `StorageConfig`: a class, or a function. One without data sets `is_available` to False."""
 
 
-def is_loader(given: object) -> TypeGuard[ActivationLoader]:
+def is_loader(candidate: object) -> TypeGuard[ActivationLoader]:
     """Whether this is a loader, and not a class or function that makes one."""
-    if isinstance(given, type) or not callable(getattr(given, "load", None)):
+    if isinstance(candidate, type) or not callable(getattr(candidate, "load", None)):
         return False
-    return inspect.getattr_static(given, "is_available", None) is not None  # looked up without running the property
+    return inspect.getattr_static(candidate, "is_available", None) is not None  # looked up without running the property

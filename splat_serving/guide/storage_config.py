@@ -1,6 +1,6 @@
-"""Where the activations of one model are, and which backends of one's own may read them: a frozen value, checked when built.
+"""Locations of the activations of one model, and custom backends: a frozen value, validated when built.
 
-Opening what it names is in `efficient_fs_database`, asking backends in `storage_backends`.
+Folders are opened in `efficient_fs_database`, backends are called in `storage_backends`.
 """
 
 import logging
@@ -20,13 +20,13 @@ _NEURON_ACTS = (Layout.NEURON_ACTS, Layout.NEURON_ACTS_UNDESCRIBED)
 
 @dataclass(frozen=True, slots=True, init=False)
 class StorageConfig:
-    """The folders of one model's activations, and own backends.
+    """The folders of one model's activations, and custom backends.
 
-    model_type: what the model is called; any name. data_dir: a batch tree (`activations_efficient`), a run, a published store,
+    model_type: any name of the model. data_dir: a batch tree (`activations_efficient`), a run, a published store,
     or any folder in one of the guide's formats. transposed_dir, neuron_acts_dir: further formats of the same activations; the
-    fastest of all is read. examples_dir: accepted because the guide names it; nothing is read from it, examples are taken from
-    the activations themselves. loaders: own backends, asked first, in this order. n_features: how many features there are,
-    needed only where own backends alone hold the activations.
+    fastest of all is read. examples_dir: accepted because the guide has it, but ignored: examples are taken from the
+    activations. loaders: custom backends, tried first, in this order. n_features: number of features, required only if
+    custom backends alone hold the activations.
     """
 
     model_type: str
@@ -47,19 +47,19 @@ class StorageConfig:
         loaders: Sequence[ActivationLoader | LoaderFactory] = (),
         n_features: int | None = None,
     ) -> None:
-        """Check all of it. LayoutError names a folder that is missing or holds something else, InputError what else is wrong.
+        """Validate everything. LayoutError names a folder that is missing or in another format, InputError any other error.
 
-        loaders: each a loader, or a function or class that makes one when it is called with this configuration.
+        loaders: each a loader, or a function or class that returns one when called with this configuration.
         """
         if not model_type:
-            raise InputError("model_type is empty: give the model a name")
+            raise InputError("model_type is empty: name the model")
         if n_features is not None and n_features < 0:
-            raise InputError(f"n_features is {n_features}: a number of features is 0 or more")
+            raise InputError(f"n_features is {n_features}: it must be 0 or more")
         for one in loaders:
             if not is_loader(one) and not callable(one):
                 raise InputError(
-                    f"loaders: {one!r} is no activation loader: it needs is_available and load(feature_id), or to be a function "
-                    "that makes one of a StorageConfig"
+                    f"loaders: {one!r} is not an activation loader: it needs is_available and load(feature_id), or to be a "
+                    "function that returns one for a StorageConfig"
                 )
         values = {
             "model_type": model_type,
@@ -76,33 +76,33 @@ class StorageConfig:
     @property
     def folders(self) -> tuple[Path, ...]:
         """The folders that activations are read from."""
-        given = (self.data_dir, self.transposed_dir, self.neuron_acts_dir)
-        return tuple(folder for folder in given if folder is not None)
+        folders = (self.data_dir, self.transposed_dir, self.neuron_acts_dir)
+        return tuple(folder for folder in folders if folder is not None)
 
 
-def _folder(name: str, given: Path | str) -> Path:
-    path = Path(given)
+def _folder(name: str, location: Path | str) -> Path:
+    path = Path(location)
     if not path.is_dir():
-        raise LayoutError(f"{name}: there is no folder {path}")
+        raise LayoutError(f"{name}: folder {path} does not exist")
     return path
 
 
-def _folder_of(name: str, given: Path | str | None, wanted: tuple[Layout, ...]) -> Path | None:
-    """The folder, which must have one of the layouts wanted."""
-    if given is None:
+def _folder_of(name: str, location: Path | str | None, expected: tuple[Layout, ...]) -> Path | None:
+    """The folder, which must have one of the expected layouts."""
+    if location is None:
         return None
-    path = _folder(name, given)
-    found = list(layouts_at(path))
-    if not any(layout in wanted for layout in found):
-        there = " and ".join(layout.title for layout in found) or "no activations"
-        raise LayoutError(f"{name}: {path} holds {there} instead of the {wanted[0].title}")
+    path = _folder(name, location)
+    layouts = list(layouts_at(path))
+    if not any(layout in expected for layout in layouts):
+        there = " and ".join(layout.title for layout in layouts) or "no activations"
+        raise LayoutError(f"{name}: {path} holds {there} instead of the {expected[0].title}")
     return path
 
 
-def _unread(name: str, given: Path | str | None) -> Path | None:
-    if given is None:
+def _unread(name: str, location: Path | str | None) -> Path | None:
+    if location is None:
         return None
-    path = Path(given)
+    path = Path(location)
     if not path.is_dir():
-        _log.warning("%s: there is no folder %s; nothing is lost, examples are taken from the activations", name, path)
+        _log.warning("%s: folder %s does not exist; examples are taken from the activations instead", name, path)
     return path

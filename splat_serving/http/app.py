@@ -1,4 +1,4 @@
-"""The activation server as an application: `create_app` puts routes, guard and state together. Importing it opens nothing."""
+"""The activation server as an application: `create_app` assembles routes, guard and state. Importing it opens nothing."""
 
 import logging
 import re
@@ -39,7 +39,7 @@ _PREFIXES = (
     ("/runs/{run}", of_run),
     ("/runs/{run}/v/{version}", of_run_version),
 )
-_DESCRIPTION = """What every feature of a sparse autoencoder does on every build.
+_DESCRIPTION = """Activations of the features of a sparse autoencoder, by feature and by build.
 
 The same paths exist four times: plain (the default run, its current version), below `/v/{version}` (one version, always the
 same bytes), below `/runs/{run}`, and below `/runs/{run}/v/{version}`; only the plain ones are listed. Tables come as JSON,
@@ -55,7 +55,7 @@ class ActivationServer:
         self._guarded = guarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Handle a request."""
         await self._guarded(scope, receive, send)
 
 
@@ -92,9 +92,9 @@ def create_app(catalogue: Catalogue, settings: ServerSettings | None = None) -> 
 
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
-    """Open the default run while the first request may already come in."""
+    """Open the default run in the background, so that the server accepts requests at once."""
     state: ServerState = api.state.server
-    api.openapi()  # FastAPI puts its routes together when they are first used: here, before there are threads
+    api.openapi()  # FastAPI builds its routes on first use: done here, before there are threads
 
     def prepare() -> None:
         try:
@@ -107,14 +107,14 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
 
 
 def _document(api: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the schema of problems in it and no answer that is not given."""
+    """The OpenAPI document, with the schema of problems and without unused schemas."""
     if api.openapi_schema is None:
-        found = get_openapi(title=api.title, version=_version(), description=api.description, routes=api.routes)
-        schemas = found.setdefault("components", {}).setdefault("schemas", {})
+        document = get_openapi(title=api.title, version=_version(), description=api.description, routes=api.routes)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas["Problem"] = problems.Problem.model_json_schema()
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
-        api.openapi_schema = found
+        api.openapi_schema = document
     return api.openapi_schema
 
 

@@ -17,7 +17,7 @@ _SMALL = 4_096
 
 
 class Pieces:
-    """A file to write to that keeps what it is given, uncopied, until it is asked for."""
+    """A write-only file object that keeps the written pieces, uncopied, until they are drained."""
 
     closed = False
 
@@ -33,29 +33,29 @@ class Pieces:
         return view.nbytes
 
     def tell(self) -> int:
-        """How many bytes were written."""
+        """Number of bytes written."""
         return self.position
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """No-op: nothing is buffered."""
 
     def writable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def readable(self) -> bool:
-        """It is not."""
+        """False."""
         return False
 
     def seekable(self) -> bool:
-        """It is not."""
+        """False."""
         return False
 
     def close(self) -> None:
         """The pieces stay."""
 
     def drain(self) -> list[memoryview]:
-        """What was written since the last call; small pieces that follow each other as one."""
+        """The pieces written since the last call, with consecutive small pieces joined."""
         taken, self.taken = self.taken, []
         return _joined(taken)
 
@@ -78,8 +78,8 @@ def file_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[li
 def stream_and_file_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[list[memoryview]]:
     """The bytes of an IPC stream, then a footer by which they can be read as an IPC file too.
 
-    An IPC file is an 8-byte mark, a stream, and a footer of absolute places. Without the mark the stream begins at 0, so every
-    place in the footer is 8 less; readers of files look for the footer at the end and follow it.
+    An IPC file is an 8-byte mark, a stream, and a footer of absolute offsets. Without the mark the stream begins at 0, so every
+    offset in the footer is 8 less; readers of files look for the footer at the end and follow it.
     """
     n_mark = len(_MAGIC)
     held: list[memoryview] | None = None
@@ -90,7 +90,7 @@ def stream_and_file_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> 
             assert bytes(pieces[0][:n_mark]) == _MAGIC
             pieces = [pieces[0][n_mark:], *pieces[1:]]
         held = pieces
-    yield [memoryview(_with_places_moved(b"".join(held or []), -n_mark))]
+    yield [memoryview(_with_shifted_offsets(b"".join(held or []), -n_mark))]
 
 
 def _written(
@@ -107,26 +107,26 @@ def _written(
 
 
 def _joined(pieces: list[memoryview]) -> list[memoryview]:
-    found: list[memoryview] = []
+    joined: list[memoryview] = []
     small: list[memoryview] = []
     for piece in pieces:
         if piece.nbytes > _SMALL:
             if small:
-                found.append(memoryview(b"".join(small)))
+                joined.append(memoryview(b"".join(small)))
                 small = []
-            found.append(piece)
+            joined.append(piece)
         else:
             small.append(piece)
     if small:
-        found.append(memoryview(b"".join(small)))
-    return found
+        joined.append(memoryview(b"".join(small)))
+    return joined
 
 
-def _with_places_moved(ending: bytes, by: int) -> bytes:
-    """The last bytes of an IPC file with every block's place in the footer moved.
+def _with_shifted_offsets(ending: bytes, by: int) -> bytes:
+    """The last bytes of an IPC file with every block offset in the footer shifted.
 
     The footer is a FlatBuffers table (Arrow's `File.fbs`) whose fields 2 and 3 are vectors of blocks, structures of 24 bytes
-    that begin with the place: int64.
+    that begin with the offset: int64.
     """
     (size,) = struct.unpack_from("<i", ending, len(ending) - 10)
     start = len(ending) - 10 - size

@@ -1,6 +1,6 @@
-"""HTTP connections that nobody can hold for ever: heads, waiting answers and open connections have bounds of time and number.
+"""HTTP connections with limits: time for request headers and responses, number of open connections and queued requests.
 
-What can be judged once a whole request is there (its size, who sent it) is judged in `guard`, which works below any protocol.
+Checks that need a whole request (its size, its sender) are in `guard`, which works with any protocol class.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from splat_serving.http.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
 _MOST_HEAD_BYTES = 2**17
-"""Of a head that is still incomplete; `guard` draws the line for complete ones, and lower. As much again may stand around the
-chunks of a body: their sizes, what is written beside those, and what follows the last one."""
+"""Limit for incomplete request headers; `guard` has a lower limit for complete ones. The same limit applies to the framing
+of a chunked body: chunk sizes, extensions and trailers."""
 _MOST_WAITING = 64
-"""Requests that a client may send ahead on one connection while an earlier one is answered."""
+"""Pipelined requests per connection."""
 
 
 class TimedProtocol(HttpToolsProtocol):
-    """uvicorn's connection, with a clock for whoever sends a head, and one for whoever takes an answer, too slowly."""
+    """uvicorn's connection, with timeouts for receiving request headers and for sending the response."""
 
     head_seconds = 20.0
     write_seconds = 120.0
@@ -43,21 +43,21 @@ class TimedProtocol(HttpToolsProtocol):
         self._ended = False
 
     def connection_made(self, transport: Any) -> None:
-        """Start the clock of the first head."""
+        """Start the timeout of the first request."""
         super().connection_made(transport)
         self._start_clock()
         if len(self.connections) > self.max_connections:
-            self._refuse(503, "too many connections", f"{self.max_connections} connections are open; come again")
+            self._refuse(503, "too many connections", f"{self.max_connections} connections are open; retry later")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clocks."""
+        """Stop the timeouts."""
         self._stop_clock()
         self.resume_writing()
-        self._tell_running()
+        self._signal_disconnect()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, but do not gather a head without end, and read nothing after something that was no HTTP."""
+        """Parse, with a limit on the size of headers; ignore everything after a malformed request."""
         if self._ended:
             return
         n_heads, n_body, was_in_head = self._n_heads, self._body_bytes, self._in_head
@@ -67,28 +67,34 @@ class TimedProtocol(HttpToolsProtocol):
         if not was_in_head:
             self._framing_bytes += len(data) - (self._body_bytes - n_body)
             if self._framing_bytes > _MOST_HEAD_BYTES:
-                self._refuse(413, "too large", f"a request body may have {_MOST_HEAD_BYTES:,} bytes around its chunks")
+                self._refuse(
+                    413,
+                    "content too large",
+                    f"the chunk framing of a request body is limited to {_MOST_HEAD_BYTES:,} bytes",
+                )
         elif self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > _MOST_HEAD_BYTES:
                 self._refuse(
-                    431, "the head is too large", f"a request may have {_MOST_HEAD_BYTES:,} bytes before its body"
+                    431,
+                    "request header fields too large",
+                    f"request line and headers are limited to {_MOST_HEAD_BYTES:,} bytes",
                 )
 
     def on_message_begin(self) -> None:
-        """Start the clock for the next head on this connection."""
+        """Start the timeout of the next request on this connection."""
         super().on_message_begin()
         self._in_head, self._head_bytes, self._framing_bytes = True, 0, 0
         self._n_heads += 1
         self._start_clock()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header of the head. What follows the last chunk of a body is none: nothing reads it, and its bytes count."""
+        """Store a request header. Trailers of a chunked body are ignored, but their bytes count."""
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Stop the clock. A client that sends far ahead of its answers is left."""
+        """Stop the timeout. A client that pipelines too many requests is disconnected."""
         self._stop_clock()
         self._in_head = False
         if not self.url.startswith(b"/"):
@@ -99,7 +105,7 @@ class TimedProtocol(HttpToolsProtocol):
             self._abort()
 
     def on_body(self, body: bytes) -> None:
-        """Count what is the body itself."""
+        """Count the bytes of the body."""
         self._body_bytes += len(body)
         super().on_body(body)
 
@@ -108,7 +114,7 @@ class TimedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Go on to the next request: what is still to be sent, or the next head, has its time."""
+        """Go on to the next request, and start its timeout."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._close()
@@ -116,36 +122,36 @@ class TimedProtocol(HttpToolsProtocol):
             self._start_clock()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close a connection on which nothing more was asked."""
+        """Close an idle connection."""
         self._close()
 
     def pause_writing(self) -> None:
-        """Start the clock of a client that does not take what was sent."""
+        """Start the timeout of a client that does not read the response."""
         super().pause_writing()
         if self._write_clock is None:
             self._write_clock = self.loop.call_later(self.write_seconds, self._leave)
 
     def resume_writing(self) -> None:
-        """Stop it."""
+        """Stop the write timeout."""
         super().resume_writing()
         if self._write_clock is not None:
             self._write_clock.cancel()
             self._write_clock = None
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, or too long for the parser."""
+        """Answer a malformed or oversized request."""
         if len(self.url) > MOST_URL_BYTES:
-            self._refuse(414, "the URL is too long", f"{MOST_URL_BYTES:,} bytes of it are read")
+            self._refuse(414, "URI too long", f"the URL is limited to {MOST_URL_BYTES:,} bytes")
             return
-        self._refuse(400, "no HTTP", "this cannot be read as an HTTP request")
+        self._refuse(400, "malformed request", "this is not a valid HTTP request")
 
     def _unsupported_upgrade_warning(self) -> None:
-        """A wish to go on in another protocol is not followed: the request is answered as it is, and then all is said."""
+        """Upgrades to other protocols are not supported: answer the request, then close the connection."""
         self.cycle.keep_alive = False
         self._ended = True
 
     def _name_host_of_target(self) -> None:
-        """The host that a target such as http://host/path names replaces that of the header (RFC 9112, section 3.2.2)."""
+        """The host of an absolute target such as http://host/path replaces the Host header (RFC 9112, section 3.2.2)."""
         target = httptools.parse_url(self.url)
         if target.host is not None:
             port = b"" if target.port is None else b":%d" % target.port
@@ -153,7 +159,7 @@ class TimedProtocol(HttpToolsProtocol):
             self.headers.append((b"host", target.host + port))
 
     def _refuse(self, status: int, title: str, detail: str) -> None:
-        """Answer without any request, and end the connection; but let an answer that is under way be finished."""
+        """Send a problem and close the connection, but let a response in progress finish."""
         self._ended = True
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
@@ -167,23 +173,23 @@ class TimedProtocol(HttpToolsProtocol):
         self._close()
 
     def _close(self) -> None:
-        """End the connection when what was sent has been taken, and at any rate after write_seconds."""
+        """Close the connection when all data is sent, at the latest after write_seconds."""
         self.transport.close()
         self._stop_clock()
         self._clock = self.loop.call_later(self.write_seconds, self._abort)
 
     def _leave(self) -> None:
         self._write_clock = None
-        _log.warning("a client did not take its answer within %g s and was left", self.write_seconds)
+        _log.warning("disconnected a client that did not read its response within %g s", self.write_seconds)
         self._abort()
 
     def _abort(self) -> None:
-        """End the connection now; nothing may be written any more."""
-        self._tell_running()
+        """Abort the connection; nothing more is written."""
+        self._signal_disconnect()
         self.transport.abort()
 
-    def _tell_running(self) -> None:
-        """Whoever makes an answer learns that the client is gone. uvicorn tells the request that came last, and no other."""
+    def _signal_disconnect(self) -> None:
+        """Signal the running request that the client is gone. uvicorn signals only the request that came last."""
         if self._running is not None:
             self._running.disconnected = True
             self._running.message_event.set()
@@ -199,7 +205,7 @@ class TimedProtocol(HttpToolsProtocol):
 
 
 def protocol_of(settings: ServerSettings) -> type[TimedProtocol]:
-    """The connection with the bounds of the settings, as uvicorn takes it."""
+    """The protocol class for uvicorn with the limits of the settings."""
 
     class Configured(TimedProtocol):
         head_seconds = settings.read_timeout_seconds

@@ -1,6 +1,6 @@
-"""What stands before every route: who may ask, how much at once, how large; and what is written down of each request.
+"""Middleware before every route: authentication, limits on size and concurrency, and the access log.
 
-Plain ASGI, because it must see every byte of a request and of its answer.
+Plain ASGI, because it must see every byte of a request and its response.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class AccessLog:
         status, sent = 0, 0
 
         async def receiving() -> Message:
-            if head_only and status:  # the head is all that is wanted: whoever makes a long body may stop
+            if head_only and status:  # only the headers are needed: the route may stop producing the body
                 return {"type": "http.disconnect"}
             return await receive()
 
@@ -70,9 +70,9 @@ class AccessLog:
         try:
             await self._app(inner, receiving, observed)
         finally:
-            self._write_down(inner, scope["method"], status, sent, time.perf_counter() - began)
+            self._record(inner, scope["method"], status, sent, time.perf_counter() - began)
 
-    def _write_down(self, scope: Scope, method: str, status: int, sent: int, seconds: float) -> None:
+    def _record(self, scope: Scope, method: str, status: int, sent: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "(none)")
         metrics = self._state.metrics
         metrics.requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
@@ -92,7 +92,7 @@ class AccessLog:
 
 
 class Guard:
-    """Refuses what is not for this server: other hosts, strangers without the token, too many or too large requests."""
+    """Rejects requests for other hosts, without a valid token, too many at once, or too large."""
 
     def __init__(self, app: ASGIApp, settings: ServerSettings, token: bytes | None) -> None:
         self._app = app
@@ -105,12 +105,12 @@ class Guard:
         """Pass the request on, or answer it with a problem."""
         if scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": "there are no websockets here"})
+            await send({"type": "websocket.close", "code": 1008, "reason": "WebSocket is not supported"})
             return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope.setdefault("state", {})["is_known"] = self._token is None or _shows(scope, self._token)
+        scope.setdefault("state", {})["is_known"] = self._token is None or _has_valid_token(scope, self._token)
         refusal = self._refusal(scope)
         if refusal is not None:
             await refusal(scope, receive, send)
@@ -122,42 +122,48 @@ class Guard:
             self._in_flight -= 1
 
     def _refusal(self, scope: Scope) -> Response | None:
-        """The answer to a request that is not let in, None for one that is."""
-        refused = _oversized(scope) or self._elsewhere(scope) or self._stranger(scope)
+        """The response to a rejected request; None for an accepted one."""
+        refused = _oversized(scope) or self._check_host(scope) or self._check_auth(scope)
         if refused is None and scope["path"] not in _OPEN_PATHS and self._in_flight >= self._settings.max_in_flight:
             return problem(
                 429,
                 "too many requests",
-                f"{counted(self._in_flight, 'requests', 'are')} under way; ask again",
+                f"{counted(self._in_flight, 'requests', 'are')} in progress; retry later",
                 {"Retry-After": "1"},
             )
         return refused
 
-    def _elsewhere(self, scope: Scope) -> Response | None:
-        """A page of another site whose name was made to lead here (DNS rebinding) still asks for that name."""
+    def _check_host(self, scope: Scope) -> Response | None:
+        """Reject foreign host names: a DNS rebinding page still sends its own host name."""
         hosts = _values(scope, b"host")
         if len(hosts) != 1:
-            return problem(400, "no HTTP", f"a request names one host (Host: …), this one names {len(hosts)}")
+            return problem(
+                400, "malformed request", f"a request needs exactly one Host header, this one has {len(hosts)}"
+            )
         host = hosts[0].decode("latin-1")
         name = _without_port(host.lower())
         here = (scope.get("server") or ("",))[0]
         if "*" in self._hosts or name in self._hosts or _is_loopback(name) or (name and name == here):
             return None
-        return problem(421, "another host", f"this server is not {host[:100]!r}; --allowed-host NAME says that it is")
+        return problem(
+            421,
+            "misdirected request",
+            f"this server does not answer for {host[:100]!r}; --allowed-host NAME adds a name",
+        )
 
-    def _stranger(self, scope: Scope) -> Response | None:
+    def _check_auth(self, scope: Scope) -> Response | None:
         if self._token is not None:
-            if scope["path"] in _OPEN_PATHS or _shows(scope, self._token):
+            if scope["path"] in _OPEN_PATHS or _has_valid_token(scope, self._token):
                 return None
             return _unauthorised("send the server's token: Authorization: Bearer TOKEN")
         if self._settings.insecure or _from_this_machine(scope):
             return None
         return _unauthorised(
-            "without a token this server answers this machine only: start it with --token-file, or --insecure"
+            "without a token this server only answers this machine: start it with --token-file, or --insecure"
         )
 
     async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body of a request whole, within its bounds of size and time, before anything else happens."""
+        """Read the whole body of a request, within the limits of size and time, before the route runs."""
         limit = self._settings.max_body_bytes
         lengths = _values(scope, b"content-length")
         if any(not one.isdigit() or len(one) > 18 or int(one) > limit for one in lengths):
@@ -175,7 +181,7 @@ class Guard:
                     if len(body) > limit:
                         break
         except TimeoutError:
-            late = problem(408, "too slow", "the request did not arrive in time", {"Connection": "close"})
+            late = problem(408, "request timeout", "the request did not arrive in time", {"Connection": "close"})
             await late(scope, receive, send)
             return
         if len(body) > limit:
@@ -184,13 +190,13 @@ class Guard:
         await self._answered(scope, bytes(body), receive, send)
 
     async def _answered(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        given = False
+        is_replayed = False
 
         async def replay() -> Message:
-            nonlocal given
-            if given:
+            nonlocal is_replayed
+            if is_replayed:
                 return await receive()
-            given = True
+            is_replayed = True
             return {"type": "http.request", "body": body, "more_body": False}
 
         started = finished = False
@@ -204,35 +210,39 @@ class Guard:
         try:
             await self._app(scope, replay, sending)
         except Exception as error:
-            if started and isinstance(error, TimeoutError):  # an answer without an end: the connection is closed
-                _log.warning("a client did not take its answer in time and was left: %s", ascii(scope["path"][:200]))
+            if started and isinstance(error, TimeoutError):  # the response is incomplete: the connection is closed
+                _log.warning(
+                    "disconnected a client that did not read its response in time: %s", ascii(scope["path"][:200])
+                )
                 return
             _log.exception("%s %s", scope["method"], ascii(scope["path"][:200]))
-            if not finished:  # the answer has begun and cannot be completed: the connection is closed
+            if not finished:  # the response has begun and cannot be completed: the connection is closed
                 raise
 
 
 def _oversized(scope: Scope) -> Response | None:
     url = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
     if url > MOST_URL_BYTES:
-        return problem(414, "the URL is too long", f"it has {url:,} bytes, {MOST_URL_BYTES:,} are read")
+        return problem(414, "URI too long", f"the URL has {url:,} bytes; the limit is {MOST_URL_BYTES:,}")
     headers = scope["headers"]
     size = sum(len(name) + len(value) for name, value in headers)
     if size > _MOST_HEADER_BYTES or len(headers) > _MOST_HEADERS:
         return problem(
             431,
-            "the head is too large",
-            f"{len(headers)} headers of {size:,} bytes; {_MOST_HEADERS} of {_MOST_HEADER_BYTES:,} are read",
+            "request header fields too large",
+            f"{len(headers)} headers of {size:,} bytes; the limits are {_MOST_HEADERS} and {_MOST_HEADER_BYTES:,} bytes",
         )
     return None
 
 
 async def _too_large(limit: int, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer 413 and end the connection, but first take what is on its way for a moment.
+    """Answer 413 and close the connection, but first read incoming bytes for a moment.
 
     A connection that is closed over unread bytes is reset, and the client may never see the answer.
     """
-    answer = problem(413, "too large", f"a request body may have {limit:,} bytes", {"Connection": "close"})
+    answer = problem(
+        413, "content too large", f"the request body is limited to {limit:,} bytes", {"Connection": "close"}
+    )
     await send({"type": "http.response.start", "status": 413, "headers": answer.raw_headers})
     await send({"type": "http.response.body", "body": bytes(answer.body), "more_body": True})
     try:
@@ -245,17 +255,17 @@ async def _too_large(limit: int, scope: Scope, receive: Receive, send: Send) -> 
 
 
 def _unauthorised(detail: str) -> Response:
-    return problem(401, "a token is needed", detail, {"WWW-Authenticate": 'Bearer realm="splat"'})
+    return problem(401, "authentication required", detail, {"WWW-Authenticate": 'Bearer realm="splat"'})
 
 
 def _values(scope: Scope, name: bytes) -> list[bytes]:
-    return [value for given, value in scope["headers"] if given.lower() == name]
+    return [value for header, value in scope["headers"] if header.lower() == name]
 
 
-def _shows(scope: Scope, token: bytes) -> bool:
-    """Whether the request shows the token. How long the comparison takes says nothing of how much of it is right."""
-    scheme, _, given = b"".join(_values(scope, b"authorization")).partition(b" ")
-    return hmac.compare_digest(given.strip(), token) and scheme.lower() == b"bearer"
+def _has_valid_token(scope: Scope, token: bytes) -> bool:
+    """Whether the request has the valid token, compared in constant time."""
+    scheme, _, credentials = b"".join(_values(scope, b"authorization")).partition(b" ")
+    return hmac.compare_digest(credentials.strip(), token) and scheme.lower() == b"bearer"
 
 
 def _without_port(host: str) -> str:
@@ -272,9 +282,9 @@ def _without_port(host: str) -> str:
 
 
 def _from_this_machine(scope: Scope) -> bool:
-    """Whether nobody but this machine asks: not another one through a proxy that runs here and says so, either.
+    """Whether the request comes from this machine, and not from another one through a local proxy that adds headers.
 
-    A proxy that adds no header cannot be told from this machine. A socket without an address (a Unix socket) is of this machine.
+    A proxy that adds no header is indistinguishable from this machine. A socket without an address (Unix socket) is local.
     """
     if any(_values(scope, name) for name in _OF_PROXIES):
         return False
@@ -284,8 +294,8 @@ def _from_this_machine(scope: Scope) -> bool:
 
 def _is_loopback(address: str) -> bool:
     try:
-        found = ipaddress.ip_address(address)
+        ip = ipaddress.ip_address(address)
     except ValueError:
         return False
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_loopback
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_loopback

@@ -1,4 +1,4 @@
-"""The models that a server has loaded: made on first use, a few of them kept, run in one thread. Importing this loads nothing."""
+"""The loaded models of a server: loaded on first use, a few are kept, run in one thread. Importing this loads nothing."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ class LiveModels:
         provenance: Mapping[str, Any],
         work: "Callable[[LiveModel], Result]",
     ) -> Result:
-        """What work makes of the model of a run's version, or of a folder that records its model.
+        """The result of work on the model of a run's version, or of a folder that records its model.
 
         Raises NotComputedError where neither is served or torch is not installed, and what `LiveModel.of` raises.
         """

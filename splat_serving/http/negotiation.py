@@ -1,4 +1,4 @@
-"""Which form of an answer a client can take: the `Accept` header against the forms there are (RFC 9110, section 12.5.1)."""
+"""Content negotiation: the `Accept` header against the available formats (RFC 9110, section 12.5.1)."""
 
 import re
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _RANGE = re.compile(r'(?:[^,"]|"[^"]*"?)+')
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A media type; codec: how buffers inside an Arrow stream are compressed; named: the client asked for this very type."""
+    """A media type; codec: how buffers inside an Arrow stream are compressed; named: the client named exactly this type."""
 
     media_type: str
     codec: str | None = None
@@ -37,28 +37,28 @@ class Form:
 
 
 class NotAcceptableError(Exception):
-    """None of the forms there are is one that the client takes."""
+    """The client accepts none of the available formats."""
 
-    def __init__(self, asked: str, forms: Sequence[str]) -> None:
+    def __init__(self, accept: str, forms: Sequence[str]) -> None:
         self.forms = tuple(forms)
-        super().__init__(f"none of the types asked for ({asked[:200]}) can be given; there are {', '.join(forms)}")
+        super().__init__(f"no acceptable format for {accept[:200]}; available: {', '.join(forms)}")
 
 
 def chosen_form(accept: str | None, forms: Sequence[str] = TABLE_FORMS) -> Form:
-    """The form that the client likes best, the first of forms where it likes several alike; NotAcceptableError."""
-    texts = (found[0] for found in islice(_RANGE.finditer(accept or ""), _MOST_RANGES))
+    """The format that the client prefers, the first of forms in a tie; NotAcceptableError."""
+    texts = (best_form[0] for best_form in islice(_RANGE.finditer(accept or ""), _MOST_RANGES))
     ranges = [one for text in texts if (one := _media_range(text))]
     if not (accept or "").strip():
         ranges = [_Range("*/*", {}, 1.0)]
     best: tuple[float, int] | None = None
-    found: Form | None = None
+    best_form: Form | None = None
     for rank, media_type in enumerate(forms):
         quality, codec, named = _quality(media_type, ranges)
         if quality > 0 and (best is None or (quality, -rank) > best):
-            best, found = (quality, -rank), Form(media_type, codec, named)
-    if found is None:
+            best, best_form = (quality, -rank), Form(media_type, codec, named)
+    if best_form is None:
         raise NotAcceptableError(accept or "", forms)
-    return found
+    return best_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,10 @@ class _Range:
 
 
 def _media_range(text: str) -> _Range | None:
-    """One range of the header; None for what is none, such as one with a quality that is not between 0 and 1."""
+    """One range of the header; None for an invalid one, such as a quality outside 0 to 1."""
     media_type, *rest = [part.strip() for part in text.split(";")]
-    given = (part.lower().replace('"', "").split("=", 1) for part in rest if "=" in part)
-    parameters = {name.strip(): value.strip() for name, value in given}
+    pairs = (part.lower().replace('"', "").split("=", 1) for part in rest if "=" in part)
+    parameters = {name.strip(): value.strip() for name, value in pairs}
     try:
         quality = float(parameters.pop("q", "1"))
     except ValueError:
@@ -83,7 +83,7 @@ def _media_range(text: str) -> _Range | None:
 
 
 def _quality(media_type: str, ranges: list[_Range]) -> tuple[float, str | None, bool]:
-    """How much the client likes the type: the most specific range that covers it decides."""
+    """The quality of a type: that of the most specific matching range."""
     main = media_type.split("/")[0]
     for pattern in (media_type, f"{main}/*", "*/*"):
         for one in ranges:
@@ -96,5 +96,5 @@ def _quality(media_type: str, ranges: list[_Range]) -> tuple[float, str | None, 
 def _codec(one: _Range, media_type: str) -> str | None:
     if media_type != STREAM:
         return None
-    asked = [name.strip() for name in one.parameters.get("codecs", "").split(",")]
-    return next((name for name in asked if name in _CODECS), None)
+    codecs = [name.strip() for name in one.parameters.get("codecs", "").split(",")]
+    return next((name for name in codecs if name in _CODECS), None)

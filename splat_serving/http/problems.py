@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457): one table says which error is which status."""
+"""Errors as `application/problem+json` (RFC 9457): one table maps errors to statuses."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,27 +34,27 @@ from splat_serving.http.negotiation import NotAcceptableError
 PROBLEM = "application/problem+json"
 
 _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
-    (FeatureNotFoundError, 404, "no such feature"),
-    (SampleNotFoundError, 404, "no such sample"),
-    (UnknownNameError, 404, "no such name"),
+    (FeatureNotFoundError, 404, "feature not found"),
+    (SampleNotFoundError, 404, "sample not found"),
+    (UnknownNameError, 404, "unknown name"),
     (NotComputedError, 404, "not computed"),
-    (NotPublishedError, 503, "no version is published"),
-    (CorruptStoreError, 500, "the store is damaged"),
-    (FingerprintMismatchError, 500, "made from something else"),
-    (LayoutError, 404, "not there"),
+    (NotPublishedError, 503, "no published version"),
+    (CorruptStoreError, 500, "corrupt store"),
+    (FingerprintMismatchError, 500, "fingerprint mismatch"),
+    (LayoutError, 404, "not found"),
     (NotAllowedError, 403, "not allowed"),
-    (LabelConflictError, 409, "somebody else was faster"),
-    (TooLargeError, 413, "too large"),
+    (LabelConflictError, 409, "conflict"),
+    (TooLargeError, 413, "content too large"),
     (BusyError, 429, "too many requests"),
-    (ParameterError, 422, "a parameter means nothing"),
-    (InputError, 422, "the input breaks a rule"),
-    (NotAcceptableError, 406, "no acceptable form"),
-    (SplatError, 500, "this cannot be done here"),
+    (ParameterError, 422, "invalid parameter"),
+    (InputError, 422, "invalid input"),
+    (NotAcceptableError, 406, "not acceptable"),
+    (SplatError, 500, "request failed"),
 )
 
 
 class Problem(BaseModel):
-    """What went wrong."""
+    """A problem (RFC 9457)."""
 
     type: str = "about:blank"
     title: str
@@ -68,22 +68,22 @@ class Problem(BaseModel):
 
 
 _TITLES = {
-    400: "this cannot be read",
-    401: "a token is needed",
+    400: "malformed request",
+    401: "authentication required",
     403: "not allowed",
-    404: "not there",
-    405: "another method",
-    406: "no acceptable form",
-    408: "too slow",
-    409: "somebody else was faster",
-    413: "too large",
-    414: "the URL is too long",
-    421: "another host",
-    422: "a parameter means nothing",
+    404: "not found",
+    405: "method not allowed",
+    406: "not acceptable",
+    408: "request timeout",
+    409: "conflict",
+    413: "content too large",
+    414: "URI too long",
+    421: "misdirected request",
+    422: "invalid parameter",
     429: "too many requests",
-    431: "the head is too large",
-    500: "the store is damaged, or the server has a fault",
-    503: "no version is published",
+    431: "request header fields too large",
+    500: "corrupt store or internal server error",
+    503: "no published version",
 }
 _ALWAYS_POSSIBLE = (400, 401, 414, 421, 429, 431, 500)
 _OF_A_BODY = (408, 413)
@@ -92,7 +92,7 @@ _MOST_DETAIL = 2_000
 
 
 def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
-    """A problem as a response; `more` are further members. Of a detail without end only the beginning is sent."""
+    """A problem as a response; `more` are further members. A long detail is truncated."""
     shown = detail if len(detail) <= _MOST_DETAIL else f"{detail[:_MOST_DETAIL]}…"
     body = {"type": "about:blank", "title": title, "status": status, "detail": shown, **more}
     kept = {"Cache-Control": "no-store", **(headers or {})}
@@ -131,12 +131,12 @@ def of_error(error: Exception) -> Response:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """These statuses for the OpenAPI document, and those that any question about a version can be answered with."""
+    """These statuses for the OpenAPI document, and those of every request about a version."""
     return always_documented(*_OF_A_VERSION, 406, *statuses)
 
 
 def always_documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """These statuses for the OpenAPI document, and those that every path can answer."""
+    """These statuses for the OpenAPI document, and those of every path."""
     schema = {"$ref": "#/components/schemas/Problem"}
     every = sorted({*_ALWAYS_POSSIBLE, *_OF_A_BODY, *statuses})
     return {status: {"description": _TITLES[status], "content": {PROBLEM: {"schema": schema}}} for status in every}
@@ -157,31 +157,34 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            return problem(400, _TITLES[400], f"the body is no JSON: {first['ctx']['error']}")
-        said = first["msg"].removeprefix("Value error, ")
+            return problem(400, _TITLES[400], f"the body is not JSON: {first['ctx']['error']}")
+        message = first["msg"].removeprefix("Value error, ")
         if first["loc"] == ("body",) and first["type"] == "value_error":  # of the body as a whole, which is an object
-            return _of_the_body(said)
+            return _of_the_body(message)
         if first["loc"] == ("body",):
             wanted = "the body must be a JSON object, sent with Content-Type: application/json"
             return _of_the_body(wanted)
         parameter = ".".join(str(part) for part in first["loc"][1:])[:200] or "body"
-        return of_error(ParameterError(parameter, said))
+        return of_error(ParameterError(parameter, message))
 
     async def of_http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        details = {404: "there is no such path; /docs lists them", 405: "this path takes another method (see Allow)"}
-        title = _TITLES.get(error.status_code, "not possible")
+        details = {
+            404: "there is no such path; /docs lists all paths",
+            405: "method not allowed here (see the Allow header)",
+        }
+        title = _TITLES.get(error.status_code, "request failed")
         return problem(error.status_code, title, details.get(error.status_code, str(error.detail)), error.headers)
 
     async def of_fault(request: Request, error: Exception) -> Response:
         if isinstance(error, OSError) and (sentence := explained(error)) is not None:
-            return problem(500, "a file cannot be read here", sentence)
-        detail = f"this is a fault of the server: {type(error).__name__}; its log has the rest"
-        return problem(500, "a fault of the server", detail)
+            return problem(500, "unreadable file", sentence)
+        detail = f"internal error: {type(error).__name__}; details are in the server's log"
+        return problem(500, "internal server error", detail)
 
     app.add_exception_handler(Exception, of_fault)
     app.add_exception_handler(SplatError, of_project)
-    app.add_exception_handler(PermissionError, of_fault)  # not every OSError: one is that the client has gone
+    app.add_exception_handler(PermissionError, of_fault)  # not every OSError: some mean that the client disconnected
     app.add_exception_handler(NotAcceptableError, of_project)
     app.add_exception_handler(RequestValidationError, of_validation)
     app.add_exception_handler(HTTPException, of_http)

@@ -1,4 +1,4 @@
-"""Answers of the server: the form the client can take, 304 before anything is read, blocks encoded as the client takes them."""
+"""Responses: negotiated format, 304 before anything is read, blocks encoded as the client reads them."""
 
 import asyncio
 import hashlib
@@ -32,15 +32,15 @@ _TABLE_ROWS = 65_536
 """Rows of a block of CSV, of a row group of Parquet, and of a block of a table that is in memory."""
 _EAGER_BYTES = 2**23
 _EAGER_JSON_BYTES = 2**16
-"""A body up to this size is made whole and has a Content-Length; a larger one is sent from its first block on."""
+"""A body up to this size is built whole and has a Content-Length; a larger one is streamed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Rows to be sent.
 
-    batches: makes them one by one, with the columns of the names it gets; may be called again. head: what is said once, as
-    members of a JSON object or in the metadata of an Arrow schema. held_bytes: of what the batches are made from.
+    batches: yields record batches with the named columns; may be called again. head: facts about the whole, as members
+    of a JSON object or as metadata of an Arrow schema. held_bytes: memory of the source of the batches.
     """
 
     schema: pa.Schema
@@ -67,14 +67,14 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A body that is made piece by piece. held_bytes: of what it is made from, in memory until its last piece is made."""
+    """A body that is encoded piece by piece. held_bytes: memory of its source until the last piece is encoded."""
 
     pieces: Pieces
     held_bytes: int = 0
 
 
 def encoded(rows: Rows, form: Form, orient: str = "rows", also_a_file: bool = False) -> Body:
-    """The bytes of rows in the form. orient: rows or columns, of JSON. also_a_file: an Arrow stream that ends like a file."""
+    """The bytes of rows in a format. orient: rows or columns, of JSON. also_a_file: an Arrow stream with a file footer."""
     return Body(_pieces(rows, form, orient, also_a_file), rows.held_bytes)
 
 
@@ -101,7 +101,7 @@ def _pieces(rows: Rows, form: Form, orient: str, also_a_file: bool) -> Pieces:
 
 
 def _as_text(value: Any) -> str:
-    """A fact as text, which is JSON where it is more than one text or number."""
+    """A fact as text; JSON unless it is a string."""
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
@@ -134,7 +134,7 @@ def _gathered(schema: pa.Schema, batches: Iterable[pa.RecordBatch], n_rows: int)
 
 
 def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Pieces:
-    """Lists become texts with a space between each two members; no text is one that a spreadsheet runs."""
+    """Lists become texts separated by spaces; formulas are escaped for spreadsheets."""
     begun = False
     for table in _gathered(schema, _cut(batches, _TABLE_ROWS), _TABLE_ROWS):
         yield [_csv_of(table, with_header=not begun)]
@@ -147,16 +147,16 @@ def _csv_of(table: pa.Table, with_header: bool) -> memoryview:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     lists = {name: kind for name, kind in frame.schema.items() if isinstance(kind, pl.List)}
-    numbers = [name for name, kind in lists.items() if kind.inner != pl.String()]  # "-1 2" is no formula
+    numbers = [name for name, kind in lists.items() if kind.inner != pl.String()]  # "-1 2" is not a formula
     flat = frame.with_columns(pl.col(name).cast(pl.List(pl.String)).list.join(" ") for name in lists)
     safe = harmless_frame(flat).with_columns(flat.select(numbers))
     return memoryview(safe.write_csv(include_header=with_header).encode())
 
 
 class BlockResponse(Response):
-    """A body that is made block by block, one block ahead of what the client has taken.
+    """A body that is encoded block by block, one block ahead of the client.
 
-    A body of one block has a Content-Length. A client that takes longer than write_timeout_seconds for a block is left.
+    A body of one block has a Content-Length. A client that needs longer than write_timeout_seconds for a block is disconnected.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class BlockResponse(Response):
         headers: Mapping[str, str],
         media_type: str,
     ) -> None:
-        """holding: of what the answer holds in memory; released when the last byte is taken, or nobody takes it."""
+        """holding: memory of the response; released when the last byte is sent or the client is gone."""
         self._request = request
         self._begun: _Begun | None = begun
         self._holding = holding
@@ -194,7 +194,7 @@ class BlockResponse(Response):
             self._holding.release()
 
     async def _blocks(self, state: ServerState) -> AsyncIterator[list[memoryview]]:
-        """The blocks; each further one is made while the one before is sent, and none for a client that is gone."""
+        """The blocks; each is encoded while the previous one is sent, until the client is gone."""
         begun, self._begun = self._begun, None  # the first block goes when it is sent
         assert begun is not None
         block, rest, source = begun.first, begun.rest, begun.held_bytes
@@ -219,7 +219,7 @@ def _n_bytes(block: list[memoryview]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """The first block of a body; what makes the others, None where there are none; what they are made from, in bytes."""
+    """The first block of a body; an iterator of the others, None if there are none; memory of their source."""
 
     first: list[memoryview]
     rest: Pieces | None
@@ -239,29 +239,28 @@ async def reply(
     held_bytes: int = 0,
     lane: Lane = "short",
 ) -> Response:
-    """The answer to a question about a version: 304 when the client has it, before `make` reads anything.
+    """The response to a request about a version: 304 if the client has it, before `make` reads anything.
 
-    make: runs in a worker; gives the body and further headers. beside: gives what else the answer depends on and no version
-    holds, in the worker, before make: such an answer is never kept by a cache unasked. timed: the body says how long it took, so
-    that only what it means is the same each time. held_bytes: what make will read and keep, at most; BusyError, before anything
-    is read, where the answers under way leave no room for it. lane: where the answer is made, from its first block to its last;
-    see `lane_of`.
+    make: runs in a worker; returns the body and further headers. beside: returns, in the worker before make, the state outside
+    the version that the response depends on: caches must revalidate such a response. timed: the body contains a duration, so
+    its ETag is weak. held_bytes: upper bound of the memory that make needs; BusyError, before anything is read, if the
+    responses in progress leave no room. lane: where all blocks are encoded; see `lane_of`.
     """
     headers = {"Vary": "Accept", "X-Store-Version": served.database.version}
     sealed = served.pinned and not served.database.state
-    if request.method == "POST":  # what was asked is in the body, which no cache looks at
+    if request.method == "POST":  # the request is in the body, which caches ignore
         headers["Cache-Control"] = "no-store"
     else:
         forever = sealed and beside is None
         whose = (
             "private" if "authorization" in request.headers else "public"
-        )  # behind a token, for one client's cache only
+        )  # with a token: only for the private cache of the client
         headers["Cache-Control"] = f"{whose}, max-age=31536000, immutable" if forever else "no-cache"
 
-    def known(told: str = "") -> bool:
+    def known(extra: str = "") -> bool:
         if request.method == "POST":
             return False
-        headers["ETag"] = ("W/" if timed else "") + _etag(request, served, form, told)
+        headers["ETag"] = ("W/" if timed else "") + _etag(request, served, form, extra)
         return _is_known(request.headers.get("if-none-match"), headers["ETag"])
 
     if beside is None and known():
@@ -286,7 +285,7 @@ async def reply(
             holding.release()
             return Response(None, 304, headers)
         begun, more = made
-        holding.release()  # what it really holds may be less, and is as much as a long answer will hold
+        holding.release()  # the actual memory may be less
         holding = state.memory.hold(begun.held_bytes + _n_bytes(begun.first) * (1 if begun.rest is None else 2), lane)
     except BaseException:
         holding.release()
@@ -295,21 +294,21 @@ async def reply(
 
 
 def whole_reply(request: Request, content: bytes, version: str) -> Response:
-    """A JSON document that is in memory, and no cache keeps; BusyError as `reply`."""
+    """A JSON document in memory, not cacheable; BusyError as `reply`."""
     holding = state_of(request).memory.hold(len(content))
     headers = {"Cache-Control": "no-store", "X-Store-Version": version}
     return BlockResponse(request, _Begun([memoryview(content)], None, 0), holding, "short", headers, JSON)
 
 
 def lane_of(n_rows: int) -> Lane:
-    """The lane of an answer of so many rows, at most: a block of JSON is the longest that is short."""
+    """The lane of a response of at most n_rows rows: up to one block of JSON is short."""
     return "short" if n_rows <= _JSON_ROWS else "long"
 
 
 async def json_reply(
     request: Request, served: Served, make: Callable[[], Any], beside: Callable[[], str] | None = None
 ) -> Response:
-    """As `reply`, for an answer that is one JSON document of Python values and numpy arrays."""
+    """As `reply`, for one JSON document of Python values and numpy arrays."""
 
     def encode() -> tuple[Body, Mapping[str, str]]:
         content = orjson.dumps(make(), option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
@@ -319,7 +318,7 @@ async def json_reply(
 
 
 def _beginning(pieces: Pieces, n_bytes: int) -> tuple[list[memoryview], Pieces | None]:
-    """The first blocks, up to n_bytes or a little more, as one; and the further ones, None when that is all."""
+    """The first blocks, up to about n_bytes, as one; and an iterator of the rest, None if there is none."""
     first: list[memoryview] = []
     size = 0
     for block in pieces:
@@ -331,25 +330,25 @@ def _beginning(pieces: Pieces, n_bytes: int) -> tuple[list[memoryview], Pieces |
 
 
 def _etag(request: Request, served: Served, form: Form, beside: str) -> str:
-    """A strong tag: the same version, run, question, form and software are the same bytes, and so is what lies beside.
+    """A strong tag: the same version, run, request, format, software and outside state give the same bytes.
 
-    beside: what the answer depends on and is in no version.
+    beside: state outside the version that the response depends on.
     """
     database = served.database
-    said = (
+    identity = (
         request.url.path, request.url.query, form.content_type, form.named,
         database.name, database.vocabularies, software(), beside, database.state,
     )  # fmt: skip
-    return f'"{database.version}-{hashlib.sha256(repr(said).encode()).hexdigest()[:16]}"'
+    return f'"{database.version}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:16]}"'
 
 
 @cache
 def software() -> str:
-    """The releases of what makes the bytes of answers."""
+    """Versions of the packages that encode responses."""
     return " ".join(f"{name} {importlib.metadata.version(name)}" for name in _ENCODERS)
 
 
 def _is_known(if_none_match: str | None, etag: str) -> bool:
-    """`*` is not looked at: whether there is anything at the path is known only after reading."""
-    given = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
-    return etag.removeprefix("W/") in given
+    """`*` is ignored: whether the path exists is known only after reading."""
+    tags = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
+    return etag.removeprefix("W/") in tags

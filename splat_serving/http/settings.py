@@ -16,20 +16,20 @@ _PREFIX = "ACTIVATION_"
 _SHORTEST_TOKEN = 16
 
 _Group = dict[str, JsonValue]
-WHAT: _Group = {"group": "What is served"}
-WHO: _Group = {"group": "Who may ask"}
+WHAT: _Group = {"group": "Data"}
+WHO: _Group = {"group": "Access"}
 LIMITS: _Group = {"group": "Limits"}
 LOG: _Group = {"group": "Log"}
 
 
 class ServerSettings(BaseSettings):
-    """How activations are served. The environment variable of a setting is ACTIVATION_ and its name in capitals."""
+    """Settings of the server. The environment variable of a setting is ACTIVATION_ and its name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     data_dir: Path | None = Field(
         default=None,
-        description="A folder of guide formats (activations_efficient) or a store; what PATH says.",
+        description="Folder in the guide's formats (activations_efficient) or a store; same as PATH.",
         json_schema_extra=WHAT,
     )
     transposed_dir: Path | None = Field(
@@ -38,87 +38,87 @@ class ServerSettings(BaseSettings):
     neuron_acts_dir: Path | None = Field(default=None, description="The neuron_acts folder.", json_schema_extra=WHAT)
     examples_dir: Path | None = Field(
         default=None,
-        description="The folder that `splat examples` wrote; examples are drawn when asked for where there is none.",
+        description="Output folder of `splat examples`; if missing, examples are computed on demand.",
         json_schema_extra=WHAT,
     )
     vocab_path: Path | None = Field(
         default=None,
-        description="vocab.json, where the folder does not record its vocabulary.",
+        description="vocab.json, if the folder does not record its vocabulary.",
         json_schema_extra=WHAT,
     )
     weapon_vocab_path: Path | None = Field(
-        default=None, description="weapon_vocab.json, where the folder records no weapons.", json_schema_extra=WHAT
+        default=None,
+        description="weapon_vocab.json, if the folder does not record its weapons.",
+        json_schema_extra=WHAT,
     )
     token_file: Path | None = Field(
         default=None,
-        description="File with a secret; every request must send it: Authorization: Bearer SECRET.",
+        description="File with the token that every request must send: Authorization: Bearer TOKEN.",
         json_schema_extra=WHO,
     )
-    allow_labels: bool = Field(
-        default=False, description="Let whoever may ask write labels, too.", json_schema_extra=WHO
-    )
+    allow_labels: bool = Field(default=False, description="Allow clients to write labels.", json_schema_extra=WHO)
     insecure: bool = Field(default=False, description="Answer other machines without a token.", json_schema_extra=WHO)
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Names under which the server may be asked, beside this machine's own; * for any.",
+        description="Accepted host name, in addition to this machine's own; * for any.",
         json_schema_extra=WHO,
     )
     workers: int = Field(
         default=max(2, os.cpu_count() or 2),
         ge=1,
         le=256,
-        description="Threads that read and encode long answers at the same time; short ones have as many of their own.",
+        description="Threads for long responses; short ones have the same number of their own.",
         json_schema_extra=LIMITS,
     )
     max_in_flight: int = Field(
         default=256,
         ge=1,
-        description="Requests under way at once; more, and long ones beyond three quarters, are answered with 429.",
+        description="Concurrent requests; more, and long ones beyond three quarters, get status 429.",
         json_schema_extra=LIMITS,
     )
     max_connections: int = Field(
-        default=768, ge=1, description="Open connections; further ones are answered with 503.", json_schema_extra=LIMITS
+        default=768, ge=1, description="Open connections; more get status 503.", json_schema_extra=LIMITS
     )
     max_body_bytes: int = Field(
         default=2**20,
         ge=1,
-        description="Largest request body; larger ones are answered with 413.",
+        description="Largest request body; larger ones get status 413.",
         json_schema_extra=LIMITS,
     )
     max_rows: int = Field(
         default=20_000_000,
         ge=1,
-        description="Most rows in one answer; more are answered with 413.",
+        description="Most rows in one response; more get status 413.",
         json_schema_extra=LIMITS,
     )
     max_sending_bytes: int = Field(
         default=3 * 2**29,
         ge=1,
-        description="Memory for answers that are made and taken: what they are made from, and two blocks. Further ones get 429.",
+        description="Memory for responses in progress: their sources and two blocks each. More get status 429.",
         json_schema_extra=LIMITS,
     )
     cache_bytes: int = Field(
-        default=2**27, ge=0, description="Memory for answers that take long to compute.", json_schema_extra=LIMITS
+        default=2**27, ge=0, description="Memory for the cache of slow results.", json_schema_extra=LIMITS
     )
     read_timeout_seconds: float = Field(
         default=20.0,
         gt=0,
         le=3600,
-        description="Time for the head of a request to arrive, and for its body.",
+        description="Timeout for receiving request headers, and for the body.",
         json_schema_extra=LIMITS,
     )
     write_timeout_seconds: float = Field(
         default=120.0,
         gt=0,
         le=3600,
-        description="Time for a client to take each block of an answer.",
+        description="Timeout for sending each block of a response.",
         json_schema_extra=LIMITS,
     )
     shutdown_seconds: int = Field(
         default=30,
         ge=1,
         le=3600,
-        description="Time for answers under way to be finished when the server is told to stop.",
+        description="Time to finish responses in progress when the server stops.",
         json_schema_extra=LIMITS,
     )
     log_requests: bool = Field(
@@ -132,7 +132,7 @@ class ServerSettings(BaseSettings):
 
     @property
     def token(self) -> bytes | None:
-        """The secret of token_file; InputError when it cannot be read, is short, or may be read by others."""
+        """The token of token_file; InputError if it is unreadable, too short, or readable by others."""
         if self.token_file is None:
             return None
         try:
@@ -152,20 +152,22 @@ class ServerSettings(BaseSettings):
 
 
 def settings_from_environment(**changes: object) -> ServerSettings:
-    """The settings that the environment and the given values make; InputError names the setting that means nothing.
+    """The settings from the environment and changes; InputError names the invalid setting.
 
-    A variable that begins with ACTIVATION_ and is no setting is pointed out in the log: it may be a misspelt one.
+    The log warns about a variable that begins with ACTIVATION_ and is not a setting: it may be misspelt.
     """
     known = {variable(name) for name in ServerSettings.model_fields}
     for name in sorted(os.environ):
         if name.startswith(_PREFIX) and name not in known:
-            _log.warning("%s is no setting of the activation server; there are %s", name, ", ".join(sorted(known)))
+            _log.warning(
+                "%s is not a setting of the activation server; settings are %s", name, ", ".join(sorted(known))
+            )
     try:
         return ServerSettings(**{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        raise InputError(f"{_said_as(name, changes)}: {first['msg']}, not {first['input']!r}") from error
+        raise InputError(f"{_setting_name(name, changes)}: {first['msg']}, not {first['input']!r}") from error
 
 
 def variable(name: str) -> str:
@@ -178,6 +180,6 @@ def option(name: str) -> str:
     return "--" + {"allowed_hosts": "allowed_host"}.get(name, name).replace("_", "-")
 
 
-def _said_as(name: str, changes: dict[str, object]) -> str:
-    """How the value of the setting was given: by its option or its variable."""
+def _setting_name(name: str, changes: dict[str, object]) -> str:
+    """The option or the environment variable that set the value."""
     return option(name) if changes.get(name) is not None else variable(name)

@@ -1,4 +1,4 @@
-"""What the routes of one server share, and what one request is served from."""
+"""Shared state of the routes of a server, and the version that a request is served from."""
 
 import time
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 
 
 
 class ServerState:
-    """One server: its settings, its runs, its threads, its counts. No global is shared with another one."""
+    """One server: settings, runs, threads, metrics. Nothing is global."""
 
     def __init__(self, catalogue: Catalogue, settings: ServerSettings) -> None:
         self.catalogue = catalogue
@@ -40,16 +40,15 @@ class ServerState:
 
     @cached_property
     def metrics(self) -> "Metrics":
-        """The counts of this server."""
+        """The metrics of this server."""
         return Metrics(self.cache)
 
     def check_rows(self, n_rows: int) -> None:
-        """Raise TooLargeError for more rows than are given at once."""
+        """Raise TooLargeError for more rows than the limit."""
         if n_rows > self.settings.max_rows:
             raise TooLargeError(
-                f"more than {counted(self.settings.max_rows, 'rows', 'are')} asked for, the most that are given at "
-                f"once; ask for fewer with "
-                "limit, or start the server with a larger --max-rows"
+                f"a response is limited to {counted(self.settings.max_rows, 'rows')}; lower `limit`, or start the server "
+                "with a larger --max-rows"
             )
 
     def count_rows(self, request: Request, n_rows: int) -> None:
@@ -67,12 +66,12 @@ class ServerState:
     @staticmethod
     def timings(request: Request) -> Timings:
         """The timings of a request."""
-        found: Timings = request.state.timings
-        return found
+        timings_: Timings = request.state.timings
+        return timings_
 
 
 class Metrics:
-    """Prometheus counts, by route template and never by feature."""
+    """Prometheus metrics, by route template and never by feature."""
 
     def __init__(self, cache: Cache) -> None:
         self.registry = CollectorRegistry()
@@ -81,16 +80,16 @@ class Metrics:
         )
         self.seconds = Histogram(
             "splat_request_seconds",
-            "From the first byte of a request to the last of its answer.",
+            "From the first byte of a request to the last byte of its response.",
             ["route"],
             buckets=_SECONDS,
             registry=self.registry,
         )
         self.bytes = Counter("splat_sent_bytes", "Bytes of bodies sent.", ["route"], registry=self.registry)
         self.rows = Counter(
-            "splat_sent_rows", "Activations and table rows in answers.", ["route"], registry=self.registry
+            "splat_sent_rows", "Activations and table rows in responses.", ["route"], registry=self.registry
         )
-        hits = Counter("splat_cache", "Look-ups of computed answers.", ["outcome"], registry=self.registry)
+        hits = Counter("splat_cache", "Look-ups of cached results.", ["outcome"], registry=self.registry)
         hits.labels("hit")
         hits.labels("miss")
         self._cache, self._hits = cache, hits
@@ -105,15 +104,15 @@ class Metrics:
 
 def state_of(request: Request) -> ServerState:
     """The state of the server that got the request."""
-    found: ServerState = request.app.state.server
-    return found
+    state: ServerState = request.app.state.server
+    return state
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
     """The version that a request is answered from, from its first byte to its last.
 
-    pinned: the URL names the version. run: what it is a version of, None where that no longer matters.
+    pinned: the URL names the version. run: its run, None where that no longer matters.
     """
 
     database: LocalDatabase
@@ -126,7 +125,7 @@ class Served:
         return self.run.home if self.run else None
 
     def model_source(self) -> tuple[Home | None, Mapping[str, Any]]:
-        """Where the model is (None where there is no place for it), and what the version was made from. Reads: for workers."""
+        """Where the model is (None without a home), and the provenance of the version. Reads: for workers."""
         return self.home, self.database.about().provenance
 
 
@@ -169,9 +168,9 @@ async def _serve(request: Request, name: str | None, version: str | None) -> Non
 
 
 def served_by(request: Request) -> Served:
-    """What this request is answered from."""
-    found: Served = request.state.served
-    return found
+    """The version that this request is answered from."""
+    served: Served = request.state.served
+    return served
 
 
 async def _served(request: Request) -> Served:

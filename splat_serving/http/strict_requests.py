@@ -1,7 +1,7 @@
-"""Requests as they are written: a path takes the parameter, it stands there once, a number is one, a body says each thing once.
+"""Strict requests: known parameters only, no repetition, plain numbers, no duplicate members in a body.
 
 FastAPI takes the last of several values, Python's JSON the last of several members, and pydantic `true` and `1_0` as numbers.
-Each of these would answer another question than somebody meant.
+Each of these would silently answer another request than the one that was meant.
 """
 
 import json
@@ -14,11 +14,11 @@ from splat_assets.numerals import is_number, is_whole
 from splat_serving.database.errors import ParameterError
 
 _LEAST, _MOST = -(2**63), 2**64 - 1
-"""Whole numbers that the answers' JSON can hold."""
+"""Range of whole numbers in JSON."""
 
 
 async def check_as_written(request: Request) -> None:
-    """Raise ParameterError for a request that says something that would be passed over, or read as something else."""
+    """Raise ParameterError for a request with a part that would be ignored or misread."""
     path = request.scope["route"].path_format  # without the prefix of a run or a version
     operation = request.app.openapi()["paths"][path][request.method.lower()]
     declared = {(one["in"], one["name"]): one["schema"] for one in operation.get("parameters", [])}
@@ -27,12 +27,12 @@ async def check_as_written(request: Request) -> None:
     known = [name for place, name in declared if place == "query"]
     for name in request.query_params:
         if name not in known:
-            takes = f"it takes {', '.join(known)}" if known else "it takes none"
-            raise ParameterError(name[:60], f"{path} has no such parameter; {takes}")
+            takes = f"parameters are {', '.join(known)}" if known else "it takes none"
+            raise ParameterError(name[:60], f"unknown parameter of {path}; {takes}")
         values = request.query_params.getlist(name)
         schema = declared["query", name]
         if len(values) > 1 and "array" not in _kinds(schema):
-            raise ParameterError(name, f"stands {len(values)} times in the address; write it once")
+            raise ParameterError(name, f"appears {len(values)} times in the address; write it once")
         _check_number(name, values[0], schema)
     if "requestBody" in operation:
         _check_body(await request.body())
@@ -53,7 +53,7 @@ def _kinds(schema: dict[str, Any]) -> set[str]:
 def _check_body(body: bytes) -> None:
     try:
         json.loads(body, object_pairs_hook=_once, parse_int=_held, parse_constant=_finite)
-    except (ValueError, RecursionError):  # no JSON, which FastAPI says
+    except (ValueError, RecursionError):  # invalid JSON, which FastAPI reports
         return
 
 
@@ -61,15 +61,15 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         name, times = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise ParameterError("body", f"{name[:60]!r} stands {times} times in one object; write it once")
+        raise ParameterError("body", f"{name[:60]!r} appears {times} times in one object; write it once")
     return members
 
 
 def _held(text: str) -> int:
     if len(text) > 20 or not _LEAST <= int(text) <= _MOST:
-        raise ParameterError("body", f"{text[:40]} is a whole number beyond 64 bits")
+        raise ParameterError("body", f"{text[:40]} does not fit into 64 bits")
     return int(text)
 
 
 def _finite(text: str) -> float:
-    raise ParameterError("body", f"{text} is no number of JSON")
+    raise ParameterError("body", f"{text} is not a JSON number")

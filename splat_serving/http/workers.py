@@ -1,4 +1,4 @@
-"""A few threads in which all I/O and encoding happens, so that the event loop always answers; a bounded cache of slow answers."""
+"""Thread pools for I/O and encoding, so that the event loop stays responsive; a bounded cache of slow results."""
 
 import threading
 import time
@@ -13,13 +13,13 @@ Result = TypeVar("Result")
 
 
 Lane = Literal["short", "long", "opening"]
-"""short: a page, a feature, a look at a file. long: many rows, or much to compute. opening: a version that is not open yet."""
+"""short: a page, a feature, a file check. long: many rows or slow computations. opening: a version that is not open yet."""
 
 
 class Workers:
-    """Threads in lanes: at most n_threads pieces of work of a lane at the same time, others of it wait in turn.
+    """Threads in lanes: at most n_threads jobs per lane at the same time, others queue.
 
-    No lane waits for another one: however many long answers are made, a short one finds its threads free.
+    Lanes are independent: long responses never block short ones.
     """
 
     def __init__(self, n_threads: int) -> None:
@@ -27,21 +27,21 @@ class Workers:
         self._limiters: dict[Lane, CapacityLimiter] = {}
 
     async def run(self, work: Callable[[], Result], lane: Lane = "short") -> Result:
-        """What work returns, computed in a thread of the lane."""
+        """The return value of work, run in a thread of the lane."""
         if lane not in self._limiters:  # belongs to the event loop, which is running only now
             self._limiters[lane] = CapacityLimiter(self._n_threads)
         return await anyio.to_thread.run_sync(work, limiter=self._limiters[lane])
 
 
 class Timings:
-    """How long the phases of one answer took, for the Server-Timing header."""
+    """Durations of the phases of a response, for the Server-Timing header."""
 
     def __init__(self) -> None:
         self.began = time.perf_counter()
         self._phases: list[tuple[str, float]] = []
 
     def add(self, phase: str, seconds: float) -> None:
-        """Say how long a phase took."""
+        """Record the duration of a phase."""
         self._phases.append((phase, seconds))
 
     def header(self) -> str:
@@ -60,20 +60,20 @@ class Cache:
         self.size_bytes = self.hits = self.misses = 0
 
     def get_or_make(self, key: Hashable, make: Callable[[], Result], size_of: Callable[[Result], int]) -> Result:
-        """The value of the key, made (perhaps twice, by two threads) when it is not there."""
+        """The value of the key, computed if missing (perhaps twice, by two threads)."""
         with self._lock:
             if key in self._held:
                 self.hits += 1
                 self._held.move_to_end(key)
-                found: Result = self._held[key][0]
-                return found
+                value: Result = self._held[key][0]
+                return value
             self.misses += 1
         made = make()
         self._keep(key, made, size_of(made))
         return made
 
     def has(self, key: Hashable) -> bool:
-        """Whether the value of the key is there."""
+        """Whether the key is cached."""
         with self._lock:
             return key in self._held
 

@@ -1,4 +1,4 @@
-"""What running the model gives, as values that become JSON as they are, and the changes to features that can be asked for.
+"""Results of running the model, as values that serialize to JSON, and feature edits.
 
 No torch here, so that the server can describe these answers without loading a model.
 """
@@ -16,7 +16,7 @@ LARGEST_VALUE = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What is done to one feature: `set` it to a value, `scale` it by one, or `ablate` it, which is setting it to 0.
+    """An edit of one feature: `set` it to a value, `scale` it by one, or `ablate` it (set it to 0).
 
     Raises ParameterError for another operation, for a missing or superfluous value, and for one beyond ±LARGEST_VALUE.
     """
@@ -29,7 +29,7 @@ class Edit:
         what = f"feature {self.feature}"
         if self.op not in get_args(Operation):
             raise ParameterError(
-                "edits", f"{what}: there is no {self.op!r}; there are {', '.join(get_args(Operation))}"
+                "edits", f"{what}: unknown operation {self.op!r}; choose from {', '.join(get_args(Operation))}"
             )
         if self.op == "ablate":
             if self.value is not None:
@@ -38,11 +38,11 @@ class Edit:
             raise ParameterError("edits", f"{what}: {self.op} needs a value")
         elif not (math.isfinite(self.value) and abs(self.value) <= LARGEST_VALUE):
             raise ParameterError(
-                "edits", f"{what}: a value is a number of at most {LARGEST_VALUE:,.0f}, not {self.value}"
+                "edits", f"{what}: the absolute value must be at most {LARGEST_VALUE:,.0f}, not {self.value}"
             )
 
     def of(self, activation: float) -> float:
-        """What becomes of an activation."""
+        """The edited activation."""
         if self.op == "scale":
             return activation * (self.value or 0.0)
         return self.value or 0.0
@@ -62,9 +62,9 @@ class TopFeatures:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the base model says of one token: its logit, and the sigmoid of that, the probability that the build has it.
+    """Prediction of the base model for one token: its logit and the sigmoid of it, the probability that the build has it.
 
-    in_data: whether the token occurs in the data at all, None where that was not counted; one that never does is listed last.
+    in_data: whether the token occurs in the data, None if that was not counted; tokens that never do are listed last.
     """
 
     token_id: int
@@ -76,7 +76,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class BuildFeatures:
-    """What base model and SAE make of one build.
+    """Features and predictions of one build.
 
     n_active: all features that fire, at all of its tokens for a hook per token. reconstruction: ||x - x_hat||^2 / ||x||^2
     of the hook's values, None where those are 0. predictions: the most probable tokens that the build does not have.
@@ -103,7 +103,7 @@ class EditedFeature:
 
 @dataclass(frozen=True, slots=True)
 class ChangedPrediction:
-    """The probability of one token before and after, and how far its logit moved. in_data: as `Prediction`."""
+    """The probability of one token before and after, and the change of its logit. in_data: as `Prediction`."""
 
     token_id: int
     token: str
@@ -116,7 +116,7 @@ class ChangedPrediction:
 
 @dataclass(frozen=True, slots=True)
 class BuildIntervention:
-    """What editing features does to the predictions for one build.
+    """Effect of feature edits on the predictions for one build.
 
     predictions: those whose logit moves furthest, without padding and the empty build's token. mean_abs_logit_change and
     kl_nats (Bernoulli KL(before || after)): means over all outputs of the model.

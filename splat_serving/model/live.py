@@ -1,6 +1,6 @@
-"""Base model and SAE of a run, run on builds that somebody just typed. The one module of the server that imports torch.
+"""Base model and SAE of a run, run on builds from a request. The only module of the server that imports torch.
 
-It is imported when the first such question comes. A base model is trained with binary cross entropy on each token by itself
+It is imported at the first such request. A base model is trained with binary cross entropy on each token by itself
 (`splat_assets.model.epochs`), so the probability of a token is the sigmoid of its logit, and they do not add up to 1.
 """
 
@@ -48,20 +48,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One forward pass. values: float32, (n, d), at the hook. logits: float32, (B, O). borders: where each build's values lie."""
+    """One forward pass. values: float32, (n, d), at the hook. logits: float32, (B, O). offsets: start of each build's values."""
 
     tokens: torch.Tensor
     weapons: torch.Tensor
     values: Floats
     logits: Floats
-    borders: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
 
 
 class LiveModel:
     """A base model with its SAE. The same builds give the same answer; one call at a time uses all threads of torch."""
 
     def __init__(self, model: SplatGPT, sae: Sae, hook: HookPoint, vocabulary: Vocabulary, contexts: Contexts) -> None:
-        """hook: where the SAE was trained."""
+        """hook: the hook point of the SAE."""
         self._model = model
         self._sae = sae
         self.hook = hook
@@ -82,10 +82,10 @@ class LiveModel:
 
     @classmethod
     def of_run(cls, layout: RunLayout, provenance: Mapping[str, Any] | None = None) -> "LiveModel":
-        """The base model and SAE of a run. provenance: what a published version says that it was made from.
+        """The base model and SAE of a run. provenance: of a published version.
 
-        Raises NotComputedError where there is no run or a file of it is gone, FingerprintMismatchError when a file is not the
-        one that the run was made from, or model, SAE and vocabularies are not those of the version.
+        Raises NotComputedError if the run or one of its files is missing, FingerprintMismatchError if a file differs from
+        the one that the run was made from, or if model, SAE and vocabularies are not those of the version.
         """
         began = time.perf_counter()
         try:
@@ -93,7 +93,7 @@ class LiveModel:
             inputs = run.config.inputs
             if inputs.model_params is not None:
                 inputs.model_params.checked("model parameters")
-            found = cls._loaded(
+            live = cls._loaded(
                 inputs.model_checkpoint.checked("base model checkpoint"),
                 inputs.vocab.checked("vocabulary"),
                 inputs.weapon_vocab.checked("weapon vocabulary"),
@@ -103,15 +103,15 @@ class LiveModel:
         except InputError as error:
             raise NotComputedError(f"the model of run {layout.name} cannot be run: {error}") from error
         if provenance is not None:
-            found._refuse_other_version(f"run {layout.name}", provenance)
+            live._refuse_other_version(f"run {layout.name}", provenance)
         _log.info("run %s: base model and SAE loaded in %.2f s", layout.name, time.perf_counter() - began)
-        return found
+        return live
 
     @classmethod
     def of_folder(cls, origin: Origin) -> "LiveModel":
         """The base model and SAE that a folder records, where those files are still the same.
 
-        Raises NotComputedError, which says what to give, where one is gone or has changed.
+        Raises NotComputedError, with the remedy, if one is missing or has changed.
         """
         try:
             if "model_params" in origin.files:
@@ -120,7 +120,7 @@ class LiveModel:
             if "sae_config" in origin.files:
                 sae = origin.checked_file("sae_config").parent
             target, layer, module = origin.provenance["hook"]
-            found = cls._loaded(
+            live = cls._loaded(
                 origin.checked_file("model_checkpoint"),
                 origin.checked_file("vocab"),
                 origin.checked_file("weapon_vocab"),
@@ -129,8 +129,8 @@ class LiveModel:
             )
         except (InputError, NotThereError) as error:
             raise NotComputedError(f"the model cannot be run: {error}") from error
-        found._refuse_other_version(str(origin.folder), origin.provenance)
-        return found
+        live._refuse_other_version(str(origin.folder), origin.provenance)
+        return live
 
     @classmethod
     def _loaded(
@@ -138,8 +138,8 @@ class LiveModel:
     ) -> "LiveModel":
         model = load_base_model(checkpoint, vocab_path=vocab, weapon_vocab_path=weapon_vocab)
         sae = load_sae(sae_path)
-        asked = HookPoint(hook.hook_target, hook.layer_index, hook.ff_module_index)
-        place = hook_for(sae, asked, model.dimensions.num_layers)
+        requested = HookPoint(hook.hook_target, hook.layer_index, hook.ff_module_index)
+        place = hook_for(sae, requested, model.dimensions.num_layers)
         refuse_other_model(sae, sae_path, model, place)
         vocabulary = read_vocabulary(vocab)
         if model.dimensions.output_dim != len(vocabulary):
@@ -149,16 +149,16 @@ class LiveModel:
         return cls(model, sae, place, vocabulary, read_contexts(weapon_vocab))
 
     def _refuse_other_version(self, source: str, provenance: Mapping[str, Any]) -> None:
-        found = {
+        fingerprints = {
             "base_model": self._model.fingerprint,
             "sae": self._sae.fingerprint,
             "vocabulary": self.vocabulary.fingerprint,
             "contexts": self.contexts.fingerprint,
         }
-        for name, fingerprint in found.items():
+        for name, fingerprint in fingerprints.items():
             stated = provenance.get(name)
             if not isinstance(stated, str):
-                raise NotComputedError(f"the served version of {source} does not say which {name} it was made from")
+                raise NotComputedError(f"the served version of {source} does not record which {name} it was made from")
             if stated != fingerprint:
                 raise FingerprintMismatchError(
                     f"the {name} of {source} is not what the served version was made from",
@@ -176,7 +176,7 @@ class LiveModel:
     ) -> tuple[BuildFeatures, ...]:
         """For each build its strongest features (all if top_k is None) and its most probable further tokens.
 
-        unseen: ids of the tokens that never occur in the data, which come last; None where that was not counted.
+        unseen: ids of the tokens that never occur in the data, which come last; None if that was not counted.
         Raises UnknownNameError, ParameterError as `seen_builds`.
         """
         seen = seen_builds(builds, self.vocabulary, self.contexts)
@@ -185,21 +185,21 @@ class LiveModel:
         passed = self._pass(seen)
         encoded = self._sae.encode_rows(passed.values)
         rebuilt = self._sae.decode_rows(encoded)
-        found = []
+        answers = []
         for at, build in enumerate(seen):
-            rows = slice(int(passed.borders[at]), int(passed.borders[at + 1]))
+            rows = slice(int(passed.offsets[at]), int(passed.offsets[at + 1]))
             likeliest, own = self._predictions(build, passed.logits[at], predictions, unseen)
-            found.append(
+            answers.append(
                 BuildFeatures(
                     build=build,
                     n_active=int(encoded.indptr[rows.stop] - encoded.indptr[rows.start]),
-                    features=self._strongest(encoded, rows, top_k),
+                    features=self._top_features(encoded, rows, top_k),
                     reconstruction=_relative_error(passed.values[rows], rebuilt[rows]),
                     predictions=likeliest,
                     of_build=own,
                 )
             )
-        return tuple(found)
+        return tuple(answers)
 
     def intervene(
         self,
@@ -209,10 +209,10 @@ class LiveModel:
         predictions: int = 20,
         unseen: Set[int] | None = None,
     ) -> tuple[BuildIntervention, ...]:
-        """For each build what the predictions become with features edited, at each of its tokens for a hook per token.
+        """For each build the predictions with features edited, at each of its tokens for a hook per token.
 
-        keep_error: what the SAE does not rebuild stays in place; without it, its reconstruction takes the place of the hook's
-        values, edited or not. unseen: as `features`. Raises FeatureNotFoundError, UnknownNameError, ParameterError.
+        keep_error: keep the reconstruction error of the SAE; without it, the reconstruction replaces the values at the hook,
+        edited or not. unseen: as `features`. Raises FeatureNotFoundError, UnknownNameError, ParameterError.
         """
         features = self.checked_edits(edits)
         seen = seen_builds(builds, self.vocabulary, self.contexts)
@@ -231,7 +231,7 @@ class LiveModel:
         return tuple(
             BuildIntervention(
                 build=build,
-                edited=self._edited(features, before, after, passed.borders[at : at + 2].tolist()),
+                edited=self._edited(features, before, after, passed.offsets[at : at + 2].tolist()),
                 predictions=self._changed(build, passed.logits[at], logits[at], predictions, unseen),
                 mean_abs_logit_change=float(np.abs(logits[at].astype(np.float64) - passed.logits[at]).mean()),
                 kl_nats=_kl_nats(passed.logits[at], logits[at]),
@@ -241,22 +241,22 @@ class LiveModel:
 
     @property
     def d_sae(self) -> int:
-        """How many features the SAE has."""
+        """Number of features of the SAE."""
         return self._sae.d_sae
 
     @property
     def output_weight(self) -> Floats:
         """W_out, float32, shape (n_outputs, d_model)."""
-        found: Floats = self._model.output_weight.detach().numpy()
-        return found
+        weight: Floats = self._model.output_weight.detach().numpy()
+        return weight
 
     def decoder_rows(self, features: Sequence[int]) -> Floats:
         """Rows of W_dec: float32, shape (len(features), d); FeatureNotFoundError."""
         for feature in features:
             if not 0 <= feature < self._sae.d_sae:
                 raise FeatureNotFoundError(feature, self._sae.d_sae, "this SAE")
-        found: Floats = self._sae.W_dec[list(features)].detach().numpy()
-        return found
+        rows: Floats = self._sae.W_dec[list(features)].detach().numpy()
+        return rows
 
     def activations(self, values: Floats, features: Sequence[int]) -> Floats:
         """These features alone on values at the hook: float32, shape (n, len(features)); FeatureNotFoundError."""
@@ -276,15 +276,15 @@ class LiveModel:
         return self._sae.encode_rows(passed.values)
 
     def decoded(self, rows: SparseRows) -> Floats:
-        """What the SAE makes of features: float32, (n, d)."""
-        found: Floats = self._sae.decode_rows(rows)
-        return found
+        """Decoded features: float32, (n, d)."""
+        values: Floats = self._sae.decode_rows(rows)
+        return values
 
     def _pass(self, seen: Sequence[SeenBuild]) -> Pass:
         return self.passed([(build.weapon_id, build.ability_input_tokens) for build in seen])
 
     def passed(self, builds: Sequence[tuple[int, Sequence[int]]]) -> Pass:
-        """One forward pass over builds, each a weapon and at least one token of the model's vocabularies; nothing is checked."""
+        """One forward pass over builds, each a weapon and at least one token of the model's vocabularies, not validated."""
         lengths = np.array([len(tokens) for _, tokens in builds], dtype=np.int64)
         ids = np.full((len(builds), int(lengths.max())), self.vocabulary.pad_id, dtype=np.int64)
         for row, (_, held) in zip(ids, builds, strict=True):
@@ -300,19 +300,19 @@ class LiveModel:
         with torch.inference_mode():
             logits = self._model.logits_with(tokens, weapons, capture, **self._hook_names)
         per_build = lengths if self.hook.per_token else np.ones_like(lengths)
-        borders = np.concatenate([[0], np.cumsum(per_build)]).astype(np.int64)
-        return Pass(tokens, weapons, captured[0].numpy(), logits.numpy(), borders)
+        offsets = np.concatenate([[0], np.cumsum(per_build)]).astype(np.int64)
+        return Pass(tokens, weapons, captured[0].numpy(), logits.numpy(), offsets)
 
     def logits_with(self, passed: Pass, values: Floats) -> Floats:
         """The logits with other values at the hook: float32, shape (B, O)."""
         with torch.inference_mode():
-            if not self.hook.per_token:  # nothing but a linear map comes after: the model need not be run again
+            if not self.hook.per_token:  # only a linear map follows: the model need not be run again
                 moved: Floats = ((values - passed.values) @ self.output_weight.T).astype(np.float32)
                 return passed.logits + moved
-            found: Floats = self._model.logits_with(
+            logits: Floats = self._model.logits_with(
                 passed.tokens, passed.weapons, lambda _: torch.from_numpy(values), **self._hook_names
             ).numpy()
-        return found
+        return logits
 
     def checked_edits(self, edits: Sequence[Edit]) -> list[int]:
         """The features that are edited, each once."""
@@ -321,14 +321,14 @@ class LiveModel:
             if not 0 <= feature < self._sae.d_sae:
                 raise FeatureNotFoundError(feature, self._sae.d_sae, "this SAE")
             if feature in features[:at]:
-                raise ParameterError("edits", f"feature {feature} is edited twice; say once what becomes of it")
+                raise ParameterError("edits", f"feature {feature} is edited twice; edit each feature once")
         return features
 
-    def _strongest(self, encoded: SparseRows, rows: slice, top_k: int | None) -> TopFeatures:
-        borders = encoded.indptr[rows.start : rows.stop + 1]
-        ids, values = encoded.feature_ids[borders[0] : borders[-1]], encoded.values[borders[0] : borders[-1]]
+    def _top_features(self, encoded: SparseRows, rows: slice, top_k: int | None) -> TopFeatures:
+        offsets = encoded.indptr[rows.start : rows.stop + 1]
+        ids, values = encoded.feature_ids[offsets[0] : offsets[-1]], encoded.values[offsets[0] : offsets[-1]]
         order = np.argsort(-values, kind="stable")[:top_k]
-        positions = np.repeat(np.arange(borders.size - 1), np.diff(borders))
+        positions = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))
         return TopFeatures(
             tuple(ids[order].tolist()),
             tuple(values[order].tolist()),
@@ -341,7 +341,7 @@ class LiveModel:
         """The n likeliest tokens that the build does not have, those that never occur in the data last, and those it has."""
         probabilities = sigmoid(logits)
 
-        def told(ids: Sequence[int]) -> Iterator[Prediction]:
+        def predictions_of(ids: Sequence[int]) -> Iterator[Prediction]:
             for token_id in ids:
                 name = self.vocabulary.tokens[token_id].name
                 in_data = None if unseen is None else token_id not in unseen
@@ -352,12 +352,12 @@ class LiveModel:
         likeliest = [i for i in np.argsort(-logits, kind="stable").tolist() if missing[i]]
         likeliest.sort(key=lambda i: unseen is not None and i in unseen)
         own = [i for i in build.ability_input_tokens if self._ordinary[i]]
-        return tuple(told(likeliest[:n])), tuple(told(own))
+        return tuple(predictions_of(likeliest[:n])), tuple(predictions_of(own))
 
     def _edited(
-        self, features: Sequence[int], before: Floats, after: Floats, borders: Sequence[int]
+        self, features: Sequence[int], before: Floats, after: Floats, bounds: Sequence[int]
     ) -> tuple[EditedFeature, ...]:
-        first, last = borders
+        first, last = bounds
         return tuple(
             EditedFeature(
                 feature, row - first if self.hook.per_token else None, float(before[row, at]), float(after[row, at])
@@ -397,8 +397,8 @@ def _run_of(layout: RunLayout) -> Run:
 def columns_of(rows: SparseRows, features: list[int], n_features: int) -> Floats:
     """The values of these features on all rows: float32, shape (n_rows, len(features))."""
     whole = sp.csr_array((rows.values, rows.feature_ids.astype(np.int64), rows.indptr), shape=(rows.n_rows, n_features))
-    found: Floats = whole[:, features].toarray()
-    return found
+    columns: Floats = whole[:, features].toarray()
+    return columns
 
 
 def _relative_error(x: Floats, rebuilt: Floats) -> float | None:
@@ -409,8 +409,8 @@ def _relative_error(x: Floats, rebuilt: Floats) -> float | None:
 
 def sigmoid(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Probabilities of logits, in float64."""
-    found: npt.NDArray[np.float64] = torch.from_numpy(logits.astype(np.float64)).sigmoid().numpy()
-    return found
+    probabilities: npt.NDArray[np.float64] = torch.from_numpy(logits.astype(np.float64)).sigmoid().numpy()
+    return probabilities
 
 
 def _kl_nats(before: Floats, after: Floats) -> float:

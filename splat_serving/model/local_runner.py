@@ -19,7 +19,7 @@ _BATCH_TOKENS = 16_384
 class LiveRunner:
     """Base model and SAE of a run on this machine. Safe to use from threads: a forward pass changes nothing.
 
-    load: makes the model when the first question comes, once.
+    load: loads the model at the first request, once.
     """
 
     def __init__(self, load: Callable[[], LiveModel]) -> None:
@@ -45,24 +45,24 @@ class LiveRunner:
         """Activations of features on builds: float32, shape (n_builds, len(features))."""
         self.model.decoder_rows(features)
         if self.per_token() != (positions is not None):
-            wanted = "one position of each build" if self.per_token() else "no positions: it is of the whole build"
-            raise ParameterError("positions", f"the hook {self.model.hook.target} takes {wanted}")
-        found = np.zeros((len(builds), len(features)), dtype=np.float32)
+            expected = "one position per build" if self.per_token() else "no positions, because it is per build"
+            raise ParameterError("positions", f"the hook {self.model.hook.target} takes {expected}")
+        values = np.zeros((len(builds), len(features)), dtype=np.float32)
         for rows, passed in self._passes(builds):
             at = self._rows_of(passed, rows, positions)
-            found[rows] = self.model.activations(passed.values[at], features)
-        return found
+            values[rows] = self.model.activations(passed.values[at], features)
+        return values
 
     def probabilities(self, builds: Sequence[TokenSet], edits: Sequence[Edit] = ()) -> Floats:
         """Probability of each token, with features edited: float32, shape (n_builds, n_tokens)."""
         features = self.model.checked_edits(edits)
-        found = np.zeros((len(builds), len(self.model.vocabulary)), dtype=np.float32)
+        values = np.zeros((len(builds), len(self.model.vocabulary)), dtype=np.float32)
         for rows, passed in self._passes(builds):
-            found[rows] = sigmoid(self._logits(passed, features, edits))
-        return found
+            values[rows] = sigmoid(self._logits(passed, features, edits))
+        return values
 
     def _logits(self, passed: Pass, features: Sequence[int], edits: Sequence[Edit]) -> Floats:
-        """Decoding is linear: adding the change alone keeps what the SAE does not rebuild."""
+        """Decoding is linear: adding only the change keeps the reconstruction error."""
         if not edits:
             return passed.logits
         before = self.model.activations(passed.values, features)
@@ -78,7 +78,7 @@ class LiveRunner:
         matched: Sequence[int] = (),
         seed: int = 0,
     ) -> Effects:
-        """What an edit of a feature does to the outputs, beside random directions and those of matched features."""
+        """Effect of a feature edit on the outputs, with random directions and matched features as controls."""
         own = self.model.decoder_rows([edit.feature, *matched]).astype(np.float64)
         length = float(np.linalg.norm(own[0]))
         random = np.random.default_rng(seed).standard_normal((n_random, own.shape[1]))
@@ -92,7 +92,7 @@ class LiveRunner:
         for rows, passed in self._passes(builds):
             before = self.model.activations(passed.values, [edit.feature])[:, 0]
             step = np.array([edit.of(value) for value in before.tolist()], dtype=np.float64) - before
-            starts = passed.borders[:-1]
+            starts = passed.offsets[:-1]
             size[rows] = np.add.reduceat(step, starts) * length
             for at, direction in enumerate(directions):
                 moved = passed.values + (step[:, None] * direction).astype(np.float32)
@@ -106,7 +106,7 @@ class LiveRunner:
         return Effects(size, mean_abs, kl, changes, kinds, ids)
 
     def trace(self, build: TokenSet, top_k: int = 20) -> Trace:
-        """How the logits of a build come about."""
+        """Decomposition of the logits of a build."""
         _, passed = next(self._passes([build]))
         encoded = self.model.encoded(passed)
         order = np.argsort(-encoded.values, kind="stable")
@@ -116,7 +116,7 @@ class LiveRunner:
         logits = passed.logits[0].astype(np.float64)
         steps = encoded.values[kept, None].astype(np.float64) * self.model.decoder_rows(features.tolist())
         if self.per_token():
-            contributions = np.stack([self._lost(passed, at, step) for at, step in zip(positions, steps, strict=True)]) \
+            contributions = np.stack([self._ablation_drop(passed, at, step) for at, step in zip(positions, steps, strict=True)]) \
                 if kept.size else np.zeros((0, logits.size))  # fmt: skip
             silent = np.zeros_like(passed.values) + self._nothing(passed)
         else:
@@ -135,7 +135,7 @@ class LiveRunner:
             exact=not self.per_token(),
         )
 
-    def _lost(self, passed: Pass, position: int, step: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _ablation_drop(self, passed: Pass, position: int, step: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         without = passed.values.copy()
         without[position] -= step.astype(np.float32)
         change: npt.NDArray[np.float64] = (
@@ -144,7 +144,7 @@ class LiveRunner:
         return change
 
     def _nothing(self, passed: Pass) -> Floats:
-        """The values at the hook where no feature fires: what the SAE adds in any case."""
+        """The values at the hook if no feature fires: the bias of the SAE."""
         rows = self.model.encoded(passed)
         empty = type(rows)(np.zeros_like(rows.indptr), rows.feature_ids[:0], rows.values[:0])
         return self.model.decoded(empty)
@@ -168,42 +168,46 @@ class LiveRunner:
         if build.tokens:
             return build.weapon_id, build.tokens
         if vocabulary.null_id is None:
-            raise ParameterError(f"builds.{at}", "this base model has no token that stands for an empty build")
+            raise ParameterError(f"builds.{at}", "this base model has no token for the empty build")
         return build.weapon_id, (vocabulary.null_id,)
 
     @staticmethod
     def _rows_of(passed: Pass, rows: npt.NDArray[np.int64], positions: Sequence[int] | None) -> npt.NDArray[np.int64]:
         """Which of the pass's values belong to the builds (at their positions)."""
         if positions is None:
-            return passed.borders[:-1]
-        wanted = np.asarray(positions, dtype=np.int64)[rows]
-        lengths = np.diff(passed.borders)
-        wrong = np.flatnonzero((wanted < 0) | (wanted >= lengths))
+            return passed.offsets[:-1]
+        chosen = np.asarray(positions, dtype=np.int64)[rows]
+        lengths = np.diff(passed.offsets)
+        wrong = np.flatnonzero((chosen < 0) | (chosen >= lengths))
         if wrong.size:
             at = int(wrong[0])
             raise ParameterError(
-                f"positions.{rows[at]}", f"{wanted[at]} is outside the {counted(lengths[at], 'tokens')} of that build"
+                f"positions.{rows[at]}", f"{chosen[at]} is outside the {counted(lengths[at], 'tokens')} of that build"
             )
-        return passed.borders[:-1] + wanted
+        return passed.offsets[:-1] + chosen
 
 
 def _refuse_unseen(at: int, build: TokenSet, vocabulary: Vocabulary, contexts: Contexts) -> None:
     where = f"builds.{at}"
     if not 0 <= build.weapon_id < len(contexts):
-        raise UnknownNameError(f"{where}: there is no weapon {build.weapon_id}; there are 0 to {len(contexts) - 1}")
+        raise UnknownNameError(
+            f"{where}: weapon {build.weapon_id} does not exist; weapons are 0 to {len(contexts) - 1}"
+        )
     if len(build.tokens) > MOST_TOKENS or len(set(build.tokens)) < len(build.tokens):
         raise ParameterError(where, f"a build is a set of at most {MOST_TOKENS} tokens, each once")
     for token in build.tokens:
         if not 0 <= token < len(vocabulary):
-            raise UnknownNameError(f"{where}: there is no token {token}; there are 0 to {len(vocabulary) - 1}")
+            raise UnknownNameError(f"{where}: token {token} does not exist; tokens are 0 to {len(vocabulary) - 1}")
     special = {vocabulary.pad_id, vocabulary.null_id} & set(build.tokens)
     if special and (len(build.tokens) > 1 or vocabulary.pad_id in special):
-        raise ParameterError(where, "padding is part of no build, and the empty build's token stands alone")
+        raise ParameterError(
+            where, "padding cannot be part of a build, and the empty build's token must be the only one"
+        )
 
 
 def _kl_by_build(before: npt.NDArray[np.float64], change: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Mean Bernoulli KL (before || after) over the outputs of each build, nats: p (l - l') + softplus(l') - softplus(l)."""
     after = before + change
     gap = -sigmoid(before) * change + np.logaddexp(0, after) - np.logaddexp(0, before)
-    found: npt.NDArray[np.float64] = np.maximum(gap, 0).mean(axis=1)
-    return found
+    means: npt.NDArray[np.float64] = np.maximum(gap, 0).mean(axis=1)
+    return means

@@ -1,6 +1,6 @@
-"""Base model and SAE of a run as something to ask: the one protocol of a model on this machine and of one behind a server.
+"""Base model and SAE of a run behind one protocol: local or on a server.
 
-Builds are token sets by id. Everything comes in batches and in the order asked. The answers are numpy arrays; no torch here.
+Builds are token sets by id. Methods take batches and keep their order. Results are numpy arrays; no torch here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class TokenSet:
-    """A build by ids of the model's vocabularies. No token stands for the empty build."""
+    """A build by ids of the model's vocabularies. The empty tuple is the empty build."""
 
     weapon_id: int
     tokens: tuple[int, ...] = ()
@@ -26,10 +26,10 @@ class TokenSet:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What moving the hook's values along some directions does to the outputs, build by build.
+    """Effects on the outputs of moving the values at the hook along some directions, per build.
 
-    The first direction is the feature's own; each other one moves by as much. size: how far each build is moved, float32, shape
-    (n_builds,), in units of the hook's values, with its sign. mean_abs, kl: mean |change of a logit| and mean Bernoulli KL
+    The first direction is the feature's own; the step size is the same for all. size: signed step size of each build, float32,
+    shape (n_builds,), in units of the hook's values. mean_abs, kl: mean |change of a logit| and mean Bernoulli KL
     (before || after, nats) over all outputs, float32, shape (n_directions, n_builds). own: change of each logit along the
     feature's own direction, float32, shape (n_builds, n_tokens). kinds: `feature`, `random` or `matched`, by direction. ids:
     the feature of each direction, -1 for a random one.
@@ -45,13 +45,13 @@ class Effects:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """How the logits of one build come about.
+    """Decomposition of the logits of one build.
 
     features: those that fire (at token_position, for a hook per token), strongest first, and their activations. contributions:
-    float32, shape (n_features, n_tokens): what each adds to each logit. rest: what neither features nor bias explain, shape
-    (n_tokens,): the SAE's error term. bias: the logits where nothing fires. For a hook of the whole build these add up exactly to
-    `logits`; for a hook per token a contribution is what is lost when the feature alone is taken away, and they need not
-    (`exact` is False, rest is what is left).
+    float32, shape (n_features, n_tokens): contribution of each to each logit. rest: the part that neither features nor bias
+    explain, shape (n_tokens,): the SAE's error term. bias: the logits if nothing fires. For a hook of the whole build these add
+    up exactly to `logits`; for a hook per token a contribution is the drop when only that feature is ablated, and they need not
+    (`exact` is False, rest is the remainder).
     """
 
     features: tuple[int, ...]
@@ -68,7 +68,7 @@ class ModelRunner(Protocol):
     """Base model and SAE, run on builds.
 
     Every method raises FeatureNotFoundError for a feature that the SAE does not have, UnknownNameError or ParameterError for a
-    build that the model cannot see, NotComputedError where the model cannot be run, FingerprintMismatchError where it is not the
+    build that the model cannot read, NotComputedError if the model cannot be run, FingerprintMismatchError if it is not the
     one that the version was made from.
     """
 
@@ -81,14 +81,14 @@ class ModelRunner(Protocol):
     ) -> Floats:
         """Activations of features on builds: float32, shape (n_builds, len(features)).
 
-        positions: for a hook per token, at which of its tokens each build is asked.
+        positions: for a hook per token, the token position in each build.
         """
         ...
 
     def probabilities(self, builds: Sequence[TokenSet], edits: Sequence[Edit] = ()) -> Floats:
         """Probability of each token, the sigmoid of its logit: float32, shape (n_builds, n_tokens).
 
-        edits: of features, each at most once; what the SAE does not rebuild stays in place.
+        edits: of features, each at most once; the reconstruction error is kept.
         """
         ...
 
@@ -100,14 +100,14 @@ class ModelRunner(Protocol):
         matched: Sequence[int] = (),
         seed: int = 0,
     ) -> Effects:
-        """What an edit of a feature does to the outputs, beside n_random random directions and those of matched features.
+        """Effect of a feature edit on the outputs, with n_random random directions and matched features as controls.
 
-        What the SAE does not rebuild stays in place. All tokens of a build are edited, for a hook per token.
+        The reconstruction error is kept. All tokens of a build are edited, for a hook per token.
         """
         ...
 
     def trace(self, build: TokenSet, top_k: int = 20) -> Trace:
-        """How the logits of a build come about: the top_k strongest features and what each contributes."""
+        """Decomposition of the logits of a build: the top_k strongest features and their contributions."""
         ...
 
 
@@ -118,9 +118,9 @@ class RemoteRunner:
     """The model behind a server as a `ModelRunner`."""
 
     def __init__(self, ask: Ask, per_token: bool) -> None:
-        """ask: sends a body to a path below /live and returns what the function given makes of the answer.
+        """ask: posts a body to a path below /live and returns the parsed answer, by the parser passed.
 
-        per_token: what the version's hook is.
+        per_token: whether the version's hook is per token.
         """
         self._ask = ask
         self._per_token = per_token
@@ -135,21 +135,21 @@ class RemoteRunner:
         """Activations of features on builds: float32, shape (n_builds, len(features))."""
         parts = [np.zeros((0, len(features)), dtype=np.float32)]
         for start in range(0, len(builds), MOST_BUILDS):
-            asked = builds[start : start + MOST_BUILDS]
-            body: dict[str, Any] = {"builds": _bodies(asked), "features": list(features)}
+            batch = builds[start : start + MOST_BUILDS]
+            body: dict[str, Any] = {"builds": _bodies(batch), "features": list(features)}
             if positions is not None:
                 body["positions"] = list(positions[start : start + MOST_BUILDS])
-            parts.append(self._ask("activations", body, partial(_activations, len(asked), len(features))))
+            parts.append(self._ask("activations", body, partial(_activations, len(batch), len(features))))
         return np.concatenate(parts)
 
     def probabilities(self, builds: Sequence[TokenSet], edits: Sequence[Edit] = ()) -> Floats:
         """Probability of each token, with features edited: float32, shape (n_builds, n_tokens)."""
-        said = [{"feature": edit.feature, "op": edit.op, "value": edit.value} for edit in edits]
+        edit_bodies = [{"feature": edit.feature, "op": edit.op, "value": edit.value} for edit in edits]
         parts = []
         for start in range(0, max(len(builds), 1), MOST_BUILDS):
-            asked = builds[start : start + MOST_BUILDS]
-            read = partial(_probabilities, len(asked))
-            parts.append(self._ask("probabilities", {"builds": _bodies(asked), "edits": said}, read))
+            batch = builds[start : start + MOST_BUILDS]
+            read = partial(_probabilities, len(batch))
+            parts.append(self._ask("probabilities", {"builds": _bodies(batch), "edits": edit_bodies}, read))
         return np.concatenate(parts)
 
     def effects(
@@ -160,7 +160,7 @@ class RemoteRunner:
         matched: Sequence[int] = (),
         seed: int = 0,
     ) -> Effects:
-        """What an edit of a feature does to the outputs, beside random directions and those of matched features."""
+        """Effect of a feature edit on the outputs, with random directions and matched features as controls."""
         body = {
             "edit": {"feature": edit.feature, "op": edit.op, "value": edit.value},
             "n_random": n_random,
@@ -169,9 +169,9 @@ class RemoteRunner:
         }
         parts: list[Effects] = []
         for start in range(0, len(builds), MOST_EFFECT_BUILDS):
-            asked = builds[start : start + MOST_EFFECT_BUILDS]
-            read = partial(_effects, len(asked), 1 + n_random + len(matched))
-            parts.append(self._ask("effects", {**body, "builds": _bodies(asked)}, read))
+            batch = builds[start : start + MOST_EFFECT_BUILDS]
+            read = partial(_effects, len(batch), 1 + n_random + len(matched))
+            parts.append(self._ask("effects", {**body, "builds": _bodies(batch)}, read))
         return Effects(
             np.concatenate([part.size for part in parts]),
             np.concatenate([part.mean_abs for part in parts], axis=1),
@@ -182,28 +182,28 @@ class RemoteRunner:
         )
 
     def trace(self, build: TokenSet, top_k: int = 20) -> Trace:
-        """How the logits of a build come about."""
+        """Decomposition of the logits of a build."""
         trace: Trace = self._ask("trace", {"build": _bodies([build])[0], "top_k": top_k}, _trace)
         return trace
 
 
 MOST_TOKENS = 1_000
-"""In one build."""
+"""Tokens in one build."""
 MOST_EDITS = 64
-"""Features that are edited at once, or asked for."""
+"""Features per request, edited or read."""
 MOST_DIRECTIONS = 100
-"""Random ones, or those of matched features, in one question about effects."""
+"""Random directions, or matched features, per request of effects."""
 MOST_BUILDS = 4_096
-"""In one question about activations or probabilities."""
+"""Builds per request of activations or probabilities."""
 MOST_EFFECT_BUILDS = 256
-"""In one question about effects."""
+"""Builds per request of effects."""
 
 
 def _bodies(builds: Sequence[TokenSet]) -> list[dict[str, Any]]:
     return [{"weapon_id": build.weapon_id, "tokens": list(build.tokens)} for build in builds]
 
 
-# What a server says of the model, read; ValueError and the like for an answer of another shape.
+# Parsers of server answers; ValueError and the like for an answer of another shape.
 
 
 def _activations(n_builds: int, n_features: int, answer: Mapping[str, Any]) -> Floats:
@@ -215,7 +215,7 @@ def _probabilities(n_builds: int, answer: Mapping[str, Any]) -> Floats:
 
 
 def _effects(n_builds: int, n_directions: int, answer: Mapping[str, Any]) -> Effects:
-    found = Effects(
+    effects = Effects(
         size=_floats(answer["size"], n_builds),
         mean_abs=_floats(answer["mean_abs"], n_directions, n_builds),
         kl=_floats(answer["kl"], n_directions, n_builds),
@@ -223,15 +223,15 @@ def _effects(n_builds: int, n_directions: int, answer: Mapping[str, Any]) -> Eff
         kinds=tuple(answer["kinds"]),
         ids=tuple(answer["ids"]),
     )
-    if not len(found.kinds) == len(found.ids) == n_directions:
-        raise ValueError(f"{len(found.kinds)} kinds and {len(found.ids)} ids of {n_directions} directions")
-    return found
+    if not len(effects.kinds) == len(effects.ids) == n_directions:
+        raise ValueError(f"{len(effects.kinds)} kinds and {len(effects.ids)} ids of {n_directions} directions")
+    return effects
 
 
 def _trace(answer: Mapping[str, Any]) -> Trace:
     features, positions = tuple(answer["features"]), answer["token_positions"]
     logits = _floats(answer["logits"], None)
-    found = Trace(
+    trace = Trace(
         features=features,
         activations=tuple(answer["activations"]),
         token_positions=None if positions is None else tuple(positions),
@@ -241,17 +241,17 @@ def _trace(answer: Mapping[str, Any]) -> Trace:
         logits=logits,
         exact=bool(answer["exact"]),
     )
-    if any(one is not None and len(one) != len(features) for one in (found.activations, found.token_positions)):
-        raise ValueError(f"{len(features)} features with {len(found.activations)} activations")
-    return found
+    if any(one is not None and len(one) != len(features) for one in (trace.activations, trace.token_positions)):
+        raise ValueError(f"{len(features)} features with {len(trace.activations)} activations")
+    return trace
 
 
-def _floats(given: Any, *shape: int | None) -> Floats:
+def _floats(values: Any, *shape: int | None) -> Floats:
     """The array, of this shape; None for a length that only the answer knows."""
-    found: Floats = np.asarray(given, dtype=np.float32)
-    if found.size == 0 and not shape[0]:
-        found = found.reshape(tuple(length or 0 for length in shape))
-    if found.ndim != len(shape) or any(n not in (None, there) for n, there in zip(shape, found.shape, strict=True)):
-        wanted = " x ".join("n" if length is None else str(length) for length in shape)
-        raise ValueError(f"an array of {' x '.join(map(str, found.shape)) or 'one number'} instead of {wanted}")
-    return found
+    array: Floats = np.asarray(values, dtype=np.float32)
+    if array.size == 0 and not shape[0]:
+        array = array.reshape(tuple(length or 0 for length in shape))
+    if array.ndim != len(shape) or any(n not in (None, there) for n, there in zip(shape, array.shape, strict=True)):
+        expected = " x ".join("n" if length is None else str(length) for length in shape)
+        raise ValueError(f"an array of {' x '.join(map(str, array.shape)) or 'one number'} instead of {expected}")
+    return array

@@ -207,7 +207,7 @@ def test_examples_of_other_activations_are_refused(guide: Path, tmp_path: Path) 
     facts = {"n_samples": 3, "n_features": 2}
     write_table(tmp_path / "examples.parquet", pl.DataFrame({"feature_id": [0]}), facts)
 
-    with pytest.raises(LayoutError, match="is of 3 samples x 2 features, not of the"):
+    with pytest.raises(LayoutError, match="is for 3 samples x 2 features, not the"):
         LocalDatabase(Folder.open(guide / "activations_efficient", examples=tmp_path)).feature(0)
 
 

@@ -229,17 +229,17 @@ def test_of_a_file_with_a_mistake_nothing_is_added(case: str, splat: Splat, own_
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["show"], "name one feature"),
+        (["show"], "specify one feature"),
         (["show", "9999"], "features 0 to 95"),
         (["set", "1"], "nothing to set"),
         (["set", "swims"], "'swims' is no feature"),
         (["set", "1", "swims", "fast"], "3 words are given"),
-        (["set", "1", "swims", "--name", "jumps"], "the text is given twice"),
+        (["set", "1", "swims", "--name", "jumps"], "both TEXT and --name set the text"),
         (["set", "1", "x", "--rule", "ssu>=22"], "22 is not a rung of swim_speed_up"),
         (["set", "1", "x", "--confidence", "3"], "confidence: Input should be less than or equal to 1"),
         (["set", "1", "x", "--author", "a" * 201], "author: String should have at most 200"),
-        (["queue", "add", "1,x"], "is not feature ids"),
-        (["queue", "add", "1_0"], "is not feature ids"),
+        (["queue", "add", "1,x"], "is not a list of feature ids"),
+        (["queue", "add", "1_0"], "is not a list of feature ids"),
         (["queue", "add", "1", "--priority", "nan"], "'nan' is not a number"),
         (["skip", "1", "--reason", "a" * 501], "reason: String should have at most 500"),
         (["set", "1", "  "], "text has no visible character, only '  '"),
@@ -249,7 +249,7 @@ def test_of_a_file_with_a_mistake_nothing_is_added(case: str, splat: Splat, own_
         (["set", "1", "x", "--notes", "\x1b[31m"], "notes has U+001B at position 1, a control character"),
         (["queue", "add", "1", "-r", "a\nb"], "reason has U+000A"),
         (["skip"], "the queue is empty"),
-        (["export", "-o", "labels.xml"], "the ending says the form"),
+        (["export", "-o", "labels.xml"], "the suffix must be"),
         (["carry", "small", "small"], "have the same SAE"),
         (["show", "1", "--run", "http://127.0.0.1:9"], "no activation server answers"),
     ],
@@ -266,7 +266,7 @@ def test_through_a_server_it_is_the_same_and_only_where_it_may(splat: Splat, own
         assert "from afar" in splat("show", "3", "--run", url).output
     with running(create_app(Catalogue(target), settings_from_environment())) as url:
         refused = splat("set", "3", "again", "--run", url, fails=True)
-        assert "not started with --allow-labels" in refused.output
+        assert "start it with --allow-labels" in refused.output
     assert "from afar" in splat("show", "3").output
 
 

@@ -59,8 +59,8 @@ def test_a_dry_run_says_what_would_change_and_a_conflict_is_told_by_the_exit_cod
         "feature 1, label: conflict, not written: revision 2 by bob",
         "feature 2, label: text 'two' -> 'zwei'",
         "feature 3, label: text 'three', author 'carl'",
-        "2 labels and 0 queue entries would be added; 0 labels were there already; run small, SAE ",
-        "1 row older than what is there: not written",
+        "2 labels and 0 queue entries would be added; 0 labels were already present; run small, SAE ",
+        "1 row older than the current labels: not written",
     ):
         assert line in dry.output
     assert events.read_bytes() == before
@@ -99,13 +99,13 @@ def test_what_writes_names_run_and_sae_and_asks_where_several_runs_could_be_mean
 
     for words in (*writing, ["mcp", "--allow-labels"]):
         refused = splat(*words, fails=True).output.replace("\n", " ")
-        assert "several runs could be meant, other, small: name the one to write for, --run NAME" in refused
+        assert "several runs are available, other, small: choose one with --run NAME" in refused
     assert place in splat("label", "set", "1", "two", "--run", "small").output
     assert "two" in splat("label", "show", "1").output
     app = create_app(Catalogue(Target.of(None, root)), settings_from_environment(allow_labels=True))
     with running(app) as url:
         refused = splat("label", "set", "1", "x", "--run", url, fails=True).output.replace("\n", " ")
-        assert "several runs could be meant" in refused and f"{url}/runs/NAME" in refused
+        assert "several runs are available" in refused and f"{url}/runs/NAME" in refused
         assert place in splat("label", "set", "1", "from afar", "--run", f"{url}/runs/small").output
 
 
@@ -121,7 +121,7 @@ def test_what_is_written_is_said_with_run_and_sae_and_asked_for_where_several_co
     shutil.copytree(root.run("small").root, root.run("other").root)
 
     for words in (["note", "7", "x"], ["decide", "7", "x"], ["hypothesis", "7", "It stands for nothing"]):
-        assert "several runs could be meant, other, small" in splat("research", *words, fails=True).output.replace(
+        assert "several runs are available, other, small" in splat("research", *words, fails=True).output.replace(
             "\n", " "
         )
     assert "look at rollers" in splat("research", "show", "7", "--run", "small").output

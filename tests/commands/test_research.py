@@ -90,7 +90,7 @@ def test_a_file_that_is_broken_is_refused_and_stays_as_it_is(splat: Splat, own_r
     [
         (["show", "9999"], "features 0 to 95"),
         (["hypothesis", "7", "short"], "at least 10 characters"),
-        (["hypothesis", "7"], "give a statement"),
+        (["hypothesis", "7"], "write a statement"),
         (["hypothesis", "7", "--change", "h009"], "has no hypothesis 'h009'; its hypotheses: none yet"),
         (["evidence", "7", "nowhere.json", "x"], "cannot be read"),
         (["hypothesis", "7", "Something that is true", "--confidence", "4"], "less than or equal to 1"),

@@ -88,12 +88,12 @@ NO_SENSE: dict[str, tuple[str, Callable[[ActivationDatabase], Any]]] = {
 UNKNOWN_NAMES: dict[str, tuple[str, Callable[[ActivationDatabase], Any]]] = {
     "a token to filter by": ("flying", lambda database: database.activations(0, Selection(token=("flying",)))),
     "a weapon to filter by": ("Spoon", lambda database: database.activations(0, Selection(weapon=("Spoon",)))),
-    "the id of a token": ("there is no token 5", lambda database: database.activations(0, Selection(token=("5",)))),
-    "the id of a weapon": ("there is no weapon 99", lambda database: database.query(Query(weapon=("99",)))),
+    "the id of a token": ("token 5 does not exist", lambda database: database.activations(0, Selection(token=("5",)))),
+    "the id of a weapon": ("weapon 99 does not exist", lambda database: database.query(Query(weapon=("99",)))),
     "a token of a query": ("flying", lambda database: database.query(Query(token=("flying",)))),
     "a token to count over": ("flying", lambda database: database.features_of_token("flying")),
     "a token with a slash": ("fly/ing", lambda database: database.features_of_token("fly/ing")),
-    "no token at all": ("there is no token ''", lambda database: database.features_of_token("")),
+    "no token at all": ("unknown token ''", lambda database: database.features_of_token("")),
     "a token that leads out of a path": ("..", lambda database: database.features_of_token("..")),
     "a weapon to count over": ("Sp%2Foon", lambda database: database.features_of_weapon("Sp%2Foon")),
 }

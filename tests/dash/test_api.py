@@ -91,7 +91,7 @@ def test_no_cell_of_a_file_is_a_formula(own_root: DataRoot) -> None:
 def test_a_parameter_that_stands_twice_is_refused(path: str, client: TestClient) -> None:
     answer = client.get(path)
 
-    assert (answer.status_code, "stands 2 times in the address; write it once" in answer.text) == (422, True)
+    assert (answer.status_code, "appears 2 times in the address; write it once" in answer.text) == (422, True)
 
 
 def test_every_address_of_a_file_in_the_document_answers(client: TestClient, source: Source) -> None:

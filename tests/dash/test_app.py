@@ -62,30 +62,30 @@ def asked(client: TestClient, path: str, search: str) -> str:
     [
         ("/f/43", "?fid=7", "Feature 43"),
         ("/f/43/", "", "Feature 43"),
-        ("/f/43", "?fid=7&fid=8", "fid: it is given more than once"),
+        ("/f/43", "?fid=7&fid=8", "fid: repeated in the address"),
         ("/f/43", "?source=1", "Feature 43"),
-        ("/f/43", "?group=a&group=b", "group: it is given more than once"),
+        ("/f/43", "?group=a&group=b", "group: repeated in the address"),
         ("/compare", "?source=1&f=1,2", "Feature 1 compared with feature 2"),
-        ("/compare", "?f=1&f=2", "f: it is given more than once"),
+        ("/compare", "?f=1&f=2", "f: repeated in the address"),
         ("/whatif", "?sample=9999999", "sample 9999999 is not in small"),
-        ("/f/43", "?min=-inf", "min and max are numbers"),
+        ("/f/43", "?min=-inf", "min and max must be numbers"),
         ("/f/43", "?max=1e400", "All examples"),
-        ("/weapons/../etc", "", "There is no weapon"),
+        ("/weapons/../etc", "", "Unknown weapon"),
         ("/weapons/%2E52%20Gal", "", "weapon="),
         ("/find", "?rule=" + "(" * 500, "Find features by a rule"),
         ("/features", "?q=" + "a" * 300, "at most 200 characters"),
         ("/map", "?box=1e400,2,3,4", "is not four finite numbers"),
-        ("/map", "?cluster=999999999&box=-1e308,1e308,-1e308,1e308", "No feature is there"),
-        ("/map", "?by=decoder&by=decoder", "by: it is given more than once"),
+        ("/map", "?cluster=999999999&box=-1e308,1e308,-1e308,1e308", "No feature matches"),
+        ("/map", "?by=decoder&by=decoder", "by: repeated in the address"),
         ("/find", "?rule=ssu>=6&against=ssu>=6", "there is nothing to compare"),
         ("/find", "?rule=ssu&against=(", "Find features by a rule"),
-        ("/runs", "?source=1", "CurrentSource in this window: small"),
+        ("/runs", "?source=1", "Shown in this window: small"),
     ],
 )
 def test_no_address_is_a_fault(path: str, search: str, said: str, source: Source) -> None:
     text = asked(TestClient(create_app(source).server, base_url="http://127.0.0.1"), path, search)
 
-    assert "A fault of the dashboard" not in text
+    assert "Internal error of the dashboard" not in text
     assert said in text
 
 

@@ -52,7 +52,7 @@ def test_a_store_and_a_server_are_shown_alike(finished_root: DataRoot) -> None:
     [
         (["nobody"], "nobody is neither a run of"),
         (["http://127.0.0.1:9"], "no activation server answers at http://127.0.0.1:9"),
-        (["small", "--data-dir", "x"], "--data-dir names something else"),
+        (["small", "--data-dir", "x"], "--data-dir name the data"),
         (["small", "--port", "70000"], "70000 is not in the range"),
     ],
 )

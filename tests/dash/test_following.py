@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.manifest import Manifest
 from splat_dash import app as dashboard
-from splat_dash.app import create_app, news_for
+from splat_dash.app import create_app, version_notice
 from splat_dash.shown import CurrentSource, VersionStatus
 from splat_dash.source import Source
 from splat_serving.database.catalogue import Catalogue, Target
@@ -61,7 +61,7 @@ def test_what_goes_away_is_said_and_what_is_shown_stays(own_root: DataRoot, own_
 
     assert found.version == own_source.about.version and found.trouble
     assert shown.source is own_source
-    assert "does not answer" in str(news_for(found, found.version))
+    assert "does not answer" in str(version_notice(found, found.version))
 
 
 def test_a_server_that_follows_is_followed(own_root: DataRoot) -> None:
@@ -102,7 +102,7 @@ def test_who_has_a_page_is_told_and_keeps_what_is_typed(
         page.keyboard.press("Tab")
         other = publish_another(own_root)
 
-        expect(page.locator("#newer")).to_contain_text(f"Version {other} was published meanwhile")
+        expect(page.locator("#newer")).to_contain_text(f"Version {other} is available")
         page.click("#newer .reload")
 
         expect(page.locator(".where")).to_contain_text(other)
@@ -123,7 +123,7 @@ def test_a_label_typed_for_another_sae_is_not_saved(browser: Any, own_root: Data
         publish_another(own_root, sae="f" * 64)
         watched.open("/about").wait_for_selector("h1")  # somebody else loads a page
         page.keyboard.press("e")
-        page.fill("#label-text", "of the old one")
+        page.fill("#label-text", "about the old one")
         page.keyboard.press("Control+Enter")
 
         expect(page.locator("#label-said")).to_contain_text("whose feature 3 is another one")

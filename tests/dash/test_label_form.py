@@ -43,7 +43,7 @@ def test_a_form_in_the_page_of_its_feature_is_taken(address: str) -> None:
     ],
 )
 def test_form_page_and_address_are_of_one_feature_or_nothing_is_saved(changes: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="this form is of feature"):
+    with pytest.raises(InputError, match="this form belongs to feature"):
         form(sent(**changes)).check_same_feature()
 
 
@@ -68,7 +68,7 @@ def test_form_page_and_address_are_of_one_feature_or_nothing_is_saved(changes: d
     ],
 )
 def test_what_is_not_a_form_is_refused_in_a_sentence(forged: Any) -> None:
-    with pytest.raises(InputError, match="cannot be read: form"):
+    with pytest.raises(InputError, match="invalid request from the page: form"):
         form(forged)
 
 
@@ -78,7 +78,7 @@ def test_a_label_goes_to_the_feature_of_its_form_or_nowhere(own_root: DataRoot) 
         made = {"feature": 3, "based_on": 0, "sae": source.sae}
 
         for write in (_saved, _skipped):
-            assert "this form is of feature 3" in write(source, form(sent(made=made, address="/f/4")))["notice"]
+            assert "this form belongs to feature 3" in write(source, form(sent(made=made, address="/f/4")))["notice"]
         assert subject.label_log.events() == []
         assert "Saved, revision 1" in _saved(source, form(sent(made=made)))["notice"]
 

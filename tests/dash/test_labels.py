@@ -63,7 +63,7 @@ def test_what_a_form_says_becomes_a_label(own_source: Source) -> None:
 
     assert event.label is not None
     assert (event.label.text, event.label.confidence, event.author, event.revision) == ("swims", 0.5, "ann", 1)
-    assert own_source.claimed(3) == "swim_speed_up>=12"
+    assert own_source.rule_of_label(3) == "swim_speed_up>=12"
     assert own_source.names()[3] == "swims"
     for wrong, author in (({"text": "\u200b"}, "ann"), ({"text": "a\u202eb"}, "ann"), ({"text": "x"}, " ")):
         with pytest.raises(InputError, match="has no visible character|U\\+202E|author"):
@@ -102,7 +102,7 @@ def test_the_evidence_follows_the_rule_while_it_is_written(labelling: Watched, o
     for rule in ("ssu>=6", "ssu>=12 and not ninja_squid"):
         page.fill("#label-rule", rule)
         found = own_source.evidence(7, rule)
-        expect(page.locator("#label-score")).to_contain_text(f"it holds on {found.score.n_rule:,} of")
+        expect(page.locator("#label-score")).to_contain_text(f"the rule holds on {found.score.n_rule:,} of")
         expect(page.locator("#label-score")).to_contain_text(f"F1 {found.score.f1:.3f}")
         expect(page.locator("#label-evidence summary")).to_contain_text(f"{found.n_missed + found.n_silent:,} samples")
     page.fill("#label-rule", "ssu>=")
@@ -143,14 +143,14 @@ def test_twenty_features_are_labelled_by_keyboard_alone(labelling: Watched, own_
     query = ListQuery(state="unlabelled", sort="-density")
     ids = own_source.rows(query)["feature_id"].to_list()[:20]
     page = labelling.open("/labels")
-    page.get_by_role("link", name="all that fire and have no label").click()
+    page.get_by_role("link", name="unlabelled features that fire").click()
     for at, feature in enumerate(ids):
         expect(page.locator("h1")).to_contain_text(f"Feature {feature}")
         page.keyboard.press("e")
         expect(page.locator("#label-text")).to_be_focused()
         page.keyboard.type(f"label {at}, jkr")
         page.keyboard.press("Control+Enter")
-        expect(page.locator("#label-said")).to_contain_text("Saved, revision 1")
+        expect(page.locator("#label-message")).to_contain_text("Saved, revision 1")
         expect(page.locator("#feature-name")).to_have_text(f" label {at}, jkr")
         page.keyboard.press("j")
 
@@ -182,7 +182,7 @@ def test_what_stands_in_the_form_is_saved_though_dash_has_not_heard_of_it_yet(
     assert (told["category"], told["status"]) == ("tactical", "proposed")
     assert (told["feature"], told["address"]) == (5, "/f/5")
     page.keyboard.press("Control+Enter")
-    expect(page.locator("#label-said")).to_contain_text("Saved, revision 1")
+    expect(page.locator("#label-message")).to_contain_text("Saved, revision 1")
     event = own_source.subject.labels.label(5)
     assert event is not None and event.label is not None
     assert (event.label.text, event.label.notes, event.label.confidence) == (
@@ -203,14 +203,14 @@ def test_two_who_label_at_once_see_each_other(browser: Any, own_url: str, own_so
         page.locator("#label-text").fill(text)
         page.locator("#label-notes").fill(f"why it {text}")
         page.locator("#label-save").click()
-        expect(page.locator("#label-said")).to_contain_text("Saved" if text == "swims" else "Somebody else was faster")
+        expect(page.locator("#label-message")).to_contain_text("Saved" if text == "swims" else "Conflict")
 
-    assert "swims" in pages[1].locator("#label-said").inner_text()
+    assert "swims" in pages[1].locator("#label-message").inner_text()
     assert pages[1].locator("#label-notes").input_value() == "why it dives"
     label = own_source.labels()[5].label
     assert label is not None and label.text == "swims"
     pages[1].locator("#label-save").click()
-    expect(pages[1].locator("#label-said")).to_contain_text("Saved, revision 2")
+    expect(pages[1].locator("#label-message")).to_contain_text("Saved, revision 2")
     expect(pages[1].locator("#label-history > summary")).to_have_text("history (3)")
     pages[0].reload()
     expect(pages[0].locator("#feature-name")).to_have_text(" dives")
@@ -266,10 +266,10 @@ def test_a_page_that_did_not_follow_its_address_saves_nothing_and_says_that_the_
     page.locator("#label-text").fill("typed at the address of feature 4")
 
     with running(app, urlsplit(url).port or 0):
-        expect(page.locator("#connection")).to_contain_text("this page is not the one of its address")
+        expect(page.locator("#connection")).to_contain_text("this page does not match its address")
         page.keyboard.press("Control+Enter")
-        expect(page.locator("#label-said")).to_contain_text(
-            "this form is of feature 3, and the address of the page is /f/4"
+        expect(page.locator("#label-message")).to_contain_text(
+            "this form belongs to feature 3, but the address of the page is /f/4"
         )
         assert page.locator("#label-text").input_value() == "typed at the address of feature 4"
         page.click("#connection .reload")
@@ -298,7 +298,7 @@ def test_an_answer_that_arrives_on_the_page_of_another_feature_leaves_that_page_
     )
 
     assert kept
-    expect(page.locator("#told")).to_have_text("Feature 4: Saved, revision 1")
+    expect(page.locator("#message")).to_have_text("Feature 4: Saved, revision 1")
 
 
 @pytest.mark.slow
@@ -306,12 +306,12 @@ def test_skipping_takes_a_feature_off_the_queue(labelling: Watched, own_source: 
     own_source.subject.labels.enqueue(7, 1.0, "looks odd")
     page = labelling.open("/labels")
     expect(page.locator("main")).to_contain_text("looks odd")
-    page.get_by_role("link", name="the queue, in its order").click()
+    page.get_by_role("link", name="the queue, in order").click()
     expect(page.locator("h1")).to_contain_text("Feature 7")
     page.keyboard.press("e")
     page.locator("#label-skip").click()
 
-    expect(page.locator("#label-said")).to_contain_text("left out of the queue")
+    expect(page.locator("#label-message")).to_contain_text("removed from the queue")
     assert own_source.subject.labels.queue() == []
 
 

@@ -154,7 +154,7 @@ def test_a_box_lists_its_features_and_a_click_opens_one(watched: Watched, expect
     page.reload()
     expect(page.locator("#map-chosen tbody a").first).to_have_text(listed[0])
     assert page.locator("#map-chosen tbody a").all_inner_texts() == listed
-    page.get_by_role("link", name="Choose none").click()
+    page.get_by_role("link", name="Clear the selection").click()
     expect(page.locator("#map-chosen")).to_contain_text("None yet")
 
     expect(page.locator("#map canvas").first).to_be_visible()

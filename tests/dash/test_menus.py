@@ -139,17 +139,17 @@ def test_a_feature_s_files_have_its_label_and_its_numbers(client: TestClient, so
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/api/features/3/palm/tokens.csv", "a feature has no 'palm'; there are tokens, weapons"),
-        ("/api/features/3/tokens/palm.csv", "there is no table 'palm' here; there are tokens"),
-        ("/api/features/3/tokens/tokens.xls", "there is no form 'xls'; there are csv, json, md"),
-        ("/api/compare/tokens.csv?f=3", "is no pair of features"),
-        ("/api/compare/tokens.csv", "is no pair of features"),
+        ("/api/features/3/palm/tokens.csv", "unknown section 'palm'; choose from tokens, weapons"),
+        ("/api/features/3/tokens/palm.csv", "unknown table 'palm'; choose from tokens"),
+        ("/api/features/3/tokens/tokens.xls", "unknown format 'xls'; choose from csv, json, md"),
+        ("/api/compare/tokens.csv?f=3", "is not a pair of features"),
+        ("/api/compare/tokens.csv", "is not a pair of features"),
         ("/api/find/features.csv?rule=ssu>=", "ssu>="),
         ("/api/experiments/palmistry/x.csv?feature_id=3", "palmistry"),
         ("/api/experiments/bands/x.csv", "feature_id"),
         ("/api/experiments/bands/x.csv?feature_id=abc", "feature_id"),
         ("/api/whatif/features.csv?b=nonsense", "b"),
-        ("/api/features/3/examples/examples.csv?min=a", "min and max are numbers"),
+        ("/api/features/3/examples/examples.csv?min=a", "min and max must be numbers"),
     ],
 )
 def test_a_file_that_is_not_there_is_one_sentence(client: TestClient, path: str, said: str) -> None:

@@ -62,10 +62,10 @@ def test_a_feature_has_an_address_and_a_wrong_one_says_so(watched: Watched, expe
     assert words(page) == before
 
     for path, said in (
-        ("/f/abc", "is no feature"),
+        ("/f/abc", "is not a feature"),
         ("/f/96", "features 0 to 95"),
-        ("/f/1/2", "is no feature"),
-        ("/nowhere", "leads nowhere"),
+        ("/f/1/2", "is not a feature"),
+        ("/nowhere", "No page has this address"),
         ("/features?sort=x", "sort"),
     ):
         page.goto(watched.url + path)
@@ -268,7 +268,7 @@ def test_two_features_are_compared_and_swapped(watched: Watched, expect: Any, so
         f"{own['n_active']:,}"
     )
     page.goto(f"{watched.url}/compare?f=1")
-    expect(page.get_by_role("alert")).to_contain_text("is no pair of features")
+    expect(page.get_by_role("alert")).to_contain_text("is not a pair of features")
 
 
 def test_a_comparison_the_other_way_round_says_the_same(source: Source, busy: int) -> None:
@@ -334,10 +334,10 @@ def test_features_are_found_by_a_rule_a_token_and_a_weapon(watched: Watched, exp
     page.go_back()
     expect(page.locator("h1")).to_have_text("Builds with swim_speed_up>=12")
 
-    page.get_by_label("Rule over builds").fill("ninja_squid and not ssu>=12")
+    page.get_by_label("Rule on builds").fill("ninja_squid and not ssu>=12")
     page.get_by_role("button", name="Find").click()
     expect(page.locator("h1")).to_have_text("Builds with ninja_squid and not swim_speed_up>=12")
-    page.get_by_label("Rule over builds").fill("ninja_squid and")
+    page.get_by_label("Rule on builds").fill("ninja_squid and")
     page.get_by_role("button", name="Find").click()
     expect(page.get_by_role("alert")).to_contain_text("^")
 
@@ -550,7 +550,7 @@ def test_the_sheet_lists_the_keys_and_each_of_them_works(
     page.keyboard.press("2")
     expect(page.get_by_role("navigation", name="Examples").locator(".chosen")).not_to_have_text("strongest")
     page.keyboard.press("c")
-    expect(page.locator("#told")).to_have_text("The link is copied.")
+    expect(page.locator("#message")).to_have_text("Link copied.")
     assert page.evaluate("navigator.clipboard.readText()") == page.evaluate("location.href")
     page.keyboard.press("e")
     expect(page.locator("#label-text")).to_be_focused()
@@ -585,14 +585,14 @@ def test_a_panel_grows_and_shrinks(watched: Watched, expect: Any, busy: int) -> 
     expect(panel.locator(".main-svg").first).to_be_visible()
     small = panel.bounding_box()
 
-    panel.get_by_role("button", name="larger").click()
-    expect(panel.get_by_role("button", name="smaller")).to_be_focused()
+    panel.get_by_role("button", name="expand").click()
+    expect(panel.get_by_role("button", name="collapse")).to_be_focused()
     page.wait_for_timeout(300)
     assert panel.bounding_box() == {"x": 0, "y": 0, "width": 1400, "height": 900}
     assert panel.locator(".main-svg").first.bounding_box()["height"] > 700
     page.keyboard.press("Escape")
 
-    expect(panel.get_by_role("button", name="larger")).to_be_focused()
+    expect(panel.get_by_role("button", name="expand")).to_be_focused()
     assert panel.bounding_box() == small
 
 
@@ -615,7 +615,7 @@ def test_a_click_on_a_bar_lists_its_samples(watched: Watched, expect: Any, sourc
     values = [float(text) for text in page.locator("table.examples .with-bar .number").all_inner_texts()]
     assert len(values) == min(within, 50) and all(low - 1e-3 <= value <= high + 1e-3 for value in values)
     page.goto(f"{watched.url}/f/{busy}?min=much")
-    expect(page.get_by_role("alert")).to_contain_text("min and max are numbers")
+    expect(page.get_by_role("alert")).to_contain_text("min and max must be numbers")
 
 
 def test_a_build_is_marked_in_the_histogram(watched: Watched, expect: Any, source: Source, busy: int) -> None:
@@ -628,14 +628,14 @@ def test_a_build_is_marked_in_the_histogram(watched: Watched, expect: Any, sourc
     expect(page.locator("main h1")).to_contain_text(f"Feature {busy}")
     value = float(source.subject.dense(busy)[sample])
     expect(page.locator("#panel-feature-histogram figcaption")).to_contain_text(
-        f"On the build of the address it is {shown(value)}."
+        f"Activation on the build of the address: {shown(value)}."
     )
     expect(page.locator("#feature-histogram .annotation-text", has_text="this build")).to_be_visible()
     page.get_by_role("navigation", name="Evidence").get_by_role("link", name="weapons").click()
     expect(page.locator("#panel-weapons")).to_be_visible()
     assert parse_qs(page.evaluate("location.search.slice(1)"))["b"]
     page.goto(f"{watched.url}/f/{busy}?b=nonsense")
-    expect(page.get_by_role("alert")).to_contain_text("This address means nothing")
+    expect(page.get_by_role("alert")).to_contain_text("Invalid address")
 
 
 def test_ten_intervals_hold_all_activations(watched: Watched, expect: Any, source: Source, busy: int) -> None:
@@ -733,10 +733,10 @@ def test_an_experiment_is_asked_from_the_page_and_its_numbers_are_its_own(
     watched: Watched, expect: Any, source: Source, busy: int
 ) -> None:
     page = watched.open(f"/f/{busy}?tab=experiments&x=within-family")
-    expect(page.locator("#experiment-answer")).to_have_text("Say family, and ask.")
+    expect(page.locator("#experiment-result")).to_have_text("Fill in family, then run.")
     page.get_by_label("family", exact=True).fill("ssu")
     page.get_by_role("button", name="Ask").click()
-    answer = page.locator("#experiment-answer")
+    answer = page.locator("#experiment-result")
     expect(answer.locator("table").first).to_be_visible()
 
     whole = run(source.subject, spec_of({"experiment": "within-family", "feature_id": busy, "family": "ssu"}))
@@ -747,14 +747,14 @@ def test_an_experiment_is_asked_from_the_page_and_its_numbers_are_its_own(
     page.goto(f"{watched.url}/f/{busy}?tab=experiments&x=within-family&family=swim_sped_up")
     expect(page.get_by_role("alert")).to_contain_text("did you mean swim_speed_up")
     page.goto(f"{watched.url}/f/{busy}?tab=experiments&x=palmistry")
-    expect(page.get_by_role("alert")).to_contain_text("There is no experiment 'palmistry'")
+    expect(page.get_by_role("alert")).to_contain_text("Unknown experiment 'palmistry'")
 
 
 def test_the_effect_of_a_feature_stands_beside_what_its_weights_say(
     watched: Watched, expect: Any, source: Source, busy: int
 ) -> None:
     page = watched.open(f"/f/{busy}?tab=effects")
-    answer = page.locator("#experiment-answer")
+    answer = page.locator("#experiment-result")
     expect(answer.locator("table").first).to_be_visible()
 
     whole = run(source.subject, spec_of({"experiment": "causal-effect", "feature_id": busy}))
@@ -770,7 +770,7 @@ def test_each_ability_of_an_example_tells_what_it_is_worth(
     watched: Watched, expect: Any, source: Source, busy: int
 ) -> None:
     page = watched.open(f"/f/{busy}")
-    expect(page.locator("#examples-legend")).to_contain_text("the share of the activation that is lost")
+    expect(page.locator("#examples-legend")).to_contain_text("share of the activation lost")
 
     rows = [row for group in group_near_duplicates((source.feature(busy).examples or {})["top"]) for row in group]
     frame = leave_one_out(source.subject, busy, [row["global_index"] for row in rows])
@@ -786,7 +786,7 @@ def test_each_ability_of_an_example_tells_what_it_is_worth(
             assert title.endswith(f"; without it {-drop:+.3g} ({-drop / whole:+.0%})")
             lost = float(badge.evaluate("one => one.style.getPropertyValue('--lost')").rstrip("%"))
             assert lost == pytest.approx(100 * min(max(drop / whole, 0), 1), abs=0.06)
-    page.locator('nav[aria-label="Examples"] .choice', has_text="random, where it does not").click()
+    page.locator('nav[aria-label="Examples"] .choice', has_text="random, not firing").click()
     expect(page.locator("#examples-legend")).to_have_text("")
 
 

@@ -66,10 +66,10 @@ def test_the_page_shows_figures_and_links(finished_root: DataRoot) -> None:
 
 def test_what_happened_last_is_shown(own_root: DataRoot) -> None:
     with open_subject("small", root=own_root) as subject:
-        assert "What happened last" not in str(runs.layout(Source(subject)).to_plotly_json())
+        assert "Recent activity" not in str(runs.layout(Source(subject)).to_plotly_json())
         record_activity(own_root, "refused", "saved_models/new", "this base model was not made a run: it is broken")
         page = str(runs.layout(Source(subject)).to_plotly_json())
-    assert "What happened last" in page and "it is broken" in page
+    assert "Recent activity" in page and "it is broken" in page
 
 
 def test_a_server_tells_the_same_versions(finished_root: DataRoot) -> None:

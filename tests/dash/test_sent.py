@@ -87,7 +87,7 @@ def test_a_request_of_another_shape_is_refused_in_a_line(
 ) -> None:
     answer = client.post(PATH, json={**request_of(app, ROUTER, of_page("/f/3", "")), **changes})
 
-    assert (answer.status_code, "load the page again" in answer.text) == (400, True)
+    assert (answer.status_code, "reload the page" in answer.text) == (400, True)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_no_value_that_a_callback_is_called_with_is_a_fault(app: Dash, client: T
         answer = client.post(PATH, content=json.dumps(body), headers={"Content-Type": "application/json"})
 
         assert answer.status_code < 500, (output, body)
-        assert "A fault of the dashboard" not in answer.text, (output, body)
+        assert "Internal error of the dashboard" not in answer.text, (output, body)
 
 
 def test_no_address_and_no_file_is_a_fault(app: Dash, client: TestClient) -> None:
@@ -170,7 +170,7 @@ def test_no_address_and_no_file_is_a_fault(app: Dash, client: TestClient) -> Non
         assert answer.status_code < 500, (path, search)
         page = choice.choice(["/f/3", "/features", "/map", "/find", "/compare", "/whatif", path])
         text = client.post(PATH, json=request_of(app, ROUTER, of_page(page, f"?{search}"))).text
-        assert "A fault of the dashboard" not in text, (page, search)
+        assert "Internal error of the dashboard" not in text, (page, search)
 
 
 @pytest.mark.parametrize(
@@ -188,5 +188,5 @@ def test_what_is_not_there_is_not_there(client: TestClient, path: str, status: i
 
 
 def test_a_value_of_another_kind_is_named() -> None:
-    with pytest.raises(InputError, match=r"cannot be read: rows\.startRow: "):
+    with pytest.raises(InputError, match=r"invalid request from the page: rows\.startRow: "):
         value_of(RowsRequest, {"startRow": -1, "endRow": 3}, "rows")

@@ -26,7 +26,7 @@ def test_another_weapon_is_another_build() -> None:
 
 
 def test_what_is_like_no_first_row_stands_for_itself() -> None:
-    """Each row is held against the first of a group, never against those folded into it: groups do not drift."""
+    """Each row is held against the first of a group, never against those grouped with it: groups do not drift."""
     rungs = [f"a_{at}" for at in range(10)]
     rows = [_row(at, "Splattershot", " ".join(rungs[: 10 - at])) for at in range(5)]
 

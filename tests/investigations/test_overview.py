@@ -105,8 +105,8 @@ def test_a_feature_that_never_fires_is_told_in_a_sentence(tmp_path: Path) -> Non
     ("arguments", "said"),
     [
         (["overview", "9999"], "feature 9999 is not in small: it holds features 0 to 95"),
-        (["overview"], "name one feature"),
-        (["overview", "1", "--feature-id", "2"], "name one feature"),
+        (["overview"], "specify one feature"),
+        (["overview", "1", "--feature-id", "2"], "specify one feature"),
         (["overview", "1", "--top-k", "0"], "top_k: Input should be greater than or equal to 1, not 0"),
         (["overview", "1", "--also", "palmistry"], "there is no experiment 'palmistry'"),
         (["overview", "1", "--run", "nowhere"], "nowhere is neither a run of"),

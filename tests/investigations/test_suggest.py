@@ -86,4 +86,4 @@ def test_the_command_suggests_one_or_all(finished_root: DataRoot, monkeypatch: p
     assert (one.exit_code, every.exit_code) == (0, 0), one.output + every.output
     assert json.loads(one.stdout)["kind"] == "suggest"
     assert json.loads(every.stdout)["facts"]["n_features"] == 96
-    assert "name one feature" in str(neither.exception)
+    assert "specify one feature" in str(neither.exception)

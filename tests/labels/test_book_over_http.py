@@ -69,7 +69,7 @@ def test_who_is_late_and_what_means_nothing_is_refused_alike(book: LabelBook) ->
 def test_a_server_takes_no_labels_unless_it_was_told_to(own_root: DataRoot) -> None:
     app = create_app(Catalogue(Target.of(None, own_root)), settings_from_environment())
     with running(app) as url, open_subject(url) as subject:
-        with pytest.raises(NotAllowedError, match="not started with --allow-labels"):
+        with pytest.raises(NotAllowedError, match="start it with --allow-labels"):
             subject.labels.set(1, {"text": "x"}, "ann")
         assert subject.labels.current() == {}
     assert not own_root.labels.exists()

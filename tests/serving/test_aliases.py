@@ -25,7 +25,7 @@ def test_a_name_is_kept_listed_and_removed(tmp_path: Path) -> None:
         "lab": "http://127.0.0.1:8765/runs/a",
     }
     assert remove_alias("full").target == str(tmp_path)
-    with pytest.raises(InputError, match="there is no alias 'full'; there are: lab"):
+    with pytest.raises(InputError, match="unknown alias 'full'; aliases are: lab"):
         remove_alias("full")
 
 
@@ -50,8 +50,8 @@ def test_an_alias_of_a_folder_opens_it_under_its_name(finished_root: DataRoot, t
     [
         ("../x", ".", {}, "cannot be the name of a run or folder"),
         ("small", ".", {}, "has a run called small: choose another name"),
-        ("full", "nowhere", {}, "neither a folder, nor a run of .*small"),
-        ("full", "small", {"sae_checkpoint": Path(".")}, "can be given for a folder only"),
+        ("full", "nowhere", {}, "not a folder, nor a run of .*small"),
+        ("full", "small", {"sae_checkpoint": Path(".")}, "belong to folders only"),
         ("full", ".", {"sae_checkpoint": Path("/no/such/file")}, "--sae-checkpoint: /no/such/file does not exist"),
     ],
 )
@@ -70,7 +70,7 @@ def test_a_name_with_two_meanings_is_asked_back(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "full").mkdir()
 
-    with pytest.raises(InputError, match="full is an alias of .*the folder .*give a path"):
+    with pytest.raises(InputError, match="full is an alias of .*the folder .*write a path"):
         alias_named("full", finished_root)
 
 
@@ -81,9 +81,9 @@ def test_a_target_that_is_gone_and_a_server_that_is_not_here_are_said(finished_r
     keep_alias("lab", "http://127.0.0.1:1", {}, finished_root)
     gone.rmdir()
 
-    with pytest.raises(InputError, match="full stands for .*gone, which is gone"):
+    with pytest.raises(InputError, match="full is an alias of .*gone, which no longer exists"):
         Target.of("full", finished_root)
-    with pytest.raises(InputError, match="lab stands for the server"):
+    with pytest.raises(InputError, match="lab is an alias of the server"):
         Target.of("lab", finished_root)
 
 
@@ -107,10 +107,10 @@ def test_the_command_keeps_lists_and_removes(tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
         return result.output
 
-    assert "there are no aliases" in said()
-    assert said("full", str(tmp_path)) == f"full stands for {tmp_path}\n"
+    assert "no aliases" in said()
+    assert said("full", str(tmp_path)) == f"saved alias full of {tmp_path}\n"
     assert str(tmp_path) in said()
-    assert said("full", "--remove") == f"full no longer stands for {tmp_path}\n"
+    assert said("full", "--remove") == f"removed alias full of {tmp_path}\n"
 
 
 def test_without_a_published_run_the_only_alias_is_meant(finished_root: DataRoot, tmp_path: Path) -> None:
@@ -137,5 +137,5 @@ def test_a_user_without_a_home_folder_has_no_aliases(
 
     with open_subject("small", root=finished_root) as subject:
         assert subject.about.name == "small"
-    with pytest.raises(InputError, match="no home folder; XDG_CONFIG_HOME names a place"):
+    with pytest.raises(InputError, match="no home folder; set XDG_CONFIG_HOME"):
         keep_alias("full", str(tmp_path), {}, finished_root)

@@ -186,7 +186,7 @@ def test_a_parameter_that_a_path_does_not_take_is_refused(path: str, client: Tes
 
     assert answer.status_code == 422
     assert answer.json()["parameter"] == path.partition("?")[2].partition("=")[0]
-    assert "has no such parameter; it takes" in answer.json()["detail"]
+    assert "unknown parameter of" in answer.json()["detail"]
 
 
 def test_what_is_known_only_of_parameters_holds_for_every_way_to_ask(client: TestClient, store: Store) -> None:
@@ -223,7 +223,7 @@ def test_no_answer_has_more_rows_than_are_given_at_once(path: str, finished_root
         fits = client.get(f"/activations/{feature_id}?limit=5")
 
     assert refused.status_code == 413
-    assert "more than 5 rows" in refused.json()["detail"]
+    assert "limited to 5 rows" in refused.json()["detail"]
     assert fits.json()["n_rows"] == 5
 
 
@@ -257,15 +257,15 @@ ERRORS = {
     "/activations/1?limit=-1": (422, "limit"),
     "/activations/1?min_activation=nan": (422, "min_activation: must be a finite number"),
     "/activations/1?sample_frac=2": (422, "sample_frac: must be above 0"),
-    "/activations/1?columns=nope": (422, "there is no column 'nope'; there are global_index"),
-    "/activations/1?weapon=Spoon": (404, "there is no weapon 'Spoon'"),
-    "/activations/1?token=flying": (404, "there is no token 'flying'"),
-    "/activations/1?token=99999": (404, "ids run from 0 to 139"),
+    "/activations/1?columns=nope": (422, "unknown column 'nope'; choose from global_index"),
+    "/activations/1?weapon=Spoon": (404, "unknown weapon 'Spoon'"),
+    "/activations/1?token=flying": (404, "unknown token 'flying'"),
+    "/activations/1?token=99999": (404, "ids are 0 to 139"),
     "/samples/-1": (404, "samples 0 to"),
-    "/features?limit=1&sort=beauty": (422, "there is no column 'beauty'"),
-    "/features?limit=1&filter=n_active": (422, "is no condition"),
-    "/runs/other/features": (404, "there is no run 'other'; served are: small"),
-    "/runs/..%2f..%2fetc/features": (404, "not there"),
+    "/features?limit=1&sort=beauty": (422, "unknown column 'beauty'"),
+    "/features?limit=1&filter=n_active": (422, "is not a condition"),
+    "/runs/other/features": (404, "unknown run 'other'; served runs are: small"),
+    "/runs/..%2f..%2fetc/features": (404, "not found"),
     "/v/latest/features": (404, "is not a version id"),
     "/nowhere": (404, "no such path"),
 }
@@ -343,7 +343,7 @@ def test_what_moves_a_token_is_a_column_of_the_influences(client: TestClient, st
     stored = store.influences["influence"].arr.get(at).to_numpy()
     np.testing.assert_array_equal(np.float32([row["influence"] for row in by_name]), stored)
     assert by_id == by_name
-    for nothing, said in (("<NULL>", "no output of the model"), ("flying", "no token 'flying'")):
+    for nothing, said in (("<NULL>", "is not an output of the model"), ("flying", "unknown token 'flying'")):
         answer = client.get(f"/tokens/{quote(nothing)}/influences")
         assert (answer.status_code, said in answer.json()["detail"]) == (404, True)
 

@@ -180,13 +180,13 @@ ERRORS: list[Exception] = [
     FeatureNotFoundError(96, 96, "small"),
     FeatureNotFoundError(-1, 0, "/some/where: it holds"),
     SampleNotFoundError(7, 1, "small"),
-    UnknownNameError("there is no token 'flying'"),
-    NotComputedError("this folder records no vocabulary"),
+    UnknownNameError("unknown token 'flying'"),
+    NotComputedError("this folder does not record its vocabulary"),
     NotPublishedError("nothing is published yet"),
     CorruptStoreError("feature 3: the checksum does not hold"),
     FingerprintMismatchError("the SAE", "a" * 64, "b" * 64, "take the other one"),
     LayoutError("the metadata has 3 rows for 4 samples"),
-    NotAllowedError("labels are read-only here"),
+    NotAllowedError("labels are read-only on this server"),
     LabelConflictError("based_on", "feature 5 is at revision 2 by now, not at 1"),
     ParameterError("limit", "must be 0 or more, not -1"),
     InputError("the input breaks a rule"),
@@ -222,7 +222,7 @@ def test_errors_of_a_real_server_are_those_of_the_store(connect: Kind, own_root:
 
         with pytest.raises(CorruptStoreError, match=f"feature {feature_id}"):
             client.activations(feature_id)
-        with pytest.raises(UnknownNameError, match="there is no run 'other'; served are: small"):
+        with pytest.raises(UnknownNameError, match="unknown run 'other'; served runs are: small"):
             connect(url, run="other").about()
         with pytest.raises(UnknownNameError, match=store.version):
             connect(url, version=VERSION).about()
@@ -256,7 +256,7 @@ def test_more_features_and_rows_than_one_answer_holds_come_in_several(connect: K
     few_rows = settings_from_environment().model_copy(update={"max_rows": 500})
     with serving(str(tmp_path), DataRoot(tmp_path), few_rows) as url:
         found = connect(url).activations_of_many(range(1_030), columns=["activation"])
-        with pytest.raises(ServerError, match="more than 500 rows are asked for"):
+        with pytest.raises(ServerError, match="limited to 500 rows"):
             connect(url).coactivation(0)
     with serving(str(tmp_path), DataRoot(tmp_path)) as url:
         beside = connect(url).coactivation(0).table
@@ -388,7 +388,7 @@ def test_a_name_beyond_what_a_url_holds_is_an_error_of_ours(remote: Any) -> None
     for n_characters in (20_000, 100_000):
         with pytest.raises(ServerError):
             remote.features_of_token("x" * n_characters)
-    with pytest.raises(UnknownNameError, match="there is no token"):
+    with pytest.raises(UnknownNameError, match="unknown token|does not exist"):
         remote.features_of_token("\udcff")
 
 

@@ -327,7 +327,7 @@ def test_batches_of_unequal_sizes_are_found_by_position_whatever_their_index_say
 def test_a_batch_or_row_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
     db = EfficientFSDatabase(tree(tmp_path / "efficient"))
 
-    with pytest.raises(ParameterError, match="no batch 3; there are batches 0 to 2"):
+    with pytest.raises(ParameterError, match="batch 3 does not exist; batches are 0 to 2"):
         db.get_example_activations_by_batch(3, 0)
     with pytest.raises(ParameterError, match="batch 2 has no row 1; it has rows 0 to 0"):
         db.get_example_activations_by_batch(2, 1)
@@ -508,7 +508,7 @@ def test_a_table_of_other_activations_is_refused(own_root: DataRoot) -> None:
     table = LocalDatabase.open(run.root).features()
     table.head(50).write_parquet(run.precomputed / "features.parquet")
 
-    with pytest.raises(LayoutError, match=r"features.parquet .*compute it again"):
+    with pytest.raises(LayoutError, match=r"features.parquet .*recompute"):
         EfficientFSDatabase(run.efficient).get_feature_stats(3)
 
 
@@ -528,7 +528,7 @@ def test_a_store_is_preferred_to_the_formats_beside_it(run: RunLayout, feature_i
 
 
 def test_folders_are_given_once(run: RunLayout) -> None:
-    with pytest.raises(InputError, match="given twice"):
+    with pytest.raises(InputError, match="passed twice"):
         EfficientFSDatabase(run.root, config=StorageConfig("small", run.root))
     with pytest.raises(InputError, match="nothing to open"):
         EfficientFSDatabase()

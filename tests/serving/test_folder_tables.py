@@ -68,7 +68,7 @@ def test_rows_in_another_order_are_found_all_the_same(name: str, folder: Path, o
     ids=["too short", "a row twice", "no ids", "ids of text", "other ids"],
 )
 def test_a_table_of_other_features_is_refused_and_named(name: str, change: Change, folder: Path) -> None:
-    with pytest.raises(LayoutError, match=rf"{name}\.parquet of .* compute it again, or remove it"):
+    with pytest.raises(LayoutError, match=rf"{name}\.parquet of .* recompute or remove it"):
         found = changed(folder, name, change)
         found.feature_map() if name == "feature_map" else found.feature(3)
 

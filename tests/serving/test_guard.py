@@ -213,7 +213,7 @@ def test_a_fault_is_logged_on_lines_of_its_own(
 
     logged = [record.getMessage() for record in caplog.records if record.name == "splat_serving.http.guard"]
     assert answer.status_code == 500
-    assert "fault of the server: AttributeError" in answer.json()["detail"]
+    assert "internal error: AttributeError" in answer.json()["detail"]
     assert logged == [r"GET '/tokens/a\nINFO forged/features'"]
 
 

@@ -241,7 +241,7 @@ def test_what_stands_around_the_chunks_of_a_body_has_a_bound(around: str, server
     }
     answer = server.send(request("/query", "Transfer-Encoding: chunked", method="POST"), *parts[around])
 
-    assert is_problem(answer, 413, "around its chunks")
+    assert is_problem(answer, 413, "chunk framing")
     assert answer.ended
 
 
@@ -531,7 +531,7 @@ def test_a_client_that_never_reads_is_left(form: str, large: RunningServer) -> N
         wait_until("the server leaves", lambda: large.n_sockets() <= before)
         assert connection is not None
 
-    assert "did not take its answer" in large.said()
+    assert "did not read its response" in large.said()
     assert TRACEBACK not in large.said()
     assert large.ask("/health", "Connection: close").status == 200
 
@@ -618,7 +618,7 @@ def test_answers_that_nobody_takes_are_bounded_in_bytes(
             long, short = server.ask("/activations/0"), server.ask("/activations/0?limit=3")
         wait_until("there is room again", lambda: server.ask("/activations/0").status == 200)
 
-    assert is_problem(long, 429, "of other answers wait for their clients")
+    assert is_problem(long, 429, "of other responses are being sent")
     assert long.headers["retry-after"] == "1"
     assert short.status == 200
 

@@ -308,13 +308,13 @@ def build(**changes: Any) -> dict[str, Any]:
 
 FULL = {"swim_speed_up": 30, "ink_saver_main": 9, "ink_saver_sub": 9, "run_speed_up": 12}
 BAD_BUILDS = {
-    "unknown token": (build(tokens=["flying"]), 404, "builds.1: there is no token 'flying'"),
-    "unknown token id": (build(tokens=[140]), 404, "builds.1: there is no token 140: ids run from 0 to 139"),
-    "unknown weapon": (build(weapon="Spoon", tokens=[]), 404, "builds.1: there is no weapon 'Spoon'; /weapons"),
-    "unknown weapon id": (build(weapon=9999, tokens=[]), 404, "there is no weapon 9999: ids run from 0 to"),
+    "unknown token": (build(tokens=["flying"]), 404, "builds.1: unknown token 'flying'"),
+    "unknown token id": (build(tokens=[140]), 404, "builds.1: token 140 does not exist: ids are 0 to 139"),
+    "unknown weapon": (build(weapon="Spoon", tokens=[]), 404, "builds.1: unknown weapon 'Spoon'; /weapons"),
+    "unknown weapon id": (build(weapon=9999, tokens=[]), 404, "weapon 9999 does not exist: ids are 0 to"),
     "token twice": (build(tokens=["comeback", "comeback"]), 422, "builds.1.tokens: comeback is there twice"),
     "padding": (build(tokens=["comeback", "<PAD>"]), 422, "<PAD> fills up a batch"),
-    "null and more": (build(tokens=["comeback", "<NULL>"]), 422, "<NULL> stands for the empty build"),
+    "null and more": (build(tokens=["comeback", "<NULL>"]), 422, "<NULL> is the empty build"),
     "neither": (build(), 422, "builds.1: a build has either tokens or abilities"),
     "both": (build(tokens=[], abilities={}), 422, "builds.1: a build has either tokens or abilities"),
     "unknown ability": (build(abilities={"flying": 3}), 422, "builds.1.abilities: no gear gives these AP: 'flying'"),
@@ -345,7 +345,7 @@ BAD_EDITS = {
     "outside": ('[{"feature": 96, "op": "ablate"}]', 404, "feature 96 is not in this SAE: it holds features 0 to 95"),
     "negative": ('[{"feature": -1, "op": "ablate"}]', 404, "features 0 to 95"),
     "twice": ('[{"feature": 1, "op": "ablate"}, {"feature": 1, "op": "ablate"}]', 422, "feature 1 is edited twice"),
-    "NaN": ('[{"feature": 1, "op": "set", "value": NaN}]', 422, "NaN is no number of JSON"),
+    "NaN": ('[{"feature": 1, "op": "set", "value": NaN}]', 422, "NaN is not a JSON number"),
     "infinite": ('[{"feature": 1, "op": "scale", "value": 1e999}]', 422, "edits.0.value"),
     "too large": ('[{"feature": 1, "op": "set", "value": 1e30}]', 422, "at most 1,000,000"),
     "unknown op": ('[{"feature": 1, "op": "boil"}]', 422, "edits.0.op: Input should be 'set', 'scale' or 'ablate'"),
@@ -366,13 +366,13 @@ def test_an_edit_that_cannot_be_is_a_problem(client: TestClient, what: str) -> N
 
 
 def test_python_refuses_what_http_refuses(live: LiveModel) -> None:
-    with pytest.raises(ParameterError, match="there is no 'boil'; there are set, scale, ablate"):
+    with pytest.raises(ParameterError, match="unknown operation 'boil'; choose from set, scale, ablate"):
         Edit(1, "boil")  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="a value is a number of at most 1,000,000, not nan"):
         Edit(1, "set", float("nan"))
     with pytest.raises(FeatureNotFoundError, match="features 0 to 95"):
         live.intervene([EMPTY], [Edit(96, "ablate")])
-    with pytest.raises(UnknownNameError, match=r"builds\.0: there is no token 'flying'"):
+    with pytest.raises(UnknownNameError, match=r"builds\.0: unknown token 'flying'"):
         live.features([TypedBuild(0, ("flying",))])
     assert live.features([]) == ()
     assert live.intervene([], []) == ()
@@ -394,7 +394,7 @@ def test_what_was_made_from_another_model_or_sae_is_refused(own_root: DataRoot) 
     publish(layout.store, staged, {"sae": stated["sae"]})
     with client_of("small", own_root) as client:
         answer = client.post("/live/features", json=build(tokens=[]))
-    assert (answer.status_code, "does not say which base_model" in answer.text) == (404, True)
+    assert (answer.status_code, "does not record which base_model" in answer.text) == (404, True)
 
 
 def test_an_input_that_changed_or_is_gone_is_told(own_root: DataRoot) -> None:
@@ -430,7 +430,7 @@ def test_what_is_no_run_says_what_is_needed(finished_root: DataRoot, tmp_path: P
             answer = client.post("/live/features", json=build(tokens=[]))
         assert (answer.status_code, answer.json()["title"]) == (404, "not computed")
         assert (
-            "belongs to no run" in answer.json()["detail"] and "`splat import FOLDER --run" in answer.json()["detail"]
+            "not part of a run" in answer.json()["detail"] and "`splat import FOLDER --run" in answer.json()["detail"]
         )
     with pytest.raises(NotComputedError, match="cannot be run: there is no run 'nothing'"):
         LiveModel.of_run(finished_root.run("nothing"))

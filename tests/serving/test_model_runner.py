@@ -166,9 +166,9 @@ def test_what_cannot_be_asked_is_refused_in_words(subject: Subject) -> None:
 
     with pytest.raises(FeatureNotFoundError, match="features 0 to 95"):
         model.activations(one, [96])
-    with pytest.raises(UnknownNameError, match=r"builds\.0: there is no weapon 9999"):
+    with pytest.raises(UnknownNameError, match=r"builds\.0: weapon 9999 does not exist"):
         model.activations([TokenSet(9999)], [0])
-    with pytest.raises(UnknownNameError, match=r"builds\.1: there is no token 5000"):
+    with pytest.raises(UnknownNameError, match=r"builds\.1: token 5000 does not exist"):
         model.probabilities([*one, TokenSet(0, (5000,))])
     with pytest.raises(ParameterError, match="each once"):
         model.probabilities([TokenSet(0, (1, 1))])

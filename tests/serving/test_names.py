@@ -25,7 +25,7 @@ def test_a_token_goes_by_any_spelling_and_its_own_comes_first(name: str, expecte
 
 
 def test_a_token_that_is_not_there_keeps_its_name_in_the_message() -> None:
-    with pytest.raises(UnknownNameError, match="no token 'SSU 22'"):
+    with pytest.raises(UnknownNameError, match="unknown token 'SSU 22'"):
         token_id("SSU 22", VOCABULARY)
 
 

@@ -34,7 +34,7 @@ def test_the_form_that_the_client_likes_best_is_chosen(accept: str | None) -> No
 
 @pytest.mark.parametrize("accept", ["image/png", "*/*;q=0", "application/*;q=0, text/*;q=0", "/", ",", ";", '"', "q=1"])
 def test_what_there_is_not_is_refused_with_what_there_is(accept: str) -> None:
-    with pytest.raises(NotAcceptableError, match="there are application/json, ") as refused:
+    with pytest.raises(NotAcceptableError, match="available: application/json, ") as refused:
         chosen_form(accept)
 
     assert refused.value.forms == TABLE_FORMS

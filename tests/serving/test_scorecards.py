@@ -34,9 +34,9 @@ def test_run_server_and_clients_give_the_same_figures(finished_root: DataRoot) -
 def test_what_has_no_scorecard_says_so(finished_root: DataRoot, tmp_path: Path) -> None:
     layout = finished_root.run("small")
     sae = json.loads((layout.sae / "scorecard.json").read_text())["sae_sha256"]
-    with pytest.raises(NotComputedError, match="there is not a scorecard: it belongs to no run"):
+    with pytest.raises(NotComputedError, match="no scorecard: it is not part of a run"):
         scorecard_of(None, {"sae": sae})
-    with pytest.raises(NotComputedError, match="of another SAE"):
+    with pytest.raises(NotComputedError, match="belongs to another SAE"):
         scorecard_of(layout, {"sae": "0" * 64})
     with pytest.raises(NotComputedError, match="does not exist"):
         scorecard_of(DataRoot(tmp_path).run("none"), {"sae": sae})

@@ -66,9 +66,7 @@ def test_a_path_without_activations_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["--data-dir", "--transposed-dir", "--vocab-path"])
 def test_a_folder_that_would_be_passed_over_is_told(name: str, tmp_path: Path) -> None:
-    assert f"small already says what is served, and {name} names something else" in refusal(
-        "small", name, str(tmp_path)
-    )
+    assert f"both small and {name} name the data" in refusal("small", name, str(tmp_path))
 
 
 def test_a_port_that_is_taken_is_told() -> None:
@@ -87,7 +85,7 @@ def test_an_address_that_is_not_here_is_told(host: str) -> None:
 def test_other_machines_are_let_in_only_in_so_many_words(host: str) -> None:
     said = refusal("small", "--port", "0", "--host", host)
 
-    assert f"--host {host} lets other machines ask" in said
+    assert f"--host {host} allows other machines" in said
     assert "--token-file" in said and "--insecure" in said
 
 
@@ -135,7 +133,7 @@ def test_every_setting_is_an_option_and_a_variable_and_is_explained() -> None:
         assert f"{option(name)} " in in_one_line
         assert f"[{variable(name)}" in in_one_line
         assert field.description and field.description in in_one_line
-    for heading in ("Where to listen:", "What is served:", "Who may ask:", "Limits:", "Log:", "Examples:"):
+    for heading in ("Network:", "Data:", "Access:", "Limits:", "Log:", "Examples:"):
         assert f"\n{heading}\n" in said
 
 
@@ -191,7 +189,8 @@ def test_a_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch, cap
     settings_from_environment()
 
     assert (
-        "ACTIVATION_TOKENFILE is no setting of the activation server; there are ACTIVATION_ALLOWED_HOSTS" in caplog.text
+        "ACTIVATION_TOKENFILE is not a setting of the activation server; settings are ACTIVATION_ALLOWED_HOSTS"
+        in caplog.text
     )
 
 

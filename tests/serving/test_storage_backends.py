@@ -93,7 +93,7 @@ def test_a_configuration_takes_texts_and_paths_and_any_model_name(tmp_path: Path
 def test_a_missing_folder_is_named(name: str, tmp_path: Path) -> None:
     folders: dict[str, Any] = {"data_dir": tmp_path} | {name: tmp_path / "absent"}
 
-    with pytest.raises(LayoutError, match=f"{name}: there is no folder {tmp_path / 'absent'}"):
+    with pytest.raises(LayoutError, match=f"{name}: folder {tmp_path / 'absent'} does not exist"):
         StorageConfig("small", **folders)
 
 
@@ -105,7 +105,7 @@ def test_a_missing_folder_of_examples_is_said_and_costs_nothing(
     with caplog.at_level(logging.WARNING):
         db = EfficientFSDatabase(efficient, examples_dir=efficient / "examples")
 
-    assert f"there is no folder {efficient / 'examples'}" in caplog.text
+    assert f"folder {efficient / 'examples'} does not exist" in caplog.text
     assert db.get_top_examples(0)["index"].to_list() == [3, 0]
 
 
@@ -127,8 +127,8 @@ def test_a_folder_of_another_layout_is_refused_with_what_it_holds(tmp_path: Path
     [
         ({"model_type": ""}, "model_type is empty"),
         ({"n_features": -1}, "n_features is -1"),
-        ({"loaders": ["ParquetLoader"]}, "loaders: 'ParquetLoader' is no activation loader"),
-        ({"loaders": [object()]}, "is no activation loader"),
+        ({"loaders": ["ParquetLoader"]}, "loaders: 'ParquetLoader' is not an activation loader"),
+        ({"loaders": [object()]}, "is not an activation loader"),
     ],
 )
 def test_contradictions_are_refused_when_a_configuration_is_built(
@@ -193,8 +193,8 @@ IDS, VALUES = np.array([0, 3]), np.array([0.5, 2.0], np.float32)
     [
         ((IDS, VALUES[:1]), "indices have shape (2,) and activations (1,)"),
         ((IDS.reshape(1, 2), VALUES.reshape(1, 2)), "indices have shape (1, 2)"),
-        ((np.array([3, 3]), VALUES), "sample 3 is there more than once"),
-        ((np.array([4, 0, 4]), np.ones(3, np.float32)), "sample 4 is there more than once"),
+        ((np.array([3, 3]), VALUES), "sample 3 occurs more than once"),
+        ((np.array([4, 0, 4]), np.ones(3, np.float32)), "sample 4 occurs more than once"),
         ((np.array([0, 5]), VALUES), "index 5 is outside samples 0 to 4"),
         ((np.array([-1, 2]), VALUES), "index -1 is outside samples 0 to 4"),
         ((np.array([0, 2**63], np.uint64), VALUES), "index 9223372036854775808 is outside"),
@@ -295,7 +295,7 @@ def test_a_factory_that_fails_or_makes_something_else_is_named(tmp_path: Path) -
 
     with pytest.raises(LoaderError, match=r"loaders\[0\] failed .*OSError: no route to the cluster"):
         EfficientFSDatabase(config=StorageConfig("small", efficient, loaders=[fail]))
-    with pytest.raises(LoaderError, match=r"loaders\[1\] made 7, which is no activation loader"):
+    with pytest.raises(LoaderError, match=r"loaders\[1\] returned 7, which is not an activation loader"):
         EfficientFSDatabase(config=StorageConfig("small", efficient, loaders=[Held(DENSE), seven]))
 
 
@@ -309,7 +309,7 @@ def test_own_loaders_alone_serve_a_folder_of_sample_metadata(tmp_path: Path) -> 
     assert db.loaders == ("Held",)
     assert db.get_feature_activations(2).equals(expected)
     assert db.get_all_feature_ids() == [0, 1, 2, 3]
-    with pytest.raises(LoaderError, match="no loader of small has feature 3; asked were Held"):
+    with pytest.raises(LoaderError, match="no loader of small has feature 3; tried Held"):
         db.get_feature_stats(3)
 
 
@@ -317,12 +317,12 @@ def test_own_loaders_alone_cannot_say_how_many_features_there_are(tmp_path: Path
     efficient = tree(tmp_path / "efficient")
     shutil.rmtree(efficient / "activations")
 
-    with pytest.raises(InputError, match="give n_features to StorageConfig"):
+    with pytest.raises(InputError, match="pass n_features to StorageConfig"):
         EfficientFSDatabase(config=StorageConfig("small", efficient, loaders=[Held(DENSE)]))
 
 
 def test_a_number_of_features_that_the_folder_contradicts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match="n_features is given as 24576, but .* holds 4 features"):
+    with pytest.raises(LayoutError, match="n_features is 24576, but .* holds 4 features"):
         EfficientFSDatabase(config=StorageConfig("small", tree(tmp_path / "efficient"), n_features=24_576))
 
 

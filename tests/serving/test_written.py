@@ -65,7 +65,7 @@ def test_a_parameter_of_one_value_stands_once(query: str, asked: TestClient) -> 
     answer = asked.get(f"/activations/1?{query}")
 
     assert (answer.status_code, answer.json()["parameter"]) == (422, query.partition("=")[0])
-    assert "stands 2 times in the address; write it once" in answer.json()["detail"]
+    assert "appears 2 times in the address; write it once" in answer.json()["detail"]
 
 
 def test_a_parameter_of_several_values_may_stand_several_times(asked: TestClient) -> None:
@@ -81,9 +81,9 @@ def test_a_column_is_named_once(path: str, asked: TestClient) -> None:
 
 
 BODIES = {
-    "a member twice": ("/query", '{"limit": 1, "limit": 2}', "'limit' stands 2 times in one object"),
-    "a member of a member twice": ("/query", '{"all": [{"feature": 1, "feature": 2}]}', "'feature' stands 2 times"),
-    "a rule's member twice": ("/rules/features", '{"rule": {"ability": "a", "ability": "b"}}', "'ability' stands 2 times"),
+    "a member twice": ("/query", '{"limit": 1, "limit": 2}', "'limit' appears 2 times in one object"),
+    "a member of a member twice": ("/query", '{"all": [{"feature": 1, "feature": 2}]}', "'feature' appears 2 times"),
+    "a rule's member twice": ("/rules/features", '{"rule": {"ability": "a", "ability": "b"}}', "'ability' appears 2 times"),
     "true as a feature": ("/query", '{"all": [{"feature": true}]}', "valid integer"),
     "a text as a feature": ("/activations", '{"feature_ids": ["1_0"]}', "valid integer"),
     "true as a limit": ("/activations", '{"feature_ids": [1], "limit": true}', "valid integer"),
@@ -91,8 +91,8 @@ BODIES = {
     "a text as a bound": ("/query", '{"all": [{"feature": 1, "min": " 1"}]}', "valid number"),
     "true as a count of the model": ("/live/features", '{"builds": [{"weapon": 1, "tokens": []}], "top_k": true}', "integer"),
     "a column twice": ("/activations", '{"feature_ids": [1], "columns": ["split", "split"]}', "named 2 times"),
-    "beyond 64 bits": ("/query", '{"all": [{"feature": 1, "min": 18446744073709551616}]}', "beyond 64 bits"),
-    "no number of JSON": ("/query", '{"all": [{"feature": 1, "min": NaN}]}', "no number of JSON"),
+    "fit into 64 bits": ("/query", '{"all": [{"feature": 1, "min": 18446744073709551616}]}', "fit into 64 bits"),
+    "no number of JSON": ("/query", '{"all": [{"feature": 1, "min": NaN}]}', "is not a JSON number"),
 }  # fmt: skip
 
 
@@ -123,4 +123,4 @@ def test_an_object_of_many_members_is_compared_in_no_time(asked: TestClient) -> 
 
     answer = asked.post("/query", content=f'{{{members},"59999":1}}', headers={"Content-Type": "application/json"})
 
-    assert "'59999' stands 2 times" in answer.json()["detail"]
+    assert "'59999' appears 2 times" in answer.json()["detail"]

@@ -1,1 +1,1 @@
-"""The routes of the activation server, one module per subject. They parse, ask the database, and hand the answer to `replies`."""
+"""The routes of the server, one module per subject. They parse, query the database, and pass the result to `replies`."""

@@ -28,7 +28,7 @@ _BLOCK_PAIRS = 1_048_576
 _BYTES_A_PAIR = 8
 """Of a sample id and a value in memory."""
 _READ_AS_FAST_AS_ONE_ROW = 64
-"""Activations that are read and passed over in the time of one row of an answer."""
+"""Activations that can be read and skipped in the time of one row of a response."""
 _MOST_FEATURES = 1_024
 
 router = APIRouter(tags=["activations"])
@@ -41,11 +41,11 @@ class FeatureActivationsBody(BaseModel):
 
     feature_id: int
     version: str
-    n_active: int = Field(description="All activations of the feature.")
-    n_matching: int = Field(description="Those that the filters leave.")
-    n_rows: int = Field(description="Those in this answer.")
+    n_active: int = Field(description="Number of activations of the feature.")
+    n_matching: int = Field(description="Number of activations that match the filters.")
+    n_rows: int = Field(description="Number of rows in this response.")
     columns: list[str]
-    load_time_ms: float = Field(description="Reading and selecting.")
+    load_time_ms: float = Field(description="Time to read and select.")
     data: list[dict[str, Any]]
 
 
@@ -67,9 +67,9 @@ _FORMS: dict[str, Any] = {JSON: {}, STREAM: {}, FILE: {}, PARQUET: {}, CSV: {}}
 
 
 def table_answers(model: Any = None) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI description of an answer that comes in every form. model: of the JSON one."""
+    """The OpenAPI description of a table response in every format. model: of the JSON one."""
     ok: dict[str, Any] = {"description": "The rows.", "content": dict(_FORMS)}
-    return {**documented(404), 200: {**ok, "model": model} if model else ok, 304: {"description": "Not changed."}}
+    return {**documented(404), 200: {**ok, "model": model} if model else ok, 304: {"description": "Not modified."}}
 
 
 @router.get(
@@ -87,7 +87,7 @@ async def activations(
     form: TableForm,
     orient: Orient = "rows",
 ) -> Response:
-    """Activations of one feature, as JSON rows unless `Accept` or `format` asks for Arrow, Parquet or CSV."""
+    """Activations of one feature, as JSON rows unless `Accept` or `format` selects Arrow, Parquet or CSV."""
     return await _of_feature(request, served, feature_id, chosen, columns, form, orient)
 
 
@@ -97,7 +97,7 @@ async def activations(
     responses={
         **documented(404),
         200: {"description": "An Arrow IPC stream.", "content": {STREAM: {}, FILE: {}}},
-        304: {"description": "Not changed."},
+        304: {"description": "Not modified."},
     },
     response_class=Response,
 )
@@ -111,7 +111,7 @@ async def activations_as_arrow(
 ) -> Response:
     """Activations of one feature as an Arrow IPC stream; feature, version and totals are in the metadata of its schema.
 
-    To a client that names no type, the stream ends with the footer of an Arrow file: readers of files can read it as well.
+    For a client that names no type, the stream ends with the footer of an Arrow file, so that file readers can read it as well.
     """
     form = chosen_form(", ".join(accept or ()), (STREAM, FILE))
     return await _of_feature(request, served, feature_id, chosen, columns, form, "rows", also_a_file=not form.named)
@@ -133,24 +133,24 @@ async def _of_feature(
 
     def make() -> Any:
         began = time.perf_counter()
-        found, n_active, n_matching = database.select(feature_id, chosen)
+        matching, n_active, n_matching = database.select(feature_id, chosen)
         seconds = time.perf_counter() - began
         state.timings(request).add("read", seconds)
-        state.count_rows(request, found.n_active)
+        state.count_rows(request, matching.n_active)
         head: dict[str, Any] = {
             "feature_id": feature_id,
             "version": database.version,
             "n_active": n_active,
             "n_matching": n_matching,
-            "n_rows": found.n_active,
+            "n_rows": matching.n_active,
             "columns": list(columns),
         }
         if form.media_type == JSON:
             head["load_time_ms"] = round(seconds * 1000, 3)
-        rows = _rows(database, [(None, found)], columns, head)
+        rows = _rows(database, [(None, matching)], columns, head)
         headers = {
             "X-Feature-Id": str(feature_id),
-            "X-Num-Rows": str(found.n_active),
+            "X-Num-Rows": str(matching.n_active),
             "X-Total-Count": str(n_matching),
             "X-Load-Time-Ms": f"{seconds * 1000:.3f}",
         }
@@ -183,7 +183,7 @@ class ManyFeatures(BaseModel):
     columns: list[Name] | None = Field(None, max_length=20)
 
     def selection(self) -> Selection:
-        """The part that says which activations."""
+        """The selection of activations."""
         return Selection(
             order=self.order,
             min_activation=self.min_activation,
@@ -199,24 +199,24 @@ class ManyFeatures(BaseModel):
 
 @router.post("/activations", summary="Activations of many features", responses=table_answers(), response_class=Response)
 async def activations_of_many(
-    request: Request, served: FromServed, asked: ManyFeatures, form: TableForm, orient: Orient = "rows"
+    request: Request, served: FromServed, body: ManyFeatures, form: TableForm, orient: Orient = "rows"
 ) -> Response:
-    """Activations of many features in one table with a column `feature_id`, feature after feature in the order given."""
+    """Activations of many features in one table with a column `feature_id`, feature after feature in the order of the request."""
     database, state = served.database, state_of(request)
-    columns = checked_columns(asked.columns)
-    chosen = asked.selection()
-    feature_ids = [database.checked_feature(feature_id) for feature_id in dict.fromkeys(asked.feature_ids)]
+    columns = checked_columns(body.columns)
+    chosen = body.selection()
+    feature_ids = [database.checked_feature(feature_id) for feature_id in dict.fromkeys(body.feature_ids)]
 
     def make() -> Any:
         parts: list[tuple[int | None, Activations]] = []
         facts = []
         n_rows = 0
         for feature_id in feature_ids:
-            found, n_active, n_matching = database.select(feature_id, chosen)
-            n_rows += found.n_active
+            matching, n_active, n_matching = database.select(feature_id, chosen)
+            n_rows += matching.n_active
             state.check_rows(n_rows)  # before more is read
-            parts.append((feature_id, found))
-            counts = {"n_active": n_active, "n_matching": n_matching, "n_rows": found.n_active}
+            parts.append((feature_id, matching))
+            counts = {"n_active": n_active, "n_matching": n_matching, "n_rows": matching.n_active}
             facts.append({"feature_id": feature_id, **counts})
         head = {
             "version": database.version,
@@ -235,7 +235,7 @@ async def activations_of_many(
 
 
 def unpinned(served: Served) -> Served:
-    """An answer to a POST is not to be kept by caches, whatever its URL."""
+    """The version without its pin: responses to POST are not cacheable."""
     return Served(served.database, pinned=False)
 
 
@@ -246,25 +246,25 @@ def _rows(
     block = _BLOCK_PAIRS if set(columns) <= set(OF_ACTIVATIONS) else _BLOCK_ROWS
 
     def batches(names: list[str]) -> Iterator[pa.RecordBatch]:
-        for feature_id, found in parts:
-            for at in range(0, found.n_active, block):
-                yield _batch(database, feature_id, _slice(found, at, at + block), names)
+        for feature_id, chunk in parts:
+            for at in range(0, chunk.n_active, block):
+                yield _batch(database, feature_id, _slice(chunk, at, at + block), names)
 
     first_id, first = parts[0]
     names = [*(() if first_id is None else ("feature_id",)), *columns]
     empty = _batch(database, first_id, _slice(first, 0, 0), names)
-    held = sum(found.sample_ids.nbytes + found.values.nbytes for _, found in parts)
+    held = sum(chunk.sample_ids.nbytes + chunk.values.nbytes for _, chunk in parts)
     return Rows(empty.schema, batches, head, held)
 
 
-def _slice(found: Activations, start: int, stop: int) -> Activations:
-    return Activations(found.sample_ids[start:stop], found.values[start:stop])
+def _slice(rows: Activations, start: int, stop: int) -> Activations:
+    return Activations(rows.sample_ids[start:stop], rows.values[start:stop])
 
 
-def _batch(database: LocalDatabase, feature_id: int | None, found: Activations, names: Sequence[str]) -> pa.RecordBatch:
+def _batch(database: LocalDatabase, feature_id: int | None, rows: Activations, names: Sequence[str]) -> pa.RecordBatch:
     """Activations with the columns of these names, of which `feature_id` may be one."""
-    batch = database.batch(found, [name for name in names if name != "feature_id"])
+    batch = database.batch(rows, [name for name in names if name != "feature_id"])
     if "feature_id" not in names:
         return batch
-    ids = arrow_of(np.full(found.n_active, feature_id, dtype=np.uint32))
+    ids = arrow_of(np.full(rows.n_active, feature_id, dtype=np.uint32))
     return pa.RecordBatch.from_arrays([ids, *batch.columns], names=["feature_id", *batch.schema.names])

@@ -1,4 +1,4 @@
-"""What the numbers mean: vocabularies, and which version they come from."""
+"""Context of the numbers: vocabularies, scorecard, versions."""
 
 import importlib.metadata
 from collections.abc import Callable
@@ -20,7 +20,7 @@ router = APIRouter(tags=["context"])
 _ANSWERS: Any = {
     **documented(404),
     200: {"description": "The facts.", "content": {JSON: {}}},
-    304: {"description": "Not changed."},
+    304: {"description": "Not modified."},
 }
 
 
@@ -57,53 +57,55 @@ def _names(served: Served) -> tuple[list[str], list[str]]:
     if vocabulary is None or contexts is None:
         missing = "vocabulary" if vocabulary is None else "weapons"
         raise NotComputedError(
-            f"this folder records no {missing}: start the server with --vocab-path and --weapon-vocab-path"
+            f"this folder does not record its {missing}: start the server with --vocab-path and --weapon-vocab-path"
         )
     return [token.name for token in vocabulary.tokens], [item.key for item in contexts.items]
 
 
-@router.get("/scorecard", summary="How good the SAE is", responses=_ANSWERS, response_class=Response)
+@router.get("/scorecard", summary="Quality of the SAE", responses=_ANSWERS, response_class=Response)
 async def scorecard(request: Request, served: FromServed) -> Response:
-    """The figures of the SAE's scorecard: fraction of variance unexplained, L0, dead and dense features, fidelity."""
-    return await _reply_as_it_is_now(request, served, lambda: scorecard_of(*served.model_source()))
+    """The metrics of the SAE's scorecard: fraction of variance unexplained, L0, dead and dense features, fidelity."""
+    return await _revalidated_reply(request, served, lambda: scorecard_of(*served.model_source()))
 
 
-@router.get("/published", summary="All versions of all runs beside it", responses=_ANSWERS, response_class=Response)
+@router.get(
+    "/published", summary="All versions of all runs of the data root", responses=_ANSWERS, response_class=Response
+)
 async def published(request: Request, served: FromServed) -> Response:
     """Every version of every run of the data root that this one is of, with its scorecard, by run and the newest first."""
 
     def look() -> dict[str, Any]:
         layout = served.run.layout if served.run else None
         if layout is None:
-            raise NotComputedError("what is served is no run of a data root: there are no runs beside it")
+            raise NotComputedError("the served data is not a run of a data root: there are no other runs")
         return {"published": [one.as_json() for one in published_versions(layout.data_root)]}
 
-    return await _reply_as_it_is_now(request, served, look)
+    return await _revalidated_reply(request, served, look)
 
 
-@router.get("/version", summary="What is served, and its fingerprints", responses=_ANSWERS, response_class=Response)
+@router.get("/version", summary="Served version and its fingerprints", responses=_ANSWERS, response_class=Response)
 async def version(request: Request, served: FromServed) -> Response:
-    """Run, version and shape, and the fingerprints of what the version was made from."""
+    """Run, version and shape, and the fingerprints of the inputs of the version."""
 
     def make() -> Any:
-        found = served.database.about()
+        about = served.database.about()
         return {
-            "run": found.name,
-            "version": found.version,
-            "layout": found.layout,
-            "n_samples": found.n_samples,
-            "n_features": found.n_features,
-            "n_activations": found.n_activations,
-            "provenance": found.provenance,
-            "computed": found.computed,
+            "run": about.name,
+            "version": about.version,
+            "layout": about.layout,
+            "n_samples": about.n_samples,
+            "n_features": about.n_features,
+            "n_activations": about.n_activations,
+            "provenance": about.provenance,
+            "computed": about.computed,
             "software": importlib.metadata.version("splat"),
         }
 
-    return await _reply_as_it_is_now(request, served, make)
+    return await _revalidated_reply(request, served, make)
 
 
-async def _reply_as_it_is_now(request: Request, served: Served, make: Callable[[], dict[str, Any]]) -> Response:
-    """The answer to a question about more than a version: its tag is of the whole answer, and no cache keeps it unasked."""
+async def _revalidated_reply(request: Request, served: Served, make: Callable[[], dict[str, Any]]) -> Response:
+    """A response that depends on more than the version: its tag covers the whole response, and caches must revalidate."""
     answer: dict[str, Any] = {}
 
     def beside() -> str:

@@ -1,4 +1,4 @@
-"""Features: the table of all, everything about one, and what goes together with one."""
+"""Features: the table of all, the record of one, and co-activation."""
 
 import operator
 import re
@@ -42,7 +42,7 @@ Filters = Annotated[
     list[Annotated[str, Field(max_length=120)]] | None,
     Query(
         max_length=20,
-        description="Conditions that must all hold, such as n_active>=100 (may be repeated).",
+        description="Condition, such as n_active>=100 (may be repeated; all must hold).",
         examples=["n_active>=100"],
     ),
 ]
@@ -90,7 +90,7 @@ async def features(
 def _selected(
     table: pl.DataFrame, sort: str, conditions: list[str], columns: str | None, offset: int, limit: int | None
 ) -> tuple[pl.DataFrame, int]:
-    """The page of the table that is asked for, and how many rows the conditions leave."""
+    """The requested page of the table, and the number of rows that match."""
     for text in conditions:
         table = table.filter(_condition(text, table.columns))
     name = sort.removeprefix("-")
@@ -98,33 +98,33 @@ def _selected(
     table = table.sort(name, descending=sort.startswith("-"), nulls_last=True, maintain_order=True)
     total = table.height
     if columns is not None:
-        wanted = [one.strip() for one in columns.split(",") if one.strip()]
-        for one in wanted:
+        names = [one.strip() for one in columns.split(",") if one.strip()]
+        for one in names:
             _known("columns", one, table.columns)
-        check_each_once(wanted)
-        table = table.select(wanted or table.columns)
+        check_each_once(names)
+        table = table.select(names or table.columns)
     return table.slice(offset, limit), total
 
 
 def _condition(text: str, names: list[str]) -> pl.Expr:
-    found = _CONDITION.fullmatch(text.strip())
-    if found is None:
+    match = _CONDITION.fullmatch(text.strip())
+    if match is None:
         raise ParameterError(
-            "filter", f"{text[:60]!r} is no condition; write a column, >= <= > < = or !=, and a number"
+            "filter", f"{text[:60]!r} is not a condition; write a column, >= <= > < = or !=, and a number"
         )
-    name, sign, number = found.groups()
+    name, sign, number = match.groups()
     _known("filter", name, names)
     try:
         value = float(number)
     except ValueError:
-        raise ParameterError("filter", f"{number!r} is no number") from None
+        raise ParameterError("filter", f"{number!r} is not a number") from None
     expression: pl.Expr = _COMPARE[sign](pl.col(name), value)
     return expression
 
 
 def _known(parameter: str, name: str, names: list[str]) -> None:
     if name not in names:
-        raise ParameterError(parameter, f"there is no column {name[:40]!r}; there are {', '.join(names)}")
+        raise ParameterError(parameter, f"unknown column {name[:40]!r}; choose from {', '.join(names)}")
 
 
 @router.get(
@@ -132,8 +132,8 @@ def _known(parameter: str, name: str, names: list[str]) -> None:
     summary="Everything about one feature",
     responses={
         **documented(404),
-        200: {"description": "What is known.", "content": {JSON: {}}},
-        304: {"description": "Not changed."},
+        200: {"description": "The record.", "content": {JSON: {}}},
+        304: {"description": "Not modified."},
     },
     response_class=Response,
 )
@@ -164,8 +164,8 @@ def _label_of(state: ServerState, served: Served, feature_id: int) -> Event | No
     return LabelBook(log, served.database.reader.n_features).label(feature_id)
 
 
-def _as_json(found: FeatureSummary) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in FeatureSummary.__slots__}
+def _as_json(summary: FeatureSummary) -> dict[str, Any]:
+    return {name: getattr(summary, name) for name in FeatureSummary.__slots__}
 
 
 @router.get(
@@ -182,53 +182,55 @@ async def coactivation(
     page: AssociationPage,
     orient: Orient = "rows",
 ) -> Response:
-    """How every other feature goes together with this one: samples on which both fire, lift, correlation."""
+    """Co-activation of every other feature with this one: samples on which both fire, lift, correlation."""
     database = served.database
     database.checked_feature(feature_id)
-    asked = ("coactivation", feature_id, database.coactivation)
-    return await association_reply(request, served, asked, form, page, orient)
+    table = ("coactivation", feature_id, database.coactivation)
+    return await association_reply(request, served, table, form, page, orient)
 
 
 async def association_reply(
     request: Request,
     served: Served,
-    asked: tuple[str, Any, Any],
+    source: tuple[str, Any, Any],
     form: Form,
     page: PageOfAssociations,
     orient: str,
 ) -> Response:
-    """A page of an association table, which is kept in the server's cache. asked: kind, of what, and how it is computed."""
+    """A page of an association table, cached by the server. source: kind, subject, and the function that computes it."""
     state, database = state_of(request), served.database
 
     def make() -> Any:
-        found = _cached(state, database, asked)
-        frame = pl.from_arrow(found.table)
+        associations = _cached(state, database, source)
+        frame = pl.from_arrow(associations.table)
         assert isinstance(frame, pl.DataFrame)
         frame = frame.filter(pl.col("n_both") >= page.min_both)
         table, total = _selected(frame, page.sort, [], None, page.offset, page.limit)
         state.count_rows(request, table.height)
         head = {
-            "version": found.version,
-            "of": found.what,
-            "n_set": found.n_set,
-            "n_samples": found.n_samples,
+            "version": associations.version,
+            "of": associations.what,
+            "n_set": associations.n_set,
+            "n_samples": associations.n_samples,
             "total": total,
             "n_rows": table.height,
         }
         rows = Rows.of_frame(table, head)
         return encoded(rows, form, orient), {"X-Total-Count": str(total)}
 
-    lane: Lane = "short" if state.cache.has(_key(database, asked)) else "long"
+    lane: Lane = "short" if state.cache.has(_key(database, source)) else "long"
     return await reply(request, served, form, make, lane=lane)
 
 
-def _cached(state: ServerState, database: LocalDatabase, asked: tuple[str, Any, Any]) -> Associations:
-    _, of_what, compute = asked
-    key = _key(database, asked)
-    found: Associations = state.cache.get_or_make(key, lambda: compute(of_what), lambda one: int(one.table.nbytes))
-    return found
+def _cached(state: ServerState, database: LocalDatabase, source: tuple[str, Any, Any]) -> Associations:
+    _, of_what, compute = source
+    key = _key(database, source)
+    associations: Associations = state.cache.get_or_make(
+        key, lambda: compute(of_what), lambda one: int(one.table.nbytes)
+    )
+    return associations
 
 
-def _key(database: LocalDatabase, asked: tuple[str, Any, Any]) -> tuple[Any, ...]:
-    kind, of_what, _ = asked
+def _key(database: LocalDatabase, source: tuple[str, Any, Any]) -> tuple[Any, ...]:
+    kind, of_what, _ = source
     return (database.version, database.name, kind, of_what)

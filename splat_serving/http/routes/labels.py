@@ -1,4 +1,4 @@
-"""What people say of features: current labels, histories, and the events behind both. Writing needs `--allow-labels`."""
+"""Labels of features: current labels, histories, and label events. Writing needs `--allow-labels`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +31,7 @@ class Labels(BaseModel):
 
 
 class LabelHistory(BaseModel):
-    """The label of a feature, null where nobody labelled it, and all that was ever said."""
+    """The label of a feature, null if it has none, and its history."""
 
     version: str
     feature_id: int
@@ -40,7 +40,7 @@ class LabelHistory(BaseModel):
 
 
 class LabelEvents(BaseModel):
-    """Everything that was added, oldest first. damaged_lines: numbers of the lines of the file that cannot be read."""
+    """All label events, oldest first. damaged_lines: numbers of the unreadable lines of the file."""
 
     version: str
     sae: str
@@ -49,7 +49,7 @@ class LabelEvents(BaseModel):
 
 
 class LabelEvent(BaseModel):
-    """What was added."""
+    """The added event."""
 
     version: str
     event: Event
@@ -74,7 +74,7 @@ async def labels(request: Request, served: FromServed) -> Response:
     "/labels/{feature_id}", summary="One feature's label", responses=_answers(LabelHistory), response_class=Response
 )
 async def label(request: Request, served: FromServed, feature_id: FeatureId) -> Response:
-    """The label of a feature, and all that was ever said of it."""
+    """The label of a feature, and its history."""
     served.database.checked_feature(feature_id)
 
     def ask(book: LabelBook, log: Log) -> Any:
@@ -86,7 +86,7 @@ async def label(request: Request, served: FromServed, feature_id: FeatureId) -> 
 
 @router.get("/label-events", summary="All label events", responses=_answers(LabelEvents), response_class=Response)
 async def events(request: Request, served: FromServed) -> Response:
-    """Every label, skip and queue entry that was ever added, oldest first: what clients read everything off."""
+    """Every label, skip and queue entry, oldest first; clients derive all else from it."""
 
     def ask(book: LabelBook, log: Log) -> Any:
         events = [event.model_dump(mode="json") for event in log.events()]
@@ -98,13 +98,13 @@ async def events(request: Request, served: FromServed) -> Response:
 @router.post(
     "/label-events", summary="Add a label event", responses=_answers(LabelEvent, 403, 409), response_class=Response
 )
-async def add(request: Request, served: FromServed, asked: NewEvent) -> Response:
-    """Add a label, a skip or a queue entry, once it is on the disk. 403 unless the server was started with --allow-labels."""
+async def add(request: Request, served: FromServed, new_event: NewEvent) -> Response:
+    """Add a label, a skip or a queue entry; answers once it is on disk. 403 unless the server was started with --allow-labels."""
     state = state_of(request)
     if not state.settings.allow_labels:
-        raise NotAllowedError("labels are read-only here: the server was not started with --allow-labels")
-    served.database.checked_feature(asked.feature_id)
-    return await _answer(request, served, lambda book, log: {"event": log.append(asked).model_dump(mode="json")})
+        raise NotAllowedError("labels are read-only on this server: start it with --allow-labels")
+    served.database.checked_feature(new_event.feature_id)
+    return await _answer(request, served, lambda book, log: {"event": log.append(new_event).model_dump(mode="json")})
 
 
 async def _answer(request: Request, served: Served, ask: Callable[[LabelBook, Log], Any]) -> Response:

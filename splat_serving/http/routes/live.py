@@ -1,4 +1,4 @@
-"""The model run on builds somebody just typed: their features and predictions, and what editing features does to those."""
+"""The model run on builds from the request: features, predictions, and interventions on features."""
 
 import time
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class BuildBody(BaseModel):
     weapon: _Id | _Name = Field(description="Id, key or name.")
     tokens: Annotated[list[_Id | _Name], Field(max_length=1_000)] | None = Field(None, description="Ids or names.")
     abilities: Annotated[dict[_Name, StrictInt], Field(max_length=100)] | None = Field(
-        None, description="AP per ability, 10 for a main-only one. Some gear must give exactly these."
+        None, description="AP per ability, 10 for a main-only one. Must be possible with gear."
     )
 
     def typed(self) -> TypedBuild:
@@ -48,12 +48,12 @@ Builds = Annotated[list[BuildBody], Field(min_length=1, max_length=_MOST_BUILDS)
 
 
 class FeaturesBody(BaseModel):
-    """Builds to be run through base model and SAE."""
+    """Builds to run through base model and SAE."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"builds": [_EXAMPLE]}]})
     builds: Builds
     top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(
-        20, description="So many features of each; null for all."
+        20, description="Number of features per build; null for all."
     )
     predictions: _NPredictions = 10
 
@@ -68,7 +68,7 @@ class EditBody(BaseModel):
 
 
 class InterveneBody(BaseModel):
-    """Builds, and what is done to their features. Without edits and without error: what the SAE's reconstruction does."""
+    """Builds and feature edits. Without edits and without error: the effect of the SAE's reconstruction."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -77,7 +77,7 @@ class InterveneBody(BaseModel):
     )
     builds: Builds
     edits: Annotated[list[EditBody], Field(max_length=1_000)] = []
-    keep_error: bool = Field(True, description="What the SAE does not rebuild stays in place.")
+    keep_error: bool = Field(True, description="Keep the reconstruction error of the SAE.")
     predictions: _NPredictions = 20
 
     def checked_edits(self) -> tuple[Edit, ...]:
@@ -108,11 +108,11 @@ def _answers(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
 @router.post(
     "/live/features", summary="Features of your builds", responses=_answers(FeaturesAnswer), response_class=Response
 )
-async def features(request: Request, served: FromServed, asked: FeaturesBody) -> Response:
-    """What fires on builds, strongest first, and which tokens the base model would add: the sigmoid of each token's logit."""
-    builds = [build.typed() for build in asked.builds]
+async def features(request: Request, served: FromServed, body: FeaturesBody) -> Response:
+    """Features that fire on builds, strongest first, and predicted tokens with the sigmoid of their logits."""
+    builds = [build.typed() for build in body.builds]
     unseen = await _unseen(request, served)
-    return await _answer(request, served, lambda model: model.features(builds, asked.top_k, asked.predictions, unseen))
+    return await _answer(request, served, lambda model: model.features(builds, body.top_k, body.predictions, unseen))
 
 
 @router.post(
@@ -121,17 +121,17 @@ async def features(request: Request, served: FromServed, asked: FeaturesBody) ->
     responses=_answers(InterveneAnswer),
     response_class=Response,
 )
-async def intervene(request: Request, served: FromServed, asked: InterveneBody) -> Response:
-    """What the base model predicts for builds when features are set, scaled or ablated, beside what it predicts otherwise."""
-    builds, edits = [build.typed() for build in asked.builds], asked.checked_edits()
+async def intervene(request: Request, served: FromServed, body: InterveneBody) -> Response:
+    """Predictions of the base model for builds with features set, scaled or ablated, next to the unedited ones."""
+    builds, edits = [build.typed() for build in body.builds], body.checked_edits()
     unseen = await _unseen(request, served)
     return await _answer(
-        request, served, lambda model: model.intervene(builds, edits, asked.keep_error, asked.predictions, unseen)
+        request, served, lambda model: model.intervene(builds, edits, body.keep_error, body.predictions, unseen)
     )
 
 
 async def _unseen(request: Request, served: Served) -> frozenset[int] | None:
-    """The tokens that never occur in the data, by id; None where that was not counted."""
+    """The tokens that never occur in the data, by id; None if that was not counted."""
 
     def look() -> frozenset[int] | None:
         try:

@@ -1,6 +1,6 @@
 """The model run on many builds by id, for programs: activations of named features, probabilities, effects with controls, traces.
 
-`/live/features` and `/live/intervene` are for people; what is asked here is what `ModelRunner` asks.
+`/live/features` and `/live/intervene` are for people; these routes serve `ModelRunner`.
 """
 
 from collections.abc import Callable
@@ -53,12 +53,12 @@ Builds = Annotated[list[TokenSetBody], Field(min_length=1, max_length=MOST_BUILD
 
 
 class ActivationsBody(_Body):
-    """Builds, and the features that are asked for."""
+    """Builds and the requested features."""
 
     builds: Builds
     features: Annotated[list[_Id], Field(min_length=1, max_length=MOST_EDITS)]
     positions: Annotated[list[_Id], Field(max_length=MOST_BUILDS)] | None = Field(
-        None, description="For a hook per token: at which token each build is asked."
+        None, description="For a hook per token: the token position in each build."
     )
 
 
@@ -75,14 +75,14 @@ class EditBody(_Body):
 
 
 class ProbabilitiesBody(_Body):
-    """Builds, and edits of features that are in place meanwhile; what the SAE does not rebuild stays."""
+    """Builds and feature edits; the reconstruction error of the SAE is kept."""
 
     builds: Builds
     edits: Annotated[list[EditBody], Field(max_length=MOST_EDITS)] = []
 
 
 class EffectsBody(_Body):
-    """Builds, an edit, and what it is held against: random directions, and those of other features, moved by as much."""
+    """Builds, an edit, and its controls: random directions and those of matched features, with the same step size."""
 
     builds: Annotated[list[TokenSetBody], Field(min_length=1, max_length=MOST_EFFECT_BUILDS)]
     edit: EditBody
@@ -92,7 +92,7 @@ class EffectsBody(_Body):
 
 
 class TraceBody(_Body):
-    """A build, and how many of its features are told apart."""
+    """A build, and the number of features to list."""
 
     build: TokenSetBody
     top_k: Annotated[int, Field(ge=0, le=1_000)] = 20
@@ -148,13 +148,13 @@ def _answers(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     responses=_answers(ActivationsAnswer),
     response_class=Response,
 )
-async def activations(request: Request, served: FromServed, asked: ActivationsBody) -> Response:
+async def activations(request: Request, served: FromServed, body: ActivationsBody) -> Response:
     """Activations of named features on many builds."""
-    builds = _sets(asked.builds)
+    builds = _sets(body.builds)
     return await _answer(
         request,
         served,
-        lambda model: {"activations": model.activations(builds, asked.features, asked.positions)},
+        lambda model: {"activations": model.activations(builds, body.features, body.positions)},
     )
 
 
@@ -164,43 +164,43 @@ async def activations(request: Request, served: FromServed, asked: ActivationsBo
     responses=_answers(ProbabilitiesAnswer),
     response_class=Response,
 )
-async def probabilities(request: Request, served: FromServed, asked: ProbabilitiesBody) -> Response:
-    """The probability of every token on many builds, with features edited if so asked."""
-    builds, edits = _sets(asked.builds), [one.edit() for one in asked.edits]
+async def probabilities(request: Request, served: FromServed, body: ProbabilitiesBody) -> Response:
+    """The probability of every token on many builds, with optional feature edits."""
+    builds, edits = _sets(body.builds), [one.edit() for one in body.edits]
     return await _answer(request, served, lambda model: {"probabilities": model.probabilities(builds, edits)})
 
 
 @router.post(
-    "/live/effects", summary="What changing a feature does", responses=_answers(EffectsAnswer), response_class=Response
+    "/live/effects", summary="Effect of editing a feature", responses=_answers(EffectsAnswer), response_class=Response
 )
-async def effects(request: Request, served: FromServed, asked: EffectsBody) -> Response:
-    """What an edit of a feature does to the predictions, beside random directions and other features moved by as much."""
-    builds, edit = _sets(asked.builds), asked.edit.edit()
+async def effects(request: Request, served: FromServed, body: EffectsBody) -> Response:
+    """Effect of a feature edit on the predictions, with random directions and matched features as controls."""
+    builds, edit = _sets(body.builds), body.edit.edit()
     return await _answer(
         request,
         served,
-        lambda model: _fields(model.effects(builds, edit, asked.n_random, asked.matched, asked.seed)),
+        lambda model: _fields(model.effects(builds, edit, body.n_random, body.matched, body.seed)),
     )
 
 
 @router.post(
     "/live/trace",
-    summary="What each feature adds to each prediction",
+    summary="Contribution of each feature to each prediction",
     responses=_answers(TraceAnswer),
     response_class=Response,
 )
-async def trace(request: Request, served: FromServed, asked: TraceBody) -> Response:
-    """What each feature that fires on a build contributes to the logit of every token."""
-    build = asked.build.token_set()
-    return await _answer(request, served, lambda model: _fields(model.trace(build, asked.top_k)))
+async def trace(request: Request, served: FromServed, body: TraceBody) -> Response:
+    """Contribution of each feature that fires on a build to the logit of every token."""
+    build = body.build.token_set()
+    return await _answer(request, served, lambda model: _fields(model.trace(build, body.top_k)))
 
 
 def _sets(builds: list[TokenSetBody]) -> list[TokenSet]:
     return [build.token_set() for build in builds]
 
 
-def _fields(found: Any) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in type(found).__slots__}
+def _fields(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in type(value).__slots__}
 
 
 async def _answer(request: Request, served: Served, ask: Callable[[ModelRunner], dict[str, Any]]) -> Response:
@@ -209,8 +209,8 @@ async def _answer(request: Request, served: Served, ask: Callable[[ModelRunner],
     def work(model: "LiveModel") -> bytes:
         from splat_serving.model.local_runner import LiveRunner
 
-        found = {"version": database.version, **ask(LiveRunner(lambda: model))}
-        return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)
+        answer = {"version": database.version, **ask(LiveRunner(lambda: model))}
+        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
     home, provenance = await state_of(request).workers.run(served.model_source)
     body = await state_of(request).live.run(home, database.version, provenance, work)

@@ -1,4 +1,4 @@
-"""The server itself: whether it lives, whether it can answer, which runs it has, what it counted."""
+"""The server itself: health, readiness, runs, metrics."""
 
 import time
 
@@ -16,8 +16,8 @@ router = APIRouter(tags=["operations"])
 
 
 class Health(BaseModel):
-    """The server lives. The last three are null until a version is open; all but the status, where a token is needed and not
-    shown."""
+    """Health of the server. The last three are null until a version is open; all but the status are null if a required token is
+    missing."""
 
     status: str
     uptime_seconds: float | None
@@ -27,7 +27,7 @@ class Health(BaseModel):
 
 
 class Ready(BaseModel):
-    """A version is open, and one of its features was read and its checksum held."""
+    """A version is open, and one of its features was read and its checksum verified."""
 
     status: str
     version: str
@@ -35,7 +35,7 @@ class Ready(BaseModel):
 
 
 class RunEntry(BaseModel):
-    """A run that is served. version: the current one, null while none is published or it cannot be told."""
+    """A run that is served. version: the current one, null if none is published or it is unknown."""
 
     name: str
     default: bool
@@ -48,9 +48,9 @@ class Runs(BaseModel):
     runs: list[RunEntry]
 
 
-@router.get("/health", summary="Whether the server lives", responses=always_documented())
+@router.get("/health", summary="Health check", responses=always_documented())
 async def health(request: Request) -> Health:
-    """Whether the server lives; reads nothing."""
+    """Health check; reads nothing."""
     state = state_of(request)
     if not request.state.is_known:
         return Health(status="healthy", uptime_seconds=None, model_type=None, version=None, n_features=None)
@@ -64,9 +64,9 @@ async def health(request: Request) -> Health:
     )
 
 
-@router.get("/ready", summary="Whether it can be asked", responses=always_documented(404, 503))
+@router.get("/ready", summary="Readiness check", responses=always_documented(404, 503))
 async def ready(request: Request) -> Ready:
-    """Whether the default run can be asked: its version is opened and one feature read and verified; 503 or 500 otherwise."""
+    """Readiness of the default run: opens its version, reads and verifies one feature; 503 or 500 on failure."""
     state = state_of(request)
 
     def look() -> Ready:
@@ -87,7 +87,7 @@ def _verified(database: LocalDatabase) -> int | None:
 
 @router.get("/runs", summary="The runs that are served", responses=always_documented())
 async def runs(request: Request) -> Runs:
-    """The runs that are served, and which one the plain paths mean."""
+    """The runs that are served, and the default one of the plain paths."""
     state = state_of(request)
 
     def look() -> Runs:
@@ -113,12 +113,12 @@ def _current(state: ServerState, name: str) -> str | None:
 
 @router.get(
     "/metrics",
-    summary="Counts for Prometheus",
-    responses={**always_documented(), 200: {"description": "The counts.", "content": {"text/plain": {}}}},
+    summary="Prometheus metrics",
+    responses={**always_documented(), 200: {"description": "The metrics.", "content": {"text/plain": {}}}},
     response_class=Response,
 )
 async def metrics(request: Request) -> Response:
-    """Counts for Prometheus, by route template."""
+    """Prometheus metrics, by route template."""
     counted = state_of(request).metrics
     counted.update()
     return Response(generate_latest(counted.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,6 +1,6 @@
-"""Query parameters that several routes take, each described once.
+"""Query parameters of several routes, each described once.
 
-What gathers them is `async` though it awaits nothing: FastAPI runs a plain function in one of forty threads of its own.
+The dependencies are `async` though it awaits nothing: FastAPI runs a plain function in one of forty threads of its own.
 """
 
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ MOST_CHARACTERS = 200
 
 Accept = Annotated[list[str] | None, Header(include_in_schema=False)]
 """OpenAPI lists the forms with each answer and not as a parameter. Several headers are one list (RFC 9110, section 5.3)."""
-Limit = Annotated[int | None, Query(ge=0, le=MOST_ROWS, description="At most so many rows.")]
-Offset = Annotated[int, Query(ge=0, le=MOST_ROWS, description="Leave out so many rows at the beginning.")]
+Limit = Annotated[int | None, Query(ge=0, le=MOST_ROWS, description="Largest number of rows.")]
+Offset = Annotated[int, Query(ge=0, le=MOST_ROWS, description="Number of rows to skip.")]
 Sort = Annotated[
-    str, Query(max_length=60, description="A column; with - before it, largest first.", examples=["-n_active"])
+    str, Query(max_length=60, description="Column to sort by; prefix - for descending.", examples=["-n_active"])
 ]
 Orient = Annotated[
-    Literal["rows", "columns"], Query(description="Of JSON: one object for each row, or one array for each column.")
+    Literal["rows", "columns"], Query(description="For JSON: one object per row, or one array per column.")
 ]
-FeatureId = Annotated[int, Path(description="0 to n_features - 1; /version says how many there are.", examples=[1])]
+FeatureId = Annotated[int, Path(description="0 to n_features - 1; see /version for the number.", examples=[1])]
 Name = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 
 
@@ -72,7 +72,7 @@ async def column_names(
             "split, kind, is_null, source_row, token_position.",
         ),
     ] = None,
-    include_abilities: Annotated[bool, Query(description="false leaves the tokens out.")] = True,
+    include_abilities: Annotated[bool, Query(description="false omits the tokens.")] = True,
 ) -> tuple[str, ...]:
     """Which columns."""
     named = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
@@ -82,10 +82,10 @@ async def column_names(
 async def table_form(
     accept: Accept = None,
     format: Annotated[
-        FormName | None, Query(description="The form by name; stronger than Accept.", examples=["arrow"])
+        FormName | None, Query(description="Name of the format; overrides Accept.", examples=["arrow"])
     ] = None,
 ) -> Form:
-    """In which form a table is given."""
+    """The format of a table."""
     return Form(SHORT_NAMES[format], named=True) if format else chosen_form(", ".join(accept or ()), TABLE_FORMS)
 
 
@@ -107,7 +107,7 @@ class PageOfAssociations:
 async def association_page(
     sort: Sort = "-phi",
     min_both: Annotated[
-        int, Query(ge=1, le=MOST_ROWS, description="Only features that fire on at least so many samples of the set.")
+        int, Query(ge=1, le=MOST_ROWS, description="Only features that fire on at least this many samples of the set.")
     ] = 1,
     offset: Offset = 0,
     limit: Limit = 100,

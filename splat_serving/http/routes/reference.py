@@ -1,4 +1,4 @@
-"""`/docs`: every path, its parameters and its answers on one plain page, made from the OpenAPI document. It loads nothing."""
+"""`/docs`: every path, its parameters and responses on one plain page, generated from the OpenAPI document."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ async def docs(request: Request) -> Response:
 
 
 def page(document: Schema) -> str:
-    """An HTML page without scripts that says what an OpenAPI document says."""
+    """An HTML page without scripts for an OpenAPI document."""
     info = document["info"]
     operations = [
         (method.upper(), path, operation)
@@ -43,7 +43,7 @@ def page(document: Schema) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(info['title'])}</title><style>{_STYLE}</style></head><body>",
             f"<h1>{escape(info['title'])}</h1>{_paragraphs(info.get('description', ''))}",
-            '<p>The same for programs: <a href="openapi.json"><code>/openapi.json</code></a>.</p>',
+            '<p>Machine-readable version: <a href="openapi.json"><code>/openapi.json</code></a>.</p>',
             _contents(operations),
             *(_section(method, path, operation, document) for method, path, operation in operations),
             "</body></html>\n",
@@ -53,9 +53,9 @@ def page(document: Schema) -> str:
 
 def _contents(operations: list[tuple[str, str, Schema]]) -> str:
     rows = "".join(
-        f'<tr><td><a href="#{escape(found["operationId"])}"><code>{method} {escape(path)}</code></a></td>'
-        f"<td>{escape(found['summary'])}</td></tr>"
-        for method, path, found in operations
+        f'<tr><td><a href="#{escape(operation["operationId"])}"><code>{method} {escape(path)}</code></a></td>'
+        f"<td>{escape(operation['summary'])}</td></tr>"
+        for method, path, operation in operations
     )
     return f"<nav><table>{rows}</table></nav>"
 
@@ -73,13 +73,13 @@ def _section(method: str, path: str, operation: Schema, document: Schema) -> str
     )
 
 
-def _parameter(given: Schema) -> tuple[str, str]:
-    schema = given["schema"]
-    example = next(iter(given.get("examples") or schema.get("examples") or []), None)
-    facts = [f"in the {given['in']}", _kind(schema)]
+def _parameter(parameter: Schema) -> tuple[str, str]:
+    schema = parameter["schema"]
+    example = next(iter(parameter.get("examples") or schema.get("examples") or []), None)
+    facts = [f"in the {parameter['in']}", _kind(schema)]
     facts += [f"default {_text(schema['default'])}"] if schema.get("default") is not None else []
     facts += [f"such as {_text(example)}"] if example is not None else []
-    return given["name"], f"{given.get('description', '')} ({', '.join(facts)})".strip()
+    return parameter["name"], f"{parameter.get('description', '')} ({', '.join(facts)})".strip()
 
 
 def _body(operation: Schema, document: Schema) -> str:
@@ -89,15 +89,15 @@ def _body(operation: Schema, document: Schema) -> str:
     schema = _resolved(next(iter(content.values()))["schema"], document)
     rows = []
     for name, field in schema.get("properties", {}).items():
-        needed = ", needed" if name in schema.get("required", []) else ""
-        rows.append((name, f"{field.get('description', '')} ({_kind(field)}{needed})".strip()))
+        required = ", required" if name in schema.get("required", []) else ""
+        rows.append((name, f"{field.get('description', '')} ({_kind(field)}{required})".strip()))
     examples = "".join(f"<pre>{escape(_text(one))}</pre>" for one in schema.get("examples", []))
     return _table("Member of the JSON body", iter(rows)) + examples
 
 
-def _answer(status: str, given: Schema) -> tuple[str, str]:
-    forms = ", ".join(given.get("content", {}))
-    return status, f"{given['description']}{f' ({forms})' if forms else ''}"
+def _answer(status: str, response: Schema) -> tuple[str, str]:
+    forms = ", ".join(response.get("content", {}))
+    return status, f"{response['description']}{f' ({forms})' if forms else ''}"
 
 
 def _kind(schema: Schema) -> str:
@@ -120,8 +120,8 @@ def _kind(schema: Schema) -> str:
 def _resolved(schema: Schema, document: Schema) -> Schema:
     if "$ref" not in schema:
         return schema
-    found: Schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    return found
+    resolved: Schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return resolved
 
 
 def _table(of_what: str, rows: Iterator[tuple[str, str]]) -> str:

@@ -1,4 +1,4 @@
-"""Samples, tokens and weapons: one build and its features, look-ups the other way round, and conditions on several features."""
+"""Samples, tokens and weapons: one build and its features, features of a token or weapon, and queries on several features."""
 
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -31,29 +31,29 @@ router = APIRouter(tags=["samples"])
     responses={
         **documented(404),
         200: {"description": "The build.", "content": {JSON: {}}},
-        304: {"description": "Not changed."},
+        304: {"description": "Not modified."},
     },
     response_class=Response,
 )
 async def sample(
     request: Request,
     served: FromServed,
-    sample_id: Annotated[int, Path(description="0 to n_samples - 1; /version says how many there are.", examples=[1])],
-    order: Annotated[Literal["feature", "activation"], Query(description="Of the features.")] = "activation",
+    sample_id: Annotated[int, Path(description="0 to n_samples - 1; see /version for the number.", examples=[1])],
+    order: Annotated[Literal["feature", "activation"], Query(description="Order of the features.")] = "activation",
     limit: Limit = None,
 ) -> Response:
-    """One build as the model saw it, and the features that fire on it."""
+    """One build as the model read it, and the features that fire on it."""
     database = served.database
 
     def make() -> Any:
-        found = database.sample(sample_id)
-        ids, values = found.features.feature_ids, found.features.values
+        record = database.sample(sample_id)
+        ids, values = record.features.feature_ids, record.features.values
         at = np.argsort(-values, kind="stable") if order == "activation" else np.arange(values.size)
         at = at[:limit]
         return {
             "sample_id": sample_id,
-            "version": found.version,
-            **found.columns,
+            "version": record.version,
+            **record.columns,
             "n_active": int(values.size),
             "features": {"feature_id": ids[at].astype(np.int64), "activation": values[at]},
         }
@@ -73,7 +73,7 @@ async def samples(
     limit: Limit = None,
     orient: Orient = "rows",
 ) -> Response:
-    """Every sample as the model saw it, in the order of their ids: row number = sample id."""
+    """Every sample as the model read it, in the order of their ids: row number = sample id."""
     named = checked_sample_columns(None if columns is None else [name.strip() for name in columns.split(",")])
     database = served.database
     n_samples = database.reader.n_samples
@@ -92,7 +92,7 @@ async def samples(
 
 @router.get("/tokens", summary="The vocabulary", responses=table_answers(), response_class=Response)
 async def tokens(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
-    """The vocabulary, with how many builds hold each token."""
+    """The vocabulary, with the number of builds that have each token."""
     return await _frame_reply(request, served, form, orient, served.database.tokens)
 
 
@@ -100,13 +100,13 @@ async def tokens(request: Request, served: FromServed, form: TableForm, orient: 
     "/suggestions", summary="The best rule for each feature", responses=table_answers(), response_class=Response
 )
 async def suggestions(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
-    """The rule over builds that describes each feature best, with its scores on builds that did not choose it."""
+    """The rule on builds that describes each feature best, with its scores on held-out builds."""
     return await _frame_reply(request, served, form, orient, served.database.suggestions)
 
 
 @router.get("/feature-map", summary="Features in two dimensions", responses=table_answers(), response_class=Response)
 async def feature_map(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
-    """Place and cluster of each feature, by decoder direction and by co-activation; null where it has no neighbour."""
+    """Position and cluster of each feature, by decoder direction and by co-activation; null without neighbours."""
     return await _frame_reply(request, served, form, orient, served.database.feature_map)
 
 
@@ -137,13 +137,13 @@ async def features_of_token(
     page: AssociationPage,
     orient: Orient = "rows",
 ) -> Response:
-    """How every feature goes together with a token (by id or name): most correlated first."""
-    asked = ("token", token, served.database.features_of_token)
-    return await association_reply(request, served, asked, form, page, orient)
+    """Association of every feature with a token (by id or name): most correlated first."""
+    source = ("token", token, served.database.features_of_token)
+    return await association_reply(request, served, source, form, page, orient)
 
 
 @router.get(
-    "/tokens/{token}/influences", summary="What moves a token", responses=table_answers(), response_class=Response
+    "/tokens/{token}/influences", summary="Influences on a token", responses=table_answers(), response_class=Response
 )
 async def influences_on(
     request: Request,
@@ -152,7 +152,7 @@ async def influences_on(
     form: TableForm,
     orient: Orient = "rows",
 ) -> Response:
-    """What a unit of every feature does to the token's logit (`W_dec @ W_out^T`), in the order of features."""
+    """Change of the token's logit per unit of every feature (`W_dec @ W_out^T`), in the order of features."""
     return await _frame_reply(request, served, form, orient, partial(served.database.influences_on, token))
 
 
@@ -167,13 +167,13 @@ async def features_of_weapon(
     page: AssociationPage,
     orient: Orient = "rows",
 ) -> Response:
-    """How every feature goes together with a weapon (by id, key or name): most correlated first."""
-    asked = ("weapon", weapon, served.database.features_of_weapon)
-    return await association_reply(request, served, asked, form, page, orient)
+    """Association of every feature with a weapon (by id, key or name): most correlated first."""
+    source = ("weapon", weapon, served.database.features_of_weapon)
+    return await association_reply(request, served, source, form, page, orient)
 
 
 class RuleBody(BaseModel):
-    """A rule over builds: `{"ability": "ninja_squid"}`, `{"ability": "swim_speed_up", "at_least": 21}`,
+    """A rule on builds: `{"ability": "ninja_squid"}`, `{"ability": "swim_speed_up", "at_least": 21}`,
     `{"weapon": "class", "is": ["roller"]}`, or `all`, `any`, `not` of rules."""
 
     model_config = ConfigDict(
@@ -188,15 +188,15 @@ class RuleBody(BaseModel):
 async def features_of_rule(
     request: Request,
     served: FromServed,
-    asked: RuleBody,
+    body: RuleBody,
     form: TableForm,
     page: AssociationPage,
     orient: Orient = "rows",
 ) -> Response:
-    """How every feature goes together with the builds on which a rule holds: most correlated first."""
-    rule = parse_rule(asked.rule)
-    question = ("rule", rule, served.database.features_of_rule)
-    return await association_reply(request, served, question, form, page, orient)
+    """Association of every feature with the builds on which a rule holds: most correlated first."""
+    rule = parse_rule(body.rule)
+    source = ("rule", rule, served.database.features_of_rule)
+    return await association_reply(request, served, source, form, page, orient)
 
 
 class ConditionBody(BaseModel):
@@ -230,7 +230,7 @@ class QueryBody(BaseModel):
     limit: Annotated[int, Field(ge=0, le=1_000_000)] = 100
 
     def query(self) -> db.Query:
-        """The question."""
+        """The query."""
         return db.Query(
             all=_conditions(self.all),
             any=_conditions(self.any),
@@ -242,23 +242,23 @@ class QueryBody(BaseModel):
         )
 
 
-def _conditions(given: list[ConditionBody]) -> tuple[db.Condition, ...]:
-    return tuple(db.Condition(one.feature, one.min, one.max) for one in given)
+def _conditions(bodies: list[ConditionBody]) -> tuple[db.Condition, ...]:
+    return tuple(db.Condition(one.feature, one.min, one.max) for one in bodies)
 
 
-@router.post("/query", summary="Samples by what fires on them", responses=table_answers(), response_class=Response)
+@router.post("/query", summary="Samples by firing features", responses=table_answers(), response_class=Response)
 async def query(
-    request: Request, served: FromServed, asked: QueryBody, form: TableForm, orient: Orient = "rows"
+    request: Request, served: FromServed, body: QueryBody, form: TableForm, orient: Orient = "rows"
 ) -> Response:
-    """Samples by what fires on them: `{"all": [{"feature": 1, "min": 0.5}, {"feature": 2}], "none": [{"feature": 3}]}`."""
-    database, question = served.database, asked.query()
-    for feature_id in question.features:
+    """Samples by firing features: `{"all": [{"feature": 1, "min": 0.5}, {"feature": 2}], "none": [{"feature": 3}]}`."""
+    database, conditions = served.database, body.query()
+    for feature_id in conditions.features:
         database.checked_feature(feature_id)
 
     def make() -> Any:
-        found = database.query(question)
-        state_of(request).count_rows(request, found.table.num_rows)
-        head = {"version": found.version, "n_matching": found.n_matching, "n_rows": found.table.num_rows}
-        return encoded(Rows.of_table(found.table, head), form, orient), {"X-Total-Count": str(found.n_matching)}
+        result = database.query(conditions)
+        state_of(request).count_rows(request, result.table.num_rows)
+        head = {"version": result.version, "n_matching": result.n_matching, "n_rows": result.table.num_rows}
+        return encoded(Rows.of_table(result.table, head), form, orient), {"X-Total-Count": str(result.n_matching)}
 
     return await reply(request, unpinned(served), form, make, lane="long")  # reads every feature that it names
