@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from splat_assets.distribution import DISTRIBUTION, missing_extra
 from splat_assets.errors import SplatError
 from splat_assets.store.limits import process_limit
 
@@ -93,6 +94,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "dash": ("splat_dash.commands.dash:dash", "Serve the dashboard: browse features in a browser."),
     "mcp": ("splat_serving.commands.mcp:mcp_", "Serve tools to AI assistants, over standard input and output."),
+    "skills": ("splat_serving.commands.skills:skills", "Install the instructions for AI assistants in a project."),
     "import": ("splat_assets.commands.import_:import_", "Make a store, or a run, of a folder of the guide's formats."),
 }
 
@@ -107,7 +109,10 @@ class Fault(click.ClickException):
 
 
 class LazyGroup(click.Group):
-    """A group that imports a sub-command only when it is called, and turns a SplatError into one sentence and exit code 2."""
+    """A group that imports a sub-command only when it is called.
+
+    A SplatError, and an extra that is not installed, become one sentence and exit code 2.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every sub-command, in the order of the table."""
@@ -128,11 +133,17 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the sub-command; invalid input, unreadable files and full disks end with a one-sentence message."""
+        command = _command_words(ctx)[0]  # click forgets it while it runs
         try:
             if not _needs_data(ctx):
                 return super().invoke(ctx)
             with _shared_data():
                 return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            sentence = missing_extra(command, error.name)
+            if sentence is None:
+                raise
+            raise Fault(sentence) from error
         except (SplatError, OSError, MemoryError, RuntimeError) as error:
             from splat_assets.store.documents import explained
 
@@ -150,9 +161,14 @@ class LazyGroup(click.Group):
             raise Fault(sentence) from error
 
 
+def _command_words(ctx: click.Context) -> list[str]:
+    """The name of the sub-command and what follows it."""
+    return [*getattr(ctx, "_protected_args", ()), *ctx.args]  # click keeps the name of the command apart
+
+
 def _needs_data(ctx: click.Context) -> bool:
     """Whether a command is to be run whose data may lie in a bucket, and not only explained."""
-    words = [*getattr(ctx, "_protected_args", ()), *ctx.args]  # click keeps the name of the command apart
+    words = _command_words(ctx)
     return (
         os.environ.get("SPLAT_DATA", "").startswith("s3://")
         and words[:1] != ["doctor"]
@@ -173,7 +189,7 @@ def _shared_data() -> Iterator[None]:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="splat")
+@click.version_option(package_name=DISTRIBUTION)
 @click.option("-v", "--verbose", is_flag=True, help="Say more about what is done.")
 def main(verbose: bool) -> None:
     """Train a sparse autoencoder on SplatGPT, store what every feature does on every build, and explore it.

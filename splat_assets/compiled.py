@@ -2,12 +2,13 @@
 
 A function and the compiled functions it calls belong in one file: that file's change is what makes kept code anew. The
 options below are no part of what numba compares, so after changing one the kept code (`*.nbi`, `*.nbc`) must be removed.
+
+Where numba is not installed, as with a reader of stores alone, the loops run as they stand: the same answers, later.
 """
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
-
-import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -23,6 +24,10 @@ def compiled_with_sums(function: Function) -> Function:
 
 
 def _compiled(function: Function, **options: Any) -> Function:
+    if importlib.util.find_spec("numba") is None:
+        return function
+    import numba
+
     try:
         return cast(Function, numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function))
     except RuntimeError:  # numba has no writable cache folder

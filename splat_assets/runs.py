@@ -14,6 +14,7 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from splat_assets.distribution import installed_version
 from splat_assets.errors import InputError
 from splat_assets.model.hooks import HookPoint
 from splat_assets.sae.recipe import SaeRecipe
@@ -29,7 +30,7 @@ BASE_MODEL_FILES = ("model.pth", "model.safetensors")
 SAE_FILES = ("sae_weights.safetensors", "sae_model_final.pth")
 """What an SAE's weights may be called, in its folder, the first that is there counting."""
 _FORBID = ConfigDict(extra="forbid")
-_RECORDED_VERSIONS = ("splat", "torch", "numpy", "polars", "pyarrow", "zarr", "numcodecs")
+_RECORDED_VERSIONS = ("torch", "numpy", "polars", "pyarrow", "zarr", "numcodecs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +297,7 @@ def recorded_versions() -> dict[str, str]:
     """The versions that may change results."""
     return {
         "python": platform.python_version(),
+        "splat": installed_version(),
         **{name: importlib.metadata.version(name) for name in _RECORDED_VERSIONS},
     }
 

@@ -2,11 +2,14 @@
 
 import ast
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 _HERE = Path(__file__).parents[1]
 _PACKAGES = ("splat_assets", "splat_serving", "splat_dash")
@@ -39,7 +42,8 @@ def test_no_other_private_module_of_a_dependency_is_imported() -> None:
 
 def _requirements() -> list[Requirement]:
     project = tomllib.loads((_HERE / "pyproject.toml").read_text())["project"]
-    return [Requirement(text) for text in project["dependencies"]]
+    extras = project["optional-dependencies"].values()
+    return [Requirement(text) for texts in (project["dependencies"], *extras) for text in texts]
 
 
 def _imports_and_scripts() -> Iterator[str]:
@@ -57,3 +61,14 @@ def _imports() -> Iterator[str]:
                     yield node.module
                 elif isinstance(node, ast.Import):
                     yield from (name.name for name in node.names)
+
+
+def imported_distributions() -> dict[str, set[str]]:
+    """The third-party modules that our packages import, by their first name, each with the distributions that bring it."""
+    brought_by = packages_distributions()
+    found = {name.partition(".")[0] for name in _imports()} - {"__future__"} - sys.stdlib_module_names
+    return {
+        name: {canonicalize_name(distribution) for distribution in brought_by[name]}
+        for name in found
+        if not name.startswith(_PACKAGES)
+    }

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from splat_assets.assets.failures import failure_in_words
+from splat_assets.distribution import extra_of
 from splat_assets.errors import InputError, SplatError
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
@@ -230,6 +231,8 @@ def _tested(check: Check, run: Run) -> Outcome:
     except SplatError as error:
         return Outcome(False, {"error": str(error)})
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and extra_of(error.name):
+            raise  # nothing is wrong with the bytes: what reads them is not installed
         logger.info("%s broke", check.name, exc_info=True)
         return Outcome(False, {"broken": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"})
     # JSON has no NaN and no infinity.

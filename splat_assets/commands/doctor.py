@@ -15,6 +15,7 @@ import click
 from rich.table import Column, Table
 
 from splat_assets.commands.report import console, size
+from splat_assets.distribution import DISTRIBUTION, EXTRAS, install_line
 from splat_assets.errors import InputError, SplatError
 from splat_assets.model.device import DEVICE, requested_device, usable_device
 from splat_assets.numerals import whole
@@ -27,18 +28,21 @@ if TYPE_CHECKING:
     from splat_assets.runs import Run
     from splat_assets.store.bucket.bucket import Bucket
 
-_PACKAGES = (
-    "dagster",
-    "dagster-webserver",
-    "torch",
-    "zarr",
-    "numcodecs",
-    "pcodec",
-    "polars",
-    "pyarrow",
-    "numba",
-    "numpy",
-)
+_PACKAGES = {
+    "numpy": "",
+    "polars": "",
+    "pyarrow": "",
+    "zarr": "",
+    "numcodecs": "",
+    "pcodec": "",
+    "numba": "server",
+    "fastapi": "server",
+    "dash": "dash",
+    "torch": "pipeline",
+    "dagster": "pipeline",
+    "dagster-webserver": "pipeline",
+}
+"""Packages that matter, each with the extra that brings it, which may be left out on purpose."""
 _LEAST_FREE_BYTES = 2 * 10**9
 _UI = "Dagster UI"
 
@@ -75,11 +79,12 @@ def installation() -> Iterator[Finding]:
     """The Python, the packages that matter, and where torch computes."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", version, "" if sys.version_info >= (3, 11) else "use Python 3.11 or newer")
-    for name in _PACKAGES:
+    for name, extra in _PACKAGES.items():
         try:
             yield Finding(name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "not installed", "rebuild the environment: make clean, then make demo")
+            left_out = f"not installed; {EXTRAS[extra]} needs it: {install_line(extra)}" if extra else "not installed"
+            yield Finding(name, left_out, "" if extra else f"install again: pip install {DISTRIBUTION}")
     if importlib.util.find_spec("torch") is None:
         return
     requested = requested_device()
@@ -147,7 +152,7 @@ def shards() -> Iterator[Finding]:
     try:
         version = importlib.metadata.version("ray")
     except importlib.metadata.PackageNotFoundError:
-        yield Finding("ray", "not installed", "pip install 'splat[ray]', or unset SPLAT_SHARDS")
+        yield Finding("ray", "not installed", f"{install_line('ray')}, or unset SPLAT_SHARDS")
         return
     host, _, number = setting.removeprefix("ray").strip(":").rpartition(":")
     if not host:

@@ -1,5 +1,6 @@
 """`splat up`: the Dagster UI, its daemon and the dashboard on this machine."""
 
+import importlib.util
 import os
 import sys
 
@@ -8,6 +9,7 @@ import click
 from splat_assets.commands.ending import at_stop
 from splat_assets.commands.ports import refuse_taken
 from splat_assets.commands.services import run_services
+from splat_assets.distribution import install_line
 from splat_assets.errors import InputError
 from splat_assets.numerals import whole
 from splat_assets.store.bucket.working_copy import display_location
@@ -33,6 +35,8 @@ def up(port: int, dash_port: int, dashboard: bool, automation: bool) -> None:
 
     Anyone who reaches the port of the UI can start work with it, so it is never bound to another address.
     """
+    if dashboard and importlib.util.find_spec("dash") is None:
+        raise InputError(f"the dashboard is not installed: {install_line('dash')}, or leave it out: --no-dashboard")
     with at_stop():
         _refuse_ports(port, dash_port if dashboard else None)
         services = _prepared(port, dash_port if dashboard else None, automation)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from splat_assets.compute.threads import usable_cpus
+from splat_assets.distribution import install_line
 from splat_assets.errors import InputError, SplatError
 from splat_assets.model.device import CPU, DEVICE, requested_device
 
@@ -143,7 +144,7 @@ class ShardRunner:
         try:
             import ray
         except ImportError as error:
-            raise InputError(f"{SHARDS} requires Ray, which is not installed: `pip install 'splat[ray]'`") from error
+            raise InputError(f"{SHARDS} requires Ray, which is not installed: `{install_line('ray')}`") from error
         began_here = not ray.is_initialized()
         if began_here:
             _join_ray(ray, self.address)

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from splat_assets.commands.ending import at_stop
-from splat_assets.errors import InputError
 from splat_assets.numerals import whole
 from splat_serving.commands.asking import source_options
 from splat_serving.commands.writing import subject_to_write
@@ -32,14 +31,10 @@ def mcp_(run: str | None, token_file: Path | None, allow_labels: bool, max_chara
 
     {"mcpServers": {"splat": {"command": "splat", "args": ["mcp", "--run", "demo"]}}}
     """
-    try:
-        import anyio
+    import anyio
 
-        from splat_serving.investigations.assistant.server import make_server, serve_stdio
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "mcp":
-            raise
-        raise InputError("tools for assistants need the package mcp: pip install 'splat[mcp]'") from error
+    from splat_serving.investigations.assistant.server import make_server, serve_stdio
+
     open_now = partial(open_subject, run, token_file)
     with at_stop(_leave_at_once):
         if allow_labels:

@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from splat_assets.distribution import installed_version
 from splat_assets.errors import SplatError
 from splat_serving.database.catalogue import Catalogue
 from splat_serving.http import problems
@@ -109,7 +110,9 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
 def _document(api: FastAPI) -> dict[str, Any]:
     """The OpenAPI document, with the schema of problems and without unused schemas."""
     if api.openapi_schema is None:
-        document = get_openapi(title=api.title, version=_version(), description=api.description, routes=api.routes)
+        document = get_openapi(
+            title=api.title, version=installed_version(), description=api.description, routes=api.routes
+        )
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas["Problem"] = problems.Problem.model_json_schema()
         for unused in ("HTTPValidationError", "ValidationError"):
@@ -122,9 +125,3 @@ def _operation_id(route: APIRoute) -> str:
     """The method and the path in one word, such as get_activations_feature_id_arrow."""
     words = re.findall(r"\w+", route.path_format)
     return "_".join([*sorted(method.lower() for method in route.methods or ()), *words])
-
-
-def _version() -> str:
-    import importlib.metadata
-
-    return importlib.metadata.version("splat")

@@ -17,6 +17,7 @@ from fastapi import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from splat_assets.distribution import DISTRIBUTION
 from splat_assets.store.spreadsheet import harmless_frame
 from splat_serving.http import arrow_stream, json_rows
 from splat_serving.http.memory import Holding
@@ -27,7 +28,7 @@ from splat_serving.http.workers import Lane
 Pieces = Iterator[list[memoryview]]
 _JSON_ROWS = 32_768
 """Rows encoded at a time: some megabytes of text, some milliseconds."""
-_ENCODERS = ("splat", "orjson", "pyarrow", "polars", "numpy")
+_ENCODERS = (DISTRIBUTION, "orjson", "pyarrow", "polars", "numpy")
 _TABLE_ROWS = 65_536
 """Rows of a block of CSV, of a row group of Parquet, and of a block of a table that is in memory."""
 _EAGER_BYTES = 2**23

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
+from splat_assets.distribution import installed_version
 from splat_assets.errors import InputError
 from splat_assets.wording import unknown_name
 from splat_serving.investigations import experiments
@@ -86,7 +86,7 @@ def answered(
         run=about.name,
         store_version=about.version,
         fingerprints={name: value for name, value in about.provenance.items() if isinstance(value, str)},
-        splat_version=version("splat"),
+        splat_version=installed_version(),
         command=command,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - began, 3),

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from splat_assets.distribution import install_line
 from splat_serving.database.errors import NotComputedError
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ def live_model_class() -> "type[LiveModel]":
     try:
         from splat_serving.model.live import LiveModel
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        if error.name not in ("torch", "safetensors"):
             raise
-        raise NotComputedError("running the model needs torch: pip install 'splat[live]'") from error
+        raise NotComputedError(f"running the model needs torch: {install_line('live')}") from error
     return LiveModel

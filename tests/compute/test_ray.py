@@ -21,7 +21,7 @@ from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publishing import current_version, open_store
 from tests.small_run import new_small_run
 
-pytest.importorskip("ray", reason="Ray is not installed: `pip install 'splat[ray]'`")
+pytest.importorskip("ray", reason="Ray is not installed: `pip install 'splatlens[ray]'`")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # Ray's own, of files and sockets that it leaves to the end of the process

@@ -499,7 +499,7 @@ def test_without_torch_the_rest_is_served_and_live_says_what_to_install(finished
     found = run_alone(f"import sys; sys.modules['torch'] = None\n{ALONE}", finished_root)
 
     assert (found["statuses"], found["status"]) == ([200, 200, 200], 404)
-    assert "pip install 'splat[live]'" in found["text"]
+    assert "pip install 'splatlens[live]'" in found["text"]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Context of the numbers: vocabularies, scorecard, versions."""
 
-import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +7,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from splat_assets.distribution import installed_version
 from splat_serving.database.errors import NotComputedError
 from splat_serving.database.runs import published_versions
 from splat_serving.database.scorecards import scorecard_of
@@ -98,7 +98,7 @@ async def version(request: Request, served: FromServed) -> Response:
             "n_activations": about.n_activations,
             "provenance": about.provenance,
             "computed": about.computed,
-            "software": importlib.metadata.version("splat"),
+            "software": installed_version(),
         }
 
     return await _revalidated_reply(request, served, make)

@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from importlib.metadata import version
 from io import TextIOWrapper
 from typing import Any
 
@@ -17,6 +16,7 @@ from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 from pydantic import BaseModel, ValidationError
 
+from splat_assets.distribution import installed_version
 from splat_assets.errors import SplatError
 from splat_assets.store.documents import explained
 from splat_assets.wording import counted, unknown_name
@@ -78,7 +78,11 @@ def make_server(
             return await anyio.to_thread.run_sync(request)
 
     return Server(
-        "splat", version=version("splat"), instructions=_INSTRUCTIONS, on_list_tools=list_tools, on_call_tool=call_tool
+        "splat",
+        version=installed_version(),
+        instructions=_INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
     )
 
 
