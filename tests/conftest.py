@@ -11,6 +11,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest  # noqa: E402
 
+from splat_assets.store.documents import read_json  # noqa: E402
+from splat_assets.store.files import locked, write_json  # noqa: E402
 from splat_assets.store.layout import DataRoot  # noqa: E402
 from tests.s3 import BUCKET, S3  # noqa: E402
 from tests.small_run import make_all, new_small_run  # noqa: E402
@@ -37,20 +39,34 @@ def own_aliases(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 
 @pytest.fixture(scope="session")
-def finished_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataRoot]:
-    """A data root with the run `small`, made in full. Tests must not change its runs: they take `own_root` for that."""
-    root = DataRoot(tmp_path_factory.mktemp("finished"))
-    make_all(new_small_run(root))
-    made = _files_of_runs(root)
+def session_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all processes of this test session share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def finished_root(session_dir: Path) -> Iterator[DataRoot]:
+    """A data root with the run `small`, made in full. Tests must not change its runs: they take `own_root` for that.
+
+    The first process of the session that needs it makes it, the others wait; each of them looks after it at its end.
+    """
+    root, notes = DataRoot(session_dir / "finished"), session_dir / "finished.json"
+    with locked(session_dir / "finished.lock"):
+        if not notes.is_file():
+            shutil.rmtree(root.path, ignore_errors=True)
+            make_all(new_small_run(root))
+            write_json(notes, _files_of_runs(root))
+    made = read_json(notes)
     yield root
     now = _files_of_runs(root)
     assert {name for name in made | now if made.get(name) != now.get(name)} == set(), "a test changed what all share"
 
 
-def _files_of_runs(root: DataRoot) -> dict[str, tuple[int, int]]:
+def _files_of_runs(root: DataRoot) -> dict[str, list[int]]:
     """Size and time of every file of a run, by name; locks hold nothing."""
     found = (path for path in (root.path / "runs").rglob("*") if path.is_file() and not path.name.endswith(".lock"))
-    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+    return {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in found}
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,21 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+_IS_IDLE = """() => {
+  const { stored, completed, ...waiting } = window.store ? window.store.getState().callbacks : { none: [0] };
+  const isIdle = document.querySelector("main h1") && document.fonts.status === "loaded"
+    && Object.values(waiting).every((callbacks) => !callbacks.length)
+    && [...document.querySelectorAll(".dash-graph")].every((graph) => graph.querySelector(".main-svg"));
+  window.timesIdle = isIdle ? (window.timesIdle || 0) + 1 : 0;
+  return window.timesIdle > 4; }"""
+
+
+def settle(page: Any) -> None:
+    """Wait until the page has its heading and its plots, and Dash has had no callback to call for a fifth of a second."""
+    page.evaluate("window.timesIdle = 0")
+    page.wait_for_function(_IS_IDLE, polling=50, timeout=60_000)
+
+
 class Watched:
     """Pages of one browser context; complaints: what went wrong on any of them."""
 
@@ -69,6 +84,18 @@ class Watched:
         )
         page.goto(self.url + path)
         return page
+
+    def visit(self, page: Any, path: str) -> None:
+        """Lead an open page to another path as a link on it does, without loading it anew, until it has settled."""
+        called = "window.store.getState().callbacks.completed"
+        before = page.evaluate(called)
+        page.evaluate(
+            "path => { history.pushState({}, '', path); "
+            "window.dispatchEvent(new CustomEvent('_dashprivate_pushstate')); window.scrollTo(0, 0); }",
+            path,
+        )
+        page.wait_for_function(f"{called} > {before}", timeout=60_000)
+        settle(page)
 
     def _is_here(self, address: str) -> bool:
         return address.startswith((self.url, "data:", "blob:"))

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from splat_dash.app import create_app
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
-from tests.dash.conftest import Watched
+from tests.dash.conftest import Watched, settle
 
 BUILD = "b=3.SSU-SSU-_-_._-_-_-_._-_-_-_"
 
@@ -63,7 +63,7 @@ def test_files_hold_what_stands_below_the_menu(
     page = watched.open(path.format(busy=busy))
     expect(page.locator("main h1")).to_be_visible()
     expect(page.locator("main .menu").first).to_be_attached()
-    page.wait_for_timeout(2_500)
+    settle(page)
     files = page.eval_on_selector_all("main .menu a", "links => links.map(one => [one.textContent, one.href])")
     assert files
     for form, address in files:

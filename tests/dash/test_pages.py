@@ -22,7 +22,7 @@ from splat_serving.investigations.near_duplicates import are_equal, group_near_d
 from splat_serving.investigations.results.outputs import marked
 from splat_serving.investigations.results.rendering import cells as cells_of
 from splat_serving.investigations.results.rendering import shown
-from tests.dash.conftest import Watched
+from tests.dash.conftest import Watched, settle
 
 pytestmark = pytest.mark.slow
 
@@ -44,13 +44,9 @@ _SAID = "[...document.querySelectorAll('main h1, main table, main dl')].map(e =>
 
 
 def words(page: Any) -> str:
-    """What the page says once it says nothing new; without the numbers of plots, which come later."""
-    page.wait_for_selector("main h1")
-    before, found = "", page.evaluate(_SAID)
-    while found != before:
-        page.wait_for_timeout(300)
-        before, found = found, page.evaluate(_SAID)
-    return " ".join(found.split())
+    """What the page says once Dash is idle; without the numbers of plots, which come later."""
+    settle(page)
+    return " ".join(page.evaluate(_SAID).split())
 
 
 def test_a_feature_has_an_address_and_a_wrong_one_says_so(watched: Watched, expect: Any, busy: int) -> None:
@@ -402,14 +398,13 @@ def test_every_number_of_a_caption_is_defined(watched: Watched, expect: Any, sou
 
 
 def test_no_percentage_without_its_n(watched: Watched, expect: Any, busy: int) -> None:
-    page = watched.open("/")
+    page = watched.open("/about")
+    settle(page)
     paths = ("/", "/labels", f"/compare?f={busy},1", "/find?rule=ninja_squid", "/tokens/swim_speed_up_12")
     tabs = ("examples", "tokens", "weapons", "doses", "statistics", "effects")
     n_counted = 0
     for path in (*paths, *(f"/f/{busy}?tab={tab}" for tab in tabs)):
-        page.goto(watched.url + path)
-        expect(page.locator("main h1")).to_be_visible()
-        page.wait_for_timeout(1000)
+        watched.visit(page, path)
         assert page.evaluate(_PERCENTAGES) == [], path
         n_counted += page.locator("main [data-n]").count()
     assert n_counted > 100
@@ -489,6 +484,7 @@ def test_light_or_dark_is_remembered(watched: Watched, expect: Any) -> None:
 def test_every_heading_is_defined(watched: Watched, expect: Any, busy: int) -> None:
     page = watched.open("/about")
     expect(page.locator("main h1")).to_have_text("About")
+    settle(page)
     defined = set(page.locator("main dt").all_inner_texts())
     paths = (
         "/",
@@ -505,9 +501,7 @@ def test_every_heading_is_defined(watched: Watched, expect: Any, busy: int) -> N
         "/find?rule=ssu>=6&against=iss>=6",
         "/whatif?b=3.SSU-SSU-_-_._-_-_-_._-_-_-_",
     ):
-        page.goto(watched.url + path)
-        expect(page.locator("main h1")).to_be_visible()
-        page.wait_for_timeout(1500)
+        watched.visit(page, path)
         shown = (name.removesuffix(" [95 %]") for name in page.evaluate(headings))
         found = {re.sub(r"\bfeature \d+$", "feature N", name) for name in shown}
         assert found, path
@@ -661,7 +655,7 @@ def test_ten_intervals_hold_all_activations(watched: Watched, expect: Any, sourc
 def test_a_click_on_a_point_of_the_first_page_opens_the_feature(watched: Watched, expect: Any) -> None:
     page = watched.open("/")
     expect(page.locator("#home-spread canvas").first).to_be_visible()
-    page.wait_for_timeout(500)
+    settle(page)
     place = page.evaluate(
         """() => { const plot = document.querySelector("#home-spread .js-plotly-plot"), all = plot.calcdata[0],
              box = plot.getBoundingClientRect(), x = plot._fullLayout.xaxis, y = plot._fullLayout.yaxis, data = plot._fullData[0];
@@ -695,6 +689,8 @@ def test_nothing_stands_in_the_way_of_a_screen_reader(
     from axe_playwright_python.sync_playwright import Axe
 
     watched = Watched(browser, url, color_scheme=scheme)
+    page = watched.open("/about")
+    settle(page)
     paths = (
         "/",
         "/features",
@@ -718,13 +714,10 @@ def test_nothing_stands_in_the_way_of_a_screen_reader(
         "/find?rule=ssu>=6&against=iss>=6",
         "/tokens",
     ):
-        page = watched.open(path)
-        expect(page.locator("main h1")).to_be_visible()
-        page.wait_for_timeout(500)
+        watched.visit(page, path)
         assert page.locator("html").get_attribute("data-mantine-color-scheme") == scheme
         violations = Axe().run(page).response["violations"]
         assert [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in violations] == [], path
-        page.close()
     watched.context.close()
     assert watched.complaints == []
 
@@ -804,16 +797,14 @@ def test_every_ability_at_every_rung_observed_and_caused(
 
 def test_on_a_phone_a_feature_still_reads(browser: Any, url: str, expect: Any, busy: int) -> None:
     watched = Watched(browser, url)
-    page = watched.open(f"/f/{busy}")
+    page = watched.open("/about")
     page.set_viewport_size({"width": 390, "height": 800})
-    expect(page.locator("main h1")).to_be_visible()
+    settle(page)
 
     from axe_playwright_python.sync_playwright import Axe
 
     for path in (f"/f/{busy}", "/map", "/runs", "/", "/labels", "/whatif"):
-        page.goto(watched.url + path)
-        expect(page.locator("main h1")).to_be_visible()
-        page.wait_for_timeout(500)
+        watched.visit(page, path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
         assert [one["id"] for one in Axe().run(page).response["violations"]] == [], path
     watched.context.close()

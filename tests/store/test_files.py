@@ -1,9 +1,11 @@
+import ctypes
 import hashlib
 import json
 import multiprocessing
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -175,11 +177,31 @@ def test_hashes_are_those_of_the_bytes(tmp_path: Path) -> None:
     assert sha256_of_json({"b": 1, "a": [2]}) == hashlib.sha256(b'{"a":[2],"b":1}').hexdigest()
 
 
-def test_a_tree_of_many_files_is_flushed(tmp_path: Path) -> None:
-    for i in range(1_100):
+@pytest.mark.parametrize(("n_files", "has_one_call"), [(3, True), (1_100, True), (1_100, False)])
+def test_a_tree_is_flushed_file_by_file_or_in_one_call(
+    n_files: int, has_one_call: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many files in one call for their file system where there is one, and each of them by itself where there is none."""
+    for i in range(n_files):
         (tmp_path / str(i)).touch()
+    libc, flushed, file_systems = ctypes.CDLL(None, use_errno=True), set[int](), []
+
+    def syncfs(descriptor: int) -> int:
+        file_systems.append(os.fstat(descriptor).st_ino)
+        return int(libc.syncfs(descriptor))
+
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.add(os.fstat(descriptor).st_ino))
+    there = SimpleNamespace(syncfs=syncfs) if has_one_call else SimpleNamespace()
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: there)
 
     sync_tree(tmp_path)
+
+    itself = tmp_path.stat().st_ino
+    each = {path.stat().st_ino for path in tmp_path.iterdir()}
+    if n_files > 1_000 and has_one_call:
+        assert (file_systems, flushed) == ([itself], {itself})
+    else:
+        assert (file_systems, flushed) == ([], each | {itself})
 
 
 def hold(lock: Path, seconds: float, inside: Path) -> None:
