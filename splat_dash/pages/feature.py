@@ -245,7 +245,7 @@ def _histogram(source: Source, summary: FeatureSummary, build: tuple[int, Build]
         marked, sentence = _on_build(source, summary.feature_id, *build)
         caption += [" ", ui.term(sentence, "activation")]
     files = _files(summary, "histogram", "histogram")
-    drawn = figures.histogram(summary.histogram, own["effective_max"], marked)
+    drawn = figures.histogram(summary.histogram, own["effective_max"] or 0.0, marked)
     title = "Histogram of the activations"
     return figures.figure(drawn, caption, "feature-histogram", files=files, title=title, n=own["n_samples"])
 

@@ -102,7 +102,7 @@ def _share(value: float | None) -> str:
 
 def _suggestion(summary: FeatureSummary) -> list[Any]:
     rule = summary.suggestion
-    if not rule or not rule.get("text"):
+    if rule is None or rule["text"] is None or rule["n"] is None:
         return []
     verdict = "good enough to be a label" if rule["suggested"] else "not good enough to be a label"
     return [

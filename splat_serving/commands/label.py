@@ -413,7 +413,7 @@ def _effect(subject: Subject, feature: int) -> float:
         raise InputError("--method effect needs influences, which were not computed for this version")
     entries = [one for key in ("raised", "lowered") for one in summary.influences[key]]
     values = [one["value"] for one in entries if one.get("in_data") is not False]
-    return float(np.linalg.norm(values)) * float(summary.statistics["mean_all"])
+    return float(np.linalg.norm(values)) * (summary.statistics["mean_all"] or 0.0)
 
 
 @label.command()

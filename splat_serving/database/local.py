@@ -7,7 +7,7 @@ are computed from its activations; the rest (influences, neighbours) is "not com
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +38,13 @@ from splat_serving.database.protocol import (
     Condition,
     FeatureActivations,
     FeatureSummary,
+    HistogramValues,
+    Influences,
     Query,
     QueryResult,
     Sample,
+    Statistics,
+    Suggestion,
 )
 from splat_serving.database.sample_columns import OF_SAMPLES, SampleColumns, checked_columns, checked_sample_columns
 from splat_serving.database.selection import Selection, matching_values, page
@@ -484,11 +488,10 @@ class LocalDatabase:
     def _feature_map(self) -> pl.DataFrame:
         return self._by_feature("feature_map", ("decoder_x", "decoder_y", "decoder_cluster", "coactivation_x"))
 
-    def _suggestion_of(self, feature_id: int) -> dict[str, Any] | None:
+    def _suggestion_of(self, feature_id: int) -> Suggestion | None:
         if not self._source.has("suggested_labels.parquet"):
             return None
-        row: dict[str, Any] = self._suggestions.row(feature_id, named=True)
-        return row
+        return cast(Suggestion, self._suggestions.row(feature_id, named=True))
 
     @cached_property
     def _histograms(self) -> pl.DataFrame:
@@ -499,7 +502,7 @@ class LocalDatabase:
         """Cached, because reading one row decodes the whole table."""
         return self._by_feature("influences"), self._source.facts("influences")
 
-    def _influences_of(self, feature_id: int) -> dict[str, Any] | None:
+    def _influences_of(self, feature_id: int) -> Influences | None:
         if not self._source.has("influences.parquet"):
             return None
         return influences_of(*self._influences, feature_id, self._in_data)
@@ -532,15 +535,14 @@ class LocalDatabase:
                 f"{self.reader.n_samples:,} x {self.reader.n_features:,} here: run `splat examples` again, or remove it"
             )
 
-    def _statistics_row(self, feature_id: int) -> dict[str, Any]:
-        row: dict[str, Any] = self._features.row(feature_id, named=True)
-        return row
+    def _statistics_row(self, feature_id: int) -> Statistics:
+        return cast(Statistics, self._features.row(feature_id, named=True))
 
-    def _histogram_row(self, feature_id: int) -> dict[str, Any]:
+    def _histogram_row(self, feature_id: int) -> HistogramValues:
         row = self._histograms.row(feature_id, named=True)
         return _histogram(row["lower"], row["upper"], np.asarray(row["counts"], dtype=np.uint64), row["n_zero"])
 
-    def _computed_statistics(self, feature_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _computed_statistics(self, feature_id: int) -> tuple[Statistics, HistogramValues]:
         """Statistics and histogram from the activations themselves, with the names that the tables use."""
         activations = self.reader.read(feature_id)
         n_samples = self.reader.n_samples
@@ -559,7 +561,7 @@ class LocalDatabase:
         row["last_sample"] = int(activations.sample_ids[-1]) if activations.n_active else None
         row["crc32c"] = None
         own: Histogram = histogram_of(activations.values)
-        return row, _histogram(own.lower, own.upper, own.counts, n_samples - activations.n_active)
+        return cast(Statistics, row), _histogram(own.lower, own.upper, own.counts, n_samples - activations.n_active)
 
 
 _TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours", "feature_map", "suggested_labels")
@@ -567,6 +569,8 @@ _SUMMARIES = ("min", "q25", "median", "q75", "q90", "q95", "q99", "max", "mean",
 _STATISTICS = ("n_active", "n_samples", "sparsity", *_SUMMARIES, *(f"{name}_all" for name in _SUMMARIES))
 
 
-def _histogram(lower: float | None, upper: float | None, counts: npt.NDArray[np.uint64], n_zero: int) -> dict[str, Any]:
+def _histogram(
+    lower: float | None, upper: float | None, counts: npt.NDArray[np.uint64], n_zero: int
+) -> HistogramValues:
     edges = bin_edges(lower, upper, counts.size).tolist() if lower is not None and upper is not None else []
     return {"rule": EDGES_RULE, "n_zero": n_zero, "edges": edges, "counts": counts.tolist() if edges else []}

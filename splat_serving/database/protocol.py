@@ -5,7 +5,7 @@ Everything that investigates features is written against `ActivationDatabase` an
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -160,22 +160,122 @@ class Associations:
     table: pa.Table
 
 
+class Statistics(TypedDict):
+    """A feature's row of `features.parquet`. Summaries are over its active samples, those that end with `_all` over all samples,
+    zeros included; None where there are no active samples."""
+
+    feature_id: int
+    n_active: int
+    n_samples: int
+    sparsity: float
+    effective_max: float | None
+    min: float | None
+    q25: float | None
+    median: float | None
+    q75: float | None
+    q90: float | None
+    q95: float | None
+    q99: float | None
+    max: float | None
+    mean: float | None
+    std: float | None
+    min_all: float | None
+    q25_all: float | None
+    median_all: float | None
+    q75_all: float | None
+    q90_all: float | None
+    q95_all: float | None
+    q99_all: float | None
+    max_all: float | None
+    mean_all: float | None
+    std_all: float | None
+    first_sample: int | None
+    last_sample: int | None
+    crc32c: int | None
+
+
+class HistogramValues(TypedDict):
+    """Activations above zero in bins of equal width. edges: n_bins + 1, empty like counts for a feature that never fires. n_zero:
+    samples on which it does not fire; they are in no bin. rule: how the edges are made."""
+
+    rule: str
+    n_zero: int
+    edges: list[float]
+    counts: list[int]
+
+
+class Influence(TypedDict):
+    """A feature's effect on one output. value: change of its logit per unit of activation, `W_dec @ W_out^T`. in_data: whether
+    the output occurs in the data; left out where that was not counted, as token_id where a guide table has names only."""
+
+    token: str
+    value: float
+    token_id: NotRequired[int]
+    in_data: NotRequired[bool]
+
+
+class Influences(TypedDict):
+    """Outputs that a feature raises, and those that it lowers; the strongest first, outputs that never occur last."""
+
+    raised: list[Influence]
+    lowered: list[Influence]
+
+
+NO_INFLUENCES: Influences = {"raised": [], "lowered": []}
+
+
+class Neighbour(TypedDict):
+    """A feature near another one. n_both: samples on which both fire."""
+
+    feature_id: int
+    score: float
+    n_both: int
+
+
+class Suggestion(TypedDict):
+    """The best rule over builds for a feature, chosen on training builds; its scores are on held-out builds. suggested: if it is
+    good enough to be a label. text and what follows are None where no rule was chosen."""
+
+    feature_id: int
+    n_active: int
+    suggested: bool | None
+    text: str | None
+    rule: str | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    f1_low: float | None
+    f1_high: float | None
+    auroc: float | None
+    n: int | None
+    n_rule: int | None
+    n_active_held_out: int | None
+    n_both: int | None
+    train_f1: float | None
+    token: str | None
+    token_f1: float | None
+    threshold: float | None
+    n_null: int | None
+    p: float | None
+    q: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureSummary:
     """The record of one feature, as JSON values. None means "not computed", never zero.
 
-    suggestion: the best rule on builds and its scores (`suggested_labels.parquet`), not reviewed by a person. Labels are in
-    `splat_serving.labels`.
+    neighbours: by kind (decoder_cosine, jaccard, pearson), nearest first. examples: by group (top, bands, random); each has rank,
+    activation and the columns of its sample. suggestion: not reviewed by a person; labels are in `splat_serving.labels`.
     """
 
     feature_id: int
     version: str
-    statistics: Mapping[str, Any]
-    histogram: Mapping[str, Any]
-    influences: Mapping[str, Any] | None
-    neighbours: Mapping[str, Any] | None
-    examples: Mapping[str, Any] | None
-    suggestion: Mapping[str, Any] | None = field(default=None)
+    statistics: Statistics
+    histogram: HistogramValues
+    influences: Influences | None
+    neighbours: Mapping[str, list[Neighbour]] | None
+    examples: Mapping[str, list[dict[str, Any]]] | None
+    suggestion: Suggestion | None = field(default=None)
 
 
 class ActivationDatabase(Protocol):

@@ -8,10 +8,11 @@ import numpy.typing as npt
 import polars as pl
 
 from splat_assets.analysis.examples import EXAMPLES_SEED, ExampleCounts, draw_examples
-from splat_assets.analysis.influence import most_lowered, most_raised
+from splat_assets.analysis.influence import StrongestTokens, most_lowered, most_raised
 from splat_assets.store.activations import ActivationReader
 from splat_assets.store.errors import LayoutError
 from splat_serving.database.errors import UnknownNameError
+from splat_serving.database.protocol import Influence, Influences
 
 Described = Callable[[Sequence[int]], list[dict[str, Any]]]
 
@@ -30,7 +31,7 @@ class Tables(Protocol):
 
 def influences_of(
     table: pl.DataFrame, facts: Mapping[str, Any], feature_id: int, in_data: Mapping[str, bool] | None = None
-) -> dict[str, Any]:
+) -> Influences:
     """`{raised: [{token_id, token, value, in_data}], lowered: […]}`: outputs by their change per unit of activation.
 
     The strongest first, but outputs that never occur in the data last: the model only learned to predict their absence.
@@ -42,25 +43,29 @@ def influences_of(
     influences = _of_wide_row(row.row(0, named=True)) if wide else _of_list(row["influence"], facts)
     if in_data is None:
         return influences
-    marked = {
-        key: [{**one, "in_data": in_data.get(one["token"], True)} for one in rows] for key, rows in influences.items()
-    }
-    return {key: sorted(rows, key=lambda one: not one["in_data"]) for key, rows in marked.items()}
+    return {"raised": _marked(influences["raised"], in_data), "lowered": _marked(influences["lowered"], in_data)}
 
 
-def _of_list(influence: pl.Series, facts: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def _marked(entries: list[Influence], in_data: Mapping[str, bool]) -> list[Influence]:
+    """The entries with `in_data`, those that never occur last."""
+    marked: list[Influence] = [{**one, "in_data": in_data.get(one["token"], True)} for one in entries]
+    return sorted(marked, key=lambda one: not one["in_data"])
+
+
+def _of_list(influence: pl.Series, facts: Mapping[str, Any]) -> Influences:
     values = influence.to_numpy().reshape(1, -1)
-    influences = {}
-    for key, strongest in (
-        ("raised", most_raised(values, values.shape[1])),
-        ("lowered", most_lowered(values, values.shape[1])),
-    ):
-        influences[key] = [
+
+    def entries(strongest: StrongestTokens) -> list[Influence]:
+        return [
             {"token_id": facts["token_ids"][at], "token": facts["token_names"][at], "value": float(value)}
             for at, value in zip(strongest.columns[0], strongest.values[0], strict=True)
             if at >= 0
         ]
-    return influences
+
+    return {
+        "raised": entries(most_raised(values, values.shape[1])),
+        "lowered": entries(most_lowered(values, values.shape[1])),
+    }
 
 
 def influences_on(table: pl.DataFrame, facts: Mapping[str, Any], token: str) -> pl.DataFrame:
@@ -97,14 +102,15 @@ def largest_influences(
     return np.asarray(ends["largest"].to_numpy(), dtype=np.float64)
 
 
-def _of_wide_row(row: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def _of_wide_row(row: dict[str, Any]) -> Influences:
     """The guide's table: `+1_tok, +1_val, …`. It names tokens and has no ids."""
-    influences: dict[str, list[dict[str, Any]]] = {}
-    for key, sign in (("raised", "+"), ("lowered", "-")):
+
+    def entries(sign: str) -> list[Influence]:
         ranks = sorted(int(name[1:-4]) for name in row if name.startswith(sign) and name.endswith("_tok"))
         pairs = [(row[f"{sign}{rank}_tok"], row[f"{sign}{rank}_val"]) for rank in ranks]
-        influences[key] = [{"token": token, "value": value} for token, value in pairs if token is not None]
-    return influences
+        return [{"token": token, "value": value} for token, value in pairs if token is not None]
+
+    return {"raised": entries("+"), "lowered": entries("-")}
 
 
 def neighbours_of(tables: Tables, feature_id: int) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from pydantic import Field
 from splat_assets.analysis.builds.profile import token_profile, weapon_profile
 from splat_assets.analysis.contrast import Agreement, agreement, contrast
 from splat_assets.wording import counted
-from splat_serving.database.protocol import FeatureSummary
+from splat_serving.database.protocol import NO_INFLUENCES, FeatureSummary
 from splat_serving.investigations.build_text import sample_as_text
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.results.outputs import IN_DATA
@@ -155,12 +155,12 @@ def _figure(sides: pl.DataFrame, spec: Compare) -> LinesOrBars:
 def _influences(summaries: tuple[FeatureSummary, FeatureSummary], top_k: int) -> Iterable[ResultTable]:
     if any(one.influences is None for one in summaries):
         return
-    sides = [
-        {row["token"]: row["value"] for key in ("raised", "lowered") for row in (one.influences or {})[key]}
-        for one in summaries
+    outputs = [
+        [*influences["raised"], *influences["lowered"]]
+        for influences in (one.influences or NO_INFLUENCES for one in summaries)
     ]
-    first = summaries[0].influences or {}
-    in_data = {row["token"]: row.get("in_data") for key in ("raised", "lowered") for row in first[key]}
+    sides = [{row["token"]: row["value"] for row in rows} for rows in outputs]
+    in_data = {row["token"]: row.get("in_data") for row in outputs[0]}
     rows = [
         (token, value, sides[1][token], value - sides[1][token], in_data[token])
         for token, value in sides[0].items()

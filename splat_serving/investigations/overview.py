@@ -17,7 +17,7 @@ from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.errors import InputError
 from splat_assets.wording import counted, percent
 from splat_serving.database.errors import NotComputedError
-from splat_serving.database.protocol import FeatureSummary
+from splat_serving.database.protocol import NO_INFLUENCES, FeatureSummary
 from splat_serving.investigations.build_text import as_sentence, build_as_text, token_in_words
 from splat_serving.investigations.experiment import answered, experiment, spec_of
 from splat_serving.investigations.results.outputs import IN_DATA, INFLUENCE, outputs_frame
@@ -138,7 +138,7 @@ def _answer(subject: Subject, spec: Overview) -> Answer:
     return Answer(
         title=f"Feature {spec.feature_id}",
         findings=findings,
-        facts={name: value for name, value in summary.statistics.items() if name != "crc32c"},
+        facts={name: value for name, value in dict[str, Any](summary.statistics).items() if name != "crc32c"},
         tables=[*tables, *(table for one in further for table in one.tables)],
         figures=[*figures, *(figure for one in further for figure in one.figures)],
         warnings=[*warnings, *dict.fromkeys(f"{one.title}: {text}" for one in further for text in one.warnings)],
@@ -232,7 +232,7 @@ _STATISTICS = ("min", "q25", "median", "q75", "q90", "q95", "q99", "max", "mean"
 
 
 def _statistics(summary: FeatureSummary) -> ResultTable:
-    facts = summary.statistics
+    facts = dict[str, Any](summary.statistics)
     rows = [
         ("when it fires", facts["n_active"], *(facts[name] for name in _STATISTICS)),
         ("all samples", facts["n_samples"], *(facts[f"{name}_all"] for name in _STATISTICS)),
@@ -365,7 +365,7 @@ def _response_figure(curve: pl.DataFrame) -> Heatmap:
 
 
 def _bands(summary: FeatureSummary, values: Any) -> ResultTable:
-    top = float(summary.statistics["effective_max"])
+    top = summary.statistics["effective_max"] or 0.0
     counts = np.bincount(band_numbers(values, top), minlength=len(BANDS))
     low, high = share_interval(counts, values.size)
     frame = pl.DataFrame(
@@ -391,8 +391,13 @@ def _bands(summary: FeatureSummary, values: Any) -> ResultTable:
 
 
 def _influences(summary: FeatureSummary, top_k: int) -> Iterable[ResultTable]:
-    for key, title in (("raised", "Outputs it raises"), ("lowered", "Outputs it lowers")):
-        frame = outputs_frame((summary.influences or {}).get(key, [])[:top_k])
+    influences = summary.influences or NO_INFLUENCES
+    sides = (
+        ("raised", "Outputs it raises", influences["raised"]),
+        ("lowered", "Outputs it lowers", influences["lowered"]),
+    )
+    for key, title, entries in sides:
+        frame = outputs_frame(entries[:top_k])
         if frame.height:
             described = {"token": "The output.", "influence": INFLUENCE, "in_data": IN_DATA}
             yield ResultTable.of(key, title, "weights", frame, described)

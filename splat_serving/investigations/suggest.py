@@ -63,7 +63,7 @@ _COLUMNS = {
 
 def _one(subject: Subject, spec: Suggest) -> Answer:
     row = subject.database.feature(spec.feature_id).suggestion
-    suggestion = dict(row) if row is not None else _searched(subject, spec)
+    suggestion: dict[str, Any] = {**row} if row is not None else _searched(subject, spec)
     return Answer(
         title=f"Feature {spec.feature_id}: suggested label",
         findings=[_suggestion_sentence(suggestion)],

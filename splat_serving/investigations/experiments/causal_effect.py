@@ -9,6 +9,7 @@ from pydantic import Field
 
 from splat_assets.analysis.bands import BANDS, band_numbers
 from splat_assets.wording import counted
+from splat_serving.database.protocol import NO_INFLUENCES
 from splat_serving.investigations.edited_builds import draw_firing, mean_with_interval
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.results.outputs import IN_DATA, never_in_data
@@ -38,9 +39,8 @@ class CausalEffect(FeatureSpec):
 
 def _answer(subject: Subject, spec: CausalEffect) -> Answer:
     summary = subject.database.feature(spec.feature_id)
-    influence = {
-        one["token"]: one["value"] for key in ("raised", "lowered") for one in (summary.influences or {}).get(key, ())
-    }
+    influences = summary.influences or NO_INFLUENCES
+    influence = {one["token"]: one["value"] for one in (*influences["raised"], *influences["lowered"])}
     draw, fires = draw_firing(subject, spec.feature_id, spec.n_builds, spec.seed)
     sets, stored = draw.sets[fires], draw.stored[fires].astype(np.float64)
     measured = subject.model.effects(sets, Edit(spec.feature_id, "ablate"), n_random=0).own.astype(np.float64)
@@ -52,7 +52,7 @@ def _answer(subject: Subject, spec: CausalEffect) -> Answer:
     outputs = _outputs([token.name for token in tokens], measured, linear, spec.seed)
     outputs = outputs.with_columns(in_data=~pl.col("token").is_in(list(unseen)))
     outputs = outputs.sort("in_data", descending=True, maintain_order=True)
-    bands = _bands(stored, float(summary.statistics["effective_max"]), measured, linear)
+    bands = _bands(stored, summary.statistics["effective_max"] or 0.0, measured, linear)
     r = _pearson(measured.mean(axis=0), linear.mean(axis=0))
     n_apart = int(outputs["disagrees"].sum()) if influence else None
     return Answer(

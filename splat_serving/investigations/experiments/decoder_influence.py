@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import polars as pl
 from pydantic import Field
@@ -11,6 +11,7 @@ from splat_assets.errors import InputError
 from splat_assets.wording import unknown_name
 from splat_serving.database.errors import NotComputedError
 from splat_serving.database.home import how_to_compute
+from splat_serving.database.protocol import Influence
 from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.results.outputs import IN_DATA, INFLUENCE, marked, outputs_frame
@@ -43,7 +44,8 @@ def _answer(subject: Subject, spec: DecoderInfluence) -> Answer:
             raise InputError(unknown_name("ability", name, list(groups)))
     left_out = {token.name for name in spec.exclude_family for token in groups[name]}
     influences = {
-        key: [one for one in summary.influences[key] if one["token"] not in left_out] for key in ("raised", "lowered")
+        "raised": [one for one in summary.influences["raised"] if one["token"] not in left_out],
+        "lowered": [one for one in summary.influences["lowered"] if one["token"] not in left_out],
     }
     by_token = {one["token"]: float(one["value"]) for rows in influences.values() for one in rows}
     tables = [_tokens(key, title, influences[key][: spec.top_k]) for key, title in _TITLES.items()]
@@ -63,7 +65,7 @@ def _answer(subject: Subject, spec: DecoderInfluence) -> Answer:
 _TITLES = {"raised": "Outputs it raises", "lowered": "Outputs it lowers"}
 
 
-def _influence_sentence(influences: dict[str, list[Mapping[str, Any]]]) -> str:
+def _influence_sentence(influences: Mapping[str, list[Influence]]) -> str:
     """The strongest of each sign that occurs in the data."""
     parts = []
     for verb, rows in (("raises", influences["raised"]), ("lowers", influences["lowered"])):
@@ -73,7 +75,7 @@ def _influence_sentence(influences: dict[str, list[Mapping[str, Any]]]) -> str:
     return f"The feature {' and '.join(parts)}." if parts else "The feature affects no output that occurs in the data."
 
 
-def _tokens(name: str, title: str, rows: list[Mapping[str, Any]]) -> ResultTable:
+def _tokens(name: str, title: str, rows: list[Influence]) -> ResultTable:
     described = {"token": "The output.", "influence": INFLUENCE, "in_data": IN_DATA}
     return ResultTable.of(name, title, "weights", outputs_frame(rows), described)
 
@@ -108,7 +110,7 @@ def _by_rung(subject: Subject, by_token: dict[str, float]) -> ResultTable:
     return ResultTable.of("rungs", "By rung", "weights", frame, described)
 
 
-def _figure(influences: dict[str, list[Mapping[str, Any]]], top_k: int) -> LinesOrBars:
+def _figure(influences: Mapping[str, list[Influence]], top_k: int) -> LinesOrBars:
     rows = [*influences["raised"][:top_k], *reversed(influences["lowered"][:top_k])]
     names = [marked(one["token"], one.get("in_data")) for one in rows]
     bars = Series(name="influence", x=[*names], y=finite(one["value"] for one in rows))
