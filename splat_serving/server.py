@@ -29,11 +29,11 @@ def app_of(settings: ServerSettings, target: str | None = None) -> ActivationSer
             *folders, vocab=settings.vocab_path, weapon_vocab=settings.weapon_vocab_path, examples=settings.examples_dir
         )
         return create_app(Catalogue(Target(OpenFolder(folders[0].resolve().name, opened), None)), settings)
-    given = target if target is not None else str(folders[0]) if folders else None
+    source = target if target is not None else str(folders[0]) if folders else None
     root = DataRoot.from_environment()
-    if given is not None and is_folder(given) and not alias_named(given, root) and not Folder.is_published(Path(given)):
-        return app_of(settings.model_copy(update={"data_dir": Path(given)}))
-    return create_app(Catalogue(Target.of(given, root)), settings)
+    if source is not None and is_folder(source) and not alias_named(source, root) and not Folder.is_published(Path(source)):
+        return app_of(settings.model_copy(update={"data_dir": Path(source)}))
+    return create_app(Catalogue(Target.of(source, root)), settings)
 
 
 def log_to_stderr(settings: ServerSettings) -> None:

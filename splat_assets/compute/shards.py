@@ -28,7 +28,7 @@ SHARDS, GPUS = "SPLAT_SHARDS", "SPLAT_SHARD_GPUS"
 _MOST_DEATHS = 3
 """Deaths of workers of one shard; the next one gives the shard up."""
 _MOST_IN_A_ROW = 3
-"""Shards given up with none finished between: then it is no fault of the shards."""
+"""Shards given up with none finished between: then the shards are not at fault."""
 _MOST_NAMED = 10
 _SHARE_OF_MEMORY = 0.8
 _PATIENCE_SECONDS = 10

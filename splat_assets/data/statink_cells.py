@@ -23,7 +23,7 @@ from splat_assets.domain.tokens import tokens_of_ap
 
 _AP_PER_GEAR_POWER = 10
 _MOST_GEAR_POWER = 1_000
-"""Far beyond any gear, and small enough to count in AP; a set above it is no record of one."""
+"""Far beyond any gear, and small enough to count in AP; a set above it is not a record of one."""
 
 
 class Fate(StrEnum):

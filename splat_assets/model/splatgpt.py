@@ -129,7 +129,7 @@ class SplatGPT(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over sizes, heads, pad id and every tensor's name, shape and float32 bytes; the container is no part."""
+        """sha256 over sizes, heads, pad id and every tensor's name, shape and float32 bytes; the container is not part of it."""
         digest = hashlib.sha256(repr((*astuple(self.dimensions), self.pad_id)).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(f"{name}{tuple(tensor.shape)}".encode())

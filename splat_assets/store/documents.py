@@ -172,7 +172,7 @@ def access_denied(error: OSError, path: Path | None = None) -> AccessDeniedError
 
 
 def explained(error: OSError) -> str | None:
-    """An error of the file system in one sentence, with the file; None for one that names no file and is no refusal."""
+    """An error of the file system in one sentence, with the file; None for one that names no file and is not a refusal."""
     if error.errno in _DENIED or isinstance(error, PermissionError):
         return str(access_denied(error))
     if error.filename is None or not error.strerror:

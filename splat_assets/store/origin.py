@@ -145,7 +145,7 @@ class Origin:
 
 
 def read_origin(folder: Path) -> Origin | None:
-    """What the folder records of its origin, None where it records nothing; CorruptStoreError for a file that is no record."""
+    """What the folder records of its origin, None where it records nothing; CorruptStoreError for a file that is not a record."""
     path = folder / ORIGIN
     try:
         raw = read_json(path)

@@ -120,8 +120,8 @@ class SampleTable:
         """The rows of a `samples.arrow` that came from path, without copying them.
 
         Held in memory and not mapped: a file that is cut short under a mapping ends the process. Raises CorruptStoreError when
-        it is no Arrow file or a broken one. Offsets that point outside would end the process when a row is taken, so every one
-        is checked here.
+        it is not an Arrow file, or a broken one. Offsets that point outside would end the process when a row is taken, so every
+        one is checked here.
         """
         try:
             table = pa.ipc.open_file(pa.py_buffer(content)).read_all()

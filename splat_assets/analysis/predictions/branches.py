@@ -24,7 +24,7 @@ class Branch:
     support: their ids, int64, shape (n,). before: probability of every token, shape (n_tokens,). after: the same once each token
     of the support (with the lower rungs of its ability) is there, shape (n, n_tokens). kept: bool, shape (n, n): in row i the
     tokens of the support that the set with token i does not have. Tokens before and after are compared on these alone: what is
-    in a set already is no choice.
+    in a set already is not a choice.
     """
 
     situation: Situation
