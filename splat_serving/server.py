@@ -31,7 +31,12 @@ def app_of(settings: ServerSettings, target: str | None = None) -> ActivationSer
         return create_app(Catalogue(Target(OpenFolder(folders[0].resolve().name, opened), None)), settings)
     source = target if target is not None else str(folders[0]) if folders else None
     root = DataRoot.from_environment()
-    if source is not None and is_folder(source) and not alias_named(source, root) and not Folder.is_published(Path(source)):
+    if (
+        source is not None
+        and is_folder(source)
+        and not alias_named(source, root)
+        and not Folder.is_published(Path(source))
+    ):
         return app_of(settings.model_copy(update={"data_dir": Path(source)}))
     return create_app(Catalogue(Target.of(source, root)), settings)
 

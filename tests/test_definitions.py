@@ -22,7 +22,7 @@ from splat_assets.assets import ASSETS, asset_named
 from splat_assets.assets.asset import Status, picture_of, recorded_outcomes, status_of
 from splat_assets.automation.activity import activity
 from splat_assets.automation.arrivals import Record, records_of
-from splat_assets.orchestration.as_dagster import _told, dagster_asset
+from splat_assets.orchestration.as_dagster import _check_metadata, dagster_asset
 from splat_assets.orchestration.definitions import build_defs, dagster_assets, dagster_checks, defs
 from splat_assets.orchestration.in_process import SETTINGS
 from splat_assets.orchestration.partitions import RUNS
@@ -177,7 +177,7 @@ def test_the_data_version_of_an_asset_is_its_receipt(finished_root: DataRoot, in
 
 
 def test_offenders_of_a_check_are_rows() -> None:
-    told = _told({"n_sampled": 32, "wrong_features": "3, 17", "wrong_tokens": "", "passed": True})
+    told = _check_metadata({"n_sampled": 32, "wrong_features": "3, 17", "wrong_tokens": "", "passed": True})
 
     rows = told["wrong_features"]
     assert isinstance(rows, dg.TableMetadataValue)

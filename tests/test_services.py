@@ -120,7 +120,7 @@ def test_a_port_that_is_taken_is_told_before_anything_is_begun(
 
     assert found.exit_code == 2
     assert found.output.count("\n") == 1 and f"cannot listen on 127.0.0.1:{port}: " in found.output
-    assert f"name another {option}" in found.output
+    assert f"choose another {option}" in found.output
     assert not (tmp_path / "data").exists()
 
 

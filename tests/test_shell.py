@@ -9,7 +9,7 @@ import pytest
 
 from splat_assets.assets import ASSETS, asset_named
 from splat_assets.assets.asset import Asset
-from splat_assets.orchestration.as_dagster import _told, metadata_of, schema_of, table_of
+from splat_assets.orchestration.as_dagster import _check_metadata, metadata_of, schema_of, table_of
 from splat_assets.runs import open_run
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.receipts import read_receipt
@@ -42,7 +42,7 @@ def test_every_column_in_the_ui_says_what_it_means(asset: Asset, finished_root: 
 
 
 def test_tables_outside_a_run_say_what_their_columns_mean() -> None:
-    told = _told({"wrong_features": "3, 17"})
+    told = _check_metadata({"wrong_features": "3, 17"})
     missing = table_of("missing", [], ("run",))
     stores = table_of("stores", [], ("run", "version", "problem", "removed"))
     comparison = schema_of("comparison", {name: str(kind) for name, kind in COMPARISON_SCHEMA.items()})

@@ -43,7 +43,7 @@ def test_the_docstrings_are_in_the_reference(site: Path) -> None:
 
     for name in re.findall(r"^::: (\S+)$", (PROJECT / "docs" / "api.md").read_text(), re.MULTILINE):
         assert f'id="{name}"' in page, name
-    assert 'id="splat_serving.client.sync.ActivationClient.activations"' in page
+    assert 'id="splat_serving.client.activation_client.ActivationClient.activations"' in page
 
 
 def test_no_page_loads_anything_from_another_machine(site: Path) -> None:

@@ -33,10 +33,10 @@ def suggest(
     output_dir: Path | None,
     plot: Path | None,
 ) -> None:
-    """Suggest the rule on builds that describes FEATURE best: selected on half of the builds, scored on the other, compared with
-    chance.
+    """Suggest the rule on builds that describes FEATURE best.
 
-    A suggestion is not reviewed by a person and is kept apart from labels: `splat label set` saves one as a label.
+    It is selected on half of the builds, scored on the other half and compared with chance. A suggestion is not reviewed by a
+    person and is kept apart from labels: `splat label set` saves one as a label.
     """
     named = {one for one in (feature, feature_id) if one is not None}
     if len(named) + everything != 1:

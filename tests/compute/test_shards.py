@@ -80,7 +80,7 @@ def test_the_environment_says_how(said: str, expected: ShardRunner) -> None:
      {"SPLAT_SHARDS": "ray", "SPLAT_SHARD_GPUS": "one"}],
 )  # fmt: skip
 def test_an_environment_that_means_nothing_is_one_sentence(environment: dict[str, str]) -> None:
-    with pytest.raises(InputError, match="there are local, process, process:4, ray or ray:HOST:PORT"):
+    with pytest.raises(InputError, match="allowed are local, process, process:4, ray or ray:HOST:PORT"):
         ShardRunner.from_environment(environment)
 
 

@@ -126,7 +126,7 @@ def test_a_label_typed_for_another_sae_is_not_saved(browser: Any, own_root: Data
         page.fill("#label-text", "about the old one")
         page.keyboard.press("Control+Enter")
 
-        expect(page.locator("#label-said")).to_contain_text("whose feature 3 is another one")
+        expect(page.locator("#label-message")).to_contain_text("whose feature 3 is another one")
         watched.context.close()
     assert own_source.subject.labels.current() == {}
     with open_subject("small", root=own_root) as newer:

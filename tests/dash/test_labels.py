@@ -323,7 +323,7 @@ def test_a_store_without_a_place_for_labels_says_so(own_root: DataRoot, tmp_path
     store.rename(moved)
     with open_subject(str(moved)) as subject:
         alone = Source(subject)
-        assert "belongs to no run" in json.dumps(
+        assert "is not part of a run" in json.dumps(
             labels.layout(alone).to_plotly_json(), default=lambda one: one.to_plotly_json()
         )
         page = json.dumps(feature.layout(alone, fid="3").to_plotly_json(), default=lambda one: one.to_plotly_json())

@@ -36,7 +36,7 @@ def test_every_version_of_every_run_has_a_row(own_root: DataRoot, tmp_path: Path
     assert (oldest.n_samples, oldest.n_features, oldest.n_activations) == (
         first.n_samples, first.n_features, first.manifest.nnz)  # fmt: skip
     assert oldest.scorecard == json.loads((layout.sae / "scorecard.json").read_text())
-    assert (newest.scorecard, "of another SAE" in newest.said) == ({}, True)
+    assert (newest.scorecard, "another SAE" in newest.said) == ({}, True)
     assert (waiting.run, waiting.version) == ("waiting", None)
     assert "splat materialize" in waiting.said
 
@@ -86,7 +86,7 @@ def test_a_store_by_itself_has_no_runs_beside_it(finished_root: DataRoot, tmp_pa
     alone = tmp_path / "alone"
     publish(alone, {path.name: path for path in store.folder.iterdir() if path.name != "manifest.json"}, {})
     with open_subject(str(alone)) as subject:
-        assert "a store by itself" in str(runs.layout(Source(subject)).to_plotly_json())
+        assert "This is a single store" in str(runs.layout(Source(subject)).to_plotly_json())
     server = create_app(Catalogue(Target.of(str(alone), finished_root)), settings_from_environment())
     with running(server) as url, open_subject(url) as subject:
         assert subject.published() is None
@@ -97,4 +97,4 @@ def test_an_address_that_is_none_is_refused(finished_root: DataRoot, monkeypatch
     done = CliRunner().invoke(main, ["dash", "small", "--dagster-url", "javascript:alert(1)"])
 
     assert done.exit_code == 2
-    assert "begins with http://" in done.output
+    assert "must begin with http://" in done.output

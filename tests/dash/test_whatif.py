@@ -39,8 +39,8 @@ def test_gear_reads_as_it_was_written_and_is_always_legal(build: Build, weapon: 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("x._-_-_-_._-_-_-_._-_-_-_", "'x' is no weapon"),
-        ("80._-_-_-_._-_-_-_._-_-_-_", "there are 0 to 79"),
+        ("x._-_-_-_._-_-_-_._-_-_-_", "'x' is not a weapon"),
+        ("80._-_-_-_._-_-_-_._-_-_-_", "weapons are 0 to 79"),
         ("3._-_-_-_._-_-_-_", "2 pieces of gear instead of 3"),
         ("3._-_-_._-_-_-_._-_-_-_", "the head has 3 slots instead of 4"),
         ("3.NS-_-_-_._-_-_-_._-_-_-_", "'NS' does not fit the main slot of the head"),

@@ -61,10 +61,10 @@ def test_the_dashboard_shows_a_label_at_once_in_what_it_has_kept(own_root: DataR
     with open_subject("small", root=own_root) as subject:
         source = Source(subject)
         rule = "ssu>=6"
-        feature = int(source.found(rule).table("features").frame["feature_id"][0])
+        feature = int(source.features_for_rule(rule).table("features").frame["feature_id"][0])
 
         source.write_label(feature, {"text": "just written"}, "ann", 0)
 
-        assert source.found(rule).table("features").frame.filter(pl.col("feature_id") == feature)["label"].item() == (
-            "just written"
-        )
+        assert source.features_for_rule(rule).table("features").frame.filter(pl.col("feature_id") == feature)[
+            "label"
+        ].item() == ("just written")

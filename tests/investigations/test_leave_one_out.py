@@ -105,7 +105,7 @@ def test_what_cannot_be_asked_is_one_sentence(name: str, local: Subject) -> None
         with pytest.raises(InputError, match="never fires"):
             asked(local, name, dead[0])
     alone = Subject(local.database, "a store")
-    with pytest.raises(NotComputedError, match="belongs to no run"):
+    with pytest.raises(NotComputedError, match="is not part of a run"):
         asked(alone, name, int(counts.arg_max() or 0))
 
 

@@ -100,7 +100,7 @@ def test_a_store_without_a_data_root_has_no_place_for_labels(own_root: DataRoot,
     import shutil
 
     alone = shutil.copytree(own_root.run("small").store, tmp_path / "alone" / "store")
-    with open_subject(str(alone)) as subject, pytest.raises(NotComputedError, match="belongs to no run"):
+    with open_subject(str(alone)) as subject, pytest.raises(NotComputedError, match="is not part of a run"):
         _ = subject.labels
     with client_of(str(alone), own_root) as client:
         assert client.get("/labels").status_code == 404

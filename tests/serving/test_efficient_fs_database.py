@@ -377,7 +377,7 @@ def test_a_weapon_has_a_name_where_the_names_are_recorded(published: EfficientFS
     by_name = published.search_features_by_weapon("Sploosh-o-matic")
 
     assert_frame_equal(by_name, published.search_features_by_weapon(0))
-    with pytest.raises(UnknownNameError, match="no weapon 'Spoon'"):
+    with pytest.raises(UnknownNameError, match="unknown weapon 'Spoon'"):
         published.search_features_by_weapon("Spoon")
 
 

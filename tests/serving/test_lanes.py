@@ -91,13 +91,13 @@ def test_long_answers_leave_room_for_short_ones() -> None:
     memory.hold(3_500, "long")
     second = memory.hold(3_500, "long")
 
-    with pytest.raises(BusyError, match="7,000 bytes of other answers"):
+    with pytest.raises(BusyError, match="7,000 bytes of other responses"):
         memory.hold(1, "long")
     memory.hold(1_000)
     with pytest.raises(BusyError):
         memory.hold(1)
     second.change(0)
-    with pytest.raises(BusyError, match="2 long answers are under way"):
+    with pytest.raises(BusyError, match="2 long responses are in progress"):
         memory.hold(1, "long")
     second.release()
     memory.hold(1, "long")

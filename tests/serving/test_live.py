@@ -312,12 +312,12 @@ BAD_BUILDS = {
     "unknown token id": (build(tokens=[140]), 404, "builds.1: token 140 does not exist: ids are 0 to 139"),
     "unknown weapon": (build(weapon="Spoon", tokens=[]), 404, "builds.1: unknown weapon 'Spoon'; /weapons"),
     "unknown weapon id": (build(weapon=9999, tokens=[]), 404, "weapon 9999 does not exist: ids are 0 to"),
-    "token twice": (build(tokens=["comeback", "comeback"]), 422, "builds.1.tokens: comeback is there twice"),
-    "padding": (build(tokens=["comeback", "<PAD>"]), 422, "<PAD> fills up a batch"),
+    "token twice": (build(tokens=["comeback", "comeback"]), 422, "builds.1.tokens: comeback occurs twice"),
+    "padding": (build(tokens=["comeback", "<PAD>"]), 422, "<PAD> is padding"),
     "null and more": (build(tokens=["comeback", "<NULL>"]), 422, "<NULL> is the empty build"),
-    "neither": (build(), 422, "builds.1: a build has either tokens or abilities"),
-    "both": (build(tokens=[], abilities={}), 422, "builds.1: a build has either tokens or abilities"),
-    "unknown ability": (build(abilities={"flying": 3}), 422, "builds.1.abilities: no gear gives these AP: 'flying'"),
+    "neither": (build(), 422, "builds.1: a build needs either tokens or abilities"),
+    "both": (build(tokens=[], abilities={}), 422, "builds.1: a build needs either tokens or abilities"),
+    "unknown ability": (build(abilities={"flying": 3}), 422, "builds.1.abilities: no gear has these AP: 'flying'"),
     "no sum of slots": (build(abilities={"swim_speed_up": 5}), 422, "swim_speed_up cannot have 5 AP"),
     "too much": (build(abilities=FULL), 422, "60 AP is more than the 57 of a full build"),
     "main-only by subs": (build(abilities={"comeback": 3}), 422, "comeback has 3 AP; a main-only ability has 10"),
@@ -368,7 +368,7 @@ def test_an_edit_that_cannot_be_is_a_problem(client: TestClient, what: str) -> N
 def test_python_refuses_what_http_refuses(live: LiveModel) -> None:
     with pytest.raises(ParameterError, match="unknown operation 'boil'; choose from set, scale, ablate"):
         Edit(1, "boil")  # type: ignore[arg-type]
-    with pytest.raises(ParameterError, match="a value is a number of at most 1,000,000, not nan"):
+    with pytest.raises(ParameterError, match="the absolute value must be at most 1,000,000, not nan"):
         Edit(1, "set", float("nan"))
     with pytest.raises(FeatureNotFoundError, match="features 0 to 95"):
         live.intervene([EMPTY], [Edit(96, "ablate")])

@@ -101,7 +101,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "a setting too many": ("run_experiment", {"name": "bands", "settings": {"feature_id": 1, "x": 1}}, "x: there is no such"),
     "no rule": ("find_builds", {"rule": "ssu>="}, "expected a number of AP"),
     "no build": ("trace_build", {}, "name a build or a sample_id"),
-    "another column": ("list_features", {"sort": "beauty"}, "unknown column 'beauty'"),
+    "another column": ("list_features", {"sort": "beauty"}, "there is no column 'beauty'"),
     "a sample that is not there": ("show_sample", {"sample_id": 10**9}, "is not in small"),
 }  # fmt: skip
 

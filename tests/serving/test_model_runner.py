@@ -187,7 +187,7 @@ def test_a_store_without_its_run_has_no_model(
     found = open_subject(str(alone))
 
     assert not found.has_model
-    with pytest.raises(NotComputedError, match="causal evidence needs base model and SAE: .* belongs to no run"):
+    with pytest.raises(NotComputedError, match="causal evidence needs base model and SAE: .* is not part of a run"):
         _ = found.model
 
 
