@@ -279,8 +279,9 @@ def export(output: Path, kind: str, run: str | None, token_file: Path | None) ->
 def import_(file: Path, author: str | None, dry_run: bool, run: str | None, token_file: Path | None) -> None:
     """Import labels (or a queue) from FILE: our JSON, the upstream system's JSON, or CSV.
 
-    FILE is validated before anything is written. Labels keep their authors and times; labels that FILE lacks are unchanged. Labels of another SAE are rejected. Rows older
-    than the current labels are conflicts: they are listed and not written, and the exit code is 1.
+    FILE is validated before anything is written. Labels keep their authors and times; labels that FILE lacks are unchanged.
+    Labels of another SAE are rejected. Rows older than the current labels are conflicts: they are listed and not written, and
+    the exit code is 1.
     """
     with subject_to_write(run, token_file) as subject:
         held = upstream.read_labels(file, subject.n_features)
