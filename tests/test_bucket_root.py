@@ -133,7 +133,7 @@ def test_a_run_whose_inputs_no_other_machine_would_have_is_refused(s3: S3, tmp_p
     from splat_assets.runs import create_run
 
     with pytest.raises(
-        InputError, match=r"is not in .*, which stands for s3://lab/data: copy it into its saved_models"
+        InputError, match=r"is not in .*, the working copy of s3://lab/data: copy it into its saved_models"
     ):
         create_run(root, "small", run.config)
 
