@@ -728,7 +728,7 @@ def test_an_experiment_is_asked_from_the_page_and_its_numbers_are_its_own(
     page = watched.open(f"/f/{busy}?tab=experiments&x=within-family")
     expect(page.locator("#experiment-result")).to_have_text("Fill in family, then run.")
     page.get_by_label("family", exact=True).fill("ssu")
-    page.get_by_role("button", name="Ask").click()
+    page.get_by_role("button", name="Run", exact=True).click()
     answer = page.locator("#experiment-result")
     expect(answer.locator("table").first).to_be_visible()
 
