@@ -173,7 +173,7 @@ def test_what_cannot_be_is_one_sentence(watched: Watched, expect: Any, source: S
     page.goto(f"{watched.url}/whatif")
     expect(page.locator("#whatif-answer table").first).to_be_visible()
     page.get_by_label("Feature edits").fill("12")
-    expect(page.get_by_role("alert")).to_contain_text("'12' is no edit")
+    expect(page.get_by_role("alert")).to_contain_text("'12' is not an edit")
     options = page.locator("#whatif-head-1")
     options.click()
     assert page.get_by_role("option", name="Comeback").locator("visible=true").count() == 0

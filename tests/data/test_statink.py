@@ -341,7 +341,7 @@ def test_nine_real_days_are_accounted_for(shared_dir: Path, tmp_path: Path) -> N
         "tokenized_data.csv": "d02940b9913db53c",
         "vocab.json": "e50b607f2bccdead",
         "weapon_vocab.json": "878230b6d978ccf2",
-        "ingest_report.json": "92ee5c767c4a1791",
+        "ingest_report.json": "a2bc6a000e11c746",
     }
     assert report.n_battles == 32_658
     assert {fate: n for fate, n in report.fates.items() if n} == {
