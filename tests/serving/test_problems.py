@@ -1,7 +1,11 @@
 """Errors as problems: always short, always JSON."""
 
 import json
+import re
+from pathlib import Path
 
+from splat_assets.errors import SplatError
+from splat_serving.http import problems
 from splat_serving.http.problems import PROBLEM, problem
 
 
@@ -18,3 +22,12 @@ def test_of_a_text_without_end_the_beginning_is_told() -> None:
 
     assert len(answer.body) < 5_000
     assert json.loads(bytes(answer.body))["detail"].endswith("x…")
+
+
+def test_the_document_lists_every_code() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "serving.md").read_text()
+    section = text[text.index("## Errors") : text.index("## Performance")]
+
+    codes = {kind.code for kind, _, _ in problems._STATUS if issubclass(kind, SplatError)} - {SplatError.code}
+
+    assert codes == set(re.findall(r"`([a-z]+_[a-z_]+|busy)`", section))
