@@ -105,3 +105,17 @@ def test_a_folder_with_another_vocabulary_beside_it_has_other_tags(efficient: Pa
     assert answers[0].headers["x-store-version"] == answers[1].headers["x-store-version"]
     assert answers[0].json() != answers[1].json()
     assert answers[0].headers["etag"] != answers[1].headers["etag"]
+
+
+def test_another_question_has_another_tag(finished_root: DataRoot) -> None:
+    paths = [
+        "/activations/1?limit=2",
+        "/activations/1?limit=3",
+        "/activations/2?limit=2",
+        "/features?limit=2",
+        "/tokens",
+    ]
+    with client_of("small", finished_root) as client:
+        tags = [client.get(path).headers["etag"] for path in paths]
+
+    assert len(set(tags)) == len(paths)
