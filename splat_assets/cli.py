@@ -133,14 +133,14 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the sub-command; invalid input, unreadable files and full disks end with a one-sentence message."""
-        command = _command_words(ctx)[0]  # click forgets it while it runs
+        words = _command_words(ctx)  # click forgets them while the command runs
         try:
             if not _needs_data(ctx):
                 return super().invoke(ctx)
             with _shared_data():
                 return super().invoke(ctx)
         except ModuleNotFoundError as error:
-            sentence = missing_extra(command, error.name)
+            sentence = missing_extra(words[0], error.name) if words else None
             if sentence is None:
                 raise
             raise Fault(sentence) from error

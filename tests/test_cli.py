@@ -417,3 +417,9 @@ def test_up_stands_on_this_machine_alone() -> None:
     shown = CliRunner().invoke(main, ["up", "--help"])
 
     assert "127.0.0.1" in shown.output
+
+
+def test_options_without_a_command_are_a_sentence() -> None:
+    done = CliRunner().invoke(main, ["-v"])
+
+    assert done.exit_code == 2 and "Missing command" in done.output

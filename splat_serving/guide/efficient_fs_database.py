@@ -4,7 +4,6 @@ A thin layer over `LocalDatabase`. Everything is read or computed from the activ
 estimated, and random draws are seeded. Samples are addressed by position (`global_index`), never by a stored index.
 """
 
-import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +36,6 @@ from splat_serving.guide.loader import ActivationLoader
 from splat_serving.guide.storage_backends import LoadersReader, ReaderLoader, name_of, own_loaders
 from splat_serving.guide.storage_config import StorageConfig
 
-_log = logging.getLogger(__name__)
 _BLOCK_SAMPLES = 16_384
 
 
