@@ -27,7 +27,9 @@ class Events(Protocol):
         ...
 
 
-_READ: ContextVar[dict[int, list[Event]] | None] = ContextVar("events that were read in this scope", default=None)
+_READ: ContextVar["dict[LabelBook, list[Event]] | None"] = ContextVar(
+    "events that were read in this scope", default=None
+)
 
 
 @contextmanager
@@ -56,9 +58,9 @@ class LabelBook:
         held = _READ.get()
         if held is None:
             return self._source.events()
-        if id(self) not in held:
-            held[id(self)] = self._source.events()
-        return held[id(self)]
+        if self not in held:
+            held[self] = self._source.events()
+        return held[self]
 
     def damaged_lines(self) -> list[int]:
         """The numbers of the lines that cannot be read where the events are, from 1 on."""
@@ -135,7 +137,7 @@ class LabelBook:
         """Add an event; LabelConflictError."""
         held = _READ.get()
         if held is not None:
-            held.pop(id(self), None)
+            held.pop(self, None)
         return self._source.append(event)
 
     def queue(self) -> list[Event]:
