@@ -5,9 +5,8 @@ rules finds something in noise, too: scoring on builds that did not choose corre
 reaches.
 """
 
-import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -37,6 +36,7 @@ LEAST_ACTIVE = 10
 N_DRAWS = 99
 """Permuted features per size."""
 _MOST_TRIPLES = 400
+_BLOCK_TRIPLES = 32
 _LISTED_STARTS = 8
 _LISTED_VALUES = 8
 
@@ -87,6 +87,7 @@ class RuleSearch:
         self.null = RuleNull(self._held_out_f1, builds.n_samples, LEAST_ACTIVE, seed, n_draws, nulls)
         self._scorer = RuleScorer(builds, ~self.library.train)
         self._tokens = np.array([condition.token for condition in self.library.conditions], dtype=np.bool_)
+        self._values = _padded([*self.library.values.values()], len(self.library.conditions))
 
     def suggest(self, activations: Activations, feature_id: int = 0) -> Suggestion | None:
         """The best rule for a feature; None where it fires on too few samples of a half, or on nearly all."""
@@ -134,10 +135,9 @@ class RuleSearch:
         i, j = np.unravel_index(int(two_f1.argmax()), two_f1.shape)
         best = _better(best, (((int(beam[i]),), (int(j),)), float(two_f1[i, j]) - 2 * price))
         best = _better(best, self._best_three(active.size, pairs, threes, best[1] + 3 * price))
-        starts, both = [(), *singles[:_LISTED_STARTS], *pairs[:_LISTED_STARTS]], [ones, *twos[:_LISTED_STARTS], *threes]
-        for start, of_start in zip(starts, both, strict=False):
-            for listed in self._with_lists(active.size, start, of_start):
-                best = _better(best, listed)
+        starts = [(), *singles[:_LISTED_STARTS], *pairs[:_LISTED_STARTS]]
+        both = np.concatenate([ones[None], twos[:_LISTED_STARTS], threes[:_LISTED_STARTS]])
+        best = _better(best, self._best_list(active.size, starts, both))
         n_numbers = sum(len(part) for part in best[0])
         return best[0], best[1] + n_numbers * price, int(np.where(self._tokens, f1, -1).argmax())
 
@@ -148,43 +148,78 @@ class RuleSearch:
         bits = self.library.bits
         # A rule holds at least where it is right.
         bound = 2 * both / (n_active + both)
-        queue = [(-float(bound[i, j]), i, j) for i, j in zip(*np.nonzero(bound > above), strict=True)]
-        heapq.heapify(queue)
+        rows, thirds = np.nonzero(bound > above)
+        order = np.argsort(-bound[rows, thirds], kind="stable")[:_MOST_TRIPLES]
+        triples = np.column_stack([np.array(pairs)[rows[order]], thirds[order]])
+        distinct = (triples[:, :2] != triples[:, 2:]).all(axis=1)
+        rows, thirds, triples = rows[order][distinct], thirds[order][distinct], triples[distinct]
         best: ScoredRule | None = None
-        for _ in range(_MOST_TRIPLES):
-            if not queue or -queue[0][0] <= above:
+        for start in range(0, len(triples), _BLOCK_TRIPLES):
+            block = slice(start, start + _BLOCK_TRIPLES)
+            if bound[rows[start], thirds[start]] <= above:
                 break
-            _, i, j = heapq.heappop(queue)
-            a, b = pairs[i]
-            if j in (a, b):
-                continue
-            n_rule = int(np.bitwise_count(bits[a] & bits[b] & bits[j]).sum())
-            f1 = 2 * float(both[i, j]) / (n_active + n_rule)
-            if f1 > above:
-                best, above = (((a,), (b,), (int(j),)), f1 - 3 * _price(n_active)), f1
+            n_rule = np.bitwise_count(np.bitwise_and.reduce(bits[triples[block]], axis=1)).sum(axis=1, dtype=np.int64)
+            f1 = _f1(both[rows[block], thirds[block]], n_rule, n_active)
+            at = int(f1.argmax())
+            if f1[at] > above:
+                above = float(f1[at])
+                best = tuple((int(one),) for one in triples[start + at]), above - 3 * _price(n_active)
         return best
 
-    def _with_lists(self, n_active: int, start: tuple[int, ...], both: npt.NDArray[np.float64]) -> Iterator[ScoredRule]:
-        """A start with the best list of values of each attribute. both: active samples of the start with each condition.
+    def _best_list(
+        self, n_active: int, starts: Sequence[tuple[int, ...]], both: npt.NDArray[np.float64]
+    ) -> ScoredRule | None:
+        """The best of the rules that join a start to a list of two to four values of one attribute.
 
-        Values exclude each other, so the best list holds those of the highest precision.
+        both: active samples of each start with each condition, shape (n_starts, n_conditions). Values exclude each other, so the
+        best list holds those of the highest precision. Arrays below have the shape (n_starts, n_attributes, values).
         """
-        library = self.library
-        inside = np.bitwise_and.reduce(library.bits[list(start)], axis=0) if start else None
-        for values in library.values.values():
-            likely = values[np.argsort(-both[values], kind="stable")[:_LISTED_VALUES]]
-            likely = likely[both[likely] > 0]
-            if likely.size < 2 or np.isin(start, values).any():
-                continue
-            held = library.bits[likely] if inside is None else library.bits[likely] & inside
-            counts = np.bitwise_count(held).sum(axis=1).astype(np.int64)
-            order = np.argsort(-both[likely] / counts, kind="stable")[:LONGEST_LIST]
-            f1 = _f1(np.cumsum(both[likely[order]]), np.cumsum(counts[order]), n_active)
-            worth = f1 - _price(n_active) * (len(start) + 1 + np.arange(order.size))
-            n = int(worth.argmax()) + 1
-            if n > 1:
-                listed = tuple(int(one) for one in np.sort(likely[order[:n]]))
-                yield (*((one,) for one in start), listed), float(worth[n - 1])
+        values = self._values
+        if values.size == 0:
+            return None
+        padded = np.concatenate([both, np.zeros((len(starts), 1))], axis=1)[:, values]
+        order = np.argsort(-padded, axis=2, kind="stable")[..., :_LISTED_VALUES]
+        likely = np.take_along_axis(np.broadcast_to(values, padded.shape), order, axis=2)
+        n_both = np.take_along_axis(padded, order, axis=2)
+        is_free = (n_both > 0).sum(axis=2) > 1
+        for at, start in enumerate(starts):
+            is_free[at, np.isin(values, start).any(axis=1)] = False
+        n_rule = self._n_listed(starts, likely, is_free)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            precision = np.where(n_both > 0, n_both / n_rule, -np.inf)
+        order = np.argsort(-precision, axis=2, kind="stable")[..., :LONGEST_LIST]
+        likely, n_both, n_rule = (np.take_along_axis(one, order, axis=2) for one in (likely, n_both, n_rule))
+        f1 = _f1(np.cumsum(n_both, axis=2), np.cumsum(n_rule, axis=2), n_active)
+        n_values = np.array([len(start) for start in starts])[:, None, None] + 1 + np.arange(order.shape[2])
+        worth = np.where((n_both > 0) & is_free[..., None], f1 - _price(n_active) * n_values, -np.inf)
+        longest = np.where(worth.argmax(axis=2) > 0, worth.max(axis=2), -np.inf)
+        best = int(longest.argmax())
+        if not np.isfinite(longest.flat[best]):
+            return None
+        row, attribute = divmod(best, longest.shape[1])
+        listed = likely[row, attribute, : int(worth[row, attribute].argmax()) + 1]
+        chosen = (*((one,) for one in starts[row]), tuple(int(one) for one in np.sort(listed)))
+        return chosen, float(longest[row, attribute])
+
+    def _n_listed(
+        self, starts: Sequence[tuple[int, ...]], likely: npt.NDArray[np.intp], is_free: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.int64]:
+        """Samples of the first half on which each start holds with each of its likely values; 0 where an attribute is not free."""
+        bits, counts = self.library.bits, np.zeros(likely.shape, dtype=np.int64)
+        for at, start in enumerate(starts):
+            held = bits[np.minimum(likely[at, is_free[at]], len(bits) - 1)]
+            if start:
+                held &= np.bitwise_and.reduce(bits[list(start)], axis=0)
+            counts[at, is_free[at]] = np.bitwise_count(held).sum(axis=2)
+        return counts
+
+
+def _padded(rows: Sequence[npt.NDArray[np.intp]], filler: int) -> npt.NDArray[np.intp]:
+    """Rows of different lengths as one array, the shorter ones filled up."""
+    padded = np.full((len(rows), max((row.size for row in rows), default=0)), filler, dtype=np.intp)
+    for at, row in enumerate(rows):
+        padded[at, : row.size] = row
+    return padded
 
 
 def _price(n_active: int) -> float:
