@@ -204,7 +204,7 @@ class RuleSearch:
     def _n_listed(
         self, starts: Sequence[tuple[int, ...]], likely: npt.NDArray[np.intp], is_free: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.int64]:
-        """Samples of the first half on which each start holds with each of its likely values; 0 where an attribute is not free."""
+        """Samples of the first half on which each start holds with each of its likely values; 0 where it is not free."""
         bits, counts = self.library.bits, np.zeros(likely.shape, dtype=np.int64)
         for at, start in enumerate(starts):
             held = bits[np.minimum(likely[at, is_free[at]], len(bits) - 1)]
