@@ -1,12 +1,20 @@
 """What is installed from a wheel does what a checkout does: every file of the packages is in it, and it works in any folder."""
 
+import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 import tomllib
+import urllib.error
+import urllib.parse
+import urllib.request
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,3 +103,39 @@ def test_the_tour_prints_what_it_says_in_a_folder_that_is_no_checkout(
     where = _run(installed, tmp_path, "-c", "import splat_assets; print(splat_assets.__file__)")
     assert where.stdout.startswith(str(installed))
     assert printed == tour, "run python docs/make_tour.py FOLDER"
+    _assert_up_serves_the_demo(installed, tmp_path)
+
+
+def _assert_up_serves_the_demo(installed: Path, folder: Path) -> None:
+    """`splat up` starts Dagster with the assets of the wheel, and the dashboard shows the demo's run."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        port, dash_port = one.getsockname()[1], other.getsockname()[1]
+    environment = {**os.environ, "PYTHONPATH": str(installed), "SPLAT_DATA": str(folder / "data")}
+    environment.pop("DAGSTER_HOME", None)
+    command = [sys.executable, "-m", "splat_assets.cli", "up", "--port", str(port), "--dash-port", str(dash_port)]
+    with (folder / "up.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+    query = urllib.parse.quote("{ assetNodes { assetKey { path } } }")
+    try:
+        nodes = _answer(f"http://127.0.0.1:{port}/graphql?query={query}", process)["data"]["assetNodes"]
+        feature = _answer(f"http://127.0.0.1:{dash_port}/api/features/286.json", process)
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=60)
+    assert {"sae_checkpoint", "published_store"} <= {node["assetKey"]["path"][0] for node in nodes}
+    assert feature["run"] == "demo"
+    assert process.returncode == 0
+
+
+def _answer(url: str, process: "subprocess.Popen[bytes]", seconds: float = 180) -> dict[str, Any]:
+    """The JSON that the URL answers with as soon as something listens there."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "`splat up` ended by itself"
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                content: dict[str, Any] = json.load(answer)
+                return content
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.2)
+    raise AssertionError(f"{url} does not answer after {seconds} s")
