@@ -35,7 +35,7 @@ RECEIPT = re.compile(r"runs/small/receipts/\w+\.json")
 OF_INPUTS_ALONE = {"dataset", "base_model"}
 _SEED = 0
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["tests.assets.whole_run", "matplotlib.backends.backend_agg"])
+_PROCESSES.set_forkserver_preload(["tests.assets.whole_run"])
 
 
 def start(work: Callable[..., None], *arguments: Any) -> BaseProcess:

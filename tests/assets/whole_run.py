@@ -7,10 +7,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy  # noqa: F401
+import matplotlib.backends.backend_agg  # noqa: F401
+import matplotlib.figure  # noqa: F401
+import numpy as np
+import pandas  # noqa: F401
+import pyarrow.parquet  # noqa: F401
 import torch
+from scipy.sparse import csr_array
 from sknetwork.clustering import Louvain  # noqa: F401
 
+from splat_assets.compute.feature_map import _laid_out
 from splat_assets.runs import open_run
 from splat_assets.store import files
 from splat_assets.store.layout import DataRoot
@@ -57,7 +63,11 @@ def make_and_die(root: Path, name: str, moment: Moment) -> None:
 
 
 def answer_with_exit_codes(asked: Connection) -> None:
-    """For each root, commit and moment: let a child die there, and answer with its exit code. This process itself only forks."""
+    """For each root, commit and moment: let a child die there, and answer with its exit code.
+
+    This process itself only forks, so that its children have what it imported and compiled, and no thread that they have not.
+    """
+    _compile_umap()
     while True:
         try:
             root, name, moment = asked.recv()
@@ -73,6 +83,13 @@ def answer_with_exit_codes(asked: Connection) -> None:
                 os._exit(1)
         _, status = os.waitpid(child, 0)
         asked.send(os.waitstatus_to_exitcode(status))
+
+
+def _compile_umap() -> None:
+    """UMAP's loops are compiled anew in each process, which takes longer than all else that a child does."""
+    n = 20
+    ring = np.eye(n, k=1) + np.eye(n, k=-1)
+    _laid_out(csr_array(ring.astype(np.float32)), np.random.default_rng(0).random((n, 2), dtype=np.float32), seed=0)
 
 
 def _watch_commits(root: Path, around: Callable[[Callable[[], Any], str], Any]) -> None:
