@@ -3,6 +3,7 @@
 What these functions raise of Python's own errors (`OTHER_SHAPE`) means that an answer has another shape.
 """
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -53,10 +54,8 @@ class RecordBatches:
             raise pa.ArrowInvalid(f"its head does not say {', '.join(missing)}")
 
 
-class _Bytes:
+class _Bytes(io.RawIOBase):
     """A file of pieces that arrive. ended: whether more was read than there was."""
-
-    closed = False
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self.ended = False
@@ -79,15 +78,6 @@ class _Bytes:
 
     def readable(self) -> bool:
         return True
-
-    def writable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        """Nothing to close."""
 
 
 def table_of(content: bytes, needed: Sequence[str] = ()) -> tuple[pa.Table, dict[str, str]]:

@@ -29,17 +29,12 @@ from splat_serving.http.routes import (
     samples,
 )
 from splat_serving.http.settings import ServerSettings, settings_from_environment
-from splat_serving.http.state import ServerState, of_default, of_run, of_run_version, of_version
+from splat_serving.http.state import ServerState
 from splat_serving.http.strict_requests import check_as_written
 
 _log = logging.getLogger(__name__)
 
-_PREFIXES = (
-    ("", of_default),
-    ("/v/{version}", of_version),
-    ("/runs/{run}", of_run),
-    ("/runs/{run}/v/{version}", of_run_version),
-)
+_PREFIXES = ("", "/v/{version}", "/runs/{run}", "/runs/{run}/v/{version}")
 _DESCRIPTION = """Activations of the features of a sparse autoencoder, by feature and by build.
 
 The same paths exist four times: plain (the default run, its current version), below `/v/{version}` (one version, always the
@@ -78,12 +73,12 @@ def create_app(catalogue: Catalogue, settings: ServerSettings | None = None) -> 
     problems.install(api)
     api.include_router(operations.router)
     api.include_router(reference.router)
-    for prefix, dependency in _PREFIXES:
+    for prefix in _PREFIXES:
         for module in (activations, features, samples, context, live, model, labels):
             api.include_router(
                 module.router,
                 prefix=prefix,
-                dependencies=[Depends(check_as_written), Depends(dependency)],
+                dependencies=[Depends(check_as_written)],
                 include_in_schema=not prefix,
             )
     api.openapi = lambda: _document(api)  # type: ignore[method-assign]

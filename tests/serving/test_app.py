@@ -267,7 +267,7 @@ ERRORS = {
     "/runs/other/features": (404, "unknown run 'other'; served runs are: small"),
     "/runs/..%2f..%2fetc/features": (404, "not found"),
     "/v/latest/features": (404, "is not a version id"),
-    "/nowhere": (404, "no such path"),
+    "/nowhere": (404, "this path does not exist"),
 }
 
 

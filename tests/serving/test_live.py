@@ -29,8 +29,8 @@ from splat_assets.store.layout import DataRoot, RunLayout
 from splat_assets.store.published.publishing import publish
 from splat_assets.store.published.version import Store
 from splat_serving.database.errors import NotComputedError, ParameterError, UnknownNameError
-from splat_serving.http.live_models import LiveModels
 from splat_serving.http.routes.live import FeaturesAnswer, InterveneAnswer
+from splat_serving.http.state import LiveModels
 from splat_serving.model.answers import Edit, TopFeatures
 from splat_serving.model.live import LiveModel
 from splat_serving.model.typed_builds import TypedBuild
