@@ -45,11 +45,11 @@ from splat_serving.database.protocol import (
     Associations,
     FeatureActivations,
     FeatureSummary,
+    Published,
     Query,
     QueryResult,
     Sample,
 )
-from splat_serving.database.published_version import Published
 from splat_serving.database.sample_columns import checked_columns, checked_sample_columns
 from splat_serving.database.selection import Selection
 
@@ -182,7 +182,7 @@ class ActivationClient:
             self._check(self._pinned)
         response = self._send(replace(request, streamed=True), self._checked)
         try:
-            yield from answers.RecordBatches(response.iter_raw())
+            yield from answers.record_batches(response.iter_raw())
         except STREAM_FAULTS as error:
             raise broken_stream(error, self._url) from error
         finally:

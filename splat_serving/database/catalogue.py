@@ -114,7 +114,7 @@ class PublishedRun:
 
 
 class OpenFolder:
-    """A folder of guide formats, opened once: it has no marker of changes."""
+    """A folder of guide formats, opened once: nothing in it marks changes."""
 
     layout = None
     """Not part of a run."""
@@ -124,35 +124,23 @@ class OpenFolder:
         self.name = name
         self.alias = alias
         self.home: Home | None = folder.home
-        self._database = LocalDatabase(folder, name)
-
-    @property
-    def ready(self) -> LocalDatabase:
-        """The database."""
-        return self._database
-
-    @property
-    def opened(self) -> LocalDatabase:
-        """The database."""
-        return self._database
-
-    def ready_version(self, version: str) -> LocalDatabase:
-        """As `version`."""
-        return self.version(version)
+        self.ready = self.opened = LocalDatabase(folder, name)
 
     def current(self) -> LocalDatabase:
         """The database."""
-        return self._database
+        return self.ready
 
     def current_id(self) -> str:
         """The fingerprint of the folder."""
-        return self._database.version
+        return self.ready.version
 
     def version(self, version: str) -> LocalDatabase:
         """The database, if that is its fingerprint; UnknownNameError."""
         if version != self.ready.version:
             raise UnknownNameError(f"this folder has the version {self.ready.version}, not {version[:40]!r}")
         return self.ready
+
+    ready_version = version
 
 
 Run = PublishedRun | OpenFolder
@@ -313,7 +301,7 @@ class Catalogue:
         if name is None:
             for each in _run_names(root):  # an unreadable store is not a missing one
                 is_regular(root.run(each).store / "CURRENT")
-            raise NotPublishedError(f"{root.path} has no published run yet: `splat materialize RUN` publishes one")
+            raise NotPublishedError(f"no run of {root.path} is published yet: `splat materialize RUN` publishes one")
         self._default = self.run(name)
         return self._default
 

@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -22,7 +22,7 @@ from splat_serving.http.workers import Cache, Memory, Timings, Workers
 from splat_serving.labels.log import LabelLog
 from splat_serving.labels.opening import labels_of
 from splat_serving.labels.shared import SharedLabelLog
-from splat_serving.model.loading import live_model_class
+from splat_serving.model.runner import live_model_class
 
 if TYPE_CHECKING:
     from splat_serving.model.live import LiveModel
@@ -44,11 +44,7 @@ class ServerState:
         self.memory = Memory(settings.max_sending_bytes, max(1, settings.max_in_flight * 3 // 4))
         self._logs: dict[tuple[str, str], LabelLog | SharedLabelLog] = {}
         self.began = time.monotonic()
-
-    @cached_property
-    def metrics(self) -> "Metrics":
-        """The metrics of this server."""
-        return Metrics(self.cache)
+        self.metrics = Metrics(self.cache)
 
     def check_rows(self, n_rows: int) -> None:
         """Raise TooLargeError for more rows than the limit."""
@@ -158,14 +154,9 @@ class Served:
     pinned: bool
     run: Run | None = None
 
-    @property
-    def home(self) -> Home | None:
-        """Where labels, scorecard and model are; None for a store or folder by itself. Reads: for workers."""
-        return self.run.home if self.run else None
-
     def model_source(self) -> tuple[Home | None, Mapping[str, Any]]:
         """Where the model is (None without a home), and the provenance of the version. Reads: for workers."""
-        return self.home, self.database.about().provenance
+        return self.run.home if self.run else None, self.database.about().provenance
 
 
 async def served_by(request: Request) -> Served:

@@ -69,23 +69,20 @@ class Cache:
                 return value
             self.misses += 1
         made = make()
-        self._keep(key, made, size_of(made))
+        size = size_of(made)
+        with self._lock:
+            if size <= self._max_bytes and key not in self._held:
+                self._held[key] = (made, size)
+                self.size_bytes += size
+            while self.size_bytes > self._max_bytes:
+                _, (_, dropped) = self._held.popitem(last=False)
+                self.size_bytes -= dropped
         return made
 
     def has(self, key: Hashable) -> bool:
         """Whether the key is cached."""
         with self._lock:
             return key in self._held
-
-    def _keep(self, key: Hashable, value: Any, size: int) -> None:
-        with self._lock:
-            if size > self._max_bytes or key in self._held:
-                return
-            self._held[key] = (value, size)
-            self.size_bytes += size
-            while self.size_bytes > self._max_bytes:
-                _, (_, dropped) = self._held.popitem(last=False)
-                self.size_bytes -= dropped
 
 
 class Memory:

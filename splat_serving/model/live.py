@@ -234,7 +234,7 @@ class LiveModel:
                 edited=self._edited(features, before, after, passed.offsets[at : at + 2].tolist()),
                 predictions=self._changed(build, passed.logits[at], logits[at], predictions, unseen),
                 mean_abs_logit_change=float(np.abs(logits[at].astype(np.float64) - passed.logits[at]).mean()),
-                kl_nats=_kl_nats(passed.logits[at], logits[at]),
+                kl_nats=float(kl_nats(passed.logits[at], logits[at])),
             )
             for at, build in enumerate(seen)
         )
@@ -317,9 +317,8 @@ class LiveModel:
     def checked_edits(self, edits: Sequence[Edit]) -> list[int]:
         """The features that are edited, each once."""
         features = [edit.feature for edit in edits]
+        self.decoder_rows(features)
         for at, feature in enumerate(features):
-            if not 0 <= feature < self._sae.d_sae:
-                raise FeatureNotFoundError(feature, self._sae.d_sae, "this SAE")
             if feature in features[:at]:
                 raise ParameterError("edits", f"feature {feature} is edited twice; edit each feature once")
         return features
@@ -413,8 +412,9 @@ def sigmoid(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return probabilities
 
 
-def _kl_nats(before: Floats, after: Floats) -> float:
-    """Mean KL of Bernoullis given by logits: p (l - l') + softplus(l') - softplus(l)."""
+def kl_nats(before: Floats, after: Floats) -> npt.NDArray[np.float64]:
+    """Mean KL of Bernoullis given by logits, over the last axis, nats: p (l - l') + softplus(l') - softplus(l)."""
     old, new = before.astype(np.float64), after.astype(np.float64)
     gap = sigmoid(before) * (old - new) + np.logaddexp(0, new) - np.logaddexp(0, old)
-    return float(np.maximum(gap, 0).mean())
+    means: npt.NDArray[np.float64] = np.maximum(gap, 0).mean(axis=-1)
+    return means

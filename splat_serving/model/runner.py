@@ -6,12 +6,17 @@ Builds are token sets by id. Methods take batches and keep their order. Results 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from splat_assets.distribution import install_line
+from splat_serving.database.errors import NotComputedError
 from splat_serving.model.answers import Edit
+
+if TYPE_CHECKING:
+    from splat_serving.model.live import LiveModel
 
 Floats = npt.NDArray[np.float32]
 
@@ -111,6 +116,17 @@ class ModelRunner(Protocol):
         ...
 
 
+def live_model_class() -> "type[LiveModel]":
+    """The class that runs models; NotComputedError where torch is not installed."""
+    try:
+        from splat_serving.model.live import LiveModel
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "safetensors"):
+            raise
+        raise NotComputedError(f"running the model needs torch: {install_line('live')}") from error
+    return LiveModel
+
+
 Ask = Callable[[str, Mapping[str, Any], Callable[[Mapping[str, Any]], Any]], Any]
 
 
@@ -139,7 +155,7 @@ class RemoteRunner:
             body: dict[str, Any] = {"builds": _bodies(batch), "features": list(features)}
             if positions is not None:
                 body["positions"] = list(positions[start : start + MOST_BUILDS])
-            parts.append(self._ask("activations", body, partial(_activations, len(batch), len(features))))
+            parts.append(self._ask("activations", body, partial(_member, "activations", len(batch), len(features))))
         return np.concatenate(parts)
 
     def probabilities(self, builds: Sequence[TokenSet], edits: Sequence[Edit] = ()) -> Floats:
@@ -148,7 +164,7 @@ class RemoteRunner:
         parts = []
         for start in range(0, max(len(builds), 1), MOST_BUILDS):
             batch = builds[start : start + MOST_BUILDS]
-            read = partial(_probabilities, len(batch))
+            read = partial(_member, "probabilities", len(batch), None)
             parts.append(self._ask("probabilities", {"builds": _bodies(batch), "edits": edit_bodies}, read))
         return np.concatenate(parts)
 
@@ -206,12 +222,8 @@ def _bodies(builds: Sequence[TokenSet]) -> list[dict[str, Any]]:
 # Parsers of server answers; ValueError and the like for an answer of another shape.
 
 
-def _activations(n_builds: int, n_features: int, answer: Mapping[str, Any]) -> Floats:
-    return _floats(answer["activations"], n_builds, n_features)
-
-
-def _probabilities(n_builds: int, answer: Mapping[str, Any]) -> Floats:
-    return _floats(answer["probabilities"], n_builds, None)
+def _member(name: str, n_builds: int, n_columns: int | None, answer: Mapping[str, Any]) -> Floats:
+    return _floats(answer[name], n_builds, n_columns)
 
 
 def _effects(n_builds: int, n_directions: int, answer: Mapping[str, Any]) -> Effects:

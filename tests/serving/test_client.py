@@ -34,7 +34,7 @@ from splat_assets.store.guide.neuron_acts import write_neuron_acts
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publishing import publish
 from splat_serving.client import ActivationClient
-from splat_serving.client.answers import RecordBatches
+from splat_serving.client.answers import record_batches
 from splat_serving.client.failures import error_of_response
 from splat_serving.database.catalogue import Catalogue, Target
 from splat_serving.database.errors import (
@@ -875,7 +875,7 @@ def test_however_a_stream_is_cut_its_batches_are_the_same(n_batches: int, n_rows
     content = stream_with(batches, n_batches * n_rows)
     bounds = [0, *sorted(min(cut, len(content)) for cut in cuts), len(content)]
 
-    read = list(RecordBatches(content[lo:hi] for lo, hi in zip(bounds, bounds[1:], strict=False)))
+    read = list(record_batches(content[lo:hi] for lo, hi in zip(bounds, bounds[1:], strict=False)))
 
     assert [batch.to_pylist() for batch in read] == [batch.to_pylist() for batch in batches]
 
@@ -886,14 +886,14 @@ def test_a_stream_that_breaks_off_is_an_error(n_bytes_missing: int) -> None:
     read = []
 
     with pytest.raises((pa.ArrowInvalid, OSError)):
-        for batch in RecordBatches(iter([content])):
+        for batch in record_batches(iter([content])):
             read.append(batch)
     assert len(read) == (2 if n_bytes_missing <= 8 else 1)
 
 
 def test_a_stream_of_fewer_rows_than_its_head_says_is_an_error() -> None:
     with pytest.raises(pa.ArrowInvalid, match="6 rows instead of 7"):
-        list(RecordBatches(iter([stream_with(batches_of(2), 7)])))
+        list(record_batches(iter([stream_with(batches_of(2), 7)])))
 
 
 @pytest.mark.parametrize(
@@ -912,13 +912,13 @@ def test_a_stream_of_fewer_rows_than_its_head_says_is_an_error() -> None:
 )
 def test_bytes_that_are_no_stream_are_refused(content: bytes) -> None:
     with pytest.raises((pa.ArrowInvalid, OSError)):
-        list(RecordBatches(iter([content])))
+        list(record_batches(iter([content])))
 
 
 def test_what_comes_after_the_end_is_not_read() -> None:
     pieces = iter([stream_with(batches_of(1), 3), *[b"x" * 1_000] * 100])
 
-    assert len(list(RecordBatches(pieces))) == 1
+    assert len(list(record_batches(pieces))) == 1
     assert len(list(pieces)) == 100
 
 

@@ -329,7 +329,7 @@ def test_a_batch_or_row_that_is_not_there_names_those_that_are(tmp_path: Path) -
 
     with pytest.raises(ParameterError, match="batch 3 does not exist; batches are 0 to 2"):
         db.get_example_activations_by_batch(3, 0)
-    with pytest.raises(ParameterError, match="batch 2 has no row 1; it has rows 0 to 0"):
+    with pytest.raises(ParameterError, match="row 1 of batch 2 does not exist; rows are 0 to 0"):
         db.get_example_activations_by_batch(2, 1)
     with pytest.raises(SampleNotFoundError, match="samples 0 to 4"):
         db.get_example_activations(5)
@@ -551,7 +551,7 @@ def test_without_sample_metadata_activations_are_counted_and_samples_are_not_mad
     assert db.get_feature_histogram(0)["count"].sum() == 2
     assert db.get_feature_summary(0)["top_weapons"] is None
     for ask in (db.get_feature_activations, db.get_all_feature_activations_for_pagerank, db.get_pair_examples):
-        with pytest.raises(NotComputedError, match="has no sample metadata"):
+        with pytest.raises(NotComputedError, match="lacks sample metadata"):
             ask(0)
 
 
