@@ -75,6 +75,13 @@ class ActivationClient:
     Every method raises what the local database raises for the same question, and ServerError where the server cannot be
     reached, does not answer in time, refuses, or has a fault. Nothing is ever answered from anywhere else. Close it, or use it
     as a context manager: it keeps its connections open. In a program with an event loop, call it by `asyncio.to_thread`.
+
+    Example:
+        >>> from splat_serving.client import ActivationClient
+        >>> with ActivationClient(url, run="demo") as client:
+        ...     about, swimmers = client.about(), client.features_of_token("swim_speed_up_3")
+        >>> (about.name, swimmers.n_samples == about.n_samples)
+        ('demo', True)
     """
 
     def __init__(
@@ -171,9 +178,12 @@ class ActivationClient:
     ) -> Iterator[pa.RecordBatch]:
         """As `activations`, batch by batch as they arrive; no more than one batch is held.
 
-        Version and totals are in the metadata of each batch's schema (`splat.version`, `splat.n_active`, …). A stream that breaks
-        off raises ServerError after the batches that came whole; ParameterError for more names than fit into a URL. With
+        Version and totals are in the metadata of each batch's schema (`splat.version`, `splat.n_active`, …). With
         fingerprints to expect, the version is checked before and the stream pinned to it.
+
+        Raises:
+            ServerError: After the batches that came whole, for a stream that breaks off.
+            ParameterError: For more names than fit into a URL.
         """
         request = for_feature(checked_id("feature", feature_id), selection, columns)
         if not request.fits_a_url:

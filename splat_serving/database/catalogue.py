@@ -155,7 +155,16 @@ class Target:
 
     @classmethod
     def of(cls, name: str | None, root: DataRoot) -> "Target":
-        """A run of the root by name, a folder by path, the target of an alias, or all runs; InputError, LayoutError."""
+        """What a name stands for: a run of the root, a folder by path, or the target of an alias.
+
+        Args:
+            name: None for all runs of the root, of which the one that was published last is the default.
+            root: Its other runs are served beside a run; those of a folder are not.
+
+        Raises:
+            InputError: For a name that stands for nothing, for two things, or for a server.
+            LayoutError: For a folder without activations in a known format.
+        """
         if name is None:
             return cls(None, root)
         if (alias := alias_named(name, root)) is not None:
@@ -245,7 +254,20 @@ class PublishedVersion(PublishedRun):
 
 
 class Catalogue:
-    """The runs that are served, by name; the one without a name is the default."""
+    """The runs that are served, by name; the one without a name is the default. Safe to use from threads.
+
+    A database stays usable for who holds it, also when another version becomes the current one.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from splat_assets.store.layout import DataRoot
+        >>> from splat_serving.database.catalogue import Catalogue, Target
+        >>> catalogue = Catalogue(Target.of(None, DataRoot(Path("data"))))
+        >>> (catalogue.names(), catalogue.run().name)
+        (['demo'], 'demo')
+        >>> catalogue.run().current().version == catalogue.run("demo").current_id()
+        True
+    """
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -265,7 +287,12 @@ class Catalogue:
         return sorted({*named, *own})
 
     def run(self, name: str | None = None) -> Run:
-        """The run of that name, or the default one. UnknownNameError lists the names; NotPublishedError if there is none."""
+        """The run of that name, or the default one.
+
+        Raises:
+            UnknownNameError: Lists the names.
+            NotPublishedError: When the default one is wanted and no run of the root is published.
+        """
         if name is None:
             return self._target.default or self._latest()
         default = self._target.default

@@ -80,12 +80,25 @@ class Folder:
     ) -> "Folder":
         """The fastest layout that the folders offer, with its own vocabularies or the ones passed.
 
-        vocab, weapon_vocab: the user's JSON files. examples: a folder with examples.parquet; without it, examples are
-        drawn from the activations on demand. files: current paths of files that the origin records, as `Origin.at`.
         Of one folder, faster formats of the same activations that stand beside it under the guide's names are read too.
 
-        Raises LayoutError when a folder or every layout is missing, InputError for an invalid vocabulary,
-        FingerprintMismatchError for folders that were made from different things.
+        Args:
+            folders: Of one run.
+            vocab: The user's vocab.json.
+            weapon_vocab: The user's weapon_vocab.json.
+            examples: A folder with examples.parquet; without it, examples are drawn from the activations on demand.
+            files: Current paths of files that the origin records, as `Origin.at`.
+
+        Raises:
+            LayoutError: When a folder or every layout is missing.
+            InputError: For an invalid vocabulary.
+            FingerprintMismatchError: For folders that were made from different things.
+
+        Example:
+            >>> from splat_serving.database.folder import Folder
+            >>> folder = Folder.open("data/runs/demo/activations_efficient")
+            >>> (folder.layout, folder.reader.n_features, folder.has_samples)
+            ('batch tree', 96, True)
         """
         paths = tuple(Path(folder) for folder in folders)
         for path in paths:

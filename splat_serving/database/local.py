@@ -84,7 +84,21 @@ class LocalDatabase:
     def open(cls, *folders: Path | str, name: str = "") -> "LocalDatabase":
         """The published store at the folder (a run's, a store's or a version's), else the fastest guide format of the folders.
 
-        Raises LayoutError when there is neither.
+        Args:
+            folders: One folder, or several with formats of the same activations.
+            name: Of the run, for `about()` and for messages.
+
+        Raises:
+            LayoutError: When the folders hold neither.
+            NotPublishedError: For a run without a published version.
+            CorruptStoreError: When a file is damaged or missing.
+
+        Example:
+            >>> from splat_serving.database.local import LocalDatabase
+            >>> LocalDatabase.open("data/runs/demo").about().layout
+            'published store'
+            >>> LocalDatabase.open("data/runs/demo/activations_efficient").about().layout
+            'batch tree'
         """
         if len(folders) == 1 and Folder.is_published(Path(folders[0])):
             return cls(open_store(folders[0]), name)

@@ -81,6 +81,14 @@ class EfficientFSDatabase:
     Every method raises FeatureNotFoundError or SampleNotFoundError (naming the valid range) for an id outside, ParameterError
     for an invalid parameter, NotComputedError for what the folder does not hold, CorruptStoreError for damaged bytes,
     InvalidActivationsError or LoaderError for a custom backend that returns invalid data or fails.
+
+    Example:
+        >>> from splat_serving.efficient_fs_database import EfficientFSDatabase
+        >>> database = EfficientFSDatabase("data/runs/demo/activations_efficient")
+        >>> database.get_top_examples(1, limit=3).columns[:3]
+        ['index', 'activation', 'ability_input_tokens']
+        >>> database.get_feature_stats(1)["n_total"] == database.n_samples
+        True
     """
 
     def __init__(
@@ -94,8 +102,13 @@ class EfficientFSDatabase:
     ) -> None:
         """Open the folders of a configuration, or the folders passed; see `StorageConfig` for what each may be.
 
-        num_bins: bins of `get_feature_histogram`. Raises LayoutError when a folder is missing, holds nothing, or holds another
-        run's activations than the others; InputError when folders are passed twice or not at all.
+        Args:
+            num_bins: Bins of `get_feature_histogram`.
+            config: Instead of the folders; further formats and custom backends need one.
+
+        Raises:
+            LayoutError: When a folder is missing, holds nothing, or holds another run's activations than the others.
+            InputError: When folders are passed twice or not at all.
         """
         if num_bins < 1:
             raise ParameterError("num_bins", f"must be 1 or more, not {num_bins}")

@@ -56,7 +56,27 @@ class ActivationServer:
 
 
 def create_app(catalogue: Catalogue, settings: ServerSettings | None = None) -> ActivationServer:
-    """An application that serves the catalogue. Raises InputError when the token file of the settings cannot be used."""
+    """An application that serves the catalogue; nothing is opened before it is started.
+
+    Args:
+        catalogue: The runs to serve.
+        settings: Those of the environment if left out.
+
+    Returns:
+        An ASGI application, for uvicorn with one worker process: limits, cache and loaded models are of this application.
+
+    Raises:
+        InputError: When the token file of the settings cannot be used.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from splat_assets.store.layout import DataRoot
+        >>> from splat_serving.database.catalogue import Catalogue, Target
+        >>> from splat_serving.http.app import create_app
+        >>> app = create_app(Catalogue(Target.of("demo", DataRoot(Path("data")))))
+        >>> sorted(app.api.openapi()["paths"])[:2]
+        ['/activations', '/activations/{feature_id}']
+    """
     settings = settings or settings_from_environment()
     state = ServerState(catalogue, settings)
     api = FastAPI(

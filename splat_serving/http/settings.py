@@ -23,7 +23,10 @@ _DATA, _ACCESS, _LIMITS, _LOG = (
 
 
 class ServerSettings(BaseSettings):
-    """Settings of the server. The environment variable of a setting is ACTIVATION_ and its name in capitals."""
+    """Settings of the server. The environment variable of a setting is ACTIVATION_ and its name in capitals.
+
+    `settings_from_environment` builds them with errors that name the setting.
+    """
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
@@ -103,9 +106,23 @@ class ServerSettings(BaseSettings):
 
 
 def settings_from_environment(**changes: object) -> ServerSettings:
-    """The settings from the environment and changes; InputError names the invalid setting.
+    """The settings from the environment and changes.
 
     The log warns about a variable that begins with ACTIVATION_ and is not a setting: it may be misspelt.
+
+    Args:
+        changes: Settings by name, which the environment does not change; None leaves one to the environment.
+
+    Raises:
+        InputError: Names the invalid setting, by its option if it is one of the changes, else by its variable.
+
+    Example:
+        >>> from splat_serving.http.settings import settings_from_environment
+        >>> settings_from_environment(max_rows=1_000, allowed_hosts="a.example, b.example").allowed_hosts
+        ('a.example', 'b.example')
+        >>> settings_from_environment(max_rows=0)
+        Traceback (most recent call last):
+        splat_assets.errors.InputError: --max-rows: Input should be greater than or equal to 1, not 0
     """
     known = {variable(name) for name in ServerSettings.model_fields}
     for name in sorted(os.environ):

@@ -58,7 +58,18 @@ class Pass:
 
 
 class LiveModel:
-    """A base model with its SAE. The same builds give the same answer; one call at a time uses all threads of torch."""
+    """A base model with its SAE. The same builds give the same answer; one call at a time uses all threads of torch.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from splat_assets.store.layout import DataRoot
+        >>> from splat_serving.model.live import LiveModel
+        >>> from splat_serving.model.typed_builds import TypedBuild
+        >>> live = LiveModel.of(DataRoot(Path("data")).run("demo"))
+        >>> (answer,) = live.features([TypedBuild(0, abilities={"swim_speed_up": 12})], top_k=3, predictions=5)
+        >>> (answer.build.abilities, len(answer.predictions))
+        (('swim_speed_up_3', 'swim_speed_up_6', 'swim_speed_up_12'), 5)
+    """
 
     def __init__(self, model: SplatGPT, sae: Sae, hook: HookPoint, vocabulary: Vocabulary, contexts: Contexts) -> None:
         """hook: the hook point of the SAE."""
@@ -82,10 +93,14 @@ class LiveModel:
 
     @classmethod
     def of_run(cls, layout: RunLayout, provenance: Mapping[str, Any] | None = None) -> "LiveModel":
-        """The base model and SAE of a run. provenance: of a published version.
+        """The base model and SAE of a run.
 
-        Raises NotComputedError if the run or one of its files is missing, FingerprintMismatchError if a file differs from
-        the one that the run was made from, or if model, SAE and vocabularies are not those of the version.
+        Args:
+            provenance: Of a published version, which model, SAE and vocabularies must be those of.
+
+        Raises:
+            NotComputedError: If the run or one of its files is missing.
+            FingerprintMismatchError: If a file differs from the one that the run was made from, or from the version's.
         """
         began = time.perf_counter()
         try:
@@ -111,7 +126,8 @@ class LiveModel:
     def of_folder(cls, origin: Origin) -> "LiveModel":
         """The base model and SAE that a folder records, where those files are still the same.
 
-        Raises NotComputedError, with the remedy, if one is missing or has changed.
+        Raises:
+            NotComputedError: With the remedy, if one is missing or has changed.
         """
         try:
             if "model_params" in origin.files:
@@ -174,10 +190,16 @@ class LiveModel:
         predictions: int = 10,
         unseen: Set[int] | None = None,
     ) -> tuple[BuildFeatures, ...]:
-        """For each build its strongest features (all if top_k is None) and its most probable further tokens.
+        """For each build its strongest features and its most probable further tokens, in the order of the builds.
 
-        unseen: ids of the tokens that never occur in the data, which come last; None if that was not counted.
-        Raises UnknownNameError, ParameterError as `seen_builds`.
+        Args:
+            top_k: Number of features per build; all if None.
+            predictions: Number of tokens per build.
+            unseen: Ids of the tokens that never occur in the data, which come last; None if that was not counted.
+
+        Raises:
+            UnknownNameError: As `seen_builds`.
+            ParameterError: As `seen_builds`.
         """
         seen = seen_builds(builds, self.vocabulary, self.contexts)
         if not seen:

@@ -72,9 +72,23 @@ class Trace:
 class ModelRunner(Protocol):
     """Base model and SAE, run on builds.
 
+    An implementation guarantees: one row per build, in the order of the builds, none for no builds; the same builds have the same
+    results; methods may be called from several threads at once, and load the model at the first call at the latest. It need
+    not be picklable.
+
     Every method raises FeatureNotFoundError for a feature that the SAE does not have, UnknownNameError or ParameterError for a
     build that the model cannot read, NotComputedError if the model cannot be run, FingerprintMismatchError if it is not the
     one that the version was made from.
+
+    Example:
+        >>> from splat_serving.model.answers import Edit
+        >>> from splat_serving.model.runner import TokenSet
+        >>> builds = [TokenSet(0, (3, 5)), TokenSet(1)]
+        >>> runner.activations(builds, [1, 2, 3]).shape
+        (2, 3)
+        >>> before, after = runner.probabilities(builds), runner.probabilities(builds, [Edit(1, "set", 4.0)])
+        >>> before.shape == after.shape
+        True
     """
 
     def per_token(self) -> bool:
@@ -84,16 +98,21 @@ class ModelRunner(Protocol):
     def activations(
         self, builds: Sequence[TokenSet], features: Sequence[int], positions: Sequence[int] | None = None
     ) -> Floats:
-        """Activations of features on builds: float32, shape (n_builds, len(features)).
+        """Activations of features on builds: float32, shape (n_builds, len(features)), 0 where one does not fire.
 
-        positions: for a hook per token, the token position in each build.
+        Args:
+            positions: The token position in each build, for a hook per token; left out for one of the whole build.
+
+        Raises:
+            ParameterError: For positions that the hook does not take, or outside a build.
         """
         ...
 
     def probabilities(self, builds: Sequence[TokenSet], edits: Sequence[Edit] = ()) -> Floats:
         """Probability of each token, the sigmoid of its logit: float32, shape (n_builds, n_tokens).
 
-        edits: of features, each at most once; the reconstruction error is kept.
+        Args:
+            edits: Of features, each at most once; the reconstruction error is kept.
         """
         ...
 
@@ -105,9 +124,17 @@ class ModelRunner(Protocol):
         matched: Sequence[int] = (),
         seed: int = 0,
     ) -> Effects:
-        """Effect of a feature edit on the outputs, with n_random random directions and matched features as controls.
+        """Effect of a feature edit on the outputs, with random directions and matched features as controls.
 
         The reconstruction error is kept. All tokens of a build are edited, for a hook per token.
+
+        Args:
+            n_random: Number of random directions, as long as the feature's own.
+            matched: Features whose directions are controls, scaled to the length of the feature's own.
+            seed: Of the random directions.
+
+        Returns:
+            Directions in the order: the feature's own, random ones, matched ones.
         """
         ...
 
