@@ -436,7 +436,7 @@ class LocalDatabase:
 
     @property
     def _known_of_samples(self) -> list[str]:
-        """The available columns of samples: without a vocabulary, tokens have no names."""
+        """The available columns of samples: the names of tokens need a vocabulary."""
         return [name for name in OF_SAMPLES if name != "abilities" or self.vocabulary is not None]
 
     def _by_feature(self, name: str) -> pl.DataFrame:

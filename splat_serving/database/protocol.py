@@ -163,7 +163,7 @@ class Associations:
 
 class Statistics(TypedDict):
     """A feature's row of `features.parquet`. Summaries are over its active samples, those that end with `_all` over all samples,
-    zeros included; None where there are no active samples."""
+    zeros included; None without active samples."""
 
     feature_id: int
     n_active: int

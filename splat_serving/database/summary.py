@@ -25,7 +25,7 @@ def influences_of(
 
     The strongest first, but outputs that never occur in the data last: the model only learned to predict their absence.
     table, facts: a version's influences, or the guide's wide table, row number = feature id. Values are entries of
-    `W_dec @ W_out^T`. in_data: by output; if None, entries have no such member.
+    `W_dec @ W_out^T`. in_data: by output; if None, entries lack that member.
     """
     row = table[feature_id]
     wide = "influence" not in row.columns

@@ -272,7 +272,7 @@ class EfficientFSDatabase:
         """All activations in data order: activation (float32), weapon_id (int64), ability_input_tokens, global_index.
 
         limit: number of rows, after sample_frac has drawn its share without replacement; the same seed draws the same.
-        include_negative: has no effect, because activations are never negative. include_abilities: leave the tokens out or not.
+        include_negative: ignored, because activations are never negative. include_abilities: leave the tokens out or not.
         """
         selection = Selection(sample_frac=sample_frac, seed=seed, limit=limit)
         columns = checked_columns(DEFAULT, include_abilities)
