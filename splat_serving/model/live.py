@@ -262,11 +262,6 @@ class LiveModel:
         )
 
     @property
-    def d_sae(self) -> int:
-        """Number of features of the SAE."""
-        return self._sae.d_sae
-
-    @property
     def output_weight(self) -> Floats:
         """W_out, float32, shape (n_outputs, d_model)."""
         weight: Floats = self._model.output_weight.detach().numpy()

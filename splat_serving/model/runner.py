@@ -72,9 +72,9 @@ class Trace:
 class ModelRunner(Protocol):
     """Base model and SAE, run on builds.
 
-    An implementation guarantees: one row per build, in the order of the builds, none for no builds; the same builds have the same
-    results; methods may be called from several threads at once, and load the model at the first call at the latest. It need
-    not be picklable.
+    An implementation guarantees: one row per build (of at least one), in their order; the same builds have the same results;
+    methods may be called from several threads at once, and load the model at the first call at the latest. It need not be
+    picklable.
 
     Every method raises FeatureNotFoundError for a feature that the SAE does not have, UnknownNameError or ParameterError for a
     build that the model cannot read, NotComputedError if the model cannot be run, FingerprintMismatchError if it is not the
@@ -161,7 +161,7 @@ class RemoteRunner:
     """The model behind a server as a `ModelRunner`."""
 
     def __init__(self, ask: Ask, per_token: bool) -> None:
-        """ask: posts a body to a path below /live and returns the parsed answer, by the parser passed.
+        """ask: posts a body, dataclasses as JSON objects, to a path below /live and returns what the parser passed makes of it.
 
         per_token: whether the version's hook is per token.
         """
@@ -179,7 +179,7 @@ class RemoteRunner:
         parts = [np.zeros((0, len(features)), dtype=np.float32)]
         for start in range(0, len(builds), MOST_BUILDS):
             batch = builds[start : start + MOST_BUILDS]
-            body: dict[str, Any] = {"builds": _bodies(batch), "features": list(features)}
+            body: dict[str, Any] = {"builds": list(batch), "features": list(features)}
             if positions is not None:
                 body["positions"] = list(positions[start : start + MOST_BUILDS])
             parts.append(self._ask("activations", body, partial(_member, "activations", len(batch), len(features))))
@@ -187,12 +187,11 @@ class RemoteRunner:
 
     def probabilities(self, builds: Sequence[TokenSet], edits: Sequence[Edit] = ()) -> Floats:
         """Probability of each token, with features edited: float32, shape (n_builds, n_tokens)."""
-        edit_bodies = [{"feature": edit.feature, "op": edit.op, "value": edit.value} for edit in edits]
         parts = []
         for start in range(0, max(len(builds), 1), MOST_BUILDS):
             batch = builds[start : start + MOST_BUILDS]
             read = partial(_member, "probabilities", len(batch), None)
-            parts.append(self._ask("probabilities", {"builds": _bodies(batch), "edits": edit_bodies}, read))
+            parts.append(self._ask("probabilities", {"builds": list(batch), "edits": list(edits)}, read))
         return np.concatenate(parts)
 
     def effects(
@@ -204,17 +203,12 @@ class RemoteRunner:
         seed: int = 0,
     ) -> Effects:
         """Effect of a feature edit on the outputs, with random directions and matched features as controls."""
-        body = {
-            "edit": {"feature": edit.feature, "op": edit.op, "value": edit.value},
-            "n_random": n_random,
-            "matched": list(matched),
-            "seed": seed,
-        }
+        body = {"edit": edit, "n_random": n_random, "matched": list(matched), "seed": seed}
         parts: list[Effects] = []
         for start in range(0, len(builds), MOST_EFFECT_BUILDS):
             batch = builds[start : start + MOST_EFFECT_BUILDS]
             read = partial(_effects, len(batch), 1 + n_random + len(matched))
-            parts.append(self._ask("effects", {**body, "builds": _bodies(batch)}, read))
+            parts.append(self._ask("effects", {**body, "builds": list(batch)}, read))
         return Effects(
             np.concatenate([part.size for part in parts]),
             np.concatenate([part.mean_abs for part in parts], axis=1),
@@ -226,7 +220,7 @@ class RemoteRunner:
 
     def trace(self, build: TokenSet, top_k: int = 20) -> Trace:
         """Decomposition of the logits of a build."""
-        trace: Trace = self._ask("trace", {"build": _bodies([build])[0], "top_k": top_k}, _trace)
+        trace: Trace = self._ask("trace", {"build": build, "top_k": top_k}, _trace)
         return trace
 
 
@@ -240,10 +234,6 @@ MOST_BUILDS = 4_096
 """Builds per request of activations or probabilities."""
 MOST_EFFECT_BUILDS = 256
 """Builds per request of effects."""
-
-
-def _bodies(builds: Sequence[TokenSet]) -> list[dict[str, Any]]:
-    return [{"weapon_id": build.weapon_id, "tokens": list(build.tokens)} for build in builds]
 
 
 # Parsers of server answers; ValueError and the like for an answer of another shape.

@@ -215,12 +215,7 @@ async def activations_of_many(
     n_read = sum(database.most_rows(feature_id, Selection()) for feature_id in feature_ids)
     held_bytes = _BYTES_A_PAIR * min(n_rows, state.settings.max_rows)
     lane = lane_of(max(n_rows, n_read // _READ_AS_FAST_AS_ONE_ROW))
-    return await reply(request, unpinned(served), form, make, held_bytes=held_bytes, lane=lane)
-
-
-def unpinned(served: Served) -> Served:
-    """The version without its pin: responses to POST are not cacheable."""
-    return Served(served.database, pinned=False)
+    return await reply(request, served, form, make, held_bytes=held_bytes, lane=lane)
 
 
 def _rows(

@@ -12,7 +12,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from splat_serving.database.errors import NotComputedError, ParameterError
-from splat_serving.database.protocol import Associations, FeatureSummary
+from splat_serving.database.protocol import Associations
 from splat_serving.database.sample_columns import check_each_once
 from splat_serving.http.negotiation import JSON, Form
 from splat_serving.http.replies import Body, Rows, encoded, json_reply, lane_of, reply
@@ -139,13 +139,12 @@ async def feature(request: Request, served: FromServed, feature_id: FeatureId) -
         label = _label_of(state_of(request), served, feature_id)
         return orjson.dumps(label_as_json(label)).decode()
 
+    def make() -> dict[str, Any]:
+        summary = served.database.feature(feature_id)
+        return {name: getattr(summary, name) for name in summary.__slots__} | {"label": label_as_json(label)}
+
     # A label changes while the version stays: it is part of the tag.
-    return await json_reply(
-        request,
-        served,
-        lambda: {**_as_json(served.database.feature(feature_id)), "label": label_as_json(label)},
-        of_label,
-    )
+    return await json_reply(request, served, make, of_label)
 
 
 def _label_of(state: ServerState, served: Served, feature_id: int) -> Event | None:
@@ -154,10 +153,6 @@ def _label_of(state: ServerState, served: Served, feature_id: int) -> Event | No
     except NotComputedError:
         return None
     return LabelBook(log, served.database.reader.n_features).label(feature_id)
-
-
-def _as_json(summary: FeatureSummary) -> dict[str, Any]:
-    return {name: getattr(summary, name) for name in FeatureSummary.__slots__}
 
 
 @router.get("/coactivation/{feature_id}", summary="Features that fire together with one", responses=table_answer())

@@ -16,7 +16,6 @@ from splat_serving.database.local import LocalDatabase
 from splat_serving.database.sample_columns import OF_SAMPLES, checked_sample_columns
 from splat_serving.database.selection import MOST_ROWS
 from splat_serving.http.replies import Rows, encoded, json_reply, lane_of, reply
-from splat_serving.http.routes.activations import unpinned
 from splat_serving.http.routes.features import association_reply
 from splat_serving.http.routes.parameters import (
     AssociationPage,
@@ -226,19 +225,12 @@ class QueryBody(Body):
 
     def query(self) -> db.Query:
         """The query."""
-        return db.Query(
-            all=_conditions(self.all),
-            any=_conditions(self.any),
-            none=_conditions(self.none),
-            weapon=tuple(self.weapon),
-            token=tuple(self.token),
-            offset=self.offset,
-            limit=self.limit,
-        )
-
-
-def _conditions(bodies: list[ConditionBody]) -> tuple[db.Condition, ...]:
-    return tuple(db.Condition(one.feature, one.min, one.max) for one in bodies)
+        parts: dict[str, Any] = {
+            name: tuple(db.Condition(one.feature, one.min, one.max) for one in getattr(self, name))
+            for name in ("all", "any", "none")
+        }
+        parts |= {"weapon": tuple(self.weapon), "token": tuple(self.token)}
+        return db.Query(**parts, offset=self.offset, limit=self.limit)
 
 
 @router.post("/query", summary="Samples by firing features", responses=table_answer())
@@ -256,4 +248,4 @@ async def query(
         head = {"version": result.version, "n_matching": result.n_matching, "n_rows": result.table.num_rows}
         return encoded(Rows.of_table(result.table, head), form, orient), {"X-Total-Count": str(result.n_matching)}
 
-    return await reply(request, unpinned(served), form, make, lane="long")  # reads every feature that it names
+    return await reply(request, served, form, make, lane="long")  # reads every feature that it names
