@@ -10,7 +10,7 @@ from splat_assets.wording import counted, visible
 from splat_dash import cells
 from splat_dash.source import Source
 from splat_dash.terms import TERMS
-from splat_serving.database.published_version import Published
+from splat_serving.database.protocol import Published
 
 _FIGURES = ("fvu", "l0_mean", "dead_percent", "dense_percent", "fidelity", "bce_recovered")
 _COLUMNS = ("run", "version", "published", "samples", "features", "activations")

@@ -45,11 +45,11 @@ from splat_serving.database.protocol import (
     Associations,
     FeatureActivations,
     FeatureSummary,
+    Published,
     Query,
     QueryResult,
     Sample,
 )
-from splat_serving.database.published_version import Published
 from splat_serving.database.sample_columns import checked_columns, checked_sample_columns
 from splat_serving.database.selection import Selection
 
@@ -75,6 +75,13 @@ class ActivationClient:
     Every method raises what the local database raises for the same question, and ServerError where the server cannot be
     reached, does not answer in time, refuses, or has a fault. Nothing is ever answered from anywhere else. Close it, or use it
     as a context manager: it keeps its connections open. In a program with an event loop, call it by `asyncio.to_thread`.
+
+    Example:
+        >>> from splat_serving.client import ActivationClient
+        >>> with ActivationClient(url, run="demo") as client:
+        ...     about, swimmers = client.about(), client.features_of_token("swim_speed_up_3")
+        >>> (about.name, swimmers.n_samples == about.n_samples)
+        ('demo', True)
     """
 
     def __init__(
@@ -171,9 +178,12 @@ class ActivationClient:
     ) -> Iterator[pa.RecordBatch]:
         """As `activations`, batch by batch as they arrive; no more than one batch is held.
 
-        Version and totals are in the metadata of each batch's schema (`splat.version`, `splat.n_active`, …). A stream that breaks
-        off raises ServerError after the batches that came whole; ParameterError for more names than fit into a URL. With
+        Version and totals are in the metadata of each batch's schema (`splat.version`, `splat.n_active`, …). With
         fingerprints to expect, the version is checked before and the stream pinned to it.
+
+        Raises:
+            ServerError: After the batches that came whole, for a stream that breaks off.
+            ParameterError: For more names than fit into a URL.
         """
         request = for_feature(checked_id("feature", feature_id), selection, columns)
         if not request.fits_a_url:
@@ -182,7 +192,7 @@ class ActivationClient:
             self._check(self._pinned)
         response = self._send(replace(request, streamed=True), self._checked)
         try:
-            yield from answers.RecordBatches(response.iter_raw())
+            yield from answers.record_batches(response.iter_raw())
         except STREAM_FAULTS as error:
             raise broken_stream(error, self._url) from error
         finally:
@@ -332,7 +342,7 @@ class ActivationClient:
         response = self._send(request, version)
         served = response.headers.get(_VERSION_HEADER)
         if served is None:
-            text = f"what answers at {self._url} is not an activation server: its answer has no X-Store-Version"
+            text = f"what answers at {self._url} is not an activation server: its answer lacks X-Store-Version"
             raise ServerError(text, response.status_code)
         if self._expected and served != self._checked:
             self._check(served)

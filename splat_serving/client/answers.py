@@ -3,6 +3,7 @@
 What these functions raise of Python's own errors (`OTHER_SHAPE`) means that an answer has another shape.
 """
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,35 +29,28 @@ OTHER_SHAPE = (
 _PREFIX = b"splat."
 
 
-class RecordBatches:
+def record_batches(pieces: Iterator[bytes]) -> Iterator[pa.RecordBatch]:
     """The record batches of an Arrow stream, each as soon as its bytes are there; one is held at a time.
 
-    Raises pyarrow.ArrowInvalid for bytes that are not an Arrow stream, and for one that breaks off: that ends before its end
-    mark, or with fewer rows than its head says.
+    pieces: the bytes of the stream in order, however they are cut. Raises pyarrow.ArrowInvalid for bytes that are not an Arrow
+    stream, and for one that breaks off: that ends before its end mark, or with fewer rows than its head says.
     """
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        """pieces: the bytes of the stream in order, however they are cut. The head is read at the first batch."""
-        self._bytes = _Bytes(pieces)
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        reader = pa.ipc.open_stream(pa.PythonFile(self._bytes, mode="r"))
-        n_rows = 0
-        for batch in reader:
-            n_rows += batch.num_rows
-            yield batch
-        if self._bytes.ended:
-            raise pa.ArrowInvalid(f"the Arrow stream breaks off after {counted(n_rows, 'rows')}")
-        _check_n_rows(reader.schema, n_rows)
-        missing = sorted({"version", "n_active", "n_matching"} - set(facts_of(reader.schema)[0]))
-        if missing:
-            raise pa.ArrowInvalid(f"its head does not say {', '.join(missing)}")
+    source = _Bytes(pieces)
+    reader = pa.ipc.open_stream(pa.PythonFile(source, mode="r"))
+    n_rows = 0
+    for batch in reader:
+        n_rows += batch.num_rows
+        yield batch
+    if source.ended:
+        raise pa.ArrowInvalid(f"the Arrow stream breaks off after {counted(n_rows, 'rows')}")
+    _check_n_rows(reader.schema, n_rows)
+    missing = sorted({"version", "n_active", "n_matching"} - set(facts_of(reader.schema)[0]))
+    if missing:
+        raise pa.ArrowInvalid(f"its head does not say {', '.join(missing)}")
 
 
-class _Bytes:
+class _Bytes(io.RawIOBase):
     """A file of pieces that arrive. ended: whether more was read than there was."""
-
-    closed = False
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self.ended = False
@@ -79,15 +73,6 @@ class _Bytes:
 
     def readable(self) -> bool:
         return True
-
-    def writable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        """Nothing to close."""
 
 
 def table_of(content: bytes, needed: Sequence[str] = ()) -> tuple[pa.Table, dict[str, str]]:

@@ -7,7 +7,7 @@ and SAE.
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os.path import isdir
 from pathlib import Path
@@ -125,23 +125,22 @@ def remove_alias(name: str) -> Alias:
     return aliases[name]
 
 
-def _change(change: Any) -> None:
+def _change(change: Callable[[dict[str, Alias]], dict[str, Alias]]) -> None:
     path = aliases_file()
     if path is None:
-        raise InputError("aliases cannot be saved: this user has no home folder; set XDG_CONFIG_HOME")
+        raise InputError("aliases cannot be saved: this user lacks a home folder; set XDG_CONFIG_HOME")
     try:
         with locked(path.parent / ".lock"):
             changed = change(read_aliases())
-            content = {alias.name: {"target": alias.target, **_texts(alias)} for alias in changed.values()}
+            content = {
+                alias.name: {"target": alias.target} | {part: str(path) for part, path in alias.parts.items()}
+                for alias in changed.values()
+            }
             write_json(path, {"format": _FORMAT, "aliases": content})
     except OSError as error:
         raise InputError(
             f"{path} cannot be written: {error.strerror}; set XDG_CONFIG_HOME to another folder"
         ) from error
-
-
-def _texts(alias: Alias) -> dict[str, str]:
-    return {part: str(path) for part, path in alias.parts.items()}
 
 
 def _checked_target(target: str, root: DataRoot) -> str:
@@ -164,5 +163,5 @@ def _alias(name: str, raw: Mapping[str, Any]) -> Alias:
         or not all(isinstance(value, str) for value in raw.values())
         or not parts.keys() <= ALIAS_OPTIONS.keys()
     ):
-        raise ValueError(f"{name[:100]!r} has no valid target")
+        raise ValueError(f"the target of {name[:100]!r} is invalid")
     return Alias(name, raw["target"], {part: Path(value) for part, value in parts.items()})

@@ -114,7 +114,7 @@ class PublishedRun:
 
 
 class OpenFolder:
-    """A folder of guide formats, opened once: it has no marker of changes."""
+    """A folder of guide formats, opened once: nothing in it marks changes."""
 
     layout = None
     """Not part of a run."""
@@ -124,35 +124,23 @@ class OpenFolder:
         self.name = name
         self.alias = alias
         self.home: Home | None = folder.home
-        self._database = LocalDatabase(folder, name)
-
-    @property
-    def ready(self) -> LocalDatabase:
-        """The database."""
-        return self._database
-
-    @property
-    def opened(self) -> LocalDatabase:
-        """The database."""
-        return self._database
-
-    def ready_version(self, version: str) -> LocalDatabase:
-        """As `version`."""
-        return self.version(version)
+        self.ready = self.opened = LocalDatabase(folder, name)
 
     def current(self) -> LocalDatabase:
         """The database."""
-        return self._database
+        return self.ready
 
     def current_id(self) -> str:
         """The fingerprint of the folder."""
-        return self._database.version
+        return self.ready.version
 
     def version(self, version: str) -> LocalDatabase:
         """The database, if that is its fingerprint; UnknownNameError."""
         if version != self.ready.version:
             raise UnknownNameError(f"this folder has the version {self.ready.version}, not {version[:40]!r}")
         return self.ready
+
+    ready_version = version
 
 
 Run = PublishedRun | OpenFolder
@@ -167,7 +155,16 @@ class Target:
 
     @classmethod
     def of(cls, name: str | None, root: DataRoot) -> "Target":
-        """A run of the root by name, a folder by path, the target of an alias, or all runs; InputError, LayoutError."""
+        """What a name stands for: a run of the root, a folder by path, or the target of an alias.
+
+        Args:
+            name: None for all runs of the root, of which the one that was published last is the default.
+            root: Its other runs are served beside a run; those of a folder are not.
+
+        Raises:
+            InputError: For a name that stands for nothing, for two things, or for a server.
+            LayoutError: For a folder without activations in a known format.
+        """
         if name is None:
             return cls(None, root)
         if (alias := alias_named(name, root)) is not None:
@@ -257,7 +254,20 @@ class PublishedVersion(PublishedRun):
 
 
 class Catalogue:
-    """The runs that are served, by name; the one without a name is the default."""
+    """The runs that are served, by name; the one without a name is the default. Safe to use from threads.
+
+    A database stays usable for who holds it, also when another version becomes the current one.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from splat_assets.store.layout import DataRoot
+        >>> from splat_serving.database.catalogue import Catalogue, Target
+        >>> catalogue = Catalogue(Target.of(None, DataRoot(Path("data"))))
+        >>> (catalogue.names(), catalogue.run().name)
+        (['demo'], 'demo')
+        >>> catalogue.run().current().version == catalogue.run("demo").current_id()
+        True
+    """
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -277,7 +287,12 @@ class Catalogue:
         return sorted({*named, *own})
 
     def run(self, name: str | None = None) -> Run:
-        """The run of that name, or the default one. UnknownNameError lists the names; NotPublishedError if there is none."""
+        """The run of that name, or the default one.
+
+        Raises:
+            UnknownNameError: Lists the names.
+            NotPublishedError: When the default one is wanted and no run of the root is published.
+        """
         if name is None:
             return self._target.default or self._latest()
         default = self._target.default
@@ -313,7 +328,7 @@ class Catalogue:
         if name is None:
             for each in _run_names(root):  # an unreadable store is not a missing one
                 is_regular(root.run(each).store / "CURRENT")
-            raise NotPublishedError(f"{root.path} has no published run yet: `splat materialize RUN` publishes one")
+            raise NotPublishedError(f"no run of {root.path} is published yet: `splat materialize RUN` publishes one")
         self._default = self.run(name)
         return self._default
 

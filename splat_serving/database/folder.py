@@ -26,6 +26,7 @@ from splat_assets.store.layout import RunLayout
 from splat_assets.store.opening import Layout, layouts_in, open_fastest
 from splat_assets.store.origin import ORIGIN, Origin, origin_of, read_origin
 from splat_assets.store.published.publishing import open_store
+from splat_assets.store.published.version import Store
 from splat_assets.store.samples import SampleTable
 from splat_assets.store.tables import read_rows, read_table, table_facts
 from splat_assets.store.vocabulary import Contexts, Vocabulary
@@ -79,12 +80,25 @@ class Folder:
     ) -> "Folder":
         """The fastest layout that the folders offer, with its own vocabularies or the ones passed.
 
-        vocab, weapon_vocab: the user's JSON files. examples: a folder with examples.parquet; without it, examples are
-        drawn from the activations on demand. files: current paths of files that the origin records, as `Origin.at`.
         Of one folder, faster formats of the same activations that stand beside it under the guide's names are read too.
 
-        Raises LayoutError when a folder or every layout is missing, InputError for an invalid vocabulary,
-        FingerprintMismatchError for folders that were made from different things.
+        Args:
+            folders: Of one run.
+            vocab: The user's vocab.json.
+            weapon_vocab: The user's weapon_vocab.json.
+            examples: A folder with examples.parquet; without it, examples are drawn from the activations on demand.
+            files: Current paths of files that the origin records, as `Origin.at`.
+
+        Raises:
+            LayoutError: When a folder or every layout is missing.
+            InputError: For an invalid vocabulary.
+            FingerprintMismatchError: For folders that were made from different things.
+
+        Example:
+            >>> from splat_serving.database.folder import Folder
+            >>> folder = Folder.open("data/runs/demo/activations_efficient")
+            >>> (folder.layout, folder.reader.n_features, folder.has_samples)
+            ('batch tree', 96, True)
         """
         paths = tuple(Path(folder) for folder in folders)
         for path in paths:
@@ -98,8 +112,8 @@ class Folder:
             paths,
             fastest.layout.title,
             reader,
-            read_vocabulary(vocab) if vocab else _recorded(paths, "vocabulary.json", Vocabulary),
-            read_contexts(weapon_vocab) if weapon_vocab else _recorded(paths, "contexts.json", Contexts),
+            read_vocabulary(vocab) if vocab else recorded(paths, "vocabulary.json", Vocabulary),
+            read_contexts(weapon_vocab) if weapon_vocab else recorded(paths, "contexts.json", Contexts),
             origin.at(files or {}) if origin else None,
             examples,
         )
@@ -143,7 +157,7 @@ class Folder:
         """The samples; NotComputedError without metadata, LayoutError if its number of rows differs."""
         if not self._metadata:
             raise NotComputedError(
-                f"{self._where} has no sample metadata (metadata/batch_0000.parquet): it only has global_index and activation"
+                f"{self._where} lacks sample metadata (metadata/batch_0000.parquet): it only has global_index and activation"
             )
         tables = [read_metadata(path) for path in self._metadata]
         samples = imported_samples(tables, [path.name for path in self._metadata], self.vocabulary, self.contexts).table
@@ -204,6 +218,10 @@ class Folder:
         return " and ".join(str(folder) for folder in self.folders)
 
 
+Source = Store | Folder
+"""What a database on this machine is read from."""
+
+
 def _beside(folder: Path, origin: Origin) -> tuple[Path, ...]:
     """The guide's other folders beside this one that were made from the same activations, as both record."""
     places = [folder.absolute().parent / name for name in _GUIDE_FOLDERS]
@@ -220,7 +238,8 @@ def _provenance_of(folder: Path) -> dict[str, Any] | None:
     return origin.provenance if origin else None
 
 
-def _recorded(folders: tuple[Path, ...], name: str, kind: type[Any]) -> Any:
+def recorded(folders: tuple[Path, ...], name: str, kind: type[Any]) -> Any:
+    """The vocabulary (of this kind) in the first of the folders that has the file; None without one."""
     path = next((path for folder in folders if (path := folder / name).is_file()), None)
     return kind.load(path) if path else None
 

@@ -1,10 +1,15 @@
 """The home of activations: their run, or the provenance recorded in a folder.
 
-It locates labels, the scorecard and the model. A store or folder by itself has none of them.
+It locates labels, the model and the scorecard of the SAE. A store or folder by itself has none of them.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 from splat_assets.store.layout import RunLayout
 from splat_assets.store.origin import Origin
+from splat_assets.store.scorecard import read_scorecard
+from splat_serving.database.errors import NotComputedError
 
 PUBLISHED = "published store"
 """Name of the layout of a version; any other layout is a folder of the guide's formats."""
@@ -23,3 +28,22 @@ def how_to_compute(what: str, layout: str) -> str:
     if what == "influences":
         return "`splat influences … --output-path FOLDER/precomputed/influences.parquet` computes them"
     return f"`splat import FOLDER --run NAME`, then `splat materialize NAME`, computes {what}"
+
+
+def scorecard_of(home: Home | None, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics of `scorecard.json` of a run, or beside a folder's SAE; see `splat scorecard` for what each one means.
+
+    Raises NotComputedError if it is missing or of another SAE than the version's; CorruptStoreError for an invalid file.
+    """
+    if home is None:
+        raise NotComputedError(f"no scorecard: {NO_HOME}")
+    path = home.scorecard
+    try:
+        card = read_scorecard(path)
+    except FileNotFoundError as error:
+        raise NotComputedError(
+            f"{path} does not exist: `splat train-sae`, and in a run `splat materialize RUN --select sae_checkpoint`, measures it"
+        ) from error
+    if card["sae_sha256"] != provenance.get("sae"):
+        raise NotComputedError(f"{path} belongs to another SAE than this version")
+    return card

@@ -1,4 +1,4 @@
-"""Loops over rows that numpy has no one call for: taking lists of tokens, and counting features.
+"""Loops over rows that numpy does not do in one call: taking lists of tokens, and counting features.
 
 Imported when first used: numba takes a good part of a second to load.
 """

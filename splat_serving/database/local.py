@@ -4,7 +4,7 @@ What a published version has tables of is read from them. From a folder without 
 are computed from its activations; the rest (influences, neighbours) is "not computed".
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -15,23 +15,21 @@ import polars as pl
 import pyarrow as pa
 
 from splat_assets.analysis.builds.build_table import BuildTable
-from splat_assets.analysis.histogram import EDGES_RULE, Histogram, bin_edges, histogram_of
+from splat_assets.analysis.histogram import EDGES_RULE, bin_edges, histogram_of
 from splat_assets.analysis.inference.association import association_table
 from splat_assets.analysis.statistics import feature_statistics
 from splat_assets.domain.concepts import Rule
 from splat_assets.domain.rule_text import rule_as_text
-from splat_assets.store.activations import ActivationReader, Activations, SampleFeatures, checked_id
+from splat_assets.store.activations import ActivationReader, Activations, checked_id
 from splat_assets.store.errors import FeatureNotFoundError, LayoutError, SampleNotFoundError
 from splat_assets.store.published.publishing import open_store
-from splat_assets.store.published.version import Store
 from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 from splat_assets.wording import counted
 from splat_serving.database.arrow_arrays import arrow_of
 from splat_serving.database.errors import NotComputedError, ParameterError
-from splat_serving.database.folder import Folder
+from splat_serving.database.folder import Folder, Source
 from splat_serving.database.home import PUBLISHED, how_to_compute
-from splat_serving.database.names import token_id
 from splat_serving.database.protocol import (
     About,
     Associations,
@@ -46,7 +44,14 @@ from splat_serving.database.protocol import (
     Statistics,
     Suggestion,
 )
-from splat_serving.database.sample_columns import OF_SAMPLES, SampleColumns, checked_columns, checked_sample_columns
+from splat_serving.database.sample_columns import (
+    OF_SAMPLES,
+    Ids,
+    SampleColumns,
+    checked_columns,
+    checked_sample_columns,
+    token_id,
+)
 from splat_serving.database.selection import Selection, matching_values, page
 from splat_serving.database.summary import (
     drawn_examples,
@@ -65,7 +70,7 @@ _MOST_CONDITIONS = 64
 class LocalDatabase:
     """Activations on this machine behind the protocol `ActivationDatabase`. Safe to use from threads."""
 
-    def __init__(self, source: Store | Folder, name: str = "") -> None:
+    def __init__(self, source: Source, name: str = "") -> None:
         """source: an opened version of a store, or an opened folder. name: of the run, if it is one."""
         self._source = source
         self.name = name
@@ -73,12 +78,27 @@ class LocalDatabase:
         self.version = source.version
         self.state = source.state if isinstance(source, Folder) else ""
         """State that can change within a version: empty for a sealed store, marks of the files for a folder."""
+        self._kept: dict[str, pl.DataFrame] = {}
 
     @classmethod
     def open(cls, *folders: Path | str, name: str = "") -> "LocalDatabase":
         """The published store at the folder (a run's, a store's or a version's), else the fastest guide format of the folders.
 
-        Raises LayoutError when there is neither.
+        Args:
+            folders: One folder, or several with formats of the same activations.
+            name: Of the run, for `about()` and for messages.
+
+        Raises:
+            LayoutError: When the folders hold neither.
+            NotPublishedError: For a run without a published version.
+            CorruptStoreError: When a file is damaged or missing.
+
+        Example:
+            >>> from splat_serving.database.local import LocalDatabase
+            >>> LocalDatabase.open("data/runs/demo").about().layout
+            'published store'
+            >>> LocalDatabase.open("data/runs/demo/activations_efficient").about().layout
+            'batch tree'
         """
         if len(folders) == 1 and Folder.is_published(Path(folders[0])):
             return cls(open_store(folders[0]), name)
@@ -126,14 +146,6 @@ class LocalDatabase:
         """The samples by column; NotComputedError without sample metadata."""
         return SampleColumns(self._source.sample_table, self.vocabulary, self.contexts)
 
-    def n_active(self, feature_id: int) -> int:
-        """Number of samples on which the feature fires, without reading it if the layout has an index. FeatureNotFoundError."""
-        if isinstance(self.reader, SparseReader):
-            self.checked_feature(feature_id)
-            offsets = self.reader.by_feature.indptr
-            return int(offsets[feature_id + 1] - offsets[feature_id])
-        return self.reader.read(feature_id).n_active
-
     def checked_feature(self, feature_id: int) -> int:
         """The id itself; FeatureNotFoundError names the valid range, InputError if it is not a whole number."""
         feature_id = checked_id("feature", feature_id)
@@ -164,20 +176,13 @@ class LocalDatabase:
         """Activations of one feature. columns: names of `sample_columns.COLUMNS`; the guide's where none are named."""
         names = checked_columns(columns)
         selected, n_active, n_matching = self.select(feature_id, selection or Selection())
-        batch = self.batch(selected, names)
-        table = pa.Table.from_batches([batch])
+        table = pa.Table.from_batches([self.batch(names, selected.sample_ids, selected.values)])
         return FeatureActivations(feature_id, self.version, n_active, n_matching, table)
 
-    def batch(self, activations: Activations, columns: Sequence[str]) -> pa.RecordBatch:
-        """Activations with the named columns, one row each."""
-        arrays = []
-        for name in columns:
-            if name == "global_index":
-                arrays.append(arrow_of(activations.sample_ids))
-            elif name == "activation":
-                arrays.append(arrow_of(activations.values))
-            else:
-                arrays.append(self.columns.take(name, activations.sample_ids))
+    def batch(self, columns: Sequence[str], sample_ids: Ids, values: npt.NDArray[Any] | None = None) -> pa.RecordBatch:
+        """The named columns of these samples, one row each. values: their activations, for the column of that name."""
+        own: dict[str, Any] = {"global_index": sample_ids, "activation": values}
+        arrays = [arrow_of(own[name]) if name in own else self.columns.take(name, sample_ids) for name in columns]
         return pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
     def feature(self, feature_id: int) -> FeatureSummary:
@@ -185,9 +190,17 @@ class LocalDatabase:
         feature_id = self.checked_feature(feature_id)
         source = self._source
         if source.has("features.parquet") and source.has("histograms.parquet"):
-            statistics, histogram = self._statistics_row(feature_id), self._histogram_row(feature_id)
+            statistics = cast(Statistics, self._by_feature("features").row(feature_id, named=True))
+            row = self._by_feature("histograms").row(feature_id, named=True)
+            counts = np.asarray(row["counts"], dtype=np.uint64)
+            histogram = _histogram(row["lower"], row["upper"], counts, row["n_zero"])
         else:
-            statistics, histogram = self._computed_statistics(feature_id)
+            activations = self.reader.read(feature_id)
+            statistics = statistics_of(activations, feature_id, self.reader.n_samples)
+            own = histogram_of(activations.values)
+            n_zero = self.reader.n_samples - activations.n_active
+            histogram = _histogram(own.lower, own.upper, own.counts, n_zero)
+        suggested = source.has("suggested_labels.parquet")
         return FeatureSummary(
             feature_id=feature_id,
             version=self.version,
@@ -196,7 +209,7 @@ class LocalDatabase:
             influences=self._influences_of(feature_id),
             neighbours=neighbours_of(source, feature_id),
             examples=self._examples_of(feature_id),
-            suggestion=self._suggestion_of(feature_id),
+            suggestion=cast(Suggestion, self.suggestions().row(feature_id, named=True)) if suggested else None,
         )
 
     def features(self) -> pl.DataFrame:
@@ -209,26 +222,26 @@ class LocalDatabase:
 
     def suggestions(self) -> pl.DataFrame:
         """The best rule for each feature; NotComputedError for a version or folder without that table."""
-        if not self._source.has("suggested_labels.parquet"):
-            raise NotComputedError(
-                f"suggested labels were not computed for {self.name or 'this store'}, version {self.version}: "
-                f"{how_to_compute('suggested labels', self._layout)}"
-            )
-        return self._suggestions
+        return self._computed("suggested_labels", "suggested labels were", "suggested labels")
 
     def feature_map(self) -> pl.DataFrame:
         """Position and cluster of each feature; NotComputedError for a version or folder without that table."""
-        if not self._source.has("feature_map.parquet"):
+        return self._computed("feature_map", "a map of the features was", "the map")
+
+    def _computed(self, name: str, missing: str, what: str) -> pl.DataFrame:
+        if not self._source.has(f"{name}.parquet"):
             raise NotComputedError(
-                f"a map of the features was not computed for {self.name or 'this store'}, version {self.version}: "
-                f"{how_to_compute('the map', self._layout)}"
+                f"{missing} not computed for {self.name or 'this store'}, version {self.version}: "
+                f"{how_to_compute(what, self._layout)}"
             )
-        return self._feature_map
+        return self._by_feature(name)
 
     def sample(self, sample_id: int) -> Sample:
         """One sample and the features that fire on it."""
         sample_id = self._checked_sample(sample_id)
-        return Sample(sample_id, self.version, self._described([sample_id])[0], self._features_of(sample_id))
+        in_batches = self._source.by_sample if isinstance(self._source, Folder) else None
+        features = (in_batches or self._rows_reader()).sample(sample_id)
+        return Sample(sample_id, self.version, self._described([sample_id])[0], features)
 
     def samples(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All samples, in the order of their ids. columns: names of `sample_columns.OF_SAMPLES`; `OF_BUILDS` if left out."""
@@ -241,8 +254,7 @@ class LocalDatabase:
         """Samples first to stop - 1, one batch per block, at least one batch; NotComputedError without sample metadata."""
         for start in range(first, max(stop, first + 1), block_rows):
             ids = np.arange(start, max(start, min(start + block_rows, stop)), dtype=np.int64)
-            arrays = [self.columns.take(name, ids) for name in columns]
-            yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+            yield self.batch(columns, ids)
 
     def tokens(self) -> pl.DataFrame:
         """The vocabulary: `token_id, token, group, level`, and `doc_freq, idf` where they were computed."""
@@ -288,12 +300,9 @@ class LocalDatabase:
             raise NotComputedError(
                 "influences were not computed for this version: effects of features on a token are unknown"
             )
-        return influences_on(*self._influences, self._output(token))
-
-    def _output(self, token: str) -> str:
-        """The name of a token, given by id or name."""
         known = self.vocabulary
-        return token if known is None else known.tokens[token_id(token, known)].name
+        name = token if known is None else known.tokens[token_id(token, known)].name
+        return influences_on(*self._influences, name)
 
     def features_of_weapon(self, weapon: str) -> Associations:
         """Association of each feature with a weapon, named by id, key or name."""
@@ -348,20 +357,18 @@ class LocalDatabase:
             fits &= here
         for condition in query.none:
             fits[self._samples_of(condition)] = False
-        if query.weapon:
-            fits &= np.isin(self.columns.weapons, [self.columns.weapon_id(name) for name in query.weapon])
-        for name in query.token:
-            fits &= self.columns.with_token(self.columns.token_id(name))
+        if query.weapon or query.token:
+            fits &= np.logical_and.reduce(self.columns.holding(query.weapon, query.token))
         return fits
 
-    def _samples_of(self, condition: Condition) -> npt.NDArray[np.integer[Any]]:
+    def _samples_of(self, condition: Condition) -> Ids:
         activations = self.reader.read(condition.feature)
         kept = matching_values(
             Selection(min_activation=condition.min, max_activation=condition.max), activations.values
         )
         return activations.sample_ids if kept is None else activations.sample_ids[kept]
 
-    def _values_on(self, feature_id: int, sample_ids: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
+    def _values_on(self, feature_id: int, sample_ids: Ids) -> npt.NDArray[np.float32]:
         activations = self.reader.read(feature_id)
         at = np.searchsorted(activations.sample_ids, sample_ids)
         values = np.zeros(sample_ids.size, dtype=np.float32)
@@ -375,16 +382,11 @@ class LocalDatabase:
             return None
         kept = matching_values(selection, activations.values)
         conditions = [] if kept is None else [kept]
-        if selection.weapon:
-            weapons = [self.columns.weapon_id(name) for name in selection.weapon]
-            conditions.append(np.isin(self.columns.weapons[activations.sample_ids], weapons))
-        for name in selection.token:
-            conditions.append(self.columns.with_token(self.columns.token_id(name))[activations.sample_ids])
+        if selection.weapon or selection.token:
+            conditions += self.columns.holding(selection.weapon, selection.token, activations.sample_ids)
         return np.asarray(np.logical_and.reduce(conditions))
 
-    def _associations(
-        self, what: str, sample_ids: npt.NDArray[np.integer[Any]], without: int | None = None
-    ) -> Associations:
+    def _associations(self, what: str, sample_ids: Ids, without: int | None = None) -> Associations:
         n_both = self._counts_over(sample_ids)
         if without is not None:
             n_both[without] = 0
@@ -392,7 +394,7 @@ class LocalDatabase:
         table = association_table(n_both, reader.feature_n_active, int(sample_ids.size), reader.n_samples)
         return Associations(self.version, what, int(sample_ids.size), reader.n_samples, table.to_arrow())
 
-    def _counts_over(self, sample_ids: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
+    def _counts_over(self, sample_ids: Ids) -> npt.NDArray[np.int64]:
         """On how many of these samples (rising ids) each feature fires: int64, shape (n_features,)."""
         from splat_serving.database.kernels import count_features
 
@@ -414,14 +416,9 @@ class LocalDatabase:
         if isinstance(self.reader, SparseReader):
             return self.reader
         raise NotComputedError(
-            f"{self.about().layout}: no layout here is indexed by sample; convert it with `splat import FOLDER --run NAME`, or "
+            f"{self._layout}: no layout here is indexed by sample; convert it with `splat import FOLDER --run NAME`, or "
             "--out DIR"
         )
-
-    def _features_of(self, sample_id: int) -> SampleFeatures:
-        if isinstance(self._source, Folder) and self._source.by_sample is not None:
-            return self._source.by_sample.sample(sample_id)
-        return self._rows_reader().sample(sample_id)
 
     def _checked_sample(self, sample_id: int) -> int:
         sample_id = checked_id("sample", sample_id)
@@ -434,24 +431,26 @@ class LocalDatabase:
         for sample_id in sample_ids:
             self._checked_sample(sample_id)
         ids = np.asarray(sample_ids, dtype=np.int64)
-        names = self._known_of_samples
-        arrays = [arrow_of(ids), *(self.columns.take(name, ids) for name in names)]
-        rows: list[dict[str, Any]] = pa.RecordBatch.from_arrays(arrays, names=["global_index", *names]).to_pylist()
+        rows: list[dict[str, Any]] = self.batch(["global_index", *self._known_of_samples], ids).to_pylist()
         return rows
 
     @property
     def _known_of_samples(self) -> list[str]:
-        """The available columns of samples: without a vocabulary, tokens have no names."""
+        """The available columns of samples: the names of tokens need a vocabulary."""
         return [name for name in OF_SAMPLES if name != "abilities" or self.vocabulary is not None]
 
-    def _by_feature(self, name: str, needed: Sequence[str] = ()) -> pl.DataFrame:
-        """A table with one row per feature, row number = feature id; LayoutError for one of other features or samples.
+    def _by_feature(self, name: str) -> pl.DataFrame:
+        """A table with one row per feature, row number = feature id, read once; LayoutError for one of other features or samples.
 
-        needed: the required columns. A published version was validated; a folder may hold anything.
+        A published version was validated; a folder may hold anything.
         """
+        if name in self._kept:
+            return self._kept[name]
         table = self._source.table(name)
         n_samples = self.reader.n_samples
-        of_these = {"feature_id", *needed} <= set(table.columns) and table["feature_id"].dtype.is_integer()
+        of_these = {"feature_id", *_NEEDED.get(name, ())} <= set(table.columns) and table[
+            "feature_id"
+        ].dtype.is_integer()
         if of_these:
             table = table.sort("feature_id")
             of_these = np.array_equal(table["feature_id"].to_numpy(), np.arange(self.reader.n_features))
@@ -462,11 +461,8 @@ class LocalDatabase:
                 f"{name}.parquet of {self.name or 'this folder'} does not match the "
                 f"{counted(self.reader.n_features, 'features')} on {counted(n_samples, 'samples')}: recompute or remove it"
             )
+        self._kept[name] = table
         return table
-
-    @cached_property
-    def _features(self) -> pl.DataFrame:
-        return self._by_feature("features", _STATISTICS)
 
     @cached_property
     def _features_with_effect(self) -> pl.DataFrame:
@@ -475,27 +471,11 @@ class LocalDatabase:
 
         That is the change of the most affected logit on the direct path at the mean activation.
         """
+        features = self._by_feature("features")
         if not self._source.has("influences.parquet"):
-            return self._features.with_columns(effect=pl.lit(None, pl.Float64))
+            return features.with_columns(effect=pl.lit(None, pl.Float64))
         largest = pl.Series("effect", largest_influences(*self._influences, self._in_data))
-        return self._features.with_columns((largest * self._features["mean"].cast(pl.Float64)).alias("effect"))
-
-    @cached_property
-    def _suggestions(self) -> pl.DataFrame:
-        return self._by_feature("suggested_labels")
-
-    @cached_property
-    def _feature_map(self) -> pl.DataFrame:
-        return self._by_feature("feature_map", ("decoder_x", "decoder_y", "decoder_cluster", "coactivation_x"))
-
-    def _suggestion_of(self, feature_id: int) -> Suggestion | None:
-        if not self._source.has("suggested_labels.parquet"):
-            return None
-        return cast(Suggestion, self._suggestions.row(feature_id, named=True))
-
-    @cached_property
-    def _histograms(self) -> pl.DataFrame:
-        return self._by_feature("histograms", ("lower", "upper", "counts", "n_zero"))
+        return features.with_columns((largest * features["mean"].cast(pl.Float64)).alias("effect"))
 
     @cached_property
     def _influences(self) -> tuple[pl.DataFrame, dict[str, Any]]:
@@ -523,50 +503,45 @@ class LocalDatabase:
                 return None
             if not source.has("examples.parquet"):
                 return drawn_examples(self.reader, feature_id, self._described)
-            self._refuse_other_examples(source)
+            facts = source.facts("examples")
+            stated = (facts.get("n_samples"), facts.get("n_features"))
+            if stated != (self.reader.n_samples, self.reader.n_features):
+                raise LayoutError(
+                    f"examples.parquet of {self.name or 'this folder'} is for {stated[0]} samples x {stated[1]} features, "
+                    f"not the {self.reader.n_samples:,} x {self.reader.n_features:,} here: run `splat examples` again, or "
+                    "remove it"
+                )
         return examples_of(source, feature_id, self._described)
-
-    def _refuse_other_examples(self, folder: Folder) -> None:
-        facts = folder.facts("examples")
-        stated = (facts.get("n_samples"), facts.get("n_features"))
-        if stated != (self.reader.n_samples, self.reader.n_features):
-            raise LayoutError(
-                f"examples.parquet of {self.name or 'this folder'} is for {stated[0]} samples x {stated[1]} features, not the "
-                f"{self.reader.n_samples:,} x {self.reader.n_features:,} here: run `splat examples` again, or remove it"
-            )
-
-    def _statistics_row(self, feature_id: int) -> Statistics:
-        return cast(Statistics, self._features.row(feature_id, named=True))
-
-    def _histogram_row(self, feature_id: int) -> HistogramValues:
-        row = self._histograms.row(feature_id, named=True)
-        return _histogram(row["lower"], row["upper"], np.asarray(row["counts"], dtype=np.uint64), row["n_zero"])
-
-    def _computed_statistics(self, feature_id: int) -> tuple[Statistics, HistogramValues]:
-        """Statistics and histogram from the activations themselves, with the names that the tables use."""
-        activations = self.reader.read(feature_id)
-        n_samples = self.reader.n_samples
-        facts = feature_statistics(activations.values, n_samples)
-        row: dict[str, Any] = {
-            "feature_id": feature_id,
-            "n_active": facts.n_active,
-            "n_samples": n_samples,
-            "sparsity": facts.sparsity,
-            "effective_max": facts.effective_max,
-        }
-        for suffix, distribution in (("", facts.over_active), ("_all", facts.over_all)):
-            for name in _SUMMARIES:
-                row[f"{name}{suffix}"] = getattr(distribution, name) if distribution else None
-        row["first_sample"] = int(activations.sample_ids[0]) if activations.n_active else None
-        row["last_sample"] = int(activations.sample_ids[-1]) if activations.n_active else None
-        row["crc32c"] = None
-        own: Histogram = histogram_of(activations.values)
-        return cast(Statistics, row), _histogram(own.lower, own.upper, own.counts, n_samples - activations.n_active)
 
 
 _TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours", "feature_map", "suggested_labels")
 _SUMMARIES = ("min", "q25", "median", "q75", "q90", "q95", "q99", "max", "mean", "std")
 _STATISTICS = ("n_active", "n_samples", "sparsity", *_SUMMARIES, *(f"{name}_all" for name in _SUMMARIES))
+_NEEDED: Mapping[str, Sequence[str]] = {
+    "features": _STATISTICS,
+    "histograms": ("lower", "upper", "counts", "n_zero"),
+    "feature_map": ("decoder_x", "decoder_y", "decoder_cluster", "coactivation_x"),
+}
+"""Required columns of tables."""
+
+
+def statistics_of(activations: Activations, feature_id: int, n_samples: int) -> Statistics:
+    """Statistics of a feature from its activations themselves, with the names that the tables use."""
+    facts = feature_statistics(activations.values, n_samples)
+    row: dict[str, Any] = {
+        "feature_id": feature_id,
+        "n_active": facts.n_active,
+        "n_samples": n_samples,
+        "sparsity": facts.sparsity,
+        "effective_max": facts.effective_max,
+    }
+    for suffix, distribution in (("", facts.over_active), ("_all", facts.over_all)):
+        for name in _SUMMARIES:
+            row[f"{name}{suffix}"] = getattr(distribution, name) if distribution else None
+    row["first_sample"] = int(activations.sample_ids[0]) if activations.n_active else None
+    row["last_sample"] = int(activations.sample_ids[-1]) if activations.n_active else None
+    row["crc32c"] = None
+    return cast(Statistics, row)
 
 
 def _histogram(

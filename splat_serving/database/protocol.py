@@ -1,10 +1,11 @@
-"""The protocol of activation databases, implemented by the local store and the HTTP client.
+"""The protocol of activation databases, implemented by the local store and the HTTP client, and the values in its answers.
 
 Everything that investigates features is written against `ActivationDatabase` and cannot tell which of the two it has.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
@@ -162,7 +163,7 @@ class Associations:
 
 class Statistics(TypedDict):
     """A feature's row of `features.parquet`. Summaries are over its active samples, those that end with `_all` over all samples,
-    zeros included; None where there are no active samples."""
+    zeros included; None without active samples."""
 
     feature_id: int
     n_active: int
@@ -278,80 +279,229 @@ class FeatureSummary:
     suggestion: Suggestion | None = field(default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One version of a run, or a run without any, as a data root or a server lists it.
+
+    published: time, UTC. scorecard: metrics of its SAE; empty if unknown, and then `said` is the reason, as for an unreadable
+    version.
+    """
+
+    run: str
+    version: str | None
+    current: bool = False
+    published: datetime | None = None
+    n_samples: int | None = None
+    n_features: int | None = None
+    n_activations: int | None = None
+    scorecard: Mapping[str, Any] = field(default_factory=dict)
+    said: str = ""
+
+    @classmethod
+    def of_json(cls, row: Mapping[str, Any]) -> "Published":
+        """From the output of `as_json`; KeyError, TypeError or ValueError for anything else."""
+        fields = {name: row[name] for name in cls.__slots__}
+        published = datetime.fromisoformat(row["published"]) if row["published"] is not None else None
+        return cls(**{**fields, "published": published})
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**asdict(self), "published": self.published.isoformat() if self.published else None}
+
+
 class ActivationDatabase(Protocol):
     """Activations of one run, by feature and by sample, and what was computed from them.
 
+    An implementation guarantees:
+
+    - Each answer is of one version, which it names where it has a `version`; two calls may be answered from two versions.
+    - The same question about the same version has the same answer, in the documented order, whichever implementation answers.
+    - Methods may be called from several threads at once. Tables and frames may be shared between callers: change a copy.
+    - Nothing needs to be picklable: another process opens the database again.
+
     Every method raises FeatureNotFoundError or SampleNotFoundError (naming the valid range) for an id outside,
     ParameterError for an invalid parameter, UnknownNameError for an unknown token or weapon, NotComputedError
-    or LayoutError for data that this database does not hold, CorruptStoreError for damaged bytes.
+    or LayoutError for data that this database does not hold, CorruptStoreError for damaged bytes. One behind a connection
+    raises ServerError where the other end cannot answer. Each is a SplatError, and each text names the remedy.
     """
 
     def about(self) -> About:
-        """What this database holds, and its fingerprints."""
+        """What this database holds, and its fingerprints.
+
+        Example:
+            >>> about = database.about()
+            >>> (about.n_features, len(about.version), "influences" in about.computed)
+            (96, 16, True)
+        """
         ...
 
     def activations(
         self, feature_id: int, selection: Selection | None = None, columns: Sequence[str] | None = None
     ) -> FeatureActivations:
-        """Activations of one feature. columns: names of `sample_columns.COLUMNS`; the guide's where none are named."""
+        """Activations of one feature.
+
+        Args:
+            feature_id: 0 to `about().n_features` - 1.
+            selection: Which activations, and in which order; all, by rising sample id, if left out.
+            columns: Names of `sample_columns.COLUMNS`; the guide's (`sample_columns.DEFAULT`) if left out.
+
+        Returns:
+            One row per activation: `activation` is float32 and above 0, `global_index` the sample. Rows are in the order of the
+            selection, equal values by rising sample id; a random share depends on its seed and the feature alone.
+
+        Raises:
+            NotComputedError: For a column of samples in a folder without sample metadata.
+
+        Example:
+            >>> from splat_serving.database.selection import Selection
+            >>> strongest = database.activations(1, Selection(order="activation", limit=2), ("global_index", "activation"))
+            >>> (strongest.n_rows, strongest.table.column_names, bool(strongest.values[0] >= strongest.values[1]))
+            (2, ['global_index', 'activation'], True)
+        """
         ...
 
     def feature(self, feature_id: int) -> FeatureSummary:
-        """Statistics, histogram, influences, neighbours and examples of one feature."""
+        """Statistics, histogram, influences, neighbours and examples of one feature.
+
+        Returns:
+            JSON values. Statistics and histogram are always there; any other part is None where it was not computed.
+
+        Example:
+            >>> summary = database.feature(1)
+            >>> summary.statistics["n_active"] == sum(summary.histogram["counts"])
+            True
+        """
         ...
 
     def features(self) -> pl.DataFrame:
-        """Statistics of all features, one row each, and `effect`: mean activation x largest |influence|, null if not known."""
+        """Statistics of all features, one row each, and `effect`: mean activation x largest |influence|, null if not known.
+
+        Returns:
+            The columns of `Statistics`, by rising feature id, dead features included.
+
+        Example:
+            >>> database.features().filter(n_active=0).get_column("mean").null_count() > 0
+            True
+        """
         ...
 
     def suggestions(self) -> pl.DataFrame:
-        """The best rule for each feature with its held-out scores, one row each; see `compute.suggested_labels`."""
+        """The best rule for each feature with its held-out scores, one row each; see `compute.suggested_labels`.
+
+        Returns:
+            The columns of `Suggestion`, by rising feature id.
+        """
         ...
 
     def feature_map(self) -> pl.DataFrame:
-        """Position and cluster of each feature by decoder and by co-activation, one row each; see `compute.feature_map`."""
+        """Position and cluster of each feature by decoder and by co-activation, one row each; see `compute.feature_map`.
+
+        Returns:
+            `feature_id`, `decoder_x`, `decoder_y`, `decoder_cluster`, and the same with `coactivation_`, by rising feature id; a
+            feature without neighbours has null.
+        """
         ...
 
     def sample(self, sample_id: int) -> Sample:
-        """One sample and the features that fire on it."""
+        """One sample and the features that fire on it.
+
+        Args:
+            sample_id: 0 to `about().n_samples` - 1.
+
+        Returns:
+            Its columns as JSON values, and the features by rising id with float32 values above 0.
+
+        Raises:
+            NotComputedError: Without sample metadata, or without a layout that can be read by sample.
+
+        Example:
+            >>> sample = database.sample(1)
+            >>> sample.columns["weapon_id"] == database.samples(["weapon_id"])["weapon_id"][1].as_py()
+            True
+        """
         ...
 
     def samples(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All samples, in the order of their ids. columns: names of `sample_columns.OF_SAMPLES`; `OF_BUILDS` if left out."""
+        """All samples, in the order of their ids: row number = sample id.
+
+        Args:
+            columns: Names of `sample_columns.OF_SAMPLES`; `OF_BUILDS` if left out.
+        """
         ...
 
     def tokens(self) -> pl.DataFrame:
-        """The vocabulary: `token_id, token, group, level`, and `doc_freq, idf` where they were computed."""
+        """The vocabulary by rising id: `token_id, token, group, level`, and `doc_freq, idf` where they were computed."""
         ...
 
     def weapons(self) -> pl.DataFrame:
-        """The weapons: `weapon_id, key, name` and one column per attribute."""
+        """The weapons by rising id: `weapon_id, key, name` and one column per attribute."""
         ...
 
     def features_of_token(self, token: str) -> Associations:
-        """Association of each feature with a token, named by id or name."""
+        """Association of each feature with a token.
+
+        Args:
+            token: An id as text, or a name.
+        """
         ...
 
     def influences_on(self, token: str) -> pl.DataFrame:
-        """Change of an output token's logit per unit of each feature (`W_dec @ W_out^T`), token named by id or name.
+        """Change of an output token's logit per unit of each feature (`W_dec @ W_out^T`).
 
-        Columns `feature_id, influence`, one row each, by id. A guide table holds only the most affected tokens: null
-        for the others. NotComputedError without influences, UnknownNameError for a token that is not an output.
+        Args:
+            token: An id as text, or a name.
+
+        Returns:
+            `feature_id, influence` (float32), one row each, by rising id. A guide table holds only the most affected tokens: null
+            for the others.
+
+        Raises:
+            NotComputedError: Without influences.
+            UnknownNameError: For a token that is not an output.
         """
         ...
 
     def features_of_weapon(self, weapon: str) -> Associations:
-        """Association of each feature with a weapon, named by id, key or name."""
+        """Association of each feature with a weapon.
+
+        Args:
+            weapon: An id as text, a key or a name.
+
+        Example:
+            >>> of_weapon = database.features_of_weapon("3")
+            >>> (of_weapon.what, of_weapon.table.column_names[:2])
+            ('weapon 3', ['feature_id', 'n_both'])
+        """
         ...
 
     def features_of_rule(self, rule: Rule) -> Associations:
-        """Association of each feature with the builds on which a rule holds; InputError for a rule with unknown names."""
+        """Association of each feature with the builds on which a rule holds.
+
+        Raises:
+            InputError: For a rule with unknown names.
+
+        Example:
+            >>> from splat_assets.domain.concepts import parse_rule
+            >>> swimmers = database.features_of_rule(parse_rule({"ability": "swim_speed_up", "at_least": 3}))
+            >>> 0 <= swimmers.n_set <= swimmers.n_samples
+            True
+        """
         ...
 
     def coactivation(self, feature_id: int) -> Associations:
-        """Co-activation of each other feature with this one."""
+        """Co-activation of each other feature with this one, which is not among the rows."""
         ...
 
     def query(self, query: Query) -> QueryResult:
-        """Samples that match conditions on several features."""
+        """Samples that match conditions on several features, by rising id.
+
+        Raises:
+            ParameterError: For more than 64 conditions.
+
+        Example:
+            >>> from splat_serving.database.protocol import Condition, Query
+            >>> both = database.query(Query(all=(Condition(1, min=0.1), Condition(2)), limit=10))
+            >>> both.table.num_rows == min(both.n_matching, 10)
+            True
+        """
         ...

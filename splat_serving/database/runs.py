@@ -9,8 +9,8 @@ from splat_assets.store.layout import DataRoot, is_name
 from splat_assets.store.manifest import VERSION_ID, Manifest
 from splat_assets.store.published.publications import publication_order, read_publications
 from splat_assets.store.published.publishing import current_version
-from splat_serving.database.published_version import Published
-from splat_serving.database.scorecards import scorecard_of
+from splat_serving.database.home import scorecard_of
+from splat_serving.database.protocol import Published
 
 
 def published_versions(root: DataRoot) -> list[Published]:

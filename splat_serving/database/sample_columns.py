@@ -1,4 +1,4 @@
-"""Columns of samples, gathered only for the requested rows."""
+"""Columns of samples, gathered only for the requested rows, and look-up of tokens and weapons by id or name."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from splat_assets.domain.short_names import ability_of
 from splat_assets.store.samples import SampleTable
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_serving.database import names
 from splat_serving.database.arrow_arrays import arrow_of, coded, numpy_of
-from splat_serving.database.errors import NotComputedError, ParameterError
+from splat_serving.database.errors import NotComputedError, ParameterError, UnknownNameError
 
 Ids = npt.NDArray[np.integer[Any]]
 
@@ -40,13 +40,7 @@ _AS_STORED = {"is_null": pa.bool_(), "source_row": pa.int64(), "token_position":
 
 def checked_columns(columns: Sequence[str] | None, include_abilities: bool = True) -> tuple[str, ...]:
     """The requested columns, in order; default: the guide's. ParameterError for invalid ones."""
-    named = tuple(columns) if columns is not None else DEFAULT
-    for name in named:
-        if name not in COLUMNS:
-            raise ParameterError("columns", f"unknown column {name!r}; choose from {', '.join(COLUMNS)}")
-    if not named:
-        raise ParameterError("columns", f"name at least one of {', '.join(COLUMNS)}")
-    check_each_once(named)
+    named = _checked(columns, DEFAULT, COLUMNS, "unknown column {}")
     without = ("ability_input_tokens", "abilities")
     kept = named if include_abilities else tuple(name for name in named if name not in without)
     if not kept:
@@ -56,12 +50,18 @@ def checked_columns(columns: Sequence[str] | None, include_abilities: bool = Tru
 
 def checked_sample_columns(columns: Sequence[str] | None) -> tuple[str, ...]:
     """The requested columns of samples, in order; default: OF_BUILDS. ParameterError."""
-    named = tuple(columns) if columns is not None else OF_BUILDS
+    return _checked(columns, OF_BUILDS, OF_SAMPLES, "samples do not have the column {}")
+
+
+def _checked(
+    columns: Sequence[str] | None, default: tuple[str, ...], known: tuple[str, ...], problem: str
+) -> tuple[str, ...]:
+    named = tuple(columns) if columns is not None else default
     for name in named:
-        if name not in OF_SAMPLES:
-            raise ParameterError("columns", f"samples have no column {name!r}; choose from {', '.join(OF_SAMPLES)}")
+        if name not in known:
+            raise ParameterError("columns", f"{problem.format(repr(name))}; choose from {', '.join(known)}")
     if not named:
-        raise ParameterError("columns", f"name at least one of {', '.join(OF_SAMPLES)}")
+        raise ParameterError("columns", f"name at least one of {', '.join(known)}")
     check_each_once(named)
     return named
 
@@ -71,6 +71,41 @@ def check_each_once(columns: Sequence[str]) -> None:
     twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice is not None:
         raise ParameterError("columns", f"{twice} is named {columns.count(twice)} times; name each column once")
+
+
+def token_id(name: str, vocabulary: Vocabulary | None) -> int:
+    """The id of a token named by id or name.
+
+    UnknownNameError names the valid range; NotComputedError for a name without a vocabulary.
+    """
+    if name.isascii() and name.isdigit():
+        n_tokens = len(vocabulary) if vocabulary else None
+        if len(name) < 10 and (n_tokens is None or int(name) < n_tokens):
+            return int(name)
+        raise UnknownNameError(f"token {name[:20]} does not exist: ids are 0 to {(n_tokens or 1) - 1}")
+    if vocabulary is None:
+        raise NotComputedError("this folder does not record its vocabulary: use token ids")
+    token = vocabulary.by_name.get(name) or vocabulary.by_name.get(ability_of(name))
+    if token is None:
+        raise UnknownNameError(f"unknown token {name[:60]!r}; /tokens lists all")
+    return token.id
+
+
+def weapon_id(name: str, contexts: Contexts | None) -> int:
+    """The id of a weapon named by id, key or name; errors as `token_id`."""
+    known = contexts.items if contexts else ()
+    if name.isascii() and name.isdigit():
+        if len(name) < 10 and (not known or int(name) < len(known)):
+            return int(name)
+        raise UnknownNameError(f"weapon {name[:20]} does not exist: ids are 0 to {len(known) - 1}")
+    if contexts is None:
+        raise NotComputedError("this folder does not record its weapons: use weapon ids")
+    named = next((item for item in known if name in (item.key, item.name)), None) or next(
+        (item for item in known if name.casefold() == item.name.casefold()), None
+    )
+    if named is not None:
+        return named.id
+    raise UnknownNameError(f"unknown weapon {name[:60]!r}; /weapons lists all")
 
 
 class SampleColumns:
@@ -144,13 +179,20 @@ class SampleColumns:
         holds[np.searchsorted(self.token_offsets, at, side="right") - 1] = True
         return holds
 
+    def holding(
+        self, weapon: Sequence[str], token: Sequence[str], among: Ids | slice = slice(None)
+    ) -> list[npt.NDArray[np.bool_]]:
+        """Which samples have one of the weapons (if any is named), and which hold each of the tokens: bool, one array each."""
+        masks = [np.isin(self.weapons[among], [self.weapon_id(name) for name in weapon])] if weapon else []
+        return masks + [self.with_token(self.token_id(name))[among] for name in token]
+
     def token_id(self, name: str) -> int:
-        """The id of a token named by id or name; errors as `names.token_id`."""
-        return names.token_id(name, self._vocabulary)
+        """The id of a token named by id or name; errors as the function."""
+        return token_id(name, self._vocabulary)
 
     def weapon_id(self, name: str) -> int:
-        """The id of a weapon named by id, key or name; errors as `names.weapon_id`."""
-        return names.weapon_id(name, self._contexts)
+        """The id of a weapon named by id, key or name; errors as the function."""
+        return weapon_id(name, self._contexts)
 
     def _weapon_names(self, sample_ids: Ids) -> pa.Array:
         if self._contexts is None:

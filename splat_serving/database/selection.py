@@ -101,7 +101,7 @@ class Selection:
 
 
 def matching_values(selection: Selection, values: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_] | None:
-    """Which values lie within the bounds: shape of values; None when there are no bounds.
+    """Which values lie within the bounds: shape of values; None without bounds.
 
     Bounds are rounded to float32, like values, so that a displayed value matches itself as a bound.
     """

@@ -1,7 +1,7 @@
 """Rows of a version's tables for one feature (influences, neighbours, examples), as JSON values; None without the table."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,21 +12,10 @@ from splat_assets.analysis.influence import StrongestTokens, most_lowered, most_
 from splat_assets.store.activations import ActivationReader
 from splat_assets.store.errors import LayoutError
 from splat_serving.database.errors import UnknownNameError
+from splat_serving.database.folder import Source
 from splat_serving.database.protocol import Influence, Influences
 
 Described = Callable[[Sequence[int]], list[dict[str, Any]]]
-
-
-class Tables(Protocol):
-    """A source of tables: a version of a store, or a folder's `precomputed`."""
-
-    def has(self, name: str) -> bool:
-        """Whether the file exists."""
-        ...
-
-    def rows_of(self, name: str, feature_id: int) -> pl.DataFrame:
-        """The rows of one feature in `<name>.parquet`."""
-        ...
 
 
 def influences_of(
@@ -36,7 +25,7 @@ def influences_of(
 
     The strongest first, but outputs that never occur in the data last: the model only learned to predict their absence.
     table, facts: a version's influences, or the guide's wide table, row number = feature id. Values are entries of
-    `W_dec @ W_out^T`. in_data: by output; if None, entries have no such member.
+    `W_dec @ W_out^T`. in_data: by output; if None, entries lack that member.
     """
     row = table[feature_id]
     wide = "influence" not in row.columns
@@ -103,7 +92,7 @@ def largest_influences(
 
 
 def _of_wide_row(row: dict[str, Any]) -> Influences:
-    """The guide's table: `+1_tok, +1_val, …`. It names tokens and has no ids."""
+    """The guide's table: `+1_tok, +1_val, …`. It names tokens and lacks ids."""
 
     def entries(sign: str) -> list[Influence]:
         ranks = sorted(int(name[1:-4]) for name in row if name.startswith(sign) and name.endswith("_tok"))
@@ -113,7 +102,7 @@ def _of_wide_row(row: dict[str, Any]) -> Influences:
     return {"raised": entries("+"), "lowered": entries("-")}
 
 
-def neighbours_of(tables: Tables, feature_id: int) -> dict[str, Any] | None:
+def neighbours_of(tables: Source, feature_id: int) -> dict[str, Any] | None:
     """`{kind: [{feature_id, score, n_both}]}`, nearest first; kinds are decoder_cosine, jaccard and pearson."""
     if not tables.has("neighbours.parquet"):
         return None
@@ -126,7 +115,7 @@ def neighbours_of(tables: Tables, feature_id: int) -> dict[str, Any] | None:
     }
 
 
-def examples_of(tables: Tables, feature_id: int, described: Described) -> dict[str, Any] | None:
+def examples_of(tables: Source, feature_id: int, described: Described) -> dict[str, Any] | None:
     """`{group: [{rank, activation, …the sample's columns}]}`: the strongest, some of each band, some at random.
 
     described: returns the columns of samples by their ids.
@@ -155,10 +144,10 @@ def _with_samples(rows: pl.DataFrame, described: Described) -> dict[str, Any]:
     return examples
 
 
-def _rows_of(tables: Tables, name: str, feature_id: int, needed: Sequence[str]) -> pl.DataFrame:
+def _rows_of(tables: Source, name: str, feature_id: int, needed: Sequence[str]) -> pl.DataFrame:
     """The rows of one feature; LayoutError for a table without a required column."""
     rows = tables.rows_of(name, feature_id)
     missing = [column for column in needed if column not in rows.columns]
     if missing:
-        raise LayoutError(f"{name}.parquet has no column {', '.join(missing)}: recompute or remove it")
+        raise LayoutError(f"{name}.parquet lacks {', '.join(missing)}: recompute or remove it")
     return rows

@@ -7,7 +7,7 @@ estimated, and random draws are seeded. Samples are addressed by position (`glob
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from splat_assets.analysis.histogram import histogram_of
 from splat_assets.analysis.inference.association import association_table
-from splat_assets.analysis.statistics import feature_statistics
 from splat_assets.errors import InputError
 from splat_assets.store.activations import Activations
 from splat_assets.store.errors import CorruptStoreError, LayoutError
@@ -28,13 +27,12 @@ from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 from splat_assets.wording import counted
 from splat_serving.database.errors import ParameterError
-from splat_serving.database.folder import Folder
-from splat_serving.database.local import LocalDatabase
+from splat_serving.database.folder import Folder, recorded
+from splat_serving.database.local import LocalDatabase, statistics_of
 from splat_serving.database.sample_columns import DEFAULT, checked_columns
 from splat_serving.database.selection import Selection, page
-from splat_serving.guide.loader import ActivationLoader
 from splat_serving.guide.storage_backends import LoadersReader, ReaderLoader, name_of, own_loaders
-from splat_serving.guide.storage_config import StorageConfig
+from splat_serving.guide.storage_config import ActivationLoader, StorageConfig
 
 _BLOCK_SAMPLES = 16_384
 
@@ -83,6 +81,14 @@ class EfficientFSDatabase:
     Every method raises FeatureNotFoundError or SampleNotFoundError (naming the valid range) for an id outside, ParameterError
     for an invalid parameter, NotComputedError for what the folder does not hold, CorruptStoreError for damaged bytes,
     InvalidActivationsError or LoaderError for a custom backend that returns invalid data or fails.
+
+    Example:
+        >>> from splat_serving.efficient_fs_database import EfficientFSDatabase
+        >>> database = EfficientFSDatabase("data/runs/demo/activations_efficient")
+        >>> database.get_top_examples(1, limit=3).columns[:3]
+        ['index', 'activation', 'ability_input_tokens']
+        >>> database.get_feature_stats(1)["n_total"] == database.n_samples
+        True
     """
 
     def __init__(
@@ -96,8 +102,13 @@ class EfficientFSDatabase:
     ) -> None:
         """Open the folders of a configuration, or the folders passed; see `StorageConfig` for what each may be.
 
-        num_bins: bins of `get_feature_histogram`. Raises LayoutError when a folder is missing, holds nothing, or holds another
-        run's activations than the others; InputError when folders are passed twice or not at all.
+        Args:
+            num_bins: Bins of `get_feature_histogram`.
+            config: Instead of the folders; further formats and custom backends need one.
+
+        Raises:
+            LayoutError: When a folder is missing, holds nothing, or holds another run's activations than the others.
+            InputError: When folders are passed twice or not at all.
         """
         if num_bins < 1:
             raise ParameterError("num_bins", f"must be 1 or more, not {num_bins}")
@@ -173,8 +184,13 @@ class EfficientFSDatabase:
         `features.parquet` where there is one and no own backend stands before it, else from the activations.
         """
         if not self._own and self._source.has("features.parquet"):
-            return self._tabled_stats(feature_id, with_zeros)
-        return self._computed_stats(self._reader.read(feature_id), with_zeros)
+            row = self._by_sample.features().row(self._by_sample.checked_feature(feature_id), named=True)
+        else:
+            row = dict(statistics_of(self._reader.read(feature_id), feature_id, self.n_samples))
+        suffix = "_all" if with_zeros else ""
+        stats = {name: row[f"{name}{suffix}"] for name in ("min", "max", "mean", "median", "std", "q25", "q75")}
+        counts = {"n_zeros": row["n_samples"] - row["n_active"], "n_total": row["n_samples"]}
+        return cast(FeatureStats, {**stats, **counts, "sparsity": row["sparsity"]})
 
     def get_single_token_examples(self, feature_id: int, limit: int = 50) -> pl.DataFrame:
         """The strongest activations among samples of one token, as `get_feature_activations`. Upstream returns pandas."""
@@ -204,7 +220,9 @@ class EfficientFSDatabase:
             raise ParameterError("batch_id", f"batch {batch_id} does not exist; batches are 0 to {starts.size - 2}")
         height = int(starts[batch_id + 1] - starts[batch_id])
         if not 0 <= sample_id < height:
-            raise ParameterError("sample_id", f"batch {batch_id} has no row {sample_id}; it has rows 0 to {height - 1}")
+            raise ParameterError(
+                "sample_id", f"row {sample_id} of batch {batch_id} does not exist; rows are 0 to {height - 1}"
+            )
         return self.get_example_activations(int(starts[batch_id]) + sample_id, top_k)
 
     def get_example_activations(self, global_idx: int, top_k: int | None = 20) -> list[tuple[int, float]]:
@@ -254,7 +272,7 @@ class EfficientFSDatabase:
         """All activations in data order: activation (float32), weapon_id (int64), ability_input_tokens, global_index.
 
         limit: number of rows, after sample_frac has drawn its share without replacement; the same seed draws the same.
-        include_negative: has no effect, because activations are never negative. include_abilities: leave the tokens out or not.
+        include_negative: ignored, because activations are never negative. include_abilities: leave the tokens out or not.
         """
         selection = Selection(sample_frac=sample_frac, seed=seed, limit=limit)
         columns = checked_columns(DEFAULT, include_abilities)
@@ -273,7 +291,9 @@ class EfficientFSDatabase:
 
     def _as_examples(self, activations: Activations) -> pl.DataFrame:
         names = ("global_index", "activation", "ability_input_tokens", "weapon_id", "is_null")
-        frame = pl.from_arrow(pa.Table.from_batches([self._by_feature.batch(activations, names)]))
+        frame = pl.from_arrow(
+            pa.Table.from_batches([self._by_feature.batch(names, activations.sample_ids, activations.values)])
+        )
         assert isinstance(frame, pl.DataFrame)
         starts = self._batch_starts
         batches = np.searchsorted(starts, activations.sample_ids, side="right") - 1
@@ -300,39 +320,6 @@ class EfficientFSDatabase:
         if not begins or not np.array_equal(rows, np.arange(rows.size) - np.repeat(starts, np.diff(ends))):
             raise CorruptStoreError(f"{self.config.data_dir}: sample_id does not number the rows of batches from 0 on")
         return ends.astype(np.int64)
-
-    def _tabled_stats(self, feature_id: int, with_zeros: bool) -> FeatureStats:
-        self._by_sample.checked_feature(feature_id)
-        row = self._by_sample.features().row(feature_id, named=True)
-        suffix = "_all" if with_zeros else ""
-        return FeatureStats(
-            min=row[f"min{suffix}"],
-            max=row[f"max{suffix}"],
-            mean=row[f"mean{suffix}"],
-            median=row[f"median{suffix}"],
-            std=row[f"std{suffix}"],
-            q25=row[f"q25{suffix}"],
-            q75=row[f"q75{suffix}"],
-            n_zeros=row["n_samples"] - row["n_active"],
-            n_total=row["n_samples"],
-            sparsity=row["sparsity"],
-        )
-
-    def _computed_stats(self, activations: Activations, with_zeros: bool) -> FeatureStats:
-        facts = feature_statistics(activations.values, self.n_samples)
-        over = facts.over_all if with_zeros else facts.over_active
-        return FeatureStats(
-            min=over.min if over else None,
-            max=over.max if over else None,
-            mean=over.mean if over else None,
-            median=over.median if over else None,
-            std=over.std if over else None,
-            q25=over.q25 if over else None,
-            q75=over.q75 if over else None,
-            n_zeros=facts.n_samples - facts.n_active,
-            n_total=facts.n_samples,
-            sparsity=facts.sparsity,
-        )
 
     def _weapon_counts(self, feature_id: int) -> list[WeaponCount]:
         """Over all active samples, most samples first, equal ones by weapon."""
@@ -413,11 +400,6 @@ def _folder_of_own(config: StorageConfig, own: Sequence[ActivationLoader]) -> Fo
         )
     n_samples = sum(read_metadata(path).height for path in metadata_tables(config.data_dir))
     reader = LoadersReader(own, config.n_features, n_samples, config.model_type)
-    recorded = [config.data_dir / name for name in ("vocabulary.json", "contexts.json")]
-    return Folder(
-        config.folders,
-        "custom loaders",
-        reader,
-        Vocabulary.load(recorded[0]) if recorded[0].is_file() else None,
-        Contexts.load(recorded[1]) if recorded[1].is_file() else None,
-    )
+    vocabulary = recorded((config.data_dir,), "vocabulary.json", Vocabulary)
+    contexts = recorded((config.data_dir,), "contexts.json", Contexts)
+    return Folder(config.folders, "custom loaders", reader, vocabulary, contexts)

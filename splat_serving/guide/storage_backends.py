@@ -7,7 +7,7 @@ A user's own backend is registered in `StorageConfig(loaders=…)` or by a packa
 import importlib.metadata
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,7 @@ import numpy.typing as npt
 from splat_assets.errors import SplatError
 from splat_assets.store.activations import ActivationReader, Activations, sample_id_dtype
 from splat_assets.store.errors import FeatureNotFoundError, InvalidActivationsError, StoreError
-from splat_serving.guide.loader import ActivationLoader, is_loader
-
-if TYPE_CHECKING:
-    from splat_serving.guide.storage_config import StorageConfig
+from splat_serving.guide.storage_config import ActivationLoader, StorageConfig, is_loader
 
 ENTRY_POINTS = "splat.activation_loaders"
 _log = logging.getLogger(__name__)
@@ -58,19 +55,9 @@ class LoadersReader:
     def __init__(self, loaders: Sequence[ActivationLoader], n_features: int, n_samples: int, where: str) -> None:
         """loaders: in the order in which they are tried. where: their model, for messages."""
         self.loaders = tuple(loaders)
-        self._n_features = n_features
-        self._n_samples = n_samples
+        self.n_features = n_features
+        self.n_samples = n_samples
         self._where = where
-
-    @property
-    def n_features(self) -> int:
-        """The number of features, dead ones included."""
-        return self._n_features
-
-    @property
-    def n_samples(self) -> int:
-        """The number of samples."""
-        return self._n_samples
 
     def read(self, feature_id: int) -> Activations:
         """One feature from the first loader that has it.
@@ -78,17 +65,17 @@ class LoadersReader:
         Raises FeatureNotFoundError for an id outside, LoaderError when no loader has the feature or one fails, and
         InvalidActivationsError, naming loader and feature, when one returns invalid activations.
         """
-        if not 0 <= feature_id < self._n_features:
-            raise FeatureNotFoundError(feature_id, self._n_features, self._where)
+        if not 0 <= feature_id < self.n_features:
+            raise FeatureNotFoundError(feature_id, self.n_features, self._where)
         for loader in self.loaders:
             pair = _call_loader(name_of(loader), f"feature {feature_id}", lambda loader=loader: loader.load(feature_id))  # type: ignore[misc]
             if pair is not None:
-                return _checked(pair, self._n_samples, f"loader {name_of(loader)}, feature {feature_id}")
+                return _checked(pair, self.n_samples, f"loader {name_of(loader)}, feature {feature_id}")
         names = ", ".join(name_of(loader) for loader in self.loaders)
         raise LoaderError(f"no loader of {self._where} has feature {feature_id}; tried {names}")
 
 
-def own_loaders(config: "StorageConfig") -> list[ActivationLoader]:
+def own_loaders(config: StorageConfig) -> list[ActivationLoader]:
     """The custom loaders that are available: those of the configuration, then those of entry points by name.
 
     Raises LoaderError, naming it, for a loader or entry point that cannot be imported, created or called.
@@ -100,7 +87,7 @@ def own_loaders(config: "StorageConfig") -> list[ActivationLoader]:
     return [loader for loader in made if _is_available(loader)]
 
 
-def _made(title: str, entry: Any, config: "StorageConfig") -> ActivationLoader:
+def _made(title: str, entry: Any, config: StorageConfig) -> ActivationLoader:
     loader = entry
     if not is_loader(entry):
         if not callable(entry):

@@ -1,33 +1,82 @@
-"""Locations of the activations of one model, and custom backends: a frozen value, validated when built.
+"""Locations of the activations of one model, and the guide's contract for custom backends: a frozen value, validated when built.
 
 Folders are opened in `efficient_fs_database`, backends are called in `storage_backends`.
 """
 
+import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypeGuard
+
+import numpy as np
+import numpy.typing as npt
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import LayoutError
 from splat_assets.store.opening import Layout, layouts_at
-from splat_serving.guide.loader import ActivationLoader, LoaderFactory, is_loader
 
 _log = logging.getLogger(__name__)
 _TRANSPOSED = (Layout.TRANSPOSED,)
 _NEURON_ACTS = (Layout.NEURON_ACTS, Layout.NEURON_ACTS_UNDESCRIBED)
 
 
+class ActivationLoader(Protocol):
+    """The guide's contract for a storage backend. A loader may have a `name`; the default is the name of its class.
+
+    A loader guarantees that the same feature has the same activations for as long as the database is open, and that `load`
+    may be called from several threads at once if the database is. Its exceptions are raised as LoaderError, which names it; a
+    SplatError is raised as it is. It need not be picklable.
+
+    Example:
+        >>> import numpy as np
+        >>> class OneFeature:
+        ...     is_available = True
+        ...
+        ...     def load(self, feature_id):
+        ...         return (np.array([0, 2]), np.array([1.5, 0.25], dtype=np.float32)) if feature_id == 7 else None
+        >>> from splat_serving.storage_config import StorageConfig
+        >>> config = StorageConfig("demo", "data/runs/demo/activations_efficient", loaders=[OneFeature()])
+        >>> from splat_serving.efficient_fs_database import EfficientFSDatabase
+        >>> database = EfficientFSDatabase(config=config)
+        >>> database.loaders
+        ('OneFeature', 'batch tree')
+        >>> database.get_example_activations(0, top_k=0)
+        []
+        >>> database.get_feature_activations(7)["index"].to_list()
+        [0, 2]
+    """
+
+    @property
+    def is_available(self) -> bool:
+        """Whether this backend can be used. Read once, when a database is opened."""
+        ...
+
+    def load(self, feature_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None:
+        """(indices, activations) of one feature, or None if this backend does not have it.
+
+        Returns:
+            indices: int64, shape (n_active,), the samples on which the feature fires, each once, in any order. activations:
+            float32, shape (n_active,), every value > 0 and finite. Both are copied.
+        """
+        ...
+
+
+LoaderFactory = Callable[[Any], ActivationLoader]
+"""Makes a loader for a `StorageConfig`: a class, or a function. One without data sets `is_available` to False."""
+
+
+def is_loader(candidate: object) -> TypeGuard[ActivationLoader]:
+    """Whether this is a loader, and not a class or function that makes one."""
+    if isinstance(candidate, type) or not callable(getattr(candidate, "load", None)):
+        return False
+    return inspect.getattr_static(candidate, "is_available", None) is not None  # looked up without running the property
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class StorageConfig:
-    """The folders of one model's activations, and custom backends.
-
-    model_type: any name of the model. data_dir: a batch tree (`activations_efficient`), a run, a published store,
-    or any folder in one of the guide's formats. transposed_dir, neuron_acts_dir: further formats of the same activations; the
-    fastest of all is read. examples_dir: accepted because the guide has it, but ignored: examples are taken from the
-    activations. loaders: custom backends, tried first, in this order. n_features: number of features, required only if
-    custom backends alone hold the activations.
-    """
+    """The folders of one model's activations, and custom backends."""
 
     model_type: str
     data_dir: Path
@@ -47,9 +96,21 @@ class StorageConfig:
         loaders: Sequence[ActivationLoader | LoaderFactory] = (),
         n_features: int | None = None,
     ) -> None:
-        """Validate everything. LayoutError names a folder that is missing or in another format, InputError any other error.
+        """Validate everything.
 
-        loaders: each a loader, or a function or class that returns one when called with this configuration.
+        Args:
+            model_type: Any name of the model, for messages.
+            data_dir: A batch tree (`activations_efficient`), a run, a published store, or any folder in the guide's formats.
+            examples_dir: Accepted because the guide has it, but ignored: examples are taken from the activations.
+            transposed_dir: A further format of the same activations; the fastest of all is read.
+            neuron_acts_dir: Another one.
+            loaders: Custom backends, tried first, in this order: each a loader, or a function or class that returns one when
+                called with this configuration.
+            n_features: Number of features, required only if custom backends alone hold the activations.
+
+        Raises:
+            LayoutError: Names a folder that is missing or in another format.
+            InputError: For any other invalid value.
         """
         if not model_type:
             raise InputError("model_type is empty: name the model")

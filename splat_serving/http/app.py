@@ -29,17 +29,12 @@ from splat_serving.http.routes import (
     samples,
 )
 from splat_serving.http.settings import ServerSettings, settings_from_environment
-from splat_serving.http.state import ServerState, of_default, of_run, of_run_version, of_version
+from splat_serving.http.state import ServerState
 from splat_serving.http.strict_requests import check_as_written
 
 _log = logging.getLogger(__name__)
 
-_PREFIXES = (
-    ("", of_default),
-    ("/v/{version}", of_version),
-    ("/runs/{run}", of_run),
-    ("/runs/{run}/v/{version}", of_run_version),
-)
+_PREFIXES = ("", "/v/{version}", "/runs/{run}", "/runs/{run}/v/{version}")
 _DESCRIPTION = """Activations of the features of a sparse autoencoder, by feature and by build.
 
 The same paths exist four times: plain (the default run, its current version), below `/v/{version}` (one version, always the
@@ -61,7 +56,27 @@ class ActivationServer:
 
 
 def create_app(catalogue: Catalogue, settings: ServerSettings | None = None) -> ActivationServer:
-    """An application that serves the catalogue. Raises InputError when the token file of the settings cannot be used."""
+    """An application that serves the catalogue; nothing is opened before it is started.
+
+    Args:
+        catalogue: The runs to serve.
+        settings: Those of the environment if left out.
+
+    Returns:
+        An ASGI application, for uvicorn with one worker process: limits, cache and loaded models are of this application.
+
+    Raises:
+        InputError: When the token file of the settings cannot be used.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from splat_assets.store.layout import DataRoot
+        >>> from splat_serving.database.catalogue import Catalogue, Target
+        >>> from splat_serving.http.app import create_app
+        >>> app = create_app(Catalogue(Target.of("demo", DataRoot(Path("data")))))
+        >>> sorted(app.api.openapi()["paths"])[:2]
+        ['/activations', '/activations/{feature_id}']
+    """
     settings = settings or settings_from_environment()
     state = ServerState(catalogue, settings)
     api = FastAPI(
@@ -78,12 +93,12 @@ def create_app(catalogue: Catalogue, settings: ServerSettings | None = None) -> 
     problems.install(api)
     api.include_router(operations.router)
     api.include_router(reference.router)
-    for prefix, dependency in _PREFIXES:
+    for prefix in _PREFIXES:
         for module in (activations, features, samples, context, live, model, labels):
             api.include_router(
                 module.router,
                 prefix=prefix,
-                dependencies=[Depends(check_as_written), Depends(dependency)],
+                dependencies=[Depends(check_as_written)],
                 include_in_schema=not prefix,
             )
     api.openapi = lambda: _document(api)  # type: ignore[method-assign]

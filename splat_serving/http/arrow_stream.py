@@ -4,8 +4,11 @@ The body of the guide's own route is both at once: a stream, which every Arrow l
 footer of a file, from which programs written for the guide's first server read it as a file.
 """
 
+import io
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.ipc
@@ -16,18 +19,16 @@ _MAGIC = b"ARROW1\x00\x00"
 _SMALL = 4_096
 
 
-class Pieces:
+class Pieces(io.RawIOBase):
     """A write-only file object that keeps the written pieces, uncopied, until they are drained."""
-
-    closed = False
 
     def __init__(self) -> None:
         self.taken: list[memoryview] = []
         self.position = 0
 
-    def write(self, piece: object) -> int:
+    def write(self, piece: Any) -> int:
         """Keep a piece."""
-        view = memoryview(piece).cast("B")  # type: ignore[arg-type]
+        view = memoryview(piece).cast("B")
         self.taken.append(view)
         self.position += view.nbytes
         return view.nbytes
@@ -36,23 +37,9 @@ class Pieces:
         """Number of bytes written."""
         return self.position
 
-    def flush(self) -> None:
-        """No-op: nothing is buffered."""
-
     def writable(self) -> bool:
         """True."""
         return True
-
-    def readable(self) -> bool:
-        """False."""
-        return False
-
-    def seekable(self) -> bool:
-        """False."""
-        return False
-
-    def close(self) -> None:
-        """The pieces stay."""
 
     def drain(self) -> list[memoryview]:
         """The pieces written since the last call, with consecutive small pieces joined."""
@@ -94,11 +81,11 @@ def stream_and_file_of(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> 
 
 
 def _written(
-    schema: pa.Schema, batches: Iterable[pa.RecordBatch], compression: str | None, new_writer: object
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], compression: str | None, new_writer: Callable[..., Any]
 ) -> Iterator[list[memoryview]]:
     sink = Pieces()
     options = pa.ipc.IpcWriteOptions(compression=compression, unify_dictionaries=False)
-    writer = new_writer(pa.PythonFile(sink, mode="w"), schema, options=options)  # type: ignore[operator]
+    writer = new_writer(pa.PythonFile(sink, mode="w"), schema, options=options)
     for batch in batches:
         writer.write_batch(batch)
         yield sink.drain()
@@ -108,17 +95,9 @@ def _written(
 
 def _joined(pieces: list[memoryview]) -> list[memoryview]:
     joined: list[memoryview] = []
-    small: list[memoryview] = []
-    for piece in pieces:
-        if piece.nbytes > _SMALL:
-            if small:
-                joined.append(memoryview(b"".join(small)))
-                small = []
-            joined.append(piece)
-        else:
-            small.append(piece)
-    if small:
-        joined.append(memoryview(b"".join(small)))
+    for is_large, run in groupby(pieces, lambda piece: piece.nbytes > _SMALL):
+        alike = list(run)
+        joined += alike if is_large else [memoryview(b"".join(alike))]
     return joined
 
 

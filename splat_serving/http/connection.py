@@ -47,7 +47,7 @@ class TimedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._start_clock()
         if len(self.connections) > self.max_connections:
-            self._refuse(503, "too many connections", f"{self.max_connections} connections are open; retry later")
+            self._refuse(503, f"{self.max_connections} connections are open; retry later", "too many connections")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timeouts."""
@@ -67,19 +67,11 @@ class TimedProtocol(HttpToolsProtocol):
         if not was_in_head:
             self._framing_bytes += len(data) - (self._body_bytes - n_body)
             if self._framing_bytes > _MOST_HEAD_BYTES:
-                self._refuse(
-                    413,
-                    "content too large",
-                    f"the chunk framing of a request body is limited to {_MOST_HEAD_BYTES:,} bytes",
-                )
+                self._refuse(413, f"the chunk framing of a request body is limited to {_MOST_HEAD_BYTES:,} bytes")
         elif self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > _MOST_HEAD_BYTES:
-                self._refuse(
-                    431,
-                    "request header fields too large",
-                    f"request line and headers are limited to {_MOST_HEAD_BYTES:,} bytes",
-                )
+                self._refuse(431, f"request line and headers are limited to {_MOST_HEAD_BYTES:,} bytes")
 
     def on_message_begin(self) -> None:
         """Start the timeout of the next request on this connection."""
@@ -141,9 +133,9 @@ class TimedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer a malformed or oversized request."""
         if len(self.url) > MOST_URL_BYTES:
-            self._refuse(414, "URI too long", f"the URL is limited to {MOST_URL_BYTES:,} bytes")
+            self._refuse(414, f"the URL is limited to {MOST_URL_BYTES:,} bytes")
             return
-        self._refuse(400, "malformed request", "this is not a valid HTTP request")
+        self._refuse(400, "this is not a valid HTTP request")
 
     def _unsupported_upgrade_warning(self) -> None:
         """Upgrades to other protocols are not supported: answer the request, then close the connection."""
@@ -158,7 +150,7 @@ class TimedProtocol(HttpToolsProtocol):
             self.headers[:] = [header for header in self.headers if header[0] != b"host"]
             self.headers.append((b"host", target.host + port))
 
-    def _refuse(self, status: int, title: str, detail: str) -> None:
+    def _refuse(self, status: int, detail: str, title: str = "") -> None:
         """Send a problem and close the connection, but let a response in progress finish."""
         self._ended = True
         cycle = self.cycle
@@ -167,7 +159,7 @@ class TimedProtocol(HttpToolsProtocol):
             if not broken_body:
                 cycle.keep_alive = False
                 return
-        answer = problem(status, title, detail, {"Connection": "close"})
+        answer = problem(status, detail, {"Connection": "close"}, title=title)
         headers = b"".join(b"%s: %s\r\n" % header for header in answer.raw_headers)
         self.transport.write(STATUS_LINE[status] + headers + b"\r\n" + bytes(answer.body))
         self._close()

@@ -125,31 +125,21 @@ class Guard:
         """The response to a rejected request; None for an accepted one."""
         refused = _oversized(scope) or self._check_host(scope) or self._check_auth(scope)
         if refused is None and scope["path"] not in _OPEN_PATHS and self._in_flight >= self._settings.max_in_flight:
-            return problem(
-                429,
-                "too many requests",
-                f"{counted(self._in_flight, 'requests', 'are')} in progress; retry later",
-                {"Retry-After": "1"},
-            )
+            busy = f"{counted(self._in_flight, 'requests', 'are')} in progress; retry later"
+            return problem(429, busy, {"Retry-After": "1"})
         return refused
 
     def _check_host(self, scope: Scope) -> Response | None:
         """Reject foreign host names: a DNS rebinding page still sends its own host name."""
         hosts = _values(scope, b"host")
         if len(hosts) != 1:
-            return problem(
-                400, "malformed request", f"a request needs exactly one Host header, this one has {len(hosts)}"
-            )
+            return problem(400, f"a request needs exactly one Host header, this one has {len(hosts)}")
         host = hosts[0].decode("latin-1")
         name = _without_port(host.lower())
         here = (scope.get("server") or ("",))[0]
         if "*" in self._hosts or name in self._hosts or _is_loopback(name) or (name and name == here):
             return None
-        return problem(
-            421,
-            "misdirected request",
-            f"this server does not answer for {host[:100]!r}; --allowed-host NAME adds a name",
-        )
+        return problem(421, f"this server does not answer for {host[:100]!r}; --allowed-host NAME adds a name")
 
     def _check_auth(self, scope: Scope) -> Response | None:
         if self._token is not None:
@@ -181,7 +171,7 @@ class Guard:
                     if len(body) > limit:
                         break
         except TimeoutError:
-            late = problem(408, "request timeout", "the request did not arrive in time", {"Connection": "close"})
+            late = problem(408, "the request did not arrive in time", {"Connection": "close"})
             await late(scope, receive, send)
             return
         if len(body) > limit:
@@ -223,13 +213,12 @@ class Guard:
 def _oversized(scope: Scope) -> Response | None:
     url = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
     if url > MOST_URL_BYTES:
-        return problem(414, "URI too long", f"the URL has {url:,} bytes; the limit is {MOST_URL_BYTES:,}")
+        return problem(414, f"the URL has {url:,} bytes; the limit is {MOST_URL_BYTES:,}")
     headers = scope["headers"]
     size = sum(len(name) + len(value) for name, value in headers)
     if size > _MOST_HEADER_BYTES or len(headers) > _MOST_HEADERS:
         return problem(
             431,
-            "request header fields too large",
             f"{len(headers)} headers of {size:,} bytes; the limits are {_MOST_HEADERS} and {_MOST_HEADER_BYTES:,} bytes",
         )
     return None
@@ -240,9 +229,7 @@ async def _too_large(limit: int, scope: Scope, receive: Receive, send: Send) -> 
 
     A connection that is closed over unread bytes is reset, and the client may never see the answer.
     """
-    answer = problem(
-        413, "content too large", f"the request body is limited to {limit:,} bytes", {"Connection": "close"}
-    )
+    answer = problem(413, f"the request body is limited to {limit:,} bytes", {"Connection": "close"})
     await send({"type": "http.response.start", "status": 413, "headers": answer.raw_headers})
     await send({"type": "http.response.body", "body": bytes(answer.body), "more_body": True})
     try:
@@ -255,7 +242,7 @@ async def _too_large(limit: int, scope: Scope, receive: Receive, send: Send) -> 
 
 
 def _unauthorised(detail: str) -> Response:
-    return problem(401, "authentication required", detail, {"WWW-Authenticate": 'Bearer realm="splat"'})
+    return problem(401, detail, {"WWW-Authenticate": 'Bearer realm="splat"'})
 
 
 def _values(scope: Scope, name: bytes) -> list[bytes]:

@@ -1,6 +1,6 @@
 """Record batches as JSON: rows `{"activation":1.5,"weapon_id":3},{…}`, or one array a column. Polars writes the text.
 
-A float32 has the shortest digits that give it back; a NaN or an infinite number becomes null, as JSON has no other word for it.
+A float32 has the shortest digits that give it back; a NaN or an infinite number becomes null, as JSON cannot write it.
 """
 
 from collections.abc import Callable, Iterable, Iterator

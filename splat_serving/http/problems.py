@@ -91,20 +91,21 @@ _OF_A_VERSION = (422, 503)
 _MOST_DETAIL = 2_000
 
 
-def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
-    """A problem as a response; `more` are further members. A long detail is truncated."""
+def problem(
+    status: int, detail: str, headers: Mapping[str, str] | None = None, *, title: str = "", **more: Any
+) -> Response:
+    """A problem as a response, with the status's own title if none is passed; `more` are further members.
+
+    A long detail is truncated.
+    """
     shown = detail if len(detail) <= _MOST_DETAIL else f"{detail[:_MOST_DETAIL]}…"
-    body = {"type": "about:blank", "title": title, "status": status, "detail": shown, **more}
+    body = {"type": "about:blank", "title": title or _TITLES[status], "status": status, "detail": shown, **more}
     kept = {"Cache-Control": "no-store", **(headers or {})}
-    return Response(_encoded(body), status, kept, media_type=PROBLEM)
-
-
-def _encoded(body: dict[str, Any]) -> bytes:
-    """JSON, also of texts with halves of surrogate pairs, which JSON can write and UTF-8 cannot."""
-    return orjson.dumps(_writable(body))
+    return Response(orjson.dumps(_writable(body)), status, kept, media_type=PROBLEM)
 
 
 def _writable(value: Any) -> Any:
+    """For JSON, also texts with halves of surrogate pairs, which JSON can write and UTF-8 cannot."""
     if isinstance(value, Mapping):
         return {key: _writable(one) for key, one in value.items()}
     if isinstance(value, str):
@@ -126,7 +127,7 @@ def of_error(error: Exception) -> Response:
             if isinstance(error, NotAcceptableError):
                 more["types"] = list(error.forms)
             headers = {503: {"Retry-After": "5"}, 429: {"Retry-After": "1"}}.get(status)
-            return problem(status, title, str(error), headers, **more)
+            return problem(status, str(error), headers, title=title, **more)
     raise error
 
 
@@ -142,11 +143,6 @@ def always_documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _TITLES[status], "content": {PROBLEM: {"schema": schema}}} for status in every}
 
 
-def _of_the_body(why: str) -> Response:
-    values = {"parameter": "body", "why": why}
-    return problem(422, _TITLES[422], why, code=ParameterError.code, values=values, parameter="body")
-
-
 def install(app: FastAPI) -> None:
     """Answer every error of this project and of the framework as a problem."""
 
@@ -157,30 +153,30 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            return problem(400, _TITLES[400], f"the body is not JSON: {first['ctx']['error']}")
+            return problem(400, f"the body is not JSON: {first['ctx']['error']}")
         message = first["msg"].removeprefix("Value error, ")
-        if first["loc"] == ("body",) and first["type"] == "value_error":  # of the body as a whole, which is an object
-            return _of_the_body(message)
         if first["loc"] == ("body",):
-            wanted = "the body must be a JSON object, sent with Content-Type: application/json"
-            return _of_the_body(wanted)
+            if first["type"] != "value_error":  # one is of the body as a whole, which is an object
+                message = "the body must be a JSON object, sent with Content-Type: application/json"
+            values = {"parameter": "body", "why": message}
+            return problem(422, message, code=ParameterError.code, values=values, parameter="body")
         parameter = ".".join(str(part) for part in first["loc"][1:])[:200] or "body"
         return of_error(ParameterError(parameter, message))
 
     async def of_http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         details = {
-            404: "there is no such path; /docs lists all paths",
+            404: "this path does not exist; /docs lists all paths",
             405: "method not allowed here (see the Allow header)",
         }
         title = _TITLES.get(error.status_code, "request failed")
-        return problem(error.status_code, title, details.get(error.status_code, str(error.detail)), error.headers)
+        return problem(error.status_code, details.get(error.status_code, str(error.detail)), error.headers, title=title)
 
     async def of_fault(request: Request, error: Exception) -> Response:
         if isinstance(error, OSError) and (sentence := explained(error)) is not None:
-            return problem(500, "unreadable file", sentence)
+            return problem(500, sentence, title="unreadable file")
         detail = f"internal error: {type(error).__name__}; details are in the server's log"
-        return problem(500, "internal server error", detail)
+        return problem(500, detail, title="internal server error")
 
     app.add_exception_handler(Exception, of_fault)
     app.add_exception_handler(SplatError, of_project)

@@ -20,10 +20,9 @@ from starlette.types import Receive, Scope, Send
 from splat_assets.distribution import DISTRIBUTION
 from splat_assets.store.spreadsheet import harmless_frame
 from splat_serving.http import arrow_stream, json_rows
-from splat_serving.http.memory import Holding
 from splat_serving.http.negotiation import CSV, JSON, PARQUET, Form
 from splat_serving.http.state import Served, ServerState, state_of
-from splat_serving.http.workers import Lane
+from splat_serving.http.workers import Holding, Lane
 
 Pieces = Iterator[list[memoryview]]
 _JSON_ROWS = 32_768
@@ -324,7 +323,7 @@ def _beginning(pieces: Pieces, n_bytes: int) -> tuple[list[memoryview], Pieces |
     size = 0
     for block in pieces:
         first += block
-        size += sum(piece.nbytes for piece in block)
+        size += _n_bytes(block)
         if size >= n_bytes:
             return first, pieces
     return first, None

@@ -2,10 +2,11 @@
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, JsonValue, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from splat_assets.errors import InputError
@@ -15,115 +16,68 @@ _log = logging.getLogger(__name__)
 _PREFIX = "ACTIVATION_"
 _SHORTEST_TOKEN = 16
 
-_Group = dict[str, JsonValue]
-WHAT: _Group = {"group": "Data"}
-WHO: _Group = {"group": "Access"}
-LIMITS: _Group = {"group": "Limits"}
-LOG: _Group = {"group": "Log"}
+_DATA, _ACCESS, _LIMITS, _LOG = (
+    partial(Field, json_schema_extra={"group": group}) for group in ("Data", "Access", "Limits", "Log")
+)
+"""Fields of a group; `splat serve --help` lists them under its name."""
 
 
 class ServerSettings(BaseSettings):
-    """Settings of the server. The environment variable of a setting is ACTIVATION_ and its name in capitals."""
+    """Settings of the server. The environment variable of a setting is ACTIVATION_ and its name in capitals.
+
+    `settings_from_environment` builds them with errors that name the setting.
+    """
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
-    data_dir: Path | None = Field(
-        default=None,
-        description="Folder in the guide's formats (activations_efficient) or a store; same as PATH.",
-        json_schema_extra=WHAT,
+    data_dir: Path | None = _DATA(
+        None, description="Folder in the guide's formats (activations_efficient) or a store; same as PATH."
     )
-    transposed_dir: Path | None = Field(
-        default=None, description="The activations_transposed folder.", json_schema_extra=WHAT
+    transposed_dir: Path | None = _DATA(None, description="The activations_transposed folder.")
+    neuron_acts_dir: Path | None = _DATA(None, description="The neuron_acts folder.")
+    examples_dir: Path | None = _DATA(
+        None, description="Output folder of `splat examples`; if missing, examples are computed on demand."
     )
-    neuron_acts_dir: Path | None = Field(default=None, description="The neuron_acts folder.", json_schema_extra=WHAT)
-    examples_dir: Path | None = Field(
-        default=None,
-        description="Output folder of `splat examples`; if missing, examples are computed on demand.",
-        json_schema_extra=WHAT,
+    vocab_path: Path | None = _DATA(None, description="vocab.json, if the folder does not record its vocabulary.")
+    weapon_vocab_path: Path | None = _DATA(
+        None, description="weapon_vocab.json, if the folder does not record its weapons."
     )
-    vocab_path: Path | None = Field(
-        default=None,
-        description="vocab.json, if the folder does not record its vocabulary.",
-        json_schema_extra=WHAT,
+    token_file: Path | None = _ACCESS(
+        None, description="File with the token that every request must send: Authorization: Bearer TOKEN."
     )
-    weapon_vocab_path: Path | None = Field(
-        default=None,
-        description="weapon_vocab.json, if the folder does not record its weapons.",
-        json_schema_extra=WHAT,
+    allow_labels: bool = _ACCESS(False, description="Allow clients to write labels.")
+    insecure: bool = _ACCESS(False, description="Answer other machines without a token.")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = _ACCESS(
+        (), description="Accepted host name, in addition to this machine's own; * for any."
     )
-    token_file: Path | None = Field(
-        default=None,
-        description="File with the token that every request must send: Authorization: Bearer TOKEN.",
-        json_schema_extra=WHO,
-    )
-    allow_labels: bool = Field(default=False, description="Allow clients to write labels.", json_schema_extra=WHO)
-    insecure: bool = Field(default=False, description="Answer other machines without a token.", json_schema_extra=WHO)
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(),
-        description="Accepted host name, in addition to this machine's own; * for any.",
-        json_schema_extra=WHO,
-    )
-    workers: int = Field(
-        default=max(2, os.cpu_count() or 2),
+    workers: int = _LIMITS(
+        max(2, os.cpu_count() or 2),
         ge=1,
         le=256,
         description="Threads for long responses; short ones have the same number of their own.",
-        json_schema_extra=LIMITS,
     )
-    max_in_flight: int = Field(
-        default=256,
-        ge=1,
-        description="Concurrent requests; more, and long ones beyond three quarters, get status 429.",
-        json_schema_extra=LIMITS,
+    max_in_flight: int = _LIMITS(
+        256, ge=1, description="Concurrent requests; more, and long ones beyond three quarters, get status 429."
     )
-    max_connections: int = Field(
-        default=768, ge=1, description="Open connections; more get status 503.", json_schema_extra=LIMITS
-    )
-    max_body_bytes: int = Field(
-        default=2**20,
-        ge=1,
-        description="Largest request body; larger ones get status 413.",
-        json_schema_extra=LIMITS,
-    )
-    max_rows: int = Field(
-        default=20_000_000,
-        ge=1,
-        description="Most rows in one response; more get status 413.",
-        json_schema_extra=LIMITS,
-    )
-    max_sending_bytes: int = Field(
-        default=3 * 2**29,
+    max_connections: int = _LIMITS(768, ge=1, description="Open connections; more get status 503.")
+    max_body_bytes: int = _LIMITS(2**20, ge=1, description="Largest request body; larger ones get status 413.")
+    max_rows: int = _LIMITS(20_000_000, ge=1, description="Most rows in one response; more get status 413.")
+    max_sending_bytes: int = _LIMITS(
+        3 * 2**29,
         ge=1,
         description="Memory for responses in progress: their sources and two blocks each. More get status 429.",
-        json_schema_extra=LIMITS,
     )
-    cache_bytes: int = Field(
-        default=2**27, ge=0, description="Memory for the cache of slow results.", json_schema_extra=LIMITS
+    cache_bytes: int = _LIMITS(2**27, ge=0, description="Memory for the cache of slow results.")
+    read_timeout_seconds: float = _LIMITS(
+        20.0, gt=0, le=3600, description="Timeout for receiving request headers, and for the body."
     )
-    read_timeout_seconds: float = Field(
-        default=20.0,
-        gt=0,
-        le=3600,
-        description="Timeout for receiving request headers, and for the body.",
-        json_schema_extra=LIMITS,
+    write_timeout_seconds: float = _LIMITS(
+        120.0, gt=0, le=3600, description="Timeout for sending each block of a response."
     )
-    write_timeout_seconds: float = Field(
-        default=120.0,
-        gt=0,
-        le=3600,
-        description="Timeout for sending each block of a response.",
-        json_schema_extra=LIMITS,
+    shutdown_seconds: int = _LIMITS(
+        30, ge=1, le=3600, description="Time to finish responses in progress when the server stops."
     )
-    shutdown_seconds: int = Field(
-        default=30,
-        ge=1,
-        le=3600,
-        description="Time to finish responses in progress when the server stops.",
-        json_schema_extra=LIMITS,
-    )
-    log_requests: bool = Field(
-        default=False, description="Write one JSON line for every request to standard error.", json_schema_extra=LOG
-    )
+    log_requests: bool = _LOG(False, description="Write one JSON line for every request to standard error.")
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod
@@ -152,9 +106,23 @@ class ServerSettings(BaseSettings):
 
 
 def settings_from_environment(**changes: object) -> ServerSettings:
-    """The settings from the environment and changes; InputError names the invalid setting.
+    """The settings from the environment and changes.
 
     The log warns about a variable that begins with ACTIVATION_ and is not a setting: it may be misspelt.
+
+    Args:
+        changes: Settings by name, which the environment does not change; None leaves one to the environment.
+
+    Raises:
+        InputError: Names the invalid setting, by its option if it is one of the changes, else by its variable.
+
+    Example:
+        >>> from splat_serving.http.settings import settings_from_environment
+        >>> settings_from_environment(max_rows=1_000, allowed_hosts="a.example, b.example").allowed_hosts
+        ('a.example', 'b.example')
+        >>> settings_from_environment(max_rows=0)
+        Traceback (most recent call last):
+        splat_assets.errors.InputError: --max-rows: Input should be greater than or equal to 1, not 0
     """
     known = {variable(name) for name in ServerSettings.model_fields}
     for name in sorted(os.environ):
@@ -167,7 +135,8 @@ def settings_from_environment(**changes: object) -> ServerSettings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        raise InputError(f"{_setting_name(name, changes)}: {first['msg']}, not {first['input']!r}") from error
+        source = option(name) if changes.get(name) is not None else variable(name)
+        raise InputError(f"{source}: {first['msg']}, not {first['input']!r}") from error
 
 
 def variable(name: str) -> str:
@@ -178,8 +147,3 @@ def variable(name: str) -> str:
 def option(name: str) -> str:
     """The option of `splat serve` for a setting."""
     return "--" + {"allowed_hosts": "allowed_host"}.get(name, name).replace("_", "-")
-
-
-def _setting_name(name: str, changes: dict[str, object]) -> str:
-    """The option or the environment variable that set the value."""
-    return option(name) if changes.get(name) is not None else variable(name)

@@ -1,27 +1,34 @@
-"""Shared state of the routes of a server, and the version that a request is served from."""
+"""Shared state of the routes of a server: its models, its metrics, and the version that a request is served from."""
 
 import time
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Annotated, Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from splat_assets.store.layout import RunLayout
 from splat_assets.wording import counted
 from splat_serving.database.catalogue import Catalogue, Run
-from splat_serving.database.errors import TooLargeError
-from splat_serving.database.home import Home
+from splat_serving.database.errors import NotComputedError, TooLargeError
+from splat_serving.database.home import NO_HOME, Home
 from splat_serving.database.local import LocalDatabase
-from splat_serving.http.live_models import LiveModels
-from splat_serving.http.memory import Memory
 from splat_serving.http.settings import ServerSettings
-from splat_serving.http.workers import Cache, Timings, Workers
+from splat_serving.http.workers import Cache, Memory, Timings, Workers
 from splat_serving.labels.log import LabelLog
 from splat_serving.labels.opening import labels_of
 from splat_serving.labels.shared import SharedLabelLog
+from splat_serving.model.runner import live_model_class
 
+if TYPE_CHECKING:
+    from splat_serving.model.live import LiveModel
+
+Result = TypeVar("Result")
+_MOST_LOADED = 2
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
@@ -37,11 +44,7 @@ class ServerState:
         self.memory = Memory(settings.max_sending_bytes, max(1, settings.max_in_flight * 3 // 4))
         self._logs: dict[tuple[str, str], LabelLog | SharedLabelLog] = {}
         self.began = time.monotonic()
-
-    @cached_property
-    def metrics(self) -> "Metrics":
-        """The metrics of this server."""
-        return Metrics(self.cache)
+        self.metrics = Metrics(self.cache)
 
     def check_rows(self, n_rows: int) -> None:
         """Raise TooLargeError for more rows than the limit."""
@@ -68,6 +71,38 @@ class ServerState:
         """The timings of a request."""
         timings_: Timings = request.state.timings
         return timings_
+
+
+class LiveModels:
+    """Loads and runs models one after the other: a forward pass uses every core, and readers of stores keep their threads."""
+
+    def __init__(self) -> None:
+        self._worker = Workers(1)
+        self._loaded: OrderedDict[tuple[Path, str], LiveModel] = OrderedDict()
+
+    async def run(
+        self,
+        home: Home | None,
+        version: str,
+        provenance: Mapping[str, Any],
+        work: "Callable[[LiveModel], Result]",
+    ) -> Result:
+        """The result of work on the model of a run's version, or of a folder that records its model.
+
+        Raises NotComputedError where neither is served or torch is not installed, and what `LiveModel.of` raises.
+        """
+        if home is None:
+            raise NotComputedError(f"the model cannot be run: {NO_HOME}")
+        return await self._worker.run(lambda: work(self._model(home, version, provenance)))
+
+    def _model(self, home: Home, version: str, provenance: Mapping[str, Any]) -> "LiveModel":
+        key = (home.root if isinstance(home, RunLayout) else home.folder, version)
+        if key not in self._loaded:
+            while len(self._loaded) >= _MOST_LOADED:
+                self._loaded.popitem(last=False)
+            self._loaded[key] = live_model_class().of(home, provenance)
+        self._loaded.move_to_end(key)
+        return self._loaded[key]
 
 
 class Metrics:
@@ -119,42 +154,18 @@ class Served:
     pinned: bool
     run: Run | None = None
 
-    @property
-    def home(self) -> Home | None:
-        """Where labels, scorecard and model are; None for a store or folder by itself. Reads: for workers."""
-        return self.run.home if self.run else None
-
     def model_source(self) -> tuple[Home | None, Mapping[str, Any]]:
         """Where the model is (None without a home), and the provenance of the version. Reads: for workers."""
-        return self.home, self.database.about().provenance
+        return self.run.home if self.run else None, self.database.about().provenance
 
 
-RunName = Annotated[str, Path(description="Name of a run, as /runs lists them.")]
-VersionId = Annotated[str, Path(description="Id of a version: 16 hexadecimal digits.")]
+async def served_by(request: Request) -> Served:
+    """The version that this request is answered from: the one that the prefix of its path names, else the current one.
 
-
-async def of_default(request: Request) -> None:
-    """Serve from the current version of the default run."""
-    await _serve(request, None, None)
-
-
-async def of_run(request: Request, run: RunName) -> None:
-    """Serve from the current version of a run."""
-    await _serve(request, run, None)
-
-
-async def of_version(request: Request, version: VersionId) -> None:
-    """Serve from one version of the default run."""
-    await _serve(request, None, version)
-
-
-async def of_run_version(request: Request, run: RunName, version: VersionId) -> None:
-    """Serve from one version of a run."""
-    await _serve(request, run, version)
-
-
-async def _serve(request: Request, name: str | None, version: str | None) -> None:
+    A run or version that is not open yet is opened in a lane of its own.
+    """
     state = state_of(request)
+    name, version = (request.path_params.get(one) for one in ("run", "version"))
 
     def ready() -> tuple[Run, LocalDatabase | None]:
         run = state.catalogue.run(name)
@@ -164,17 +175,7 @@ async def _serve(request: Request, name: str | None, version: str | None) -> Non
     if database is None:
         opened = run.current if version is None else partial(run.version, version)
         database = await state.workers.run(opened, "opening")
-    request.state.served = Served(database, version is not None, run)
+    return Served(database, version is not None, run)
 
 
-def served_by(request: Request) -> Served:
-    """The version that this request is answered from."""
-    served: Served = request.state.served
-    return served
-
-
-async def _served(request: Request) -> Served:
-    return served_by(request)
-
-
-FromServed = Annotated[Served, Depends(_served)]
+FromServed = Annotated[Served, Depends(served_by)]

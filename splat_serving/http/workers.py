@@ -1,4 +1,4 @@
-"""Thread pools for I/O and encoding, so that the event loop stays responsive; a bounded cache of slow results."""
+"""What requests share: threads for I/O and encoding, memory of the responses in progress, a bounded cache of slow results."""
 
 import threading
 import time
@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeVar
 import anyio.to_thread
 from anyio import CapacityLimiter
 
+from splat_serving.database.errors import BusyError
+
 Result = TypeVar("Result")
-
-
 Lane = Literal["short", "long", "opening"]
 """short: a page, a feature, a file check. long: many rows or slow computations. opening: a version that is not open yet."""
 
@@ -69,7 +69,14 @@ class Cache:
                 return value
             self.misses += 1
         made = make()
-        self._keep(key, made, size_of(made))
+        size = size_of(made)
+        with self._lock:
+            if size <= self._max_bytes and key not in self._held:
+                self._held[key] = (made, size)
+                self.size_bytes += size
+            while self.size_bytes > self._max_bytes:
+                _, (_, dropped) = self._held.popitem(last=False)
+                self.size_bytes -= dropped
         return made
 
     def has(self, key: Hashable) -> bool:
@@ -77,12 +84,46 @@ class Cache:
         with self._lock:
             return key in self._held
 
-    def _keep(self, key: Hashable, value: Any, size: int) -> None:
-        with self._lock:
-            if size > self._max_bytes or key in self._held:
-                return
-            self._held[key] = (value, size)
-            self.size_bytes += size
-            while self.size_bytes > self._max_bytes:
-                _, (_, dropped) = self._held.popitem(last=False)
-                self.size_bytes -= dropped
+
+class Memory:
+    """Counts responses and the bytes they hold from their start until the last byte is sent. For the tasks of one event loop.
+
+    Long responses may take seven eighths of the memory and max_long of them may be in progress: the rest is for short ones.
+    """
+
+    def __init__(self, max_bytes: int, max_long: int) -> None:
+        self._max_bytes = max_bytes
+        self._max_long = max_long
+        self.held_bytes = 0
+        self.n_long = 0
+
+    def hold(self, n_bytes: int, lane: Lane = "short") -> "Holding":
+        """Count a response and its bytes; BusyError if the limit is exceeded."""
+        most = self._max_bytes if lane == "short" else self._max_bytes // 8 * 7
+        if self.held_bytes and self.held_bytes + n_bytes > most:
+            raise BusyError(f"{self.held_bytes:,} bytes of other responses are being sent; retry later")
+        if lane == "long" and self.n_long >= self._max_long:
+            raise BusyError(f"{self.n_long} long responses are in progress; retry later")
+        return Holding(self, n_bytes, lane)
+
+
+class Holding:
+    """One answer, and the bytes that it holds."""
+
+    def __init__(self, memory: Memory, n_bytes: int, lane: Lane) -> None:
+        self._memory = memory
+        self._n_bytes = 0
+        self._is_long = lane == "long"
+        memory.n_long += self._is_long
+        self.change(n_bytes)
+
+    def change(self, n_bytes: int) -> None:
+        """Update the bytes that the response holds; it is in progress and no longer rejected."""
+        self._memory.held_bytes += n_bytes - self._n_bytes
+        self._n_bytes = n_bytes
+
+    def release(self) -> None:
+        """Release everything."""
+        self.change(0)
+        self._memory.n_long -= self._is_long
+        self._is_long = False

@@ -16,15 +16,13 @@ from splat_serving.client import ActivationClient
 from splat_serving.database.aliases import alias_named, read_aliases
 from splat_serving.database.catalogue import Catalogue, OpenFolder, Run, Target, folder_of
 from splat_serving.database.errors import NotComputedError
-from splat_serving.database.home import Home
+from splat_serving.database.home import Home, scorecard_of
 from splat_serving.database.local import LocalDatabase
 from splat_serving.database.runs import published_versions
-from splat_serving.database.scorecards import scorecard_of
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels.opening import labels_of
 from splat_serving.labels.remote import RemoteEvents
-from splat_serving.model.loading import live_model_class
-from splat_serving.model.runner import ModelRunner, RemoteRunner
+from splat_serving.model.runner import ModelRunner, RemoteRunner, live_model_class
 
 SOURCE_VARIABLE = "SPLAT_RUN"
 

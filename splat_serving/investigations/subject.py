@@ -20,8 +20,7 @@ from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
 from splat_serving.database.arrow_arrays import numpy_of
 from splat_serving.database.errors import NotComputedError
 from splat_serving.database.home import NO_HOME
-from splat_serving.database.protocol import About, ActivationDatabase
-from splat_serving.database.published_version import Published
+from splat_serving.database.protocol import About, ActivationDatabase, Published
 from splat_serving.database.sample_columns import OF_BUILDS
 from splat_serving.labels.book import Events, LabelBook
 from splat_serving.model.runner import ModelRunner

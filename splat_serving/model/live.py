@@ -58,7 +58,18 @@ class Pass:
 
 
 class LiveModel:
-    """A base model with its SAE. The same builds give the same answer; one call at a time uses all threads of torch."""
+    """A base model with its SAE. The same builds give the same answer; one call at a time uses all threads of torch.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from splat_assets.store.layout import DataRoot
+        >>> from splat_serving.model.live import LiveModel
+        >>> from splat_serving.model.typed_builds import TypedBuild
+        >>> live = LiveModel.of(DataRoot(Path("data")).run("demo"))
+        >>> (answer,) = live.features([TypedBuild(0, abilities={"swim_speed_up": 12})], top_k=3, predictions=5)
+        >>> (answer.build.abilities, len(answer.predictions))
+        (('swim_speed_up_3', 'swim_speed_up_6', 'swim_speed_up_12'), 5)
+    """
 
     def __init__(self, model: SplatGPT, sae: Sae, hook: HookPoint, vocabulary: Vocabulary, contexts: Contexts) -> None:
         """hook: the hook point of the SAE."""
@@ -82,10 +93,14 @@ class LiveModel:
 
     @classmethod
     def of_run(cls, layout: RunLayout, provenance: Mapping[str, Any] | None = None) -> "LiveModel":
-        """The base model and SAE of a run. provenance: of a published version.
+        """The base model and SAE of a run.
 
-        Raises NotComputedError if the run or one of its files is missing, FingerprintMismatchError if a file differs from
-        the one that the run was made from, or if model, SAE and vocabularies are not those of the version.
+        Args:
+            provenance: Of a published version, which model, SAE and vocabularies must be those of.
+
+        Raises:
+            NotComputedError: If the run or one of its files is missing.
+            FingerprintMismatchError: If a file differs from the one that the run was made from, or from the version's.
         """
         began = time.perf_counter()
         try:
@@ -111,7 +126,8 @@ class LiveModel:
     def of_folder(cls, origin: Origin) -> "LiveModel":
         """The base model and SAE that a folder records, where those files are still the same.
 
-        Raises NotComputedError, with the remedy, if one is missing or has changed.
+        Raises:
+            NotComputedError: With the remedy, if one is missing or has changed.
         """
         try:
             if "model_params" in origin.files:
@@ -174,10 +190,16 @@ class LiveModel:
         predictions: int = 10,
         unseen: Set[int] | None = None,
     ) -> tuple[BuildFeatures, ...]:
-        """For each build its strongest features (all if top_k is None) and its most probable further tokens.
+        """For each build its strongest features and its most probable further tokens, in the order of the builds.
 
-        unseen: ids of the tokens that never occur in the data, which come last; None if that was not counted.
-        Raises UnknownNameError, ParameterError as `seen_builds`.
+        Args:
+            top_k: Number of features per build; all if None.
+            predictions: Number of tokens per build.
+            unseen: Ids of the tokens that never occur in the data, which come last; None if that was not counted.
+
+        Raises:
+            UnknownNameError: As `seen_builds`.
+            ParameterError: As `seen_builds`.
         """
         seen = seen_builds(builds, self.vocabulary, self.contexts)
         if not seen:
@@ -234,15 +256,10 @@ class LiveModel:
                 edited=self._edited(features, before, after, passed.offsets[at : at + 2].tolist()),
                 predictions=self._changed(build, passed.logits[at], logits[at], predictions, unseen),
                 mean_abs_logit_change=float(np.abs(logits[at].astype(np.float64) - passed.logits[at]).mean()),
-                kl_nats=_kl_nats(passed.logits[at], logits[at]),
+                kl_nats=float(kl_nats(passed.logits[at], logits[at])),
             )
             for at, build in enumerate(seen)
         )
-
-    @property
-    def d_sae(self) -> int:
-        """Number of features of the SAE."""
-        return self._sae.d_sae
 
     @property
     def output_weight(self) -> Floats:
@@ -317,9 +334,8 @@ class LiveModel:
     def checked_edits(self, edits: Sequence[Edit]) -> list[int]:
         """The features that are edited, each once."""
         features = [edit.feature for edit in edits]
+        self.decoder_rows(features)
         for at, feature in enumerate(features):
-            if not 0 <= feature < self._sae.d_sae:
-                raise FeatureNotFoundError(feature, self._sae.d_sae, "this SAE")
             if feature in features[:at]:
                 raise ParameterError("edits", f"feature {feature} is edited twice; edit each feature once")
         return features
@@ -413,8 +429,9 @@ def sigmoid(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return probabilities
 
 
-def _kl_nats(before: Floats, after: Floats) -> float:
-    """Mean KL of Bernoullis given by logits: p (l - l') + softplus(l') - softplus(l)."""
+def kl_nats(before: Floats, after: Floats) -> npt.NDArray[np.float64]:
+    """Mean KL of Bernoullis given by logits, over the last axis, nats: p (l - l') + softplus(l') - softplus(l)."""
     old, new = before.astype(np.float64), after.astype(np.float64)
     gap = sigmoid(before) * (old - new) + np.logaddexp(0, new) - np.logaddexp(0, old)
-    return float(np.maximum(gap, 0).mean())
+    means: npt.NDArray[np.float64] = np.maximum(gap, 0).mean(axis=-1)
+    return means

@@ -10,7 +10,7 @@ from splat_assets.store.vocabulary import Contexts, Vocabulary
 from splat_assets.wording import counted
 from splat_serving.database.errors import ParameterError, UnknownNameError
 from splat_serving.model.answers import Edit
-from splat_serving.model.live import LiveModel, Pass, sigmoid
+from splat_serving.model.live import LiveModel, Pass, kl_nats, sigmoid
 from splat_serving.model.runner import MOST_TOKENS, Effects, Floats, TokenSet, Trace
 
 _BATCH_TOKENS = 16_384
@@ -96,9 +96,10 @@ class LiveRunner:
             size[rows] = np.add.reduceat(step, starts) * length
             for at, direction in enumerate(directions):
                 moved = passed.values + (step[:, None] * direction).astype(np.float32)
-                change = self.model.logits_with(passed, moved).astype(np.float64) - passed.logits
+                after = self.model.logits_with(passed, moved)
+                change = after.astype(np.float64) - passed.logits
                 mean_abs[at, rows] = np.abs(change).mean(axis=1)
-                kl[at, rows] = _kl_by_build(passed.logits.astype(np.float64), change)
+                kl[at, rows] = kl_nats(passed.logits, after)
                 if at == 0:
                     changes[rows] = change
         kinds = ("feature", *["random"] * n_random, *["matched"] * len(matched))
@@ -168,7 +169,7 @@ class LiveRunner:
         if build.tokens:
             return build.weapon_id, build.tokens
         if vocabulary.null_id is None:
-            raise ParameterError(f"builds.{at}", "this base model has no token for the empty build")
+            raise ParameterError(f"builds.{at}", "this base model lacks a token for the empty build")
         return build.weapon_id, (vocabulary.null_id,)
 
     @staticmethod
@@ -203,11 +204,3 @@ def _refuse_unseen(at: int, build: TokenSet, vocabulary: Vocabulary, contexts: C
         raise ParameterError(
             where, "padding cannot be part of a build, and the empty build's token must be the only one"
         )
-
-
-def _kl_by_build(before: npt.NDArray[np.float64], change: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mean Bernoulli KL (before || after) over the outputs of each build, nats: p (l - l') + softplus(l') - softplus(l)."""
-    after = before + change
-    gap = -sigmoid(before) * change + np.logaddexp(0, after) - np.logaddexp(0, before)
-    means: npt.NDArray[np.float64] = np.maximum(gap, 0).mean(axis=1)
-    return means

@@ -6,12 +6,17 @@ Builds are token sets by id. Methods take batches and keep their order. Results 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from splat_assets.distribution import install_line
+from splat_serving.database.errors import NotComputedError
 from splat_serving.model.answers import Edit
+
+if TYPE_CHECKING:
+    from splat_serving.model.live import LiveModel
 
 Floats = npt.NDArray[np.float32]
 
@@ -67,9 +72,23 @@ class Trace:
 class ModelRunner(Protocol):
     """Base model and SAE, run on builds.
 
+    An implementation guarantees: one row per build (of at least one), in their order; the same builds have the same results;
+    methods may be called from several threads at once, and load the model at the first call at the latest. It need not be
+    picklable.
+
     Every method raises FeatureNotFoundError for a feature that the SAE does not have, UnknownNameError or ParameterError for a
     build that the model cannot read, NotComputedError if the model cannot be run, FingerprintMismatchError if it is not the
     one that the version was made from.
+
+    Example:
+        >>> from splat_serving.model.answers import Edit
+        >>> from splat_serving.model.runner import TokenSet
+        >>> builds = [TokenSet(0, (3, 5)), TokenSet(1)]
+        >>> runner.activations(builds, [1, 2, 3]).shape
+        (2, 3)
+        >>> before, after = runner.probabilities(builds), runner.probabilities(builds, [Edit(1, "set", 4.0)])
+        >>> before.shape == after.shape
+        True
     """
 
     def per_token(self) -> bool:
@@ -79,16 +98,21 @@ class ModelRunner(Protocol):
     def activations(
         self, builds: Sequence[TokenSet], features: Sequence[int], positions: Sequence[int] | None = None
     ) -> Floats:
-        """Activations of features on builds: float32, shape (n_builds, len(features)).
+        """Activations of features on builds: float32, shape (n_builds, len(features)), 0 where one does not fire.
 
-        positions: for a hook per token, the token position in each build.
+        Args:
+            positions: The token position in each build, for a hook per token; left out for one of the whole build.
+
+        Raises:
+            ParameterError: For positions that the hook does not take, or outside a build.
         """
         ...
 
     def probabilities(self, builds: Sequence[TokenSet], edits: Sequence[Edit] = ()) -> Floats:
         """Probability of each token, the sigmoid of its logit: float32, shape (n_builds, n_tokens).
 
-        edits: of features, each at most once; the reconstruction error is kept.
+        Args:
+            edits: Of features, each at most once; the reconstruction error is kept.
         """
         ...
 
@@ -100,15 +124,34 @@ class ModelRunner(Protocol):
         matched: Sequence[int] = (),
         seed: int = 0,
     ) -> Effects:
-        """Effect of a feature edit on the outputs, with n_random random directions and matched features as controls.
+        """Effect of a feature edit on the outputs, with random directions and matched features as controls.
 
         The reconstruction error is kept. All tokens of a build are edited, for a hook per token.
+
+        Args:
+            n_random: Number of random directions, as long as the feature's own.
+            matched: Features whose directions are controls, scaled to the length of the feature's own.
+            seed: Of the random directions.
+
+        Returns:
+            Directions in the order: the feature's own, random ones, matched ones.
         """
         ...
 
     def trace(self, build: TokenSet, top_k: int = 20) -> Trace:
         """Decomposition of the logits of a build: the top_k strongest features and their contributions."""
         ...
+
+
+def live_model_class() -> "type[LiveModel]":
+    """The class that runs models; NotComputedError where torch is not installed."""
+    try:
+        from splat_serving.model.live import LiveModel
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "safetensors"):
+            raise
+        raise NotComputedError(f"running the model needs torch: {install_line('live')}") from error
+    return LiveModel
 
 
 Ask = Callable[[str, Mapping[str, Any], Callable[[Mapping[str, Any]], Any]], Any]
@@ -118,7 +161,7 @@ class RemoteRunner:
     """The model behind a server as a `ModelRunner`."""
 
     def __init__(self, ask: Ask, per_token: bool) -> None:
-        """ask: posts a body to a path below /live and returns the parsed answer, by the parser passed.
+        """ask: posts a body, dataclasses as JSON objects, to a path below /live and returns what the parser passed makes of it.
 
         per_token: whether the version's hook is per token.
         """
@@ -136,20 +179,19 @@ class RemoteRunner:
         parts = [np.zeros((0, len(features)), dtype=np.float32)]
         for start in range(0, len(builds), MOST_BUILDS):
             batch = builds[start : start + MOST_BUILDS]
-            body: dict[str, Any] = {"builds": _bodies(batch), "features": list(features)}
+            body: dict[str, Any] = {"builds": list(batch), "features": list(features)}
             if positions is not None:
                 body["positions"] = list(positions[start : start + MOST_BUILDS])
-            parts.append(self._ask("activations", body, partial(_activations, len(batch), len(features))))
+            parts.append(self._ask("activations", body, partial(_member, "activations", len(batch), len(features))))
         return np.concatenate(parts)
 
     def probabilities(self, builds: Sequence[TokenSet], edits: Sequence[Edit] = ()) -> Floats:
         """Probability of each token, with features edited: float32, shape (n_builds, n_tokens)."""
-        edit_bodies = [{"feature": edit.feature, "op": edit.op, "value": edit.value} for edit in edits]
         parts = []
         for start in range(0, max(len(builds), 1), MOST_BUILDS):
             batch = builds[start : start + MOST_BUILDS]
-            read = partial(_probabilities, len(batch))
-            parts.append(self._ask("probabilities", {"builds": _bodies(batch), "edits": edit_bodies}, read))
+            read = partial(_member, "probabilities", len(batch), None)
+            parts.append(self._ask("probabilities", {"builds": list(batch), "edits": list(edits)}, read))
         return np.concatenate(parts)
 
     def effects(
@@ -161,17 +203,12 @@ class RemoteRunner:
         seed: int = 0,
     ) -> Effects:
         """Effect of a feature edit on the outputs, with random directions and matched features as controls."""
-        body = {
-            "edit": {"feature": edit.feature, "op": edit.op, "value": edit.value},
-            "n_random": n_random,
-            "matched": list(matched),
-            "seed": seed,
-        }
+        body = {"edit": edit, "n_random": n_random, "matched": list(matched), "seed": seed}
         parts: list[Effects] = []
         for start in range(0, len(builds), MOST_EFFECT_BUILDS):
             batch = builds[start : start + MOST_EFFECT_BUILDS]
             read = partial(_effects, len(batch), 1 + n_random + len(matched))
-            parts.append(self._ask("effects", {**body, "builds": _bodies(batch)}, read))
+            parts.append(self._ask("effects", {**body, "builds": list(batch)}, read))
         return Effects(
             np.concatenate([part.size for part in parts]),
             np.concatenate([part.mean_abs for part in parts], axis=1),
@@ -183,7 +220,7 @@ class RemoteRunner:
 
     def trace(self, build: TokenSet, top_k: int = 20) -> Trace:
         """Decomposition of the logits of a build."""
-        trace: Trace = self._ask("trace", {"build": _bodies([build])[0], "top_k": top_k}, _trace)
+        trace: Trace = self._ask("trace", {"build": build, "top_k": top_k}, _trace)
         return trace
 
 
@@ -199,19 +236,11 @@ MOST_EFFECT_BUILDS = 256
 """Builds per request of effects."""
 
 
-def _bodies(builds: Sequence[TokenSet]) -> list[dict[str, Any]]:
-    return [{"weapon_id": build.weapon_id, "tokens": list(build.tokens)} for build in builds]
-
-
 # Parsers of server answers; ValueError and the like for an answer of another shape.
 
 
-def _activations(n_builds: int, n_features: int, answer: Mapping[str, Any]) -> Floats:
-    return _floats(answer["activations"], n_builds, n_features)
-
-
-def _probabilities(n_builds: int, answer: Mapping[str, Any]) -> Floats:
-    return _floats(answer["probabilities"], n_builds, None)
+def _member(name: str, n_builds: int, n_columns: int | None, answer: Mapping[str, Any]) -> Floats:
+    return _floats(answer[name], n_builds, n_columns)
 
 
 def _effects(n_builds: int, n_directions: int, answer: Mapping[str, Any]) -> Effects:

@@ -11,8 +11,8 @@ from functools import partial
 from splat_assets.domain.builds import why_illegal
 from splat_assets.domain.tokens import tokens_of_ap
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_serving.database import names
 from splat_serving.database.errors import ParameterError, UnknownNameError
+from splat_serving.database.sample_columns import token_id, weapon_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ def seen_builds(builds: Sequence[TypedBuild], vocabulary: Vocabulary, contexts: 
 
 
 def _seen(build: TypedBuild, where: str, vocabulary: Vocabulary, contexts: Contexts) -> SeenBuild:
-    weapon_id = _named(partial(names.weapon_id, str(build.weapon), contexts), where)
+    weapon = _named(partial(weapon_id, str(build.weapon), contexts), where)
     if (build.tokens is None) == (build.abilities is None):
         raise ParameterError(where, "a build needs either tokens or abilities (AP per ability), not both")
     tokens = _tokens_of(build.abilities, where) if build.abilities is not None else build.tokens or ()
-    ids = tuple(_named(partial(names.token_id, str(token), vocabulary), where) for token in tokens)
+    ids = tuple(_named(partial(token_id, str(token), vocabulary), where) for token in tokens)
     ids = _checked_set(ids, where, vocabulary)
-    return SeenBuild(weapon_id, contexts.items[weapon_id].name, ids, tuple(vocabulary.names(ids)))
+    return SeenBuild(weapon, contexts.items[weapon].name, ids, tuple(vocabulary.names(ids)))
 
 
 def _tokens_of(abilities: Mapping[str, int], where: str) -> list[str]:
@@ -69,7 +69,7 @@ def _checked_set(ids: tuple[int, ...], where: str, vocabulary: Vocabulary) -> tu
     name = f"{where}.tokens"
     if not ids:
         if vocabulary.null_id is None:
-            raise ParameterError(name, "this base model has no token for the empty build")
+            raise ParameterError(name, "this base model lacks a token for the empty build")
         return (vocabulary.null_id,)
     twice = next((token_id for at, token_id in enumerate(ids) if token_id in ids[:at]), None)
     if twice is not None:

@@ -63,9 +63,7 @@ def test_what_cannot_be_an_alias_is_one_sentence(
     assert read_aliases() == {}
 
 
-def test_a_name_with_two_meanings_is_asked_back(
-    finished_root: DataRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_ambiguous_name_is_refused(finished_root: DataRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keep_alias("full", str(tmp_path), {}, finished_root)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "full").mkdir()
@@ -74,7 +72,7 @@ def test_a_name_with_two_meanings_is_asked_back(
         alias_named("full", finished_root)
 
 
-def test_a_target_that_is_gone_and_a_server_that_is_not_here_are_said(finished_root: DataRoot, tmp_path: Path) -> None:
+def test_a_missing_target_and_a_remote_server_are_refused(finished_root: DataRoot, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     keep_alias("full", str(gone), {}, finished_root)
@@ -137,5 +135,5 @@ def test_a_user_without_a_home_folder_has_no_aliases(
 
     with open_subject("small", root=finished_root) as subject:
         assert subject.about.name == "small"
-    with pytest.raises(InputError, match="no home folder; set XDG_CONFIG_HOME"):
+    with pytest.raises(InputError, match="lacks a home folder; set XDG_CONFIG_HOME"):
         keep_alias("full", str(tmp_path), {}, finished_root)

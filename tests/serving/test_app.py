@@ -96,14 +96,14 @@ def test_the_arrow_route_is_a_stream_and_readable_as_a_file(client: TestClient, 
     assert facts["splat.n_active"] == answer.headers["x-num-rows"] == str(stream.num_rows)
 
 
-def test_a_stream_that_was_asked_for_ends_as_one(client: TestClient, feature_id: int) -> None:
+def test_a_requested_stream_ends_without_a_file_footer(client: TestClient, feature_id: int) -> None:
     answer = client.get(f"/activations/{feature_id}/arrow", headers={"Accept": STREAM})
 
     assert not answer.content.endswith(b"ARROW1")
     assert pa.ipc.open_stream(answer.content).read_all().num_rows > 0
 
 
-def test_a_page_follows_the_order_asked_for(client: TestClient, store: Store, feature_id: int) -> None:
+def test_a_page_follows_the_requested_order(client: TestClient, store: Store, feature_id: int) -> None:
     whole = store.feature(feature_id)
     strongest = np.argsort(-whole.values, kind="stable")
 
@@ -196,7 +196,7 @@ def test_what_is_known_only_of_parameters_holds_for_every_way_to_ask(client: Tes
         assert client.head(f"{prefix}/activations/1?limit=3").status_code == 200
 
 
-def test_when_no_column_is_left_it_is_said(client: TestClient) -> None:
+def test_removing_every_column_is_refused(client: TestClient) -> None:
     answer = client.get("/activations/1?columns=abilities&include_abilities=false")
 
     assert (answer.status_code, answer.json()["parameter"]) == (422, "include_abilities")
@@ -216,7 +216,7 @@ _MANY_ROWS = [
 
 
 @pytest.mark.parametrize("path", _MANY_ROWS)
-def test_no_answer_has_more_rows_than_are_given_at_once(path: str, finished_root: DataRoot, feature_id: int) -> None:
+def test_no_response_exceeds_the_row_limit(path: str, finished_root: DataRoot, feature_id: int) -> None:
     few = settings_from_environment().model_copy(update={"max_rows": 5})
     with client_of(None, finished_root, few) as client:
         refused = client.get(path.format(feature_id=feature_id))
@@ -267,7 +267,7 @@ ERRORS = {
     "/runs/other/features": (404, "unknown run 'other'; served runs are: small"),
     "/runs/..%2f..%2fetc/features": (404, "not found"),
     "/v/latest/features": (404, "is not a version id"),
-    "/nowhere": (404, "no such path"),
+    "/nowhere": (404, "this path does not exist"),
 }
 
 

@@ -34,7 +34,7 @@ from splat_assets.store.guide.neuron_acts import write_neuron_acts
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publishing import publish
 from splat_serving.client import ActivationClient
-from splat_serving.client.answers import RecordBatches
+from splat_serving.client.answers import record_batches
 from splat_serving.client.failures import error_of_response
 from splat_serving.database.catalogue import Catalogue, Target
 from splat_serving.database.errors import (
@@ -339,7 +339,7 @@ def test_a_server_that_wants_a_token_gets_it(connect: Kind, finished_root: DataR
             assert caught.value.status == 401
 
 
-def test_proxies_are_not_asked_for_a_server_on_this_machine(
+def test_proxies_are_bypassed_for_a_server_on_this_machine(
     connect: Kind, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
@@ -427,7 +427,7 @@ def test_what_is_not_what_it_must_be_is_refused_here_as_there(what: str, remote:
     assert said[0] == said[1]
 
 
-def test_more_names_than_a_url_holds_are_asked_all_the_same(remote: Any, local: LocalDatabase, feature_id: int) -> None:
+def test_more_names_than_a_url_holds_are_sent_in_a_body(remote: Any, local: LocalDatabase, feature_id: int) -> None:
     weapons = local.weapons()["key"].to_list()
     by_key = Selection(weapon=tuple(weapons[at % len(weapons)] for at in range(200)), order="activation", limit=50)
     by_id = Selection(weapon=tuple(f"{at:0>9}" for at in range(20)) * 10, sample_frac=0.5, seed=3)
@@ -506,7 +506,7 @@ CLOSED = refuses(503, "not_published", Retry_After="0")
 GOOD = says(200, ABOUT)
 
 
-def test_what_may_pass_is_asked_again(connect: Kind) -> None:
+def test_transient_failures_are_retried(connect: Kind) -> None:
     with Scripted(BUSY, CLOSED, GOOD, hangs_up, GOOD) as server:
         client = connect(server.url)
 
@@ -528,7 +528,7 @@ def test_asking_again_ends(connect: Kind) -> None:
     assert len(server.requests) == 5
 
 
-def test_questions_that_are_sent_as_post_are_asked_again_too(connect: Kind) -> None:
+def test_post_requests_are_retried_too(connect: Kind) -> None:
     table = pa.table({"global_index": [3], "feature_0": [0.5]}).replace_schema_metadata(
         {"splat.version": VERSION, "splat.n_matching": "1", "splat.n_rows": "1"}
     )
@@ -552,7 +552,7 @@ def test_questions_that_are_sent_as_post_are_asked_again_too(connect: Kind) -> N
     ],
     ids=["fault", "damaged", "no name", "too_large", "asked to come back late", "gateway", "elsewhere"],
 )
-def test_what_does_not_pass_is_asked_once(
+def test_permanent_failures_are_not_retried(
     answer: Callable[[BaseHTTPRequestHandler], None], error: type[Exception], connect: Kind
 ) -> None:
     with Scripted(answer) as server, pytest.raises(error):
@@ -573,7 +573,7 @@ def test_a_server_that_is_not_there_is_one_sentence(connect: Kind) -> None:
     assert caught.value.status is None
 
 
-def test_a_server_that_is_silent_is_not_asked_again(connect: Kind) -> None:
+def test_a_timeout_is_not_retried(connect: Kind) -> None:
     until = threading.Event()
     with Scripted(lambda _: until.wait() and None) as server:
         with pytest.raises(ServerError, match="did not answer in time"):
@@ -875,7 +875,7 @@ def test_however_a_stream_is_cut_its_batches_are_the_same(n_batches: int, n_rows
     content = stream_with(batches, n_batches * n_rows)
     bounds = [0, *sorted(min(cut, len(content)) for cut in cuts), len(content)]
 
-    read = list(RecordBatches(content[lo:hi] for lo, hi in zip(bounds, bounds[1:], strict=False)))
+    read = list(record_batches(content[lo:hi] for lo, hi in zip(bounds, bounds[1:], strict=False)))
 
     assert [batch.to_pylist() for batch in read] == [batch.to_pylist() for batch in batches]
 
@@ -886,14 +886,14 @@ def test_a_stream_that_breaks_off_is_an_error(n_bytes_missing: int) -> None:
     read = []
 
     with pytest.raises((pa.ArrowInvalid, OSError)):
-        for batch in RecordBatches(iter([content])):
+        for batch in record_batches(iter([content])):
             read.append(batch)
     assert len(read) == (2 if n_bytes_missing <= 8 else 1)
 
 
 def test_a_stream_of_fewer_rows_than_its_head_says_is_an_error() -> None:
     with pytest.raises(pa.ArrowInvalid, match="6 rows instead of 7"):
-        list(RecordBatches(iter([stream_with(batches_of(2), 7)])))
+        list(record_batches(iter([stream_with(batches_of(2), 7)])))
 
 
 @pytest.mark.parametrize(
@@ -912,13 +912,13 @@ def test_a_stream_of_fewer_rows_than_its_head_says_is_an_error() -> None:
 )
 def test_bytes_that_are_no_stream_are_refused(content: bytes) -> None:
     with pytest.raises((pa.ArrowInvalid, OSError)):
-        list(RecordBatches(iter([content])))
+        list(record_batches(iter([content])))
 
 
 def test_what_comes_after_the_end_is_not_read() -> None:
     pieces = iter([stream_with(batches_of(1), 3), *[b"x" * 1_000] * 100])
 
-    assert len(list(RecordBatches(pieces))) == 1
+    assert len(list(record_batches(pieces))) == 1
     assert len(list(pieces)) == 100
 
 

@@ -224,7 +224,7 @@ def test_examples_are_the_strongest_samples_of_so_many_tokens(
         np.testing.assert_array_equal(ask(db, feature_id, limit=2)["index"], wanted[:2])
 
 
-def test_examples_of_one_two_and_three_tokens_are_told_apart(tmp_path: Path) -> None:
+def test_examples_are_separated_by_their_number_of_tokens(tmp_path: Path) -> None:
     dense = sparse_random(60, 3, 0.7)
     db = EfficientFSDatabase(tree(tmp_path / "efficient", dense))
 
@@ -309,7 +309,7 @@ def test_the_batch_and_row_of_an_activation_lead_back_to_its_sample(db: Efficien
         assert found == db.get_example_activations(row["index"], top_k=None)
 
 
-def test_batches_of_unequal_sizes_are_found_by_position_whatever_their_index_says(tmp_path: Path) -> None:
+def test_batches_of_unequal_sizes_are_addressed_by_position_not_by_index(tmp_path: Path) -> None:
     dense = sparse_random(13, 6, 0.6)
     db = EfficientFSDatabase(write_upstream_tree(dense, [5, 2, 6], tmp_path / "efficient"))
     first = 0
@@ -329,14 +329,14 @@ def test_a_batch_or_row_that_is_not_there_names_those_that_are(tmp_path: Path) -
 
     with pytest.raises(ParameterError, match="batch 3 does not exist; batches are 0 to 2"):
         db.get_example_activations_by_batch(3, 0)
-    with pytest.raises(ParameterError, match="batch 2 has no row 1; it has rows 0 to 0"):
+    with pytest.raises(ParameterError, match="row 1 of batch 2 does not exist; rows are 0 to 0"):
         db.get_example_activations_by_batch(2, 1)
     with pytest.raises(SampleNotFoundError, match="samples 0 to 4"):
         db.get_example_activations(5)
 
 
 @pytest.mark.parametrize("rows", [[1, 2, 3, 4, 5], [0, 1, 0, 2, 3]])
-def test_rows_that_number_no_batches_are_told(rows: list[int], tmp_path: Path) -> None:
+def test_inconsistent_row_numbers_of_batches_are_refused(rows: list[int], tmp_path: Path) -> None:
     parts = staged_parts(tmp_path / "parts", DENSE)
     write_samples(sample_table(5).with_columns(sample_id=pl.Series(rows, dtype=pl.Int64)), tmp_path / "parts")
     publish(tmp_path / "store", parts, {})
@@ -527,7 +527,7 @@ def test_a_store_is_preferred_to_the_formats_beside_it(run: RunLayout, feature_i
     assert db.get_feature_activations(feature_id, 1).height == 1
 
 
-def test_folders_are_given_once(run: RunLayout) -> None:
+def test_folders_cannot_be_passed_twice(run: RunLayout) -> None:
     with pytest.raises(InputError, match="passed twice"):
         EfficientFSDatabase(run.root, config=StorageConfig("small", run.root))
     with pytest.raises(InputError, match="nothing to open"):
@@ -551,7 +551,7 @@ def test_without_sample_metadata_activations_are_counted_and_samples_are_not_mad
     assert db.get_feature_histogram(0)["count"].sum() == 2
     assert db.get_feature_summary(0)["top_weapons"] is None
     for ask in (db.get_feature_activations, db.get_all_feature_activations_for_pagerank, db.get_pair_examples):
-        with pytest.raises(NotComputedError, match="has no sample metadata"):
+        with pytest.raises(NotComputedError, match="lacks sample metadata"):
             ask(0)
 
 

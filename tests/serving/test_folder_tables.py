@@ -40,7 +40,7 @@ def changed(folder: Path, name: str, change: Change) -> LocalDatabase:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_rows_in_another_order_are_found_all_the_same(name: str, folder: Path, own_root: DataRoot) -> None:
+def test_rows_in_another_order_give_the_same_answers(name: str, folder: Path, own_root: DataRoot) -> None:
     there = LocalDatabase.open(own_root.run("small").root)
 
     here = changed(folder, name, lambda table: table.sample(fraction=1.0, shuffle=True, seed=1))

@@ -288,7 +288,7 @@ def test_a_body_that_means_nothing_is_a_short_problem(what: str, server: Running
     assert len(answer.body) < 5_000
 
 
-def test_a_body_of_another_type_is_told_what_is_wanted(server: RunningServer) -> None:
+def test_a_body_of_another_type_gets_422_with_the_expected_type(server: RunningServer) -> None:
     body = b'{"all":[{"feature":1}]}'
 
     answers = [
@@ -380,7 +380,7 @@ def test_requests_that_are_sent_ahead_are_answered_in_order(server: RunningServe
     assert [json.loads(answers[i].body)["feature_id"] for i in (0, 2)] == [1, 2]
 
 
-def test_what_was_asked_before_the_nonsense_is_answered(server: RunningServer) -> None:
+def test_requests_before_a_malformed_one_are_answered(server: RunningServer) -> None:
     with server.connect() as connection:
         connection.send(request("/activations/1?limit=1") + b"\x00\x01\x02 nonsense\r\n\r\n")
 
@@ -536,7 +536,7 @@ def test_a_client_that_never_reads_is_left(form: str, large: RunningServer) -> N
     assert large.ask("/health", "Connection: close").status == 200
 
 
-def test_too_many_connections_are_told_so(tmp_path_factory: pytest.TempPathFactory, finished_root: DataRoot) -> None:
+def test_too_many_connections_get_503(tmp_path_factory: pytest.TempPathFactory, finished_root: DataRoot) -> None:
     folder = tmp_path_factory.mktemp("few")
     with running(folder, finished_root, "--max-connections", "4", "--max-in-flight", "2") as few:
         held = [few.connect() for _ in range(4)]

@@ -18,9 +18,8 @@ from splat_assets.store.published.publishing import publish
 from splat_serving.database.catalogue import Catalogue, Target
 from splat_serving.database.errors import BusyError
 from splat_serving.http.app import ActivationServer, create_app
-from splat_serving.http.memory import Memory
 from splat_serving.http.settings import settings_from_environment
-from splat_serving.http.workers import Lane, Workers
+from splat_serving.http.workers import Lane, Memory, Workers
 from tests.serving.asgi import ask
 from tests.store.making import SAE, staged_parts
 

@@ -29,8 +29,8 @@ from splat_assets.store.layout import DataRoot, RunLayout
 from splat_assets.store.published.publishing import publish
 from splat_assets.store.published.version import Store
 from splat_serving.database.errors import NotComputedError, ParameterError, UnknownNameError
-from splat_serving.http.live_models import LiveModels
 from splat_serving.http.routes.live import FeaturesAnswer, InterveneAnswer
+from splat_serving.http.state import LiveModels
 from splat_serving.model.answers import Edit, TopFeatures
 from splat_serving.model.live import LiveModel
 from splat_serving.model.typed_builds import TypedBuild
@@ -397,7 +397,7 @@ def test_what_was_made_from_another_model_or_sae_is_refused(own_root: DataRoot) 
     assert (answer.status_code, "does not record which base_model" in answer.text) == (404, True)
 
 
-def test_an_input_that_changed_or_is_gone_is_told(own_root: DataRoot) -> None:
+def test_a_changed_or_missing_input_is_named(own_root: DataRoot) -> None:
     layout = own_root.run("small")
     checkpoint = own_root.models / "small" / "model.pth"
     content = checkpoint.read_bytes()

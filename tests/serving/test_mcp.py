@@ -48,7 +48,7 @@ def conversation(root: DataRoot, talk: Callable[[Client], Any], **options: Any) 
     return finished(talking())
 
 
-def test_every_tool_is_asked_in_these_tests() -> None:
+def test_every_tool_is_called_in_these_tests() -> None:
     assert list(ASKED) == [*tool_names(READ_TOOLS), *tool_names(WRITE_TOOLS)]
 
 
@@ -107,7 +107,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_malformed_call_is_told_what_is_valid(case: str, finished_root: DataRoot) -> None:
+def test_the_error_of_a_malformed_call_names_what_is_valid(case: str, finished_root: DataRoot) -> None:
     name, arguments, said = WRONG[case]
 
     found = conversation(finished_root, lambda client: client.call_tool(name, arguments))

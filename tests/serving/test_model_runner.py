@@ -161,7 +161,7 @@ def test_contributions_add_up_to_the_logits(subject: Subject) -> None:
     np.testing.assert_allclose(fewer.contributions, found.contributions[:1], atol=1e-6)
 
 
-def test_what_cannot_be_asked_is_refused_in_words(subject: Subject) -> None:
+def test_an_invalid_request_is_refused_with_a_reason(subject: Subject) -> None:
     model, one = subject.model, [TokenSet(0, (1, 2))]
 
     with pytest.raises(FeatureNotFoundError, match="features 0 to 95"):
@@ -191,7 +191,7 @@ def test_a_store_without_its_run_has_no_model(
         _ = found.model
 
 
-def test_a_hook_per_token_is_asked_at_positions(tmp_path: pytest.TempPathFactory) -> None:
+def test_a_hook_per_token_is_read_at_positions(tmp_path: pytest.TempPathFactory) -> None:
     root = DataRoot(tmp_path)  # type: ignore[arg-type]
     run = new_small_run(root, "per_token", hook=HookRecipe("token_ff", layer_index=0))
     make_all(run)

@@ -5,7 +5,7 @@ import pytest
 from splat_assets.domain.tokens import parse_token
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
 from splat_serving.database.errors import UnknownNameError
-from splat_serving.database.names import token_id, weapon_id
+from splat_serving.database.sample_columns import token_id, weapon_id
 from splat_serving.investigations.experiment import experiment, experiment_names, spec_of
 
 _NAMES = ("swim_speed_up_3", "swim_speed_up_21", "ninja_squid", "Ninja Squid")

@@ -29,7 +29,7 @@ def test_versions_are_listed_with_their_recorded_time_the_newest_first_also_of_a
     assert _listed(DataRoot(copy)) == listed
 
 
-def test_a_version_without_a_record_has_no_time_and_a_record_that_cannot_be_read_is_said(own_root: DataRoot) -> None:
+def test_a_version_without_a_record_has_no_time_and_an_unreadable_record_is_reported(own_root: DataRoot) -> None:
     record = own_root.run("small").store / PUBLICATIONS
     record.unlink()
     (one,) = published_versions(own_root)

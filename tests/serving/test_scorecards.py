@@ -12,7 +12,7 @@ from splat_assets.store.layout import DataRoot
 from splat_serving.client import ActivationClient
 from splat_serving.database.catalogue import Catalogue, Target
 from splat_serving.database.errors import NotComputedError
-from splat_serving.database.scorecards import scorecard_of
+from splat_serving.database.home import scorecard_of
 from splat_serving.http.app import create_app
 from splat_serving.http.settings import ServerSettings
 from splat_serving.investigations.opening import open_subject

@@ -51,25 +51,25 @@ def refusal(*arguments: str) -> str:
     return last
 
 
-def test_a_run_that_is_not_there_is_told_with_those_that_are(finished_root: DataRoot) -> None:
+def test_the_error_for_an_unknown_run_lists_the_runs(finished_root: DataRoot) -> None:
     assert f"nobody is neither a run of {finished_root.path} (it has small) nor a folder" in refusal("nobody")
 
 
-def test_a_name_that_no_file_can_have_is_told(finished_root: DataRoot) -> None:
+def test_an_impossible_file_name_is_refused(finished_root: DataRoot) -> None:
     for name in ("x" * 3_000, "a\0b"):
         assert f"is neither a run of {finished_root.path} nor a folder" in refusal(name)
 
 
-def test_a_path_without_activations_is_told(tmp_path: Path) -> None:
+def test_a_path_without_activations_is_refused(tmp_path: Path) -> None:
     assert str(tmp_path) in refusal(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["--data-dir", "--transposed-dir", "--vocab-path"])
-def test_a_folder_that_would_be_passed_over_is_told(name: str, tmp_path: Path) -> None:
+def test_a_folder_that_would_be_ignored_is_refused(name: str, tmp_path: Path) -> None:
     assert f"both small and {name} name the data" in refusal("small", name, str(tmp_path))
 
 
-def test_a_port_that_is_taken_is_told() -> None:
+def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
@@ -77,7 +77,7 @@ def test_a_port_that_is_taken_is_told() -> None:
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.1", "a..b", "x" * 100])
-def test_an_address_that_is_not_here_is_told(host: str) -> None:
+def test_an_address_of_another_machine_is_refused(host: str) -> None:
     assert f"cannot listen on {host}:0: " in refusal("small", "--port", "0", "--host", host, "--insecure")
 
 
@@ -89,7 +89,7 @@ def test_other_machines_are_let_in_only_in_so_many_words(host: str) -> None:
     assert "--token-file" in said and "--insecure" in said
 
 
-def test_a_bad_token_file_is_told(tmp_path: Path) -> None:
+def test_an_invalid_token_file_is_refused(tmp_path: Path) -> None:
     token = tmp_path / "token"
     missing = refusal("small", "--port", "0", "--token-file", str(token))
     token.write_text("0123456789abcdef")
@@ -162,7 +162,7 @@ VALUES = {
 }
 
 
-def test_every_variable_is_read_and_what_is_given_is_stronger(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_variable_is_read_and_an_option_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in VALUES.items():
         monkeypatch.setenv(variable(name), value)
 

@@ -97,9 +97,7 @@ def test_a_missing_folder_is_named(name: str, tmp_path: Path) -> None:
         StorageConfig("small", **folders)
 
 
-def test_a_missing_folder_of_examples_is_said_and_costs_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_missing_folder_of_examples_is_logged_and_harmless(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     efficient = tree(tmp_path / "efficient")
 
     with caplog.at_level(logging.WARNING):
@@ -140,7 +138,7 @@ def test_contradictions_are_refused_when_a_configuration_is_built(
         StorageConfig(**given)
 
 
-def test_own_loaders_are_asked_first_in_their_order_and_the_built_in_last(tmp_path: Path) -> None:
+def test_own_loaders_are_tried_first_in_their_order_and_the_built_in_last(tmp_path: Path) -> None:
     doubled, tripled = Held(DENSE * 2, range(0, 1)), Held(DENSE * 3, range(0, 3))
 
     db = EfficientFSDatabase(config=StorageConfig("small", tree(tmp_path / "efficient"), loaders=[doubled, tripled]))
@@ -272,7 +270,7 @@ def test_what_a_loader_says_of_damaged_bytes_comes_through(tmp_path: Path) -> No
         db.get_feature_stats(2)
 
 
-def test_a_method_in_place_of_the_property_is_told_and_not_taken_as_true(tmp_path: Path) -> None:
+def test_a_method_in_place_of_the_property_is_refused_and_not_taken_as_true(tmp_path: Path) -> None:
     class Method:
         def is_available(self) -> bool:
             return False

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -16,10 +16,20 @@ from splat_serving.database.local import LocalDatabase
 from splat_serving.database.sample_columns import OF_ACTIVATIONS, checked_columns
 from splat_serving.database.selection import MOST_ROWS, MOST_SEED, Order, Selection
 from splat_serving.http.arrow_stream import FILE, STREAM
-from splat_serving.http.negotiation import CSV, JSON, PARQUET, Form, chosen_form
-from splat_serving.http.problems import documented
+from splat_serving.http.negotiation import JSON, Form, chosen_form
 from splat_serving.http.replies import Rows, encoded, lane_of, reply
-from splat_serving.http.routes.parameters import Accept, Columns, FeatureId, Name, Orient, Selected, TableForm
+from splat_serving.http.routes.parameters import (
+    Accept,
+    Body,
+    Columns,
+    FeatureId,
+    Name,
+    Orient,
+    Selected,
+    TableForm,
+    cached_router,
+    table_answer,
+)
 from splat_serving.http.state import FromServed, Served, state_of
 
 _BLOCK_ROWS = 65_536
@@ -31,7 +41,7 @@ _READ_AS_FAST_AS_ONE_ROW = 64
 """Activations that can be read and skipped in the time of one row of a response."""
 _MOST_FEATURES = 1_024
 
-router = APIRouter(tags=["activations"])
+router = cached_router("activations")
 
 
 class FeatureActivationsBody(BaseModel):
@@ -63,20 +73,10 @@ class FeatureColumnsBody(BaseModel):
     columns: dict[str, list[Any]]
 
 
-_FORMS: dict[str, Any] = {JSON: {}, STREAM: {}, FILE: {}, PARQUET: {}, CSV: {}}
-
-
-def table_answers(model: Any = None) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI description of a table response in every format. model: of the JSON one."""
-    ok: dict[str, Any] = {"description": "The rows.", "content": dict(_FORMS)}
-    return {**documented(404), 200: {**ok, "model": model} if model else ok, 304: {"description": "Not modified."}}
-
-
 @router.get(
     "/activations/{feature_id}",
     summary="Activations of one feature",
-    responses=table_answers(FeatureActivationsBody | FeatureColumnsBody),
-    response_class=Response,
+    responses=table_answer(FeatureActivationsBody | FeatureColumnsBody),
 )
 async def activations(
     request: Request,
@@ -94,12 +94,7 @@ async def activations(
 @router.get(
     "/activations/{feature_id}/arrow",
     summary="Activations of one feature, as an Arrow stream",
-    responses={
-        **documented(404),
-        200: {"description": "An Arrow IPC stream.", "content": {STREAM: {}, FILE: {}}},
-        304: {"description": "Not modified."},
-    },
-    response_class=Response,
+    responses={200: {"description": "An Arrow IPC stream.", "content": {STREAM: {}, FILE: {}}}},
 )
 async def activations_as_arrow(
     request: Request,
@@ -161,13 +156,11 @@ async def _of_feature(
     return await reply(request, served, form, make, timed=form.media_type == JSON, held_bytes=held_bytes, lane=lane)
 
 
-class ManyFeatures(BaseModel):
+class ManyFeatures(Body):
     """Which features, and which of their activations. Fields as the parameters of `/activations/{feature_id}`."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"examples": [{"feature_ids": [1, 2], "order": "activation", "limit": 10}]},
+        json_schema_extra={"examples": [{"feature_ids": [1, 2], "order": "activation", "limit": 10}]}
     )
 
     feature_ids: Annotated[list[int], Field(min_length=1, max_length=_MOST_FEATURES)]
@@ -184,20 +177,11 @@ class ManyFeatures(BaseModel):
 
     def selection(self) -> Selection:
         """The selection of activations."""
-        return Selection(
-            order=self.order,
-            min_activation=self.min_activation,
-            max_activation=self.max_activation,
-            weapon=tuple(self.weapon),
-            token=tuple(self.token),
-            sample_frac=self.sample_frac,
-            seed=self.seed,
-            offset=self.offset,
-            limit=self.limit,
-        )
+        chosen = self.model_dump(exclude={"feature_ids", "columns"})
+        return Selection(**chosen | {"weapon": tuple(self.weapon), "token": tuple(self.token)})
 
 
-@router.post("/activations", summary="Activations of many features", responses=table_answers(), response_class=Response)
+@router.post("/activations", summary="Activations of many features", responses=table_answer())
 async def activations_of_many(
     request: Request, served: FromServed, body: ManyFeatures, form: TableForm, orient: Orient = "rows"
 ) -> Response:
@@ -231,12 +215,7 @@ async def activations_of_many(
     n_read = sum(database.most_rows(feature_id, Selection()) for feature_id in feature_ids)
     held_bytes = _BYTES_A_PAIR * min(n_rows, state.settings.max_rows)
     lane = lane_of(max(n_rows, n_read // _READ_AS_FAST_AS_ONE_ROW))
-    return await reply(request, unpinned(served), form, make, held_bytes=held_bytes, lane=lane)
-
-
-def unpinned(served: Served) -> Served:
-    """The version without its pin: responses to POST are not cacheable."""
-    return Served(served.database, pinned=False)
+    return await reply(request, served, form, make, held_bytes=held_bytes, lane=lane)
 
 
 def _rows(
@@ -263,7 +242,7 @@ def _slice(rows: Activations, start: int, stop: int) -> Activations:
 
 def _batch(database: LocalDatabase, feature_id: int | None, rows: Activations, names: Sequence[str]) -> pa.RecordBatch:
     """Activations with the columns of these names, of which `feature_id` may be one."""
-    batch = database.batch(rows, [name for name in names if name != "feature_id"])
+    batch = database.batch([name for name in names if name != "feature_id"], rows.sample_ids, rows.values)
     if "feature_id" not in names:
         return batch
     ids = arrow_of(np.full(rows.n_active, feature_id, dtype=np.uint32))

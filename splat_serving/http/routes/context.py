@@ -4,27 +4,22 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from splat_assets.distribution import installed_version
 from splat_serving.database.errors import NotComputedError
+from splat_serving.database.home import scorecard_of
 from splat_serving.database.runs import published_versions
-from splat_serving.database.scorecards import scorecard_of
-from splat_serving.http.negotiation import JSON
-from splat_serving.http.problems import documented
 from splat_serving.http.replies import json_reply
+from splat_serving.http.routes.parameters import cached_router, json_answer
 from splat_serving.http.state import FromServed, Served
 
-router = APIRouter(tags=["context"])
-_ANSWERS: Any = {
-    **documented(404),
-    200: {"description": "The facts.", "content": {JSON: {}}},
-    304: {"description": "Not modified."},
-}
+router = cached_router("context")
+_ANSWERS = json_answer("The facts.")
 
 
-@router.get("/context/vocab", summary="Ids of tokens and weapons", responses=_ANSWERS, response_class=Response)
+@router.get("/context/vocab", summary="Ids of tokens and weapons", responses=_ANSWERS)
 async def vocab(request: Request, served: FromServed) -> Response:
     """`{vocab: {token: id}, weapon_vocab: {key: id}}`."""
 
@@ -38,7 +33,7 @@ async def vocab(request: Request, served: FromServed) -> Response:
     return await json_reply(request, served, make)
 
 
-@router.get("/context/inv_vocab", summary="Tokens and weapons of ids", responses=_ANSWERS, response_class=Response)
+@router.get("/context/inv_vocab", summary="Tokens and weapons of ids", responses=_ANSWERS)
 async def inv_vocab(request: Request, served: FromServed) -> Response:
     """`{inv_vocab: {id: token}, inv_weapon_vocab: {id: key}}`, with ids as text, as JSON has it."""
 
@@ -62,28 +57,26 @@ def _names(served: Served) -> tuple[list[str], list[str]]:
     return [token.name for token in vocabulary.tokens], [item.key for item in contexts.items]
 
 
-@router.get("/scorecard", summary="Quality of the SAE", responses=_ANSWERS, response_class=Response)
+@router.get("/scorecard", summary="Quality of the SAE", responses=_ANSWERS)
 async def scorecard(request: Request, served: FromServed) -> Response:
     """The metrics of the SAE's scorecard: fraction of variance unexplained, L0, dead and dense features, fidelity."""
     return await _revalidated_reply(request, served, lambda: scorecard_of(*served.model_source()))
 
 
-@router.get(
-    "/published", summary="All versions of all runs of the data root", responses=_ANSWERS, response_class=Response
-)
+@router.get("/published", summary="All versions of all runs of the data root", responses=_ANSWERS)
 async def published(request: Request, served: FromServed) -> Response:
     """Every version of every run of the data root that this one is of, with its scorecard, by run and the newest first."""
 
     def look() -> dict[str, Any]:
         layout = served.run.layout if served.run else None
         if layout is None:
-            raise NotComputedError("the served data is not a run of a data root: there are no other runs")
+            raise NotComputedError("the served data is not a run of a data root: other runs cannot be listed")
         return {"published": [one.as_json() for one in published_versions(layout.data_root)]}
 
     return await _revalidated_reply(request, served, look)
 
 
-@router.get("/version", summary="Served version and its fingerprints", responses=_ANSWERS, response_class=Response)
+@router.get("/version", summary="Served version and its fingerprints", responses=_ANSWERS)
 async def version(request: Request, served: FromServed) -> Response:
     """Run, version and shape, and the fingerprints of the inputs of the version."""
 

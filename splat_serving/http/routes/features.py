@@ -2,22 +2,20 @@
 
 import operator
 import re
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import orjson
 import polars as pl
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
 from splat_serving.database.errors import NotComputedError, ParameterError
-from splat_serving.database.local import LocalDatabase
-from splat_serving.database.protocol import Associations, FeatureSummary
+from splat_serving.database.protocol import Associations
 from splat_serving.database.sample_columns import check_each_once
 from splat_serving.http.negotiation import JSON, Form
-from splat_serving.http.problems import documented
 from splat_serving.http.replies import Body, Rows, encoded, json_reply, lane_of, reply
-from splat_serving.http.routes.activations import table_answers
 from splat_serving.http.routes.parameters import (
     AssociationPage,
     FeatureId,
@@ -27,13 +25,16 @@ from splat_serving.http.routes.parameters import (
     PageOfAssociations,
     Sort,
     TableForm,
+    cached_router,
+    json_answer,
+    table_answer,
 )
 from splat_serving.http.state import FromServed, Served, ServerState, state_of
 from splat_serving.http.workers import Lane
 from splat_serving.labels.book import LabelBook, label_as_json
 from splat_serving.labels.event import Event
 
-router = APIRouter(tags=["features"])
+router = cached_router("features")
 
 _CONDITION = re.compile(r"([a-z0-9_]{1,40})\s*(>=|<=|!=|==|=|>|<)\s*(-?[0-9.eE+-]{1,40})")
 _COMPARE = {">=": operator.ge, "<=": operator.le, "!=": operator.ne, "==": operator.eq, "=": operator.eq}
@@ -48,7 +49,7 @@ Filters = Annotated[
 ]
 
 
-@router.get("/features", summary="The table of all features", responses=table_answers(), response_class=Response)
+@router.get("/features", summary="The table of all features", responses=table_answer())
 async def features(
     request: Request,
     served: FromServed,
@@ -127,16 +128,7 @@ def _known(parameter: str, name: str, names: list[str]) -> None:
         raise ParameterError(parameter, f"unknown column {name[:40]!r}; choose from {', '.join(names)}")
 
 
-@router.get(
-    "/features/{feature_id}",
-    summary="Everything about one feature",
-    responses={
-        **documented(404),
-        200: {"description": "The record.", "content": {JSON: {}}},
-        304: {"description": "Not modified."},
-    },
-    response_class=Response,
-)
+@router.get("/features/{feature_id}", summary="Everything about one feature", responses=json_answer("The record."))
 async def feature(request: Request, served: FromServed, feature_id: FeatureId) -> Response:
     """Statistics, histogram, influences, neighbours, examples and label of one feature; null is "not computed"."""
     served.database.checked_feature(feature_id)
@@ -147,13 +139,12 @@ async def feature(request: Request, served: FromServed, feature_id: FeatureId) -
         label = _label_of(state_of(request), served, feature_id)
         return orjson.dumps(label_as_json(label)).decode()
 
+    def make() -> dict[str, Any]:
+        summary = served.database.feature(feature_id)
+        return {name: getattr(summary, name) for name in summary.__slots__} | {"label": label_as_json(label)}
+
     # A label changes while the version stays: it is part of the tag.
-    return await json_reply(
-        request,
-        served,
-        lambda: {**_as_json(served.database.feature(feature_id)), "label": label_as_json(label)},
-        of_label,
-    )
+    return await json_reply(request, served, make, of_label)
 
 
 def _label_of(state: ServerState, served: Served, feature_id: int) -> Event | None:
@@ -164,16 +155,7 @@ def _label_of(state: ServerState, served: Served, feature_id: int) -> Event | No
     return LabelBook(log, served.database.reader.n_features).label(feature_id)
 
 
-def _as_json(summary: FeatureSummary) -> dict[str, Any]:
-    return {name: getattr(summary, name) for name in FeatureSummary.__slots__}
-
-
-@router.get(
-    "/coactivation/{feature_id}",
-    summary="Features that fire together with one",
-    responses=table_answers(),
-    response_class=Response,
-)
+@router.get("/coactivation/{feature_id}", summary="Features that fire together with one", responses=table_answer())
 async def coactivation(
     request: Request,
     served: FromServed,
@@ -183,25 +165,28 @@ async def coactivation(
     orient: Orient = "rows",
 ) -> Response:
     """Co-activation of every other feature with this one: samples on which both fire, lift, correlation."""
-    database = served.database
-    database.checked_feature(feature_id)
-    table = ("coactivation", feature_id, database.coactivation)
-    return await association_reply(request, served, table, form, page, orient)
+    served.database.checked_feature(feature_id)
+    return await association_reply(
+        request, served, form, page, orient, "coactivation", served.database.coactivation, feature_id
+    )
 
 
 async def association_reply(
     request: Request,
     served: Served,
-    source: tuple[str, Any, Any],
     form: Form,
     page: PageOfAssociations,
     orient: str,
+    kind: str,
+    compute: Callable[[Any], Associations],
+    subject: Any,
 ) -> Response:
-    """A page of an association table, cached by the server. source: kind, subject, and the function that computes it."""
+    """A page of the association table that compute returns for a subject (of this kind), cached by the server."""
     state, database = state_of(request), served.database
+    key = (database.version, database.name, kind, subject)
 
     def make() -> Any:
-        associations = _cached(state, database, source)
+        associations = state.cache.get_or_make(key, lambda: compute(subject), lambda one: int(one.table.nbytes))
         frame = pl.from_arrow(associations.table)
         assert isinstance(frame, pl.DataFrame)
         frame = frame.filter(pl.col("n_both") >= page.min_both)
@@ -218,19 +203,5 @@ async def association_reply(
         rows = Rows.of_frame(table, head)
         return encoded(rows, form, orient), {"X-Total-Count": str(total)}
 
-    lane: Lane = "short" if state.cache.has(_key(database, source)) else "long"
+    lane: Lane = "short" if state.cache.has(key) else "long"
     return await reply(request, served, form, make, lane=lane)
-
-
-def _cached(state: ServerState, database: LocalDatabase, source: tuple[str, Any, Any]) -> Associations:
-    _, of_what, compute = source
-    key = _key(database, source)
-    associations: Associations = state.cache.get_or_make(
-        key, lambda: compute(of_what), lambda one: int(one.table.nbytes)
-    )
-    return associations
-
-
-def _key(database: LocalDatabase, source: tuple[str, Any, Any]) -> tuple[Any, ...]:
-    kind, of_what, _ = source
-    return (database.version, database.name, kind, of_what)

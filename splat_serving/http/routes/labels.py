@@ -18,7 +18,7 @@ from splat_serving.labels.event import Event, NewEvent
 from splat_serving.labels.log import LabelLog
 from splat_serving.labels.shared import SharedLabelLog
 
-router = APIRouter(tags=["labels"])
+router = APIRouter(tags=["labels"], responses=documented(404))
 Log = LabelLog | SharedLabelLog
 
 
@@ -55,11 +55,7 @@ class LabelEvent(BaseModel):
     event: Event
 
 
-def _answers(model: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {**documented(404, *statuses), 200: {"description": "The answer.", "model": model}}
-
-
-@router.get("/labels", summary="Current labels", responses=_answers(Labels), response_class=Response)
+@router.get("/labels", summary="Current labels", response_model=Labels)
 async def labels(request: Request, served: FromServed) -> Response:
     """The current label of each feature that has one."""
 
@@ -70,9 +66,7 @@ async def labels(request: Request, served: FromServed) -> Response:
     return await _answer(request, served, ask)
 
 
-@router.get(
-    "/labels/{feature_id}", summary="One feature's label", responses=_answers(LabelHistory), response_class=Response
-)
+@router.get("/labels/{feature_id}", summary="One feature's label", response_model=LabelHistory)
 async def label(request: Request, served: FromServed, feature_id: FeatureId) -> Response:
     """The label of a feature, and its history."""
     served.database.checked_feature(feature_id)
@@ -84,7 +78,7 @@ async def label(request: Request, served: FromServed, feature_id: FeatureId) -> 
     return await _answer(request, served, ask)
 
 
-@router.get("/label-events", summary="All label events", responses=_answers(LabelEvents), response_class=Response)
+@router.get("/label-events", summary="All label events", response_model=LabelEvents)
 async def events(request: Request, served: FromServed) -> Response:
     """Every label, skip and queue entry, oldest first; clients derive all else from it."""
 
@@ -96,7 +90,7 @@ async def events(request: Request, served: FromServed) -> Response:
 
 
 @router.post(
-    "/label-events", summary="Add a label event", responses=_answers(LabelEvent, 403, 409), response_class=Response
+    "/label-events", summary="Add a label event", response_model=LabelEvent, responses=documented(404, 403, 409)
 )
 async def add(request: Request, served: FromServed, new_event: NewEvent) -> Response:
     """Add a label, a skip or a queue entry; answers once it is on disk. 403 unless the server was started with --allow-labels."""

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from splat_serving.database.errors import NotComputedError
 from splat_serving.http.problems import documented
 from splat_serving.http.replies import whole_reply
+from splat_serving.http.routes.parameters import Body
 from splat_serving.http.state import FromServed, Served, state_of
 from splat_serving.model.answers import BuildFeatures, BuildIntervention, Edit, Operation
 from splat_serving.model.typed_builds import TypedBuild
@@ -21,7 +22,7 @@ from splat_serving.model.typed_builds import TypedBuild
 if TYPE_CHECKING:
     from splat_serving.model.live import LiveModel
 
-router = APIRouter(tags=["live"])
+router = APIRouter(tags=["live"], responses=documented(404))
 _MOST_BUILDS = 256
 _EXAMPLE: JsonDict = {"weapon": 0, "abilities": {"swim_speed_up": 12, "comeback": 10}}
 _Name = Annotated[str, Field(max_length=200)]
@@ -29,10 +30,9 @@ _Id = Annotated[StrictInt, Field(ge=0, lt=2**31)]
 _NPredictions = Annotated[int, Field(ge=0, le=1_000)]
 
 
-class BuildBody(BaseModel):
+class BuildBody(Body):
     """A weapon, and either `tokens` or `abilities`; an empty list or object is the empty build."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     weapon: _Id | _Name = Field(description="Id, key or name.")
     tokens: Annotated[list[_Id | _Name], Field(max_length=1_000)] | None = Field(None, description="Ids or names.")
     abilities: Annotated[dict[_Name, StrictInt], Field(max_length=100)] | None = Field(
@@ -47,10 +47,10 @@ class BuildBody(BaseModel):
 Builds = Annotated[list[BuildBody], Field(min_length=1, max_length=_MOST_BUILDS)]
 
 
-class FeaturesBody(BaseModel):
+class FeaturesBody(Body):
     """Builds to run through base model and SAE."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"builds": [_EXAMPLE]}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"builds": [_EXAMPLE]}]})
     builds: Builds
     top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(
         20, description="Number of features per build; null for all."
@@ -58,22 +58,19 @@ class FeaturesBody(BaseModel):
     predictions: _NPredictions = 10
 
 
-class EditBody(BaseModel):
+class EditBody(Body):
     """`set` a feature to a value, `scale` it by one, or `ablate` it."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     feature: Annotated[int, Field(ge=-(2**31), lt=2**31)]
     op: Operation
     value: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
-class InterveneBody(BaseModel):
+class InterveneBody(Body):
     """Builds and feature edits. Without edits and without error: the effect of the SAE's reconstruction."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"examples": [{"builds": [_EXAMPLE], "edits": [{"feature": 0, "op": "set", "value": 1.5}]}]},
+        json_schema_extra={"examples": [{"builds": [_EXAMPLE], "edits": [{"feature": 0, "op": "set", "value": 1.5}]}]}
     )
     builds: Builds
     edits: Annotated[list[EditBody], Field(max_length=1_000)] = []
@@ -101,13 +98,7 @@ class InterveneAnswer(BaseModel):
     builds: list[BuildIntervention]
 
 
-def _answers(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    return {**documented(404), 200: {"description": "One entry per build.", "model": model}}
-
-
-@router.post(
-    "/live/features", summary="Features of your builds", responses=_answers(FeaturesAnswer), response_class=Response
-)
+@router.post("/live/features", summary="Features of your builds", response_model=FeaturesAnswer)
 async def features(request: Request, served: FromServed, body: FeaturesBody) -> Response:
     """Features that fire on builds, strongest first, and predicted tokens with the sigmoid of their logits."""
     builds = [build.typed() for build in body.builds]
@@ -115,12 +106,7 @@ async def features(request: Request, served: FromServed, body: FeaturesBody) -> 
     return await _answer(request, served, lambda model: model.features(builds, body.top_k, body.predictions, unseen))
 
 
-@router.post(
-    "/live/intervene",
-    summary="Predictions with features changed",
-    responses=_answers(InterveneAnswer),
-    response_class=Response,
-)
+@router.post("/live/intervene", summary="Predictions with features changed", response_model=InterveneAnswer)
 async def intervene(request: Request, served: FromServed, body: InterveneBody) -> Response:
     """Predictions of the base model for builds with features set, scaled or ablated, next to the unedited ones."""
     builds, edits = [build.typed() for build in body.builds], body.checked_edits()

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, Field, StrictInt
 from starlette.responses import Response
 
 from splat_serving.database.selection import MOST_SEED
 from splat_serving.http.problems import documented
 from splat_serving.http.replies import whole_reply
+from splat_serving.http.routes.parameters import Body
 from splat_serving.http.state import FromServed, Served, state_of
 from splat_serving.model.answers import Edit, Operation
 from splat_serving.model.runner import (
@@ -29,16 +30,12 @@ from splat_serving.model.runner import (
 if TYPE_CHECKING:
     from splat_serving.model.live import LiveModel
 
-router = APIRouter(tags=["live"])
+router = APIRouter(tags=["live"], responses=documented(404))
 _Id = Annotated[StrictInt, Field(ge=0, lt=2**31)]
 Row = list[float]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class TokenSetBody(_Body):
+class TokenSetBody(Body):
     """A build by ids of the model's vocabularies; no token is the empty build."""
 
     weapon_id: _Id
@@ -52,7 +49,7 @@ class TokenSetBody(_Body):
 Builds = Annotated[list[TokenSetBody], Field(min_length=1, max_length=MOST_BUILDS)]
 
 
-class ActivationsBody(_Body):
+class ActivationsBody(Body):
     """Builds and the requested features."""
 
     builds: Builds
@@ -62,7 +59,7 @@ class ActivationsBody(_Body):
     )
 
 
-class EditBody(_Body):
+class EditBody(Body):
     """`set` a feature to a value, `scale` it by one, or `ablate` it."""
 
     feature: _Id
@@ -74,14 +71,14 @@ class EditBody(_Body):
         return Edit(self.feature, self.op, self.value)
 
 
-class ProbabilitiesBody(_Body):
+class ProbabilitiesBody(Body):
     """Builds and feature edits; the reconstruction error of the SAE is kept."""
 
     builds: Builds
     edits: Annotated[list[EditBody], Field(max_length=MOST_EDITS)] = []
 
 
-class EffectsBody(_Body):
+class EffectsBody(Body):
     """Builds, an edit, and its controls: random directions and those of matched features, with the same step size."""
 
     builds: Annotated[list[TokenSetBody], Field(min_length=1, max_length=MOST_EFFECT_BUILDS)]
@@ -91,7 +88,7 @@ class EffectsBody(_Body):
     seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
 
 
-class TraceBody(_Body):
+class TraceBody(Body):
     """A build, and the number of features to list."""
 
     build: TokenSetBody
@@ -138,16 +135,7 @@ class TraceAnswer(BaseModel):
     exact: bool
 
 
-def _answers(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    return {**documented(404), 200: {"description": "The answer.", "model": model}}
-
-
-@router.post(
-    "/live/activations",
-    summary="Features on many builds",
-    responses=_answers(ActivationsAnswer),
-    response_class=Response,
-)
+@router.post("/live/activations", summary="Features on many builds", response_model=ActivationsAnswer)
 async def activations(request: Request, served: FromServed, body: ActivationsBody) -> Response:
     """Activations of named features on many builds."""
     builds = _sets(body.builds)
@@ -158,21 +146,14 @@ async def activations(request: Request, served: FromServed, body: ActivationsBod
     )
 
 
-@router.post(
-    "/live/probabilities",
-    summary="Predictions of many builds",
-    responses=_answers(ProbabilitiesAnswer),
-    response_class=Response,
-)
+@router.post("/live/probabilities", summary="Predictions of many builds", response_model=ProbabilitiesAnswer)
 async def probabilities(request: Request, served: FromServed, body: ProbabilitiesBody) -> Response:
     """The probability of every token on many builds, with optional feature edits."""
     builds, edits = _sets(body.builds), [one.edit() for one in body.edits]
     return await _answer(request, served, lambda model: {"probabilities": model.probabilities(builds, edits)})
 
 
-@router.post(
-    "/live/effects", summary="Effect of editing a feature", responses=_answers(EffectsAnswer), response_class=Response
-)
+@router.post("/live/effects", summary="Effect of editing a feature", response_model=EffectsAnswer)
 async def effects(request: Request, served: FromServed, body: EffectsBody) -> Response:
     """Effect of a feature edit on the predictions, with random directions and matched features as controls."""
     builds, edit = _sets(body.builds), body.edit.edit()
@@ -183,12 +164,7 @@ async def effects(request: Request, served: FromServed, body: EffectsBody) -> Re
     )
 
 
-@router.post(
-    "/live/trace",
-    summary="Contribution of each feature to each prediction",
-    responses=_answers(TraceAnswer),
-    response_class=Response,
-)
+@router.post("/live/trace", summary="Contribution of each feature to each prediction", response_model=TraceAnswer)
 async def trace(request: Request, served: FromServed, body: TraceBody) -> Response:
     """Contribution of each feature that fires on a build to the logit of every token."""
     build = body.build.token_set()

@@ -79,8 +79,7 @@ async def ready(request: Request) -> Ready:
 def _verified(database: LocalDatabase) -> int | None:
     """The first feature that fires, after reading it; None when none does."""
     for feature_id in range(database.reader.n_features):
-        if database.n_active(feature_id):
-            database.reader.read(feature_id)
+        if database.reader.read(feature_id).n_active:
             return feature_id
     return None
 

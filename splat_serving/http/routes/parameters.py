@@ -1,17 +1,19 @@
-"""Query parameters of several routes, each described once.
+"""Parameters, bodies and answers that several routes share, each described once.
 
 The dependencies are `async` though it awaits nothing: FastAPI runs a plain function in one of forty threads of its own.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Header, Path, Query
-from pydantic import Field
+from fastapi import APIRouter, Depends, Header, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
 
 from splat_serving.database.sample_columns import checked_columns
 from splat_serving.database.selection import MOST_ROWS, MOST_SEED, Order, Selection
-from splat_serving.http.negotiation import SHORT_NAMES, TABLE_FORMS, Form, FormName, chosen_form
+from splat_serving.http.negotiation import JSON, SHORT_NAMES, TABLE_FORMS, Form, FormName, chosen_form
+from splat_serving.http.problems import documented
 
 MOST_CHARACTERS = 200
 """Of a name of a weapon, token or column."""
@@ -28,6 +30,31 @@ Orient = Annotated[
 ]
 FeatureId = Annotated[int, Path(description="0 to n_features - 1; see /version for the number.", examples=[1])]
 Name = Annotated[str, Field(max_length=MOST_CHARACTERS)]
+Documented = dict[int | str, dict[str, Any]]
+"""Descriptions of responses by status, for the OpenAPI document."""
+
+
+class Body(BaseModel):
+    """The body of a request: known members only, of the types that they have."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def cached_router(tag: str) -> APIRouter:
+    """Routes whose responses are of one version and have an ETag."""
+    unchanged: Documented = {304: {"description": "Not modified."}}
+    return APIRouter(tags=[tag], responses=documented(404) | unchanged, default_response_class=Response)
+
+
+def json_answer(description: str) -> Documented:
+    """A response of status 200 in JSON."""
+    return {200: {"description": description, "content": {JSON: {}}}}
+
+
+def table_answer(model: Any = None) -> Documented:
+    """A table in every format. model: of the JSON one."""
+    ok: dict[str, Any] = {"description": "The rows.", "content": {form: {} for form in TABLE_FORMS}}
+    return {200: {**ok, "model": model} if model else ok}
 
 
 async def selection(

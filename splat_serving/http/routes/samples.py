@@ -1,40 +1,42 @@
 """Samples, tokens and weapons: one build and its features, features of a token or weapon, and queries on several features."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+import polars as pl
+from fastapi import Path, Query, Request
+from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
 from splat_assets.domain.concepts import parse_rule
 from splat_serving.database import protocol as db
+from splat_serving.database.local import LocalDatabase
 from splat_serving.database.sample_columns import OF_SAMPLES, checked_sample_columns
 from splat_serving.database.selection import MOST_ROWS
-from splat_serving.http.negotiation import JSON
-from splat_serving.http.problems import documented
 from splat_serving.http.replies import Rows, encoded, json_reply, lane_of, reply
-from splat_serving.http.routes.activations import table_answers, unpinned
 from splat_serving.http.routes.features import association_reply
-from splat_serving.http.routes.parameters import AssociationPage, Limit, Name, Offset, Orient, TableForm
+from splat_serving.http.routes.parameters import (
+    AssociationPage,
+    Body,
+    Limit,
+    Name,
+    Offset,
+    Orient,
+    TableForm,
+    cached_router,
+    json_answer,
+    table_answer,
+)
 from splat_serving.http.state import FromServed, state_of
 
 _BLOCK_SAMPLES = 65_536
 
-router = APIRouter(tags=["samples"])
+router = cached_router("samples")
 
 
-@router.get(
-    "/samples/{sample_id}",
-    summary="One build and its features",
-    responses={
-        **documented(404),
-        200: {"description": "The build.", "content": {JSON: {}}},
-        304: {"description": "Not modified."},
-    },
-    response_class=Response,
-)
+@router.get("/samples/{sample_id}", summary="One build and its features", responses=json_answer("The build."))
 async def sample(
     request: Request,
     served: FromServed,
@@ -61,7 +63,7 @@ async def sample(
     return await json_reply(request, served, make)
 
 
-@router.get("/samples", summary="All builds", responses=table_answers(), response_class=Response)
+@router.get("/samples", summary="All builds", responses=table_answer())
 async def samples(
     request: Request,
     served: FromServed,
@@ -90,33 +92,9 @@ async def samples(
     return await reply(request, served, form, make, lane=lane_of(stop - first))
 
 
-@router.get("/tokens", summary="The vocabulary", responses=table_answers(), response_class=Response)
-async def tokens(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
-    """The vocabulary, with the number of builds that have each token."""
-    return await _frame_reply(request, served, form, orient, served.database.tokens)
-
-
-@router.get(
-    "/suggestions", summary="The best rule for each feature", responses=table_answers(), response_class=Response
-)
-async def suggestions(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
-    """The rule on builds that describes each feature best, with its scores on held-out builds."""
-    return await _frame_reply(request, served, form, orient, served.database.suggestions)
-
-
-@router.get("/feature-map", summary="Features in two dimensions", responses=table_answers(), response_class=Response)
-async def feature_map(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
-    """Position and cluster of each feature, by decoder direction and by co-activation; null without neighbours."""
-    return await _frame_reply(request, served, form, orient, served.database.feature_map)
-
-
-@router.get("/weapons", summary="The weapons", responses=table_answers(), response_class=Response)
-async def weapons(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
-    """The weapons, with class, sub and special."""
-    return await _frame_reply(request, served, form, orient, served.database.weapons)
-
-
-async def _frame_reply(request: Request, served: FromServed, form: Any, orient: str, frame: Any) -> Response:
+async def _frame_reply(
+    request: Request, served: FromServed, form: Any, orient: str, frame: Callable[[], pl.DataFrame]
+) -> Response:
     def make() -> Any:
         table = frame()
         state_of(request).count_rows(request, table.height)
@@ -126,9 +104,37 @@ async def _frame_reply(request: Request, served: FromServed, form: Any, orient: 
     return await reply(request, served, form, make, lane=lane_of(served.database.reader.n_features))
 
 
-@router.get(
-    "/tokens/{token}/features", summary="Features of a token", responses=table_answers(), response_class=Response
+def _add_table(path: str, summary: str, description: str, table_of: Callable[[LocalDatabase], pl.DataFrame]) -> None:
+    """A route for a whole table of the database."""
+
+    async def table(request: Request, served: FromServed, form: TableForm, orient: Orient = "rows") -> Response:
+        return await _frame_reply(request, served, form, orient, partial(table_of, served.database))
+
+    router.get(path, summary=summary, description=description, responses=table_answer())(table)
+
+
+_add_table(
+    "/tokens",
+    "The vocabulary",
+    "The vocabulary, with the number of builds that have each token.",
+    LocalDatabase.tokens,
 )
+_add_table(
+    "/suggestions",
+    "The best rule for each feature",
+    "The rule on builds that describes each feature best, with its scores on held-out builds.",
+    LocalDatabase.suggestions,
+)
+_add_table(
+    "/feature-map",
+    "Features in two dimensions",
+    "Position and cluster of each feature, by decoder direction and by co-activation; null without neighbours.",
+    LocalDatabase.feature_map,
+)
+_add_table("/weapons", "The weapons", "The weapons, with class, sub and special.", LocalDatabase.weapons)
+
+
+@router.get("/tokens/{token}/features", summary="Features of a token", responses=table_answer())
 async def features_of_token(
     request: Request,
     served: FromServed,
@@ -138,13 +144,11 @@ async def features_of_token(
     orient: Orient = "rows",
 ) -> Response:
     """Association of every feature with a token (by id or name): most correlated first."""
-    source = ("token", token, served.database.features_of_token)
-    return await association_reply(request, served, source, form, page, orient)
+    compute = served.database.features_of_token
+    return await association_reply(request, served, form, page, orient, "token", compute, token)
 
 
-@router.get(
-    "/tokens/{token}/influences", summary="Influences on a token", responses=table_answers(), response_class=Response
-)
+@router.get("/tokens/{token}/influences", summary="Influences on a token", responses=table_answer())
 async def influences_on(
     request: Request,
     served: FromServed,
@@ -156,9 +160,7 @@ async def influences_on(
     return await _frame_reply(request, served, form, orient, partial(served.database.influences_on, token))
 
 
-@router.get(
-    "/weapons/{weapon}/features", summary="Features of a weapon", responses=table_answers(), response_class=Response
-)
+@router.get("/weapons/{weapon}/features", summary="Features of a weapon", responses=table_answer())
 async def features_of_weapon(
     request: Request,
     served: FromServed,
@@ -168,23 +170,19 @@ async def features_of_weapon(
     orient: Orient = "rows",
 ) -> Response:
     """Association of every feature with a weapon (by id, key or name): most correlated first."""
-    source = ("weapon", weapon, served.database.features_of_weapon)
-    return await association_reply(request, served, source, form, page, orient)
+    compute = served.database.features_of_weapon
+    return await association_reply(request, served, form, page, orient, "weapon", compute, weapon)
 
 
-class RuleBody(BaseModel):
+class RuleBody(Body):
     """A rule on builds: `{"ability": "ninja_squid"}`, `{"ability": "swim_speed_up", "at_least": 21}`,
     `{"weapon": "class", "is": ["roller"]}`, or `all`, `any`, `not` of rules."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"examples": [{"rule": {"ability": "swim_speed_up", "at_least": 3}}]},
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"rule": {"ability": "swim_speed_up", "at_least": 3}}]})
     rule: dict[str, Any]
 
 
-@router.post("/rules/features", summary="Features of a rule", responses=table_answers(), response_class=Response)
+@router.post("/rules/features", summary="Features of a rule", responses=table_answer())
 async def features_of_rule(
     request: Request,
     served: FromServed,
@@ -194,15 +192,13 @@ async def features_of_rule(
     orient: Orient = "rows",
 ) -> Response:
     """Association of every feature with the builds on which a rule holds: most correlated first."""
-    rule = parse_rule(body.rule)
-    source = ("rule", rule, served.database.features_of_rule)
-    return await association_reply(request, served, source, form, page, orient)
+    rule, compute = parse_rule(body.rule), served.database.features_of_rule
+    return await association_reply(request, served, form, page, orient, "rule", compute, rule)
 
 
-class ConditionBody(BaseModel):
+class ConditionBody(Body):
     """A feature that fires with a value from min (above 0 if left out) to max."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     feature: int
     min: float | None = None
     max: float | None = None
@@ -211,12 +207,10 @@ class ConditionBody(BaseModel):
 Conditions = Annotated[list[ConditionBody], Field(max_length=64)]
 
 
-class QueryBody(BaseModel):
+class QueryBody(Body):
     """Samples on which all of `all`, at least one of `any` and none of `none` hold."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
         json_schema_extra={
             "examples": [{"all": [{"feature": 1, "min": 0.5}, {"feature": 2}], "none": [{"feature": 3}], "limit": 10}]
         },
@@ -231,22 +225,15 @@ class QueryBody(BaseModel):
 
     def query(self) -> db.Query:
         """The query."""
-        return db.Query(
-            all=_conditions(self.all),
-            any=_conditions(self.any),
-            none=_conditions(self.none),
-            weapon=tuple(self.weapon),
-            token=tuple(self.token),
-            offset=self.offset,
-            limit=self.limit,
-        )
+        parts: dict[str, Any] = {
+            name: tuple(db.Condition(one.feature, one.min, one.max) for one in getattr(self, name))
+            for name in ("all", "any", "none")
+        }
+        parts |= {"weapon": tuple(self.weapon), "token": tuple(self.token)}
+        return db.Query(**parts, offset=self.offset, limit=self.limit)
 
 
-def _conditions(bodies: list[ConditionBody]) -> tuple[db.Condition, ...]:
-    return tuple(db.Condition(one.feature, one.min, one.max) for one in bodies)
-
-
-@router.post("/query", summary="Samples by firing features", responses=table_answers(), response_class=Response)
+@router.post("/query", summary="Samples by firing features", responses=table_answer())
 async def query(
     request: Request, served: FromServed, body: QueryBody, form: TableForm, orient: Orient = "rows"
 ) -> Response:
@@ -261,4 +248,4 @@ async def query(
         head = {"version": result.version, "n_matching": result.n_matching, "n_rows": result.table.num_rows}
         return encoded(Rows.of_table(result.table, head), form, orient), {"X-Total-Count": str(result.n_matching)}
 
-    return await reply(request, unpinned(served), form, make, lane="long")  # reads every feature that it names
+    return await reply(request, served, form, make, lane="long")  # reads every feature that it names
