@@ -1,6 +1,7 @@
 """Write the outputs of `docs/tour.md` anew: `python docs/make_tour.py FOLDER` runs its commands in FOLDER, in order.
 
 A block of commands is marked `console`; a line that begins with `$ ` is for bash, and what follows it is what it prints.
+Lines that are not shown are one line `…`: before it stand the first lines that a command prints, after it the last ones.
 """
 
 import os
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 
 TOUR = Path(__file__).with_name("tour.md")
+_LEFT_OUT = "…"
+_COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 _BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 
 
@@ -34,17 +37,25 @@ def executed(text: str, folder: Path) -> str:
 
 def _printed(block: str, folder: Path, environment: dict[str, str]) -> str:
     lines = []
-    for line in block.splitlines():
-        if not line.startswith("$ "):
-            continue
+    for command, shown in _COMMAND.findall(block):
         done = subprocess.run(
-            ["bash", "-c", f"set -eu -o pipefail; {line[2:]}"],
+            ["bash", "-c", f"set -eu -o pipefail; {command}"],
             cwd=folder, env=environment, capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
-            raise RuntimeError(f"{line}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
-        lines += [line, *(printed.rstrip() for printed in done.stdout.rstrip("\n").splitlines())]
+            raise RuntimeError(f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
+        printed = [line.rstrip() for line in done.stdout.rstrip("\n").splitlines()]
+        lines += [f"$ {command}", *_shortened(printed, shown.splitlines())]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _shortened(printed: list[str], shown: list[str]) -> list[str]:
+    """As many lines of what is printed as are shown today, before and after `…`; all of them where nothing is left out."""
+    if _LEFT_OUT not in shown:
+        return printed
+    n_first = shown.index(_LEFT_OUT)
+    n_last = len(shown) - n_first - 1
+    return [*printed[:n_first], _LEFT_OUT, *printed[len(printed) - n_last :]]
 
 
 if __name__ == "__main__":
