@@ -20,6 +20,10 @@ class Files:
         """`/api/features/45/tokens/tokens.csv`."""
         return _with(f"{self.path}/{quote(table, safe='')}.{form}", self.parameters)
 
+    def by_format(self, table: str) -> dict[str, str]:
+        """Addresses of a table by the name of the format."""
+        return {called: self.of(table, form) for form, called in FORMS.items()}
+
 
 def list_url(query: ListQuery = EVERYTHING) -> str:
     """`/features?sort=-density`."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -14,7 +13,7 @@ from splat_assets.errors import InputError, SplatError
 from splat_assets.store.errors import FeatureNotFoundError, LayoutError, SampleNotFoundError
 from splat_assets.store.spreadsheet import harmless_frame, harmless_json
 from splat_dash.address import FORMS
-from splat_dash.pages import compare, feature, feature_map, whatif
+from splat_dash.pages import compare, examples, feature_map, whatif
 from splat_dash.pages.labels import as_lines
 from splat_dash.query import ListQuery, MapQuery
 from splat_dash.shown import current_source
@@ -24,7 +23,6 @@ from splat_serving.investigations.results.rendering import markdown_table
 from splat_serving.investigations.results.result import ResultTable
 from splat_serving.labels.book import label_as_json
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _MOST_EXAMPLES = 10_000
 _NOT_THERE = (FeatureNotFoundError, SampleNotFoundError, UnknownNameError, NotComputedError, LayoutError)
 _EXAMPLE_COLUMNS = ("group", "rank", "sample_id", "activation", "weapon_id", "weapon", "abilities")
@@ -61,7 +59,7 @@ def mount(server: FastAPI) -> None:
         return Response(orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
     @server.get("/api/features/{feature_id}/examples.csv")
-    def examples(request: Request, feature_id: int) -> Response:
+    def of_examples(request: Request, feature_id: int) -> Response:
         """The examples of a feature, all groups."""
         rows = [
             (group, rank, row["global_index"], row["activation"], row.get("weapon_id"), row.get("weapon_name"),
@@ -75,13 +73,12 @@ def mount(server: FastAPI) -> None:
     @server.get("/api/features/{feature_id}/{part}/{table}.{form}")
     def of_feature(request: Request, feature_id: int, part: str, table: str, form: str) -> Response:
         """A table of a feature's page. Of the examples, those of a `group`, or with an activation from `min` to `max`."""
-        if part not in (*COMPUTED_SECTIONS, *STORED_SECTIONS):
-            raise InputError(
-                f"unknown section {part[:40]!r}; choose from {', '.join((*COMPUTED_SECTIONS, *STORED_SECTIONS))}"
-            )
+        sections = (*COMPUTED_SECTIONS, *STORED_SECTIONS)
+        if part not in sections:
+            raise InputError(f"unknown section {part[:40]!r}; choose from {', '.join(sections)}")
         tables = _examples(feature_id, request) if part == "examples" else current_source().tables(feature_id, part)
-        more = {"feature_id": feature_id, "label": label_as_json(current_source().labels().get(feature_id))}
-        return _table(request, tables, table, form, f"f{feature_id:05d}", more)
+        label = label_as_json(current_source().labels().get(feature_id))
+        return _table(request, tables, table, form, f"f{feature_id:05d}", feature_id=feature_id, label=label)
 
     @server.get("/api/compare/{table}.{form}")
     def of_comparison(request: Request, table: str, form: str) -> Response:
@@ -147,7 +144,7 @@ def _parameters(request: Request) -> dict[str, str]:
 def _examples(feature_id: int, request: Request) -> list[ResultTable]:
     """The examples that a page shows for the same parameters."""
     parameters = _parameters(request)
-    interval = feature.interval(parameters)
+    interval = examples.interval(parameters)
     groups: Mapping[str, Any]
     if interval:
         groups = {"interval": current_source().between(feature_id, *interval)[1]}
@@ -158,14 +155,7 @@ def _examples(feature_id: int, request: Request) -> list[ResultTable]:
     return [*examples_table(groups, _MOST_EXAMPLES)]
 
 
-def _table(
-    request: Request,
-    tables: Sequence[ResultTable],
-    name: str,
-    form: str,
-    prefix: str,
-    more: Mapping[str, Any] = _NOTHING,
-) -> Response:
+def _table(request: Request, tables: Sequence[ResultTable], name: str, form: str, prefix: str, **more: Any) -> Response:
     """One of the tables in a format, with its provenance and, if the format allows it, the definitions of its columns."""
     chosen = next((one for one in tables if one.name == name), None)
     if chosen is None:
@@ -177,9 +167,8 @@ def _table(
     if form == "csv":
         return _csv(chosen.frame, origin, file)
     if form == "json":
-        return _named(
-            orjson.dumps({**origin, "table": chosen.model_dump(mode="json")}), "application/json", f"{file}.json"
-        )
+        content = orjson.dumps({**origin, "table": chosen.model_dump(mode="json")})
+        return _named(content, "application/json", f"{file}.json")
     note = f"*{chosen.note}*\n\n" if chosen.note else ""
     where = f"\nRun {origin['run']}, version {origin['version']}: <{origin['link']}>\n"
     return _named(f"## {chosen.title}\n\n{note}{markdown_table(chosen)}\n{where}", "text/markdown", f"{file}.md")

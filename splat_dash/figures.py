@@ -1,4 +1,4 @@
-"""Plotly figures that are readable on light and dark, and their frame with a caption."""
+"""Plotly figures that are readable on light and dark."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 import polars as pl
-from dash import dcc, html
 
 from splat_assets.analysis.bands import BANDS
-from splat_dash import menus
+from splat_assets.wording import percent
 from splat_serving.investigations.results.result import LinesOrBars
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -38,16 +37,15 @@ def histogram(bins_and_counts: Mapping[str, Any], effective_max: float, marked: 
         "width": [high - low for low, high in bins],
         "marker": {"color": _BAR, "line": {"width": 0}},
         "customdata": bins,
-        "hovertemplate": "%{customdata[0]:.4g} to %{customdata[1]:.4g}: %{y:,}<extra></extra>",
+        "hovertemplate": "%{customdata[0]:.3g} to %{customdata[1]:.3g}: %{y:,}<extra></extra>",
     }
-    grid = {"gridcolor": _GRID, "zerolinecolor": _GRID}
     lines, names = _bands(effective_max, edges[-1])
     if marked is not None:
         lines.append(_upright(marked, {"color": _COLORS[1], "width": 2}))
         names.append(_named("this build", marked, "right", -4))
     layout = {
-        "xaxis": {"title": {"text": "activation"}, "rangemode": "tozero", **grid},
-        "yaxis": {"title": {"text": "samples"}, "type": "log", "dtick": 1, **grid},
+        "xaxis": _axis("activation", rangemode="tozero"),
+        "yaxis": _axis("samples", type="log", dtick=1),
         "bargap": 0,
         "shapes": lines,
         "annotations": names,
@@ -68,15 +66,8 @@ def _upright(x: float, line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(text: str, x: float, anchor: str, shift: int) -> dict[str, Any]:
-    at = {
-        "x": x,
-        "y": 1,
-        "yref": "paper",
-        "yanchor": "bottom" if not shift else "top",
-        "xanchor": anchor,
-        "xshift": shift,
-    }
-    return {"text": text, "showarrow": False, "font": {"size": 10 if not shift else 12}, **at}
+    at = {"x": x, "y": 1, "yref": "paper", "yanchor": "top" if shift else "bottom", "xanchor": anchor, "xshift": shift}
+    return {"text": text, "showarrow": False, "font": {"size": 12 if shift else 10}, **at}
 
 
 def spread(features: pl.DataFrame, name: str, title: str) -> go.Figure:
@@ -88,24 +79,10 @@ def spread(features: pl.DataFrame, name: str, title: str) -> go.Figure:
             customdata=features["feature_id"].to_numpy().astype(np.int32),
             mode="markers",
             marker={"color": _BAR, "size": 5, "opacity": 0.6},
-            hovertemplate="feature %{customdata}: fires on %{x:.3%}; %{y:.4g}<extra></extra>",
+            hovertemplate="feature %{customdata}: fires on %{x:.3p}; %{y:.3g}<extra></extra>",
         )
     )
-    figure.update_layout(
-        xaxis={
-            "title": {"text": "density"},
-            "type": "log",
-            "gridcolor": _GRID,
-            "zerolinecolor": _GRID,
-            "tickformat": "~%",
-        },
-        yaxis={
-            "title": {"text": title},
-            "type": "log",
-            "gridcolor": _GRID,
-            "zerolinecolor": _GRID,
-        },
-    )
+    figure.update_layout(xaxis=_axis("density", type="log", tickformat="~%"), yaxis=_axis(title, type="log"))
     return figure
 
 
@@ -152,30 +129,17 @@ def _shades(
         fires = (features["n_active"] > 0).to_numpy()
         low, high = (float(density[fires].min()), float(density[fires].max())) if fires.any() else (-1.0, 0.0)
         shade = np.clip(255 * (density - low) / max(high - low, 1e-9), 0, 255)
-        at = (
-            np.arange(math.ceil(low), math.floor(high) + 1, dtype=np.float64)
-            if high - low > 1
-            else np.array([low, high])
-        )
+        decades = np.arange(math.ceil(low), math.floor(high) + 1, dtype=np.float64)
+        at = decades if high - low > 1 else np.array([low, high])
         ticks = {
             "tickvals": (255 * (at - low) / max(high - low, 1e-9)).tolist(),
-            "ticktext": [f"{100 * 10**one:.3g} %" for one in at],
+            "ticktext": [percent(10**one) for one in at],
         }
-        return (
-            shade.astype(np.uint8),
-            _DENSITY,
-            {"showscale": True, "colorbar": {"title": {"text": "density"}, "thickness": 10, **ticks}},
-        )
+        bar = {"showscale": True, "colorbar": {"title": {"text": "density"}, "thickness": 10, **ticks}}
+        return shade.astype(np.uint8), _DENSITY, bar
     if color == "label":
-        kind = np.select(
-            [
-                features["label"].is_not_null().to_numpy(),
-                (features["n_active"] == 0).to_numpy(),
-                features["suggested"].fill_null(False).to_numpy(),
-            ],
-            [0, 3, 1],
-            2,
-        )
+        labelled, dead = features["label"].is_not_null().to_numpy(), (features["n_active"] == 0).to_numpy()
+        kind = np.select([labelled, dead, features["suggested"].fill_null(False).to_numpy()], [0, 3, 1], 2)
     else:
         kind = features["cluster"].fill_null(0).to_numpy() % N_CLUSTER_COLORS
     names = [rgb for rgb, _ in LABEL_COLORS] if color == "label" else list(CLUSTER_COLORS)
@@ -200,41 +164,25 @@ def series(plot: LinesOrBars) -> go.Figure:
         else:
             figure.add_scatter(x=x, y=one.y, name=one.name, error_y=error, mode="lines+markers", line={"color": color})
     figure.update_layout(
-        xaxis={"title": {"text": plot.x_label}, "gridcolor": _GRID, "zerolinecolor": _GRID, "type": "category"},
-        yaxis={"title": {"text": plot.y_label}, "gridcolor": _GRID, "zerolinecolor": _GRID},
-        showlegend=len(plot.series) > 1,
+        xaxis=_axis(plot.x_label, type="category"), yaxis=_axis(plot.y_label), showlegend=len(plot.series) > 1
     )
     return figure
 
 
-def figure(
-    drawn: go.Figure | dict[str, Any],
-    caption: str | Sequence[Any],
-    name: str,
-    height: int = 220,
-    files: Mapping[str, str] | None = None,
-    title: str = "",
-    n: int | None = None,
-) -> html.Figure:
-    """The figure with its caption and an expand button. name: its id, and that of a saved image.
-
-    files: its numbers, as for `menus.menu`. title: its name in the menu, if not the caption. n: denominator
-    of the percentages of its caption.
-    """
+def framed(drawn: go.Figure | dict[str, Any]) -> go.Figure | dict[str, Any]:
+    """A figure with the margins and colours that all figures have."""
     frame = {
         "margin": {"l": 55, "r": 10, "t": 14, "b": 45},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": _INK},
     }
-    if isinstance(drawn, go.Figure):
+    return (
         drawn.update_layout(frame)
-    else:
-        drawn = {**drawn, "layout": {**drawn["layout"], **frame}}
-    options: Any = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"filename": name}}
-    graph = dcc.Graph(id=name, figure=drawn, config=options, style={"height": f"{height}px"})
-    larger = html.Button("expand", type="button", className="plain-button grow", title="Fill the window; Escape closes")
-    menu = menus.menu(title or str(caption), name, files, picture=True)
-    of: Any = {} if n is None else {"data-n": str(n)}
-    below = html.Figcaption([html.Span(caption, **of), larger, menu], className="headed")
-    return html.Figure([graph, below], className="panel", id=menus.ANCHOR + name)
+        if isinstance(drawn, go.Figure)
+        else {**drawn, "layout": {**drawn["layout"], **frame}}
+    )
+
+
+def _axis(title: str, **more: Any) -> dict[str, Any]:
+    return {"title": {"text": title}, "gridcolor": _GRID, "zerolinecolor": _GRID, **more}

@@ -32,11 +32,16 @@ def as_text(weapon_id: int, build: Build) -> str:
     return _written(str(weapon_id), build)
 
 
+def slots(build: Build) -> list[list[str | None]]:
+    """The main slot and the subs of head, clothes and shoes; None for an empty slot."""
+    return [
+        [piece.main, *piece.subs, *[None] * (N_SUBS_EACH - len(piece.subs))]
+        for piece in (build.head, build.clothes, build.shoes)
+    ]
+
+
 def _written(weapon: str, build: Build) -> str:
-    pieces = []
-    for piece in (build.head, build.clothes, build.shoes):
-        worn = [piece.main, *piece.subs, *[None] * (N_SUBS_EACH - len(piece.subs))]
-        pieces.append("-".join(_EMPTY if name is None else CODES.get(name, name) for name in worn))
+    pieces = ("-".join(_EMPTY if name is None else CODES.get(name, name) for name in piece) for piece in slots(build))
     return ".".join([weapon, *pieces])
 
 

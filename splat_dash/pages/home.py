@@ -3,7 +3,7 @@
 from typing import Any
 
 import polars as pl
-from dash import dcc, html
+from dash import Dash, Input, Output, dcc, html
 
 from splat_assets.analysis.scorecard import MEANINGS
 from splat_assets.errors import SplatError
@@ -13,13 +13,14 @@ from splat_dash.query import ListQuery
 from splat_dash.source import Source
 
 _CARDS = (
-    ("fvu", "FVU", "{:.4f}"),
-    ("l0_mean", "L0", "{:.1f}"),
-    ("dead_percent", "dead", "{:.2f} %"),
-    ("dense_percent", "dense", "{:.2f} %"),
-    ("fidelity", "fidelity", "{:.4f}"),
-    ("bce_recovered", "loss recovered", "{:.4f}"),
+    ("fvu", "FVU", ""),
+    ("l0_mean", "L0", ""),
+    ("dead_percent", "dead", " %"),
+    ("dense_percent", "dense", " %"),
+    ("fidelity", "fidelity", ""),
+    ("bce_recovered", "loss recovered", ""),
 )
+"""Metric, heading and unit."""
 _WAYS = (
     ("features with the best rules", ListQuery(state="suggested", sort="-f1")),
     ("most frequent features", ListQuery(sort="-density")),
@@ -42,12 +43,7 @@ def layout(source: Source, **_: Any) -> html.Article:
             html.Div(
                 [
                     html.Section([html.H2("Where to start"), html.Ul([html.Li(_way(source, *way)) for way in _WAYS])]),
-                    html.Section(
-                        [
-                            html.H2("All features that fire"),
-                            _spread(source),
-                        ]
-                    ),
+                    html.Section([html.H2("All features that fire"), _spread(source)]),
                 ],
                 className="feature",
             ),
@@ -60,16 +56,13 @@ def _scorecard(source: Source) -> Any:
         card = source.subject.scorecard
     except SplatError as error:
         return html.P(f"No scorecard: {error}", className="quiet")
-    cards = [
-        html.Div(
-            [html.Dt(words, title=MEANINGS[name]), html.Dd(form.format(card[name]) if card.get(name) is not None else "—")],
-            className="card",
-            **ui.of_n(source.about.n_features if form.endswith("%") else card.get("n_test_samples") or 0),
-        )
-        for name, words, form in _CARDS
-    ]  # fmt: skip
+    cards = []
+    for name, words, unit in _CARDS:
+        value = "—" if card.get(name) is None else cells.in_digits(card[name]) + unit
+        of = ui.of_n(source.about.n_features if unit else card.get("n_test_samples") or 0)
+        cards.append(html.Div([html.Dt(words, title=MEANINGS[name]), html.Dd(value)], className="card", **of))
     rows = [
-        [cells.heading(name), cells.number(f"{card[name]:,.5g}"), {"t": meaning, "c": "meaning"}]
+        [cells.heading(name), cells.number(card[name]), {"t": meaning, "c": "meaning"}]
         for name, meaning in MEANINGS.items()
         if card.get(name) is not None
     ]
@@ -97,4 +90,9 @@ def _spread(source: Source) -> html.Figure:
     what = "the change of its most affected logit" if known else "its mean activation where it fires"
     text = f"Each point is a feature: density and {what}. Click a point to open it."
     drawn = figures.spread(features.filter(pl.col(name) > 0), name, title)
-    return figures.figure(drawn, text, "home-spread", 420, {"CSV": address.of_list_file()})
+    return ui.figure(drawn, text, "home-spread", 420, {"CSV": address.of_list_file()})
+
+
+def register(app: Dash) -> None:
+    """Clicks on points."""
+    ui.in_browser(app, "openPoint", Output("home-spread", "className"), Input("home-spread", "clickData"))

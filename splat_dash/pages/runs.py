@@ -66,11 +66,8 @@ def _row(source: Source, one: Published) -> list[cells.Cell]:
         cells.link(name, address, i="In the Dagster UI") if address else name,
         f"{one.version or '—'}{' *' if one.current else ''}",
         one.published.strftime("%Y-%m-%d %H:%M") if one.published else "—",
-        *(cells.number("—" if n is None else f"{n:,}") for n in (one.n_samples, one.n_features, one.n_activations)),
-        *(
-            cells.number(f"{one.scorecard[name]:.4g}" if one.scorecard.get(name) is not None else "—")
-            for name in _FIGURES
-        ),
+        *map(cells.number, (one.n_samples, one.n_features, one.n_activations)),
+        *(cells.number(one.scorecard.get(name)) for name in _FIGURES),
     ]
 
 

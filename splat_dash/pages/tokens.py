@@ -4,7 +4,7 @@ from typing import Any
 
 from dash import dcc, html
 
-from splat_dash import address, ui
+from splat_dash import address, cells, ui
 from splat_dash.abilities import in_words
 from splat_dash.source import Source
 
@@ -18,7 +18,7 @@ def layout(source: Source, **_: Any) -> html.Article:
                 html.Th(in_words(name), scope="row"),
                 html.Td(
                     [
-                        dcc.Link(ui.badge(name, token.level), href=address.of_token(token.name))
+                        dcc.Link(_badge(name, token.level), href=address.of_token(token.name))
                         for token in source.subject.vocabulary.groups[name]
                     ]
                 ),
@@ -45,3 +45,11 @@ def layout(source: Source, **_: Any) -> html.Article:
             ),
         ]
     )
+
+
+def _badge(ability: str, ap: int | None) -> html.Span:
+    """An ability with its AP, `SSU 21`; the full name for a pointer and for screen readers."""
+    text, name, kind, share = cells.badge(ability, ap)
+    style = None if share is None else {"--ap": f"{share:.3f}"}
+    parts = [html.Span(text, **ui.HIDDEN), html.Span(name, className="unseen")]
+    return html.Span(parts, className=f"badge {kind}", title=name, style=style)

@@ -6,8 +6,7 @@ import pytest
 
 from splat_assets.errors import InputError
 from splat_assets.store.layout import DataRoot
-from splat_dash.label_form import Form
-from splat_dash.pages.labelling import _saved, _skipped
+from splat_dash.pages.label_form import Form, _saved, _skipped
 from splat_dash.sent import value_of
 from splat_dash.source import Source
 from splat_serving.investigations.opening import open_subject

@@ -17,6 +17,7 @@ from splat_dash.query import ListQuery
 from splat_dash.source import Source
 from splat_serving.database.errors import LabelConflictError, ServerError
 from splat_serving.investigations.opening import open_subject
+from splat_serving.investigations.results.rendering import shown
 from splat_serving.labels.event import Event, NewEvent
 from tests.dash.conftest import Watched
 from tests.serving.running import running
@@ -103,7 +104,7 @@ def test_the_evidence_follows_the_rule_while_it_is_written(labelling: Watched, o
         page.fill("#label-rule", rule)
         found = own_source.evidence(7, rule)
         expect(page.locator("#label-score")).to_contain_text(f"the rule holds on {found.score.n_rule:,} of")
-        expect(page.locator("#label-score")).to_contain_text(f"F1 {found.score.f1:.3f}")
+        expect(page.locator("#label-score")).to_contain_text(f"F1 {shown(found.score.f1)}")
         expect(page.locator("#label-evidence summary")).to_contain_text(f"{found.n_missed + found.n_silent:,} samples")
     page.fill("#label-rule", "ssu>=")
     expect(page.locator("#label-evidence [role=alert]")).to_contain_text("^")

@@ -189,6 +189,6 @@ def test_a_store_without_a_map_says_how_to_get_one(source: Source, monkeypatch: 
     def none(by: str) -> pl.DataFrame:
         raise NotComputedError("a map was not computed: `splat materialize RUN`")
 
-    monkeypatch.setattr(source, "_places", none)
+    monkeypatch.setattr(source, "places", none)
 
     assert "splat materialize" in str(feature_map.layout(source).to_plotly_json())

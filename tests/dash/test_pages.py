@@ -12,6 +12,7 @@ import pytest
 from splat_assets.analysis.bands import BANDS
 from splat_assets.domain.concepts import Wears
 from splat_dash.abilities import in_words
+from splat_dash.cells import in_digits
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
 from splat_dash.terms import FEW
@@ -196,11 +197,11 @@ def test_numbers_on_the_page_are_those_of_the_store(watched: Watched, expect: An
     kept = page.locator("#numbers")
     numbers = dict(zip(kept.locator("dt").all_inner_texts(), kept.locator("dd").all_inner_texts(), strict=True))
     assert numbers["max"] == shown(own["max"])
-    assert numbers["density"] == f"{own['n_active'] / own['n_samples']:.4%}"
+    assert numbers["density"] == in_digits(own["n_active"] / own["n_samples"], "%")
     raised = found.influences["raised"][:8] if found.influences else []
     rows = page.locator("table.effects").first.locator("tr").all_inner_texts()
     assert [row.split() for row in rows] == [
-        [*marked(one["token"], one["in_data"]).split(), f"{one['value']:+.4g}"] for one in raised
+        [*marked(one["token"], one["in_data"]).split(), in_digits(one["value"], "+")] for one in raised
     ]
     examples = page.locator("table.examples tbody tr")
     assert examples.count() == len((found.examples or {})["top"])
@@ -231,7 +232,7 @@ def test_the_pages_of_fifty_features_say_what_store_and_api_say(watched: Watched
         rows = page.locator("table.effects tr").all_inner_texts()
         moved = [*told["influences"]["raised"][:8], *told["influences"]["lowered"][:8]]
         assert [row.split() for row in rows] == [
-            [*marked(one["token"], one["in_data"]).split(), f"{one['value']:+.4g}"] for one in moved
+            [*marked(one["token"], one["in_data"]).split(), in_digits(one["value"], "+")] for one in moved
         ]
         listed = page.locator("table.examples tbody td:last-child a").all_text_contents()
         groups = told["examples"] or {}
@@ -677,9 +678,9 @@ def test_the_first_page_has_the_figures_of_the_scorecard(watched: Watched, expec
     shown_there = dict(
         zip(page.locator(".card dt").all_inner_texts(), page.locator(".card dd").all_inner_texts(), strict=True)
     )
-    assert shown_there["FVU"] == f"{card['fvu']:.4f}"
-    assert shown_there["L0"] == f"{card['l0_mean']:.1f}"
-    assert shown_there["fidelity"] == f"{card['fidelity']:.4f}"
+    assert shown_there["FVU"] == shown(card["fvu"])
+    assert shown_there["L0"] == shown(card["l0_mean"])
+    assert shown_there["fidelity"] == shown(card["fidelity"])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -776,7 +777,7 @@ def test_each_ability_of_an_example_tells_what_it_is_worth(
             title = badge.get_attribute("title") or ""
             ability = called[title.partition(";")[0].partition(",")[0]]
             drop, whole = own.filter(pl.col("ability") == ability).select("drop", "activation").row(0)
-            assert title.endswith(f"; without it {-drop:+.3g} ({-drop / whole:+.0%})")
+            assert title.endswith(f"; without it {in_digits(-drop, '+')} ({in_digits(-drop / whole, '+%')})")
             lost = float(badge.evaluate("one => one.style.getPropertyValue('--lost')").rstrip("%"))
             assert lost == pytest.approx(100 * min(max(drop / whole, 0), 1), abs=0.06)
     page.locator('nav[aria-label="Examples"] .choice', has_text="random, not firing").click()
@@ -792,7 +793,7 @@ def test_every_ability_at_every_rung_observed_and_caused(
     whole = run(source.subject, spec_of({"experiment": "dose-sweep", "feature_id": busy, "n_builds": 20}))
     for at, figure in enumerate(whole.figures):
         cells = page.locator("table.strip").nth(at).locator("tbody td").all_inner_texts()
-        assert cells == ["" if value is None else f"{value:.2g}" for row in figure.z for value in row]  # type: ignore[union-attr]
+        assert cells == ["" if value is None else shown(value) for row in figure.z for value in row]  # type: ignore[union-attr]
 
 
 def test_on_a_phone_a_feature_still_reads(browser: Any, url: str, expect: Any, busy: int) -> None:

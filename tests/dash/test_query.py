@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splat_assets.errors import InputError
-from splat_dash.pages.feature import interval
+from splat_dash.pages.examples import interval
 from splat_dash.query import EVERYTHING, SORTS, STATES, ListQuery, MapQuery
 
 QUERIES = st.builds(

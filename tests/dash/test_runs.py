@@ -17,6 +17,7 @@ from splat_serving.database.runs import published_versions
 from splat_serving.http.app import create_app
 from splat_serving.http.settings import settings_from_environment
 from splat_serving.investigations.opening import open_subject
+from splat_serving.investigations.results.rendering import shown
 from tests.serving.running import running
 
 
@@ -59,7 +60,7 @@ def test_the_page_shows_figures_and_links(finished_root: DataRoot) -> None:
         page = str(runs.layout(source).to_plotly_json())
         card = subject.scorecard
 
-    assert f"{card['fvu']:.4g}" in page
+    assert shown(card["fvu"]) in page
     assert "http://127.0.0.1:3000/assets/published_store?partition=small" in page
     assert "(shown)" in page
 
