@@ -71,11 +71,6 @@ def of_token(token: str) -> str:
     return f"/tokens/{quote(token, safe='')}"
 
 
-def files_of_token(token: str) -> Files:
-    """The tables of a token's page, except those of its rule."""
-    return Files(f"/api/tokens/{quote(token, safe='')}")
-
-
 def of_weapon(key: str) -> str:
     """`/weapons/40`."""
     return f"/weapons/{quote(key, safe='')}"

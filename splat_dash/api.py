@@ -1,6 +1,6 @@
 """Downloads of the pages: the same numbers for a script or a spreadsheet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -40,7 +40,7 @@ def mount(server: FastAPI) -> None:
     def features(request: Request) -> Response:
         """The complete list of features that a page shows for the same parameters."""
         query = ListQuery.parse(_parameters(request))
-        return _csv(current_source().rows(query), _origin(request), "features")
+        return _csv(request, current_source().rows(query), "features")
 
     @server.get("/api/map.csv")
     def on_map(request: Request) -> Response:
@@ -48,7 +48,7 @@ def mount(server: FastAPI) -> None:
         query = MapQuery.parse(_parameters(request))
         frame = current_source().on_map(query)
         frame = (frame.filter("chosen") if query.chooses else frame.drop_nulls("x")).drop("chosen")
-        return _csv(frame, _origin(request), f"map-{query.by}")
+        return _csv(request, frame, f"map-{query.by}")
 
     @server.get("/api/features/{feature_id}.json")
     def record(request: Request, feature_id: int) -> Response:
@@ -68,7 +68,7 @@ def mount(server: FastAPI) -> None:
             for rank, row in enumerate(members, 1)
         ]  # fmt: skip
         frame = pl.DataFrame(rows, list(_EXAMPLE_COLUMNS), orient="row", infer_schema_length=None)
-        return _csv(frame, _origin(request), f"f{feature_id:05d}-examples")
+        return _csv(request, frame, f"f{feature_id:05d}-examples")
 
     @server.get("/api/features/{feature_id}/{part}/{table}.{form}")
     def of_feature(request: Request, feature_id: int, part: str, table: str, form: str) -> Response:
@@ -114,14 +114,15 @@ def mount(server: FastAPI) -> None:
     def of_map(request: Request, table: str, form: str) -> Response:
         """The clusters of the map `by`."""
         query = MapQuery.parse(_parameters(request))
-        return _table(request, [feature_map.clusters_of(current_source(), query)], table, form, f"map-{query.by}")
+        clusters = feature_map.cluster_table(current_source().on_map(query), query)
+        return _table(request, [clusters], table, form, f"map-{query.by}")
 
     @server.get("/api/runs.json")
     def runs(request: Request) -> Response:
         """Versions of all runs of the data root, and the recent activity."""
         content = {
             **_origin(request),
-            "published": [one.as_json() for one in current_source().published() or []],
+            "published": [one.as_json() for one in current_source().subject.published() or []],
             "activity": [asdict(one) for one in current_source().subject.activity()],
         }
         return Response(orjson.dumps(content), media_type="application/json")
@@ -145,14 +146,12 @@ def _examples(feature_id: int, request: Request) -> list[ResultTable]:
     """The examples that a page shows for the same parameters."""
     parameters = _parameters(request)
     interval = examples.interval(parameters)
-    groups: Mapping[str, Any]
     if interval:
-        groups = {"interval": current_source().between(feature_id, *interval)[1]}
-    else:
-        groups = current_source().feature(feature_id).examples or {}
-        if parameters.get("group"):
-            groups = {name: rows for name, rows in groups.items() if name == parameters["group"]}
-    return [*examples_table(groups, _MOST_EXAMPLES)]
+        return [*examples_table({"interval": current_source().between(feature_id, *interval)[1]}, _MOST_EXAMPLES)]
+    groups = current_source().feature(feature_id).examples or {}
+    group = parameters.get("group")
+    chosen = {name: rows for name, rows in groups.items() if name == group} if group else groups
+    return [*examples_table(chosen, _MOST_EXAMPLES)]
 
 
 def _table(request: Request, tables: Sequence[ResultTable], name: str, form: str, prefix: str, **more: Any) -> Response:
@@ -162,10 +161,10 @@ def _table(request: Request, tables: Sequence[ResultTable], name: str, form: str
         raise InputError(f"unknown table {name[:40]!r}; choose from {', '.join(one.name for one in tables) or 'none'}")
     if form not in FORMS:
         raise InputError(f"unknown format {form[:20]!r}; choose from {', '.join(FORMS)}")
-    origin = {**_origin(request), **more}
     file = f"{prefix}-{chosen.name}"
     if form == "csv":
-        return _csv(chosen.frame, origin, file)
+        return _csv(request, chosen.frame, file, **more)
+    origin = {**_origin(request), **more}
     if form == "json":
         content = orjson.dumps({**origin, "table": chosen.model_dump(mode="json")})
         return _named(content, "application/json", f"{file}.json")
@@ -183,8 +182,9 @@ def _origin(request: Request) -> dict[str, Any]:
     return {"run": about.name, "version": about.version, "provenance": about.provenance, "link": str(request.url)}
 
 
-def _csv(frame: pl.DataFrame, origin: dict[str, Any], name: str) -> Response:
+def _csv(request: Request, frame: pl.DataFrame, name: str, **more: Any) -> Response:
     """Comma-separated, after a `#` line with the provenance."""
+    origin = {**_origin(request), **more}
     made_from = {key: value for key, value in origin["provenance"].items() if isinstance(value, str)}
     head = f"# {harmless_json(orjson.dumps({**origin, 'provenance': made_from}).decode())}\n"
     return _named(head + harmless_frame(frame).write_csv(), "text/csv", f"{name}.csv")

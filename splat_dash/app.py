@@ -23,7 +23,6 @@ from splat_assets.store.documents import explained
 from splat_dash import api, shell, ui
 from splat_dash.pages import (
     Page,
-    about,
     compare,
     feature,
     feature_map,
@@ -67,7 +66,7 @@ _PAGES = (
     Page("whatif", "/whatif", "What if", whatif.layout, whatif.register),
     Page("labels", "/labels", "Labels", labels.layout),
     Page("runs", "/runs", "Runs", runs.layout),
-    Page("about", "/about", "About", about.layout),
+    Page("about", "/about", "About", home.about),
 )
 
 

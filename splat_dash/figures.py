@@ -107,13 +107,8 @@ def on_map(features: pl.DataFrame, color: str, box: Sequence[float] | None) -> g
         )
     )
     hidden = {"visible": False, "showgrid": False, "zeroline": False}
-    figure.update_layout(
-        xaxis=hidden,
-        yaxis={**hidden, "scaleanchor": "x"},
-        dragmode="select",
-        selectdirection="any",
-        hovermode="closest",
-    )
+    plane = {"xaxis": hidden, "yaxis": {**hidden, "scaleanchor": "x"}, "selectdirection": "any"}
+    figure.update_layout(plane, dragmode="select", hovermode="closest")
     if box:
         left, right, bottom, top = box
         figure.add_selection(x0=left, x1=right, y0=bottom, y1=top, line={"color": _INK, "width": 1, "dash": "dot"})

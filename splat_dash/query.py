@@ -16,15 +16,14 @@ SORTS = ("best", "feature_id", "density", "max", "mean", "effect", "f1", "label"
 STATES = ("labelled", "unlabelled", "suggested", "queued", "dead")
 
 
+@dataclass(frozen=True, slots=True)
 class _Query:
     """Fields with defaults, which are texts, as parameters of a URL."""
-
-    __slots__ = ()
 
     @classmethod
     def parse(cls, parameters: Mapping[str, Any]) -> Self:
         """From the parameters of a URL; foreign ones are ignored. InputError names the invalid or repeated one."""
-        own = {field.name: parameters[field.name] for field in _fields(cls) if parameters.get(field.name) is not None}
+        own = {field.name: parameters[field.name] for field in fields(cls) if parameters.get(field.name) is not None}
         for name, value in own.items():
             if not isinstance(value, str):
                 raise InputError(f"{name}: repeated in the address; write it once")
@@ -32,12 +31,8 @@ class _Query:
 
     def as_text(self, **changed: str) -> str:
         """`q=swim&sort=-density`: what differs from the default, after some change."""
-        values = {field: changed.get(field.name, getattr(self, field.name)) for field in _fields(self)}
+        values = {field: changed.get(field.name, getattr(self, field.name)) for field in fields(self)}
         return urlencode({field.name: value for field, value in values.items() if value != field.default})
-
-
-def _fields(query: Any) -> tuple[Any, ...]:
-    return fields(query)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Dash parses a request without validating its shape, and calls callbacks with any
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -86,7 +87,10 @@ class OnlyKnownCallbacks:
         if raw is None:
             await PlainTextResponse(f"request too large: at most {_MOST_BYTES:,} bytes\n", 413)(scope, receive, send)
             return
-        body = _parsed(raw) if Headers(scope=scope).get("content-type", "").startswith("application/json") else None
+        body = None
+        if Headers(scope=scope).get("content-type", "").startswith("application/json"):
+            with suppress(orjson.JSONDecodeError):
+                body = orjson.loads(raw)
         if not _is_known(body, self._callbacks()):
             text = "not a request of this dashboard's pages; reload the page\n"
             await PlainTextResponse(text, 400)(scope, receive, send)
@@ -107,13 +111,6 @@ async def _read(receive: Receive) -> bytes | None:
         raw += message.get("body", b"")
         more = message.get("more_body", False)
     return None if more or len(raw) > _MOST_BYTES else bytes(raw)
-
-
-def _parsed(raw: bytes) -> Any:
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return None
 
 
 def _is_flat(value: Any, depth: int = _DEEPEST) -> bool:

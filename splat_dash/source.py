@@ -14,7 +14,6 @@ from splat_assets.errors import InputError
 from splat_dash import listing
 from splat_dash.query import EVERYTHING, ListQuery, MapQuery
 from splat_serving.database.protocol import About, FeatureSummary
-from splat_serving.database.published_version import Published
 from splat_serving.database.selection import Selection
 from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.contrast import Contrast, contrast
@@ -30,7 +29,6 @@ from splat_serving.investigations.spec import checked_spec
 from splat_serving.investigations.subject import Subject
 from splat_serving.investigations.token_effects import features_by_effect_on
 from splat_serving.investigations.what_if import activations_on, what_if
-from splat_serving.labels.book import current_username
 from splat_serving.labels.event import Event
 from splat_serving.model.answers import Edit
 from splat_serving.model.runner import TokenSet
@@ -133,10 +131,6 @@ class Source:
         """The features that raise a token's logit and those that lower it; NotComputedError, UnknownNameError."""
         return features_by_effect_on(self.subject, token, _MOST_BY_EFFECT)
 
-    def published(self) -> list[Published] | None:
-        """The versions of all runs of the data root; None without a data root."""
-        return self.subject.published()
-
     @_kept(32, names=True)
     def contrast(self, left: str, right: str) -> Result:
         """The features that separate the builds of two rules; InputError with a caret for an invalid rule."""
@@ -163,11 +157,6 @@ class Source:
         """Activation of the feature on a build, from the model; NotComputedError without a model."""
         with self._model_lock:
             return float(activations_on(self.subject, [build], feature_id)[0])
-
-    @property
-    def author(self) -> str:
-        """Default author of labels: the user name of this machine."""
-        return current_username()
 
     def rule_of_label(self, feature_id: int) -> str:
         """The rule of the feature's label; empty without one."""

@@ -121,29 +121,23 @@ def _sentences(result: Result) -> list[html.P]:
 def answer(result: Result, files: Files) -> html.Div:
     """A whole result: findings, warnings, figures, tables, and the command that repeats it."""
     usual = {name: field.default for name, field in experiment(result.kind).spec.model_fields.items()}
-    settings = {
-        name: value for name, value in result.spec.items() if name != "experiment" and not _is(value, usual.get(name))
-    }
+    usual = {name: list(value) if isinstance(value, tuple) else value for name, value in usual.items()}
+    settings = {name: value for name, value in result.spec.items() if name != "experiment" and value != usual.get(name)}
     flags = " ".join(f"--{name.replace('_', '-')} {_typed(value)}" for name, value in settings.items())
     command = f"{result.provenance.seconds:,.2f} s; splat experiment {result.kind} {flags}"
+    tables: list[Any] = [table(one, files=files) for one in result.tables]
+    for at, one in enumerate(result.tables):
+        if one.detail:
+            rows = html.Summary(f"{one.title} ({counted(len(one.rows), 'rows')})")
+            tables[at] = html.Details([rows, tables[at]])
     return html.Div(
         [
             *_sentences(result),
             *(result_figure(one) for one in result.figures),
-            *(_collapsed_table(one, files) if one.detail else table(one, files=files) for one in result.tables),
+            *tables,
             html.P(html.Code(command), className="quiet"),
         ]
     )  # fmt: skip
-
-
-def _is(value: Any, usual: Any) -> bool:
-    return bool(value == (list(usual) if isinstance(usual, tuple) else usual))
-
-
-def _collapsed_table(table_: ResultTable, files: Files) -> html.Details:
-    return html.Details(
-        [html.Summary(f"{table_.title} ({counted(len(table_.rows), 'rows')})"), table(table_, files=files)]
-    )
 
 
 def _typed(value: Any) -> str:

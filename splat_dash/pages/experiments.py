@@ -22,22 +22,13 @@ _LONGEST = 500
 _POLITE: dict[str, Any] = {"aria-live": "polite"}
 
 
-def names() -> list[str]:
-    """The experiments on one feature."""
-    return [name for name in experiment_names() if "feature_id" in experiment(name).spec.model_fields]
-
-
 def panel(source: Source, feature_id: int, query: ListQuery, parameters: Mapping[str, Any]) -> html.Div:
     """The menu of experiments, the form of the one that `x` names, and the place for its result."""
     name = str(parameters.get("x") or FIRST)
-    known = names()
+    known = [one for one in experiment_names() if "feature_id" in experiment(one).spec.model_fields]
     if name not in known:
-        return html.Div(
-            [
-                ui.alert(f"Unknown experiment {name[:40]!r}", f"Choose from {', '.join(known)}."),
-                _menu(feature_id, query, "", known),
-            ]
-        )
+        unknown = ui.alert(f"Unknown experiment {name[:40]!r}", f"Choose from {', '.join(known)}.")
+        return html.Div([unknown, _menu(feature_id, query, "", known)])
     kind = experiment(name)
     settings = {
         key: str(parameters[key])[:_LONGEST] for key in _settings(kind.spec) if parameters.get(key) not in (None, "")

@@ -101,7 +101,7 @@ def _head(summary: FeatureSummary, name: str | None, place: Place, query: ListQu
         html.Span(where, className="quiet"),
         *files,
         html.Span(steps, className="steps"),
-        html.Button(["pin", html.Kbd("p")], id="pin", type="button", className="plain-button", **pin),
+        html.Button(["pin", html.Kbd("p")], id="pin", **ui.PLAIN, **pin),
     ]
     name_part = html.Span(f" {visible(name)}" if name else "", className="name", id="feature-name")
     return html.Header([html.Nav(way, **ui.named("List")), html.H1([f"Feature {summary.feature_id}", name_part])])
@@ -174,14 +174,9 @@ def _histogram(source: Source, summary: FeatureSummary, build: tuple[int, Build]
     """build: weapon and gear to mark, None for none."""
     own = summary.statistics
     if not own["n_active"]:
+        samples = ui.term(counted(own["n_samples"], "samples"), "sample")
         return html.Figure(
-            html.Figcaption(
-                [
-                    "Never fires on ",
-                    ui.term(counted(own["n_samples"], "samples"), "sample"),
-                    " (dead feature): only its weights are known.",
-                ]
-            )
+            html.Figcaption(["Never fires on ", samples, " (dead feature): only its weights are known."])
         )
     caption = [
         ui.term(f"Fires on {counted(own['n_active'], 'samples')}", "fires on"),

@@ -64,21 +64,14 @@ def _choice(name: str, words: dict[str, str], field: str, query: MapQuery) -> ht
 
 
 def _search(query: MapQuery) -> html.Form:
-    kept = [
-        dcc.Input(type="hidden", name=name, value=getattr(query, name), id=f"map-keeps-{name}")
-        for name in ("by", "color")
+    parts = [
+        html.Label("Highlight", htmlFor="map-q"),
+        dcc.Input(id="map-q", name="q", value=query.q, type="text", placeholder="words of label, rule or token"),
     ]
-    return html.Form(
-        [
-            html.Label("Highlight", htmlFor="map-q"),
-            dcc.Input(id="map-q", name="q", value=query.q, type="text", placeholder="words of label, rule or token"),
-            *kept,
-            html.Button("Show", type="submit", className="plain-button"),
-        ],
-        action="/map",
-        method="get",
-        className="rule",
-    )
+    for name in ("by", "color"):
+        parts.append(dcc.Input(type="hidden", name=name, value=getattr(query, name), id=f"map-keeps-{name}"))
+    parts.append(html.Button("Show", type="submit", className="plain-button"))
+    return html.Form(parts, action="/map", method="get", className="rule")
 
 
 def _caption(features: pl.DataFrame) -> list[Any]:
@@ -101,16 +94,11 @@ def _caption(features: pl.DataFrame) -> list[Any]:
 
 def _legend(color: str) -> html.P | None:
     if color == "label":
-        parts = [
-            html.Span([html.Span("●", style={"color": rgb}, **ui.HIDDEN), f" {name} "])
-            for rgb, name in figures.LABEL_COLORS
-        ]
-        return html.P(parts, className="legend")
+        dots = ((html.Span("●", style={"color": rgb}, **ui.HIDDEN), f" {name} ") for rgb, name in figures.LABEL_COLORS)
+        return html.P([html.Span([*dot]) for dot in dots], className="legend")
     if color == "cluster":
-        return html.P(
-            f"Colours repeat after {counted(figures.N_CLUSTER_COLORS, 'clusters')}; the table has a link to each.",
-            className="quiet",
-        )
+        n = counted(figures.N_CLUSTER_COLORS, "clusters")
+        return html.P(f"Colours repeat after {n}; the table has a link to each.", className="quiet")
     return None
 
 
@@ -138,21 +126,16 @@ def chosen(features: pl.DataFrame, query: MapQuery) -> list[Any]:
     return [heading, summary, html.Div(cells.drawn(head, body), className="tall")]
 
 
-def clusters_of(source: Source, query: MapQuery) -> ResultTable:
-    """The clusters of a map; NotComputedError."""
-    return _clusters_in(source.on_map(query), query)
-
-
-def _clusters_in(features: pl.DataFrame, query: MapQuery) -> ResultTable:
+def cluster_table(features: pl.DataFrame, query: MapQuery) -> ResultTable:
+    """The clusters of a map. features: all of it, as `Source.on_map` has them."""
     return clusters(features.with_columns(labelled=pl.col("label").is_not_null()), query.by)
 
 
 def _clusters(features: pl.DataFrame, query: MapQuery) -> html.Section:
-    table = _clusters_in(features, query)
-
     def choosing(cluster: int) -> str:
         return address.of_map(query, cluster=str(cluster), q="", box="", color="cluster")
 
+    table = cluster_table(features, query)
     return ui.table(table, html.H2, _MOST_CLUSTERS, {"cluster": choosing}, address.Files("/api/map", f"by={query.by}"))
 
 

@@ -1,4 +1,4 @@
-"""The start page: quality of the SAE, overview of its features, and links to start from."""
+"""The start page: quality of the SAE, overview of its features, and links to start from; and the About page."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from splat_assets.wording import counted
 from splat_dash import address, cells, figures, ui
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
+from splat_dash.terms import TERMS
 
 _CARDS = (
     ("fvu", "FVU", ""),
@@ -91,6 +92,32 @@ def _spread(source: Source) -> html.Figure:
     text = f"Each point is a feature: density and {what}. Click a point to open it."
     drawn = figures.spread(features.filter(pl.col(name) > 0), name, title)
     return ui.figure(drawn, text, "home-spread", 420, {"CSV": address.of_list_file()})
+
+
+def about(source: Source, **_: Any) -> html.Div:
+    """The About page: the store, its provenance, and the definitions of terms."""
+    store = source.about
+    facts = [
+        ("run", store.name or "—", "Run that the store belongs to."),
+        ("version", store.version, "Its published version."),
+        ("samples", f"{store.n_samples:,}", "All samples."),
+        ("features", f"{store.n_features:,}", "Features of the SAE, dead ones included."),
+        *((f"{name} (sha256)", str(value)[:16], "Fingerprint.") for name, value in store.provenance.items()
+          if isinstance(value, str) and len(value) == 64),
+    ]  # fmt: skip
+    return html.Div(
+        [
+            html.H1("About"),
+            html.H2("Data shown"),
+            ui.numbers(facts),
+            html.H2("Definitions"),
+            *(
+                part
+                for title, terms in TERMS.items()
+                for part in (html.H3(title), ui.numbers([(term, meaning, "") for term, meaning in terms.items()]))
+            ),
+        ]
+    )
 
 
 def register(app: Dash) -> None:

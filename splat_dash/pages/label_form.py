@@ -16,7 +16,8 @@ from splat_dash.shown import current_source
 from splat_dash.source import Source
 from splat_serving.database.errors import LabelConflictError
 from splat_serving.investigations.label_pages import events_table
-from splat_serving.labels.event import Category, Event, Status
+from splat_serving.labels.book import current_username
+from splat_serving.labels.event import Category, Status
 
 _FIELDS = ("text", "category", "status", "confidence", "rule", "notes", "author")
 """In the order of the arguments of `splat.typed` in dashboard.js."""
@@ -56,8 +57,13 @@ class Form(BaseModel):
         """The fields of the label."""
         return self.model_dump(include={"text", "category", "status", "confidence", "rule", "notes"})
 
-    def check_same_feature(self) -> None:
-        """InputError if form, page and address are not of one feature."""
+    def check_origin(self, source: Source) -> None:
+        """InputError if the form is of another SAE than the one shown, or form, page and address are not of one feature."""
+        if self.made.sae != source.sae:
+            raise InputError(
+                f"version {source.about.version} is of another SAE, whose feature {self.feature} is another one; "
+                "reload the page to see it (your text is about the old one)"
+            )
         number = unquote(self.address).strip("/").removeprefix("f/")
         named = number.isascii() and number.isdigit() and len(number) < 10 and int(number) == self.feature
         if self.made.feature != self.feature or not named:
@@ -75,7 +81,6 @@ def fields(source: Source, feature_id: int) -> list[Any]:
     revision = event.revision if event else 0
     kept: Any = {"persistence": f"{source.sae}-{feature_id}-{revision}", "persistence_type": "session"}
     rule = source.rule_of_label(feature_id)
-    history = source.subject.labels.history(feature_id)
     return [
         html.Details(
             [
@@ -95,7 +100,7 @@ def fields(source: Source, feature_id: int) -> list[Any]:
                               placeholder="ssu>=21 and ninja_squid", **kept),
                 dmc.Textarea(id="label-notes", label="Notes", value=label.notes if label else "", autosize=True,
                              minRows=2, **kept),
-                dmc.TextInput(id="label-author", label="Author", value=source.author, persistence=True,
+                dmc.TextInput(id="label-author", label="Author", value=current_username(), persistence=True,
                               persistence_type="local"),
                 dmc.Group(
                     [
@@ -115,12 +120,13 @@ def fields(source: Source, feature_id: int) -> list[Any]:
         dcc.Store(id="label-skipped"),
         dcc.Store(id="label-answer"),
         dcc.Store(id="label-of", data={"feature": feature_id, "based_on": revision, "sae": source.sae}),
-        html.Details(_history(history), id="label-history", className="label-form"),
+        html.Details(_history(source, feature_id), id="label-history", className="label-form"),
     ]  # fmt: skip
 
 
-def _history(events: list[Event]) -> list[Any]:
+def _history(source: Source, feature_id: int) -> list[Any]:
     """The number of events, and their table."""
+    events = source.subject.labels.history(feature_id)
     rows = ui.table(events_table("history", "History", events)) if events else html.P("No events yet.")
     return [html.Summary(f"history ({len(events)})"), html.Div(rows)]
 
@@ -162,20 +168,10 @@ def register(app: Dash) -> None:
     ui.in_browser(app, "answered", outputs, Input("label-answer", "data"), State("label-of", "data"))
 
 
-def _check(source: Source, form: Form) -> None:
-    """InputError if the form belongs to another feature than the page, or to another SAE than the one shown."""
-    if form.made.sae != source.sae:
-        raise InputError(
-            f"version {source.about.version} is of another SAE, whose feature {form.feature} is another one; "
-            "reload the page to see it (your text is about the old one)"
-        )
-    form.check_same_feature()
-
-
 def _saved(source: Source, form: Form) -> dict[str, Any]:
     """The outcome of saving a label: the label, or why it was not saved. notice: the same in one line."""
     try:
-        _check(source, form)
+        form.check_origin(source)
         event = source.write_label(form.feature, form.label(), form.author, form.made.based_on)
     except LabelConflictError:
         theirs = source.labels()[form.feature]
@@ -187,7 +183,8 @@ def _saved(source: Source, form: Form) -> dict[str, Any]:
         shown = html.Div(rows, className="alert", role="alert")
         return {"shown": shown, "notice": "not saved, somebody else saved a label first", "based_on": theirs.revision}
     except SplatError as error:
-        return _refused(f"Not saved: {error}")
+        notice = f"Not saved: {error}"
+        return {"shown": ui.refusal(notice), "notice": notice}
     assert event.label is not None
     notice = f"Saved, revision {event.revision}, {event.at[11:16]} UTC."
     return {
@@ -195,7 +192,7 @@ def _saved(source: Source, form: Form) -> dict[str, Any]:
         "shown": html.P(notice, className="quiet"),
         "notice": notice,
         "based_on": event.revision,
-        "history": _history(source.subject.labels.history(form.feature)),
+        "history": _history(source, form.feature),
         "name": f" {visible(event.label.text)}",
     }
 
@@ -203,13 +200,10 @@ def _saved(source: Source, form: Form) -> dict[str, Any]:
 def _skipped(source: Source, form: Form) -> dict[str, Any]:
     """The outcome of removing a feature from the queue."""
     try:
-        _check(source, form)
+        form.check_origin(source)
         source.subject.labels.skip(form.feature, author=form.author and form.author.strip())
     except SplatError as error:
-        return _refused(f"Not skipped: {error}")
+        notice = f"Not skipped: {error}"
+        return {"shown": ui.refusal(notice), "notice": notice}
     notice = "Skipped: removed from the queue."
     return {"shown": html.P(notice, className="quiet"), "notice": notice}
-
-
-def _refused(notice: str) -> dict[str, Any]:
-    return {"shown": ui.refusal(notice), "notice": notice}

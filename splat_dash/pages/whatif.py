@@ -157,7 +157,7 @@ def _chosen(source: Source, weapon: Any, worn: Sequence[Any]) -> tuple[int, Buil
     names = [value_of(str | None, name, "slot") or None for name in worn]
     pieces = [names[at : at + size] for at in range(0, len(names), size)]
     build = Build(*(Gear(piece[0], tuple(name for name in piece[1:] if name)) for piece in pieces))
-    return gear.checked(value_of(str, weapon, "weapon"), build, len(source.subject.contexts))
+    return gear.parse(gear.as_text(value_of(str, weapon, "weapon"), build), len(source.subject.contexts))
 
 
 def answer_for(source: Source, view: View) -> Answer:
