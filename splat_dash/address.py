@@ -61,11 +61,6 @@ def of_sample(sample_id: int) -> str:
     return f"/whatif?sample={sample_id}"
 
 
-def of_rule(rule: str) -> str:
-    """`/find?rule=ssu%3E%3D21`."""
-    return f"/find?{urlencode({'rule': rule})}"
-
-
 def of_token(token: str) -> str:
     """`/tokens/swim_speed_up_21`."""
     return f"/tokens/{quote(token, safe='')}"

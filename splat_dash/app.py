@@ -71,8 +71,20 @@ _PAGES = (
 
 
 def create_app(source: Source) -> Dash:
-    """The dashboard of a source, and of each version of it that is published later. Serve `app.server`, a FastAPI application,
-    with uvicorn."""
+    """The dashboard of a source, and of each version of it that is published later.
+
+    Args:
+        source: Its subject stays open while the application answers; the caller closes it.
+
+    Returns:
+        A Dash application; several may live in one process. Serve its `server`, an ASGI application of FastAPI, with uvicorn on
+        127.0.0.1: it refuses requests to other host names, and those from pages of other origins.
+
+    Example:
+        >>> app = create_app(Source(subject))  # subject: `open_subject("small")`
+        >>> type(app.server).__name__
+        'FastAPI'
+    """
     shown = CurrentSource(source)
     app = Dash(
         "splat_dash",

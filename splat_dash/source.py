@@ -62,10 +62,26 @@ def _kept(
 
 
 class Source:
-    """A run, store or server behind the dashboard. Safe to use from threads."""
+    """A run, store or server behind the dashboard: what its pages show. Safe to use from threads.
+
+    Keeps its last answers. Every method raises what the database raises: FeatureNotFoundError, NotComputedError for what the
+    version or this machine lacks, and ServerError where the subject is a server.
+
+    Example:
+        >>> source = Source(subject)  # subject: `open_subject("small")`
+        >>> most_frequent = source.rows(ListQuery(sort="-density"))["feature_id"][0]
+        >>> source.place(most_frequent, ListQuery(sort="-density")).number
+        1
+    """
 
     def __init__(self, subject: Subject, dagster_url: str | None = None, background: Executor | None = None) -> None:
-        """subject: open; the caller closes it. dagster_url: address of the Dagster UI of its data root, if it runs."""
+        """Nothing is read before the first question.
+
+        Args:
+            subject: Open; the caller closes it.
+            dagster_url: Address of the Dagster UI of its data root, without a slash at its end, if it runs.
+            background: Runs `prepare`; a thread of its own if left out.
+        """
         self.subject = subject
         self.dagster_url = dagster_url
         self._model_lock = threading.Lock()  # models run one at a time: a forward pass uses every core
@@ -184,7 +200,7 @@ class Source:
             "rule": parse_rule_text(rule, self._names).as_json() if rule else None,
         }
         if not fields["text"]:
-            raise InputError("the label has no text: describe what the feature represents")
+            raise InputError("the label lacks a text: describe what the feature represents")
         return self.subject.labels.set(feature_id, fields, author if author is None else author.strip(), based_on)
 
     def labels(self) -> dict[int, Event]:

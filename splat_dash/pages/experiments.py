@@ -80,7 +80,8 @@ def _form(
     """The settings as text fields with their defaults as placeholders; submitting opens the address of the result."""
     boxes = []
     for key, field in _settings(spec).items():
-        default = "" if field.is_required() or field.default is None else _text(field.default)
+        usual = "" if field.is_required() or field.default is None else field.default
+        default = ", ".join(map(str, usual)) if isinstance(usual, tuple) else str(usual)
         label = html.Label(key.replace("_", " "), htmlFor=f"set-{key}", title=field.description or "")
         box = dcc.Input(id=f"set-{key}", name=key, value=settings.get(key, ""), placeholder=default, type="text")
         boxes.append(html.Div([label, box], className="setting"))
@@ -89,10 +90,6 @@ def _form(
     parts = [*hidden, *boxes, html.Button("Run", type="submit", className="plain-button")]
     form = html.Form(parts, action=f"/f/{feature_id}", method="get", className="rule")
     return html.Details([html.Summary("settings"), form], open=is_open)
-
-
-def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def register(app: Dash) -> None:

@@ -29,12 +29,15 @@ def layout(source: Source, **_: Any) -> Any:
     head = [cells.heading(name, meanings[name], "" if name in texts else "number") for name in columns]
     messages = [f"{one.run}: {one.said}" for one in versions if one.said]
     here = f"Shown in this window: {source.about.name}, version {source.about.version}. "
+    dagster: Any = html.Span("With `splat up`, runs link to the Dagster UI.", className="quiet")
+    if source.dagster_url:
+        dagster = html.A("All artifacts in the Dagster UI", href=f"{source.dagster_url}/assets")
     return html.Article(
         [
             heading,
             html.P([f"{counted(len(versions), 'versions')}. {here}", html.A("JSON", href="/api/runs.json")]),
             cells.drawn(head, [_row(source, one) for one in versions]),
-            html.P(["To show another run: ", html.Code("splat dash RUN"), ". ", *_dagster(source)]),
+            html.P(["To show another run: ", html.Code("splat dash RUN"), ". ", dagster]),
             html.Ul([html.Li(visible(text)) for text in messages], className="quiet") if messages else None,
             *_recent_activity(source),
         ]
@@ -62,9 +65,3 @@ def _row(source: Source, one: Published) -> list[cells.Cell]:
         *map(cells.number, (one.n_samples, one.n_features, one.n_activations)),
         *(cells.number(one.scorecard.get(name)) for name in _FIGURES),
     ]
-
-
-def _dagster(source: Source) -> list[Any]:
-    if not source.dagster_url:
-        return [html.Span("With `splat up`, runs link to the Dagster UI.", className="quiet")]
-    return [html.A("All artifacts in the Dagster UI", href=f"{source.dagster_url}/assets")]

@@ -20,7 +20,7 @@ from splat_dash.shown import current_source
 from splat_dash.source import Source
 from splat_dash.terms import meaning_of
 from splat_serving.investigations.build_text import highest_rungs
-from splat_serving.investigations.results.result import Answer, Column, ResultTable
+from splat_serving.investigations.results.result import Answer, Column
 from splat_serving.model.answers import Edit
 from splat_serving.model.runner import MOST_EDITS
 
@@ -161,12 +161,17 @@ def _chosen(source: Source, weapon: Any, worn: Sequence[Any]) -> tuple[int, Buil
 
 
 def answer_for(source: Source, view: View) -> Answer:
-    """The result of model and SAE for a view; SplatError."""
+    """The result of model and SAE for a view, with the names of the features; SplatError."""
     base = gear.token_set(view.weapon, view.base, source.subject)
     changed = gear.token_set(view.changed_weapon, view.changed, source.subject)
     result = source.what_if(base, changed, parse_edits(view.edits), view.focus)
-    names = source.names()
-    return result.model_copy(update={"tables": [_called(table, names) for table in result.tables]})
+    names, tables = source.names(), list(result.tables)
+    called = Column(name="called", description=meaning_of("called"))
+    for at, table in enumerate(tables):
+        if table.name == "features":
+            rows = [[*row, names.get(int(row[0] or 0), "")] for row in table.rows]
+            tables[at] = table.model_copy(update={"columns": [*table.columns, called], "rows": rows})
+    return result.model_copy(update={"tables": tables})
 
 
 def shown(result: Answer, view: View) -> html.Div:
@@ -187,15 +192,6 @@ def shown(result: Answer, view: View) -> html.Div:
             *(ui.result_figure(one, html.H2) for one in result.figures),
         ]
     )
-
-
-def _called(table: ResultTable, names: dict[int, str]) -> ResultTable:
-    """A table of features, with their names added."""
-    if table.name != "features":
-        return table
-    called = Column(name="called", description=meaning_of("called"))
-    rows = [[*row, names.get(int(row[0] or 0), "")] for row in table.rows]
-    return table.model_copy(update={"columns": [*table.columns, called], "rows": rows})
 
 
 def register(app: Dash) -> None:

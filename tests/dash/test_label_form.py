@@ -23,8 +23,8 @@ def sent(**changes: Any) -> dict[str, Any]:
 
 def form(what: Any) -> Form:
     """A form, as a callback takes it."""
-    found: Form = value_of(Form, what, "form")
-    return found
+    result: Form = value_of(Form, what, "form")
+    return result
 
 
 @pytest.mark.parametrize("address", ["/f/3", "/f/3/", "/f/003", "/f/%33"])
