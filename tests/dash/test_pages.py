@@ -105,9 +105,13 @@ def test_the_list_is_sorted_where_the_data_is(watched: Watched, expect: Any, sou
     page.locator(".ag-header-cell", has_text="density").click()
     page.locator(".ag-header-cell", has_text="density").click()
 
-    ids = [str(one) for one in source.rows(ListQuery(sort="-density"))["feature_id"].to_list()]
-    expect(page.locator(".ag-row[row-index='0'] a")).to_have_text(ids[0])
-    expect(page.locator(".ag-row[row-index='7'] a")).to_have_text(ids[7])
+    rows = source.rows(ListQuery(sort="-density"))
+    for at in (0, 7):
+        row = page.locator(f".ag-row[row-index='{at}']")
+        expect(row.locator("a")).to_have_text(str(rows["feature_id"][at]))
+        expect(row.locator("[col-id='density']")).to_have_text(in_digits(rows["density"][at], "%"))
+        for name in ("f1", "max", "mean", "effect"):
+            expect(row.locator(f"[col-id='{name}']")).to_have_text(in_digits(rows[name][at]))
     assert page.locator(".ag-row").count() < 100
 
 
