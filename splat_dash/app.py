@@ -20,7 +20,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from splat_assets.errors import InputError, SplatError
 from splat_assets.store.documents import explained
-from splat_dash import api, shell, ui
+from splat_dash import api, frame, ui
 from splat_dash.pages import (
     Page,
     compare,
@@ -101,8 +101,8 @@ def create_app(source: Source) -> Dash:
     )
     _register(app)
     app.index_string = app.index_string.replace("<html>", '<html lang="en">')
-    app.layout = shell.layout
-    shell.register(app, shown)
+    app.layout = frame.layout
+    frame.register(app, shown)
     api.mount(app.server)
     _serve_politely(app, shown)
     with ThreadPoolExecutor(1) as thread:  # the caller may have an event loop of its own

@@ -1,4 +1,4 @@
-// Cells of the list of features.
+// Numbers and cells of the list of features.
 // A number as `cells.in_digits` writes it. form: "%" for a share.
 (window.dashAgGridFunctions = window.dashAgGridFunctions || {}).inDigits = (value, form) => {
   if (value == null) return "—";

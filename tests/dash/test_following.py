@@ -10,9 +10,9 @@ from starlette.testclient import TestClient
 
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.manifest import Manifest
-from splat_dash import shell
+from splat_dash import frame
 from splat_dash.app import create_app
-from splat_dash.shell import version_notice
+from splat_dash.frame import version_notice
 from splat_dash.shown import CurrentSource, VersionStatus
 from splat_dash.source import Source
 from splat_serving.database.catalogue import Catalogue, Target
@@ -93,7 +93,7 @@ def test_an_open_page_gets_a_notice_and_keeps_what_is_typed(
 ) -> None:
     from playwright.sync_api import expect
 
-    monkeypatch.setattr(shell, "_WATCH_SECONDS", 1)
+    monkeypatch.setattr(frame, "_WATCH_SECONDS", 1)
     with running(create_app(own_source).server) as url:
         watched = Watched(browser, url)
         page = watched.open("/f/3")
