@@ -2,45 +2,36 @@
 
 from typing import Final
 
-CODES: Final[dict[str, str]] = {
-    "ink_saver_main": "ISM",
-    "ink_saver_sub": "ISS",
-    "ink_recovery_up": "IRU",
-    "run_speed_up": "RSU",
-    "swim_speed_up": "SSU",
-    "quick_super_jump": "QSJ",
-    "special_charge_up": "SCU",
-    "special_saver": "SS",
-    "special_power_up": "SPU",
-    "quick_respawn": "QR",
-    "ink_resistance_up": "RES",
-    "sub_resistance_up": "SRU",
-    "sub_power_up": "BPU",
-    "intensify_action": "IA",
-    "comeback": "CB",
-    "last_ditch_effort": "LDE",
-    "opening_gambit": "OG",
-    "tenacity": "T",
-    "ability_doubler": "AD",
-    "haunt": "H",
-    "ninja_squid": "NS",
-    "respawn_punisher": "RP",
-    "thermal_ink": "TI",
-    "drop_roller": "DR",
-    "object_shredder": "OS",
-    "stealth_jump": "SJ",
+_DISPLAY: Final[dict[str, tuple[str, str]]] = {
+    "ink_saver_main": ("ISM", "ink"),
+    "ink_saver_sub": ("ISS", "ink"),
+    "ink_recovery_up": ("IRU", "ink"),
+    "run_speed_up": ("RSU", "movement"),
+    "swim_speed_up": ("SSU", "movement"),
+    "quick_super_jump": ("QSJ", "movement"),
+    "special_charge_up": ("SCU", "special"),
+    "special_saver": ("SS", "special"),
+    "special_power_up": ("SPU", "special"),
+    "quick_respawn": ("QR", "defence"),
+    "ink_resistance_up": ("RES", "defence"),
+    "sub_resistance_up": ("SRU", "defence"),
+    "sub_power_up": ("BPU", "sub"),
+    "intensify_action": ("IA", "sub"),
+    "comeback": ("CB", "head"),
+    "last_ditch_effort": ("LDE", "head"),
+    "opening_gambit": ("OG", "head"),
+    "tenacity": ("T", "head"),
+    "ability_doubler": ("AD", "clothes"),
+    "haunt": ("H", "clothes"),
+    "ninja_squid": ("NS", "clothes"),
+    "respawn_punisher": ("RP", "clothes"),
+    "thermal_ink": ("TI", "clothes"),
+    "drop_roller": ("DR", "shoes"),
+    "object_shredder": ("OS", "shoes"),
+    "stealth_jump": ("SJ", "shoes"),
 }
-FAMILIES: Final[dict[str, tuple[str, ...]]] = {
-    "ink": ("ink_saver_main", "ink_saver_sub", "ink_recovery_up"),
-    "movement": ("run_speed_up", "swim_speed_up", "quick_super_jump"),
-    "special": ("special_charge_up", "special_saver", "special_power_up"),
-    "defence": ("quick_respawn", "ink_resistance_up", "sub_resistance_up"),
-    "sub": ("sub_power_up", "intensify_action"),
-    "head": ("comeback", "last_ditch_effort", "opening_gambit", "tenacity"),
-    "clothes": ("ability_doubler", "haunt", "ninja_squid", "respawn_punisher", "thermal_ink"),
-    "shoes": ("drop_roller", "object_shredder", "stealth_jump"),
-}
-_FAMILY_OF = {ability: family for family, abilities in FAMILIES.items() for ability in abilities}
+"""Code and family by ability."""
+CODES: Final[dict[str, str]] = {ability: code for ability, (code, _) in _DISPLAY.items()}
 
 
 def code_of(ability: str) -> str:
@@ -50,7 +41,7 @@ def code_of(ability: str) -> str:
 
 def family_of(ability: str) -> str:
     """The family whose colour an ability has, `other` for an unknown one."""
-    return _FAMILY_OF.get(ability, "other")
+    return _DISPLAY[ability][1] if ability in _DISPLAY else "other"
 
 
 def in_words(ability: str) -> str:

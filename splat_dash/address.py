@@ -20,6 +20,10 @@ class Files:
         """`/api/features/45/tokens/tokens.csv`."""
         return _with(f"{self.path}/{quote(table, safe='')}.{form}", self.parameters)
 
+    def by_format(self, table: str) -> dict[str, str]:
+        """Addresses of a table by the name of the format."""
+        return {called: self.of(table, form) for form, called in FORMS.items()}
+
 
 def list_url(query: ListQuery = EVERYTHING) -> str:
     """`/features?sort=-density`."""
@@ -57,19 +61,9 @@ def of_sample(sample_id: int) -> str:
     return f"/whatif?sample={sample_id}"
 
 
-def of_rule(rule: str) -> str:
-    """`/find?rule=ssu%3E%3D21`."""
-    return f"/find?{urlencode({'rule': rule})}"
-
-
 def of_token(token: str) -> str:
     """`/tokens/swim_speed_up_21`."""
     return f"/tokens/{quote(token, safe='')}"
-
-
-def files_of_token(token: str) -> Files:
-    """The tables of a token's page, except those of its rule."""
-    return Files(f"/api/tokens/{quote(token, safe='')}")
 
 
 def of_weapon(key: str) -> str:

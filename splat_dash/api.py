@@ -1,8 +1,7 @@
 """Downloads of the pages: the same numbers for a script or a spreadsheet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -14,7 +13,7 @@ from splat_assets.errors import InputError, SplatError
 from splat_assets.store.errors import FeatureNotFoundError, LayoutError, SampleNotFoundError
 from splat_assets.store.spreadsheet import harmless_frame, harmless_json
 from splat_dash.address import FORMS
-from splat_dash.pages import compare, feature, feature_map, whatif
+from splat_dash.pages import compare, examples, feature_map, whatif
 from splat_dash.pages.labels import as_lines
 from splat_dash.query import ListQuery, MapQuery
 from splat_dash.shown import current_source
@@ -24,7 +23,6 @@ from splat_serving.investigations.results.rendering import markdown_table
 from splat_serving.investigations.results.result import ResultTable
 from splat_serving.labels.book import label_as_json
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _MOST_EXAMPLES = 10_000
 _NOT_THERE = (FeatureNotFoundError, SampleNotFoundError, UnknownNameError, NotComputedError, LayoutError)
 _EXAMPLE_COLUMNS = ("group", "rank", "sample_id", "activation", "weapon_id", "weapon", "abilities")
@@ -42,7 +40,7 @@ def mount(server: FastAPI) -> None:
     def features(request: Request) -> Response:
         """The complete list of features that a page shows for the same parameters."""
         query = ListQuery.parse(_parameters(request))
-        return _csv(current_source().rows(query), _origin(request), "features")
+        return _csv(request, current_source().rows(query), "features")
 
     @server.get("/api/map.csv")
     def on_map(request: Request) -> Response:
@@ -50,7 +48,7 @@ def mount(server: FastAPI) -> None:
         query = MapQuery.parse(_parameters(request))
         frame = current_source().on_map(query)
         frame = (frame.filter("chosen") if query.chooses else frame.drop_nulls("x")).drop("chosen")
-        return _csv(frame, _origin(request), f"map-{query.by}")
+        return _csv(request, frame, f"map-{query.by}")
 
     @server.get("/api/features/{feature_id}.json")
     def record(request: Request, feature_id: int) -> Response:
@@ -61,7 +59,7 @@ def mount(server: FastAPI) -> None:
         return Response(orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
     @server.get("/api/features/{feature_id}/examples.csv")
-    def examples(request: Request, feature_id: int) -> Response:
+    def of_examples(request: Request, feature_id: int) -> Response:
         """The examples of a feature, all groups."""
         rows = [
             (group, rank, row["global_index"], row["activation"], row.get("weapon_id"), row.get("weapon_name"),
@@ -70,18 +68,17 @@ def mount(server: FastAPI) -> None:
             for rank, row in enumerate(members, 1)
         ]  # fmt: skip
         frame = pl.DataFrame(rows, list(_EXAMPLE_COLUMNS), orient="row", infer_schema_length=None)
-        return _csv(frame, _origin(request), f"f{feature_id:05d}-examples")
+        return _csv(request, frame, f"f{feature_id:05d}-examples")
 
     @server.get("/api/features/{feature_id}/{part}/{table}.{form}")
     def of_feature(request: Request, feature_id: int, part: str, table: str, form: str) -> Response:
         """A table of a feature's page. Of the examples, those of a `group`, or with an activation from `min` to `max`."""
-        if part not in (*COMPUTED_SECTIONS, *STORED_SECTIONS):
-            raise InputError(
-                f"unknown section {part[:40]!r}; choose from {', '.join((*COMPUTED_SECTIONS, *STORED_SECTIONS))}"
-            )
+        sections = (*COMPUTED_SECTIONS, *STORED_SECTIONS)
+        if part not in sections:
+            raise InputError(f"unknown section {part[:40]!r}; choose from {', '.join(sections)}")
         tables = _examples(feature_id, request) if part == "examples" else current_source().tables(feature_id, part)
-        more = {"feature_id": feature_id, "label": label_as_json(current_source().labels().get(feature_id))}
-        return _table(request, tables, table, form, f"f{feature_id:05d}", more)
+        label = label_as_json(current_source().labels().get(feature_id))
+        return _table(request, tables, table, form, f"f{feature_id:05d}", feature_id=feature_id, label=label)
 
     @server.get("/api/compare/{table}.{form}")
     def of_comparison(request: Request, table: str, form: str) -> Response:
@@ -117,14 +114,15 @@ def mount(server: FastAPI) -> None:
     def of_map(request: Request, table: str, form: str) -> Response:
         """The clusters of the map `by`."""
         query = MapQuery.parse(_parameters(request))
-        return _table(request, [feature_map.clusters_of(current_source(), query)], table, form, f"map-{query.by}")
+        clusters = feature_map.cluster_table(current_source().on_map(query), query)
+        return _table(request, [clusters], table, form, f"map-{query.by}")
 
     @server.get("/api/runs.json")
     def runs(request: Request) -> Response:
         """Versions of all runs of the data root, and the recent activity."""
         content = {
             **_origin(request),
-            "published": [one.as_json() for one in current_source().published() or []],
+            "published": [one.as_json() for one in current_source().subject.published() or []],
             "activity": [asdict(one) for one in current_source().subject.activity()],
         }
         return Response(orjson.dumps(content), media_type="application/json")
@@ -147,39 +145,29 @@ def _parameters(request: Request) -> dict[str, str]:
 def _examples(feature_id: int, request: Request) -> list[ResultTable]:
     """The examples that a page shows for the same parameters."""
     parameters = _parameters(request)
-    interval = feature.interval(parameters)
-    groups: Mapping[str, Any]
+    interval = examples.interval(parameters)
     if interval:
-        groups = {"interval": current_source().between(feature_id, *interval)[1]}
-    else:
-        groups = current_source().feature(feature_id).examples or {}
-        if parameters.get("group"):
-            groups = {name: rows for name, rows in groups.items() if name == parameters["group"]}
-    return [*examples_table(groups, _MOST_EXAMPLES)]
+        return [*examples_table({"interval": current_source().between(feature_id, *interval)[1]}, _MOST_EXAMPLES)]
+    groups = current_source().feature(feature_id).examples or {}
+    group = parameters.get("group")
+    chosen = {name: rows for name, rows in groups.items() if name == group} if group else groups
+    return [*examples_table(chosen, _MOST_EXAMPLES)]
 
 
-def _table(
-    request: Request,
-    tables: Sequence[ResultTable],
-    name: str,
-    form: str,
-    prefix: str,
-    more: Mapping[str, Any] = _NOTHING,
-) -> Response:
+def _table(request: Request, tables: Sequence[ResultTable], name: str, form: str, prefix: str, **more: Any) -> Response:
     """One of the tables in a format, with its provenance and, if the format allows it, the definitions of its columns."""
     chosen = next((one for one in tables if one.name == name), None)
     if chosen is None:
         raise InputError(f"unknown table {name[:40]!r}; choose from {', '.join(one.name for one in tables) or 'none'}")
     if form not in FORMS:
         raise InputError(f"unknown format {form[:20]!r}; choose from {', '.join(FORMS)}")
-    origin = {**_origin(request), **more}
     file = f"{prefix}-{chosen.name}"
     if form == "csv":
-        return _csv(chosen.frame, origin, file)
+        return _csv(request, chosen.frame, file, **more)
+    origin = {**_origin(request), **more}
     if form == "json":
-        return _named(
-            orjson.dumps({**origin, "table": chosen.model_dump(mode="json")}), "application/json", f"{file}.json"
-        )
+        content = orjson.dumps({**origin, "table": chosen.model_dump(mode="json")})
+        return _named(content, "application/json", f"{file}.json")
     note = f"*{chosen.note}*\n\n" if chosen.note else ""
     where = f"\nRun {origin['run']}, version {origin['version']}: <{origin['link']}>\n"
     return _named(f"## {chosen.title}\n\n{note}{markdown_table(chosen)}\n{where}", "text/markdown", f"{file}.md")
@@ -194,8 +182,9 @@ def _origin(request: Request) -> dict[str, Any]:
     return {"run": about.name, "version": about.version, "provenance": about.provenance, "link": str(request.url)}
 
 
-def _csv(frame: pl.DataFrame, origin: dict[str, Any], name: str) -> Response:
+def _csv(request: Request, frame: pl.DataFrame, name: str, **more: Any) -> Response:
     """Comma-separated, after a `#` line with the provenance."""
+    origin = {**_origin(request), **more}
     made_from = {key: value for key, value in origin["provenance"].items() if isinstance(value, str)}
     head = f"# {harmless_json(orjson.dumps({**origin, 'provenance': made_from}).decode())}\n"
     return _named(head + harmless_frame(frame).write_csv(), "text/csv", f"{name}.csv")

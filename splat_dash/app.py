@@ -1,4 +1,4 @@
-"""The dashboard as an application: `create_app` assembles shell, pages and callbacks."""
+"""The dashboard as an application: `create_app` puts pages, callbacks, downloads and access control together."""
 
 import asyncio
 import logging
@@ -9,12 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 import dash
-import dash_mantine_components as dmc
-import polars as pl
-from dash import Dash, Input, Output, State, dcc, html, set_props
+from dash import Dash, html, set_props
 from dash.backends import get_backend
 from dash.exceptions import DependencyException
 from fastapi import Request, Response
@@ -22,32 +20,26 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from splat_assets.errors import InputError, SplatError
 from splat_assets.store.documents import explained
-from splat_assets.wording import counted
-from splat_dash import api, ui
-from splat_dash.guard import OnlyOwnPages
+from splat_dash import api, frame, ui
 from splat_dash.pages import (
-    about,
+    Page,
     compare,
-    experiments,
     feature,
     feature_map,
     features,
     find,
     home,
-    labelling,
     labels,
     runs,
     tokens,
     whatif,
 )
-from splat_dash.query import ListQuery, MapQuery, RowsRequest
-from splat_dash.sent import OnlyKnownCallbacks, value_of
-from splat_dash.shown import CurrentSource, VersionStatus, answer_from, current_source
+from splat_dash.sent import OnlyKnownCallbacks, OnlyOwnPages
+from splat_dash.shown import CurrentSource, answer_from, current_source
 from splat_dash.source import Source
 from splat_serving.labels.book import one_read
 
 _log = logging.getLogger(__name__)
-_WATCH_SECONDS = 20
 _WITHOUT_SOCKETS = type("WithoutSockets", (get_backend("fastapi"),), {"websocket_capability": False})
 """No callback here uses a WebSocket, so none is open."""
 _HERE = Path(__file__).parent
@@ -55,57 +47,44 @@ _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
-_KEYS = (
-    ("/", "search"),
-    ("j, k", "next, previous feature of the list"),
-    ("r", "random feature of the list"),
-    ("[, ]", "previous, next tab"),
-    ("1 … 9", "group of examples"),
-    ("e", "edit the label"),
-    ("Ctrl Enter", "save it"),
-    ("p", "pin for comparison with another feature"),
-    ("c", "copy the link of this view"),
-    ("g", "then h, f, m, w, t, l, u, a: go to a page"),
-    ("?", "show these keys"),
-    ("Esc", "close, or leave the text field"),
-)
-_NAVIGATION = (
-    ("Features", "/features"),
-    ("Map", "/map"),
-    ("Find", "/find"),
-    ("Compare", "/compare"),
-    ("Tokens", "/tokens"),
-    ("What if", "/whatif"),
-    ("Labels", "/labels"),
-    ("Runs", "/runs"),
-    ("About", "/about"),
-)
 
 
 def _title_of_feature(fid: Any = "", **_: Any) -> str:
     return f"F{fid[:12]}" if isinstance(fid, str) and fid.isdigit() else "Feature"
 
 
-_PAGES: tuple[tuple[str, str, Any, Callable[..., Any]], ...] = (
-    ("home", "/", "Splat", home.layout),
-    ("features", "/features", "Features", features.layout),
-    ("feature", "/f/<fid>", _title_of_feature, feature.layout),
-    ("map", "/map", "Map", feature_map.layout),
-    ("compare", "/compare", "Compare", compare.layout),
-    ("find", "/find", "Find", find.layout),
-    ("tokens", "/tokens", "Tokens", tokens.layout),
-    ("token", "/tokens/<token>", "Token", find.of_token),
-    ("weapon", "/weapons/<weapon>", "Weapon", find.of_weapon),
-    ("whatif", "/whatif", "What if", whatif.layout),
-    ("labels", "/labels", "Labels", labels.layout),
-    ("runs", "/runs", "Runs", runs.layout),
-    ("about", "/about", "About", about.layout),
+_PAGES = (
+    Page("home", "/", "Splat", home.layout, home.register),
+    Page("features", "/features", "Features", features.layout, features.register),
+    Page("feature", "/f/<fid>", _title_of_feature, feature.layout, feature.register),
+    Page("map", "/map", "Map", feature_map.layout, feature_map.register),
+    Page("compare", "/compare", "Compare", compare.layout),
+    Page("find", "/find", "Find", find.layout),
+    Page("tokens", "/tokens", "Tokens", tokens.layout),
+    Page("token", "/tokens/<token>", "Token", find.of_token),
+    Page("weapon", "/weapons/<weapon>", "Weapon", find.of_weapon),
+    Page("whatif", "/whatif", "What if", whatif.layout, whatif.register),
+    Page("labels", "/labels", "Labels", labels.layout),
+    Page("runs", "/runs", "Runs", runs.layout),
+    Page("about", "/about", "About", home.about),
 )
 
 
 def create_app(source: Source) -> Dash:
-    """The dashboard of a source, and of each version of it that is published later. Serve `app.server`, a FastAPI application,
-    with uvicorn."""
+    """The dashboard of a source, and of each version of it that is published later.
+
+    Args:
+        source: Its subject stays open while the application answers; the caller closes it.
+
+    Returns:
+        A Dash application; several may live in one process. Serve its `server`, an ASGI application of FastAPI, with uvicorn on
+        127.0.0.1: it refuses requests to other host names, and those from pages of other origins.
+
+    Example:
+        >>> app = create_app(Source(subject))  # subject: `open_subject("small")`
+        >>> type(app.server).__name__
+        'FastAPI'
+    """
     shown = CurrentSource(source)
     app = Dash(
         "splat_dash",
@@ -120,10 +99,10 @@ def create_app(source: Source) -> Dash:
         on_error=_say_error,
         suppress_callback_exceptions=True,
     )
-    _register()
+    _register(app)
     app.index_string = app.index_string.replace("<html>", '<html lang="en">')
-    app.layout = _shell
-    _callbacks(app, shown)
+    app.layout = frame.layout
+    frame.register(app, shown)
     api.mount(app.server)
     _serve_politely(app, shown)
     with ThreadPoolExecutor(1) as thread:  # the caller may have an event loop of its own
@@ -146,32 +125,38 @@ async def _warm_up(app: Dash) -> None:
     await app.server(scope, receive, send)
 
 
-def _register() -> None:
-    """Register the pages, which every application of this process shares."""
-    for name, path, title, layout in _PAGES:
-        where: dict[str, Any] = {"path_template": path} if "<" in path else {"path": path}
-        dash.register_page(name, title=title, layout=partial(_page, path, layout), **where)
+def _register(app: Dash) -> None:
+    """Register the pages, which every application of this process shares, and their callbacks."""
+    for page in _PAGES:
+        where: dict[str, Any] = {"path_template" if "<" in page.path else "path": page.path}
+        dash.register_page(page.name, title=page.title, layout=partial(_page, page), **where)
+        if page.register is not None:
+            page.register(app)
     dash.register_page(
         "not_found_404", layout=lambda **parameters: ui.alert("Page not found", "No page has this address.")
     )
 
 
-def _page(template: str, layout: Callable[..., Any], **parameters: Any) -> Any:
-    """A page, or one sentence on why it cannot be shown; an internal error has a number that is also in the log."""
+def _page(page: Page, **parameters: Any) -> Any:
+    """A page, or one sentence on why it cannot be shown."""
     try:
         for name, value in parameters.items():
             if not isinstance(value, str):
                 raise InputError(f"{name}: repeated in the address; write it once")
         parameters.pop("source", None)
-        return layout(current_source(), **{**parameters, **_variable(template)})
-    except SplatError as error:
-        return ui.alert("This cannot be shown", str(error))
+        return page.layout(current_source(), **{**parameters, **_variable(page.path)})
     except Exception as error:
-        if isinstance(error, OSError) and (sentence := explained(error)):
-            return ui.alert("This cannot be shown", sentence)
-        number = uuid.uuid4().hex[:8]
-        _log.exception("fault %s", number)
-        return ui.alert("Internal error of the dashboard", f"Details are in its log under {number}.")
+        return ui.alert(*_explained(error))
+
+
+def _explained(error: Exception) -> tuple[str, str]:
+    """A title and a sentence for people. An internal error has a number that is also in the log."""
+    sentence = explained(error) if isinstance(error, OSError) else str(error) if isinstance(error, SplatError) else None
+    if sentence:
+        return "This cannot be shown", sentence
+    number = uuid.uuid4().hex[:8]
+    _log.error("fault %s", number, exc_info=error)
+    return "Internal error of the dashboard", f"Details are in its log under {number}."
 
 
 def _variable(template: str) -> dict[str, str]:
@@ -185,133 +170,9 @@ def _variable(template: str) -> dict[str, str]:
 
 def _say_error(error: Exception) -> None:
     """Report the error of a callback and leave the page as it is."""
-    number = uuid.uuid4().hex[:8]
-    sentence = explained(error) if isinstance(error, OSError) else None
-    text = sentence or (
-        str(error)
-        if isinstance(error, SplatError)
-        else f"Internal error of the dashboard; details are in its log under {number}."
-    )
-    if not isinstance(error, SplatError) and not sentence:
-        _log.error("fault %s", number, exc_info=error)
+    title, sentence = _explained(error)
+    text = f"{title}. {sentence}" if title.startswith("Internal") else sentence
     set_props("faults", {"children": html.P(text, role="alert", className="alert")})
-
-
-def _shell() -> dmc.MantineProvider:
-    about_it = current_source().about
-    links = [dcc.Link(words, href=address, className="nav") for words, address in _NAVIGATION]
-    header = html.Header(
-        [
-            dcc.Link(html.Strong("Splat"), href="/", className="nav"),
-            html.Nav(links, **ui.named("Pages")),
-            html.Span(id="pinned"),
-            html.Span(f"{about_it.name or 'store'} · version {about_it.version}", className="quiet where"),
-            html.Button(["copy link", html.Kbd("c")], id="copy-link", className="plain-button", type="button"),
-            html.Button("keys ?", id="help-button", className="plain-button", type="button"),
-            dmc.ColorSchemeToggle(lightIcon="☀", darkIcon="☾", **ui.named("Light or dark")),
-        ],
-        className="shell",
-    )
-    sheet = html.Dialog(
-        [html.H2("Keys"), html.Dl([part for key, does in _KEYS for part in (html.Dt(html.Kbd(key)), html.Dd(does))])],
-        id="help-sheet",
-    )
-    return dmc.MantineProvider(
-        [
-            html.A("Skip to content", href="#content", className="skip"),
-            header,
-            html.Div(id="connection", role="status"),
-            html.Div(id="faults"),
-            html.Div(id="newer", role="status"),
-            dcc.Store(id="loaded", data=about_it.version),
-            dcc.Interval(id="watch", interval=_WATCH_SECONDS * 1_000),
-            html.Div(id="message", role="status", className="message"),
-            html.Main(dash.page_container, id="content", tabIndex="-1"),
-            sheet,
-        ],
-        defaultColorScheme="auto",
-    )
-
-
-def _callbacks(app: Dash, shown: CurrentSource) -> None:
-    experiments.callbacks(app)
-    feature.callbacks(app)
-    whatif.callbacks(app)
-    labelling.callbacks(app)
-
-    @app.callback(
-        Output("features-grid", "getRowsResponse"),
-        Output("features-count", "children"),
-        Input("features-grid", "getRowsRequest"),
-        State("features-q", "value"),
-        State("features-state", "value"),
-        State("features-sort", "data"),
-    )
-    def rows(request: Any, q: Any, state: Any, sort: Any) -> tuple[Any, Any]:
-        if request is None:
-            raise dash.exceptions.PreventUpdate
-        block = value_of(RowsRequest, request, "getRowsRequest")
-        words, which, order = (value_of(str | None, value, "search") for value in (q, state, sort))
-        source = current_source()
-        features_ = source.rows(ListQuery(words or "", which or "", block.sort(order)))
-        page = features_.slice(block.startRow, max(block.endRow - block.startRow, 0))
-        n_all = source.about.n_features
-        caption = (
-            f"{features_.height:,} of {counted(n_all, 'features')}" if features_.height else features.nothing(n_all)
-        )
-        named = page.with_columns(pl.col("feature_id").cast(pl.String).alias("id"))  # row ids are strings
-        return {"rowData": named.to_dicts(), "rowCount": features_.height}, caption
-
-    @app.callback(
-        Output("newer", "children"), Input("watch", "n_intervals"), State("loaded", "data"), prevent_initial_call=True
-    )
-    async def watch(_: Any, loaded: Any) -> Any:
-        return version_notice(await asyncio.to_thread(shown.follow), value_of(str, loaded, "loaded"))
-
-    for name, figure in (("openBar", "feature-histogram"), ("openOnMap", "map"), ("openPoint", "home-spread")):
-        app.clientside_callback(
-            dash.ClientsideFunction("splat", name),
-            Output(figure, "className"),
-            Input(figure, "clickData"),
-            prevent_initial_call=True,
-        )
-
-    @app.callback(
-        Output("map-chosen", "children"),
-        Input("map-box", "data"),
-        State("map-query", "data"),
-        prevent_initial_call=True,
-    )
-    def in_box(box: Any, query: Any) -> Any:
-        if box is None:
-            raise dash.exceptions.PreventUpdate
-        drawn = MapQuery.parse({**dict(parse_qsl(value_of(str, query, "map-query"))), "box": value_of(str, box, "box")})
-        return feature_map.chosen(current_source().on_map(drawn), drawn)
-
-    app.clientside_callback(
-        dash.ClientsideFunction("splat", "boxDrawn"),
-        Output("map-box", "data"),
-        Input("map", "selectedData"),
-        prevent_initial_call=True,
-    )
-    app.clientside_callback(
-        dash.ClientsideFunction("splat", "listChanged"),
-        Output("features-q", "className"),
-        Input("features-q", "value"),
-        Input("features-state", "value"),
-        prevent_initial_call=True,
-    )
-
-
-def version_notice(news: VersionStatus, loaded: str) -> Any:
-    """The notice on a page loaded from an older version, or when the store or server does not answer."""
-    if news.trouble:
-        return html.P(f"The data source of this page does not answer: {news.trouble}", className="alert")
-    if news.version == loaded:
-        return None
-    again = html.Button("Reload", type="button", className="plain-button reload")
-    text = f"Version {news.version} is available; this page shows {loaded}. "
-    return html.P([text, again, " Unsaved label text is kept."], className="alert")
 
 
 def _serve_politely(app: Dash, shown: CurrentSource) -> None:

@@ -6,7 +6,7 @@ A row is a list of cells, or a dict: `cells`, `n` its number of samples, `c` cla
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from dash import html
@@ -15,6 +15,7 @@ from splat_assets.wording import counted
 from splat_dash.abilities import code_of, family_of, in_words
 from splat_dash.terms import FEW, meaning_of
 from splat_serving.investigations.build_text import highest_rungs
+from splat_serving.investigations.results.rendering import shown
 
 FULL_AP = 57
 Cell = str | dict[str, Any]
@@ -24,15 +25,12 @@ Row = Sequence[Cell] | dict[str, Any]
 def drawn(head: Sequence[Cell], body: Iterable[Row], kind: str = "", caption: str = "") -> html.Div:
     """A table. head: the column headings, may be empty. kind: its class. Wide tables scroll."""
     content = {"head": list(head), "body": list(body), "kind": kind, "caption": caption}
-    return html.Div(html.Slot(**_data(orjson.dumps(content).decode())), className="scrolled", tabIndex="0")
-
-
-def _data(text: str) -> Any:
-    return {"data-table": text}
+    table: Any = {"data-table": orjson.dumps(content).decode()}
+    return html.Div(html.Slot(**table), className="scrolled", tabIndex="0")
 
 
 def of_samples(row: Sequence[Cell], n: int | None) -> Row:
-    """A row of n samples, pale if they are few. n: None if the row has no sample count."""
+    """A row of n samples, pale if they are few. n: None for a row without a sample count."""
     if n is None:
         return row
     few = {"c": "few", "i": f"Only {counted(n, 'samples')}."} if n < FEW else {}
@@ -49,9 +47,24 @@ def link(text: str, to: str, **more: Any) -> Cell:
     return {"t": text, "h": to, **more}
 
 
-def number(text: str) -> Cell:
-    """A cell of a column of numbers."""
-    return {"t": text, "c": "number"}
+def in_digits(value: float | None, form: Literal["", "+", "%", "+%"] = "") -> str:
+    """A number as every page writes it: three significant digits, a count whole with separators, a dash for None.
+
+    form: `+` for a change, whose sign is always written; `%` for a share, 0 to 1, as a percentage.
+
+    Example:
+        >>> in_digits(24576), in_digits(0.123456), in_digits(0.5, "+"), in_digits(0.98765, "%"), in_digits(None)
+        ('24,576', '0.123', '+0.5', '98.8 %', '—')
+    """
+    if value is None:
+        return "—"
+    text = f"{shown(100.0 * value)} %" if "%" in form else shown(value)
+    return f"+{text}" if "+" in form and value >= 0 else text
+
+
+def number(value: float | None, form: Literal["", "%"] = "") -> Cell:
+    """A cell of a column of numbers. value, form: as for `in_digits`."""
+    return {"t": in_digits(value, form), "c": "number"}
 
 
 def heading(text: str, meaning: str = "", kind: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Plotly figures that are readable on light and dark, and their frame with a caption."""
+"""Plotly figures that are readable on light and dark."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 import polars as pl
-from dash import dcc, html
 
 from splat_assets.analysis.bands import BANDS
-from splat_dash import menus
+from splat_assets.wording import percent
 from splat_serving.investigations.results.result import LinesOrBars
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -26,8 +25,19 @@ _INK, _BAR, _GRID = "#868e96", "#0072B2", "rgba(134,142,150,.2)"
 def histogram(bins_and_counts: Mapping[str, Any], effective_max: float, marked: float | None = None) -> dict[str, Any]:
     """How often each activation occurs, zeros left out; counts on a logarithmic axis, bands dotted and named.
 
-    effective_max: reference of the bands. marked: an activation to mark. As plain JSON values: every page of a
-    feature has one, and building a `go.Figure` takes several times as long as everything else on it.
+    Args:
+        bins_and_counts: `edges`, ascending and one more than `counts`.
+        effective_max: Reference of the bands.
+        marked: An activation to mark.
+
+    Returns:
+        Plain JSON values: every page of a feature has one, and building a `go.Figure` takes several times as long as everything
+        else on it.
+
+    Example:
+        >>> drawn = histogram({"edges": [0.0, 0.5, 1.0], "counts": [30, 4]}, effective_max=0.9)
+        >>> drawn["data"][0]["x"], drawn["data"][0]["width"]
+        ([0.25, 0.75], [0.5, 0.5])
     """
     edges, counts = bins_and_counts["edges"], bins_and_counts["counts"]
     bins = [*zip(edges, edges[1:], strict=False)]
@@ -38,16 +48,15 @@ def histogram(bins_and_counts: Mapping[str, Any], effective_max: float, marked: 
         "width": [high - low for low, high in bins],
         "marker": {"color": _BAR, "line": {"width": 0}},
         "customdata": bins,
-        "hovertemplate": "%{customdata[0]:.4g} to %{customdata[1]:.4g}: %{y:,}<extra></extra>",
+        "hovertemplate": "%{customdata[0]:.3g} to %{customdata[1]:.3g}: %{y:,}<extra></extra>",
     }
-    grid = {"gridcolor": _GRID, "zerolinecolor": _GRID}
     lines, names = _bands(effective_max, edges[-1])
     if marked is not None:
         lines.append(_upright(marked, {"color": _COLORS[1], "width": 2}))
         names.append(_named("this build", marked, "right", -4))
     layout = {
-        "xaxis": {"title": {"text": "activation"}, "rangemode": "tozero", **grid},
-        "yaxis": {"title": {"text": "samples"}, "type": "log", "dtick": 1, **grid},
+        "xaxis": _axis("activation", rangemode="tozero"),
+        "yaxis": _axis("samples", type="log", dtick=1),
         "bargap": 0,
         "shapes": lines,
         "annotations": names,
@@ -68,19 +77,22 @@ def _upright(x: float, line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(text: str, x: float, anchor: str, shift: int) -> dict[str, Any]:
-    at = {
-        "x": x,
-        "y": 1,
-        "yref": "paper",
-        "yanchor": "bottom" if not shift else "top",
-        "xanchor": anchor,
-        "xshift": shift,
-    }
-    return {"text": text, "showarrow": False, "font": {"size": 10 if not shift else 12}, **at}
+    at = {"x": x, "y": 1, "yref": "paper", "yanchor": "top" if shift else "bottom", "xanchor": anchor, "xshift": shift}
+    return {"text": text, "showarrow": False, "font": {"size": 12 if shift else 10}, **at}
 
 
 def spread(features: pl.DataFrame, name: str, title: str) -> go.Figure:
-    """Density against another column, both on logarithmic axes, a point per feature. features: `feature_id, density` and name."""
+    """Density against another column, both on logarithmic axes, a point per feature.
+
+    Args:
+        features: `feature_id, density` and the column name, all above 0.
+        title: Of the axis of that column.
+
+    Example:
+        >>> features = pl.DataFrame({"feature_id": [7, 9], "density": [0.5, 0.25], "mean": [1.0, 2.0]})
+        >>> spread(features, "mean", "mean activation").data[0].customdata
+        array([7, 9], dtype=int32)
+    """
     figure = go.Figure(
         go.Scattergl(
             x=features["density"].to_numpy().astype(np.float32),
@@ -88,32 +100,29 @@ def spread(features: pl.DataFrame, name: str, title: str) -> go.Figure:
             customdata=features["feature_id"].to_numpy().astype(np.int32),
             mode="markers",
             marker={"color": _BAR, "size": 5, "opacity": 0.6},
-            hovertemplate="feature %{customdata}: fires on %{x:.3%}; %{y:.4g}<extra></extra>",
+            hovertemplate="feature %{customdata}: fires on %{x:.3p}; %{y:.3g}<extra></extra>",
         )
     )
-    figure.update_layout(
-        xaxis={
-            "title": {"text": "density"},
-            "type": "log",
-            "gridcolor": _GRID,
-            "zerolinecolor": _GRID,
-            "tickformat": "~%",
-        },
-        yaxis={
-            "title": {"text": title},
-            "type": "log",
-            "gridcolor": _GRID,
-            "zerolinecolor": _GRID,
-        },
-    )
+    figure.update_layout(xaxis=_axis("density", type="log", tickformat="~%"), yaxis=_axis(title, type="log"))
     return figure
 
 
 def on_map(features: pl.DataFrame, color: str, box: Sequence[float] | None) -> go.Figure:
     """Every feature as a point, in the order of ids, so that a point's number is its feature's.
 
-    features: `x, y, cluster, density, label, suggested, n_active, chosen`; x is null without a position. color: `density`,
-    `label` or `cluster`. box: left, right, bottom, top of the selection, drawn. Positions are sent as float32, colours as bytes.
+    Args:
+        features: `x, y, cluster, density, label, suggested, n_active, chosen`; x is null without a position.
+        color: `density`, `label` or `cluster`.
+        box: Left, right, bottom, top of the selection, drawn.
+
+    Returns:
+        Positions as float32, colours as uint8: 24,576 features weigh less than 400 kB.
+
+    Example:
+        >>> one = {"x": 0.5, "y": 1.0, "cluster": 0, "density": 0.1, "label": None, "suggested": True, "n_active": 9}
+        >>> drawn = on_map(pl.DataFrame([{**one, "chosen": True}]), "density", None)
+        >>> drawn.data[0].selectedpoints
+        (0,)
     """
     shade, scale, bar = _shades(features, color)
     chosen = features["chosen"].arg_true().to_list()
@@ -130,13 +139,8 @@ def on_map(features: pl.DataFrame, color: str, box: Sequence[float] | None) -> g
         )
     )
     hidden = {"visible": False, "showgrid": False, "zeroline": False}
-    figure.update_layout(
-        xaxis=hidden,
-        yaxis={**hidden, "scaleanchor": "x"},
-        dragmode="select",
-        selectdirection="any",
-        hovermode="closest",
-    )
+    plane = {"xaxis": hidden, "yaxis": {**hidden, "scaleanchor": "x"}, "selectdirection": "any"}
+    figure.update_layout(plane, dragmode="select", hovermode="closest")
     if box:
         left, right, bottom, top = box
         figure.add_selection(x0=left, x1=right, y0=bottom, y1=top, line={"color": _INK, "width": 1, "dash": "dot"})
@@ -152,30 +156,17 @@ def _shades(
         fires = (features["n_active"] > 0).to_numpy()
         low, high = (float(density[fires].min()), float(density[fires].max())) if fires.any() else (-1.0, 0.0)
         shade = np.clip(255 * (density - low) / max(high - low, 1e-9), 0, 255)
-        at = (
-            np.arange(math.ceil(low), math.floor(high) + 1, dtype=np.float64)
-            if high - low > 1
-            else np.array([low, high])
-        )
+        decades = np.arange(math.ceil(low), math.floor(high) + 1, dtype=np.float64)
+        at = decades if high - low > 1 else np.array([low, high])
         ticks = {
             "tickvals": (255 * (at - low) / max(high - low, 1e-9)).tolist(),
-            "ticktext": [f"{100 * 10**one:.3g} %" for one in at],
+            "ticktext": [percent(10**one) for one in at],
         }
-        return (
-            shade.astype(np.uint8),
-            _DENSITY,
-            {"showscale": True, "colorbar": {"title": {"text": "density"}, "thickness": 10, **ticks}},
-        )
+        bar = {"showscale": True, "colorbar": {"title": {"text": "density"}, "thickness": 10, **ticks}}
+        return shade.astype(np.uint8), _DENSITY, bar
     if color == "label":
-        kind = np.select(
-            [
-                features["label"].is_not_null().to_numpy(),
-                (features["n_active"] == 0).to_numpy(),
-                features["suggested"].fill_null(False).to_numpy(),
-            ],
-            [0, 3, 1],
-            2,
-        )
+        labelled, dead = features["label"].is_not_null().to_numpy(), (features["n_active"] == 0).to_numpy()
+        kind = np.select([labelled, dead, features["suggested"].fill_null(False).to_numpy()], [0, 3, 1], 2)
     else:
         kind = features["cluster"].fill_null(0).to_numpy() % N_CLUSTER_COLORS
     names = [rgb for rgb, _ in LABEL_COLORS] if color == "label" else list(CLUSTER_COLORS)
@@ -185,7 +176,7 @@ def _shades(
 
 
 def series(plot: LinesOrBars) -> go.Figure:
-    """Lines or bars of a result, with intervals if there are any."""
+    """Lines or bars of a result, with their intervals where a series has both `low` and `high`."""
     figure = go.Figure()
     for at, one in enumerate(plot.series):
         color = _COLORS[at % len(_COLORS)]
@@ -200,41 +191,25 @@ def series(plot: LinesOrBars) -> go.Figure:
         else:
             figure.add_scatter(x=x, y=one.y, name=one.name, error_y=error, mode="lines+markers", line={"color": color})
     figure.update_layout(
-        xaxis={"title": {"text": plot.x_label}, "gridcolor": _GRID, "zerolinecolor": _GRID, "type": "category"},
-        yaxis={"title": {"text": plot.y_label}, "gridcolor": _GRID, "zerolinecolor": _GRID},
-        showlegend=len(plot.series) > 1,
+        xaxis=_axis(plot.x_label, type="category"), yaxis=_axis(plot.y_label), showlegend=len(plot.series) > 1
     )
     return figure
 
 
-def figure(
-    drawn: go.Figure | dict[str, Any],
-    caption: str | Sequence[Any],
-    name: str,
-    height: int = 220,
-    files: Mapping[str, str] | None = None,
-    title: str = "",
-    n: int | None = None,
-) -> html.Figure:
-    """The figure with its caption and an expand button. name: its id, and that of a saved image.
-
-    files: its numbers, as for `menus.menu`. title: its name in the menu, if not the caption. n: denominator
-    of the percentages of its caption.
-    """
+def framed(drawn: go.Figure | dict[str, Any]) -> go.Figure | dict[str, Any]:
+    """A figure with the margins and colours that all figures have."""
     frame = {
         "margin": {"l": 55, "r": 10, "t": 14, "b": 45},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": _INK},
     }
-    if isinstance(drawn, go.Figure):
+    return (
         drawn.update_layout(frame)
-    else:
-        drawn = {**drawn, "layout": {**drawn["layout"], **frame}}
-    options: Any = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"filename": name}}
-    graph = dcc.Graph(id=name, figure=drawn, config=options, style={"height": f"{height}px"})
-    larger = html.Button("expand", type="button", className="plain-button grow", title="Fill the window; Escape closes")
-    menu = menus.menu(title or str(caption), name, files, picture=True)
-    of: Any = {} if n is None else {"data-n": str(n)}
-    below = html.Figcaption([html.Span(caption, **of), larger, menu], className="headed")
-    return html.Figure([graph, below], className="panel", id=menus.ANCHOR + name)
+        if isinstance(drawn, go.Figure)
+        else {**drawn, "layout": {**drawn["layout"], **frame}}
+    )
+
+
+def _axis(title: str, **more: Any) -> dict[str, Any]:
+    return {"title": {"text": title}, "gridcolor": _GRID, "zerolinecolor": _GRID, **more}

@@ -27,22 +27,18 @@ def fitting(slot: str, main: bool) -> tuple[str, ...]:
     return (*STACKABLE, *(name for name, place in MAIN_ONLY.items() if place == slot)) if main else STACKABLE
 
 
-def as_text(weapon_id: int, build: Build) -> str:
+def slots(build: Build) -> list[list[str | None]]:
+    """The main slot and the subs of head, clothes and shoes; None for an empty slot."""
+    return [
+        [piece.main, *piece.subs, *[None] * (N_SUBS_EACH - len(piece.subs))]
+        for piece in (build.head, build.clothes, build.shoes)
+    ]
+
+
+def as_text(weapon: int | str, build: Build) -> str:
     """`40.SSU-ISS-ISS-_._-_-_-_._-_-_-_`."""
-    return _written(str(weapon_id), build)
-
-
-def _written(weapon: str, build: Build) -> str:
-    pieces = []
-    for piece in (build.head, build.clothes, build.shoes):
-        worn = [piece.main, *piece.subs, *[None] * (N_SUBS_EACH - len(piece.subs))]
-        pieces.append("-".join(_EMPTY if name is None else CODES.get(name, name) for name in worn))
-    return ".".join([weapon, *pieces])
-
-
-def checked(weapon: str, build: Build, n_weapons: int) -> tuple[int, Build]:
-    """Weapon and build, if the weapon exists and each ability fits its slot; InputError."""
-    return parse(_written(weapon, build), n_weapons)
+    pieces = ("-".join(_EMPTY if name is None else CODES.get(name, name) for name in piece) for piece in slots(build))
+    return ".".join([str(weapon), *pieces])
 
 
 def parse(text: str, n_weapons: int) -> tuple[int, Build]:

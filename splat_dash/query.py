@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode
 
 from pydantic import BaseModel, Field
@@ -16,21 +16,31 @@ SORTS = ("best", "feature_id", "density", "max", "mean", "effect", "f1", "label"
 STATES = ("labelled", "unlabelled", "suggested", "queued", "dead")
 
 
-def _own_parameters(cls: Any, parameters: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters of a URL that a query has; InputError for a repeated one."""
-    known = {field.name: parameters[field.name] for field in fields(cls) if parameters.get(field.name) is not None}
-    for name, value in known.items():
-        if not isinstance(value, str):
-            raise InputError(f"{name}: repeated in the address; write it once")
-    return known
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """Fields with defaults, which are texts, as parameters of a URL."""
+
+    @classmethod
+    def parse(cls, parameters: Mapping[str, Any]) -> Self:
+        """From the parameters of a URL; foreign ones are ignored. InputError names the invalid or repeated one."""
+        own = {field.name: parameters[field.name] for field in fields(cls) if parameters.get(field.name) is not None}
+        for name, value in own.items():
+            if not isinstance(value, str):
+                raise InputError(f"{name}: repeated in the address; write it once")
+        return cls(**own)
+
+    def as_text(self, **changed: str) -> str:
+        """`q=swim&sort=-density`: what differs from the default, after some change."""
+        values = {field: changed.get(field.name, getattr(self, field.name)) for field in fields(self)}
+        return urlencode({field.name: value for field, value in values.items() if value != field.default})
 
 
 @dataclass(frozen=True, slots=True)
-class ListQuery:
+class ListQuery(_Query):
     """q: words that label, rule or token must hold. state: one of STATES, or all. sort: one of SORTS, with - largest first.
 
     best: those whose label has the words, then those whose best single token has them, then others, each by the F1 of their rule;
-    by number where there are no words.
+    by number without words.
     """
 
     q: str = ""
@@ -46,19 +56,9 @@ class ListQuery:
             raise InputError(f"sort: unknown column {self.sort[:40]!r}; choose from {', '.join(SORTS)}")
 
     @classmethod
-    def parse(cls, parameters: Mapping[str, Any]) -> "ListQuery":
-        """From the parameters of a URL; foreign ones are ignored. InputError names the invalid one."""
-        return cls(**_own_parameters(cls, parameters))
-
-    @classmethod
     def from_text(cls, text: str) -> "ListQuery":
         """From what `as_text` wrote."""
         return cls.parse(dict(parse_qsl(text)))
-
-    def as_text(self) -> str:
-        """`q=swim&sort=-density`: what differs from the default."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return urlencode({name: value for name, value in values.items() if value != getattr(EVERYTHING, name)})
 
 
 EVERYTHING = ListQuery()
@@ -99,7 +99,7 @@ COLORS = ("density", "label", "cluster")
 
 
 @dataclass(frozen=True, slots=True)
-class MapQuery:
+class MapQuery(_Query):
     """by: one of MAPS. color: one of COLORS. Selection of features: q: words as in a list; cluster: its number;
     box: `x0,x1,y0,y1` on the map. With none of the three, nothing is selected."""
 
@@ -119,11 +119,6 @@ class MapQuery:
         if self.box:
             _corners(self.box)
 
-    @classmethod
-    def parse(cls, parameters: Mapping[str, Any]) -> "MapQuery":
-        """From the parameters of a URL; InputError names the invalid one."""
-        return cls(**_own_parameters(cls, parameters))
-
     @property
     def corners(self) -> tuple[float, float, float, float] | None:
         """The box as left, right, bottom, top; None without one."""
@@ -133,11 +128,6 @@ class MapQuery:
     def chooses(self) -> bool:
         """Whether it selects any features."""
         return bool(self.q or self.cluster or self.box)
-
-    def as_text(self, **changed: str) -> str:
-        """`by=coactivation&cluster=3`: what differs from the default, after some change."""
-        values = {field.name: changed.get(field.name, getattr(self, field.name)) for field in fields(self)}
-        return urlencode({name: value for name, value in values.items() if value != getattr(WHOLE_MAP, name)})
 
 
 def _corners(text: str) -> tuple[float, float, float, float]:

@@ -1,11 +1,13 @@
-"""Requests of browsers to callbacks: only those of this dashboard's pages, with values of the expected types.
+"""Requests of browsers: only from this dashboard's own pages on this machine, and with values of the expected types.
 
 Dash parses a request without validating its shape, and calls callbacks with any value; these checks run first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from splat_assets.errors import InputError
 
 PATH = "/_dash-update-component"
+_HOSTS = ("127.0.0.1", "localhost", "::1")
 _MOST_BYTES = 1_000_000
 _DEEPEST = 32
 _ROUTER = "_pages_location"
@@ -37,6 +40,36 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
+class OnlyOwnPages:
+    """Rejects requests and connections to a foreign host name, and those from pages of another origin.
+
+    The dashboard listens on the loopback interface, but a browser on this machine also shows other sites; without this check one
+    of them could write labels, or read everything by DNS rebinding.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 403, or close the connection, for any other origin."""
+        if scope["type"] not in ("http", "websocket") or _is_own(Headers(scope=scope)):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            text = "This dashboard only answers its own pages on this machine: open http://127.0.0.1 with its port.\n"
+            await PlainTextResponse(text, 403)(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+
+def _is_own(headers: Headers) -> bool:
+    host, origin = headers.get("host", ""), headers.get("origin")
+    try:
+        named = urlsplit(f"//{host}").hostname in _HOSTS
+        return named and (origin is None or urlsplit(origin).netloc == host)
+    except ValueError:
+        return False
+
+
 class OnlyKnownCallbacks:
     """Rejects callback requests that no page of this dashboard sends: wrong shape, unknown callback, invalid JSON."""
 
@@ -54,7 +87,10 @@ class OnlyKnownCallbacks:
         if raw is None:
             await PlainTextResponse(f"request too large: at most {_MOST_BYTES:,} bytes\n", 413)(scope, receive, send)
             return
-        body = _parsed(raw) if Headers(scope=scope).get("content-type", "").startswith("application/json") else None
+        body = None
+        if Headers(scope=scope).get("content-type", "").startswith("application/json"):
+            with suppress(orjson.JSONDecodeError):
+                body = orjson.loads(raw)
         if not _is_known(body, self._callbacks()):
             text = "not a request of this dashboard's pages; reload the page\n"
             await PlainTextResponse(text, 400)(scope, receive, send)
@@ -75,13 +111,6 @@ async def _read(receive: Receive) -> bytes | None:
         raw += message.get("body", b"")
         more = message.get("more_body", False)
     return None if more or len(raw) > _MOST_BYTES else bytes(raw)
-
-
-def _parsed(raw: bytes) -> Any:
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return None
 
 
 def _is_flat(value: Any, depth: int = _DEEPEST) -> bool:

@@ -31,16 +31,26 @@ class VersionStatus:
 
 
 class CurrentSource:
-    """One source at a time. Safe to use from threads."""
+    """One source at a time, that of the current version. Safe to use from threads.
+
+    Example:
+        >>> shown = CurrentSource(Source(subject))  # subject: `open_subject("small")`
+        >>> shown.follow().trouble
+        ''
+    """
 
     def __init__(self, source: Source) -> None:
-        """source: the first source; the caller closes it."""
+        """source: the first source; the caller closes it, and this object those that replace it."""
         self.source = source
         self._replaced: Source | None = None
         self._following = threading.Lock()
 
     def follow(self) -> VersionStatus:
-        """Switch to the current version, if it is a newer one."""
+        """Switch to the current version, if it is a newer one.
+
+        Returns:
+            The version that is shown from now on; SplatError is not raised, but becomes its `trouble`, and the source stays.
+        """
         with self._following:
             shown = self.source
             try:

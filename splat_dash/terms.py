@@ -135,5 +135,5 @@ MEANINGS_BY_NAME: Final = {name: meaning for group in TERMS.values() for name, m
 
 
 def meaning_of(name: str) -> str:
-    """The definition of a heading, ignoring its interval; empty if there is none."""
+    """The definition of a heading, ignoring its interval; empty for an unknown one."""
     return MEANINGS_BY_NAME.get(name.removesuffix(" [95 %]"), "")

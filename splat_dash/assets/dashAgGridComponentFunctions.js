@@ -1,4 +1,12 @@
-// Cells of the list of features.
+// Numbers and cells of the list of features.
+// A number as `cells.in_digits` writes it. form: "%" for a share.
+(window.dashAgGridFunctions = window.dashAgGridFunctions || {}).inDigits = (value, form) => {
+  if (value == null) return "—";
+  const number = form === "%" ? 100 * value : value, size = Math.abs(number);
+  const text = size >= 999.5 ? d3.format(",.0f")(number) : size >= 1e-4 || !size ? String(+number.toPrecision(3))
+    : number.toExponential(2).replace(/e-(\d)$/, "e-0$1");
+  return form === "%" ? text + " %" : text;
+};
 const cells = (window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {});
 
 cells.FeatureLink = (props) => {

@@ -36,12 +36,6 @@ def _opened(open_it: "Callable[[], Subject]", wait: bool) -> "Subject":
             time.sleep(_WAIT_SECONDS)
 
 
-def _checked_url(url: str | None) -> str | None:
-    if url is not None and not url.startswith(("http://", "https://")):
-        raise InputError(f"--dagster-url {url[:100]!r} is not a URL: it must begin with http:// or https://")
-    return url.rstrip("/") if url else None
-
-
 def _examples_of_folder(examples_dir: Path | None, named: str | None) -> Path | None:
     """The folder of examples for a folder in the guide's formats; a store has its own examples."""
     from splat_serving.database.folder import Folder
@@ -55,7 +49,7 @@ def _examples_of_folder(examples_dir: Path | None, named: str | None) -> Path | 
         return None
     if not (examples_dir / "examples.parquet").is_file():
         click.echo(
-            f"{examples_dir} has no examples.parquet: examples are computed from the activations on demand "
+            f"{examples_dir} is without examples.parquet: examples are computed from the activations on demand "
             f"(`splat examples --data-dir {named} --output-dir {examples_dir}` writes it)",
             err=True,
         )
@@ -102,16 +96,18 @@ def dash(
         raise InputError(f"both {target} and --data-dir name the data: leave one of them out")
     named = target or (str(data_dir) if data_dir else None)
     examples = _examples_of_folder(examples_dir, named)
+    if dagster_url is not None and not dagster_url.startswith(("http://", "https://")):
+        raise InputError(f"--dagster-url {dagster_url[:100]!r} is not a URL: it must begin with http:// or https://")
     with at_stop():
-        _run(named, examples, port, token_file, wait, _checked_url(dagster_url))
+        if wait:
+            refuse_taken("127.0.0.1", port, _OTHER_PORT)
+        _run(named, examples, port, token_file, wait, dagster_url.rstrip("/") if dagster_url else None)
 
 
 def _run(
     named: str | None, examples: Path | None, port: int, token_file: Path | None, wait: bool, dagster_url: str | None
 ) -> None:
     """Serve it until it is stopped."""
-    if wait:
-        refuse_taken("127.0.0.1", port, _OTHER_PORT)
     import uvicorn
 
     from splat_dash.app import create_app
@@ -127,9 +123,7 @@ def _run(
         source = Source(subject, dagster_url)
         app = create_app(source)
         listening = listening_socket("127.0.0.1", port, _OTHER_PORT)
-        taken = listening.getsockname()[1]
-        click.echo(
-            f"dashboard of {source.about.name or 'a store'}: http://127.0.0.1:{taken}   (Ctrl-C stops)", err=True
-        )
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        click.echo(f"dashboard of {source.about.name or 'a store'}: {address}   (Ctrl-C stops)", err=True)
         config = uvicorn.Config(app.server, log_level="warning", access_log=False, server_header=False)
         uvicorn.Server(config).run(sockets=[listening])

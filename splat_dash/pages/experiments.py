@@ -22,42 +22,29 @@ _LONGEST = 500
 _POLITE: dict[str, Any] = {"aria-live": "polite"}
 
 
-def names() -> list[str]:
-    """The experiments on one feature."""
-    return [name for name in experiment_names() if "feature_id" in experiment(name).spec.model_fields]
-
-
 def panel(source: Source, feature_id: int, query: ListQuery, parameters: Mapping[str, Any]) -> html.Div:
     """The menu of experiments, the form of the one that `x` names, and the place for its result."""
     name = str(parameters.get("x") or FIRST)
-    known = names()
+    known = [one for one in experiment_names() if "feature_id" in experiment(one).spec.model_fields]
     if name not in known:
-        return html.Div(
-            [
-                ui.alert(f"Unknown experiment {name[:40]!r}", f"Choose from {', '.join(known)}."),
-                _menu(feature_id, query, "", known),
-            ]
-        )
+        unknown = ui.alert(f"Unknown experiment {name[:40]!r}", f"Choose from {', '.join(known)}.")
+        return html.Div([unknown, _menu(feature_id, query, "", known)])
     kind = experiment(name)
     settings = {
         key: str(parameters[key])[:_LONGEST] for key in _settings(kind.spec) if parameters.get(key) not in (None, "")
     }
     missing = [key for key, field in _settings(kind.spec).items() if field.is_required() and key not in settings]
     settings_to_run = None if missing else {"experiment": name, "feature_id": feature_id, **settings}
-    waiting = (
-        html.P(f"Fill in {' and '.join(missing)}, then run.", className="quiet")
-        if missing
-        else html.P("…", className="quiet")
-    )
+    waiting = f"Fill in {' and '.join(missing)}, then run." if missing else "…"
     return html.Div(
         [
             _menu(feature_id, query, name, known),
             html.P(kind.summary),
-            _form(feature_id, query, name, kind.spec, settings),
+            _form(feature_id, query, name, kind.spec, settings, bool(missing)),
             dcc.Store(id="experiment-request", data=settings_to_run),
             _place(waiting),
         ]
-    )  # fmt: skip
+    )
 
 
 def alone(name: str, feature_id: int) -> html.Div:
@@ -66,13 +53,14 @@ def alone(name: str, feature_id: int) -> html.Div:
         [
             html.P(experiment(name).summary),
             dcc.Store(id="experiment-request", data={"experiment": name, "feature_id": feature_id}),
-            _place(html.P("…", className="quiet")),
+            _place("…"),
         ]
     )
 
 
-def _place(waiting: html.P) -> dcc.Loading:
-    return dcc.Loading(html.Div(waiting, id="experiment-result", **_POLITE), delay_show=200)
+def _place(waiting: str) -> dcc.Loading:
+    words = html.P(waiting, className="quiet")
+    return dcc.Loading(html.Div(words, id="experiment-result", **_POLITE), delay_show=200)
 
 
 def _settings(spec: type[Spec]) -> dict[str, Any]:
@@ -80,51 +68,31 @@ def _settings(spec: type[Spec]) -> dict[str, Any]:
 
 
 def _menu(feature_id: int, query: ListQuery, chosen: str, known: list[str]) -> html.Nav:
-    links = [
-        dcc.Link(name, href=address.feature_url(feature_id, query, tab="experiments", x=name),
-                 className="choice chosen" if name == chosen else "choice")
-        for name in known
-    ]  # fmt: skip
-    return html.Nav(links, className="choices", **ui.named("Experiments"))
+    addresses = (
+        (name, address.feature_url(feature_id, query, tab="experiments", x=name), name == chosen) for name in known
+    )
+    return ui.choices("Experiments", addresses)
 
 
-def _form(feature_id: int, query: ListQuery, name: str, spec: type[Spec], settings: Mapping[str, str]) -> html.Details:
+def _form(
+    feature_id: int, query: ListQuery, name: str, spec: type[Spec], settings: Mapping[str, str], is_open: bool
+) -> html.Details:
     """The settings as text fields with their defaults as placeholders; submitting opens the address of the result."""
     boxes = []
     for key, field in _settings(spec).items():
-        default = "" if field.is_required() or field.default is None else _text(field.default)
-        boxes.append(
-            html.Div(
-                [
-                    html.Label(key.replace("_", " "), htmlFor=f"set-{key}", title=field.description or ""),
-                    dcc.Input(id=f"set-{key}", name=key, value=settings.get(key, ""), placeholder=default, type="text"),
-                ],
-                className="setting",
-            )
-        )
+        usual = "" if field.is_required() or field.default is None else field.default
+        default = ", ".join(map(str, usual)) if isinstance(usual, tuple) else str(usual)
+        label = html.Label(key.replace("_", " "), htmlFor=f"set-{key}", title=field.description or "")
+        box = dcc.Input(id=f"set-{key}", name=key, value=settings.get(key, ""), placeholder=default, type="text")
+        boxes.append(html.Div([label, box], className="setting"))
     kept: dict[str, str] = {"list": query.as_text(), "tab": "experiments", "x": name}
     hidden = [dcc.Input(id=f"kept-{key}", name=key, value=value, type="hidden") for key, value in kept.items() if value]
-    missing = any(field.is_required() and key not in settings for key, field in _settings(spec).items())
-    form = html.Form(
-        [*hidden, *boxes, html.Button("Run", type="submit", className="plain-button")],
-        action=f"/f/{feature_id}",
-        method="get",
-        className="rule",
-    )
-    return html.Details([html.Summary("settings"), form], open=missing)
+    parts = [*hidden, *boxes, html.Button("Run", type="submit", className="plain-button")]
+    form = html.Form(parts, action=f"/f/{feature_id}", method="get", className="rule")
+    return html.Details([html.Summary("settings"), form], open=is_open)
 
 
-def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def files_of(request: Mapping[str, Any]) -> address.Files:
-    """Download addresses of the tables of a result."""
-    settings = {name: value for name, value in request.items() if name != "experiment"}
-    return address.Files(f"/api/experiments/{request['experiment']}", urlencode(settings))
-
-
-def callbacks(app: Dash) -> None:
+def register(app: Dash) -> None:
     """The result, computed in a thread of its own, so that other pages do not wait."""
 
     @app.callback(Output("experiment-result", "children"), Input("experiment-request", "data"))
@@ -135,5 +103,6 @@ def callbacks(app: Dash) -> None:
             request = value_of(dict[str, str | int | float | None], sent, "experiment")
             result = await asyncio.to_thread(current_source().answer, tuple(sorted(request.items())))
         except SplatError as error:
-            return html.Pre(str(error), className="alert", role="alert")
-        return ui.answer(result, files_of(request))
+            return ui.refusal(str(error))
+        settings = urlencode({name: value for name, value in request.items() if name != "experiment"})
+        return ui.answer(result, address.Files(f"/api/experiments/{request['experiment']}", settings))

@@ -1,14 +1,18 @@
 """The map: all features as points of a plane, with clusters and links."""
 
 from typing import Any
+from urllib.parse import parse_qsl
 
 import polars as pl
-from dash import dcc, html
+from dash import Dash, Input, Output, State, dcc, html
+from dash.exceptions import PreventUpdate
 
 from splat_assets.errors import InputError
 from splat_assets.wording import counted, visible
 from splat_dash import address, cells, figures, ui
 from splat_dash.query import COLORS, MapQuery
+from splat_dash.sent import value_of
+from splat_dash.shown import current_source
 from splat_dash.source import Source
 from splat_serving.database.errors import NotComputedError
 from splat_serving.investigations.feature_map import MAPS, clusters
@@ -29,6 +33,8 @@ def layout(source: Source, **parameters: Any) -> Any:
         return ui.alert("No map for this version", str(error))
     of_file = f"/api/map.csv?{query.as_text()}"
     drawn = figures.on_map(features, query.color, query.corners)
+    figure = ui.figure(drawn, _caption(features), "map", 640, {"CSV": of_file}, "The map", features.height)
+    beside = [html.Div(chosen(features, query), id="map-chosen", role="status"), _clusters(features, query)]
     return html.Article(
         [
             html.H1("Map of the features"),
@@ -40,25 +46,7 @@ def layout(source: Source, **parameters: Any) -> Any:
                 ],
                 className="rule",
             ),
-            html.Div(
-                [
-                    html.Div(
-                        [
-                            figures.figure(
-                                drawn, _caption(features), "map", 640, {"CSV": of_file}, "The map", features.height
-                            ),
-                            _legend(query.color),
-                        ]
-                    ),
-                    html.Div(
-                        [
-                            html.Div(chosen(features, query), id="map-chosen", role="status"),
-                            _clusters(features, query),
-                        ]
-                    ),
-                ],
-                className="map",
-            ),
+            html.Div([html.Div([figure, _legend(query.color)]), html.Div(beside)], className="map"),
             dcc.Store(id="map-query", data=query.as_text()),
             dcc.Store(id="map-box"),
         ]
@@ -66,34 +54,24 @@ def layout(source: Source, **parameters: Any) -> Any:
 
 
 def _choice(name: str, words: dict[str, str], field: str, query: MapQuery) -> html.Nav:
+    # Clusters and boxes belong to one map and are invalid on the other.
+    dropped = {"cluster": "", "box": ""} if field == "by" else {}
     links = [
-        dcc.Link(
-            text,
-            # Clusters and boxes belong to one map and are invalid on the other.
-            href=address.of_map(query, **{field: value}, **({"cluster": "", "box": ""} if field == "by" else {})),
-            className="choice chosen" if getattr(query, field) == value else "choice",
-        )
+        (text, address.of_map(query, **{field: value}, **dropped), getattr(query, field) == value)
         for value, text in words.items()
     ]
-    return html.Nav(links, className="choices", **ui.named(name))
+    return ui.choices(name, links)
 
 
 def _search(query: MapQuery) -> html.Form:
-    kept = [
-        dcc.Input(type="hidden", name=name, value=getattr(query, name), id=f"map-keeps-{name}")
-        for name in ("by", "color")
+    parts = [
+        html.Label("Highlight", htmlFor="map-q"),
+        dcc.Input(id="map-q", name="q", value=query.q, type="text", placeholder="words of label, rule or token"),
     ]
-    return html.Form(
-        [
-            html.Label("Highlight", htmlFor="map-q"),
-            dcc.Input(id="map-q", name="q", value=query.q, type="text", placeholder="words of label, rule or token"),
-            *kept,
-            html.Button("Show", type="submit", className="plain-button"),
-        ],
-        action="/map",
-        method="get",
-        className="rule",
-    )
+    for name in ("by", "color"):
+        parts.append(dcc.Input(type="hidden", name=name, value=getattr(query, name), id=f"map-keeps-{name}"))
+    parts.append(html.Button("Show", type="submit", className="plain-button"))
+    return html.Form(parts, action="/map", method="get", className="rule")
 
 
 def _caption(features: pl.DataFrame) -> list[Any]:
@@ -108,7 +86,7 @@ def _caption(features: pl.DataFrame) -> list[Any]:
         kept = placed.select(pl.col("kept").mean()).item()
         caption += [
             " Of a feature's ten nearest neighbours, ",
-            ui.term(f"{kept:.0%} are near it", "near"),
+            ui.term(f"{cells.in_digits(kept, '%')} are near it", "near"),
             " on the map: distant points can still be similar.",
         ]
     return caption
@@ -116,16 +94,11 @@ def _caption(features: pl.DataFrame) -> list[Any]:
 
 def _legend(color: str) -> html.P | None:
     if color == "label":
-        parts = [
-            html.Span([html.Span("●", style={"color": rgb}, **ui.HIDDEN), f" {name} "])
-            for rgb, name in figures.LABEL_COLORS
-        ]
-        return html.P(parts, className="legend")
+        dots = ((html.Span("●", style={"color": rgb}, **ui.HIDDEN), f" {name} ") for rgb, name in figures.LABEL_COLORS)
+        return html.P([html.Span([*dot]) for dot in dots], className="legend")
     if color == "cluster":
-        return html.P(
-            f"Colours repeat after {counted(figures.N_CLUSTER_COLORS, 'clusters')}; the table has a link to each.",
-            className="quiet",
-        )
+        n = counted(figures.N_CLUSTER_COLORS, "clusters")
+        return html.P(f"Colours repeat after {n}; the table has a link to each.", className="quiet")
     return None
 
 
@@ -143,7 +116,7 @@ def chosen(features: pl.DataFrame, query: MapQuery) -> list[Any]:
     body = [
         [
             cells.link(str(row["feature_id"]), address.feature_url(row["feature_id"]), c="number"),
-            cells.number(f"{row['density']:.3%}"),
+            cells.number(row["density"], "%"),
             visible(row["label"] or (row["text"] if row["suggested"] else None) or "—"),
         ]
         for row in matches.head(_MOST_LISTED).rows(named=True)
@@ -153,19 +126,33 @@ def chosen(features: pl.DataFrame, query: MapQuery) -> list[Any]:
     return [heading, summary, html.Div(cells.drawn(head, body), className="tall")]
 
 
-def clusters_of(source: Source, query: MapQuery) -> ResultTable:
-    """The clusters of a map; NotComputedError."""
-    return _clusters_in(source.on_map(query), query)
-
-
-def _clusters_in(features: pl.DataFrame, query: MapQuery) -> ResultTable:
+def cluster_table(features: pl.DataFrame, query: MapQuery) -> ResultTable:
+    """The clusters of a map. features: all of it, as `Source.on_map` has them."""
     return clusters(features.with_columns(labelled=pl.col("label").is_not_null()), query.by)
 
 
 def _clusters(features: pl.DataFrame, query: MapQuery) -> html.Section:
-    table = _clusters_in(features, query)
-
     def choosing(cluster: int) -> str:
         return address.of_map(query, cluster=str(cluster), q="", box="", color="cluster")
 
+    table = cluster_table(features, query)
     return ui.table(table, html.H2, _MOST_CLUSTERS, {"cluster": choosing}, address.Files("/api/map", f"by={query.by}"))
+
+
+def register(app: Dash) -> None:
+    """The list of the features in a box that is drawn, and clicks on points."""
+
+    @app.callback(
+        Output("map-chosen", "children"),
+        Input("map-box", "data"),
+        State("map-query", "data"),
+        prevent_initial_call=True,
+    )
+    def in_box(box: Any, query: Any) -> Any:
+        if box is None:
+            raise PreventUpdate
+        drawn = MapQuery.parse({**dict(parse_qsl(value_of(str, query, "map-query"))), "box": value_of(str, box, "box")})
+        return chosen(current_source().on_map(drawn), drawn)
+
+    ui.in_browser(app, "openOnMap", Output("map", "className"), Input("map", "clickData"))
+    ui.in_browser(app, "boxDrawn", Output("map-box", "data"), Input("map", "selectedData"))

@@ -4,31 +4,38 @@ from typing import Any
 
 import dash_ag_grid as dag
 import dash_mantine_components as dmc
-from dash import dcc, html
+import polars as pl
+from dash import Dash, Input, Output, State, dcc, html
+from dash.exceptions import PreventUpdate
 
 from splat_assets.errors import InputError
+from splat_assets.wording import counted
 from splat_dash import address, ui
-from splat_dash.query import STATES, ListQuery
+from splat_dash.query import STATES, ListQuery, RowsRequest
+from splat_dash.sent import value_of
+from splat_dash.shown import current_source
 from splat_dash.source import Source
+from splat_dash.terms import meaning_of
 
 BLOCK_ROWS = 100
-_NUMBER = {"type": "rightAligned", "filter": False}
+_TEXT = {"flex": 2, "minWidth": 160}
+
+
+def _number(name: str, field: str = "", width: int = 100, form: str = "") -> dict[str, Any]:
+    """A column of numbers. form: `%` for a share."""
+    written = {"function": f"inDigits(params.value, '{form}')"}
+    return {"field": field or name, "headerName": name, "width": width, "headerTooltip": meaning_of(name),
+            "valueFormatter": written, "type": "rightAligned", "filter": False}  # fmt: skip
+
+
 COLUMNS: list[dict[str, Any]] = [
-    {"field": "feature_id", "headerName": "feature", "width": 105, "cellRenderer": "FeatureLink", **_NUMBER},
-    {"field": "label", "headerName": "label", "flex": 2, "minWidth": 160, "headerTooltip": "Name given by a person."},
-    {"field": "text", "headerName": "rule", "flex": 2, "minWidth": 160, "sortable": False,
-     "headerTooltip": "The rule on builds that describes it best; scored on held-out builds."},
-    {"field": "f1", "headerName": "rule F1", "width": 105, "headerTooltip": "F1 of the rule on held-out builds.",
-     "valueFormatter": {"function": "params.value == null ? '—' : d3.format('.3f')(params.value)"}, **_NUMBER},
-    {"field": "density", "headerName": "density", "width": 115, "headerTooltip": "Share of all samples on which it fires.",
-     "valueFormatter": {"function": "params.value == null ? '—' : d3.format('.3%')(params.value)"}, **_NUMBER},
-    {"field": "max", "headerName": "max", "width": 100, "headerTooltip": "Its largest activation.",
-     "valueFormatter": {"function": "params.value == null ? '—' : d3.format('.3f')(params.value)"}, **_NUMBER},
-    {"field": "mean", "headerName": "mean", "width": 100, "headerTooltip": "Mean over the samples on which it fires.",
-     "valueFormatter": {"function": "params.value == null ? '—' : d3.format('.3f')(params.value)"}, **_NUMBER},
-    {"field": "effect", "headerName": "effect", "width": 100,
-     "headerTooltip": "Change of the most affected logit at the mean activation, on the direct path.",
-     "valueFormatter": {"function": "params.value == null ? '—' : d3.format('.3f')(params.value)"}, **_NUMBER},
+    {"field": "feature_id", "headerName": "feature", "width": 105, "cellRenderer": "FeatureLink", "type": "rightAligned",
+     "filter": False},
+    {"field": "label", "headerName": "label", "headerTooltip": meaning_of("label"), **_TEXT},
+    {"field": "text", "headerName": "rule", "sortable": False, "headerTooltip": meaning_of("rule"), **_TEXT},
+    _number("rule F1", "f1", 105),
+    _number("density", width=115, form="%"),
+    *map(_number, ("max", "mean", "effect")),
 ]  # fmt: skip
 _STATE_NAMES = {
     "": "all",
@@ -40,7 +47,7 @@ _STATE_NAMES = {
 }
 
 
-def nothing(n_searched: int) -> list[Any]:
+def _no_match(n_searched: int) -> list[Any]:
     """The empty state of the list, with a button to clear the search."""
     clear = html.Button("Clear the search", type="button", className="plain-button clear-search")
     return [f"No feature matches ({n_searched:,} searched) ", clear]
@@ -89,3 +96,31 @@ def layout(source: Source, **parameters: Any) -> Any:
             grid,
         ]
     )  # fmt: skip
+
+
+def register(app: Dash) -> None:
+    """The rows of the list, and its address while one types."""
+
+    @app.callback(
+        Output("features-grid", "getRowsResponse"),
+        Output("features-count", "children"),
+        Input("features-grid", "getRowsRequest"),
+        State("features-q", "value"),
+        State("features-state", "value"),
+        State("features-sort", "data"),
+    )
+    def rows(request: Any, q: Any, state: Any, sort: Any) -> tuple[Any, Any]:
+        if request is None:
+            raise PreventUpdate
+        block = value_of(RowsRequest, request, "getRowsRequest")
+        words, which, order = (value_of(str | None, value, "search") for value in (q, state, sort))
+        source = current_source()
+        matches = source.rows(ListQuery(words or "", which or "", block.sort(order)))
+        page = matches.slice(block.startRow, max(block.endRow - block.startRow, 0))
+        n_all = source.about.n_features
+        caption = f"{matches.height:,} of {counted(n_all, 'features')}" if matches.height else _no_match(n_all)
+        named = page.with_columns(pl.col("feature_id").cast(pl.String).alias("id"))  # row ids are strings
+        return {"rowData": named.to_dicts(), "rowCount": matches.height}, caption
+
+    inputs = [Input("features-q", "value"), Input("features-state", "value")]
+    ui.in_browser(app, "listChanged", Output("features-q", "className"), *inputs)

@@ -18,39 +18,27 @@ _EXAMPLE = "swim_speed_up>=21 and ninja_squid"
 
 def layout(source: Source, rule: str = "", against: str = "", **_: Any) -> Any:
     """The page of a rule, with its form. against: rule of the builds to contrast with; default: all other builds."""
-    box = _box(rule, against)
+    parts = [html.H1("Find features by a rule"), _box(rule, against)]
     if not rule:
         text = f"A rule combines abilities with an AP threshold and the weapon's class, sub, special or name, as {_EXAMPLE}."
-        return html.Article([html.H1("Find features by a rule"), box, html.P(text, className="quiet")])
+        return html.Article([*parts, html.P(text, className="quiet")])
     try:
         result = source.contrast(rule, against) if against else source.features_for_rule(rule)
     except InputError as error:
-        return html.Article(
-            [html.H1("Find features by a rule"), box, html.Pre(str(error), role="alert", className="alert")]
-        )
-    return html.Article([html.H1(result.title), box, *ui.result_parts(result, _files(rule, against))])
+        return html.Article([*parts, ui.refusal(str(error))])
+    return html.Article([html.H1(result.title), parts[1], *ui.result_parts(result, _files(rule, against))])
 
 
 def _box(rule: str, against: str) -> html.Form:
-    return html.Form(
-        [
-            html.Label("Rule on builds", htmlFor="rule"),
-            dcc.Input(id="rule", name="rule", value=rule, placeholder=_EXAMPLE, type="text", className="rule-box"),
-            html.Label("against", htmlFor="against"),
-            dcc.Input(
-                id="against",
-                name="against",
-                value=against,
-                placeholder="all other builds",
-                type="text",
-                className="rule-box",
-            ),
-            html.Button("Find", type="submit", className="plain-button"),
-        ],
-        action="/find",
-        method="get",
-        className="rule",
-    )
+    parts: list[Any] = []
+    for name, label, value, empty in (
+        ("rule", "Rule on builds", rule, _EXAMPLE),
+        ("against", "against", against, "all other builds"),
+    ):
+        box = dcc.Input(id=name, name=name, value=value, placeholder=empty, type="text", className="rule-box")
+        parts += [html.Label(label, htmlFor=name), box]
+    find = html.Button("Find", type="submit", className="plain-button")
+    return html.Form([*parts, find], action="/find", method="get", className="rule")
 
 
 def _files(rule: str, against: str) -> address.Files:
@@ -82,7 +70,7 @@ def _effect_tables(source: Source, token: str) -> list[Any]:
         tables = source.features_by_effect_on(token)
     except (NotComputedError, UnknownNameError) as error:
         return [html.P(str(error), className="quiet")]
-    files = address.files_of_token(token)
+    files = address.Files(f"/api{address.of_token(token)}")
     return [html.Div([ui.table(table, files=files) for table in tables], className="halves")]
 
 

@@ -1,9 +1,9 @@
-"""The start page: quality of the SAE, overview of its features, and links to start from."""
+"""The start page: quality of the SAE, overview of its features, and links to start from; and the About page."""
 
 from typing import Any
 
 import polars as pl
-from dash import dcc, html
+from dash import Dash, Input, Output, dcc, html
 
 from splat_assets.analysis.scorecard import MEANINGS
 from splat_assets.errors import SplatError
@@ -11,15 +11,17 @@ from splat_assets.wording import counted
 from splat_dash import address, cells, figures, ui
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
+from splat_dash.terms import TERMS
 
 _CARDS = (
-    ("fvu", "FVU", "{:.4f}"),
-    ("l0_mean", "L0", "{:.1f}"),
-    ("dead_percent", "dead", "{:.2f} %"),
-    ("dense_percent", "dense", "{:.2f} %"),
-    ("fidelity", "fidelity", "{:.4f}"),
-    ("bce_recovered", "loss recovered", "{:.4f}"),
+    ("fvu", "FVU", ""),
+    ("l0_mean", "L0", ""),
+    ("dead_percent", "dead", " %"),
+    ("dense_percent", "dense", " %"),
+    ("fidelity", "fidelity", ""),
+    ("bce_recovered", "loss recovered", ""),
 )
+"""Metric, heading and unit."""
 _WAYS = (
     ("features with the best rules", ListQuery(state="suggested", sort="-f1")),
     ("most frequent features", ListQuery(sort="-density")),
@@ -42,12 +44,7 @@ def layout(source: Source, **_: Any) -> html.Article:
             html.Div(
                 [
                     html.Section([html.H2("Where to start"), html.Ul([html.Li(_way(source, *way)) for way in _WAYS])]),
-                    html.Section(
-                        [
-                            html.H2("All features that fire"),
-                            _spread(source),
-                        ]
-                    ),
+                    html.Section([html.H2("All features that fire"), _spread(source)]),
                 ],
                 className="feature",
             ),
@@ -60,16 +57,13 @@ def _scorecard(source: Source) -> Any:
         card = source.subject.scorecard
     except SplatError as error:
         return html.P(f"No scorecard: {error}", className="quiet")
-    cards = [
-        html.Div(
-            [html.Dt(words, title=MEANINGS[name]), html.Dd(form.format(card[name]) if card.get(name) is not None else "—")],
-            className="card",
-            **ui.of_n(source.about.n_features if form.endswith("%") else card.get("n_test_samples") or 0),
-        )
-        for name, words, form in _CARDS
-    ]  # fmt: skip
+    cards = []
+    for name, words, unit in _CARDS:
+        value = "—" if card.get(name) is None else cells.in_digits(card[name]) + unit
+        of = ui.of_n(source.about.n_features if unit else card.get("n_test_samples") or 0)
+        cards.append(html.Div([html.Dt(words, title=MEANINGS[name]), html.Dd(value)], className="card", **of))
     rows = [
-        [cells.heading(name), cells.number(f"{card[name]:,.5g}"), {"t": meaning, "c": "meaning"}]
+        [cells.heading(name), cells.number(card[name]), {"t": meaning, "c": "meaning"}]
         for name, meaning in MEANINGS.items()
         if card.get(name) is not None
     ]
@@ -97,4 +91,35 @@ def _spread(source: Source) -> html.Figure:
     what = "the change of its most affected logit" if known else "its mean activation where it fires"
     text = f"Each point is a feature: density and {what}. Click a point to open it."
     drawn = figures.spread(features.filter(pl.col(name) > 0), name, title)
-    return figures.figure(drawn, text, "home-spread", 420, {"CSV": address.of_list_file()})
+    return ui.figure(drawn, text, "home-spread", 420, {"CSV": address.of_list_file()})
+
+
+def about(source: Source, **_: Any) -> html.Div:
+    """The About page: the store, its provenance, and the definitions of terms."""
+    store = source.about
+    facts = [
+        ("run", store.name or "—", "Run that the store belongs to."),
+        ("version", store.version, "Its published version."),
+        ("samples", f"{store.n_samples:,}", "All samples."),
+        ("features", f"{store.n_features:,}", "Features of the SAE, dead ones included."),
+        *((f"{name} (sha256)", str(value)[:16], "Fingerprint.") for name, value in store.provenance.items()
+          if isinstance(value, str) and len(value) == 64),
+    ]  # fmt: skip
+    return html.Div(
+        [
+            html.H1("About"),
+            html.H2("Data shown"),
+            ui.numbers(facts),
+            html.H2("Definitions"),
+            *(
+                part
+                for title, terms in TERMS.items()
+                for part in (html.H3(title), ui.numbers([(term, meaning, "") for term, meaning in terms.items()]))
+            ),
+        ]
+    )
+
+
+def register(app: Dash) -> None:
+    """Clicks on points."""
+    ui.in_browser(app, "openPoint", Output("home-spread", "className"), Input("home-spread", "clickData"))

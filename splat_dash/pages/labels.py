@@ -6,7 +6,7 @@ from dash import dcc, html
 
 from splat_assets.wording import visible
 from splat_dash import address, cells, ui
-from splat_dash.query import ListQuery
+from splat_dash.query import EVERYTHING, ListQuery
 from splat_dash.source import Source
 from splat_serving.database.home import NO_HOME
 from splat_serving.investigations.label_pages import status_page
@@ -23,12 +23,8 @@ _LISTS = (
 def layout(source: Source, **_: Any) -> html.Article:
     """The page."""
     if not source.subject.has_labels:
-        return html.Article(
-            [
-                html.H1("Labels"),
-                html.P(f"Labels cannot be stored here: {NO_HOME}.", className="quiet"),
-            ]
-        )
+        text = f"Labels cannot be stored here: {NO_HOME}."
+        return html.Article([html.H1("Labels"), html.P(text, className="quiet")])
     status = status_page(source.subject)
     labels, waiting = source.labels(), source.subject.labels.queue()
     share = float(status.facts["n_labelled"] or 0) / (float(status.facts["n_alive"] or 0) or 1)
@@ -64,9 +60,9 @@ def _table(events: list[Event]) -> Any:
     body = []
     for event in events[:_MOST]:
         assert event.label is not None
-        sure = "—" if event.label.confidence is None else f"{event.label.confidence:.0%}"
+        sure = cells.in_digits(event.label.confidence, "%")
         values = (visible(event.label.text), event.label.status, event.label.category, sure, visible(event.author))
-        body.append([cells.link(str(event.feature_id), address.feature_url(event.feature_id)), *values, event.at[:16]])
+        body.append([_feature(event), *values, event.at[:16]])
     more = len(events) - _MOST
     note = html.P(f"{more:,} older labels are not shown.", className="quiet") if more > 0 else None
     head = [cells.heading(name) for name in ("feature", "label", "status", "category", "confidence", "by", "at")]
@@ -78,14 +74,13 @@ def _waiting(events: list[Event]) -> Any:
         return html.P("The queue is empty: `splat label queue build` fills it.", className="quiet")
     head = [cells.heading("feature"), cells.heading("priority", "", "number"), cells.heading("why")]
     body = [
-        [
-            cells.link(str(event.feature_id), address.feature_url(event.feature_id, _LISTS[2][1])),
-            cells.number(f"{event.priority:.3f}"),
-            visible(event.reason),
-        ]
-        for event in events[:_MOST]
+        [_feature(event, _LISTS[2][1]), cells.number(event.priority), visible(event.reason)] for event in events[:_MOST]
     ]
     return cells.drawn(head, body)
+
+
+def _feature(event: Event, query: ListQuery = EVERYTHING) -> cells.Cell:
+    return cells.link(str(event.feature_id), address.feature_url(event.feature_id, query))
 
 
 def as_lines(source: Source) -> str:

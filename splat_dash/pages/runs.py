@@ -19,25 +19,25 @@ _COLUMNS = ("run", "version", "published", "samples", "features", "activations")
 def layout(source: Source, **_: Any) -> Any:
     """The page."""
     heading = html.H1("Runs")
-    versions = source.published()
+    versions = source.subject.published()
     if versions is None:
         text = "This is a single store: runs are listed for a run of a data root."
         return html.Article([heading, html.P(text, className="quiet")])
     meanings = {**TERMS["Runs"], **MEANINGS}
-    head = [cells.heading(name, meanings[name], _kind(name)) for name in (*_COLUMNS, *_FIGURES)]
+    texts = {"run", "version", "published"}
+    columns = (*_COLUMNS, *_FIGURES)
+    head = [cells.heading(name, meanings[name], "" if name in texts else "number") for name in columns]
     messages = [f"{one.run}: {one.said}" for one in versions if one.said]
-    shown = source.about
+    here = f"Shown in this window: {source.about.name}, version {source.about.version}. "
+    dagster: Any = html.Span("With `splat up`, runs link to the Dagster UI.", className="quiet")
+    if source.dagster_url:
+        dagster = html.A("All artifacts in the Dagster UI", href=f"{source.dagster_url}/assets")
     return html.Article(
         [
             heading,
-            html.P(
-                [
-                    f"{counted(len(versions), 'versions')}. Shown in this window: {shown.name}, version {shown.version}. ",
-                    html.A("JSON", href="/api/runs.json"),
-                ]
-            ),
+            html.P([f"{counted(len(versions), 'versions')}. {here}", html.A("JSON", href="/api/runs.json")]),
             cells.drawn(head, [_row(source, one) for one in versions]),
-            html.P(["To show another run: ", html.Code("splat dash RUN"), ". ", *_dagster(source)]),
+            html.P(["To show another run: ", html.Code("splat dash RUN"), ". ", dagster]),
             html.Ul([html.Li(visible(text)) for text in messages], className="quiet") if messages else None,
             *_recent_activity(source),
         ]
@@ -54,32 +54,14 @@ def _recent_activity(source: Source) -> list[Any]:
     return [html.H2("Recent activity"), cells.drawn(head, body)]
 
 
-def _kind(name: str) -> str:
-    return "" if name in ("run", "version", "published") else "number"
-
-
 def _row(source: Source, one: Published) -> list[cells.Cell]:
     shown = (one.run, one.version) == (source.about.name, source.about.version)
     name = visible(one.run) + (" (shown)" if shown else "")
-    address = _of_run(source, one.run)
+    address = f"{source.dagster_url}/assets/published_store?partition={quote(one.run, safe='')}"
     return [
-        cells.link(name, address, i="In the Dagster UI") if address else name,
+        cells.link(name, address, i="In the Dagster UI") if source.dagster_url else name,
         f"{one.version or '—'}{' *' if one.current else ''}",
         one.published.strftime("%Y-%m-%d %H:%M") if one.published else "—",
-        *(cells.number("—" if n is None else f"{n:,}") for n in (one.n_samples, one.n_features, one.n_activations)),
-        *(
-            cells.number(f"{one.scorecard[name]:.4g}" if one.scorecard.get(name) is not None else "—")
-            for name in _FIGURES
-        ),
+        *map(cells.number, (one.n_samples, one.n_features, one.n_activations)),
+        *(cells.number(one.scorecard.get(name)) for name in _FIGURES),
     ]
-
-
-def _dagster(source: Source) -> list[Any]:
-    if not source.dagster_url:
-        return [html.Span("With `splat up`, runs link to the Dagster UI.", className="quiet")]
-    return [html.A("All artifacts in the Dagster UI", href=f"{source.dagster_url}/assets")]
-
-
-def _of_run(source: Source, name: str) -> str | None:
-    partition = quote(name, safe="")
-    return f"{source.dagster_url}/assets/published_store?partition={partition}" if source.dagster_url else None

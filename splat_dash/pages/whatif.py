@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from dash import Dash, Input, Output, State, dcc, html, no_update
 
 from splat_assets.domain.abilities import SLOTS
 from splat_assets.domain.builds import Build, Gear
@@ -18,14 +18,14 @@ from splat_dash.abilities import code_of, in_words
 from splat_dash.sent import value_of
 from splat_dash.shown import current_source
 from splat_dash.source import Source
+from splat_dash.terms import meaning_of
 from splat_serving.investigations.build_text import highest_rungs
-from splat_serving.investigations.results.result import Answer, Column, ResultTable
+from splat_serving.investigations.results.result import Answer, Column
 from splat_serving.model.answers import Edit
 from splat_serving.model.runner import MOST_EDITS
 
 _EDIT = re.compile(r"(?P<feature>\d{1,9})\s*(?P<op>[=*])\s*(?P<value>-?\d+(\.\d+)?(e-?\d+)?)")
 _PLACES: Final = tuple((slot, at) for slot in SLOTS for at in range(1 + gear.N_SUBS_EACH))
-_BUTTON: dict[str, Any] = {"type": "button", "className": "plain-button"}
 _POLITE: dict[str, Any] = {"aria-live": "polite"}
 
 
@@ -114,13 +114,13 @@ def layout(source: Source, **parameters: Any) -> Any:
                                   value="" if view.focus is None else str(view.focus)),
                 ]
             ),
-            html.Div([_piece(slot, piece) for slot, piece in zip(SLOTS, _pieces(view.changed), strict=True)], className="gear"),
+            html.Div([_piece(slot, worn) for slot, worn in zip(SLOTS, gear.slots(view.changed), strict=True)], className="gear"),
             html.Div(
                 [
                     html.Span("Base:"),
                     html.Span(_base(source, view), id="whatif-base-build"),
-                    html.Button("use the changed build as base", id="whatif-rebase", **_BUTTON),
-                    html.Button("reset to the base", id="whatif-reset", **_BUTTON),
+                    html.Button("use the changed build as base", id="whatif-rebase", **ui.PLAIN),
+                    html.Button("reset to the base", id="whatif-reset", **ui.PLAIN),
                 ],
                 className="ways base",
             ),
@@ -131,12 +131,7 @@ def layout(source: Source, **parameters: Any) -> Any:
     )  # fmt: skip
 
 
-def _pieces(build: Build) -> tuple[Gear, ...]:
-    return build.head, build.clothes, build.shoes
-
-
-def _piece(slot: str, piece: Gear) -> html.Fieldset:
-    worn = [piece.main, *piece.subs, *[None] * (gear.N_SUBS_EACH - len(piece.subs))]
+def _piece(slot: str, worn: Sequence[str | None]) -> html.Fieldset:
     return html.Fieldset([html.Legend(slot), *(_slot(slot, at, name) for at, name in enumerate(worn))])
 
 
@@ -162,16 +157,21 @@ def _chosen(source: Source, weapon: Any, worn: Sequence[Any]) -> tuple[int, Buil
     names = [value_of(str | None, name, "slot") or None for name in worn]
     pieces = [names[at : at + size] for at in range(0, len(names), size)]
     build = Build(*(Gear(piece[0], tuple(name for name in piece[1:] if name)) for piece in pieces))
-    return gear.checked(value_of(str, weapon, "weapon"), build, len(source.subject.contexts))
+    return gear.parse(gear.as_text(value_of(str, weapon, "weapon"), build), len(source.subject.contexts))
 
 
 def answer_for(source: Source, view: View) -> Answer:
-    """The result of model and SAE for a view; SplatError."""
+    """The result of model and SAE for a view, with the names of the features; SplatError."""
     base = gear.token_set(view.weapon, view.base, source.subject)
     changed = gear.token_set(view.changed_weapon, view.changed, source.subject)
     result = source.what_if(base, changed, parse_edits(view.edits), view.focus)
-    names = source.names()
-    return result.model_copy(update={"tables": [_called(table, names) for table in result.tables]})
+    names, tables = source.names(), list(result.tables)
+    called = Column(name="called", description=meaning_of("called"))
+    for at, table in enumerate(tables):
+        if table.name == "features":
+            rows = [[*row, names.get(int(row[0] or 0), "")] for row in table.rows]
+            tables[at] = table.model_copy(update={"columns": [*table.columns, called], "rows": rows})
+    return result.model_copy(update={"tables": tables})
 
 
 def shown(result: Answer, view: View) -> html.Div:
@@ -182,28 +182,19 @@ def shown(result: Answer, view: View) -> html.Div:
     def marked(feature: int) -> str:
         return address.feature_url(feature, b=build)
 
-    links = {"feature": marked}
-    features, predictions, *rest = [ui.table(table, html.H2, links=links, files=files) for table in result.tables]
+    tables = [ui.table(table, html.H2, links={"feature": marked}, files=files) for table in result.tables]
+    features, predictions, *rest = tables
     return html.Div(
         [
             *(html.P(text) for text in result.findings),
             html.Div([features, predictions], className="halves"),
             *rest,
-            *(ui.figure(one, html.H2) for one in result.figures),
+            *(ui.result_figure(one, html.H2) for one in result.figures),
         ]
     )
 
 
-def _called(table: ResultTable, names: dict[int, str]) -> ResultTable:
-    """A table of features, with their names added."""
-    if table.name != "features":
-        return table
-    called = Column(name="called", description="Its label, or the rule that describes it.")
-    rows = [[*row, names.get(int(row[0] or 0), "")] for row in table.rows]
-    return table.model_copy(update={"columns": [*table.columns, called], "rows": rows})
-
-
-def callbacks(app: Dash) -> None:
+def register(app: Dash) -> None:
     """The result, the address, and the two buttons."""
     slots = [f"whatif-{slot}-{at}" for slot, at in _PLACES]
 
@@ -224,7 +215,7 @@ def callbacks(app: Dash) -> None:
             view = view_of(source, {"b": value_of(str, base, "base"), "b2": changed, "e": e, "f": f})
             result = await asyncio.to_thread(answer_for, source, view)
         except SplatError as error:
-            return html.Pre(str(error), className="alert", role="alert"), no_update
+            return ui.refusal(str(error)), no_update
         return shown(result, view), view.as_text()
 
     @app.callback(
@@ -250,13 +241,8 @@ def callbacks(app: Dash) -> None:
     )
     def reset(_: Any, base: Any) -> tuple[Any, ...]:
         weapon, build = gear.parse(value_of(str, base, "base"), len(current_source().subject.contexts))
-        worn = [name for piece in _pieces(build) for name in
-                (piece.main, *piece.subs, *[None] * (gear.N_SUBS_EACH - len(piece.subs)))]  # fmt: skip
-        return (str(weapon), "", *worn)
+        return (str(weapon), "", *(name for piece in gear.slots(build) for name in piece))
 
-    app.clientside_callback(
-        ClientsideFunction("splat", "addressChanged"),
-        Output("whatif-address", "modified_timestamp"),
-        Input("whatif-address", "data"),
-        prevent_initial_call=True,
+    ui.in_browser(
+        app, "addressChanged", Output("whatif-address", "modified_timestamp"), Input("whatif-address", "data")
     )

@@ -40,11 +40,11 @@ def test_the_list_as_a_file_has_the_rows_of_the_list(client: TestClient, source:
 
 
 def test_a_feature_as_json_is_its_record(client: TestClient, source: Source) -> None:
-    found = client.get("/api/features/3.json").json()
+    result = client.get("/api/features/3.json").json()
 
     own = source.feature(3)
-    assert (found["feature_id"], found["statistics"], found["examples"]) == (3, own.statistics, own.examples)
-    assert (found["label"], found["version"], found["run"]) == (None, source.about.version, "small")
+    assert (result["feature_id"], result["statistics"], result["examples"]) == (3, own.statistics, own.examples)
+    assert (result["label"], result["version"], result["run"]) == (None, source.about.version, "small")
 
 
 def test_examples_as_a_file(client: TestClient, source: Source) -> None:
@@ -59,17 +59,17 @@ def test_examples_as_a_file(client: TestClient, source: Source) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "said"),
+    ("path", "status", "message"),
     [
         ("/api/features/96.json", 404, "0 to 95"),
         ("/api/features.csv?sort=loud", 422, "sort"),
         ("/api/features/x.json", 422, ""),
     ],
 )
-def test_what_is_not_there_is_one_sentence(client: TestClient, path: str, status: int, said: str) -> None:
+def test_what_is_not_there_is_one_sentence(client: TestClient, path: str, status: int, message: str) -> None:
     answer = client.get(path)
 
-    assert (answer.status_code, said in answer.text) == (status, True)
+    assert (answer.status_code, message in answer.text) == (status, True)
 
 
 def test_no_cell_of_a_file_is_a_formula(own_root: DataRoot) -> None:

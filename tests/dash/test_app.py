@@ -36,12 +36,12 @@ def test_answers_say_how_long_they_took_and_load_nothing_from_elsewhere(source: 
 def test_neither_dagster_nor_torch_is_imported() -> None:
     code = "import sys, splat_dash.app; print([name for name in sys.modules if name.split('.')[0] in ('torch', 'dagster')])"
 
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert found.stdout.strip() == "[]"
+    assert result.stdout.strip() == "[]"
 
 
-def asked(client: TestClient, path: str, search: str) -> str:
+def page_text(client: TestClient, path: str, search: str) -> str:
     """What Dash's router gets for an address."""
     inputs = [("pathname", path), ("search", search)]
     outputs = [("_pages_content", "children"), ("_pages_store", "data")]
@@ -58,7 +58,7 @@ def asked(client: TestClient, path: str, search: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("path", "search", "said"),
+    ("path", "search", "message"),
     [
         ("/f/43", "?fid=7", "Feature 43"),
         ("/f/43/", "", "Feature 43"),
@@ -82,11 +82,11 @@ def asked(client: TestClient, path: str, search: str) -> str:
         ("/runs", "?source=1", "Shown in this window: small"),
     ],
 )
-def test_no_address_is_a_fault(path: str, search: str, said: str, source: Source) -> None:
-    text = asked(TestClient(create_app(source).server, base_url="http://127.0.0.1"), path, search)
+def test_no_address_is_a_fault(path: str, search: str, message: str, source: Source) -> None:
+    text = page_text(TestClient(create_app(source).server, base_url="http://127.0.0.1"), path, search)
 
     assert "Internal error of the dashboard" not in text
-    assert said in text
+    assert message in text
 
 
 def test_a_fault_has_a_number_that_the_log_has_and_other_pages_live_on(
@@ -98,12 +98,12 @@ def test_a_fault_has_a_number_that_the_log_has_and_other_pages_live_on(
         raise RuntimeError("it broke")
 
     monkeypatch.setattr(source, "place", broken)
-    text = asked(client, "/f/43", "")
+    text = page_text(client, "/f/43", "")
 
-    found = re.search("([0-9a-f]{8})", text)
-    assert found is not None and found[1] in caplog.text and "it broke" in caplog.text
+    result = re.search("([0-9a-f]{8})", text)
+    assert result is not None and result[1] in caplog.text and "it broke" in caplog.text
     assert "it broke" not in text
-    assert "Feature 1 compared with feature 2" in asked(client, "/compare", "?f=1,2")
+    assert "Feature 1 compared with feature 2" in page_text(client, "/compare", "?f=1,2")
 
 
 def test_a_dead_feature_says_that_it_is_one(source: Source) -> None:
@@ -112,7 +112,7 @@ def test_a_dead_feature_says_that_it_is_one(source: Source) -> None:
     assert dead, "the small run has dead features"
 
     for tab in ("examples", "tokens", "weapons", "doses", "statistics"):
-        text = asked(client, f"/f/{dead[0]}", f"?tab={tab}")
+        text = page_text(client, f"/f/{dead[0]}", f"?tab={tab}")
         assert "ever fires" in text and "Internal error" not in text
 
 
@@ -130,7 +130,7 @@ def test_a_dead_feature_says_that_it_is_one(source: Source) -> None:
         ({"Host": "[::1"}, 403),
     ],
 )
-def test_only_pages_of_its_own_may_ask(headers: dict[str, str], status: int, source: Source) -> None:
+def test_only_its_own_pages_are_answered(headers: dict[str, str], status: int, source: Source) -> None:
     client = TestClient(create_app(source).server, base_url="http://127.0.0.1")
 
     assert client.get("/_dash-layout", headers=headers).status_code == status

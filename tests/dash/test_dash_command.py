@@ -25,7 +25,7 @@ def shown_by(target: list[str], root: DataRoot) -> str:
     )
     try:
         assert process.stderr is not None
-        address = next(found[0] for line in process.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+        address = next(result[0] for line in process.stderr if (result := re.search(r"http://127\.0\.0\.1:\d+", line)))
         with urllib.request.urlopen(f"{address}/_dash-layout") as answer:
             return str(answer.read().decode())
     finally:
@@ -48,7 +48,7 @@ def test_a_store_and_a_server_are_shown_alike(finished_root: DataRoot) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["nobody"], "nobody is neither a run of"),
         (["http://127.0.0.1:9"], "no activation server answers at http://127.0.0.1:9"),
@@ -57,13 +57,13 @@ def test_a_store_and_a_server_are_shown_alike(finished_root: DataRoot) -> None:
     ],
 )
 def test_mistakes_are_one_sentence(
-    words: list[str], said: str, finished_root: DataRoot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    words: list[str], message: str, finished_root: DataRoot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SPLAT_DATA", str(finished_root.path))
     monkeypatch.chdir(tmp_path)
 
-    found = CliRunner().invoke(main, ["dash", *words])
+    result = CliRunner().invoke(main, ["dash", *words])
 
-    assert found.exit_code == 2
-    assert said in found.output.replace("\n", " ")
-    assert "Traceback" not in found.output
+    assert result.exit_code == 2
+    assert message in result.output.replace("\n", " ")
+    assert "Traceback" not in result.output

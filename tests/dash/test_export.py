@@ -19,12 +19,12 @@ def test_a_report_opens_from_disk_and_says_what_the_page_says(
     busy = int(source.rows(ListQuery(sort="-density"))["feature_id"][0])
     monkeypatch.setenv("SPLAT_DATA", str(finished_root.path))
     monkeypatch.chdir(tmp_path)
-    found = CliRunner().invoke(main, ["export", "feature", str(busy), "--html"])
-    assert (found.exit_code, found.output.splitlines()[-1]) == (0, f"written: feature-{busy:05d}.html"), found.output
+    result = CliRunner().invoke(main, ["export", "feature", str(busy), "--html"])
+    assert (result.exit_code, result.output.splitlines()[-1]) == (0, f"written: feature-{busy:05d}.html"), result.output
     context = browser.new_context()
-    page, asked, complaints = context.new_page(), [], []
-    page.on("request", lambda sent: asked.append(sent.url))
-    page.on("console", lambda said: complaints.append(said.text))
+    page, requests, complaints = context.new_page(), [], []
+    page.on("request", lambda sent: requests.append(sent.url))
+    page.on("console", lambda message: complaints.append(message.text))
 
     page.goto((tmp_path / f"feature-{busy:05d}.html").as_uri())
 
@@ -33,9 +33,9 @@ def test_a_report_opens_from_disk_and_says_what_the_page_says(
     live.wait_for_selector("#panel-tokens table")
     rows = live.locator("#panel-tokens tbody tr").all_inner_texts()
     text = " ".join(page.locator("body").inner_text().split())
-    told = [" ".join(row.split()) in text for row in rows]
-    assert sum(told) >= 5 and told == sorted(told, reverse=True), "the file has the strongest of them"
-    assert (asked, complaints) == ([(tmp_path / f"feature-{busy:05d}.html").as_uri()], [])
+    is_listed = [" ".join(row.split()) in text for row in rows]
+    assert sum(is_listed) >= 5 and is_listed == sorted(is_listed, reverse=True), "the file has the strongest of them"
+    assert (requests, complaints) == ([(tmp_path / f"feature-{busy:05d}.html").as_uri()], [])
     context.close()
 
 
@@ -43,24 +43,24 @@ def test_a_comparison_as_a_file(finished_root: DataRoot, tmp_path: Path, monkeyp
     monkeypatch.setenv("SPLAT_DATA", str(finished_root.path))
     path = tmp_path / "both.md"
 
-    found = CliRunner().invoke(main, ["export", "comparison", "1", "2", "--markdown", "-o", str(path)])
+    result = CliRunner().invoke(main, ["export", "comparison", "1", "2", "--markdown", "-o", str(path)])
 
-    assert (found.exit_code, path.read_text().startswith("# Feature 1 compared with feature 2")) == (0, True)
+    assert (result.exit_code, path.read_text().startswith("# Feature 1 compared with feature 2")) == (0, True)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["feature", "96"], "it holds features 0 to 95"),
         (["feature", "1", "-o", "/proc/nowhere/a.html"], "/proc/nowhere/a.html cannot be written"),
     ],
 )
 def test_a_mistake_is_one_sentence(
-    words: list[str], said: str, finished_root: DataRoot, monkeypatch: pytest.MonkeyPatch
+    words: list[str], message: str, finished_root: DataRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPLAT_DATA", str(finished_root.path))
 
-    found = CliRunner().invoke(main, ["export", *words])
+    result = CliRunner().invoke(main, ["export", *words])
 
-    assert (found.exit_code, "Traceback" in found.output) == (2, False)
-    assert said in found.output
+    assert (result.exit_code, "Traceback" in result.output) == (2, False)
+    assert message in result.output

@@ -1,4 +1,4 @@
-"""A version that is published while people look: who loads a page sees it, who has one is told, and nothing typed is lost."""
+"""A version that is published meanwhile: a page that is loaded shows it, an open one gets a notice, and nothing typed is lost."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,8 +10,9 @@ from starlette.testclient import TestClient
 
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.manifest import Manifest
-from splat_dash import app as dashboard
-from splat_dash.app import create_app, version_notice
+from splat_dash import frame
+from splat_dash.app import create_app
+from splat_dash.frame import version_notice
 from splat_dash.shown import CurrentSource, VersionStatus
 from splat_dash.source import Source
 from splat_serving.database.catalogue import Catalogue, Target
@@ -53,15 +54,15 @@ def test_a_new_version_is_followed(own_root: DataRoot, own_source: Source) -> No
     assert shown.follow() == VersionStatus(other)
 
 
-def test_what_goes_away_is_said_and_what_is_shown_stays(own_root: DataRoot, own_source: Source) -> None:
+def test_a_source_that_goes_away_is_reported_and_the_page_stays(own_root: DataRoot, own_source: Source) -> None:
     shown = CurrentSource(own_source)
     (own_root.run("small").store / "CURRENT").unlink()
 
-    found = shown.follow()
+    result = shown.follow()
 
-    assert found.version == own_source.about.version and found.trouble
+    assert result.version == own_source.about.version and result.trouble
     assert shown.source is own_source
-    assert "does not answer" in str(version_notice(found, found.version))
+    assert "does not answer" in str(version_notice(result, result.version))
 
 
 def test_a_server_that_follows_is_followed(own_root: DataRoot) -> None:
@@ -87,12 +88,12 @@ def test_who_loads_a_page_gets_the_newest_version(own_root: DataRoot, own_source
     assert client.get("/api/features/0.json").json()["version"] == other
 
 
-def test_who_has_a_page_is_told_and_keeps_what_is_typed(
+def test_an_open_page_gets_a_notice_and_keeps_what_is_typed(
     browser: Any, own_root: DataRoot, own_source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from playwright.sync_api import expect
 
-    monkeypatch.setattr(dashboard, "_WATCH_SECONDS", 1)
+    monkeypatch.setattr(frame, "_WATCH_SECONDS", 1)
     with running(create_app(own_source).server) as url:
         watched = Watched(browser, url)
         page = watched.open("/f/3")

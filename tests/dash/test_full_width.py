@@ -35,9 +35,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
     publish(folder / "store", {**parts, near.name: near, on_map.name: on_map}, {"made_by": "a test"})
     with (
         open_subject(str(folder / "store")) as subject,
-        TestClient(create_app(Source(subject)).server, base_url="http://127.0.0.1") as found,
+        TestClient(create_app(Source(subject)).server, base_url="http://127.0.0.1") as result,
     ):
-        yield found
+        yield result
 
 
 def page(client: Any, path: str, search: str = "") -> tuple[Any, float, int]:
@@ -88,13 +88,13 @@ def figure_in(content: Any) -> Any:
             return content["props"]["figure"]
         content = list(content.values())
     if isinstance(content, list):
-        return next((found for one in content if (found := figure_in(one))), None)
+        return next((result for one in content if (result := figure_in(one))), None)
     return None
 
 
 def test_pages_stay_within_their_budgets_and_weights(client: Any) -> None:
     ids = np.random.default_rng(1).choice(N_FEATURES, 20, replace=False).tolist()
-    asked = {
+    requests = {
         "feature": [page(client, f"/f/{one}", "?list=sort%3D-density") for one in ids],
         "tokens": [page(client, f"/f/{one}", "?tab=tokens") for one in ids[:8]],
         "compare": [page(client, "/compare", f"?f={one},{ids[0]}") for one in ids[1:8]],
@@ -103,7 +103,7 @@ def test_pages_stay_within_their_budgets_and_weights(client: Any) -> None:
         "map": [page(client, "/map", f"?color={color}") for color in ("density", "cluster", "label")],
     }
 
-    for name, answers in asked.items():
+    for name, answers in requests.items():
         # The faster ones: the others may come upon what else the machine does. `benchmarks.dashboard` has median and p95.
         assert np.quantile([took for _, took, _ in answers], 0.25) <= _BUDGETS_MS[name], name
         heaviest = max(weight for _, _, weight in answers)
@@ -111,14 +111,14 @@ def test_pages_stay_within_their_budgets_and_weights(client: Any) -> None:
 
 
 def test_the_list_is_sorted_over_all_blocks_and_counts_all(client: Any) -> None:
-    found, _, _ = rows(client, 0, "")
-    density = [row["density"] for row in found["features-grid"]["getRowsResponse"]["rowData"]]
+    result, _, _ = rows(client, 0, "")
+    density = [row["density"] for row in result["features-grid"]["getRowsResponse"]["rowData"]]
     for block in (1, 30, 245):
         later, _, _ = rows(client, block, "")
         density += [row["density"] for row in later["features-grid"]["getRowsResponse"]["rowData"]]
 
-    assert found["features-count"]["children"].startswith("24,576 of 24,576")
-    assert found["features-grid"]["getRowsResponse"]["rowCount"] == 24_576
+    assert result["features-count"]["children"].startswith("24,576 of 24,576")
+    assert result["features-grid"]["getRowsResponse"]["rowCount"] == 24_576
     assert len(density) == 376
     assert density == sorted(density, reverse=True)
 

@@ -1,16 +1,18 @@
 """The form of a label as a browser sends it: of one feature, or refused."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from splat_assets.errors import InputError
 from splat_assets.store.layout import DataRoot
-from splat_dash.label_form import Form
-from splat_dash.pages.labelling import _saved, _skipped
+from splat_dash.pages.label_form import Form, _saved, _skipped
 from splat_dash.sent import value_of
 from splat_dash.source import Source
 from splat_serving.investigations.opening import open_subject
+
+WITHOUT_SAE: Any = SimpleNamespace(sae=None)
 
 
 def sent(**changes: Any) -> dict[str, Any]:
@@ -21,13 +23,13 @@ def sent(**changes: Any) -> dict[str, Any]:
 
 def form(what: Any) -> Form:
     """A form, as a callback takes it."""
-    found: Form = value_of(Form, what, "form")
-    return found
+    result: Form = value_of(Form, what, "form")
+    return result
 
 
 @pytest.mark.parametrize("address", ["/f/3", "/f/3/", "/f/003", "/f/%33"])
 def test_a_form_in_the_page_of_its_feature_is_taken(address: str) -> None:
-    form(sent(address=address)).check_same_feature()
+    form(sent(address=address)).check_origin(WITHOUT_SAE)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def test_a_form_in_the_page_of_its_feature_is_taken(address: str) -> None:
 )
 def test_form_page_and_address_are_of_one_feature_or_nothing_is_saved(changes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="this form belongs to feature"):
-        form(sent(**changes)).check_same_feature()
+        form(sent(**changes)).check_origin(WITHOUT_SAE)
 
 
 @pytest.mark.parametrize(

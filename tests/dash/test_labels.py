@@ -17,6 +17,7 @@ from splat_dash.query import ListQuery
 from splat_dash.source import Source
 from splat_serving.database.errors import LabelConflictError, ServerError
 from splat_serving.investigations.opening import open_subject
+from splat_serving.investigations.results.rendering import shown
 from splat_serving.labels.event import Event, NewEvent
 from tests.dash.conftest import Watched
 from tests.serving.running import running
@@ -30,16 +31,16 @@ def own_source(own_root: DataRoot) -> Iterator[Source]:
 
 @pytest.fixture
 def own_url(own_source: Source) -> Iterator[str]:
-    with running(create_app(own_source).server) as found:
-        yield found
+    with running(create_app(own_source).server) as result:
+        yield result
 
 
 @pytest.fixture
 def labelling(browser: Any, own_url: str) -> Iterator[Watched]:
-    found = Watched(browser, own_url)
-    yield found
-    found.context.close()
-    assert found.complaints == []
+    result = Watched(browser, own_url)
+    yield result
+    result.context.close()
+    assert result.complaints == []
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +51,7 @@ def expect() -> Any:
 
 
 def test_what_a_form_says_becomes_a_label(own_source: Source) -> None:
-    said = {
+    form = {
         "text": " swims ",
         "category": "tactical",
         "status": "proposed",
@@ -59,7 +60,7 @@ def test_what_a_form_says_becomes_a_label(own_source: Source) -> None:
         "rule": "ssu>=12",
     }
 
-    event = own_source.write_label(3, said, "ann", 0)
+    event = own_source.write_label(3, form, "ann", 0)
 
     assert event.label is not None
     assert (event.label.text, event.label.confidence, event.author, event.revision) == ("swims", 0.5, "ann", 1)
@@ -72,24 +73,24 @@ def test_what_a_form_says_becomes_a_label(own_source: Source) -> None:
         own_source.write_label(3, {"text": "other"}, "bob", 0)
 
 
-def test_a_rule_stands_beside_its_score_and_builds_that_break_it(own_source: Source) -> None:
+def test_a_rule_stands_beside_its_score_and_its_counterexamples(own_source: Source) -> None:
     subject = own_source.subject
     feature = int(own_source.rows(ListQuery(sort="-density"))["feature_id"][0])
     holds = subject.builds.holds(parse_rule_text("ssu>=6", Names(subject.vocabulary, subject.contexts)))
     fires = subject.dense(feature) > 0
 
-    found = own_source.evidence(feature, "ssu>=6")
+    result = own_source.evidence(feature, "ssu>=6")
 
-    assert (found.n_missed, found.n_silent) == (int((fires & ~holds).sum()), int((holds & ~fires).sum()))
-    assert found.score.f1 == pytest.approx(2 * (fires & holds).sum() / (fires.sum() + holds.sum()))
-    assert len(found.missed) == len(found.silent) == 5
+    assert (result.n_missed, result.n_silent) == (int((fires & ~holds).sum()), int((holds & ~fires).sum()))
+    assert result.score.f1 == pytest.approx(2 * (fires & holds).sum() / (fires.sum() + holds.sum()))
+    assert len(result.missed) == len(result.silent) == 5
     strongest = np.where(fires & ~holds, subject.dense(feature), 0).max()
-    assert found.missed[0]["activation"] == pytest.approx(strongest)
-    for row in (*found.missed, *found.silent):
+    assert result.missed[0]["activation"] == pytest.approx(strongest)
+    for row in (*result.missed, *result.silent):
         sample = row["global_index"]
         assert holds[sample] != fires[sample]
         assert row["activation"] == pytest.approx(subject.dense(feature)[sample])
-    builds = [subject.builds.distinct[row["global_index"]] for row in found.missed]
+    builds = [subject.builds.distinct[row["global_index"]] for row in result.missed]
     assert len(set(builds)) == 5
     with pytest.raises(InputError, match=r"\^"):
         own_source.evidence(feature, "ssu>=")
@@ -101,10 +102,12 @@ def test_the_evidence_follows_the_rule_while_it_is_written(labelling: Watched, o
     page.locator("#label-edit").click()
     for rule in ("ssu>=6", "ssu>=12 and not ninja_squid"):
         page.fill("#label-rule", rule)
-        found = own_source.evidence(7, rule)
-        expect(page.locator("#label-score")).to_contain_text(f"the rule holds on {found.score.n_rule:,} of")
-        expect(page.locator("#label-score")).to_contain_text(f"F1 {found.score.f1:.3f}")
-        expect(page.locator("#label-evidence summary")).to_contain_text(f"{found.n_missed + found.n_silent:,} samples")
+        result = own_source.evidence(7, rule)
+        expect(page.locator("#label-score")).to_contain_text(f"the rule holds on {result.score.n_rule:,} of")
+        expect(page.locator("#label-score")).to_contain_text(f"F1 {shown(result.score.f1)}")
+        expect(page.locator("#label-evidence summary")).to_contain_text(
+            f"{result.n_missed + result.n_silent:,} samples"
+        )
     page.fill("#label-rule", "ssu>=")
     expect(page.locator("#label-evidence [role=alert]")).to_contain_text("^")
     page.fill("#label-rule", "")
@@ -112,17 +115,17 @@ def test_the_evidence_follows_the_rule_while_it_is_written(labelling: Watched, o
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("form", "message"),
     [
-        ({"text": "  "}, "has no text"),
+        ({"text": "  "}, "lacks a text"),
         ({"text": "a", "rule": "ssu>="}, r"\^"),
         ({"text": "a", "confidence": 3}, "confidence"),
         ({"text": "a", "status": "loud"}, "status"),
     ],
 )
-def test_a_form_that_means_nothing_is_refused(own_source: Source, said: dict[str, Any], message: str) -> None:
+def test_an_invalid_form_is_refused(own_source: Source, form: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        own_source.write_label(3, said, None, 0)
+        own_source.write_label(3, form, None, 0)
 
     assert own_source.labels() == {}
 
@@ -176,11 +179,11 @@ def test_what_stands_in_the_form_is_saved_though_dash_has_not_heard_of_it_yet(
     page.fill("#label-confidence", "0.5")
     stale = ["to the ve", "tactical", "proposed", 0.2, "", "a", "ann"]
 
-    told = page.evaluate("stale => dash_clientside.splat.typed(1, null, ...stale)", stale)
+    form = page.evaluate("stale => dash_clientside.splat.typed(1, null, ...stale)", stale)
 
-    assert (told["text"], told["notes"], told["confidence"]) == ("to the very last letter", "all of it", 0.5)
-    assert (told["category"], told["status"]) == ("tactical", "proposed")
-    assert (told["feature"], told["address"]) == (5, "/f/5")
+    assert (form["text"], form["notes"], form["confidence"]) == ("to the very last letter", "all of it", 0.5)
+    assert (form["category"], form["status"]) == ("tactical", "proposed")
+    assert (form["feature"], form["address"]) == (5, "/f/5")
     page.keyboard.press("Control+Enter")
     expect(page.locator("#label-message")).to_contain_text("Saved, revision 1")
     event = own_source.subject.labels.label(5)

@@ -31,7 +31,7 @@ def expect() -> Any:
 
 def test_a_query_reads_as_it_was_written() -> None:
     query = MapQuery("coactivation", "cluster", "swim speed", "3", "1,2.5,-1,4")
-    given = {
+    parameters = {
         "by": "coactivation",
         "color": "cluster",
         "q": "swim speed",
@@ -40,7 +40,7 @@ def test_a_query_reads_as_it_was_written() -> None:
         "list": "x",
     }
 
-    assert MapQuery.parse(given) == query
+    assert MapQuery.parse(parameters) == query
     assert query.corners == (1.0, 2.5, -1.0, 4.0)
     assert MapQuery(box="2,1,4,3").corners == (1.0, 2.0, 3.0, 4.0)
     assert MapQuery().as_text() == ""
@@ -48,7 +48,7 @@ def test_a_query_reads_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "parameters",
     [
         {"by": "umap"},
         {"color": "red"},
@@ -61,9 +61,9 @@ def test_a_query_reads_as_it_was_written() -> None:
         {"by": ["decoder", "coactivation"]},
     ],
 )
-def test_what_means_nothing_is_named(given: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=f"^{next(iter(given))}: "):
-        MapQuery.parse(given)
+def test_an_invalid_parameter_is_named(parameters: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"^{next(iter(parameters))}: "):
+        MapQuery.parse(parameters)
 
 
 @pytest.mark.parametrize("by", ["decoder", "coactivation"])
@@ -94,10 +94,10 @@ def test_clusters_are_counted_over_their_features() -> None:
         schema_overrides={"cluster": pl.UInt32},
     )
 
-    found = clusters(placed, "decoder")
+    result = clusters(placed, "decoder")
 
-    assert found.rows == [[0, 3, 2, pytest.approx(0.2), "a", pytest.approx(2 / 3)], [1, 2, 0, 0.6, None, None]]
-    assert found.evidence == "weights"
+    assert result.rows == [[0, 3, 2, pytest.approx(0.2), "a", pytest.approx(2 / 3)], [1, 2, 0, 0.6, None, None]]
+    assert result.evidence == "weights"
 
 
 def test_colours_stand_for_what_the_legend_says(source: Source) -> None:
@@ -122,8 +122,8 @@ def test_a_file_has_what_the_map_chooses(source: Source) -> None:
         for query in (MapQuery(cluster="0"), MapQuery("coactivation"), MapQuery(q="ink")):
             answer = client.get(f"/api/map.csv?{query.as_text()}")
             rows = list(csv.DictReader(io.StringIO(answer.text.split("\n", 1)[1])))
-            found = source.on_map(query)
-            expected = found.filter("chosen") if query.chooses else found.drop_nulls("x")
+            result = source.on_map(query)
+            expected = result.filter("chosen") if query.chooses else result.drop_nulls("x")
             assert [int(row["feature_id"]) for row in rows] == expected["feature_id"].to_list()
             assert [float(row["x"]) for row in rows] == pytest.approx(expected["x"].to_list())
         assert client.get("/api/map.csv?by=x").status_code == 422
@@ -189,6 +189,6 @@ def test_a_store_without_a_map_says_how_to_get_one(source: Source, monkeypatch: 
     def none(by: str) -> pl.DataFrame:
         raise NotComputedError("a map was not computed: `splat materialize RUN`")
 
-    monkeypatch.setattr(source, "_places", none)
+    monkeypatch.setattr(source, "places", none)
 
     assert "splat materialize" in str(feature_map.layout(source).to_plotly_json())

@@ -71,11 +71,11 @@ def test_files_hold_what_stands_below_the_menu(
         assert answer.ok, address
         assert "attachment" in answer.headers["content-disposition"]
         if form == "JSON":
-            found = json.loads(answer.text())
-            assert found["version"] == source.about.version
-            assert found["provenance"]["sae"] == source.sae
-            assert [len(row) for row in found["table"]["rows"]] == [len(found["table"]["columns"])] * len(
-                found["table"]["rows"]
+            result = json.loads(answer.text())
+            assert result["version"] == source.about.version
+            assert result["provenance"]["sae"] == source.sae
+            assert [len(row) for row in result["table"]["rows"]] == [len(result["table"]["columns"])] * len(
+                result["table"]["rows"]
             )
         elif form == "Markdown":
             assert re.search(r"^\|[-:|]+\|$", answer.text(), re.MULTILINE)
@@ -122,10 +122,10 @@ def test_a_plot_is_saved_as_a_picture(watched: Watched, expect: Any, busy: int) 
 
 
 def test_a_feature_s_files_have_its_label_and_its_numbers(client: TestClient, source: Source, busy: int) -> None:
-    found = client.get(f"/api/features/{busy}/histogram/histogram.json").json()
+    result = client.get(f"/api/features/{busy}/histogram/histogram.json").json()
 
-    assert (found["feature_id"], found["label"]) == (busy, None)
-    rows = found["table"]["rows"]
+    assert (result["feature_id"], result["label"]) == (busy, None)
+    rows = result["table"]["rows"]
     own = source.feature(busy).histogram
     assert [row[2] for row in rows] == own["counts"]
     assert [row[0] for row in rows] == pytest.approx(own["edges"][:-1])
@@ -137,7 +137,7 @@ def test_a_feature_s_files_have_its_label_and_its_numbers(client: TestClient, so
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("/api/features/3/palm/tokens.csv", "unknown section 'palm'; choose from tokens, weapons"),
         ("/api/features/3/tokens/palm.csv", "unknown table 'palm'; choose from tokens"),
@@ -152,9 +152,9 @@ def test_a_feature_s_files_have_its_label_and_its_numbers(client: TestClient, so
         ("/api/features/3/examples/examples.csv?min=a", "min and max must be numbers"),
     ],
 )
-def test_a_file_that_is_not_there_is_one_sentence(client: TestClient, path: str, said: str) -> None:
+def test_a_file_that_is_not_there_is_one_sentence(client: TestClient, path: str, message: str) -> None:
     answer = client.get(path)
 
     assert answer.status_code == 422
-    assert said in answer.text and "Traceback" not in answer.text
+    assert message in answer.text and "Traceback" not in answer.text
     assert client.get("/api/features/96/tokens/tokens.csv").status_code == 404

@@ -12,6 +12,7 @@ import pytest
 from splat_assets.analysis.bands import BANDS
 from splat_assets.domain.concepts import Wears
 from splat_dash.abilities import in_words
+from splat_dash.cells import in_digits
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
 from splat_dash.terms import FEW
@@ -57,7 +58,7 @@ def test_a_feature_has_an_address_and_a_wrong_one_says_so(watched: Watched, expe
     expect(page.locator("h1")).to_contain_text(f"Feature {busy}")
     assert words(page) == before
 
-    for path, said in (
+    for path, message in (
         ("/f/abc", "is not a feature"),
         ("/f/96", "features 0 to 95"),
         ("/f/1/2", "is not a feature"),
@@ -65,7 +66,7 @@ def test_a_feature_has_an_address_and_a_wrong_one_says_so(watched: Watched, expe
         ("/features?sort=x", "sort"),
     ):
         page.goto(watched.url + path)
-        expect(page.get_by_role("alert")).to_contain_text(said)
+        expect(page.get_by_role("alert")).to_contain_text(message)
         assert page.get_by_role("alert").get_by_role("link").get_attribute("href") == "/features"
 
 
@@ -104,9 +105,13 @@ def test_the_list_is_sorted_where_the_data_is(watched: Watched, expect: Any, sou
     page.locator(".ag-header-cell", has_text="density").click()
     page.locator(".ag-header-cell", has_text="density").click()
 
-    ids = [str(one) for one in source.rows(ListQuery(sort="-density"))["feature_id"].to_list()]
-    expect(page.locator(".ag-row[row-index='0'] a")).to_have_text(ids[0])
-    expect(page.locator(".ag-row[row-index='7'] a")).to_have_text(ids[7])
+    rows = source.rows(ListQuery(sort="-density"))
+    for at in (0, 7):
+        row = page.locator(f".ag-row[row-index='{at}']")
+        expect(row.locator("a")).to_have_text(str(rows["feature_id"][at]))
+        expect(row.locator("[col-id='density']")).to_have_text(in_digits(rows["density"][at], "%"))
+        for name in ("f1", "max", "mean", "effect"):
+            expect(row.locator(f"[col-id='{name}']")).to_have_text(in_digits(rows[name][at]))
     assert page.locator(".ag-row").count() < 100
 
 
@@ -188,23 +193,23 @@ def test_keys_follow_the_list_and_leave_writers_alone(watched: Watched, expect: 
 
 def test_numbers_on_the_page_are_those_of_the_store(watched: Watched, expect: Any, source: Source, busy: int) -> None:
     page = watched.open(f"/f/{busy}")
-    found = source.feature(busy)
-    own = found.statistics
+    result = source.feature(busy)
+    own = result.statistics
 
     expect(page.locator("figcaption")).to_contain_text(f"Fires on {own['n_active']:,} samples")
-    assert f"zeros: {found.histogram['n_zero']:,}" in page.locator("figcaption").inner_text()
+    assert f"zeros: {result.histogram['n_zero']:,}" in page.locator("figcaption").inner_text()
     kept = page.locator("#numbers")
     numbers = dict(zip(kept.locator("dt").all_inner_texts(), kept.locator("dd").all_inner_texts(), strict=True))
     assert numbers["max"] == shown(own["max"])
-    assert numbers["density"] == f"{own['n_active'] / own['n_samples']:.4%}"
-    raised = found.influences["raised"][:8] if found.influences else []
+    assert numbers["density"] == in_digits(own["n_active"] / own["n_samples"], "%")
+    raised = result.influences["raised"][:8] if result.influences else []
     rows = page.locator("table.effects").first.locator("tr").all_inner_texts()
     assert [row.split() for row in rows] == [
-        [*marked(one["token"], one["in_data"]).split(), f"{one['value']:+.4g}"] for one in raised
+        [*marked(one["token"], one["in_data"]).split(), in_digits(one["value"], "+")] for one in raised
     ]
     examples = page.locator("table.examples tbody tr")
-    assert examples.count() == len((found.examples or {})["top"])
-    assert examples.first.locator("a").last.inner_text() == f"{(found.examples or {})['top'][0]['global_index']:,}"
+    assert examples.count() == len((result.examples or {})["top"])
+    assert examples.first.locator("a").last.inner_text() == f"{(result.examples or {})['top'][0]['global_index']:,}"
 
 
 def test_the_pages_of_fifty_features_say_what_store_and_api_say(watched: Watched, expect: Any, source: Source) -> None:
@@ -215,26 +220,26 @@ def test_the_pages_of_fifty_features_say_what_store_and_api_say(watched: Watched
         page.wait_for_function(
             "[...document.querySelectorAll('slot[data-table]')].every(place => place.querySelector('table'))"
         )
-        told = page.request.get(f"{watched.url}/api/features/{feature}.json").json()
+        record = page.request.get(f"{watched.url}/api/features/{feature}.json").json()
         own = source.feature(feature)
-        assert (told["statistics"], told["influences"], told["examples"]) == (
+        assert (record["statistics"], record["influences"], record["examples"]) == (
             own.statistics,
             own.influences,
             own.examples,
         )
         kept = page.locator("#numbers")
         numbers = dict(zip(kept.locator("dt").all_inner_texts(), kept.locator("dd").all_inner_texts(), strict=True))
-        statistics = told["statistics"]
+        statistics = record["statistics"]
         assert numbers["fires on"] == f"{statistics['n_active']:,} of {statistics['n_samples']:,} samples"
         for name, key in (("max", "max"), ("mean", "mean"), ("median", "median"), ("99 %", "q99")):
             assert numbers[name] == shown(statistics[key])
         rows = page.locator("table.effects tr").all_inner_texts()
-        moved = [*told["influences"]["raised"][:8], *told["influences"]["lowered"][:8]]
+        moved = [*record["influences"]["raised"][:8], *record["influences"]["lowered"][:8]]
         assert [row.split() for row in rows] == [
-            [*marked(one["token"], one["in_data"]).split(), f"{one['value']:+.4g}"] for one in moved
+            [*marked(one["token"], one["in_data"]).split(), in_digits(one["value"], "+")] for one in moved
         ]
         listed = page.locator("table.examples tbody td:last-child a").all_text_contents()
-        groups = told["examples"] or {}
+        groups = record["examples"] or {}
         folds = group_near_duplicates(groups.get("top", next(iter(groups.values()), [])))
         assert listed == [f"{one['global_index']:,}" for group in folds for one in group]
         expect(page.locator("table.examples tbody tr:visible")).to_have_count(len(folds))
@@ -253,8 +258,8 @@ def test_two_features_are_compared_and_swapped(watched: Watched, expect: Any, so
         "difference",
         f"feature {other}",
     ]
-    for told in source.comparison(busy, other).table("statistics").rows:
-        assert told[2] == told[1] - told[3]
+    for row in source.comparison(busy, other).table("statistics").rows:
+        assert row[2] == row[1] - row[3]
 
     page.get_by_text("swap").click()
 
@@ -294,18 +299,18 @@ def test_neighbours_have_each_other_and_their_scores_are_those_of_the_comparison
         scores = [row["score"] for row in near[kind]]
         assert scores == sorted(scores, reverse=True)
     other = near["pearson"][0]
-    found = source.comparison(busy, other["feature_id"]).table("agreement").frame["pearson"][0]
-    assert found == pytest.approx(other["score"], abs=1e-5)
+    result = source.comparison(busy, other["feature_id"]).table("agreement").frame["pearson"][0]
+    assert result == pytest.approx(other["score"], abs=1e-5)
     link = page.locator("section", has_text="by activations").get_by_role("link", name="compare").first
     expect(link).to_be_visible()
 
 
-def test_features_are_found_by_a_rule_a_token_and_a_weapon(watched: Watched, expect: Any, source: Source) -> None:
+def test_a_rule_a_token_and_a_weapon_list_their_features(watched: Watched, expect: Any, source: Source) -> None:
     page = watched.open("/tokens")
     page.locator("main tbody a", has_text="SSU 12").click()
     expect(page.locator("h1")).to_have_text("Builds with swim_speed_up>=12")
-    found = source.subject.database.features_of_rule(Wears("swim_speed_up", 12))
-    first = found.table.slice(0, 1).to_pylist()[0]
+    result = source.subject.database.features_of_rule(Wears("swim_speed_up", 12))
+    first = result.table.slice(0, 1).to_pylist()[0]
     cells = page.locator("main table").first.locator("tbody tr").first.locator("td").all_inner_texts()
     assert cells[0] == f"{first['feature_id']:,}"
     assert f"{first['n_both']:,}" in cells
@@ -343,7 +348,7 @@ def test_features_are_found_by_a_rule_a_token_and_a_weapon(watched: Watched, exp
     expect(page.locator("h1")).to_contain_text(weapon)
 
 
-def test_two_weapons_are_told_apart(watched: Watched, expect: Any, source: Source) -> None:
+def test_two_weapons_are_contrasted(watched: Watched, expect: Any, source: Source) -> None:
     page = watched.open("/find")
     page.fill("#rule", "class=shooter")
     page.fill("#against", "class=roller")
@@ -359,20 +364,20 @@ def test_two_weapons_are_told_apart(watched: Watched, expect: Any, source: Sourc
 _UNTOLD = """[...document.querySelectorAll('main th[scope=col], main dt')]
   .filter(one => !one.title && one.textContent && !/^[0-9]/.test(one.textContent)).map(one => one.textContent)"""
 _CAPTIONS = """[...document.querySelectorAll('main figcaption, #interval')].flatMap(caption => {
-  const found = [], walk = document.createTreeWalker(caption, NodeFilter.SHOW_TEXT);
-  while (walk.nextNode()) if (/[0-9]/.test(walk.currentNode.data)) found.push(
+  const result = [], walk = document.createTreeWalker(caption, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) if (/[0-9]/.test(walk.currentNode.data)) result.push(
     [walk.currentNode.data, walk.currentNode.parentElement.closest('[data-term]')?.dataset.term || null]);
-  return found; })"""
+  return result; })"""
 _PERCENTAGES = """(() => {
-  const found = [], walk = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
+  const result = [], walk = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) {
-    const said = walk.currentNode, at = said.parentElement;
-    if (!/[0-9] ?%/.test(said.data) || at.closest('svg, script, style, .badge, .ag-root, .menu, .meaning')) continue;
+    const node = walk.currentNode, at = node.parentElement;
+    if (!/[0-9] ?%/.test(node.data) || at.closest('svg, script, style, .badge, .ag-root, .menu, .meaning')) continue;
     const whole = (at.closest('p, li, dd, td, span') || at).innerText;
     if (at.closest('[data-n]') || at.title || /(of|on|n =) (these |its )?[0-9][0-9,]*/.test(whole)) continue;
-    found.push(said.data);
+    result.push(node.data);
   }
-  return found; })()"""
+  return result; })()"""
 
 
 def test_every_number_of_a_caption_is_defined(watched: Watched, expect: Any, source: Source, busy: int) -> None:
@@ -387,9 +392,9 @@ def test_every_number_of_a_caption_is_defined(watched: Watched, expect: Any, sou
     ):
         page.goto(f"{watched.url}/f/{busy}{search}")
         expect(page.locator("figcaption").first).to_be_visible()
-        found = page.evaluate(_CAPTIONS)
-        assert len(found) >= 4
-        assert [text for text, term in found if term not in defined] == [], search
+        result = page.evaluate(_CAPTIONS)
+        assert len(result) >= 4
+        assert [text for text, term in result if term not in defined] == [], search
     dead = source.rows(ListQuery(state="dead"))["feature_id"]
     for path in ("/", "/map", *(f"/f/{one}" for one in dead[:1])):
         page.goto(watched.url + path)
@@ -503,15 +508,15 @@ def test_every_heading_is_defined(watched: Watched, expect: Any, busy: int) -> N
     ):
         watched.visit(page, path)
         shown = (name.removesuffix(" [95 %]") for name in page.evaluate(headings))
-        found = {re.sub(r"\bfeature \d+$", "feature N", name) for name in shown}
-        assert found, path
+        result = {re.sub(r"\bfeature \d+$", "feature N", name) for name in shown}
+        assert result, path
         assert page.evaluate(_UNTOLD) == [], path
         terms = page.evaluate(
             "[...document.querySelectorAll('main [data-term]')].map(one => [one.dataset.term, one.title])"
         )
         assert {term for term, title in terms if not title} == set()
         assert {term for term, _ in terms} <= defined
-        assert {name for name in found - defined if not name.isdigit()} == set(), path
+        assert {name for name in result - defined if not name.isdigit()} == set(), path
 
 
 def test_the_sheet_lists_the_keys_and_each_of_them_works(
@@ -642,8 +647,8 @@ def test_ten_intervals_hold_all_activations(watched: Watched, expect: Any, sourc
     for at in range(10):
         nav.get_by_role("link").nth(at).click()
         expect(nav.locator(".chosen")).to_have_text(nav.get_by_role("link").nth(at).inner_text())
-        said = parse_qs(page.evaluate("location.search.slice(1)"))
-        low, high = float(said["min"][0]), float(said["max"][0])
+        parameters = parse_qs(page.evaluate("location.search.slice(1)"))
+        low, high = float(parameters["min"][0]), float(parameters["max"][0])
         within = stored[(stored >= np.float32(low)) & (stored <= np.float32(high))]
         expect(page.locator("#interval")).to_contain_text(f": {within.size:,} samples")
         values = [float(text) for text in page.locator("table.examples .with-bar .number").all_inner_texts()]
@@ -677,9 +682,9 @@ def test_the_first_page_has_the_figures_of_the_scorecard(watched: Watched, expec
     shown_there = dict(
         zip(page.locator(".card dt").all_inner_texts(), page.locator(".card dd").all_inner_texts(), strict=True)
     )
-    assert shown_there["FVU"] == f"{card['fvu']:.4f}"
-    assert shown_there["L0"] == f"{card['l0_mean']:.1f}"
-    assert shown_there["fidelity"] == f"{card['fidelity']:.4f}"
+    assert shown_there["FVU"] == shown(card["fvu"])
+    assert shown_there["L0"] == shown(card["l0_mean"])
+    assert shown_there["fidelity"] == shown(card["fidelity"])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -722,7 +727,7 @@ def test_nothing_stands_in_the_way_of_a_screen_reader(
     assert watched.complaints == []
 
 
-def test_an_experiment_is_asked_from_the_page_and_its_numbers_are_its_own(
+def test_an_experiment_runs_from_the_page_and_shows_the_numbers_of_its_result(
     watched: Watched, expect: Any, source: Source, busy: int
 ) -> None:
     page = watched.open(f"/f/{busy}?tab=experiments&x=within-family")
@@ -759,7 +764,7 @@ def test_the_effect_of_a_feature_stands_beside_what_its_weights_say(
     assert first == list(rows[0])
 
 
-def test_each_ability_of_an_example_tells_what_it_is_worth(
+def test_each_ability_of_an_example_shows_the_drop_without_it(
     watched: Watched, expect: Any, source: Source, busy: int
 ) -> None:
     page = watched.open(f"/f/{busy}")
@@ -776,7 +781,7 @@ def test_each_ability_of_an_example_tells_what_it_is_worth(
             title = badge.get_attribute("title") or ""
             ability = called[title.partition(";")[0].partition(",")[0]]
             drop, whole = own.filter(pl.col("ability") == ability).select("drop", "activation").row(0)
-            assert title.endswith(f"; without it {-drop:+.3g} ({-drop / whole:+.0%})")
+            assert title.endswith(f"; without it {in_digits(-drop, '+')} ({in_digits(-drop / whole, '+%')})")
             lost = float(badge.evaluate("one => one.style.getPropertyValue('--lost')").rstrip("%"))
             assert lost == pytest.approx(100 * min(max(drop / whole, 0), 1), abs=0.06)
     page.locator('nav[aria-label="Examples"] .choice', has_text="random, not firing").click()
@@ -792,7 +797,7 @@ def test_every_ability_at_every_rung_observed_and_caused(
     whole = run(source.subject, spec_of({"experiment": "dose-sweep", "feature_id": busy, "n_builds": 20}))
     for at, figure in enumerate(whole.figures):
         cells = page.locator("table.strip").nth(at).locator("tbody td").all_inner_texts()
-        assert cells == ["" if value is None else f"{value:.2g}" for row in figure.z for value in row]  # type: ignore[union-attr]
+        assert cells == ["" if value is None else shown(value) for row in figure.z for value in row]  # type: ignore[union-attr]
 
 
 def test_on_a_phone_a_feature_still_reads(browser: Any, url: str, expect: Any, busy: int) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splat_assets.errors import InputError
-from splat_dash.pages.feature import interval
+from splat_dash.pages.examples import interval
 from splat_dash.query import EVERYTHING, SORTS, STATES, ListQuery, MapQuery
 
 QUERIES = st.builds(
@@ -28,7 +28,7 @@ def test_the_default_is_written_as_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("parameters", "message"),
     [
         ({"sort": "beauty"}, "sort: unknown column 'beauty'"),
         ({"state": "alive"}, "state: unknown value 'alive'"),
@@ -36,9 +36,9 @@ def test_the_default_is_written_as_nothing() -> None:
         ({"q": ["a", "b"]}, "q: repeated in the address"),
     ],
 )
-def test_what_means_nothing_is_named(given: dict[str, object], said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        ListQuery.parse(given)
+def test_an_invalid_parameter_is_named(parameters: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ListQuery.parse(parameters)
 
 
 def test_parameters_of_others_are_left_to_them() -> None:

@@ -1,4 +1,4 @@
-"""The runs page: versions of all runs side by side, what cannot be told, and links into the Dagster UI."""
+"""The runs page: versions of all runs side by side, what cannot be read, and links into the Dagster UI."""
 
 import json
 from pathlib import Path
@@ -17,6 +17,7 @@ from splat_serving.database.runs import published_versions
 from splat_serving.http.app import create_app
 from splat_serving.http.settings import settings_from_environment
 from splat_serving.investigations.opening import open_subject
+from splat_serving.investigations.results.rendering import shown
 from tests.serving.running import running
 
 
@@ -41,16 +42,16 @@ def test_every_version_of_every_run_has_a_row(own_root: DataRoot, tmp_path: Path
     assert "splat materialize" in waiting.said
 
 
-def test_a_damaged_version_is_said_and_the_others_are_shown(own_root: DataRoot) -> None:
+def test_a_damaged_version_is_reported_and_the_others_are_shown(own_root: DataRoot) -> None:
     folder = open_store(own_root.run("small").root).folder
     broken = folder.parent / ("0" * 16)
     broken.mkdir()
     (broken / "manifest.json").write_text("{")
 
-    found = {one.version: one for one in published_versions(own_root)}
+    result = {one.version: one for one in published_versions(own_root)}
 
-    assert "not a store's manifest" in found["0" * 16].said
-    assert found[folder.name].scorecard
+    assert "not a store's manifest" in result["0" * 16].said
+    assert result[folder.name].scorecard
 
 
 def test_the_page_shows_figures_and_links(finished_root: DataRoot) -> None:
@@ -59,7 +60,7 @@ def test_the_page_shows_figures_and_links(finished_root: DataRoot) -> None:
         page = str(runs.layout(source).to_plotly_json())
         card = subject.scorecard
 
-    assert f"{card['fvu']:.4g}" in page
+    assert shown(card["fvu"]) in page
     assert "http://127.0.0.1:3000/assets/published_store?partition=small" in page
     assert "(shown)" in page
 
@@ -72,7 +73,7 @@ def test_what_happened_last_is_shown(own_root: DataRoot) -> None:
     assert "Recent activity" in page and "it is broken" in page
 
 
-def test_a_server_tells_the_same_versions(finished_root: DataRoot) -> None:
+def test_a_server_lists_the_same_versions(finished_root: DataRoot) -> None:
     server = create_app(Catalogue(Target.of(None, finished_root)), settings_from_environment())
     with running(server) as url, open_subject(url) as subject:
         assert subject.published() == published_versions(finished_root)

@@ -1,10 +1,15 @@
 """What the pages show is what the store says: rows, their order, and where a feature stands among them."""
 
+from concurrent.futures import Executor
+from typing import Any
+
 import polars as pl
 import pytest
 
+from splat_assets.store.layout import DataRoot
 from splat_dash.query import SORTS, ListQuery
 from splat_dash.source import Source
+from splat_serving.investigations.opening import open_subject
 
 
 def test_the_list_is_the_table_of_the_store(source: Source) -> None:
@@ -17,7 +22,7 @@ def test_the_list_is_the_table_of_the_store(source: Source) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SORTS if name != "best"])
-def test_rows_are_in_the_order_asked_for_and_missing_values_come_last(name: str, source: Source) -> None:
+def test_rows_are_in_the_order_of_the_query_and_missing_values_come_last(name: str, source: Source) -> None:
     for sort, descending in ((name, False), (f"-{name}", True)):
         rows = source.rows(ListQuery(sort=sort))
         known = rows[name].drop_nulls()
@@ -31,10 +36,10 @@ def test_every_word_of_a_search_must_be_there(source: Source) -> None:
     rules = source.subject.database.suggestions().filter(pl.col("text").is_not_null())
     word = rules["token"][0].partition(">")[0]
 
-    found = source.rows(ListQuery(q=f"{word.upper()} >"))
+    matches = source.rows(ListQuery(q=f"{word.upper()} >"))
 
-    assert 0 < found.height < source.about.n_features
-    for row in found.iter_rows(named=True):
+    assert 0 < matches.height < source.about.n_features
+    for row in matches.iter_rows(named=True):
         text = f"{row['text']} {row['token']} {row['feature_id']}"
         assert word in text and ">" in text
     assert source.rows(ListQuery(q="no such thing anywhere")).is_empty()
@@ -44,11 +49,11 @@ def test_of_a_search_those_come_first_whose_best_token_has_the_word(source: Sour
     rules = source.subject.database.suggestions().filter(pl.col("text").is_not_null())
     word = rules["token"][0].partition(">")[0]
 
-    found = source.rows(ListQuery(q=word))
+    matches = source.rows(ListQuery(q=word))
 
-    has_it = found["token"].str.contains(word, literal=True).fill_null(False)
+    has_it = matches["token"].str.contains(word, literal=True).fill_null(False)
     assert has_it.any() and has_it.is_sorted(descending=True)
-    for part in (found.filter(has_it), found.filter(~has_it)):
+    for part in (matches.filter(has_it), matches.filter(~has_it)):
         assert part["f1"].fill_null(0.0).is_sorted(descending=True)
     assert source.rows(ListQuery())["feature_id"].is_sorted()
 
@@ -76,13 +81,33 @@ def test_the_effect_is_the_mean_times_the_largest_influence(source: Source) -> N
     assert rows["effect"].drop_nulls().min() >= 0  # type: ignore[operator]
 
 
-def test_the_next_feature_is_read_before_it_is_asked_for(source: Source) -> None:
-    fresh = Source(source.subject)
-    asked: list[int] = []
-    fresh._feature = lambda feature: asked.append(feature)  # type: ignore[assignment,misc,return-value]
+class Recorded(Executor):
+    """Runs nothing, and keeps the arguments of what is submitted."""
+
+    def __init__(self) -> None:
+        self.arguments: list[Any] = []
+
+    def submit(self, work: Any, /, *arguments: Any, **named: Any) -> Any:
+        """Keep the arguments."""
+        self.arguments += arguments
+
+
+def test_the_next_feature_is_prefetched_in_the_background(source: Source) -> None:
+    background = Recorded()
     ids = source.rows(ListQuery(sort="-density"))["feature_id"]
 
-    fresh.prepare(int(ids[1]))
-    fresh._preparing.shutdown()
+    Source(source.subject, background=background).prepare(int(ids[1]))
 
-    assert asked == [int(ids[1])]
+    assert background.arguments == [int(ids[1])]
+
+
+def test_answers_with_names_are_made_again_after_a_label(own_root: DataRoot) -> None:
+    with open_subject("small", root=own_root) as subject:
+        own = Source(subject)
+        before = own.features_for_rule("ssu>=6")
+        assert own.features_for_rule("ssu>=6") is before
+        assert own.feature(3) is own.feature(3)
+
+        own.write_label(3, {"text": "swims"}, "ann", 0)
+
+        assert own.features_for_rule("ssu>=6") is not before

@@ -37,7 +37,7 @@ def test_gear_reads_as_it_was_written_and_is_always_legal(build: Build, weapon: 
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("x._-_-_-_._-_-_-_._-_-_-_", "'x' is not a weapon"),
         ("80._-_-_-_._-_-_-_._-_-_-_", "weapons are 0 to 79"),
@@ -48,8 +48,8 @@ def test_gear_reads_as_it_was_written_and_is_always_legal(build: Build, weapon: 
         ("3._-XX-_-_._-_-_-_._-_-_-_", "'XX' does not fit"),
     ],
 )
-def test_gear_that_cannot_be_is_refused(text: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_gear_that_cannot_be_is_refused(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         gear.parse(text, 80)
 
 
@@ -67,11 +67,11 @@ def test_a_sample_becomes_gear_that_gives_its_tokens(source: Source) -> None:
     sample = kinds.index("build")
     view = whatif.view_of(source, {"sample": str(sample)})
 
-    found = source.subject.database.sample(sample)
+    result = source.subject.database.sample(sample)
     null = source.subject.vocabulary.null_id
-    worn = {token for token in found.columns["ability_input_tokens"] if token != null}
+    worn = {token for token in result.columns["ability_input_tokens"] if token != null}
     assert set(gear.token_set(view.weapon, view.base, source.subject).tokens) == worn
-    assert view.weapon == found.columns["weapon_id"]
+    assert view.weapon == result.columns["weapon_id"]
 
 
 def sets(source: Source) -> tuple[TokenSet, TokenSet]:
@@ -85,8 +85,8 @@ def test_the_numbers_are_those_of_the_model(source: Source) -> None:
     base, changed = sets(source)
     model = source.subject.model
     edit = Edit(model.trace(changed, 1).features[0], "scale", 2.0)
-    found = what_if(source.subject, base, changed, (edit,), top_k=500)
-    features, predictions, abilities = (table.frame for table in found.tables)
+    result = what_if(source.subject, base, changed, (edit,), top_k=500)
+    features, predictions, abilities = (table.frame for table in result.tables)
 
     values = model.activations([base, changed], features["feature"].to_list())
     np.testing.assert_allclose(values[0], features["base"], atol=1e-5)
@@ -103,7 +103,7 @@ def test_the_numbers_are_those_of_the_model(source: Source) -> None:
         [TokenSet(3, tuple(t for t in changed.tokens if t not in _squid(source)))], [edit.feature]
     )
     assert drops["ninja_squid"] == pytest.approx(strength - without[0, 0], abs=1e-5)
-    assert found.figures[0].z[0][0] is not None  # type: ignore[union-attr]
+    assert result.figures[0].z[0][0] is not None  # type: ignore[union-attr]
 
 
 def _squid(source: Source) -> set[int]:
@@ -113,10 +113,10 @@ def _squid(source: Source) -> set[int]:
 def _effect(source: Source, feature: int) -> np.ndarray:
     """W_dec[feature] @ W_out^T, which the store has as influences."""
     influences = source.feature(feature).influences or {}
-    found = np.zeros(len(source.subject.vocabulary), dtype=np.float64)
+    result = np.zeros(len(source.subject.vocabulary), dtype=np.float64)
     for row in (*influences["raised"], *influences["lowered"]):
-        found[row["token_id"]] = row["value"]
-    return found
+        result[row["token_id"]] = row["value"]
+    return result
 
 
 @pytest.fixture(scope="session")
