@@ -13,7 +13,6 @@ from splat_assets.domain.rule_text import Names, parse_rule_text, rule_as_text
 from splat_assets.errors import InputError
 from splat_dash import listing
 from splat_dash.query import EVERYTHING, ListQuery, MapQuery
-from splat_serving.database.errors import NotComputedError
 from splat_serving.database.protocol import About, FeatureSummary
 from splat_serving.database.selection import Selection
 from splat_serving.investigations.compare import Compare, compare
