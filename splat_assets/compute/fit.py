@@ -142,8 +142,7 @@ def _is_close(stated: float | None, fresh: float | None) -> bool:
 def _measured(
     sae: "Sae", items: Items, base: BaseActivations, hook: HookPoint, model: "BaseModel", splits: SampleSplits
 ) -> dict[str, float | None]:
-    from splat_assets.sae.evaluate import reconstruction_metrics
-    from splat_assets.sae.fidelity import downstream_fidelity
+    from splat_assets.sae.evaluate import downstream_fidelity, reconstruction_metrics
 
     on_train = reconstruction_metrics(sae, base.values, splits.train)
     on_test = reconstruction_metrics(sae, base.values, splits.test)

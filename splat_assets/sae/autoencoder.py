@@ -11,8 +11,7 @@ import torch
 
 from splat_assets.compiled import compiled
 from splat_assets.errors import InputError
-from splat_assets.sae.kernels import in_parallel, n_threads, ranges
-from splat_assets.sae.products import by_row, collect_above
+from splat_assets.sae.products import by_row, collect_above, in_parallel, n_threads, ranges
 from splat_assets.store.activations import SparseRows, feature_id_dtype
 from splat_assets.store.files import sha256_of_json
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from splat_assets.errors import InputError
-from splat_assets.sae.fidelity import Reconstructs, downstream_fidelity
+from splat_assets.sae.evaluate import Reconstructs, downstream_fidelity
 from tests.data.making import builds_of
 from tests.model.conftest import tiny_model
 

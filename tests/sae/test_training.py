@@ -16,7 +16,7 @@ from splat_assets.errors import InputError
 from splat_assets.progress import LogProgress
 from splat_assets.sae import Sae, SaeRecipe, TrainedSae, load_sae, train_sae
 from splat_assets.sae.training.fused_step import FusedStep
-from splat_assets.sae.training.movement import decoder_movement
+from splat_assets.sae.training.monitoring import decoder_movement
 from splat_assets.sae.training.state import TrainingState
 from splat_assets.sae.training.step import AutogradStep, StepOutcome, StepSettings, batch_topk_loss
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError

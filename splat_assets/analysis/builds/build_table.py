@@ -161,10 +161,8 @@ class BuildTable:
         """The rung of a group with this level; InputError names the levels there are."""
         group = self.group(name)
         if level not in group.levels:
-            there = ", ".join(map(str, group.levels[1:]))
-            raise InputError(
-                f"{name} has no rung {level}; its rungs are {there if group.has_levels else 'worn or not'}"
-            )
+            rungs = ", ".join(map(str, group.levels[1:])) if group.has_levels else "worn or not"
+            raise InputError(f"{level} is not a rung of {name}: its rungs are {rungs}")
         return group.levels.index(level)
 
     def attribute_values(self, attribute: str) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:

@@ -4,18 +4,51 @@ A feature's gradient lives in two buffers of one row while it is summed, applied
 one thread, its entries in order, so results do not depend on how features are shared among threads.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from splat_assets.sae.kernels import in_parallel, n_threads
-from splat_assets.sae.products import FeatureLists, Floats
-from splat_assets.sae.training.adam import adam_numbers, weights_of
-from splat_assets.sae.training.feature_loops import EntryArrays, apply_entries, measure_features
+from splat_assets.sae.products import FeatureLists, Floats, in_parallel, n_threads
+from splat_assets.sae.training.feature_loops import (
+    AdamNumbers,
+    EntryArrays,
+    Weights,
+    adam_row,
+    apply_entries,
+    measure_features,
+)
 from splat_assets.sae.training.state import TrainingState
-from splat_assets.sae.training.step import StepSettings
+from splat_assets.sae.training.step import ADAM_EPSILON, StepSettings
+
+
+def adam_numbers(state: TrainingState, settings: StepSettings) -> AdamNumbers:
+    """The numbers of the step that comes after state.step."""
+    t = state.step + 1
+    numbers = (
+        settings.beta1,
+        1 - settings.beta1,
+        settings.beta2,
+        1 - settings.beta2,
+        settings.learning_rate / (1 - settings.beta1**t),
+        1 / math.sqrt(1 - settings.beta2**t),
+        ADAM_EPSILON,
+    )
+    return AdamNumbers(*(np.float32(number) for number in numbers))
+
+
+def weights_of(state: TrainingState, name: str) -> Weights:
+    """A parameter of the state by name."""
+    return Weights(state.parameter(name).numpy(), state.mean_of[name].numpy(), state.square_of[name].numpy())
+
+
+def apply_to_vector(state: TrainingState, name: str, gradient: Floats, settings: StepSettings) -> None:
+    """Adam on b_enc or b_dec."""
+    value, mean, square = weights_of(state, name)
+    adam_row(value, mean, square, gradient, adam_numbers(state, settings))
+
 
 _PARTS_PER_THREAD = 8
 

@@ -26,8 +26,7 @@ from splat_assets.sae.training.checkpoints import Checkpoints, Finished, Progres
 from splat_assets.sae.training.dense_step import DenseStep
 from splat_assets.sae.training.fused_step import FusedStep
 from splat_assets.sae.training.inputs import InputStatistics, check_held_out, measure_inputs
-from splat_assets.sae.training.monitoring import METRICS_SCHEMA, Monitor, dead_percent
-from splat_assets.sae.training.movement import decoder_movement
+from splat_assets.sae.training.monitoring import METRICS_SCHEMA, Monitor, dead_percent, decoder_movement
 from splat_assets.sae.training.schedule import Batches, Schedule, evenly_spaced_rows
 from splat_assets.sae.training.state import TrainingState, initial_state
 from splat_assets.sae.training.step import AutogradStep, Step, StepSettings, batch_topk_loss, relu_l1_loss
