@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import polars as pl
 from dash import dcc, html
 
-from splat_assets.analysis.bands import BANDS
+from splat_assets.analysis.statistics import BANDS
 from splat_dash import menus
 from splat_serving.investigations.results.result import LinesOrBars
 

@@ -108,3 +108,28 @@ def quantile_of_sorted(ordered: npt.NDArray[np.float64], q: float, n_zero: int =
 
 def _nth(ordered: npt.NDArray[np.float64], n: int, n_zero: int) -> float:
     return 0.0 if n < n_zero else float(ordered[n - n_zero])
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Activations above one share of the effective maximum, up to and with another."""
+
+    name: str
+    above: float
+    up_to: float
+
+
+BANDS = (
+    Band("floor", 0.0, 0.01),
+    Band("low", 0.01, 0.10),
+    Band("below_core", 0.10, 0.25),
+    Band("core", 0.25, 0.75),
+    Band("high", 0.75, 0.90),
+    Band("top", 0.90, float("inf")),
+)
+
+
+def band_numbers(values: npt.NDArray[np.floating], effective_max: float) -> npt.NDArray[np.int64]:
+    """The position in BANDS of each value > 0: int64, the shape of values."""
+    edges = np.array([band.up_to for band in BANDS[:-1]]) * effective_max
+    return np.searchsorted(edges, values.astype(np.float64), side="left")

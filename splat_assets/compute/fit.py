@@ -147,7 +147,7 @@ def _measured(
     on_train = reconstruction_metrics(sae, base.values, splits.train)
     on_test = reconstruction_metrics(sae, base.values, splits.test)
     fidelity = downstream_fidelity(
-        model, sae, items.builds, fidelity_items(items), mean=_mean_of_rows(base.values, splits.train),
+        model, sae.reconstruct, items.builds, fidelity_items(items), mean=_mean_of_rows(base.values, splits.train),
         hook_target=hook.target, layer_index=hook.layer_index, ff_module_index=hook.ff_module_index,
     )  # fmt: skip
     return {

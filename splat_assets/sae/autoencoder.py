@@ -11,7 +11,7 @@ import torch
 
 from splat_assets.compiled import compiled
 from splat_assets.errors import InputError
-from splat_assets.sae.products import by_row, collect_above, in_parallel, n_threads, ranges
+from splat_assets.sae.products import by_row, collect_above, in_parallel, ranges
 from splat_assets.store.activations import SparseRows, feature_id_dtype
 from splat_assets.store.files import sha256_of_json
 
@@ -149,7 +149,7 @@ class Sae:
         out: Floats = np.empty((rows.n_rows, self.d_in), dtype=np.float32)
         decoder, bias = self.W_dec.cpu().numpy(), self.b_dec.cpu().numpy()
         shared = (rows.indptr, rows.feature_ids, rows.values, decoder, bias, out)
-        in_parallel(_decode, [(*shared, start, stop) for start, stop in ranges(rows.n_rows, n_threads())])
+        in_parallel(_decode, [(*shared, start, stop) for start, stop in ranges(rows.n_rows, torch.get_num_threads())])
         return out
 
     @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -109,17 +109,9 @@ _BATCH_BUILDS = 512
 _TOP = (1, 10)
 
 
-class Reconstructs(Protocol):
-    """Whatever rebuilds activations; an `Sae` does."""
-
-    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
-        """x rebuilt, same shape."""
-        ...
-
-
 def downstream_fidelity(
     model: "BaseModel",
-    sae: Reconstructs,
+    reconstruct: Callable[[torch.Tensor], torch.Tensor],
     builds: "Builds",
     rows: npt.NDArray[np.int64],
     *,
@@ -143,7 +135,7 @@ def downstream_fidelity(
         raise InputError("there are no builds to measure downstream fidelity on")
     centre = torch.from_numpy(np.asarray(mean, dtype=np.float32))
     replacements: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-        "sae": sae.reconstruct,
+        "sae": reconstruct,
         "mean": lambda x: centre.to(x).expand_as(x),
         "zero": torch.zeros_like,
     }

@@ -28,11 +28,6 @@ from splat_assets.compiled import compiled, compiled_with_sums
 Result = TypeVar("Result")
 
 
-def n_threads() -> int:
-    """How many threads work is shared among: as many as torch would use in the calling thread."""
-    return torch.get_num_threads()
-
-
 def ranges(n: int, n_parts: int) -> list[tuple[int, int]]:
     """0..n cut into at most n_parts consecutive, nearly equal, non-empty ranges (start, stop)."""
     n_parts = max(1, min(n, n_parts))
@@ -45,8 +40,11 @@ def blocks(n: int, size: int) -> list[tuple[int, int]]:
 
 
 def in_parallel(function: Callable[..., Result], parts: Sequence[tuple[Any, ...]]) -> list[Result]:
-    """function(*part) for every part, results in the order of the parts. torch is single-threaded inside function."""
-    n = n_threads()
+    """function(*part) for every part, results in the order of the parts. torch is single-threaded inside function.
+
+    Work is shared among as many threads as torch would use in the calling thread.
+    """
+    n = torch.get_num_threads()
     if n == 1:
         return [function(*part) for part in parts]
     results: list[Any] = [None] * len(parts)

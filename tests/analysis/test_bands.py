@@ -1,6 +1,6 @@
 import numpy as np
 
-from splat_assets.analysis.bands import BANDS, band_numbers
+from splat_assets.analysis.statistics import BANDS, band_numbers
 
 
 def test_bands_follow_each_other_from_zero_without_a_gap() -> None:

@@ -95,7 +95,7 @@ REFUSED = {
     "ssu > 57": (6, "57 is the highest rung"),
     "ssu ; cb": (4, "expected `and`"),
     "(" * 1_900 + "ssu": (32, "32 deep at most"),
-    'weapon="Splat': (7, "has no meaning here"),
+    'weapon="Splat': (7, "is not understood here"),
 }
 
 

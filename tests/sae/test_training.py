@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -281,7 +282,7 @@ def hidden_from_gradient(hidden: torch.Tensor, decoder: torch.Tensor) -> torch.T
 
 def test_a_decoder_that_did_not_train_is_told_from_one_that_did(tmp_path: Path, undisturbed: Path) -> None:
     longer = SaeRecipe(**{**RECIPE.as_json(), "epochs": 12})
-    stuck = train(tmp_path / "stuck", longer, step=AutogradStep(batch_topk_loss, hidden_from_gradient))
+    stuck = train(tmp_path / "stuck", longer, step=AutogradStep(partial(batch_topk_loss, decode=hidden_from_gradient)))
     moved = train(tmp_path / "moved", longer)
 
     assert not stuck.summary["decoder_trained"]

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 
 from splat_assets.analysis.builds.build_table import BuildTable, Group
-from splat_assets.analysis.inference.frames import with_q
 from splat_assets.analysis.inference.grouped import Grouped, grouped
+from splat_assets.analysis.inference.intervals import with_q
 from splat_assets.store.activations import Activations
 
 FEW_ACTIVE = 30
@@ -28,7 +28,7 @@ def dose_summary(activations: Activations, builds: BuildTable) -> pl.DataFrame:
     0 AP for "not worn", 10 for a main-only ability. q: of an F test of eta2, adjusted for the number of abilities; None below
     FEW_ACTIVE activations, where that test does not hold.
     """
-    rows = [_summary_of(by_rung(activations, builds, group), group.name, _ap_of(group)) for group in builds.groups]
+    rows = [_summary_of(by_rung(activations, builds, group), group.name, group.ap) for group in builds.groups]
     frame = with_q(pl.DataFrame(rows, schema=_SUMMARY, orient="row"))
     return frame.sort(["eta2", "ability"], descending=[True, False], nulls_last=True)
 
@@ -58,7 +58,7 @@ def _by_rung(activations: Activations, builds: BuildTable, name: str, seed: int)
         {
             "ability": [name] * group.n_rungs,
             "rung": [group.rung_name(rung) for rung in range(group.n_rungs)],
-            "ap": _ap_of(group),
+            "ap": group.ap,
             "n": here.n,
             "n_active": here.n_active,
             "mean": here.mean,
@@ -69,11 +69,6 @@ def _by_rung(activations: Activations, builds: BuildTable, name: str, seed: int)
             "share_active_high": share_high,
         }
     ).filter(pl.col("n") > 0)
-
-
-def _ap_of(group: Group) -> list[int]:
-    """The AP of each rung: what a main slot gives for an ability that has no rungs."""
-    return list(group.levels) if group.has_levels else [0, 10]
 
 
 def _summary_of(here: Grouped, name: str, ap: list[int]) -> tuple[str, int, float, float, float, float, float]:

@@ -5,6 +5,7 @@ All of them take arrays and answer with arrays. Where too little is known for an
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 from scipy.special import betaincinv, erfc, gammaln, ndtri
 
 Floats = npt.NDArray[np.float64]
@@ -142,3 +143,13 @@ def benjamini_hochberg(p: npt.ArrayLike) -> Floats:
     scaled = raw[order] * tested.size / np.arange(1, tested.size + 1)
     adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
     return adjusted
+
+
+def with_q(frame: pl.DataFrame, p: str = "p", q: str = "q") -> pl.DataFrame:
+    """The frame with missing values for NaN, and with the column q, `q_of` its column p, in the place of p."""
+    return frame.drop(p).with_columns(q_of(frame[p]).alias(q)).fill_nan(None)
+
+
+def q_of(p: pl.Series) -> pl.Series:
+    """`benjamini_hochberg` of a column of p-values; missing where p is."""
+    return pl.Series("q", benjamini_hochberg(p.fill_null(np.nan).to_numpy())).fill_nan(None)

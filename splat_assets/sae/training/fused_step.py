@@ -7,8 +7,6 @@ once to be applied: entries are few and their rows are in the cache, while a den
 read again.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -24,7 +22,8 @@ from splat_assets.sae.products import (
     sum_of_squares,
     weighted_sum,
 )
-from splat_assets.sae.training.gradients import Entries, apply_to_features, apply_to_vector, measure_gradients
+from splat_assets.sae.training.feature_loops import EntryArrays
+from splat_assets.sae.training.gradients import apply_to_features, apply_to_vector, entries_of, measure_gradients
 from splat_assets.sae.training.selection import select_largest
 from splat_assets.sae.training.state import TrainingState
 from splat_assets.sae.training.step import TINY, StepOutcome, StepSettings, residual_variance
@@ -32,26 +31,18 @@ from splat_assets.sae.training.step import TINY, StepOutcome, StepSettings, resi
 _BLOCK_ROWS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class DeadFeatures:
-    """Entries of the dead features (None where they have nothing to model) and their normalised error."""
-
-    entries: Entries | None
-    loss: float
-
-
 def _model_residual(
     state: TrainingState, centred: torch.Tensor, residual: torch.Tensor, dead: torch.Tensor, settings: StepSettings
-) -> DeadFeatures:
-    """AuxK (`step.batch_topk_loss`) as entries: the aux_k largest positive pre-activations of dead features in each row.
+) -> tuple[EntryArrays, float]:
+    """AuxK (`step.batch_topk_loss`): the aux_k largest positive pre-activations of dead features in each row, and their error.
 
     centred, residual: (n, d_in). dead: bool, shape (d_sae,). Nothing is modelled without dead features, or with AuxK off.
     """
-    if not settings.aux_k or not settings.aux_coeff or not bool(dead.any()):
-        return DeadFeatures(None, 0.0)
-    variance = residual_variance(residual)
+    wanted = settings.aux_k and settings.aux_coeff and bool(dead.any())
+    variance = residual_variance(residual) if wanted else 0.0
     if variance == 0:
-        return DeadFeatures(None, 0.0)
+        none = np.zeros(dead.shape[0] + 1, dtype=np.int64), np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
+        return entries_of(FeatureLists(*none), residual, 0.0), 0.0
     ids = np.flatnonzero(dead.numpy())
     encoder, bias = (torch.from_numpy(held.numpy()[ids]) for held in (state.encoder, state.b_enc))
     if ids.size <= settings.aux_k:
@@ -62,7 +53,7 @@ def _model_residual(
     left = torch.from_numpy(residual.numpy().copy())
     subtract_decoded(left, lists, state.decoder)
     loss = sum_of_squares(left.numpy()) / variance
-    return DeadFeatures(Entries(lists, left, -2 * settings.aux_coeff / variance), loss)
+    return entries_of(lists, left, -2 * settings.aux_coeff / variance), loss
 
 
 def _among_all(lists: FeatureLists, ids: npt.NDArray[np.int64], d_sae: int) -> FeatureLists:
@@ -155,37 +146,31 @@ class FusedStep:
         residual = torch.from_numpy(centred.numpy().copy())
         subtract_decoded(residual, selected.lists, state.decoder)
         squared_error = sum_of_squares(residual.numpy())
-        active = Entries(selected.lists, residual, -2 / residual.numel())
+        active = entries_of(selected.lists, residual, -2 / residual.numel())
         dead = state.silent_for >= settings.dead_after
-        modelled = _model_residual(state, centred, residual, dead, settings)
-        norm = self._update(state, centred, active, modelled, settings)
+        modelled, aux_loss = _model_residual(state, centred, residual, dead, settings)
+        norm = _update(state, centred, active, modelled, settings)
         state.silent_for += n_rows
         state.silent_for[torch.from_numpy(np.diff(selected.lists.indptr) > 0)] = 0
         state.step += 1
         return StepOutcome(
-            loss=squared_error / residual.numel() + settings.aux_coeff * modelled.loss,
+            loss=squared_error / residual.numel() + settings.aux_coeff * aux_loss,
             squared_error=squared_error,
             n_active=selected.lists.nnz,
             n_dead=int(dead.sum()),
-            aux_loss=modelled.loss,
+            aux_loss=aux_loss,
             gradient_norm=norm,
         )
 
-    def _update(
-        self,
-        state: TrainingState,
-        centred: torch.Tensor,
-        active: Entries,
-        modelled: DeadFeatures,
-        settings: StepSettings,
-    ) -> float:
-        parts = [active] if modelled.entries is None else [active, modelled.entries]
-        measured = measure_gradients(state, centred, parts)
-        through_encoder = weighted_sum(measured.of_bias, state.encoder.numpy())
-        of_b_dec = np.float32(active.factor) * active.rows.numpy().sum(axis=0) - through_encoder
-        norm = float(np.sqrt(measured.squared_norm + np.square(of_b_dec, dtype=np.float64).sum()))
-        clip = 1.0 if settings.clip_norm is None else min(1.0, settings.clip_norm / max(norm, TINY))
-        apply_to_features(state, centred, parts, measured, clip, settings)
-        apply_to_vector(state, "b_enc", measured.of_bias * np.float32(clip), settings)
-        apply_to_vector(state, "b_dec", of_b_dec * np.float32(clip), settings)
-        return norm
+
+def _update(
+    state: TrainingState, centred: torch.Tensor, active: EntryArrays, dead: EntryArrays, settings: StepSettings
+) -> float:
+    of_bias, squared_norm = measure_gradients(state, centred, active, dead)
+    of_b_dec = active.factor * active.residual.sum(axis=0) - weighted_sum(of_bias, state.encoder.numpy())
+    norm = float(np.sqrt(squared_norm + np.square(of_b_dec, dtype=np.float64).sum()))
+    clip = 1.0 if settings.clip_norm is None else min(1.0, settings.clip_norm / max(norm, TINY))
+    apply_to_features(state, centred, active, dead, clip, settings)
+    apply_to_vector(state, "b_enc", of_bias * np.float32(clip), settings)
+    apply_to_vector(state, "b_dec", of_b_dec * np.float32(clip), settings)
+    return norm

@@ -12,9 +12,9 @@ import torch
 
 from splat_assets.errors import InputError
 from splat_assets.sae.autoencoder import Sae
-from splat_assets.sae.products import by_row, collect_above
+from splat_assets.sae.products import by_row
 from splat_assets.sae.recipe import SaeRecipe
-from splat_assets.sae.training.selection import select_largest
+from splat_assets.sae.training.selection import active_entries
 from splat_assets.sae.training.state import TrainingState, initial_decoder
 from splat_assets.sae.training.step import StepOutcome
 from splat_assets.store.activations import SparseRows
@@ -84,10 +84,7 @@ class Monitor:
         encoder, b_enc, decoder, b_dec = (t.cpu() for t in (state.encoder, state.b_enc, state.decoder, state.b_dec))
         n_rows, d_sae = self._held_out.shape[0], decoder.shape[0]
         centred = self._held_out - b_dec
-        if self._recipe.architecture == "batch_topk":
-            lists = select_largest(centred, encoder, b_enc, self._recipe.k * n_rows).lists
-        else:
-            lists = collect_above(centred, encoder, b_enc, np.zeros(d_sae, dtype=np.float32))
+        lists = active_entries(self._recipe, centred, encoder, b_enc)
         indptr, features, positions = by_row(lists.indptr, lists.rows, n_rows)
         rows = SparseRows(indptr, features, lists.values[positions])
         rebuilt = Sae(encoder, b_enc, decoder, b_dec, torch.zeros(d_sae), "relu").decode_rows(rows)

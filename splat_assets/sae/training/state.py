@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from splat_assets.sae.products import Floats, collect_above, subtract_decoded
+from splat_assets.sae.products import Floats, subtract_decoded
 from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.sae.training.inputs import InputStatistics
-from splat_assets.sae.training.selection import select_largest
+from splat_assets.sae.training.selection import active_entries
 
 PARAMETERS = ("encoder", "b_enc", "decoder", "b_dec")
 
@@ -94,11 +94,7 @@ def initial_state(recipe: SaeRecipe, statistics: InputStatistics, sample: Floats
 def _least_error_factor(recipe: SaeRecipe, centred: torch.Tensor, decoder: torch.Tensor) -> float:
     """The a that minimises ||x - a * decoded(x)||^2 over the sample; 1 where nothing is active."""
     bias = torch.zeros(decoder.shape[0])
-    if recipe.architecture == "batch_topk":
-        lists = select_largest(centred, decoder, bias, recipe.k * centred.shape[0]).lists
-    else:
-        lists = collect_above(centred, decoder, bias, np.zeros(decoder.shape[0], dtype=np.float32))
     decoded = torch.zeros_like(centred)
-    subtract_decoded(decoded, lists, decoder)
+    subtract_decoded(decoded, active_entries(recipe, centred, decoder, bias), decoder)
     square = float(decoded.double().square().sum())
     return -float((decoded.double() * centred).sum()) / square if square > 0 else 1.0
