@@ -50,7 +50,19 @@ class FeatureStatistics:
 
 
 def feature_statistics(values: npt.NDArray[np.floating], n_samples: int) -> FeatureStatistics:
-    """Statistics of a feature whose non-zero activations, in any order, are `values`."""
+    """Statistics of a feature over all n_samples.
+
+    Args:
+        values: its activations > 0, in any order, shape (n_active,).
+
+    Raises:
+        ValueError: there are more activations than samples.
+
+    Example:
+        >>> statistics = feature_statistics(np.array([1.0, 3.0]), n_samples=8)
+        >>> statistics.sparsity, statistics.over_active.mean, statistics.over_all.mean
+        (0.75, 2.0, 0.5)
+    """
     return statistics_of_sorted(np.sort(values).astype(np.float64), n_samples)
 
 

@@ -67,6 +67,10 @@ def why_illegal(ap: Mapping[str, int]) -> list[str]:
     """The rules that a build with these AP breaks, in plain words; empty when some gear gives exactly these AP.
 
     Empty slots are allowed. An ability with 0 AP is not worn.
+
+    Example:
+        >>> why_illegal({"ninja_squid": 10, "run_speed_up": 11})
+        ['run_speed_up cannot have 11 AP: a main counts 10, a sub 3']
     """
     worn = {ability: amount for ability, amount in ap.items() if amount != 0}
     broken = [
@@ -90,7 +94,12 @@ def why_illegal(ap: Mapping[str, int]) -> list[str]:
 def allocate(ap: Mapping[str, int]) -> Build:
     """Gear that gives exactly these AP; among equal ways the one that fills head, clothes, shoes in STACKABLE order.
 
-    Raises InputError with every broken rule when no gear does.
+    Raises:
+        InputError: no gear gives them; the message has every broken rule.
+
+    Example:
+        >>> allocate({"ninja_squid": 10, "run_speed_up": 16}).clothes
+        Gear(main='ninja_squid', subs=())
     """
     broken = why_illegal(ap)
     if broken:
@@ -108,7 +117,15 @@ def allocate(ap: Mapping[str, int]) -> Build:
 def wearable_ap(rungs: Mapping[str, int]) -> dict[str, int]:
     """The least AP that gear can give and whose highest rungs are exactly these (10 for a main-only ability).
 
-    Raises InputError when no gear does, naming the rules that break when subs are used wherever they can be.
+    Args:
+        rungs: the highest rung of each ability, 10 for a main-only one.
+
+    Raises:
+        InputError: no gear does; the message names the rules that break when subs are used wherever they can be.
+
+    Example:
+        >>> wearable_ap({"swim_speed_up": 29, "ninja_squid": 10})
+        {'swim_speed_up': 29, 'ninja_squid': 10}
     """
     amounts = [(ability, list(_amounts(ability, rung, DOUBLER in rungs))) for ability, rung in rungs.items()]
     for (ability, options), rung in zip(amounts, rungs.values(), strict=True):

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from splat_assets.domain.abilities import ability_of
 from splat_assets.domain.concepts import NAME, All, AnyOf, Not, Rule, WeaponIs, Wears
-from splat_assets.domain.short_names import ability_of
 from splat_assets.errors import InputError
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 from splat_assets.wording import unknown_name
@@ -62,12 +62,32 @@ class Names:
 
 
 def parse_rule_text(text: str, names: Names) -> Rule:
-    """The rule that a text describes; RuleTextError points at what cannot be read, or is not there, and says what could be."""
+    """The rule that a text describes.
+
+    Args:
+        text: at most LONGEST_RULE characters, in the grammar of this module's docstring.
+        names: what the rule may speak of; short names of abilities are understood too.
+
+    Raises:
+        RuleTextError: points at what cannot be read or does not exist, and says what could be there.
+
+    Example:
+        >>> from splat_assets.store.vocabulary import Token
+        >>> tokens = (Token(0, "haunt", "haunt", None), Token(1, "swim_speed_up_3", "swim_speed_up", 3))
+        >>> names = Names(Vocabulary(tokens, pad_id=-1, null_id=None), Contexts(()))
+        >>> rule_as_text(parse_rule_text("ssu>=3 and not haunt", names))
+        'swim_speed_up>=3 and not haunt'
+    """
     return _Parser(text, names).rule()
 
 
 def rule_as_text(rule: Rule) -> str:
-    """The rule as text, which `parse_rule_text` reads as the same rule."""
+    """The rule as text, which `parse_rule_text` reads as the same rule.
+
+    Example:
+        >>> rule_as_text(AnyOf((Wears("ninja_squid"), Not(WeaponIs("class", ("charger", "splatling"))))))
+        'ninja_squid or not class in (charger, splatling)'
+    """
     match rule:
         case Wears(ability, None):
             return ability

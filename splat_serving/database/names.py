@@ -1,6 +1,6 @@
 """Look-up of tokens and weapons by id or name."""
 
-from splat_assets.domain.short_names import ability_of
+from splat_assets.domain.abilities import ability_of
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 from splat_serving.database.errors import NotComputedError, UnknownNameError
 

@@ -7,8 +7,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.builds.doses import dose_summary, response_curve
-from splat_assets.analysis.builds.profile import token_profile, weapon_profile
+from splat_assets.analysis.builds.profile import dose_summary, response_curve, token_profile, weapon_profile
 from splat_assets.analysis.inference.intervals import share_interval
 from splat_assets.analysis.rules.score import score_rule
 from splat_assets.analysis.statistics import BANDS, band_numbers

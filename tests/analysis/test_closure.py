@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from splat_assets.analysis.builds.build_space import BuildSpace, Situation
-from splat_assets.analysis.predictions.closure import close
+from splat_assets.analysis.predictions.branches import close
 from tests.analysis.predicting import Model, game_vocabulary, toy_model, toy_space
 
 GAME = BuildSpace(game_vocabulary())

@@ -12,9 +12,9 @@ from splat_assets.data.splits import group_hashes
 from splat_assets.data.tokenised import read_tokenised
 from splat_assets.domain.builds import wearable_ap
 from splat_assets.domain.concepts import parse_rule
-from splat_assets.domain.tokens import ap_of_tokens
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.errors import InputError
+from tests.domain.ap import ap_of_tokens
 
 N_BUILDS = 12_000
 

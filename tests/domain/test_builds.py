@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from splat_assets.domain.abilities import MAIN_ONLY, RUNGS, SLOTS, STACKABLE
 from splat_assets.domain.builds import Build, Gear, allocate, slots_of_ap, wearable_ap, why_illegal
-from splat_assets.domain.tokens import ap_of_tokens, tokens_of_ap
+from splat_assets.domain.tokens import tokens_of_ap
 from splat_assets.errors import InputError
+from tests.domain.ap import ap_of_tokens
 
 SUBS = st.lists(st.sampled_from(STACKABLE[:6]), max_size=3).map(tuple)
 

@@ -7,8 +7,7 @@ import torch
 
 from splat_assets.sae import SaeRecipe
 from splat_assets.sae.training.fused_step import FusedStep
-from splat_assets.sae.training.inputs import measure_inputs
-from splat_assets.sae.training.state import PARAMETERS, TrainingState, initial_state
+from splat_assets.sae.training.state import PARAMETERS, TrainingState, initial_state, measure_inputs
 from splat_assets.sae.training.step import AutogradStep, Decode, StepSettings, adam_update, batch_topk_loss
 from tests.sae.planted import planted
 

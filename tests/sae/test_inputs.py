@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from splat_assets.errors import InputError
-from splat_assets.sae.training.inputs import measure_inputs
+from splat_assets.sae.training.state import measure_inputs
 
 
 def test_scaled_rows_have_as_much_variance_as_dimensions() -> None:

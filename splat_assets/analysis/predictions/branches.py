@@ -1,7 +1,8 @@
 """Next tokens of a build: those that can be added to a set, their probabilities, and the predictions after each.
 
 Information gain, branchiness and axes are read off these. The model gives each token a probability of its own; the *choice* is
-a distribution made of them, in which one further token is drawn in proportion.
+a distribution made of them, in which one further token is drawn in proportion. Entropies and divergences are in units of a
+logarithm's base (bits for 2).
 """
 
 from collections.abc import Sequence
@@ -179,3 +180,51 @@ def median_halves(values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     numbers = np.asarray(values, dtype=np.float64)
     known = numbers[~np.isnan(numbers)]
     return np.asarray(numbers > np.median(known)) if known.size else np.zeros(numbers.shape, dtype=np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """A closed set. added: the tokens and how likely each was when it was added, in this order."""
+
+    weapon_id: int
+    rungs: Rungs
+    added: tuple[tuple[int, float], ...]
+
+    @property
+    def situation(self) -> Situation:
+        """The closed set as something to start from."""
+        return Situation(self.weapon_id, self.rungs)
+
+
+def close(ask: Probabilities, space: BuildSpace, starts: Sequence[Situation], threshold: float) -> list[Closure]:
+    """The greedy closure of each start, in their order.
+
+    What is added next does not depend on the threshold; that only says where to stop. So for any model a closure is
+    legal where its start is, closing it again adds nothing, and a higher threshold gives a part of it. All starts
+    share one batch per step.
+    """
+    rungs = [start.rungs for start in starts]
+    added: list[list[tuple[int, float]]] = [[] for _ in starts]
+    unfinished = list(range(len(starts)))
+    while unfinished:
+        probabilities = ask([(starts[at].weapon_id, space.tokens(rungs[at])) for at in unfinished])
+        going_on = []
+        for at, row in zip(unfinished, probabilities, strict=True):
+            token = _likeliest(space, rungs[at], row, threshold)
+            if token is not None:
+                rungs[at] = space.added(rungs[at], token)
+                added[at].append((token, float(row[token])))
+                going_on.append(at)
+        unfinished = going_on
+    return [
+        Closure(start.weapon_id, one, tuple(tokens)) for start, one, tokens in zip(starts, rungs, added, strict=True)
+    ]
+
+
+def _likeliest(space: BuildSpace, rungs: Rungs, row: npt.NDArray[np.float32], threshold: float) -> int | None:
+    """The likeliest token that can be added, the lowest id among equals; None where none reaches the threshold."""
+    ids = np.flatnonzero(row >= threshold)
+    for token in ids[np.argsort(-row[ids], kind="stable")].tolist():
+        if token in space and not space.holds(rungs, token) and space.is_wearable(space.added(rungs, token)):
+            return int(token)
+    return None

@@ -1,10 +1,7 @@
 """One threshold for all features, chosen so that held-out rows have k active features on average."""
 
-import dataclasses
-
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from splat_assets.sae.autoencoder import Sae
 from splat_assets.sae.products import collect_above
@@ -44,9 +41,3 @@ def _values_above(
         centred = sae.centred(activations[rows[start : start + _BLOCK_ROWS]])
         values.append(collect_above(centred, sae.encoder, sae.b_enc, bounds).values)
     return np.concatenate(values)
-
-
-def with_threshold(sae: Sae, threshold: float) -> Sae:
-    """The same SAE as a JumpReLU with one threshold for every feature."""
-    thresholds = torch.full((sae.d_sae,), threshold, dtype=torch.float32)
-    return dataclasses.replace(sae, threshold=thresholds, architecture="jumprelu")

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.predictions.branches import Branch, SuppressionWeight, branchiness
+from splat_assets.analysis.predictions.branches import Branch, Closure, SuppressionWeight, branchiness
 from splat_assets.analysis.predictions.branches import Branchiness as BranchinessValues
-from splat_assets.analysis.predictions.closure import Closure
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.predictions import (
     NOTE,

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.builds.doses import dose_summary
+from splat_assets.analysis.builds.profile import dose_summary
 from splat_assets.analysis.inference.grouped import grouped, interaction_contrast
 from splat_assets.analysis.inference.intervals import with_q
 from splat_assets.wording import counted
