@@ -62,8 +62,29 @@ def train_base_model(
 ) -> TrainedBaseModel:
     """Train on the train split and write FILES: the weights, what they are, how it went, both vocabularies, SHA256SUMS.
 
-    Raises InputError when builds have no train or validation split, when save_dir holds something this does not write, or
-    when the loss stops being finite.
+    Args:
+        builds: with a train and a validation split; a test split is used for the final scores where there is one.
+        save_dir: appears whole or not at all; a folder that an earlier call wrote is replaced.
+        progress: where to report progress, in builds.
+        device: where torch computes.
+
+    Raises:
+        InputError: the train or validation split is empty, save_dir holds something this does not write, or the loss is not
+            finite.
+
+    Example:
+        >>> import tempfile
+        >>> from splat_assets.store.vocabulary import Context, Token
+        >>> names = ("haunt", "tenacity", "comeback", "<NULL>", "<PAD>")
+        >>> vocabulary = Vocabulary(tuple(Token(i, name, name, None) for i, name in enumerate(names)), pad_id=4, null_id=3)
+        >>> contexts = Contexts((Context(0, "weapon_id_0", "Sploosh-o-matic"),))
+        >>> tokens, offsets, weapons = np.tile(np.int32([0, 1]), 40), np.arange(0, 81, 2), np.zeros(40, dtype=np.int32)
+        >>> builds = Builds(tokens, offsets, weapons, np.repeat(np.uint8([0, 1]), (30, 10)), np.arange(40))
+        >>> recipe = BaseTrainingRecipe(embedding_dim=4, hidden_dim=8, num_layers=1, num_inducing_points=2, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     trained = train_base_model(builds, vocabulary, contexts, recipe, Path(folder) / "model")
+        >>> len(trained.epochs), trained.held_out.n_builds
+        (1, 10)
     """
     replaceable_folder(save_dir, FILES.__contains__)
     for split in ("train", "validation"):

@@ -39,9 +39,23 @@ def reconstruction_metrics(
     fire on more than 10 % and 1 % of them. cosine, l2_ratio: means of cos(x, x_hat) and ||x_hat|| / ||x|| over rows that are
     not 0 (0.0 where all are). relative_bias: E||x_hat||^2 / E[x . x_hat], below 1 where activations shrink.
     gamma: ||mean|| / sqrt(E||x - mean||^2).
+
+    Args:
+        activations: float32, shape (n, d_in), an array or a memory map; read in blocks.
+        rows: int64, those to measure on.
+
+    Raises:
+        InputError: rows is empty.
+
+    Example:
+        >>> zeros = torch.zeros(2)
+        >>> sae = Sae(torch.eye(2), zeros, torch.eye(2), zeros, zeros, architecture="relu")
+        >>> figures = reconstruction_metrics(sae, np.float32([[1, 0], [0, 1], [1, -1]]), np.arange(3))
+        >>> round(figures["fvu"], 3), figures["l0_mean"], figures["dead_percent"]
+        (0.375, 1.0, 0.0)
     """
     if rows.size == 0:
-        raise InputError("there are no rows to measure an SAE on")
+        raise InputError("an SAE is measured on at least one row; rows is empty")
     sums = _Sums(np.zeros(sae.d_in), np.zeros(sae.d_sae, dtype=np.int64))
     for start in range(0, rows.size, _BLOCK_ROWS):
         _add(sums, sae, np.asarray(activations[rows[start : start + _BLOCK_ROWS]], dtype=np.float32))
@@ -122,17 +136,23 @@ def downstream_fidelity(
 ) -> dict[str, float | None]:
     """Compare the base model's predictions for the builds `rows` as they are and with the hook's values replaced.
 
-    mean: float32, shape (d,), what mean-ablation puts in place: the mean of the training activations.
-
     For `sae`, `mean` and `zero` (and `original` for bce): bce_*: binary cross-entropy per token against the build's own
     tokens. kl_*: Bernoulli KL(original || replaced) per token, in nats. top1_change_*, top10_change_*: share of the original
     1 or 10 likeliest tokens that are no longer among them. fidelity: 1 - kl_sae / kl_mean, 1 for a perfect reconstruction
     and 0 for the mean; fidelity_to_zero the same against zero; bce_recovered: the share of the loss that mean-ablation adds
     which the SAE wins back. n_fidelity_builds: how many builds these are over. A share of what ablation costs is None where
     ablation costs nothing.
+
+    Args:
+        reconstruct: gives activations (n, d) as the SAE rebuilds them, same shape: `Sae.reconstruct`.
+        rows: int64, the builds to compare on.
+        mean: float32, shape (d,), what mean-ablation puts in place: the mean of the training activations.
+
+    Raises:
+        InputError: rows is empty.
     """
     if rows.size == 0:
-        raise InputError("there are no builds to measure downstream fidelity on")
+        raise InputError("downstream fidelity is measured on at least one build; rows is empty")
     centre = torch.from_numpy(np.asarray(mean, dtype=np.float32))
     replacements: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "sae": reconstruct,

@@ -59,7 +59,11 @@ def load_sae(path: Path | str) -> Sae:
         FingerprintMismatchError: the weights are not those that cfg.json was written for.
 
     Example:
-        >>> load_sae("data/saved_saes/mine").d_sae
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_sae(Sae(torch.eye(2), torch.zeros(2), torch.eye(2), torch.zeros(2), torch.zeros(2)), Path(folder))
+        ...     load_sae(folder).d_sae
+        2
     """
     path = Path(path)
     if path.is_dir():

@@ -16,7 +16,16 @@ _MOST_FEATURES = 10_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class SaeRecipe:
-    """Settings of one training. The help of a field is `dataclasses.fields(SaeRecipe)[i].metadata["help"]`."""
+    """Settings of one training. The help of a field is `dataclasses.fields(SaeRecipe)[i].metadata["help"]`.
+
+    Raises:
+        InputError: a setting is out of its range, or settings contradict each other.
+
+    Example:
+        >>> recipe = SaeRecipe(expansion_factor=8, k=16).checked_for(64)
+        >>> recipe.d_sae, recipe.lr, recipe.aux_k
+        (512, 0.0015, 32)
+    """
 
     architecture: str = setting("batch_topk", "batch_topk (exactly k active per row on average) or relu_l1")
     expansion_factor: float = setting(48.0, "features per input dimension; ignored when d_sae is set")
@@ -87,7 +96,11 @@ class SaeRecipe:
         return self.d_sae if self.d_sae is not None else max(1, int(d_in * self.expansion_factor))
 
     def checked_for(self, d_in: int) -> "SaeRecipe":
-        """This recipe with d_sae, lr and aux_k filled in; raises InputError when k is larger than the dictionary."""
+        """This recipe with d_sae, lr and aux_k filled in for inputs of width d_in.
+
+        Raises:
+            InputError: k is larger than the dictionary, or the dictionary is too large.
+        """
         d_sae = self.width(d_in)
         _refuse_unless(
             d_sae <= _MOST_FEATURES,

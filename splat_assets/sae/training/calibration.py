@@ -15,6 +15,18 @@ def calibrated_threshold(sae: Sae, activations: npt.NDArray[np.float32], rows: n
     """The threshold at which the mean number of active features over rows is k (less where fewer are positive).
 
     It lies between the k * n_rows-th largest pre-activation and the next one, so that a rounding error flips neither.
+
+    Args:
+        sae: its own threshold is not used.
+        activations: float32, shape (n, d_in), an array or a memory map; read in blocks.
+        rows: int64, at least one, those to calibrate on.
+
+    Example:
+        >>> import torch
+        >>> zeros = torch.zeros(2)
+        >>> sae = Sae(torch.eye(2), zeros, torch.eye(2), zeros, zeros)
+        >>> calibrated_threshold(sae, np.float32([[4, 1], [2, 3]]), np.arange(2), k=1)
+        2.5
     """
     n_wanted = k * rows.size
     first = sae.centred(activations[rows[:_BLOCK_ROWS]])

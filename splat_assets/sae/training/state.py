@@ -38,7 +38,7 @@ def measure_inputs(activations: npt.NDArray[np.float32], rows: npt.NDArray[np.in
     if activations.ndim != 2:
         raise InputError(f"activations must be an array (n_rows, d_in), not of shape {activations.shape}")
     if rows.size == 0:
-        raise InputError("there are no training rows")
+        raise InputError("an SAE needs training rows; none were passed")
     _refuse_outside(activations, rows, "training")
     mean = np.zeros(activations.shape[1], dtype=np.float64)
     ordered = np.sort(rows)

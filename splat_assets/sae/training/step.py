@@ -52,7 +52,11 @@ class StepOutcome:
 
 
 class Step(Protocol):
-    """Changes the state by one batch."""
+    """Changes the state by one batch.
+
+    An implementation takes a step of Adam on every parameter in place, leaves decoder rows at unit norm, counts `silent_for`
+    and `step` up, and gives the same bytes for the same state, rows and number of threads. Called from one thread.
+    """
 
     def __call__(self, state: TrainingState, x: torch.Tensor, settings: StepSettings) -> StepOutcome:
         """x: scaled rows, float32, shape (n, d_in), on the state's device."""

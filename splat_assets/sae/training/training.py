@@ -87,6 +87,15 @@ def train_sae(
     Raises:
         InputError: the rows or the recipe cannot be trained on.
         FingerprintMismatchError: save_dir holds the state of another training.
+
+    Example:
+        >>> import tempfile
+        >>> x = np.random.default_rng(0).random((300, 4), dtype=np.float32)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     recipe = SaeRecipe(d_sae=8, k=2, epochs=1, batch_size=100)
+        ...     trained = train_sae(x, np.arange(250), np.arange(250, 300), recipe, Path(folder), provenance={})
+        >>> trained.sae.d_sae, trained.summary["n_steps"], 1.5 < trained.summary["held_out"]["l0_mean"] <= 2
+        (8, 3, True)
     """
     recipe = recipe.checked_for(activations.shape[1] if activations.ndim == 2 else 0)
     statistics = measure_inputs(activations, train_rows)
