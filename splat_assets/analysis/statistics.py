@@ -1,6 +1,6 @@
 """Exact statistics of one feature: over the samples on which it fires, and over all samples, zeros included.
 
-Everything is computed in float64 from sorted values. A feature that never fires has no statistics over its activations
+Everything is computed in float64 from sorted values. A feature that never fires is without statistics of its activations
 (None, never a made-up zero); over all samples it has, and they are zeros.
 """
 
@@ -33,7 +33,7 @@ class Distribution:
 class FeatureStatistics:
     """What one feature does over n_samples samples.
 
-    over_active: of its values > 0, None if it never fires. over_all: of all samples, None if there are no samples.
+    over_active: of its values > 0, None if it never fires. over_all: of all samples, None without samples.
     effective_max: the 99.5th percentile of the values > 0, a maximum that one outlier cannot move.
     """
 

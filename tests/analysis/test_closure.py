@@ -11,7 +11,7 @@ GAME = BuildSpace(game_vocabulary())
 SEEDS = range(12)
 
 
-def test_the_likeliest_is_added_first_and_asked_for_the_next() -> None:
+def test_the_likeliest_is_added_first_and_the_next_query_holds_it() -> None:
     space, model = toy_space(), toy_model(seed=3, bias=1.0)
 
     found = close(model, space, [Situation(1, space.empty)], 0.6)[0]

@@ -72,7 +72,7 @@ def test_legality_agrees_with_trying_every_piece_of_gear() -> None:
         ),
     ],
 )
-def test_a_broken_rule_is_said_in_plain_words(ap: dict[str, int], rule: str) -> None:
+def test_a_broken_rule_is_named_in_plain_words(ap: dict[str, int], rule: str) -> None:
     assert rule in why_illegal(ap)
     with pytest.raises(InputError, match="no gear gives these AP: "):
         allocate(ap)

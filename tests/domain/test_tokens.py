@@ -19,7 +19,7 @@ def test_ap_becomes_a_token_for_every_rung_reached() -> None:
     ]
 
 
-def test_the_order_of_the_given_abilities_does_not_matter() -> None:
+def test_the_order_of_abilities_does_not_matter() -> None:
     forth = tokens_of_ap({"comeback": 10, "swim_speed_up": 3, "ink_saver_main": 3})
     back = tokens_of_ap({"ink_saver_main": 3, "swim_speed_up": 3, "comeback": 10})
 

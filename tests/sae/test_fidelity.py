@@ -113,5 +113,5 @@ def test_what_ablation_does_not_cost_cannot_be_won_back(shift: float) -> None:
 
 
 def test_no_builds_cannot_be_measured() -> None:
-    with pytest.raises(InputError, match="no builds to measure"):
+    with pytest.raises(InputError, match="at least one build"):
         downstream_fidelity(tiny_model(), identity, BUILDS, np.arange(0), mean=mean_of("masked_mean"))

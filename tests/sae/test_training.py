@@ -83,7 +83,7 @@ def test_the_files_are_whole_and_say_what_they_are(undisturbed: Path) -> None:
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(64), atol=1e-6, rtol=0)
 
 
-def test_metrics_are_taken_at_the_asked_steps_and_at_the_end(undisturbed: Path) -> None:
+def test_metrics_are_taken_at_the_configured_steps_and_at_the_end(undisturbed: Path) -> None:
     metrics = pl.read_parquet(undisturbed / "metrics.parquet")
 
     assert metrics["step"].to_list() == [7, 14, 21, 28, 35, 36]
@@ -94,7 +94,9 @@ def test_metrics_are_taken_at_the_asked_steps_and_at_the_end(undisturbed: Path) 
     assert metrics.null_count().sum_horizontal().item() == 0
 
 
-def test_with_the_usual_window_features_that_never_fire_are_found_dead_and_revived_on_few_rows(tmp_path: Path) -> None:
+def test_with_the_default_window_features_that_never_fire_count_as_dead_and_are_revived_on_few_rows(
+    tmp_path: Path,
+) -> None:
     trained = train(tmp_path, SaeRecipe(d_sae=400, k=2))
 
     metrics = pl.read_parquet(trained.metrics_path)
@@ -103,7 +105,7 @@ def test_with_the_usual_window_features_that_never_fire_are_found_dead_and_reviv
     assert metrics["aux_loss"].max() > 0
 
 
-def test_before_the_window_has_passed_nothing_is_said_of_dead_features(tmp_path: Path) -> None:
+def test_dead_percent_is_none_before_the_window_has_passed(tmp_path: Path) -> None:
     recipe = SaeRecipe(**{**RECIPE.as_json(), "dead_after_samples": 1351})
 
     trained = train(tmp_path / "long", recipe)
@@ -280,7 +282,7 @@ def hidden_from_gradient(hidden: torch.Tensor, decoder: torch.Tensor) -> torch.T
     return hidden @ directions
 
 
-def test_a_decoder_that_did_not_train_is_told_from_one_that_did(tmp_path: Path, undisturbed: Path) -> None:
+def test_a_decoder_that_did_not_train_is_distinguished_from_one_that_did(tmp_path: Path, undisturbed: Path) -> None:
     longer = SaeRecipe(**{**RECIPE.as_json(), "epochs": 12})
     stuck = train(tmp_path / "stuck", longer, step=AutogradStep(partial(batch_topk_loss, decode=hidden_from_gradient)))
     moved = train(tmp_path / "moved", longer)

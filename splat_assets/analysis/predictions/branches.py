@@ -93,7 +93,7 @@ class Branch:
         return normalised(np.where(self.kept, self.p_after, 0.0))
 
     def expected(self, values: Floats) -> float:
-        """The mean of a value of each token over the choice; NaN where there is none or a value that counts is not known."""
+        """The mean of a value of each token over the choice; NaN without tokens or a value that counts is not known."""
         counted = self.choice > 0
         return float((self.choice[counted] * values[counted]).sum()) if counted.any() else float("nan")
 
