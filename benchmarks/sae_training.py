@@ -19,8 +19,7 @@ from splat_assets.numerals import number, whole
 from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.sae.training.dense_step import DenseStep
 from splat_assets.sae.training.fused_step import FusedStep
-from splat_assets.sae.training.inputs import measure_inputs
-from splat_assets.sae.training.state import TrainingState, initial_state
+from splat_assets.sae.training.state import TrainingState, initial_state, measure_inputs
 from splat_assets.sae.training.step import Step, StepSettings
 
 _N_BATCHES = 6

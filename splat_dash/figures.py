@@ -9,7 +9,7 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 import polars as pl
 
-from splat_assets.analysis.bands import BANDS
+from splat_assets.analysis.statistics import BANDS
 from splat_assets.wording import percent
 from splat_serving.investigations.results.result import LinesOrBars
 

@@ -169,7 +169,7 @@ REFUSED: dict[str, tuple[type, dict[str, Any], str]] = {
     "no test": (SplitRecipe, {"test": 1.0}, "test share .* between 0 and 1"),
     "nothing to train on": (SplitRecipe, {"validation": 0.5, "test": 0.5}, "leave no builds to train on"),
     "hook": (HookRecipe, {"hook_target": "mean"}, "unknown hook target 'mean'"),
-    "module": (HookRecipe, {"ff_module_index": 3}, "no module 3"),
+    "module": (HookRecipe, {"ff_module_index": 3}, "module 3 of a feed-forward block does not exist"),
     "limit": (Limits, {"max_fvu": float("nan")}, "max_fvu must be a number"),
 }
 

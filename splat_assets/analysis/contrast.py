@@ -7,9 +7,8 @@ import numpy.typing as npt
 import polars as pl
 from scipy.special import erfc
 
-from splat_assets.analysis.inference.association import phi
 from splat_assets.analysis.inference.intervals import benjamini_hochberg, wilson_interval
-from splat_assets.analysis.inference.similarity import inverse_spread, jaccard, pearson
+from splat_assets.analysis.inference.similarity import inverse_spread, jaccard, pearson, phi
 from splat_assets.store.activations import Activations
 
 

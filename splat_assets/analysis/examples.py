@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from splat_assets.analysis.bands import BANDS, band_numbers
-from splat_assets.analysis.statistics import effective_max
+from splat_assets.analysis.statistics import BANDS, band_numbers, effective_max
 from splat_assets.store.activations import Activations
 
 GROUPS = ("top", *(f"band_{band.name}" for band in BANDS), "random_active", "random_inactive")

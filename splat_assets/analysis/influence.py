@@ -28,8 +28,16 @@ def influenced_tokens(vocabulary: Vocabulary) -> tuple[Token, ...]:
 def influences(decoder: npt.NDArray[np.float32], output_weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Change of each output per unit of activation: float32, shape (n_features, n_outputs).
 
-    decoder: W_dec, shape (n_features, d). output_weight: W_out, shape (n_outputs, d). No bias. Computed in float64, so that the
-    result does not depend on how the product is cut up.
+    Without the bias. Computed in float64, so that the result does not depend on how the product is cut up.
+
+    Args:
+        decoder: W_dec, shape (n_features, d).
+        output_weight: W_out, shape (n_outputs, d).
+
+    Example:
+        >>> decoder, output_weight = np.eye(2, dtype=np.float32), np.float32([[1, 0], [2, -3]])
+        >>> influences(decoder, output_weight).tolist()
+        [[1.0, 2.0], [0.0, -3.0]]
     """
     product = decoder.astype(np.float64) @ output_weight.astype(np.float64).T
     return product.astype(np.float32)
@@ -38,7 +46,13 @@ def influences(decoder: npt.NDArray[np.float32], output_weight: npt.NDArray[np.f
 def most_raised(values: npt.NDArray[np.float32], k: int, last: npt.NDArray[np.bool_] | None = None) -> StrongestTokens:
     """The k largest values > 0 of each row, largest first; equal ones in column order.
 
-    last: bool, shape (n_outputs,), outputs that come after all others, whatever their value.
+    Args:
+        values: float32, shape (n_features, n_outputs).
+        last: bool, shape (n_outputs,), outputs that come after all others, whatever their value.
+
+    Example:
+        >>> most_raised(np.float32([[1, 0, 4]]), 2).columns.tolist()
+        [[2, 0]]
     """
     return _k_largest(values, k, last)
 

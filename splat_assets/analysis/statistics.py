@@ -1,6 +1,6 @@
 """Exact statistics of one feature: over the samples on which it fires, and over all samples, zeros included.
 
-Everything is computed in float64 from sorted values. A feature that never fires has no statistics over its activations
+Everything is computed in float64 from sorted values. A feature that never fires is without statistics of its activations
 (None, never a made-up zero); over all samples it has, and they are zeros.
 """
 
@@ -33,7 +33,7 @@ class Distribution:
 class FeatureStatistics:
     """What one feature does over n_samples samples.
 
-    over_active: of its values > 0, None if it never fires. over_all: of all samples, None if there are no samples.
+    over_active: of its values > 0, None if it never fires. over_all: of all samples, None without samples.
     effective_max: the 99.5th percentile of the values > 0, a maximum that one outlier cannot move.
     """
 
@@ -50,7 +50,19 @@ class FeatureStatistics:
 
 
 def feature_statistics(values: npt.NDArray[np.floating], n_samples: int) -> FeatureStatistics:
-    """Statistics of a feature whose non-zero activations, in any order, are `values`."""
+    """Statistics of a feature over all n_samples.
+
+    Args:
+        values: its activations > 0, in any order, shape (n_active,).
+
+    Raises:
+        ValueError: there are more activations than samples.
+
+    Example:
+        >>> statistics = feature_statistics(np.array([1.0, 3.0]), n_samples=8)
+        >>> statistics.sparsity, statistics.over_active.mean, statistics.over_all.mean
+        (0.75, 2.0, 0.5)
+    """
     return statistics_of_sorted(np.sort(values).astype(np.float64), n_samples)
 
 
@@ -108,3 +120,28 @@ def quantile_of_sorted(ordered: npt.NDArray[np.float64], q: float, n_zero: int =
 
 def _nth(ordered: npt.NDArray[np.float64], n: int, n_zero: int) -> float:
     return 0.0 if n < n_zero else float(ordered[n - n_zero])
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Activations above one share of the effective maximum, up to and with another."""
+
+    name: str
+    above: float
+    up_to: float
+
+
+BANDS = (
+    Band("floor", 0.0, 0.01),
+    Band("low", 0.01, 0.10),
+    Band("below_core", 0.10, 0.25),
+    Band("core", 0.25, 0.75),
+    Band("high", 0.75, 0.90),
+    Band("top", 0.90, float("inf")),
+)
+
+
+def band_numbers(values: npt.NDArray[np.floating], effective_max: float) -> npt.NDArray[np.int64]:
+    """The position in BANDS of each value > 0: int64, the shape of values."""
+    edges = np.array([band.up_to for band in BANDS[:-1]]) * effective_max
+    return np.searchsorted(edges, values.astype(np.float64), side="left")

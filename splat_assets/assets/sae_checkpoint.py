@@ -122,7 +122,7 @@ def _both_formats_agree(run: Run) -> Outcome:
 
 def _decoder_was_trained(run: Run) -> Outcome:
     from splat_assets.sae.evaluate import live_features
-    from splat_assets.sae.training.movement import MOVED_COSINE, decoder_movement
+    from splat_assets.sae.training.monitoring import MOVED_COSINE, decoder_movement
 
     if run.config.inputs.sae_checkpoint is not None:
         return Outcome(True, {"not_known": "the SAE is ready-made, so its initial decoder is unknown"})

@@ -142,13 +142,12 @@ def _is_close(stated: float | None, fresh: float | None) -> bool:
 def _measured(
     sae: "Sae", items: Items, base: BaseActivations, hook: HookPoint, model: "BaseModel", splits: SampleSplits
 ) -> dict[str, float | None]:
-    from splat_assets.sae.evaluate import reconstruction_metrics
-    from splat_assets.sae.fidelity import downstream_fidelity
+    from splat_assets.sae.evaluate import downstream_fidelity, reconstruction_metrics
 
     on_train = reconstruction_metrics(sae, base.values, splits.train)
     on_test = reconstruction_metrics(sae, base.values, splits.test)
     fidelity = downstream_fidelity(
-        model, sae, items.builds, fidelity_items(items), mean=_mean_of_rows(base.values, splits.train),
+        model, sae.reconstruct, items.builds, fidelity_items(items), mean=_mean_of_rows(base.values, splits.train),
         hook_target=hook.target, layer_index=hook.layer_index, ff_module_index=hook.ff_module_index,
     )  # fmt: skip
     return {

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from splat_assets.analysis.builds.build_table import BuildTable
-from splat_assets.analysis.inference.frames import q_of
+from splat_assets.analysis.inference.intervals import q_of
 from splat_assets.analysis.rules.search import N_DRAWS, RuleSearch, Suggestion
 from splat_assets.compute.spot_checks import spot_check_ids
 from splat_assets.domain.rule_text import rule_as_text

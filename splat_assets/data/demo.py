@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from splat_assets.analysis.builds.build_table import BuildTable
 from splat_assets.data.builds import Builds, offsets_of
 from splat_assets.data.gear_statistics import gear_statistics
 from splat_assets.data.loadouts import Loadouts, draw_loadouts
 from splat_assets.data.planted import PLANTED, Planted
 from splat_assets.data.tokenised import write_tokenised
 from splat_assets.domain.abilities import MAIN_AP, MAIN_ONLY, STACKABLE
-from splat_assets.domain.concepts import concept_holds
 from splat_assets.domain.tokens import ABILITY_TOKENS, parse_token
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary, standard_vocabulary, weapon_vocabulary
 from splat_assets.errors import InputError
@@ -60,7 +60,8 @@ def make_demo_inputs(folder: Path, n_builds: int = 40_000, seed: int = 0) -> Dem
     vocabulary, contexts = read_vocabulary(paths.vocabulary), read_contexts(paths.weapon_vocabulary)
     builds, coins = draw_builds(n_builds, seed, vocabulary, contexts)
     write_tokenised(paths.data, builds)
-    truth = [_truth(concept, coins[:, :, at], builds, vocabulary, contexts) for at, concept in enumerate(PLANTED)]
+    table = BuildTable(builds.tokens, builds.offsets, builds.weapons, vocabulary, contexts)
+    truth = [_truth(concept, coins[:, :, at], table) for at, concept in enumerate(PLANTED)]
     write_json(paths.planted_concepts, {"n_builds": n_builds, "seed": seed, "concepts": truth})
     record_sums(folder, [path.name for path in astuple(paths)])
     return paths
@@ -107,15 +108,11 @@ def _builds_of(drawn: Loadouts, weapons: npt.NDArray[np.int32], vocabulary: Voca
     )
 
 
-def _truth(
-    concept: Planted, coins: npt.NDArray[np.bool_], builds: Builds, vocabulary: Vocabulary, contexts: Contexts
-) -> dict[str, Any]:
+def _truth(concept: Planted, coins: npt.NDArray[np.bool_], builds: BuildTable) -> dict[str, Any]:
     """A concept, its parameters and what came of it, as JSON."""
-    holds = concept_holds(concept.rule, builds, vocabulary, contexts)
+    holds = builds.holds(concept.rule)
     tried, planted = coins
-    allowed = np.ones_like(holds)
-    if concept.when is not None:
-        allowed = concept_holds(concept.when, builds, vocabulary, contexts)
+    allowed = np.ones_like(holds) if concept.when is None else builds.holds(concept.when)
     return {
         "name": concept.name,
         "sentence": concept.sentence,

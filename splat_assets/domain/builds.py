@@ -8,6 +8,7 @@ may have up to 12 subs' worth of AP (66 AP), those beyond six in pairs of one ab
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
 from splat_assets.domain.abilities import (
     DOUBLER,
@@ -26,6 +27,8 @@ from splat_assets.errors import InputError
 from splat_assets.wording import counted
 
 _SUBS_PER_PIECE = N_SUBS // len(SLOTS)
+_PAIRS_OF_DOUBLER = N_SUBS_DOUBLED - N_SUBS
+_IMPOSSIBLE = N_SUBS + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,10 @@ def why_illegal(ap: Mapping[str, int]) -> list[str]:
     """The rules that a build with these AP breaks, in plain words; empty when some gear gives exactly these AP.
 
     Empty slots are allowed. An ability with 0 AP is not worn.
+
+    Example:
+        >>> why_illegal({"ninja_squid": 10, "run_speed_up": 11})
+        ['run_speed_up cannot have 11 AP: a main counts 10, a sub 3']
     """
     worn = {ability: amount for ability, amount in ap.items() if amount != 0}
     broken = [
@@ -87,7 +94,12 @@ def why_illegal(ap: Mapping[str, int]) -> list[str]:
 def allocate(ap: Mapping[str, int]) -> Build:
     """Gear that gives exactly these AP; among equal ways the one that fills head, clothes, shoes in STACKABLE order.
 
-    Raises InputError with every broken rule when no gear does.
+    Raises:
+        InputError: no gear gives them; the message has every broken rule.
+
+    Example:
+        >>> allocate({"ninja_squid": 10, "run_speed_up": 16}).clothes
+        Gear(main='ninja_squid', subs=())
     """
     broken = why_illegal(ap)
     if broken:
@@ -105,7 +117,15 @@ def allocate(ap: Mapping[str, int]) -> Build:
 def wearable_ap(rungs: Mapping[str, int]) -> dict[str, int]:
     """The least AP that gear can give and whose highest rungs are exactly these (10 for a main-only ability).
 
-    Raises InputError when no gear does, naming the rules that break when subs are used wherever they can be.
+    Args:
+        rungs: the highest rung of each ability, 10 for a main-only one.
+
+    Raises:
+        InputError: no gear does; the message names the rules that break when subs are used wherever they can be.
+
+    Example:
+        >>> wearable_ap({"swim_speed_up": 29, "ninja_squid": 10})
+        {'swim_speed_up': 29, 'ninja_squid': 10}
     """
     amounts = [(ability, list(_amounts(ability, rung, DOUBLER in rungs))) for ability, rung in rungs.items()]
     for (ability, options), rung in zip(amounts, rungs.values(), strict=True):
@@ -195,19 +215,89 @@ def _ways(
             yield from _ways(rest, {**chosen, ability: amount}, n_mains + taken)
 
 
-def _amounts(ability: str, rung: int, doubled: bool) -> Iterator[tuple[int, int]]:
+def _amounts(ability: str, rung: int, doubled: bool) -> list[tuple[int, int]]:
     """(AP, mains) on a rung. The least per number of mains is enough, unless doubled subs must come in pairs."""
     if ability in MAIN_ONLY:
-        if rung == MAIN_AP:
-            yield MAIN_AP, 1
-        return
-    if rung not in RUNGS:
-        return
+        return [(MAIN_AP, 1)] if rung == MAIN_AP else []
+    slots = _slots_of_rung(rung, doubled) if rung in RUNGS else ()
+    return [
+        (MAIN_AP * mains + SUB_AP * subs, mains) for mains, subs in slots if doubled or (mains, subs - 1) not in slots
+    ]
+
+
+@cache
+def _slots_of_rung(rung: int, doubled: bool) -> tuple[tuple[int, int], ...]:
+    """The (mains, subs) with which an ability's highest rung is this one, rising."""
     limit = min((other for other in RUNGS if other > rung), default=highest_possible_ap(True) + 1)
-    for n_mains in range(N_MAINS + 1):
-        least = max(0, -(-(rung - MAIN_AP * n_mains) // SUB_AP))
-        for n_subs in range(least, (N_SUBS_DOUBLED if doubled else N_SUBS) + 1):
-            amount = MAIN_AP * n_mains + SUB_AP * n_subs
-            if amount >= limit or (n_subs > least and not doubled):
-                break
-            yield amount, n_mains
+    return tuple(
+        (mains, subs)
+        for mains in range(N_MAINS + 1)
+        for subs in range((N_SUBS_DOUBLED if doubled else N_SUBS) + 1)
+        if rung <= MAIN_AP * mains + SUB_AP * subs < limit
+    )
+
+
+def is_wearable(rungs: Mapping[str, int]) -> bool:
+    """Whether gear can be worn whose highest rungs are exactly these (10 for a main-only ability, 0 for not worn).
+
+    The same as asking whether `wearable_ap` finds any, but quick: thousands of edited builds are checked at once. Raises
+    InputError for an ability or rung that does not exist.
+    """
+    worn = {ability: rung for ability, rung in rungs.items() if rung}
+    for ability, rung in worn.items():
+        if (rung != MAIN_AP) if ability in MAIN_ONLY else (rung not in RUNGS or ability == ""):
+            raise InputError(
+                f"{rung} is not a rung of {ability}: stackable abilities have {RUNGS}, main-only {MAIN_AP}"
+            )
+    if DOUBLER in worn:
+        return _with_doubler(frozenset(worn.items()))
+    taken = [MAIN_ONLY[ability] for ability in worn if ability in MAIN_ONLY]
+    if any(taken.count(slot) > 1 for slot in SLOTS):
+        return False
+    free = N_MAINS - len(taken)
+    fewest = [0, *[_IMPOSSIBLE] * free]  # by mains used for stackable abilities: the fewest subs that are needed then
+    for ability, rung in worn.items():
+        if ability not in MAIN_ONLY:
+            subs = _subs_needed(rung)
+            fewest = [min(fewest[n - m] + subs[m] for m in range(n + 1)) for n in range(free + 1)]
+    return min(fewest) <= N_SUBS
+
+
+@cache
+def _subs_needed(rung: int) -> tuple[int, ...]:
+    """By mains (0 to 3): the fewest subs with which an ability's highest rung is this one."""
+    slots = _slots_of_rung(rung, False)
+    return tuple(min((s for m, s in slots if m == mains), default=_IMPOSSIBLE) for mains in range(N_MAINS + 1))
+
+
+@lru_cache(maxsize=65_536)
+def _with_doubler(worn: frozenset[tuple[str, int]]) -> bool:
+    try:
+        wearable_ap(dict(worn))
+    except InputError:
+        return False
+    return True
+
+
+def can_be_full(rungs: Mapping[str, int]) -> bool:
+    """Whether gear with twelve abilities on its twelve slots has exactly these highest rungs (10 for a main-only ability).
+
+    With ability_doubler the subs of its piece count twice: twelve subs' worth, three pairs of one ability among them. Raises
+    InputError for an ability or rung that does not exist.
+    """
+    worn = {ability: rung for ability, rung in rungs.items() if rung}
+    if not is_wearable(worn):
+        return False
+    doubled = DOUBLER in worn
+    n_mains = N_MAINS - sum(ability in MAIN_ONLY for ability in worn)
+    n_subs, n_pairs = (N_SUBS_DOUBLED, _PAIRS_OF_DOUBLER) if doubled else (N_SUBS, 0)
+    reached = {(0, 0, 0)}
+    for ability, rung in worn.items():
+        if ability not in MAIN_ONLY:
+            reached = {
+                (mains + m, subs + s, min(pairs + s // 2, n_pairs))
+                for mains, subs, pairs in reached
+                for m, s in _slots_of_rung(rung, doubled)
+                if mains + m <= n_mains and subs + s <= n_subs
+            }
+    return (n_mains, n_subs, n_pairs) in reached

@@ -1,4 +1,4 @@
-"""Rules over a build and its weapon, in a form that programs and files share, and on which builds they hold.
+"""Rules over a build and its weapon, in a form that programs and files share.
 
 As JSON a rule is one of
     {"ability": "run_speed_up", "at_least": 12}     the ability's highest rung is at least that (absent without `at_least`: worn)
@@ -6,16 +6,15 @@ As JSON a rule is one of
     {"all": [rule, ...]}, {"any": [rule, ...]}, {"not": rule}
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from splat_assets.errors import InputError
-from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 NAME = "name"
 """Stands for a weapon's own name among the attributes of weapons."""
@@ -86,25 +85,6 @@ Leaf: TypeAlias = Wears | WeaponIs
 Rule: TypeAlias = Leaf | All | AnyOf | Not
 
 
-class TokenSets(Protocol):
-    """Sets of tokens, each with a weapon: set i has `tokens[offsets[i]:offsets[i + 1]]`, at least one."""
-
-    @property
-    def tokens(self) -> npt.NDArray[np.int32]:
-        """int32, shape (total,)."""
-        ...
-
-    @property
-    def offsets(self) -> npt.NDArray[np.int64]:
-        """int64, shape (n + 1,)."""
-        ...
-
-    @property
-    def weapons(self) -> npt.NDArray[np.int32]:
-        """int32, shape (n,)."""
-        ...
-
-
 def parse_rule(raw: object, depth: int = 0) -> Rule:
     """The rule that JSON describes. Raises InputError naming the part that is not a rule. depth: rules that it is inside of."""
     if depth > _DEEPEST:
@@ -124,23 +104,6 @@ def parse_rule(raw: object, depth: int = 0) -> Rule:
         case {"not": rule, **rest} if not rest:
             return Not(parse_rule(rule, depth + 1))
     raise InputError(f"{raw!r:.200} is not a rule: expected ability/at_least, weapon/is, all, any or not")
-
-
-def concept_holds(
-    rule: Rule | Mapping[str, Any], builds: TokenSets, vocabulary: Vocabulary, contexts: Contexts
-) -> npt.NDArray[np.bool_]:
-    """bool, shape (n,): on which builds a rule (or its JSON) holds.
-
-    Raises InputError when the rule speaks of an ability or rung that the vocabulary lacks, or of an attribute that no weapon
-    of the contexts has.
-    """
-
-    def leaf(part: Leaf) -> Flags:
-        if isinstance(part, Wears):
-            return _wearing(part, builds, vocabulary)
-        return _weapon_among(part, contexts)[builds.weapons]
-
-    return evaluate(parse_rule(rule) if isinstance(rule, Mapping) else rule, leaf)
 
 
 def evaluate(rule: Rule, leaf: Callable[[Leaf], Flags]) -> Flags:
@@ -165,29 +128,3 @@ def leaves(rule: Rule) -> list[Leaf]:
             return leaves(part)
         case _:
             return [rule]
-
-
-def _wearing(part: Wears, builds: TokenSets, vocabulary: Vocabulary) -> Flags:
-    tokens = vocabulary.groups.get(part.ability)
-    if not tokens:
-        raise InputError(
-            f"the vocabulary has no ability {part.ability!r}; it has {', '.join(sorted(vocabulary.groups))}"
-        )
-    levels = [token.level for token in tokens]
-    if part.at_least is not None and part.at_least not in levels:
-        raise InputError(f"{part.ability} has no rung {part.at_least} in the vocabulary; its rungs are {levels}")
-    counts = np.zeros(len(vocabulary), dtype=bool)
-    counts[[token.id for token in tokens if part.at_least is None or (token.level or 0) >= part.at_least]] = True
-    if not builds.weapons.size:
-        return np.zeros(0, dtype=bool)
-    wearing: Flags = np.logical_or.reduceat(counts[builds.tokens], builds.offsets[:-1])
-    return wearing
-
-
-def _weapon_among(part: WeaponIs, contexts: Contexts) -> Flags:
-    if part.attribute == NAME:
-        return np.isin(np.array([context.name for context in contexts.items]), list(part.one_of))
-    values = [context.attributes.get(part.attribute) for context in contexts.items]
-    if all(value is None for value in values):
-        raise InputError(f"no weapon of the vocabulary has the attribute {part.attribute!r}")
-    return np.isin(np.array([value or "" for value in values]), list(part.one_of))

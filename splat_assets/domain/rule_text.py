@@ -8,12 +8,12 @@ not, and, or, ( )          not before and before or
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from splat_assets.domain.abilities import ability_of
 from splat_assets.domain.concepts import NAME, All, AnyOf, Not, Rule, WeaponIs, Wears
-from splat_assets.domain.short_names import ability_of
 from splat_assets.errors import InputError
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 from splat_assets.wording import unknown_name
@@ -62,12 +62,32 @@ class Names:
 
 
 def parse_rule_text(text: str, names: Names) -> Rule:
-    """The rule that a text describes; RuleTextError points at what cannot be read, or is not there, and says what could be."""
+    """The rule that a text describes.
+
+    Args:
+        text: at most LONGEST_RULE characters, in the grammar of this module's docstring.
+        names: what the rule may speak of; short names of abilities are understood too.
+
+    Raises:
+        RuleTextError: points at what cannot be read or does not exist, and says what could be there.
+
+    Example:
+        >>> from splat_assets.store.vocabulary import Token
+        >>> tokens = (Token(0, "haunt", "haunt", None), Token(1, "swim_speed_up_3", "swim_speed_up", 3))
+        >>> names = Names(Vocabulary(tokens, pad_id=-1, null_id=None), Contexts(()))
+        >>> rule_as_text(parse_rule_text("ssu>=3 and not haunt", names))
+        'swim_speed_up>=3 and not haunt'
+    """
     return _Parser(text, names).rule()
 
 
 def rule_as_text(rule: Rule) -> str:
-    """The rule as text, which `parse_rule_text` reads as the same rule."""
+    """The rule as text, which `parse_rule_text` reads as the same rule.
+
+    Example:
+        >>> rule_as_text(AnyOf((Wears("ninja_squid"), Not(WeaponIs("class", ("charger", "splatling"))))))
+        'ninja_squid or not class in (charger, splatling)'
+    """
     match rule:
         case Wears(ability, None):
             return ability
@@ -119,7 +139,7 @@ class _Parser:
             kind = piece.lastgroup or "bad"
             held = piece.group(kind)
             if kind == "bad":
-                raise RuleTextError(self._text, piece.start(kind), f"{held!r} has no meaning here")
+                raise RuleTextError(self._text, piece.start(kind), f"{held!r} is not understood here")
             pieces.append(_Piece(held.strip('"'), piece.start(kind), kind == "text"))
         return pieces
 
@@ -139,20 +159,17 @@ class _Parser:
         self._depth += 1
         if self._depth > _DEEPEST:
             self._fail(f"conditions lie within `not` and `(` {_DEEPEST} deep at most")
-        try:
-            return self._inner()
-        finally:
-            self._depth -= 1
-
-    def _inner(self) -> Rule:
+        rule: Rule
         if self._take("not"):
-            return Not(self._one())
-        if self._take("("):
-            inner = self._any()
+            rule = Not(self._one())
+        elif self._take("("):
+            rule = self._any()
             if not self._take(")"):
                 self._fail("expected `)`")
-            return inner
-        return self._condition()
+        else:
+            rule = self._condition()
+        self._depth -= 1
+        return rule
 
     def _condition(self) -> Rule:
         piece = self._word("an ability, class, sub, special, weapon, `not` or `(`")
@@ -160,7 +177,7 @@ class _Parser:
             return self._attribute(piece)
         ability = self._ability(piece)
         if ability not in self._names.rungs:
-            self._unknown("ability", ability, self._names.rungs, piece)
+            self._fail(unknown_name("ability", ability, self._names.rungs), piece)
         sign = next((sign for sign in _SIGNS if self._take(sign)), None)
         return Wears(ability) if sign is None else self._compared(ability, sign)
 
@@ -180,7 +197,7 @@ class _Parser:
         piece = self._word("a number of AP")
         rungs = self._names.rungs[ability]
         if not rungs:
-            self._fail(f"{ability} is worn or not and has no rungs", piece)
+            self._fail(f"{ability} is worn or not, without rungs", piece)
         if not re.fullmatch(r"[0-9]{1,9}", piece.text) or int(piece.text) not in rungs:
             self._fail(
                 f"{piece.text[:60]} is not a rung of {ability}; its rungs are {', '.join(map(str, rungs))}", piece
@@ -232,37 +249,37 @@ class _Parser:
         value = known.get(_plain(" ".join(words)))
         if value is None:
             what = "weapon" if attribute == NAME else f"{attribute} of weapons"
-            self._unknown(what, " ".join(words), list(known.values()), piece)
+            self._fail(unknown_name(what, " ".join(words), known.values()), piece)
         return value
 
     def _plain_word(self) -> str | None:
         """The next word of a name of several, taken."""
-        if self._next < len(self._pieces):
-            piece = self._pieces[self._next]
-            if not piece.quoted and piece.text.lower() not in _WORDS:
-                self._next += 1
-                return piece.text
-        return None
+        here = self._here
+        if here is None or here.quoted or here.text.lower() in _WORDS:
+            return None
+        self._next += 1
+        return here.text
+
+    @property
+    def _here(self) -> _Piece | None:
+        return self._pieces[self._next] if self._next < len(self._pieces) else None
 
     def _take(self, text: str) -> bool:
-        here = self._pieces[self._next] if self._next < len(self._pieces) else None
+        here = self._here
         if here is None or here.quoted or here.text.lower() != text:
             return False
         self._next += 1
         return True
 
     def _word(self, expected: str) -> _Piece:
-        here = self._pieces[self._next] if self._next < len(self._pieces) else None
+        here = self._here
         if here is None or (not here.quoted and here.text.lower() in _WORDS):
             self._fail(f"expected {expected}")
         self._next += 1
         return here
 
-    def _unknown(self, what: str, name: str, known: Mapping[str, object] | Sequence[str], piece: _Piece) -> NoReturn:
-        self._fail(unknown_name(what, name, list(known)), piece)
-
     def _fail(self, why: str, piece: _Piece | None = None) -> NoReturn:
-        here = piece or (self._pieces[self._next] if self._next < len(self._pieces) else None)
+        here = piece or self._here
         raise RuleTextError(self._text, len(self._text) if here is None else here.at, why)
 
 

@@ -4,7 +4,7 @@
 token set is therefore the highest rung per ability, which is at most the AP that were worn.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from splat_assets.domain.abilities import MAIN_AP, MAIN_ONLY, RUNGS, STACKABLE
 from splat_assets.errors import InputError
@@ -36,38 +36,23 @@ def ap_of_token(name: str) -> int:
 def tokens_of_ap(ap: Mapping[str, int]) -> list[str]:
     """The token names of a build, given the AP of each ability; `[NULL]` when none has any.
 
-    Stackable abilities come in the order of STACKABLE with rising rungs, main-only ones after them. Raises InputError
-    for an ability that does not exist or for negative AP. Whether gear can hold the AP is decided by
-    `builds.why_illegal`.
+    Stackable abilities come in the order of STACKABLE with rising rungs, main-only ones after them. Whether gear can hold the
+    AP is decided by `builds.why_illegal`.
+
+    Raises:
+        InputError: an ability does not exist, or its AP are negative.
+
+    Example:
+        >>> tokens_of_ap({"swim_speed_up": 13, "ninja_squid": 10})
+        ['swim_speed_up_3', 'swim_speed_up_6', 'swim_speed_up_12', 'ninja_squid']
     """
     for ability, amount in ap.items():
         if ability not in STACKABLE and ability not in MAIN_ONLY:
-            raise InputError(f"{ability!r} is not an ability; the {len(STACKABLE) + len(MAIN_ONLY)} known: {_known()}")
+            known = (*STACKABLE, *MAIN_ONLY)
+            raise InputError(f"{ability!r} is not an ability; the {len(known)} known: {', '.join(known)}")
         if amount < 0:
             raise InputError(f"{ability} has {amount} AP; AP are never negative")
     stacked = [ability for ability in STACKABLE if ability in ap]
     names = [f"{ability}_{rung}" for ability in stacked for rung in RUNGS if rung <= ap[ability]]
     names += [ability for ability in MAIN_ONLY if ap.get(ability, 0) > 0]
     return names or [NULL]
-
-
-def ap_of_tokens(names: Iterable[str]) -> dict[str, int]:
-    """The AP of a token set: highest rung per stackable ability, 10 per main-only one; NULL and PAD add nothing.
-
-    Raises InputError for a name that is not a token of the game.
-    """
-    ap: dict[str, int] = {}
-    for name in names:
-        if name in (NULL, PAD):
-            continue
-        group, level = parse_token(name)
-        if level is None and group not in MAIN_ONLY:
-            raise InputError(
-                f"{name!r} is not a token: neither <ability>_<rung> with a rung of {RUNGS} nor a main-only ability"
-            )
-        ap[group] = max(ap.get(group, 0), MAIN_AP if level is None else level)
-    return ap
-
-
-def _known() -> str:
-    return ", ".join((*STACKABLE, *MAIN_ONLY))

@@ -32,8 +32,17 @@ def weapon_vocabulary(weapons: Iterable[Weapon]) -> dict[str, int]:
 def read_vocabulary(path: Path) -> Vocabulary:
     """The token table of a `{token: id}` JSON file.
 
-    Raises InputError when the file is missing or not such an object, when ids are not exactly 0..n-1, or when `<PAD>` or
-    `<NULL>` is missing; the text names what is.
+    Raises:
+        InputError: the file is missing or not such an object, ids are not exactly 0..n-1, or `<PAD>` or `<NULL>` is missing.
+
+    Example:
+        >>> import json, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "vocab.json"
+        ...     _ = path.write_text(json.dumps({"haunt": 0, "swim_speed_up_3": 1, "<NULL>": 2, "<PAD>": 3}))
+        ...     vocabulary = read_vocabulary(path)
+        >>> vocabulary.tokens[1].group, vocabulary.tokens[1].level, vocabulary.pad_id
+        ('swim_speed_up', 3, 3)
     """
     names = _names_by_id(path, "vocabulary")
     missing = [special for special in (PAD, NULL) if special not in names]
@@ -49,7 +58,17 @@ def read_vocabulary(path: Path) -> Vocabulary:
 def read_contexts(path: Path) -> Contexts:
     """The weapon table of a `{"weapon_id_<splatnet id>": id}` JSON file, with class, sub and special of known weapons.
 
-    Raises InputError when the file is missing or not such an object, or when ids are not exactly 0..n-1.
+    Raises:
+        InputError: the file is missing or not such an object, or ids are not exactly 0..n-1.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "weapon_vocab.json"
+        ...     _ = path.write_text('{"weapon_id_0": 0, "weapon_id_999999": 1}')
+        ...     contexts = read_contexts(path)
+        >>> [(weapon.name, weapon.attributes.get("class")) for weapon in contexts.items]
+        [('Sploosh-o-matic', 'shooter'), ('weapon_id_999999', None)]
     """
     known = weapons_by_vocabulary_key()
     items = []

@@ -10,19 +10,16 @@ from importlib.resources import files
 class Weapon:
     """One weapon. splatnet_id is the number in `weapon_id_<number>`; key is what stat.ink calls it.
 
-    weapon_class: the in-game class (`shooter`, `dualies`). reskin_of: key of the weapon it plays like, itself for most, None
-    where the source does not say.
+    weapon_class: the in-game class (`shooter`, `dualies`).
     """
 
     splatnet_id: int
     key: str
     name: str
-    name_ja: str | None
     weapon_class: str
     statink_type: str
     sub: str
     special: str
-    reskin_of: str | None
 
     @property
     def vocabulary_key(self) -> str:
@@ -40,7 +37,8 @@ def all_weapons() -> tuple[Weapon, ...]:
     """Every known weapon, by rising splatnet_id."""
     text = files("splat_assets.domain").joinpath("facts/weapons.json").read_text(encoding="utf-8")
     rows = json.loads(text)["rows"]
-    return tuple(Weapon(weapon_class=row.pop("class"), **row) for row in rows)
+    names = [name for name in Weapon.__slots__ if name != "weapon_class"]
+    return tuple(Weapon(weapon_class=row["class"], **{name: row[name] for name in names}) for row in rows)
 
 
 @lru_cache(maxsize=1)

@@ -53,7 +53,16 @@ def load_base_model(
         InputError: the file is unreadable or would run code, or tensors, parameters and vocabularies disagree.
 
     Example:
-        >>> load_base_model("data/saved_models/demo").dimensions.hidden_dim
+        >>> import tempfile
+        >>> sizes = SplatGPTDimensions(vocab_size=5, weapon_vocab_size=2, embedding_dim=4, hidden_dim=8, output_dim=5,
+        ...     num_layers=1, num_heads=2, num_inducing_points=3, use_layer_norm=True)
+        >>> def zero(module):
+        ...     for weights in module.parameters():
+        ...         weights.data.zero_()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     weights = save_base_model(SplatGPT(sizes, pad_id=4).apply(zero), Path(folder))
+        ...     load_base_model(folder).dimensions == sizes
+        True
     """
     weights = _weights_file(Path(path))
     params = _read_params(weights.parent / PARAMS_FILE)

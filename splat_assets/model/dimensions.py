@@ -44,10 +44,10 @@ class SplatGPTDimensions:
 
 def dimensions_of(shapes: Shapes, num_heads: int, where: object) -> SplatGPTDimensions:
     """The dimensions that tensors of these shapes have; raises InputError when a tensor that tells one is not there."""
-    vocab_size, embedding_dim = _shape(shapes, "ability_embedding.weight", 2, where)
-    weapon_vocab_size, _ = _shape(shapes, "weapon_embedding.weight", 2, where)
-    output_dim, hidden_dim = _shape(shapes, "output_layer.weight", 2, where)
-    num_inducing_points, _ = _shape(shapes, _INDUCING, 2, where)
+    vocab_size, embedding_dim = _shape(shapes, "ability_embedding.weight", where)
+    weapon_vocab_size, _ = _shape(shapes, "weapon_embedding.weight", where)
+    output_dim, hidden_dim = _shape(shapes, "output_layer.weight", where)
+    num_inducing_points, _ = _shape(shapes, _INDUCING, where)
     layers = {int(match.group(1)) for match in map(_LAYER.match, shapes) if match}
     return SplatGPTDimensions(
         vocab_size=vocab_size,
@@ -62,9 +62,9 @@ def dimensions_of(shapes: Shapes, num_heads: int, where: object) -> SplatGPTDime
     )
 
 
-def _shape(shapes: Shapes, name: str, n_axes: int, where: object) -> tuple[int, ...]:
+def _shape(shapes: Shapes, name: str, where: object) -> tuple[int, ...]:
     if name not in shapes:
         raise InputError(f"{where} is not a SplatGPT checkpoint: it holds {len(shapes)} tensors, but no {name}")
-    if len(shapes[name]) != n_axes:
-        raise InputError(f"{where}: {name} has shape {shapes[name]}; a SplatGPT has {n_axes} axes there")
+    if len(shapes[name]) != 2:
+        raise InputError(f"{where}: {name} has shape {shapes[name]}; a SplatGPT has 2 axes there")
     return shapes[name]

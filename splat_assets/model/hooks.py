@@ -45,7 +45,7 @@ class HookPoint:
             raise InputError(f"unknown hook target {self.target!r}; the targets are {', '.join(HOOK_TARGETS)}")
         if self.ff_module_index not in FF_MODULE_INDICES:
             raise InputError(
-                f"a feed-forward block has no module {self.ff_module_index}: 0 is its first linear map, 1 the GELU, "
+                f"module {self.ff_module_index} of a feed-forward block does not exist: 0 is its first linear map, 1 the GELU, "
                 "2 its second linear map"
             )
 
@@ -55,10 +55,10 @@ class HookPoint:
         return self.target == TOKEN_FF
 
     def layer_of(self, num_layers: int) -> int:
-        """The layer as 0..num_layers - 1; raises InputError when the model has no such layer."""
+        """The layer as 0..num_layers - 1; raises InputError when the model does not have it."""
         if not -num_layers <= self.layer_index < num_layers:
             raise InputError(
-                f"the model has no layer {self.layer_index}: its {num_layers} layers are 0 to {num_layers - 1}, "
+                f"layer {self.layer_index} does not exist in the model: its {num_layers} layers are 0 to {num_layers - 1}, "
                 "or -1 for the last"
             )
         return self.layer_index % num_layers

@@ -60,7 +60,7 @@ def prediction_metrics(
 ) -> PredictionMetrics:
     """Scores on one seeded mask of each of these builds; frequencies come from the training split of builds.
 
-    Raises InputError when there is no build to score on or none to count frequencies in.
+    Raises InputError without builds to score on, or without builds to count frequencies in.
     """
     train = builds.rows_of("train")
     if not len(rows) or not len(train):

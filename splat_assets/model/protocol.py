@@ -12,7 +12,12 @@ from splat_assets.model.hooks import HookActivations
 
 
 class BaseModel(Protocol):
-    """A frozen model over token sets. Tokens int64 (B, S) filled up with padding, contexts int64 (B, 1)."""
+    """A frozen model over token sets. Tokens int64 (B, S) filled up with padding, contexts int64 (B, 1).
+
+    An implementation gives results in the order of the batch, which depend neither on the order of a row's tokens nor on the
+    other rows beyond rounding; changes nothing in itself, so calls from several threads are safe; and raises InputError for
+    ids that do not exist, rows that hold only padding, and hooks that the model does not have. Nothing pickles it.
+    """
 
     @property
     def pad_id(self) -> int:

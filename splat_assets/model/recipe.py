@@ -12,7 +12,8 @@ _COUNTS = (
 )
 
 
-def _setting(default: Any, text: str) -> Any:
+def setting(default: Any, text: str) -> Any:
+    """A field of a recipe with its line of help."""
     return field(default=default, metadata={"help": text})
 
 
@@ -20,23 +21,23 @@ def _setting(default: Any, text: str) -> Any:
 class BaseTrainingRecipe:
     """Sizes, masking and schedule of a training. Contradictions raise InputError."""
 
-    embedding_dim: int = _setting(32, "width of the token and weapon embeddings")
-    hidden_dim: int = _setting(64, "width of the model, and of masked_mean")
-    num_layers: int = _setting(2, "number of layers")
-    num_heads: int = _setting(2, "attention heads; they divide the hidden width")
-    num_inducing_points: int = _setting(8, "learned points through which a set looks at itself")
-    use_layer_norm: bool = _setting(True, "normalise after every residual sum")
-    epochs: int = _setting(3, "passes over the training builds, each with new masks")
-    instances_per_build: int = _setting(1, "masked inputs drawn from each build per epoch")
-    mask_skew: float = _setting(1.2, "k of n tokens are hidden with probability proportional to k ** skew")
-    null_share: float = _setting(0.05, "share of inputs whose tokens are all hidden: the single token <NULL>")
-    batch_size: int = _setting(64, "masked inputs per step")
-    learning_rate: float = _setting(3e-3, "highest learning rate of AdamW")
-    warmup_share: float = _setting(0.05, "share of all steps over which the rate rises; then it falls as a cosine to 0")
-    weight_decay: float = _setting(0.01, "weight decay of AdamW")
-    gradient_clip: float = _setting(1.0, "largest norm of a step's gradient, of the loss summed over the vocabulary")
-    patience: int = _setting(3, "epochs without a better validation loss after which training stops")
-    seed: int = _setting(0, "seed of weights, masks and order")
+    embedding_dim: int = setting(32, "width of the token and weapon embeddings")
+    hidden_dim: int = setting(64, "width of the model, and of masked_mean")
+    num_layers: int = setting(2, "number of layers")
+    num_heads: int = setting(2, "attention heads; they divide the hidden width")
+    num_inducing_points: int = setting(8, "learned points through which a set looks at itself")
+    use_layer_norm: bool = setting(True, "normalise after every residual sum")
+    epochs: int = setting(3, "passes over the training builds, each with new masks")
+    instances_per_build: int = setting(1, "masked inputs drawn from each build per epoch")
+    mask_skew: float = setting(1.2, "k of n tokens are hidden with probability proportional to k ** skew")
+    null_share: float = setting(0.05, "share of inputs whose tokens are all hidden: the single token <NULL>")
+    batch_size: int = setting(64, "masked inputs per step")
+    learning_rate: float = setting(3e-3, "highest learning rate of AdamW")
+    warmup_share: float = setting(0.05, "share of all steps over which the rate rises; then it falls as a cosine to 0")
+    weight_decay: float = setting(0.01, "weight decay of AdamW")
+    gradient_clip: float = setting(1.0, "largest norm of a step's gradient, of the loss summed over the vocabulary")
+    patience: int = setting(3, "epochs without a better validation loss after which training stops")
+    seed: int = setting(0, "seed of weights, masks and order")
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

@@ -53,6 +53,14 @@ class SplatGPT(nn.Module):
 
     Tokens are int64, shape (B, S), filled up with `pad_id`; weapons int64, shape (B, 1). Inputs that are on the CPU are
     checked there, so a batch for a GPU costs no synchronisation.
+
+    Example:
+        >>> sizes = SplatGPTDimensions(vocab_size=5, weapon_vocab_size=2, embedding_dim=4, hidden_dim=8, output_dim=5,
+        ...     num_layers=1, num_heads=2, num_inducing_points=3, use_layer_norm=True)
+        >>> model = SplatGPT(sizes, pad_id=4)
+        >>> tokens, weapons = torch.tensor([[0, 2, 4], [1, 4, 4]]), torch.tensor([[0], [1]])
+        >>> tuple(model(tokens, weapons).shape), tuple(model.activations(tokens, weapons).values.shape)
+        ((2, 5), (2, 8))
     """
 
     def __init__(self, dimensions: SplatGPTDimensions, pad_id: int) -> None:
@@ -88,7 +96,16 @@ class SplatGPT(nn.Module):
         layer_index: int = -1,
         ff_module_index: int = 2,
     ) -> HookActivations:
-        """What the batch gives at a hook target, without gradients; `token_ff` gives real tokens only."""
+        """What the batch gives at a hook target, without gradients; `token_ff` gives real tokens only.
+
+        Args:
+            hook_target: `masked_mean` or `token_ff`.
+            layer_index: of `token_ff`; counts from the end when negative.
+            ff_module_index: of `token_ff`: 0 the first linear map, 1 the GELU, 2 the second linear map.
+
+        Raises:
+            InputError: a row of padding, an id that does not exist, or a place that the model does not have.
+        """
         hook = HookPoint(hook_target, layer_index, ff_module_index)
         batch = self._checked(ability_tokens, weapon_token)
         with torch.inference_mode():

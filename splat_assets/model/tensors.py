@@ -40,10 +40,10 @@ _DOS_DIRECTORY = 0x10
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint file by name, on the CPU.
 
-    Raises InputError when the file is missing, truncated, damaged, no checkpoint, or a pickle that would run code.
+    Raises InputError when the file is missing, truncated, damaged, not a checkpoint, or a pickle that would run code.
     """
     if not path.is_file():
-        raise InputError(f"there is no checkpoint file {path}")
+        raise InputError(f"the checkpoint file {path} does not exist")
     if path.suffix == ".safetensors":
         held = _read_safetensors(path)
     else:

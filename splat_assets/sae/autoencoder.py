@@ -11,8 +11,7 @@ import torch
 
 from splat_assets.compiled import compiled
 from splat_assets.errors import InputError
-from splat_assets.sae.kernels import in_parallel, n_threads, ranges
-from splat_assets.sae.products import by_row, collect_above
+from splat_assets.sae.products import by_row, collect_above, in_parallel, ranges
 from splat_assets.store.activations import SparseRows, feature_id_dtype
 from splat_assets.store.files import sha256_of_json
 
@@ -31,6 +30,13 @@ class Sae:
     b_dec: (d_in,). threshold: (d_sae,), zeros for architecture `relu`; a feature fires where pre is strictly above it.
     clamp_max: the ceiling of h, or None. apply_b_dec_to_input: whether b_dec is subtracted before encoding.
     metadata: what the checkpoint says of itself (JSON values); not part of the function.
+
+    Example:
+        >>> zeros = torch.zeros(2)
+        >>> sae = Sae(encoder=torch.eye(2), b_enc=zeros, W_dec=torch.eye(2), b_dec=zeros, threshold=torch.tensor([0.5, 0.5]))
+        >>> hidden = sae.encode(torch.tensor([[0.4, 2.0]]))
+        >>> hidden.tolist(), sae.decode(hidden).tolist()
+        ([[0.0, 2.0]], [[0.0, 2.0]])
     """
 
     encoder: torch.Tensor
@@ -95,7 +101,14 @@ class Sae:
 
     @torch.no_grad()
     def encode(self, x: torch.Tensor | Floats) -> torch.Tensor:
-        """The features of a block, dense: float32, shape (n, d_sae). For blocks; `encode_rows` is for datasets."""
+        """The features of a block, dense: float32, shape (n, d_sae). For blocks; `encode_rows` is for datasets.
+
+        Args:
+            x: shape (n, d_in), on any device.
+
+        Raises:
+            InputError: x has another width, or holds a NaN or an infinity.
+        """
         return self._fired(self.centred(x))
 
     def _fired(self, centred: torch.Tensor) -> torch.Tensor:
@@ -108,6 +121,9 @@ class Sae:
         """The features of a block, sparse. Memory beyond x and the result: a band of 512 features of 4,096 rows.
 
         On other devices than the processor some GB there, and no more here: zeros stay where they are.
+
+        Raises:
+            InputError: as `encode`; the row is counted from the start of x.
         """
         n_rows = self._block_rows()
         if x.shape[0] <= n_rows:
@@ -150,7 +166,7 @@ class Sae:
         out: Floats = np.empty((rows.n_rows, self.d_in), dtype=np.float32)
         decoder, bias = self.W_dec.cpu().numpy(), self.b_dec.cpu().numpy()
         shared = (rows.indptr, rows.feature_ids, rows.values, decoder, bias, out)
-        in_parallel(_decode, [(*shared, start, stop) for start, stop in ranges(rows.n_rows, n_threads())])
+        in_parallel(_decode, [(*shared, start, stop) for start, stop in ranges(rows.n_rows, torch.get_num_threads())])
         return out
 
     @torch.no_grad()

@@ -59,7 +59,11 @@ def load_sae(path: Path | str) -> Sae:
         FingerprintMismatchError: the weights are not those that cfg.json was written for.
 
     Example:
-        >>> load_sae("data/saved_saes/mine").d_sae
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_sae(Sae(torch.eye(2), torch.zeros(2), torch.eye(2), torch.zeros(2), torch.zeros(2)), Path(folder))
+        ...     load_sae(folder).d_sae
+        2
     """
     path = Path(path)
     if path.is_dir():
@@ -122,7 +126,7 @@ def _config(sae: Sae) -> dict[str, Any]:
 
 
 def _guide_bytes(sae: Sae) -> bytes:
-    """The guide's file. It has no way to say that b_dec is not subtracted from the input, so the encoder bias takes that up."""
+    """The guide's file. It cannot say that b_dec is not subtracted from the input, so the encoder bias takes that up."""
     if not sae.apply_b_dec_to_input:
         sae = replace(sae, b_enc=sae.b_enc + sae.encoder @ sae.b_dec, apply_b_dec_to_input=True)
     tensors = {
@@ -198,7 +202,8 @@ def _read_config(written: bytes, path: Path) -> dict[str, Any]:
     missing = [key for key in ("architecture", "d_in", "d_sae") if not isinstance(config, dict) or key not in config]
     if missing:
         to_add = " and ".join(f'"{key}": {_WHAT_TO_ADD[key]}' for key in missing)
-        raise InputError(f"{path} is not an SAE configuration: it has no {', '.join(missing)}; add {to_add}")
+        lacks = f"{', '.join(missing)} {agreeing(len(missing), 'are')} missing"
+        raise InputError(f"{path} is not an SAE configuration: {lacks}; add {to_add}")
     for broken, problem in _config_problems(config):
         if broken:
             raise InputError(f"{path}: {problem}")
@@ -268,7 +273,7 @@ def _load_guide(path: Path) -> Sae:
     weight = tensors.get("encoder.weight")
     if weight is None or weight.ndim != 2:
         raise InputError(
-            f"{path} is not an SAE: it has no 2-D encoder.weight (there are: {', '.join(sorted(tensors)[:8])})"
+            f"{path} is not an SAE: a 2-D encoder.weight is missing (there are: {', '.join(sorted(tensors)[:8])})"
         )
     d_sae, d_in = weight.shape
     if not weight.numel():

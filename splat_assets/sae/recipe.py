@@ -2,10 +2,11 @@
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from splat_assets.errors import InputError
+from splat_assets.model.recipe import setting
 from splat_assets.wording import counted
 
 TRAINED_ARCHITECTURES = ("batch_topk", "relu_l1")
@@ -13,51 +14,56 @@ _LONGEST_SILENCE_ROWS = 250_000
 _MOST_FEATURES = 10_000_000
 
 
-def _knob(default: Any, help_text: str) -> Any:
-    return field(default=default, metadata={"help": help_text})
-
-
 @dataclass(frozen=True, kw_only=True)
 class SaeRecipe:
-    """Settings of one training. The help of a field is `dataclasses.fields(SaeRecipe)[i].metadata["help"]`."""
+    """Settings of one training. The help of a field is `dataclasses.fields(SaeRecipe)[i].metadata["help"]`.
 
-    architecture: str = _knob("batch_topk", "batch_topk (exactly k active per row on average) or relu_l1")
-    expansion_factor: float = _knob(48.0, "features per input dimension; ignored when d_sae is set")
-    d_sae: int | None = _knob(None, "number of features, instead of expansion_factor")
-    k: int = _knob(64, "batch_topk: active features per row, on average over a batch")
-    l1_coeff: float = _knob(
+    Raises:
+        InputError: a setting is out of its range, or settings contradict each other.
+
+    Example:
+        >>> recipe = SaeRecipe(expansion_factor=8, k=16).checked_for(64)
+        >>> recipe.d_sae, recipe.lr, recipe.aux_k
+        (512, 0.0015, 32)
+    """
+
+    architecture: str = setting("batch_topk", "batch_topk (exactly k active per row on average) or relu_l1")
+    expansion_factor: float = setting(48.0, "features per input dimension; ignored when d_sae is set")
+    d_sae: int | None = setting(None, "number of features, instead of expansion_factor")
+    k: int = setting(64, "batch_topk: active features per row, on average over a batch")
+    l1_coeff: float = setting(
         3e-4,
         "relu_l1: weight of the sum of activations beside the mean squared error, both of inputs scaled to unit variance",
     )
-    l1_warmup_fraction: float = _knob(0.05, "relu_l1: share of the steps over which the weight rises from 0")
-    epochs: int = _knob(5, "passes over the training rows, each in a new order")
-    batch_size: int = _knob(4096, "most rows per step; an epoch is split into nearly equal batches")
-    lr: float | None = _knob(
+    l1_warmup_fraction: float = setting(0.05, "relu_l1: share of the steps over which the weight rises from 0")
+    epochs: int = setting(5, "passes over the training rows, each in a new order")
+    batch_size: int = setting(4096, "most rows per step; an epoch is split into nearly equal batches")
+    lr: float | None = setting(
         None,
         "learning rate of Adam after the warm-up; if not set: 0.024 / k, at most 0.008, for batch_topk, and 0.18 / "
         "sqrt(number of features) for relu_l1",
     )
-    lr_warmup_fraction: float = _knob(0.05, "share of the steps over which the learning rate rises from 0")
-    lr_decay_fraction: float = _knob(0.2, "share of the steps, at the end, over which the learning rate falls to 0")
-    adam_beta1: float = _knob(0.9, "decay of Adam's mean of gradients")
-    adam_beta2: float = _knob(0.99, "decay of Adam's mean of squared gradients")
-    clip_norm: float | None = _knob(1.0, "largest norm of the whole gradient; None: no clipping")
-    aux_k: int | None = _knob(
+    lr_warmup_fraction: float = setting(0.05, "share of the steps over which the learning rate rises from 0")
+    lr_decay_fraction: float = setting(0.2, "share of the steps, at the end, over which the learning rate falls to 0")
+    adam_beta1: float = setting(0.9, "decay of Adam's mean of gradients")
+    adam_beta2: float = setting(0.99, "decay of Adam's mean of squared gradients")
+    clip_norm: float | None = setting(1.0, "largest norm of the whole gradient; None: no clipping")
+    aux_k: int | None = setting(
         None, "dead features per row that model the residual; 0 is off; if not set: min(256, d_in // 2, 2 k)"
     )
-    aux_coeff: float = _knob(1 / 32, "weight of the auxiliary loss of the dead features")
-    dead_after_samples: int | None = _knob(
+    aux_coeff: float = setting(1 / 32, "weight of the auxiliary loss of the dead features")
+    dead_after_samples: int | None = setting(
         None,
         "rows without an activation after which a feature is dead; if not set: a quarter of an epoch or 10 batches, at most "
         "250,000 rows and a tenth of all training rows",
     )
-    seed: int = _knob(0, "seed of the initial weights and of every shuffle")
-    evaluate_every_steps: int | None = _knob(
+    seed: int = setting(0, "seed of the initial weights and of every shuffle")
+    evaluate_every_steps: int | None = setting(
         None, "steps between rows of metrics.parquet; if not set: about 50 rows in all"
     )
-    evaluation_rows: int = _knob(4096, "most held-out rows to measure a row of metrics.parquet on")
-    calibration_rows: int = _knob(100_000, "most held-out rows to calibrate the threshold on")
-    checkpoint_every_seconds: float = _knob(
+    evaluation_rows: int = setting(4096, "most held-out rows to measure a row of metrics.parquet on")
+    calibration_rows: int = setting(100_000, "most held-out rows to calibrate the threshold on")
+    checkpoint_every_seconds: float = setting(
         30.0, "time between checkpoints of the training state; 0 is after every step"
     )
 
@@ -90,7 +96,11 @@ class SaeRecipe:
         return self.d_sae if self.d_sae is not None else max(1, int(d_in * self.expansion_factor))
 
     def checked_for(self, d_in: int) -> "SaeRecipe":
-        """This recipe with d_sae, lr and aux_k filled in; raises InputError when k is larger than the dictionary."""
+        """This recipe with d_sae, lr and aux_k filled in for inputs of width d_in.
+
+        Raises:
+            InputError: k is larger than the dictionary, or the dictionary is too large.
+        """
         d_sae = self.width(d_in)
         _refuse_unless(
             d_sae <= _MOST_FEATURES,

@@ -5,9 +5,9 @@ from urllib.parse import urlencode
 
 from dash import dcc, html
 
+from splat_assets.domain.abilities import ability_of
 from splat_assets.domain.concepts import WeaponIs, Wears
 from splat_assets.domain.rule_text import rule_as_text
-from splat_assets.domain.short_names import ability_of
 from splat_assets.errors import InputError
 from splat_dash import address, ui
 from splat_dash.source import Source

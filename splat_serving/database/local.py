@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from splat_assets.analysis.builds.build_table import BuildTable
 from splat_assets.analysis.histogram import EDGES_RULE, bin_edges, histogram_of
-from splat_assets.analysis.inference.association import association_table
+from splat_assets.analysis.inference.similarity import association_table
 from splat_assets.analysis.statistics import feature_statistics
 from splat_assets.domain.concepts import Rule
 from splat_assets.domain.rule_text import rule_as_text

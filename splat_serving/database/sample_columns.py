@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from splat_assets.domain.short_names import ability_of
+from splat_assets.domain.abilities import ability_of
 from splat_assets.store.samples import SampleTable
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 from splat_serving.database.arrow_arrays import arrow_of, coded, numpy_of

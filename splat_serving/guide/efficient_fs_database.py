@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from splat_assets.analysis.histogram import histogram_of
-from splat_assets.analysis.inference.association import association_table
+from splat_assets.analysis.inference.similarity import association_table
 from splat_assets.errors import InputError
 from splat_assets.store.activations import Activations
 from splat_assets.store.errors import CorruptStoreError, LayoutError

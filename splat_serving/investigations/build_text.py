@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterable
 
 from splat_assets.analysis.builds.edits import legal, rungs_of_sets
-from splat_assets.domain.abilities import ABILITY_NAMES
-from splat_assets.domain.short_names import ability_of
+from splat_assets.domain.abilities import ABILITY_NAMES, ability_of
 from splat_assets.domain.tokens import NULL, PAD, parse_token
 from splat_assets.errors import InputError
 from splat_assets.wording import unknown_name

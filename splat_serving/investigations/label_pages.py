@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from splat_assets.analysis.inference.agreement import Agreement, agreement
+from splat_assets.analysis.inference.similarity import Agreement, agreement
 from splat_assets.analysis.rules.score import score_rule
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text

@@ -7,11 +7,10 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.bands import BANDS, band_numbers
-from splat_assets.analysis.builds.doses import dose_summary, response_curve
-from splat_assets.analysis.builds.profile import token_profile, weapon_profile
+from splat_assets.analysis.builds.profile import dose_summary, response_curve, token_profile, weapon_profile
 from splat_assets.analysis.inference.intervals import share_interval
 from splat_assets.analysis.rules.score import score_rule
+from splat_assets.analysis.statistics import BANDS, band_numbers
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.errors import InputError

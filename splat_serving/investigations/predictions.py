@@ -12,8 +12,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from splat_assets.analysis.builds.build_space import BuildSpace, Probabilities, Rungs, Situation, StackPolicy
-from splat_assets.analysis.predictions.branches import Branch, branches
-from splat_assets.analysis.predictions.closure import Closure, close
+from splat_assets.analysis.predictions.branches import Branch, Closure, branches, close
 from splat_assets.wording import counted
 from splat_serving.investigations.build_text import build_as_text, build_in_words, parse_build
 from splat_serving.investigations.results.result import LinesOrBars, Scalar, Series, finite

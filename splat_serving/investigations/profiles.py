@@ -4,8 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from splat_assets.analysis.bands import BANDS, band_numbers
-from splat_assets.analysis.statistics import effective_max
+from splat_assets.analysis.statistics import BANDS, band_numbers, effective_max
 from splat_assets.errors import InputError
 from splat_assets.store.activations import Activations
 from splat_serving.investigations.results.result import LinesOrBars, ResultTable, Series, finite

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tomli_w
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
-from splat_assets.domain.short_names import ability_of
+from splat_assets.domain.abilities import ability_of
 from splat_assets.errors import InputError
 from splat_assets.store.documents import json_of, read_text, toml_of
 from splat_serving.database.plain_numbers import PlainNumbers

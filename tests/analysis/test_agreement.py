@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from splat_assets.analysis.inference.agreement import Agreement, agreement
+from splat_assets.analysis.inference.similarity import Agreement, agreement
 
 # Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), C: four observers, twelve units, nominal alpha = 0.743.
 _OBSERVERS = (

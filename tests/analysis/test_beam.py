@@ -75,7 +75,7 @@ def test_the_path_leads_to_the_build_and_gives_its_score() -> None:
     assert best.has_all == pytest.approx(total)
 
 
-def test_every_build_of_the_game_can_be_worn_and_a_cut_is_told() -> None:
+def test_every_build_of_the_game_can_be_worn_and_a_cut_is_reported() -> None:
     space = BuildSpace(game_vocabulary())
     model = Model(len(space.vocabulary), seed=1, scale=1.5)
 
@@ -88,7 +88,7 @@ def test_every_build_of_the_game_can_be_worn_and_a_cut_is_told() -> None:
     assert max(len(one.steps) for one in cut.builds) <= 2
 
 
-def test_nothing_is_asked_twice_as_often_as_needed() -> None:
+def test_the_model_is_queried_only_as_often_as_needed() -> None:
     space, model = toy_space(), toy_model(seed=2)
 
     found = beam_search(model, space, Situation(0, space.empty), beam_size=2)
@@ -98,7 +98,7 @@ def test_nothing_is_asked_twice_as_often_as_needed() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_no_build_is_likelier_than_what_was_given_up_allows(seed: int) -> None:
+def test_no_build_is_likelier_than_the_bound_of_dropped_sets_allows(seed: int) -> None:
     space, model = toy_space(), toy_model(seed, scale=2.0)
 
     found = beam_search(model, space, Situation(0, space.empty), beam_size=1, n_builds=1)

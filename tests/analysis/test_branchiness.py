@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from splat_assets.analysis.builds.build_space import Situation
-from splat_assets.analysis.predictions.branches import branches
-from splat_assets.analysis.predictions.branchiness import axes, branchiness, median_halves
+from splat_assets.analysis.predictions.branches import axes, branches, branchiness, median_halves
 from tests.analysis.predicting import toy_model, toy_space
 
 SUPPORT = (0, 2, 3, 4)

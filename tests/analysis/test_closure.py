@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from splat_assets.analysis.builds.build_space import BuildSpace, Situation
-from splat_assets.analysis.predictions.closure import close
+from splat_assets.analysis.predictions.branches import close
 from tests.analysis.predicting import Model, game_vocabulary, toy_model, toy_space
 
 GAME = BuildSpace(game_vocabulary())
 SEEDS = range(12)
 
 
-def test_the_likeliest_is_added_first_and_asked_for_the_next() -> None:
+def test_the_likeliest_is_added_first_and_the_next_query_holds_it() -> None:
     space, model = toy_space(), toy_model(seed=3, bias=1.0)
 
     found = close(model, space, [Situation(1, space.empty)], 0.6)[0]

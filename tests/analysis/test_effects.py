@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from splat_assets.analysis.inference.effects import (
+from splat_assets.analysis.inference.grouped import (
     difference,
+    grouped,
     interaction_contrast,
     standardised,
     stratified_difference,
 )
-from splat_assets.analysis.inference.grouped import grouped
 from splat_assets.analysis.inference.intervals import bootstrap_mean_interval, resampled_mean_interval
 from splat_assets.store.activations import Activations
 

@@ -3,9 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from splat_assets.analysis.bands import BANDS, band_numbers
 from splat_assets.analysis.examples import GROUPS, ExampleCounts, draw_examples, draw_inactive, strongest
-from splat_assets.analysis.statistics import effective_max
+from splat_assets.analysis.statistics import BANDS, band_numbers, effective_max
 from splat_assets.store.activations import Activations
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from splat_assets.analysis.inference.frames import q_of, with_q
+from splat_assets.analysis.inference.intervals import q_of, with_q
 
 
 def test_q_takes_the_place_of_p_and_nan_becomes_missing() -> None:

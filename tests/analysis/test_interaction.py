@@ -46,7 +46,7 @@ def p_of_factorial(kind: str, seed: int) -> float:
 
 @pytest.mark.parametrize("p_of", [p_of_cells, p_of_factorial])
 @pytest.mark.parametrize("kind", PLANTED)
-def test_planted_interactions_are_found(p_of: Callable[[str, int], float], kind: str) -> None:
+def test_planted_interactions_are_significant(p_of: Callable[[str, int], float], kind: str) -> None:
     power = np.mean([p_of(kind, seed) <= 0.05 for seed in range(SEEDS)])
 
     assert power >= 0.95
@@ -83,7 +83,7 @@ def test_the_share_is_that_of_the_sums_of_squares() -> None:
 
 
 @pytest.mark.parametrize("n", [np.array([[50, 50]]), np.array([[50, 0], [0, 50]]), np.array([[50, 2], [50, 50]])])
-def test_too_few_cells_are_told_from_no_interaction(n: np.ndarray) -> None:
+def test_too_few_cells_differ_from_no_interaction(n: np.ndarray) -> None:
     found = interaction_of_cells(np.array([0, 0]), np.array([1.0, 2.0]), n, np.random.default_rng(0))
 
     assert (found.share, found.p) == (None, None)

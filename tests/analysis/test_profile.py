@@ -5,8 +5,7 @@ import polars as pl
 import pytest
 
 from splat_assets.analysis.builds.build_table import BuildTable
-from splat_assets.analysis.builds.doses import dose_summary, response_curve
-from splat_assets.analysis.builds.profile import token_profile, weapon_profile
+from splat_assets.analysis.builds.profile import dose_summary, response_curve, token_profile, weapon_profile
 from splat_assets.domain.tokens import parse_token, tokens_of_ap
 from splat_assets.domain.vocabulary import standard_vocabulary
 from splat_assets.store.activations import Activations

@@ -53,7 +53,7 @@ def assert_same(bits: np.ndarray, flags: np.ndarray) -> None:
     np.testing.assert_array_equal(np.unpackbits(bits.view(np.uint8), bitorder="little", count=flags.size), flags)
 
 
-def test_columns_are_of_the_samples_asked_for(search: RuleSearch, builds: BuildTable) -> None:
+def test_columns_are_of_the_requested_samples(search: RuleSearch, builds: BuildTable) -> None:
     ids = np.array([5, 6, 700, 5_999])
 
     columns = search.library.columns(ids)
@@ -62,7 +62,7 @@ def test_columns_are_of_the_samples_asked_for(search: RuleSearch, builds: BuildT
     assert_same(columns[9], builds.holds(search.library.conditions[9].rule)[ids])
 
 
-def test_what_is_planted_is_found_again(search: RuleSearch, builds: BuildTable) -> None:
+def test_planted_rules_are_recovered(search: RuleSearch, builds: BuildTable) -> None:
     asked = found = 0
     for seed, planted in enumerate(PLANTED):
         holds = builds.holds(planted.rule)

@@ -49,7 +49,7 @@ def _drawn(random: np.random.Generator, n: int, shift: float) -> np.ndarray:
     return np.maximum(random.normal(shift, 1, n), 0).astype(np.float32)
 
 
-def test_an_empty_set_is_told_from_nothing() -> None:
+def test_an_empty_set_has_no_auroc() -> None:
     nothing = np.empty(0, np.float32)
 
     assert separation(nothing, 0, nothing, 3).auroc is None

@@ -41,7 +41,7 @@ def test_a_feature_that_never_fires_has_nothing_over_its_activations_and_zeros_o
     assert found.sparsity == 1.0
 
 
-def test_without_samples_nothing_is_said() -> None:
+def test_without_samples_statistics_are_none() -> None:
     found = feature_statistics(np.empty(0, dtype=np.float32), 0)
 
     assert (found.over_active, found.over_all, found.sparsity) == (None, None, None)

@@ -265,8 +265,8 @@ def test_an_sae_that_would_run_code_does_not_run(inputs: Inputs, data_root: Path
 
 BAD_OPTIONS = {
     "an unknown hook target": ("--hook-target mean", ("hook target 'mean'", "masked_mean, token_ff")),
-    "a layer the model does not have": ("--hook-target token_ff --hook-layer-index 4", ("no layer 4",)),
-    "a module no block has": ("--hook-target token_ff --hook-ff-module-index 3", ("no module 3",)),
+    "a layer the model does not have": ("--hook-target token_ff --hook-layer-index 4", ("layer 4 does not exist",)),
+    "a module no block has": ("--hook-target token_ff --hook-ff-module-index 3", ("module 3 of a feed-forward",)),
     "k larger than the dictionary": ("--d-sae 32 --k 33", ("k = 33", "32 features", "lower k")),
     "k and an l1 weight": ("--k 4 --l1-coeff 1e-3", ("--k", "--l1-coeff", "choose one")),
     "k with the other architecture": ("--architecture relu_l1 --k 4", ("--k", "relu_l1", "choose one")),

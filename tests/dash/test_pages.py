@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from splat_assets.analysis.bands import BANDS
+from splat_assets.analysis.statistics import BANDS
 from splat_assets.domain.concepts import Wears
 from splat_dash.abilities import in_words
 from splat_dash.cells import in_digits

@@ -5,15 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from splat_assets.analysis.builds.build_table import BuildTable
 from splat_assets.data.demo import DemoInputs, draw_builds, make_demo_inputs
 from splat_assets.data.planted import PLANTED
 from splat_assets.data.splits import group_hashes
 from splat_assets.data.tokenised import read_tokenised
 from splat_assets.domain.builds import wearable_ap
-from splat_assets.domain.concepts import concept_holds, parse_rule
-from splat_assets.domain.tokens import ap_of_tokens
+from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.errors import InputError
+from tests.domain.ap import ap_of_tokens
 
 N_BUILDS = 12_000
 
@@ -42,9 +43,10 @@ def test_the_files_are_valid_inputs(demo: DemoInputs) -> None:
 def test_recorded_support_is_counted_again_from_the_files(demo: DemoInputs) -> None:
     vocabulary, contexts = read_vocabulary(demo.vocabulary), read_contexts(demo.weapon_vocabulary)
     builds = read_tokenised(demo.data, vocabulary, contexts)
+    table = BuildTable(builds.tokens, builds.offsets, builds.weapons, vocabulary, contexts)
 
     for concept in concepts_of(demo):
-        holds = concept_holds(concept["rule"], builds, vocabulary, contexts)
+        holds = table.holds(parse_rule(concept["rule"]))
         groups = [concept[key] for key in ("where_carried_out", "where_no_room", "where_left_alone", "elsewhere")]
         assert concept["n_holds"] == holds.sum() == sum(group["n_holds"] for group in groups)
         assert concept["share"] == pytest.approx(holds.mean())

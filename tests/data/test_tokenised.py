@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from splat_assets.data.builds import Builds
 from splat_assets.data.tokenised import least_ap, read_tokenised, write_tokenised
 from splat_assets.domain.abilities import MAIN_ONLY, STACKABLE
-from splat_assets.domain.tokens import ap_of_tokens, tokens_of_ap
+from splat_assets.domain.tokens import tokens_of_ap
 from splat_assets.errors import InputError
 from tests.data.making import CONTEXTS, NAMES, VOCABULARY, builds_of
+from tests.domain.ap import ap_of_tokens
 
 NULL, PAD = NAMES["<NULL>"], NAMES["<PAD>"]
 

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from splat_assets.domain.abilities import MAIN_ONLY, RUNGS, SLOTS, STACKABLE
 from splat_assets.domain.builds import Build, Gear, allocate, slots_of_ap, wearable_ap, why_illegal
-from splat_assets.domain.tokens import ap_of_tokens, tokens_of_ap
+from splat_assets.domain.tokens import tokens_of_ap
 from splat_assets.errors import InputError
+from tests.domain.ap import ap_of_tokens
 
 SUBS = st.lists(st.sampled_from(STACKABLE[:6]), max_size=3).map(tuple)
 
@@ -71,7 +72,7 @@ def test_legality_agrees_with_trying_every_piece_of_gear() -> None:
         ),
     ],
 )
-def test_a_broken_rule_is_said_in_plain_words(ap: dict[str, int], rule: str) -> None:
+def test_a_broken_rule_is_named_in_plain_words(ap: dict[str, int], rule: str) -> None:
     assert rule in why_illegal(ap)
     with pytest.raises(InputError, match="no gear gives these AP: "):
         allocate(ap)

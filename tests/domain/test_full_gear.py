@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from splat_assets.domain.abilities import DOUBLER, MAIN_AP, MAIN_ONLY, RUNGS, STACKABLE, SUB_AP
-from splat_assets.domain.builds import allocate
-from splat_assets.domain.full_gear import can_be_full
-from splat_assets.domain.tokens import ap_of_tokens, tokens_of_ap
+from splat_assets.domain.builds import allocate, can_be_full
+from splat_assets.domain.tokens import tokens_of_ap
 from splat_assets.errors import InputError
+from tests.domain.ap import ap_of_tokens
 
 
 def rungs_of(ap: dict[str, int]) -> dict[str, int]:

@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splat_assets.domain.abilities import MAIN_ONLY, RUNGS, STACKABLE
+from splat_assets.domain.abilities import MAIN_ONLY, RUNGS, SHORT_NAMES, STACKABLE
 from splat_assets.domain.concepts import NAME, All, AnyOf, Not, Rule, WeaponIs, Wears
 from splat_assets.domain.rule_text import LONGEST_RULE, Names, RuleTextError, parse_rule_text, rule_as_text
-from splat_assets.domain.short_names import SHORT_NAMES
 from splat_assets.domain.tokens import parse_token
 from splat_assets.domain.vocabulary import standard_vocabulary
 from splat_assets.domain.weapons import all_weapons
@@ -95,7 +94,7 @@ REFUSED = {
     "ssu > 57": (6, "57 is the highest rung"),
     "ssu ; cb": (4, "expected `and`"),
     "(" * 1_900 + "ssu": (32, "32 deep at most"),
-    'weapon="Splat': (7, "has no meaning here"),
+    'weapon="Splat': (7, "is not understood here"),
 }
 
 

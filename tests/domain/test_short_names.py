@@ -2,8 +2,7 @@
 
 import pytest
 
-from splat_assets.domain.abilities import MAIN_ONLY, STACKABLE
-from splat_assets.domain.short_names import SHORT_NAMES, ability_of
+from splat_assets.domain.abilities import MAIN_ONLY, SHORT_NAMES, STACKABLE, ability_of
 from splat_dash.abilities import CODES
 
 

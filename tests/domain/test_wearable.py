@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splat_assets.domain.abilities import DOUBLER, MAIN_AP, MAIN_ONLY, RUNGS, STACKABLE
-from splat_assets.domain.builds import wearable_ap
-from splat_assets.domain.wearable import is_wearable
+from splat_assets.domain.builds import is_wearable, wearable_ap
 from splat_assets.errors import InputError
 
 stacked = st.dictionaries(st.sampled_from(STACKABLE), st.sampled_from((0, *RUNGS)), max_size=9)

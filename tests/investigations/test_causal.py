@@ -128,7 +128,10 @@ def test_intervals_over_builds_hold_the_mean_and_flipped_signs_tell_a_change() -
     [
         (["heatmap", "1", "--family-x", "swim_speed_up", "--family-y", "swim_speed_up"], "name two abilities"),
         (["heatmap", "1", "--family-x", "swim_speed_up", "--family-y", "ninjasquid"], "did you mean ninja_squid"),
-        (["heatmap", "1", "--family-x", "swim_speed_up", "--family-y", "comeback", "--rungs-x", "5"], "has no rung 5"),
+        (
+            ["heatmap", "1", "--family-x", "swim_speed_up", "--family-y", "comeback", "--rungs-x", "5"],
+            "5 is not a rung of swim_speed_up",
+        ),
         (["ablation", "1", "--op", "set"], "set and scale need one"),
         (["ablation", "9999"], "holds features 0 to 95"),
         (["dose-sweep", "1", "--n-builds", "1"], "n_builds: Input should be greater than or equal to 2"),

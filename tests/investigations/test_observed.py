@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from splat_assets.analysis.builds.doses import dose_summary
+from splat_assets.analysis.builds.profile import dose_summary
 from splat_assets.analysis.rules.library import RuleLibrary
 from splat_assets.domain.rule_text import Names, parse_rule_text
 from splat_assets.errors import InputError

@@ -173,7 +173,7 @@ class TestWhatIsRefused:
         with pytest.raises(InputError, match=said):
             load_base_model(saved)
 
-    def test_every_key_that_is_wrong_is_said_at_once(self, saved: Path) -> None:
+    def test_all_wrong_keys_are_listed_together(self, saved: Path) -> None:
         rewrite(saved, lambda tensors: (missing_bias(tensors), extra(tensors), misshapen(tensors), None)[-1])
 
         with pytest.raises(InputError, match="missing.*not part of.*instead of"):
@@ -281,7 +281,7 @@ class TestFilesThatAreNoCheckpoint:
             load_base_model(saved)
 
     def test_a_missing_file_is_named(self, saved: Path) -> None:
-        with pytest.raises(InputError, match="there is no checkpoint file .*other.pth"):
+        with pytest.raises(InputError, match="the checkpoint file .*other.pth does not exist"):
             load_base_model(saved / "other.pth")
 
     def test_a_folder_without_a_checkpoint_says_what_it_should_hold(self, tmp_path: Path) -> None:

@@ -145,8 +145,11 @@ def test_ids_and_shapes_the_model_does_not_have_are_refused(tokens: list, weapon
     ("hook", "said"),
     [
         ({"hook_target": "residual"}, "unknown hook target 'residual'; the targets are masked_mean, token_ff"),
-        ({"hook_target": "token_ff", "layer_index": 2}, "no layer 2: its 2 layers are 0 to 1, or -1 for the last"),
-        ({"hook_target": "token_ff", "ff_module_index": 3}, "no module 3"),
+        (
+            {"hook_target": "token_ff", "layer_index": 2},
+            "layer 2 does not exist in the model: its 2 layers are 0 to 1, or -1 for the last",
+        ),
+        ({"hook_target": "token_ff", "ff_module_index": 3}, "module 3 of a feed-forward"),
     ],
 )
 def test_an_unknown_hook_is_refused_with_what_there_is(hook: dict, said: str) -> None:

@@ -1,9 +1,12 @@
 """The threshold of a BatchTopK SAE: at it, k features of a row are active on average."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
-from splat_assets.sae.training.calibration import calibrated_threshold, with_threshold
+from splat_assets.sae.training.calibration import calibrated_threshold
 from tests.sae.test_autoencoder import an_sae, rows_of
 
 
@@ -14,7 +17,8 @@ def test_at_the_threshold_k_features_are_active_on_average(k: int) -> None:
 
     threshold = calibrated_threshold(sae, activations, rows, k)
 
-    hidden = with_threshold(sae, threshold).encode(activations[rows]).numpy()
+    calibrated = replace(sae, threshold=torch.full_like(sae.threshold, threshold), architecture="jumprelu")
+    hidden = calibrated.encode(activations[rows]).numpy()
     assert int((hidden > 0).sum()) == k * rows.size
     before = sae.encode(activations[rows]).numpy()
     ranked = np.sort(before[before > 0])[::-1]

@@ -78,5 +78,5 @@ def test_rows_that_are_all_zero_have_neither_cosine_nor_length() -> None:
 
 
 def test_no_rows_cannot_be_measured() -> None:
-    with pytest.raises(InputError, match="no rows to measure"):
+    with pytest.raises(InputError, match="at least one row"):
         reconstruction_metrics(an_sae(), rows_of(5), np.arange(0))

@@ -1,9 +1,11 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
 from splat_assets.errors import InputError
-from splat_assets.sae.fidelity import Reconstructs, downstream_fidelity
+from splat_assets.sae.evaluate import downstream_fidelity
 from tests.data.making import builds_of
 from tests.model.conftest import tiny_model
 
@@ -11,22 +13,16 @@ BUILDS = builds_of(([0, 1], 0), ([2], 1), ([0, 3, 4], 2), ([1, 4], 1), ([0], 0),
 ROWS = np.array([0, 2, 3, 4, 5])
 
 
-class Identity:
-    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
-        return x
+def identity(x: torch.Tensor) -> torch.Tensor:
+    return x
 
 
-class Constant:
-    def __init__(self, value: np.ndarray) -> None:
-        self._value = torch.from_numpy(value)
-
-    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
-        return self._value.expand_as(x)
+def constant(value: np.ndarray) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: torch.from_numpy(value).expand_as(x)
 
 
-class Halved:
-    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
-        return x / 2
+def halved(x: torch.Tensor) -> torch.Tensor:
+    return x / 2
 
 
 def mean_of(hook_target: str) -> np.ndarray:
@@ -34,13 +30,17 @@ def mean_of(hook_target: str) -> np.ndarray:
     return tiny_model().activations(tokens, weapons, hook_target=hook_target).values.mean(dim=0).numpy()
 
 
-def measured(sae: Reconstructs, hook_target: str = "masked_mean") -> dict[str, float | None]:
-    return downstream_fidelity(tiny_model(), sae, BUILDS, ROWS, mean=mean_of(hook_target), hook_target=hook_target)
+def measured(
+    reconstruct: Callable[[torch.Tensor], torch.Tensor], hook_target: str = "masked_mean"
+) -> dict[str, float | None]:
+    return downstream_fidelity(
+        tiny_model(), reconstruct, BUILDS, ROWS, mean=mean_of(hook_target), hook_target=hook_target
+    )
 
 
 @pytest.mark.parametrize("hook_target", ["masked_mean", "token_ff"])
 def test_a_perfect_reconstruction_scores_one_and_changes_nothing(hook_target: str) -> None:
-    found = measured(Identity(), hook_target)
+    found = measured(identity, hook_target)
 
     assert found["fidelity"] == pytest.approx(1, abs=1e-6)
     assert found["fidelity_to_zero"] == pytest.approx(1, abs=1e-6)
@@ -50,7 +50,7 @@ def test_a_perfect_reconstruction_scores_one_and_changes_nothing(hook_target: st
 
 @pytest.mark.parametrize("hook_target", ["masked_mean", "token_ff"])
 def test_the_mean_in_place_scores_zero(hook_target: str) -> None:
-    found = measured(Constant(mean_of(hook_target)), hook_target)
+    found = measured(constant(mean_of(hook_target)), hook_target)
 
     assert found["fidelity"] == pytest.approx(0, abs=1e-6)
     assert found["kl_sae"] == pytest.approx(found["kl_mean"])
@@ -66,7 +66,7 @@ def test_the_figures_follow_their_formulas() -> None:
     for i, row in enumerate(ROWS):
         worn[i, BUILDS.tokens_of(int(row)).tolist()] = 1
 
-    found = measured(Halved())
+    found = measured(halved)
 
     p, q = before.sigmoid(), after.sigmoid()
     kl = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
@@ -90,13 +90,13 @@ def one_build_with_ablation_that(shift: float) -> tuple[np.ndarray, np.ndarray]:
 def test_the_loss_won_back_is_a_share_of_what_ablation_costs() -> None:
     row, worse = one_build_with_ablation_that(-1)
 
-    perfect, constant, half = (
-        downstream_fidelity(tiny_model(), sae, BUILDS, row, mean=worse)
-        for sae in (Identity(), Constant(worse), Halved())
+    perfect, worst, half = (
+        downstream_fidelity(tiny_model(), reconstruct, BUILDS, row, mean=worse)
+        for reconstruct in (identity, constant(worse), halved)
     )
 
     assert perfect["bce_recovered"] == pytest.approx(1)
-    assert constant["bce_recovered"] == pytest.approx(0)
+    assert worst["bce_recovered"] == pytest.approx(0)
     cost = half["bce_mean"] - half["bce_original"]
     assert half["bce_recovered"] == pytest.approx(1 - (half["bce_sae"] - half["bce_original"]) / cost)
 
@@ -105,7 +105,7 @@ def test_the_loss_won_back_is_a_share_of_what_ablation_costs() -> None:
 def test_what_ablation_does_not_cost_cannot_be_won_back(shift: float) -> None:
     row, ablated = one_build_with_ablation_that(shift)
 
-    found = downstream_fidelity(tiny_model(), Halved(), BUILDS, row, mean=ablated)
+    found = downstream_fidelity(tiny_model(), halved, BUILDS, row, mean=ablated)
 
     assert found["bce_mean"] <= found["bce_original"]
     assert found["bce_recovered"] is None
@@ -113,5 +113,5 @@ def test_what_ablation_does_not_cost_cannot_be_won_back(shift: float) -> None:
 
 
 def test_no_builds_cannot_be_measured() -> None:
-    with pytest.raises(InputError, match="no builds to measure"):
-        downstream_fidelity(tiny_model(), Identity(), BUILDS, np.arange(0), mean=mean_of("masked_mean"))
+    with pytest.raises(InputError, match="at least one build"):
+        downstream_fidelity(tiny_model(), identity, BUILDS, np.arange(0), mean=mean_of("masked_mean"))

@@ -339,9 +339,9 @@ def test_a_configuration_that_cannot_be_honoured_is_refused(tmp_path: Path, chan
     [
         (
             ["architecture"],
-            'no architecture; add "architecture": "standard" where .* or "jumprelu" where the weights hold',
+            'architecture is missing; add "architecture": "standard" where .* or "jumprelu" where the weights hold',
         ),
-        (["d_in", "d_sae"], 'no d_in, d_sae; add "d_in": the width of .* and "d_sae": how many features'),
+        (["d_in", "d_sae"], 'd_in, d_sae are missing; add "d_in": the width of .* and "d_sae": how many features'),
     ],
 )
 def test_a_configuration_that_lacks_something_says_what_to_add(
@@ -405,18 +405,18 @@ def test_a_configuration_in_another_encoding_is_refused(tmp_path: Path) -> None:
         load_sae(tmp_path)
 
 
-def test_what_is_no_sae_is_said_to_be_none(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_sae_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="holds no SAE: expected cfg.json with sae_weights.safetensors, or sae_model_final"
     ):
         load_sae(tmp_path)
-    with pytest.raises(InputError, match="there is no checkpoint file .*nothing.pth"):
+    with pytest.raises(InputError, match="the checkpoint file .*nothing.pth does not exist"):
         load_sae(tmp_path / "nothing.pth")
     (tmp_path / "cfg.json").write_text("{")
     with pytest.raises(InputError, match="cfg.json is not JSON"):
         load_sae(tmp_path)
     (tmp_path / "cfg.json").write_text("[]")
-    with pytest.raises(InputError, match="it has no architecture, d_in, d_sae"):
+    with pytest.raises(InputError, match="architecture, d_in, d_sae are missing"):
         load_sae(tmp_path)
     held = io.BytesIO()
     torch.save([torch.zeros(3)], held)
@@ -424,5 +424,5 @@ def test_what_is_no_sae_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="list.pth holds list, not a dictionary of named tensors"):
         load_sae(tmp_path / "list.pth")
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(InputError, match="is not an SAE: it has no 2-D encoder.weight .there are: weight"):
+    with pytest.raises(InputError, match="is not an SAE: a 2-D encoder.weight is missing .there are: weight"):
         load_sae(tmp_path / "other.pth")

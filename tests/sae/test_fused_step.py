@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -6,8 +7,7 @@ import torch
 
 from splat_assets.sae import SaeRecipe
 from splat_assets.sae.training.fused_step import FusedStep
-from splat_assets.sae.training.inputs import measure_inputs
-from splat_assets.sae.training.state import PARAMETERS, TrainingState, initial_state
+from splat_assets.sae.training.state import PARAMETERS, TrainingState, initial_state, measure_inputs
 from splat_assets.sae.training.step import AutogradStep, Decode, StepSettings, adam_update, batch_topk_loss
 from tests.sae.planted import planted
 
@@ -37,7 +37,7 @@ def settings(
 
 def disagreement(decode: Decode | None = None, n_steps: int = 6, **chosen: float | None) -> dict[str, float]:
     """Largest differences between the fused step and the plain one after some steps."""
-    plain = AutogradStep(batch_topk_loss, decode) if decode else AutogradStep(batch_topk_loss)
+    plain = AutogradStep(partial(batch_topk_loss, decode=decode) if decode else batch_topk_loss)
     fused, expected, found = FusedStep(), a_state(), a_state()
     worst = {"loss": 0.0, "norm": 0.0}
     for step in range(n_steps):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from splat_assets.errors import InputError
-from splat_assets.sae.training.inputs import measure_inputs
+from splat_assets.sae.training.state import measure_inputs
 
 
 def test_scaled_rows_have_as_much_variance_as_dimensions() -> None:
@@ -31,7 +31,7 @@ def test_rows_that_cannot_be_trained_on_are_refused() -> None:
     x = np.ones((5, 3), dtype=np.float32)
     with pytest.raises(InputError, match="all 5 training rows are equal"):
         measure_inputs(x, np.arange(5))
-    with pytest.raises(InputError, match="there are no training rows"):
+    with pytest.raises(InputError, match="needs training rows"):
         measure_inputs(x, np.arange(0))
     with pytest.raises(InputError, match="training rows 0 to 5 are not all in 0 to 4"):
         measure_inputs(x, np.arange(6))

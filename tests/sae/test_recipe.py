@@ -10,7 +10,7 @@ def test_the_default_width_is_48_times_the_input() -> None:
     assert SaeRecipe().checked_for(512).d_sae == 24_576
 
 
-def test_a_given_width_beats_the_expansion_factor() -> None:
+def test_d_sae_overrides_the_expansion_factor() -> None:
     assert SaeRecipe(d_sae=100, expansion_factor=4).checked_for(16).d_sae == 100
 
 
@@ -35,7 +35,7 @@ def test_dead_features_get_half_the_input_width_up_to_256_and_twice_k() -> None:
     assert SaeRecipe(aux_k=0).checked_for(64).aux_k == 0
 
 
-def test_the_learning_rate_falls_with_k_unless_given() -> None:
+def test_the_default_learning_rate_falls_with_k() -> None:
     assert SaeRecipe(d_sae=500, k=2).checked_for(64).lr == 0.008
     assert SaeRecipe(d_sae=500, k=8).checked_for(64).lr == pytest.approx(0.003)
     assert SaeRecipe(d_sae=24_576, k=64).checked_for(512).lr == pytest.approx(3.75e-4)

@@ -6,7 +6,7 @@ from splat_assets.sae.training.schedule import Batches, Schedule
 
 
 @pytest.mark.parametrize(("n_rows", "batch_size"), [(1, 1), (10, 3), (10, 10), (10, 64), (100, 7)])
-def test_every_epoch_shows_every_row_once_in_batches_no_larger_than_asked(n_rows: int, batch_size: int) -> None:
+def test_every_epoch_shows_every_row_once_in_batches_of_at_most_batch_size(n_rows: int, batch_size: int) -> None:
     schedule = Schedule(SaeRecipe(batch_size=batch_size, epochs=3), n_rows)
     rows = np.arange(n_rows) * 2
     batches = Batches(np.arange(2 * n_rows, dtype=np.float32)[:, None], rows, schedule)

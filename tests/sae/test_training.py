@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from splat_assets.errors import InputError
 from splat_assets.progress import LogProgress
 from splat_assets.sae import Sae, SaeRecipe, TrainedSae, load_sae, train_sae
 from splat_assets.sae.training.fused_step import FusedStep
-from splat_assets.sae.training.movement import decoder_movement
+from splat_assets.sae.training.monitoring import decoder_movement
 from splat_assets.sae.training.state import TrainingState
 from splat_assets.sae.training.step import AutogradStep, StepOutcome, StepSettings, batch_topk_loss
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
@@ -82,7 +83,7 @@ def test_the_files_are_whole_and_say_what_they_are(undisturbed: Path) -> None:
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(64), atol=1e-6, rtol=0)
 
 
-def test_metrics_are_taken_at_the_asked_steps_and_at_the_end(undisturbed: Path) -> None:
+def test_metrics_are_taken_at_the_configured_steps_and_at_the_end(undisturbed: Path) -> None:
     metrics = pl.read_parquet(undisturbed / "metrics.parquet")
 
     assert metrics["step"].to_list() == [7, 14, 21, 28, 35, 36]
@@ -93,7 +94,9 @@ def test_metrics_are_taken_at_the_asked_steps_and_at_the_end(undisturbed: Path) 
     assert metrics.null_count().sum_horizontal().item() == 0
 
 
-def test_with_the_usual_window_features_that_never_fire_are_found_dead_and_revived_on_few_rows(tmp_path: Path) -> None:
+def test_with_the_default_window_features_that_never_fire_count_as_dead_and_are_revived_on_few_rows(
+    tmp_path: Path,
+) -> None:
     trained = train(tmp_path, SaeRecipe(d_sae=400, k=2))
 
     metrics = pl.read_parquet(trained.metrics_path)
@@ -102,7 +105,7 @@ def test_with_the_usual_window_features_that_never_fire_are_found_dead_and_reviv
     assert metrics["aux_loss"].max() > 0
 
 
-def test_before_the_window_has_passed_nothing_is_said_of_dead_features(tmp_path: Path) -> None:
+def test_dead_percent_is_none_before_the_window_has_passed(tmp_path: Path) -> None:
     recipe = SaeRecipe(**{**RECIPE.as_json(), "dead_after_samples": 1351})
 
     trained = train(tmp_path / "long", recipe)
@@ -279,9 +282,9 @@ def hidden_from_gradient(hidden: torch.Tensor, decoder: torch.Tensor) -> torch.T
     return hidden @ directions
 
 
-def test_a_decoder_that_did_not_train_is_told_from_one_that_did(tmp_path: Path, undisturbed: Path) -> None:
+def test_a_decoder_that_did_not_train_is_distinguished_from_one_that_did(tmp_path: Path, undisturbed: Path) -> None:
     longer = SaeRecipe(**{**RECIPE.as_json(), "epochs": 12})
-    stuck = train(tmp_path / "stuck", longer, step=AutogradStep(batch_topk_loss, hidden_from_gradient))
+    stuck = train(tmp_path / "stuck", longer, step=AutogradStep(partial(batch_topk_loss, decode=hidden_from_gradient)))
     moved = train(tmp_path / "moved", longer)
 
     assert not stuck.summary["decoder_trained"]

@@ -11,9 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from splat_assets.analysis.builds.build_table import Group
-from splat_assets.domain.abilities import MAIN_AP, MAIN_ONLY, STACKABLE
-from splat_assets.domain.wearable import is_wearable
+from splat_assets.analysis.builds.build_table import Group, of_the_game
+from splat_assets.domain.builds import is_wearable
 from splat_assets.store.vocabulary import Vocabulary
 
 Rungs = tuple[int, ...]
@@ -41,7 +40,7 @@ class BuildSpace:
         self._place = {
             token.id: (at, rung) for at, group in enumerate(self.groups) for rung, token in enumerate(group.tokens, 1)
         }
-        self.knows_gear = all(group.name in (STACKABLE if group.has_levels else MAIN_ONLY) for group in self.groups)
+        self.knows_gear = of_the_game(self.groups)
         self.is_wearable = lru_cache(maxsize=_KEPT_SETS)(self._compute_wearable)
 
     @property
@@ -101,11 +100,7 @@ class BuildSpace:
 
     def worth(self, rungs: Rungs) -> dict[str, int]:
         """The level reached by each ability worn, 10 for one without levels: what `domain.builds.wearable_ap` takes."""
-        return {
-            group.name: group.levels[rung] if group.has_levels else MAIN_AP
-            for group, rung in zip(self.groups, rungs, strict=True)
-            if rung
-        }
+        return {group.name: group.ap[rung] for group, rung in zip(self.groups, rungs, strict=True) if rung}
 
     def _compute_wearable(self, rungs: Rungs) -> bool:
         return not self.knows_gear or is_wearable(self.worth(rungs))

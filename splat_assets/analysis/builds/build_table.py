@@ -4,12 +4,14 @@ Statistics of features are counts and sums over these columns. A sample on which
 and counts: absent and inactive are evidence, too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from splat_assets.domain.abilities import MAIN_AP, MAIN_ONLY, STACKABLE
 from splat_assets.domain.concepts import NAME, Leaf, Rule, Wears, evaluate
 from splat_assets.errors import InputError
 from splat_assets.store.vocabulary import Contexts, Token, Vocabulary
@@ -38,11 +40,21 @@ class Group:
         """The level of each rung, 0 for "not worn"; of a group without levels, 1 for "worn"."""
         return (0, *(1 if token.level is None else token.level for token in self.tokens))
 
+    @property
+    def ap(self) -> list[int]:
+        """The AP of each rung, 0 for "not worn"; of a group without levels, what a main slot gives."""
+        return list(self.levels) if self.has_levels else [0, MAIN_AP]
+
     def rung_name(self, rung: int) -> str:
         """The name of a rung: `absent`, its level, or `worn`."""
         if rung == 0:
             return "absent"
         return str(self.tokens[rung - 1].level) if self.has_levels else "worn"
+
+
+def of_the_game(groups: Sequence[Group]) -> bool:
+    """Whether all groups are abilities of the game, so that which rungs gear can give is known."""
+    return all(group.name in (STACKABLE if group.has_levels else MAIN_ONLY) for group in groups)
 
 
 class BuildTable:
@@ -161,10 +173,8 @@ class BuildTable:
         """The rung of a group with this level; InputError names the levels there are."""
         group = self.group(name)
         if level not in group.levels:
-            there = ", ".join(map(str, group.levels[1:]))
-            raise InputError(
-                f"{name} has no rung {level}; its rungs are {there if group.has_levels else 'worn or not'}"
-            )
+            rungs = ", ".join(map(str, group.levels[1:])) if group.has_levels else "worn or not"
+            raise InputError(f"{level} is not a rung of {name}: its rungs are {rungs}")
         return group.levels.index(level)
 
     def attribute_values(self, attribute: str) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:

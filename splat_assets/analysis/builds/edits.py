@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from splat_assets.analysis.builds.build_table import BuildTable, Group
-from splat_assets.domain.abilities import MAIN_AP, MAIN_ONLY, STACKABLE
-from splat_assets.domain.wearable import is_wearable
+from splat_assets.analysis.builds.build_table import BuildTable, Group, of_the_game
+from splat_assets.domain.builds import is_wearable
 
 FAR = 3
 """The distance used for more than two rungs."""
@@ -39,12 +38,11 @@ def legal(rungs: npt.NDArray[np.uint8], groups: Sequence[Group]) -> npt.NDArray[
 
     rungs: uint8, shape (n_groups, n).
     """
-    known = all(group.name in (STACKABLE if group.has_levels else MAIN_ONLY) for group in groups)
-    if not known:
+    if not of_the_game(groups):
         return None
-    worth = [[level if group.has_levels else level * MAIN_AP for level in group.levels] for group in groups]
+    ap = [(group.name, group.ap) for group in groups]
     columns = [
-        {group.name: worth[at][rung] for at, (group, rung) in enumerate(zip(groups, column, strict=True)) if rung}
+        {name: of_rung[rung] for (name, of_rung), rung in zip(ap, column, strict=True) if rung}
         for column in rungs.T.tolist()
     ]
     return np.array([is_wearable(column) for column in columns], dtype=np.bool_)

@@ -5,6 +5,7 @@ All of them take arrays and answer with arrays. Where too little is known for an
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 from scipy.special import betaincinv, erfc, gammaln, ndtri
 
 Floats = npt.NDArray[np.float64]
@@ -15,7 +16,16 @@ Z = float(ndtri((1 + LEVEL) / 2))
 
 
 def share_interval(n_hits: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
-    """The exact interval of a share (Clopper and Pearson 1934): covers the true share at least `level` of the time."""
+    """The exact interval of a share (Clopper and Pearson 1934): covers the true share at least `level` of the time.
+
+    Returns:
+        Low and high, of the shape of the counts; NaN where n is 0.
+
+    Example:
+        >>> low, high = share_interval(0, 10)
+        >>> round(float(low), 3), round(float(high), 3)
+        (0.0, 0.308)
+    """
     hits, total = np.asarray(n_hits, dtype=np.float64), np.asarray(n, dtype=np.float64)
     tail = (1 - level) / 2
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -25,7 +35,16 @@ def share_interval(n_hits: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL
 
 
 def wilson_interval(n_hits: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
-    """The score interval of a share (Wilson 1927); for n = 0 what it is for n = 1."""
+    """The score interval of a share (Wilson 1927); for n = 0 what it is for n = 1.
+
+    Returns:
+        Low and high, of the shape of the counts.
+
+    Example:
+        >>> low, high = wilson_interval(5, 10)
+        >>> round(float(low), 3), round(float(high), 3)
+        (0.237, 0.763)
+    """
     hits, total = np.asarray(n_hits, dtype=np.float64), np.maximum(np.asarray(n, dtype=np.float64), 1)
     z = ndtri((1 + level) / 2)
     share = hits / total
@@ -37,7 +56,13 @@ def wilson_interval(n_hits: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVE
 def bootstrap_mean_interval(
     values: npt.NDArray[np.floating], n_zeros: int, rng: np.random.Generator, level: float = LEVEL, n_draws: int = 2_000
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of values and n_zeros zeros (Efron 1979), from n_draws resamples; NaN for nothing."""
+    """Percentile interval of the mean of values and n_zeros zeros (Efron 1979), from n_draws resamples; NaN for nothing.
+
+    Example:
+        >>> low, high = bootstrap_mean_interval(np.ones(50), 50, np.random.default_rng(0))
+        >>> 0.39 < low < 0.42 and 0.58 < high < 0.61
+        True
+    """
     n = values.size + n_zeros
     if n == 0:
         return float("nan"), float("nan")
@@ -82,6 +107,13 @@ def lift_interval(
 
     log(lift) is asymptotically normal; by the delta method on the four counts of a multinomial its variance is
     1/n_both - 1/n_left - 1/n_right + (2 lift - 1)/n_all (n_both = 0 counts as 1/2 here, and its interval begins at 0).
+
+    Returns:
+        Lift, low and high, of the shape of the counts.
+
+    Example:
+        >>> [round(float(value), 2) for value in lift_interval(20, 40, 50, 200)]
+        [2.0, 1.52, 2.64]
     """
     both, left = np.asarray(n_both, dtype=np.float64), np.asarray(n_left, dtype=np.float64)
     right, total = np.asarray(n_right, dtype=np.float64), np.asarray(n_all, dtype=np.float64)
@@ -102,6 +134,10 @@ def two_by_two_p(n_both: npt.ArrayLike, n_left: npt.ArrayLike, n_right: npt.Arra
 
     Pearson's chi-square with one degree of freedom; Fisher's exact test (twice the smaller tail) where an expected count is
     below 5. NaN where a set is empty or everything.
+
+    Example:
+        >>> round(float(two_by_two_p(30, 50, 50, 100)), 3)
+        0.046
     """
     both, left, right, total = (
         counts.astype(np.float64) for counts in np.broadcast_arrays(n_both, n_left, n_right, n_all)
@@ -132,7 +168,12 @@ def _log_choose(n: int, k: npt.NDArray[np.float64] | float) -> npt.NDArray[np.fl
 
 def benjamini_hochberg(p: npt.ArrayLike) -> Floats:
     """Adjusted p-values (q): rejecting q <= alpha keeps the expected share of false discoveries at most alpha (Benjamini and
-    Hochberg 1995). NaN stays NaN and does not count as a test."""
+    Hochberg 1995). NaN stays NaN and does not count as a test.
+
+    Example:
+        >>> benjamini_hochberg([0.01, 0.04, float("nan"), 0.03]).round(3).tolist()
+        [0.03, 0.04, nan, 0.04]
+    """
     raw = np.asarray(p, dtype=np.float64)
     adjusted = np.full(raw.shape, np.nan)
     tested = np.flatnonzero(~np.isnan(raw))
@@ -142,3 +183,13 @@ def benjamini_hochberg(p: npt.ArrayLike) -> Floats:
     scaled = raw[order] * tested.size / np.arange(1, tested.size + 1)
     adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
     return adjusted
+
+
+def with_q(frame: pl.DataFrame, p: str = "p", q: str = "q") -> pl.DataFrame:
+    """The frame with missing values for NaN, and with the column q, `q_of` its column p, in the place of p."""
+    return frame.drop(p).with_columns(q_of(frame[p]).alias(q)).fill_nan(None)
+
+
+def q_of(p: pl.Series) -> pl.Series:
+    """`benjamini_hochberg` of a column of p-values; missing where p is."""
+    return pl.Series("q", benjamini_hochberg(p.fill_null(np.nan).to_numpy())).fill_nan(None)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splat_assets.analysis.builds.build_space import BuildSpace, Probabilities, Rungs, Situation
-from splat_assets.analysis.predictions.entropy import LEAST
+from splat_assets.analysis.predictions.branches import LEAST
 
 
 @dataclass(frozen=True, slots=True)

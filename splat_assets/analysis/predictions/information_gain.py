@@ -12,9 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splat_assets.analysis.builds.build_space import BuildSpace, Probabilities, Situation
-from splat_assets.analysis.predictions.branches import Branch
-from splat_assets.analysis.predictions.closure import Closure, close
-from splat_assets.analysis.predictions.entropy import bernoulli_divergence, entropy
+from splat_assets.analysis.predictions.branches import Branch, Closure, bernoulli_divergence, close, entropy
 
 Floats = npt.NDArray[np.float64]
 DepthLog = Literal["ln", "log2", "log10"]

@@ -21,9 +21,17 @@ _MOST_TRIES = 50
 class RuleNull:
     """The F1 that the best rules for permuted features have on the half that did not choose them, by size.
 
-    held_out_f1: searches one random set of samples and returns the score; None where the set is too small for a search.
-    n_draws: per size; fewer where more than 16 million activations would be searched, whose F1s hardly differ. drawn:
-    sizes that were drawn before, by the same builds and seed.
+    Args:
+        held_out_f1: searches one random set of samples and returns the score; None where the set is too small for a search.
+        n_samples: of the builds.
+        least_active: on how many samples of each half a feature must fire to be searched.
+        n_draws: per size; fewer where more than 16 million activations would be searched, whose F1s hardly differ.
+        drawn: sizes that were drawn before, by the same builds and seed.
+
+    Example:
+        >>> null = RuleNull(lambda ids: 0.5, n_samples=100, least_active=10, seed=0, n_draws=20)
+        >>> null.of_size(30).size, float(null.near(30).max()) >= 0.5
+        (20, True)
     """
 
     def __init__(

@@ -72,7 +72,27 @@ class Suggestion:
 
 
 class RuleSearch:
-    """Best rules for features over one set of builds. nulls: F1s of permuted features that the same builds and seed gave."""
+    """Best rules for features over one set of builds.
+
+    Args:
+        builds: the samples' builds; both halves are cut from them by seed.
+        n_draws: permuted features per size.
+        nulls: F1s of permuted features, by size, that the same builds and seed gave before.
+
+    Example:
+        >>> from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
+        >>> vocabulary = Vocabulary(tuple(Token(i, name, name, None) for i, name in enumerate(("haunt", "tenacity"))), -1, None)
+        >>> rng = np.random.default_rng(0)
+        >>> worn = rng.random((400, 2)) < 0.5
+        >>> worn[:, 1] |= ~worn.any(axis=1)
+        >>> rows, tokens = np.nonzero(worn)
+        >>> offsets = np.concatenate([[0], np.cumsum(worn.sum(axis=1))])
+        >>> weapons = rng.integers(0, 200, 400).astype(np.int32)
+        >>> contexts = Contexts(tuple(Context(i, f"weapon_id_{i}", f"W{i}") for i in range(200)))
+        >>> builds = BuildTable(tokens.astype(np.int32), offsets, weapons, vocabulary, contexts)
+        >>> RuleSearch(builds, n_draws=20).suggest(Activations.from_dense(worn[:, 0].astype(np.float32))).rule
+        Wears(ability='haunt', at_least=None)
+    """
 
     def __init__(
         self,

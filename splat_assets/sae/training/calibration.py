@@ -1,10 +1,7 @@
 """One threshold for all features, chosen so that held-out rows have k active features on average."""
 
-import dataclasses
-
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from splat_assets.sae.autoencoder import Sae
 from splat_assets.sae.products import collect_above
@@ -18,6 +15,18 @@ def calibrated_threshold(sae: Sae, activations: npt.NDArray[np.float32], rows: n
     """The threshold at which the mean number of active features over rows is k (less where fewer are positive).
 
     It lies between the k * n_rows-th largest pre-activation and the next one, so that a rounding error flips neither.
+
+    Args:
+        sae: its own threshold is not used.
+        activations: float32, shape (n, d_in), an array or a memory map; read in blocks.
+        rows: int64, at least one, those to calibrate on.
+
+    Example:
+        >>> import torch
+        >>> zeros = torch.zeros(2)
+        >>> sae = Sae(torch.eye(2), zeros, torch.eye(2), zeros, zeros)
+        >>> calibrated_threshold(sae, np.float32([[4, 1], [2, 3]]), np.arange(2), k=1)
+        2.5
     """
     n_wanted = k * rows.size
     first = sae.centred(activations[rows[:_BLOCK_ROWS]])
@@ -44,9 +53,3 @@ def _values_above(
         centred = sae.centred(activations[rows[start : start + _BLOCK_ROWS]])
         values.append(collect_above(centred, sae.encoder, sae.b_enc, bounds).values)
     return np.concatenate(values)
-
-
-def with_threshold(sae: Sae, threshold: float) -> Sae:
-    """The same SAE as a JumpReLU with one threshold for every feature."""
-    thresholds = torch.full((sae.d_sae,), threshold, dtype=torch.float32)
-    return dataclasses.replace(sae, threshold=thresholds, architecture="jumprelu")

@@ -10,10 +10,9 @@ import numpy.typing as npt
 import torch
 
 from splat_assets.compiled import compiled, compiled_with_sums
-from splat_assets.sae.kernels import blocks, in_parallel
-from splat_assets.sae.products import Floats, sum_of_squares, weighted_sum
-from splat_assets.sae.training.adam import adam_numbers, apply_to_vector, weights_of
+from splat_assets.sae.products import Floats, blocks, in_parallel, sum_of_squares, weighted_sum
 from splat_assets.sae.training.feature_loops import apply_dense, square_features
+from splat_assets.sae.training.gradients import adam_numbers, apply_to_vector, weights_of
 from splat_assets.sae.training.state import TrainingState
 from splat_assets.sae.training.step import TINY, StepOutcome, StepSettings
 

@@ -35,7 +35,7 @@ class Weights(NamedTuple):
 
 
 class EntryArrays(NamedTuple):
-    """Active entries by feature (`gradients.Entries`), and the gradient of the loss by each entry's value."""
+    """Active entries by feature (`gradients.entries_of`), and the gradient of the loss by each entry's value."""
 
     indptr: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int32]

@@ -1,5 +1,8 @@
-"""What is measured while an SAE trains: one row of metrics per interval, on batches seen and on held-out rows."""
+"""What is measured while an SAE trains: one row of metrics per interval, on batches seen and on held-out rows;
+and at its end, how far the decoder has moved from its initialisation: what distinguishes a trained dictionary from a random one.
+"""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,11 +10,12 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
+from splat_assets.errors import InputError
 from splat_assets.sae.autoencoder import Sae
-from splat_assets.sae.products import by_row, collect_above
+from splat_assets.sae.products import by_row
 from splat_assets.sae.recipe import SaeRecipe
-from splat_assets.sae.training.selection import select_largest
-from splat_assets.sae.training.state import TrainingState
+from splat_assets.sae.training.selection import active_entries
+from splat_assets.sae.training.state import TrainingState, initial_decoder
 from splat_assets.sae.training.step import StepOutcome
 from splat_assets.store.activations import SparseRows
 
@@ -80,10 +84,7 @@ class Monitor:
         encoder, b_enc, decoder, b_dec = (t.cpu() for t in (state.encoder, state.b_enc, state.decoder, state.b_dec))
         n_rows, d_sae = self._held_out.shape[0], decoder.shape[0]
         centred = self._held_out - b_dec
-        if self._recipe.architecture == "batch_topk":
-            lists = select_largest(centred, encoder, b_enc, self._recipe.k * n_rows).lists
-        else:
-            lists = collect_above(centred, encoder, b_enc, np.zeros(d_sae, dtype=np.float32))
+        lists = active_entries(self._recipe, centred, encoder, b_enc)
         indptr, features, positions = by_row(lists.indptr, lists.rows, n_rows)
         rows = SparseRows(indptr, features, lists.values[positions])
         rebuilt = Sae(encoder, b_enc, decoder, b_dec, torch.zeros(d_sae), "relu").decode_rows(rows)
@@ -98,3 +99,47 @@ class Monitor:
 def dead_percent(state: TrainingState, n_seen: int, dead_after: int) -> float | None:
     """The features without an activation in the last dead_after rows; None where fewer were seen."""
     return float(100 * (state.silent_for >= dead_after).double().mean()) if n_seen >= dead_after else None
+
+
+MOVED_COSINE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderMovement:
+    """cos(decoder, initial decoder) of the selected features: 1 means unchanged.
+
+    cosines: float32, shape (n_features,).
+    """
+
+    cosines: npt.NDArray[np.float32]
+
+    @property
+    def n_features(self) -> int:
+        """The number of selected features."""
+        return int(self.cosines.size)
+
+    @property
+    def median(self) -> float:
+        """The median cosine; 1.0 without features."""
+        return float(np.median(self.cosines)) if self.cosines.size else 1.0
+
+    @property
+    def trained(self) -> bool:
+        """Whether the median feature has turned away from its random beginning (cosine below 0.95)."""
+        return self.median < MOVED_COSINE
+
+
+def decoder_movement(sae: Sae, live: npt.NDArray[np.bool_] | None = None) -> DecoderMovement:
+    """Compare the decoder with its beginning, drawn again from the recorded seed.
+
+    live: bool, shape (d_sae,): the selected features, such as those that fire at all; None is every one.
+    Raises InputError for an SAE that does not record a seed, such as an imported one.
+    """
+    seed = sae.metadata.get("recipe", {}).get("seed")
+    if not isinstance(seed, int):
+        raise InputError(
+            "this SAE does not record the seed it was trained with, so how far its decoder moved is not known"
+        )
+    began = initial_decoder(sae.d_sae, sae.d_in, seed).numpy()
+    cosines = np.einsum("fd,fd->f", sae.W_dec.cpu().numpy(), began)
+    return DecoderMovement(cosines if live is None else cosines[live])

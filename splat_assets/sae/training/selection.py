@@ -9,6 +9,7 @@ import torch
 
 from splat_assets.compiled import compiled
 from splat_assets.sae.products import FeatureLists, Floats, collect_above
+from splat_assets.sae.recipe import SaeRecipe
 
 _SAMPLED_ROWS = 64
 _HINT_MARGIN = np.float32(0.9)
@@ -36,6 +37,13 @@ def select_largest(
         if lists.nnz >= n or lower == 0:
             return _largest(lists, n)
     raise AssertionError("the last lower bound is 0")
+
+
+def active_entries(recipe: SaeRecipe, x: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor) -> FeatureLists:
+    """The activations of rows while a recipe trains: k per row on average for batch_topk, all positive ones for relu_l1."""
+    if recipe.architecture == "batch_topk":
+        return select_largest(x, encoder, bias, recipe.k * x.shape[0]).lists
+    return collect_above(x, encoder, bias, np.zeros(encoder.shape[0], dtype=np.float32))
 
 
 def _lower_bounds(

@@ -52,7 +52,11 @@ class StepOutcome:
 
 
 class Step(Protocol):
-    """Changes the state by one batch."""
+    """Changes the state by one batch.
+
+    An implementation takes a step of Adam on every parameter in place, leaves decoder rows at unit norm, counts `silent_for`
+    and `step` up, and gives the same bytes for the same state, rows and number of threads. Called from one thread.
+    """
 
     def __call__(self, state: TrainingState, x: torch.Tensor, settings: StepSettings) -> StepOutcome:
         """x: scaled rows, float32, shape (n, d_in), on the state's device."""
@@ -70,23 +74,19 @@ class Loss:
     aux: torch.Tensor
 
 
-def product_decode(hidden: torch.Tensor, decoder: torch.Tensor) -> torch.Tensor:
-    """What the features add up to."""
-    return hidden @ decoder
-
-
 def batch_topk_loss(
     weights: dict[str, torch.Tensor],
     x: torch.Tensor,
     settings: StepSettings,
     dead: torch.Tensor,
-    decode: Decode = product_decode,
+    decode: Decode = torch.matmul,
 ) -> Loss:
     """Mean squared error of the k * n largest activations, plus aux_coeff times the dead features' normalised error.
 
     BatchTopK: Bussmann et al. 2024 (arXiv 2412.06410). AuxK: Gao et al. 2024 (arXiv 2406.04093), section 2.2: the aux_k
     largest positive pre-activations of dead features in each row model the residual, which is detached; the error is
-    divided by the residual's variance over the batch; b_dec has no part in what they model.
+    divided by the residual's variance over the batch; what they model is without b_dec. decode: the product of activations
+    and decoder, which a test replaces by one that hides the decoder from the gradient.
     """
     pre = torch.nn.functional.linear(x - weights["b_dec"], weights["encoder"], weights["b_enc"])
     hidden = pre * largest_positive(pre.detach(), settings.k * x.shape[0])
@@ -140,11 +140,10 @@ def relu_l1_loss(
     x: torch.Tensor,
     settings: StepSettings,
     dead: torch.Tensor,
-    decode: Decode = product_decode,
 ) -> Loss:
     """Mean squared error over all elements plus l1_weight times the mean over rows of the sum of activations."""
     hidden = torch.nn.functional.linear(x - weights["b_dec"], weights["encoder"], weights["b_enc"]).relu()
-    residual = x - decode(hidden, weights["decoder"]) - weights["b_dec"]
+    residual = x - hidden @ weights["decoder"] - weights["b_dec"]
     squared_error = residual.square().sum()
     total = squared_error / residual.numel() + settings.l1_weight * hidden.sum() / x.shape[0]
     active = hidden.detach() > 0
@@ -152,17 +151,18 @@ def relu_l1_loss(
 
 
 class AutogradStep:
-    """A step of a loss by autograd. decode can be replaced, to see what a decoder without gradient would do."""
+    """A step of a loss by autograd."""
 
-    def __init__(self, loss: Callable[..., Loss], decode: Decode = product_decode) -> None:
+    def __init__(
+        self, loss: Callable[[dict[str, torch.Tensor], torch.Tensor, StepSettings, torch.Tensor], Loss]
+    ) -> None:
         self._loss = loss
-        self._decode = decode
 
     def __call__(self, state: TrainingState, x: torch.Tensor, settings: StepSettings) -> StepOutcome:
         """See `Step`."""
         dead = state.silent_for >= settings.dead_after
         weights = {name: state.parameter(name).detach().requires_grad_() for name in PARAMETERS}
-        loss = self._loss(weights, x, settings, dead, self._decode)
+        loss = self._loss(weights, x, settings, dead)
         loss.total.backward()  # type: ignore[no-untyped-call]
         gradients = {name: w.grad if w.grad is not None else torch.zeros_like(w) for name, w in weights.items()}
         norm = apply_gradients(state, gradients, settings)

@@ -21,15 +21,19 @@ from splat_assets.sae.autoencoder import Sae
 from splat_assets.sae.evaluate import reconstruction_metrics
 from splat_assets.sae.formats import load_sae, save_sae
 from splat_assets.sae.recipe import SaeRecipe
-from splat_assets.sae.training.calibration import calibrated_threshold, with_threshold
+from splat_assets.sae.training.calibration import calibrated_threshold
 from splat_assets.sae.training.checkpoints import Checkpoints, Finished, Progressed
 from splat_assets.sae.training.dense_step import DenseStep
 from splat_assets.sae.training.fused_step import FusedStep
-from splat_assets.sae.training.inputs import InputStatistics, check_held_out, measure_inputs
-from splat_assets.sae.training.monitoring import METRICS_SCHEMA, Monitor, dead_percent
-from splat_assets.sae.training.movement import decoder_movement
+from splat_assets.sae.training.monitoring import METRICS_SCHEMA, Monitor, dead_percent, decoder_movement
 from splat_assets.sae.training.schedule import Batches, Schedule, evenly_spaced_rows
-from splat_assets.sae.training.state import TrainingState, initial_state
+from splat_assets.sae.training.state import (
+    InputStatistics,
+    TrainingState,
+    check_held_out,
+    initial_state,
+    measure_inputs,
+)
 from splat_assets.sae.training.step import AutogradStep, Step, StepSettings, batch_topk_loss, relu_l1_loss
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import remove_leftovers, replacing_file, sha256_of_json
@@ -83,6 +87,15 @@ def train_sae(
     Raises:
         InputError: the rows or the recipe cannot be trained on.
         FingerprintMismatchError: save_dir holds the state of another training.
+
+    Example:
+        >>> import tempfile
+        >>> x = np.random.default_rng(0).random((300, 4), dtype=np.float32)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     recipe = SaeRecipe(d_sae=8, k=2, epochs=1, batch_size=100)
+        ...     trained = train_sae(x, np.arange(250), np.arange(250, 300), recipe, Path(folder), provenance={})
+        >>> trained.sae.d_sae, trained.summary["n_steps"], 1.5 < trained.summary["held_out"]["l0_mean"] <= 2
+        (8, 3, True)
     """
     recipe = recipe.checked_for(activations.shape[1] if activations.ndim == 2 else 0)
     statistics = measure_inputs(activations, train_rows)
@@ -230,9 +243,9 @@ class _Training:
             },
         )
         if self._recipe.architecture == "batch_topk":
-            sae = with_threshold(
-                sae, calibrated_threshold(sae, self._activations, self._calibration_rows, self._recipe.k)
-            )
+            threshold = calibrated_threshold(sae, self._activations, self._calibration_rows, self._recipe.k)
+            thresholds = torch.full_like(sae.threshold, threshold)
+            sae = dataclasses.replace(sae, threshold=thresholds, architecture="jumprelu")
         live = (state.silent_for < self._dead_after).numpy()
         movement = decoder_movement(sae, live)
         held_out = reconstruction_metrics(sae, self._activations, self._calibration_rows)

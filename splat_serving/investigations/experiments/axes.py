@@ -4,7 +4,7 @@ from typing import Literal
 
 import polars as pl
 
-from splat_assets.analysis.predictions.branchiness import axes, median_halves
+from splat_assets.analysis.predictions.branches import axes, median_halves
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.predictions import NOTE, Policy, Predictor, Threshold, depth, weapons_sentence
 from splat_serving.investigations.results.result import Answer, ResultTable

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.bands import BANDS
 from splat_assets.analysis.builds.profile import token_profile, weapon_profile
 from splat_assets.analysis.inference.intervals import share_interval
+from splat_assets.analysis.statistics import BANDS
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import PROFILE, in_band, never
 from splat_serving.investigations.results.result import Answer, ResultTable

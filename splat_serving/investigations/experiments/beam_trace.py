@@ -12,8 +12,7 @@ from splat_assets.analysis.builds.build_space import Rungs, Situation
 from splat_assets.analysis.builds.edits import FAR, rungs_of_sets
 from splat_assets.analysis.predictions.beam import Completed, beam_search
 from splat_assets.domain.abilities import highest_possible_ap
-from splat_assets.domain.builds import Build, allocate, wearable_ap
-from splat_assets.domain.full_gear import can_be_full
+from splat_assets.domain.builds import Build, allocate, can_be_full, wearable_ap
 from splat_assets.errors import InputError
 from splat_assets.wording import counted
 from splat_serving.investigations.build_text import parse_build

@@ -7,9 +7,8 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.builds.build_table import BuildTable
-from splat_assets.analysis.inference.effects import difference, standardised, stratified_difference
-from splat_assets.analysis.inference.frames import with_q
-from splat_assets.analysis.inference.grouped import grouped
+from splat_assets.analysis.inference.grouped import difference, grouped, standardised, stratified_difference
+from splat_assets.analysis.inference.intervals import with_q
 from splat_assets.errors import InputError
 from splat_assets.wording import unknown_name
 from splat_serving.investigations.build_text import token_in_words

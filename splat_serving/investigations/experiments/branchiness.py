@@ -5,10 +5,8 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.predictions.branches import Branch
-from splat_assets.analysis.predictions.branchiness import Branchiness as BranchinessValues
-from splat_assets.analysis.predictions.branchiness import SuppressionWeight, branchiness
-from splat_assets.analysis.predictions.closure import Closure
+from splat_assets.analysis.predictions.branches import Branch, Closure, SuppressionWeight, branchiness
+from splat_assets.analysis.predictions.branches import Branchiness as BranchinessValues
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.predictions import (
     NOTE,

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.bands import BANDS, band_numbers
+from splat_assets.analysis.statistics import BANDS, band_numbers
 from splat_assets.wording import counted
 from splat_serving.database.protocol import NO_INFLUENCES
 from splat_serving.investigations.edited_builds import draw_firing, mean_with_interval

@@ -4,8 +4,7 @@ from typing import Literal
 
 import polars as pl
 
-from splat_assets.analysis.predictions.branches import Branch
-from splat_assets.analysis.predictions.closure import Closure
+from splat_assets.analysis.predictions.branches import Branch, Closure
 from splat_assets.analysis.predictions.information_gain import deeper, information_gain
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.predictions import (

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.inference.frames import with_q
 from splat_assets.analysis.inference.grouped import grouped
+from splat_assets.analysis.inference.intervals import with_q
 from splat_serving.investigations.build_text import setting_in_words
 from splat_serving.investigations.edited_builds import STRATA, draw_builds, mean_with_interval, sign_flip_p
 from splat_serving.investigations.experiment import Experiment

@@ -9,9 +9,8 @@ from pydantic import Field
 
 from splat_assets.analysis.builds.build_table import Group
 from splat_assets.analysis.builds.edits import FAR
-from splat_assets.analysis.inference.frames import with_q
 from splat_assets.analysis.inference.grouped import grouped
-from splat_assets.analysis.inference.intervals import two_by_two_p
+from splat_assets.analysis.inference.intervals import two_by_two_p, with_q
 from splat_serving.investigations.build_text import setting_in_words, token_in_words
 from splat_serving.investigations.edited_builds import (
     STRATA,

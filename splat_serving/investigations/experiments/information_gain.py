@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.predictions.branches import Branch
-from splat_assets.analysis.predictions.closure import Closure
+from splat_assets.analysis.predictions.branches import Branch, Closure
 from splat_assets.analysis.predictions.information_gain import (
     DepthLog,
     InformationGain,

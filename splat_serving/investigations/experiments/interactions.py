@@ -7,10 +7,9 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.builds.doses import dose_summary
-from splat_assets.analysis.inference.effects import interaction_contrast
-from splat_assets.analysis.inference.frames import with_q
-from splat_assets.analysis.inference.grouped import grouped
+from splat_assets.analysis.builds.profile import dose_summary
+from splat_assets.analysis.inference.grouped import grouped, interaction_contrast
+from splat_assets.analysis.inference.intervals import with_q
 from splat_assets.wording import counted
 from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.experiment import Experiment

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.builds.categories import COLUMNS, category_table
+from splat_assets.analysis.builds.profile import COLUMNS, category_table
 from splat_serving.database.errors import NotComputedError
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.weapon_sweep import LeastExamples, TopK

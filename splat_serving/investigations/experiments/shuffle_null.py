@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.inference.association import phi
+from splat_assets.analysis.inference.similarity import phi
 from splat_serving.investigations.build_text import as_sentence, token_in_words
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import never

@@ -7,8 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.builds.profile import token_profile
-from splat_assets.analysis.inference.effects import difference, standardised
-from splat_assets.analysis.inference.grouped import grouped
+from splat_assets.analysis.inference.grouped import difference, grouped, standardised
 from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.weapon_groups import HighPercentile

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.builds.categories import COLUMNS, category_table
+from splat_assets.analysis.builds.profile import COLUMNS, category_table
 from splat_assets.wording import counted, percent
 from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.experiment import Experiment

@@ -6,9 +6,8 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from splat_assets.analysis.inference.effects import difference, stratified_difference
-from splat_assets.analysis.inference.frames import with_q
-from splat_assets.analysis.inference.grouped import grouped
+from splat_assets.analysis.inference.grouped import difference, grouped, stratified_difference
+from splat_assets.analysis.inference.intervals import with_q
 from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import never
