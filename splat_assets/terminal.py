@@ -16,7 +16,7 @@ from rich.text import Text
 from splat_assets.wording import counted
 
 _PIPE = 160
-_NARROWEST = 16
+_NARROWEST = 12
 """A column of sentences is at least this wide: narrower, a row would be longer than a page."""
 _PIECES = re.compile(r"\s+|[^\s/]*/|[^\s/]+")
 """Where a line may be broken: between words, and after the slashes of a path."""
@@ -75,7 +75,7 @@ class FittedTable(Table):
         headings = [_text(column.header, console).plain for column in self.columns]
         shown, hidden = copy(self), set[str]()
         for heading in ("", *(headings[:0:-1] if self._hide is None else self._hide)):
-            hidden |= {heading} & {*headings}
+            hidden |= {heading} & {*headings} - {""}
             shown.columns = [c for c, name in zip(self.columns, headings, strict=True) if name not in hidden]
             widths, least = map(list, zip(*(_widths(column, console) for column in shown.columns), strict=True))
             everything = Measurement.get(console, options.update(width=sum(widths) + 1_000), shown).maximum
@@ -83,7 +83,11 @@ class FittedTable(Table):
             if sum(least) <= room:
                 break
         while sum(widths) > max(room, len(widths)):
-            wide = [at for at, width in enumerate(widths) if width > least[at]] or range(len(widths))
+            wide = [at for at, width in enumerate(widths) if width > least[at]]
+            wide = wide or [
+                at for at, column in enumerate(shown.columns) if not column.no_wrap and widths[at] > _NARROWEST
+            ]
+            wide = wide or [*range(len(widths))]
             widths[max(wide, key=widths.__getitem__)] -= 1
         shown.columns = [
             replace(column, width=width, no_wrap=False, overflow="fold",
