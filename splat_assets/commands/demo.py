@@ -11,7 +11,7 @@ import click
 from splat_assets.assets import ASSETS
 from splat_assets.commands.inputs import progress_here, trained_on_others
 from splat_assets.commands.materialize import make_settled
-from splat_assets.commands.report import artifact_table, console, failed_checks
+from splat_assets.commands.report import artifact_table, failed_checks
 from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.commands.server_check import ask_server
 from splat_assets.errors import InputError
@@ -22,6 +22,7 @@ from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.store.bucket.working_copy import display_location
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publishing import open_store
+from splat_assets.terminal import console
 from splat_assets.wording import counted
 
 DEMO = "demo"

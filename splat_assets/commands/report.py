@@ -1,34 +1,28 @@
 """What commands print about a run: the table of artifacts, and what failed."""
 
 from pathlib import PurePosixPath
+from typing import Any, Final
 
 from rich import box
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from splat_assets.assets import ASSETS
 from splat_assets.assets.asset import Asset, failures, recorded_outcomes, status_of
 from splat_assets.runs import Run
 from splat_assets.store.receipts import Receipt, read_receipt
+from splat_assets.terminal import FittedTable
+
+LEAN: Final[dict[str, Any]] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "show_edge": False}
+"""A table without lines between its columns: what is long has more room in 80 columns."""
 
 
-def console() -> Console:
-    """The console of standard output: as wide as needed when it is not a terminal. Paths and texts are shown as they are."""
-    out = Console(highlight=False, markup=False)
-    return out if out.is_terminal else Console(highlight=False, markup=False, width=160)
-
-
-def artifact_table(run: Run) -> Table:
+def artifact_table(run: Run) -> FittedTable:
     """One row per artifact: path, shape, size, duration and checks."""
-    # Without lines between the columns there is room for all of it in 80 columns.
-    title = f"run {run.name}: paths are below {run.layout.root}"
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("artifact", no_wrap=True)
-    table.add_column("path", overflow="fold", min_width=16)
-    table.add_column("shape", overflow="fold")
+    table = FittedTable("artifact", "path", "shape", hide=("seconds", "size", "shape"), title_justify="left", **LEAN)
+    table.title = Text(f"run {run.name}: paths are below {run.layout.root}", style="bold")
     for column in ("size", "seconds"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("checks passed", overflow="fold", min_width=6)
+        table.add_column(column, justify="right")
+    table.add_column("checks passed")
     for asset in ASSETS:
         table.add_row(*_artifact_row(asset, run))
     return table

@@ -17,7 +17,7 @@ from splat_assets.commands.inputs import (
     warn_of_other_builds,
 )
 from splat_assets.commands.recipe_options import sae_options, take_recipe, warn_of_few_steps
-from splat_assets.commands.report import artifact_table, console, failed_checks, size
+from splat_assets.commands.report import artifact_table, failed_checks, size
 from splat_assets.commands.runs import LAST, print_runs
 from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.errors import InputError
@@ -41,6 +41,7 @@ from splat_assets.store.files import files_below, locked, remove_leftovers, stag
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publishing import current_version, pin_version, remove_old_versions
 from splat_assets.store.sharing import pull_inputs, remove_there, synced_run
+from splat_assets.terminal import console
 
 
 @click.group()

@@ -1,13 +1,12 @@
 """`splat runs`: runs, pending inputs and recent activity."""
 
 import click
-from rich.table import Column, Table
+from rich.table import Column
 
 from splat_assets.assets import ASSETS
 from splat_assets.assets.asset import status_of
 from splat_assets.automation.activity import activity
 from splat_assets.automation.arrivals import records_of
-from splat_assets.commands.report import console
 from splat_assets.errors import SplatError
 from splat_assets.numerals import whole
 from splat_assets.runs import Run, open_run
@@ -16,6 +15,7 @@ from splat_assets.store.errors import NotPublishedError
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publications import read_publications
 from splat_assets.store.published.publishing import current_version
+from splat_assets.terminal import FittedTable, console
 
 LAST = click.option("--last", default=10, show_default=True, type=whole(0), help="Number of recent events to show.")
 
@@ -42,21 +42,23 @@ def print_runs(last: int) -> None:
         click.echo(f"there are no runs under {root.runs} yet; make one with `splat run new` or `splat demo`", err=True)
     waiting = [(key, record) for key, record in records_of(root).items() if record.state in ("waiting", "refused")]
     if waiting:
-        pending = Table(Column("input", no_wrap=True), "state", Column("reason", overflow="fold"))
+        pending = FittedTable(Column("input", no_wrap=True), "state", "reason", hide=("state",))
         for key, record in waiting:
             pending.add_row(key, record.state, record.said)
         out.print(pending)
     happened = activity(root, last)
     if happened:
-        lines = Table(Column("at (UTC)", no_wrap=True), "event", "subject", Column("message", overflow="fold"))
+        lines = FittedTable(Column("at (UTC)", no_wrap=True), "event", "subject", "message", hide=("event",))
         for one in happened:
             lines.add_row(one.at[:16].replace("T", " "), one.kind, one.subject, one.said)
         out.print(lines)
 
 
-def run_table(root: DataRoot) -> Table:
+def run_table(root: DataRoot) -> FittedTable:
     """A row per run; runs that cannot be read are reported on standard error."""
-    table = Table("run", "SAE", "artifacts up to date", "store", "published (UTC)")
+    table = FittedTable(
+        "run", "SAE", "artifacts up to date", "store", "published (UTC)", hide=("SAE", "published (UTC)")
+    )
     for name in root.run_names():
         try:
             table.add_row(*_row(open_run(root, name)))

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 
 from splat_assets.analysis.scorecard import MEANINGS
 from splat_assets.compute.fit import NOT_COMPUTED
 from splat_assets.store.scorecard import read_scorecard
+from splat_assets.terminal import FittedTable
 from splat_assets.wording import counted
 
 _HEAD = (
@@ -33,11 +33,14 @@ _PREDICTIONS = {
 def scorecard_view(path: Path) -> RenderableType:
     """The scorecard at path as tables: figures with their meaning, and the base model's predictions with and without the SAE."""
     card = read_scorecard(path)
-    figures = Table(title=_title(card), title_justify="left", title_style="bold", show_header=False)
+    figures = FittedTable(
+        "", "", "", title=_title(card), title_justify="left", title_style="bold", show_header=False, hide=()
+    )
     for name, meaning in MEANINGS.items():
         figures.add_row(name, _shown(card.get(name)), meaning)
-    predictions = Table(title="Predictions of the base model", title_justify="left", title_style="bold")
-    predictions.add_column("activations replaced by")
+    predictions = FittedTable(
+        "activations replaced by", title="Predictions of the base model", title_justify="left", title_style="bold"
+    )
     for title in _PREDICTIONS.values():
         predictions.add_column(title, justify="right")
     for place, words in _PLACES.items():

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.table import Table
+from rich.table import Column
 
 from splat_assets.commands.inputs import FILE, FOLDER, device_option, progress_here, writable_folder
-from splat_assets.commands.report import console
 from splat_assets.model.recipe import BaseTrainingRecipe
 from splat_assets.numerals import number_type, whole
 from splat_assets.sae.recipe import flag_of
 from splat_assets.store.sums import as_recorded
+from splat_assets.terminal import FittedTable, console
 
 if TYPE_CHECKING:
     from splat_assets.model.prediction import PredictionMetrics
@@ -89,13 +89,10 @@ def train_base(
     )
 
 
-def _table(held_out: "PredictionMetrics") -> Table:
-    table = Table(
-        title=f"{held_out.n_hidden:,} hidden abilities of {held_out.n_builds:,} held-out builds", title_justify="left"
-    )
-    table.add_column("predicted by")
-    for column in ("cross entropy", "recall", "F1"):
-        table.add_column(column, justify="right")
+def _table(held_out: "PredictionMetrics") -> FittedTable:
+    figures = [Column(name, justify="right") for name in ("cross entropy", "recall", "F1")]
+    title = f"{held_out.n_hidden:,} hidden abilities of {held_out.n_builds:,} held-out builds"
+    table = FittedTable("predicted by", *figures, title=title, title_justify="left")
     rows = {
         "the model": held_out.model,
         "frequency on the weapon": held_out.weapon_frequency,

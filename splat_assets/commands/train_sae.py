@@ -17,7 +17,6 @@ from splat_assets.commands.inputs import (
     writable_folder,
 )
 from splat_assets.commands.recipe_options import sae_options, take_recipe, warn_of_few_steps
-from splat_assets.commands.report import console
 from splat_assets.commands.scorecard import scorecard_view
 from splat_assets.data.splits import split_builds
 from splat_assets.errors import InputError
@@ -26,6 +25,7 @@ from splat_assets.numerals import whole
 from splat_assets.runs import ActivationsRecipe, SplitRecipe
 from splat_assets.store.scorecard import SCORECARD
 from splat_assets.store.sums import as_recorded
+from splat_assets.terminal import console
 from splat_assets.wording import counted
 
 
