@@ -203,7 +203,7 @@ def test_run_list_and_runs_are_one(own_root: DataRoot, tmp_path: Path) -> None:
         one, other = splat(root, "run", "list", "--last", "3"), splat(root, "runs", "--last", "3")
 
         assert (one.exit_code, one.stdout, one.stderr) == (0, other.stdout, other.stderr)
-    assert "there are no runs under" in one.stderr
+    assert "holds no runs yet" in one.stderr
 
 
 def spoil_the_description(runs: Path) -> None:
@@ -273,7 +273,7 @@ def test_a_selection_that_names_nothing_is_refused(selected: str, finished_root:
     shown = splat(finished_root, "materialize", "small", "--select", selected)
 
     assert shown.exit_code == 2
-    assert "there is no artifact ''; there are dataset, " in shown.stderr
+    assert "artifact '' does not exist; there are dataset, " in shown.stderr
 
 
 def test_run_show_prints_recipe_artifacts_and_scorecard(finished_root: DataRoot) -> None:

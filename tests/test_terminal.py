@@ -1,11 +1,9 @@
-import doctest
 import io
 
 import pytest
 from rich import box
 from rich.console import Console
 
-import splat_assets.terminal
 from splat_assets.terminal import FittedTable, console
 
 PATH = "/data/runs/demo/store/versions/0123456789abcdef/activations.zarr"
@@ -86,9 +84,3 @@ def test_a_pipe_is_160_wide_unless_columns_says_more(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setenv("COLUMNS", "300")
     assert console().width == 300
-
-
-def test_the_examples_of_the_docstrings() -> None:
-    failed, tried = doctest.testmod(splat_assets.terminal, optionflags=doctest.ELLIPSIS)
-
-    assert tried and not failed

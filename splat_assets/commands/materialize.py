@@ -69,25 +69,21 @@ def make_settled(run: Run, selected: list[Asset]) -> bool:
     other failure is printed.
     """
     with synced_run(run.root, run.name):
-        return _made_settled(run, selected)
+        run.config.inputs.refuse_changed()
+        if all(status_of(asset, run) is Status.SETTLED for asset in selected):
+            click.echo(f"run {run.name}: everything is up to date", err=True)
+            return True
+        from splat_assets.orchestration.in_process import materialize_run
 
-
-def _made_settled(run: Run, selected: list[Asset]) -> bool:
-    run.config.inputs.refuse_changed()
-    if all(status_of(asset, run) is Status.SETTLED for asset in selected):
-        click.echo(f"run {run.name}: everything is up to date", err=True)
-        return True
-    from splat_assets.orchestration.in_process import materialize_run
-
-    with watching(progress_here()), inputs_opened_once():
-        made = materialize_run(run, [asset.name for asset in selected])
-    for crash in made.crashes:
-        click.echo(crash, err=True)
-    if made.faults:
-        more = (
-            f" (and {counted(len(made.faults) - 1, 'more steps')} stopped; `splat up` shows why)"
-            if len(made.faults) > 1
-            else ""
-        )
-        raise UnfinishedRunError(f"run {run.name} was not finished: {made.faults[0]}{more}")
-    return made.succeeded
+        with watching(progress_here()), inputs_opened_once():
+            made = materialize_run(run, [asset.name for asset in selected])
+        for crash in made.crashes:
+            click.echo(crash, err=True)
+        if made.faults:
+            more = (
+                f" (and {counted(len(made.faults) - 1, 'more steps')} stopped; `splat up` shows why)"
+                if len(made.faults) > 1
+                else ""
+            )
+            raise UnfinishedRunError(f"run {run.name} was not finished: {made.faults[0]}{more}")
+        return made.succeeded

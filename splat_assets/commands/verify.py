@@ -6,8 +6,7 @@ import click
 from rich.table import Column
 
 from splat_assets.assets import ASSETS
-from splat_assets.assets.asset import run_check, was_made
-from splat_assets.assets.failures import shown_facts
+from splat_assets.assets.asset import run_check, shown_facts, was_made
 from splat_assets.assets.opened import inputs_opened_once
 from splat_assets.commands.inputs import progress_here
 from splat_assets.commands.report import LEAN

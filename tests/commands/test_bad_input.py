@@ -338,7 +338,7 @@ def test_an_unknown_run_names_those_there_are(words: str, finished_root: DataRoo
 
     result = CliRunner().invoke(main, [*words.split(), "smal"], env=environment)
 
-    refused(result, "no run 'smal'", "runs there: small", "splat run new")
+    refused(result, "run 'smal' does not exist", "runs there: small", "splat run new")
 
 
 def test_an_unknown_artifact_names_those_there_are(finished_root: DataRoot) -> None:
@@ -346,7 +346,7 @@ def test_an_unknown_artifact_names_those_there_are(finished_root: DataRoot) -> N
 
     result = CliRunner().invoke(main, ["materialize", "small", "--select", "idf,histogram"], env=environment)
 
-    refused(result, "no artifact 'histogram'", "idf", "published_store")
+    refused(result, "artifact 'histogram' does not exist", "idf", "published_store")
 
 
 def test_a_name_that_is_taken_by_another_run_is_refused(inputs: Inputs, data_root: Path) -> None:
