@@ -39,8 +39,8 @@ def import_(folder: Path, out: Path | None, run_name: str | None, profile: str, 
     """Turn FOLDER (a batch tree, a transposed array or neuron_acts) into a store or a run, and report its defects.
 
     \b
-      splat import activations_efficient --run full    then: splat materialize full
-      splat import activations_efficient --out DIR     a store by itself: no labels, no model
+      splat import activations_efficient --run full  then: splat materialize full
+      splat import activations_efficient --out DIR   a store without labels
 
     A run has labels, causal experiments, neighbours, a map and checks. Its activations are those of FOLDER, not
     recomputed; model, SAE and data come from its origin.json or from the options.
