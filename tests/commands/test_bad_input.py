@@ -138,7 +138,7 @@ def test_a_dataset_that_is_not_there_is_named(inputs: Inputs, data_root: Path) -
 
     result = splat("run", "new", "mine", *inputs.options())
 
-    refused(result, "no file", re.escape(str(inputs.data)))
+    refused(result, "does not exist", re.escape(str(inputs.data)))
     assert files_below(data_root) == []
 
 
@@ -198,7 +198,7 @@ BAD_MODELS: dict[str, tuple[Callable[[Inputs], object], tuple[str, ...]]] = {
     "a truncated safetensors": (truncated_safetensors, ("model.safetensors", "truncated", "copy it again")),
     "a truncated torch file": (truncated_pth, ("model.pth", "truncated", "copy it again")),
     "a missing checkpoint": (lambda inputs: inputs.checkpoint.unlink(), ("neither model.pth nor model.safetensors",)),
-    "a missing vocabulary": (lambda inputs: (inputs.model / "vocab.json").unlink(), ("vocabulary", "no file")),
+    "a missing vocabulary": (lambda inputs: (inputs.model / "vocab.json").unlink(), ("vocabulary", "does not exist")),
 }
 
 
