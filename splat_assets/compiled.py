@@ -1,7 +1,7 @@
 """Plain loops over arrays, compiled on first use by numba; the machine code is kept between runs.
 
-A function and the compiled functions it calls belong in one file: that file's change is what makes kept code anew. The
-options below are no part of what numba compares, so after changing one the kept code (`*.nbi`, `*.nbc`) must be removed.
+A function and the compiled functions it calls belong in one file: that file's change is what makes kept code anew. Numba
+does not compare the options below, so after changing one the kept code (`*.nbi`, `*.nbc`) must be removed.
 
 Where numba is not installed, as with a reader of stores alone, the loops run as they stand: the same answers, later.
 """
@@ -30,5 +30,5 @@ def _compiled(function: Function, **options: Any) -> Function:
 
     try:
         return cast(Function, numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function))
-    except RuntimeError:  # numba has no writable cache folder
+    except RuntimeError:  # numba finds no writable cache folder
         return cast(Function, numba.njit(nogil=True, error_model="numpy", **options)(function))

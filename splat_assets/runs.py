@@ -51,7 +51,7 @@ class InputFile:
                 "recorded by its path and sha256"
             )
         if not path.is_file():
-            raise InputError(f"{what}: there is no file {path}; pass the path of one")
+            raise InputError(f"{what}: file {path} does not exist; pass the path of one")
         return cls(str(path.absolute()), sha256_of_file(path))
 
     def checked(self, what: str) -> Path:
@@ -85,6 +85,10 @@ class RunInputs:
     def files(self) -> list[InputFile]:
         """Those there are, in the order of the fields."""
         return [one for each in fields(self) if (one := getattr(self, each.name)) is not None]
+
+    def vocabularies(self) -> dict[str, str]:
+        """The sha256 of both vocabularies, by field."""
+        return {"vocab": self.vocab.sha256, "weapon_vocab": self.weapon_vocab.sha256}
 
     def refuse_changed(self) -> None:
         """Hash every file again; FingerprintMismatchError for the first that is not what it was, InputError if it is gone."""
@@ -215,7 +219,21 @@ def hash_inputs(
     data: Path,
     sae_checkpoint: Path | None = None,
 ) -> RunInputs:
-    """Hash the files of a new run; vocabularies default to those beside the checkpoint."""
+    """Hash the files of a new run.
+
+    Args:
+        model_checkpoint: The base model's weights, or the folder that holds them. `model_params.json` beside them counts too.
+        vocab: The one beside the checkpoint, if None; so is `weapon_vocab`.
+        data: Tokenised builds, a file.
+        sae_checkpoint: A ready-made SAE, a file or folder; None for a run that trains its own.
+
+    Returns:
+        Absolute paths with the sha256 of each file.
+
+    Raises:
+        InputError: A file is missing, or is a folder, a pipe or a device; or a folder holds none or two of the files that
+            may be meant.
+    """
     checkpoint = checkpoint_file(model_checkpoint)
     beside = checkpoint.parent
     params = beside / "model_params.json"
@@ -233,7 +251,29 @@ def hash_inputs(
 
 
 def create_run(root: DataRoot, name: str, config: RunConfig) -> Run:
-    """Freeze a new run; InputError when a run of that name has another description."""
+    """Freeze a new run in `run.toml`; the same description again changes nothing.
+
+    Args:
+        name: Letters, digits, `_`, `-` and `.`.
+        config: Its `versions` are replaced by those that are installed.
+
+    Returns:
+        The run, read back from its file. Nothing is computed yet.
+
+    Raises:
+        InputError: A run of that name has another description, the name cannot be one, the data root cannot be written, or an
+            input lies outside a data root that is a working copy of a bucket.
+
+    Example:
+        >>> with TemporaryDirectory() as name:
+        ...     folder = Path(name)
+        ...     for file in ("model.pth", "vocab.json", "weapon_vocab.json", "builds.csv"):
+        ...         _ = (folder / file).write_text("{}")
+        ...     config = RunConfig(hash_inputs(folder, None, None, folder / "builds.csv"), SaeRecipe(k=8))
+        ...     made = create_run(DataRoot(folder), "mine", config)
+        ...     (made.name, made.layout.config.name, open_run(made.root, "mine").config.sae.k)
+        ('mine', 'run.toml', 8)
+    """
     layout = root.run(name)
     if layout.config.exists():
         existing = open_run(root, name)
@@ -251,12 +291,21 @@ def create_run(root: DataRoot, name: str, config: RunConfig) -> Run:
 
 
 def open_run(root: DataRoot, name: str) -> Run:
-    """The run called name; InputError lists the runs there are when it does not exist or cannot be read."""
+    """The run called name, as `run.toml` describes it; its inputs and artifacts are not opened.
+
+    Raises:
+        InputError: The run does not exist, and the text lists those that do; or its description cannot be read.
+
+    Example:
+        >>> open_run(DataRoot(Path("/nowhere")), "mine")
+        Traceback (most recent call last):
+        splat_assets.errors.InputError: run 'mine' does not exist under /nowhere/runs; runs there: none; ...
+    """
     layout = root.run(name)
     if not layout.config.exists():
         there = ", ".join(root.run_names()) or "none"
         raise InputError(
-            f"there is no run {name!r} under {root.runs}; runs there: {there}; make one with `splat run new`"
+            f"run {name!r} does not exist under {root.runs}; runs there: {there}; make one with `splat run new`"
         )
     try:
         raw = read_toml(layout.config)
@@ -331,7 +380,7 @@ def _without_versions(config: RunConfig) -> dict[str, Any]:
 
 
 def _as_toml(value: dict[str, Any]) -> dict[str, Any]:
-    """TOML has no null: what is None is left out."""
+    """TOML lacks null: what is None is left out."""
     return {k: _as_toml(v) if isinstance(v, dict) else v for k, v in value.items() if v is not None}
 
 

@@ -56,9 +56,25 @@ def sweep_folder(root: DataRoot, name: str) -> Path:
 def create_sweep(
     root: DataRoot, name: str, like: RunConfig, ks: Sequence[int], widths: Sequence[int], seeds: Sequence[int]
 ) -> Sweep:
-    """Freeze the runs of a sweep: those of `like` with each k, width (d_sae) and seed of the SAE. The same again changes nothing.
+    """Freeze the runs of a sweep; the same again changes nothing.
 
-    Raises InputError for a recipe that means nothing, for more than LARGEST runs, and when one of that name is another.
+    Args:
+        name: Its runs are called `<name>-w<width>-k<k>-s<seed>`.
+        like: Inputs and recipe of every run, but for the three settings below.
+        ks: Active features per sample.
+        widths: Features of the SAE (`d_sae`).
+        seeds: Of the SAE's training.
+
+    Raises:
+        InputError: `like` has a ready-made SAE or one that is not batch_topk, a recipe contradicts itself, there are more than
+            LARGEST runs or none, or the sweep exists with other runs.
+
+    Example:
+        >>> with TemporaryDirectory() as folder:
+        ...     file = InputFile("/data/model.pth", "0" * 64)
+        ...     like = RunConfig(RunInputs(file, file, file, file))
+        ...     create_sweep(DataRoot(Path(folder)), "widths", like, ks=[8], widths=[64, 128], seeds=[0]).runs
+        ('widths-w64-k8-s0', 'widths-w128-k8-s0')
     """
     if like.inputs.sae_checkpoint is not None:
         raise InputError("a sweep trains SAEs, but that run has a ready-made one: choose a run that trains its own")
@@ -87,13 +103,13 @@ def sweep_names(root: DataRoot) -> list[str]:
 
 
 def open_sweep(root: DataRoot, name: str) -> Sweep:
-    """The sweep called name; InputError lists those there are."""
+    """The sweep called name; InputError lists those that exist, or says why its file cannot be read."""
     path = sweep_folder(root, name) / "sweep.json"
     try:
         return Sweep(root, name, tuple(map(str, read_json(path)["runs"])))
     except FileNotFoundError:
         there = ", ".join(sweep_names(root)) or "none"
-        raise InputError(f"there is no sweep {name!r}; there are {there}") from None
+        raise InputError(f"sweep {name!r} does not exist; there are {there}") from None
     except WRONG_CONTENT as error:
         raise InputError(f"{path} does not describe a sweep: {error}") from error
 

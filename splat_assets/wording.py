@@ -39,15 +39,15 @@ def one_of(unit: str) -> str:
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
-    """`there is no ability 'swim_sped_up'; did you mean swim_speed_up?`, or a list of what there is."""
+    """`ability 'swim_sped_up' does not exist; did you mean swim_speed_up?`, or a list of the names that do."""
     from difflib import get_close_matches
 
     names = list(known)
     near = get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
-        return f"there is no {what} {name[:60]!r}; did you mean {' or '.join(near)}?"
+        return f"{what} {name[:60]!r} does not exist; did you mean {' or '.join(near)}?"
     more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
-    return f"there is no {what} {name[:60]!r}; there are {', '.join(names[:_MOST_LISTED])}{more}"
+    return f"{what} {name[:60]!r} does not exist; there are {', '.join(names[:_MOST_LISTED])}{more}"
 
 
 def visible(text: str) -> str:

@@ -116,7 +116,7 @@ def test_commands_work_on_the_bucket_and_what_they_write_is_there(there: DataRoo
 
 
 def test_what_is_wrong_with_the_bucket_is_one_sentence(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "there are no runs" in _splat(tmp_path / "shell", "run", "list")
+    assert "holds no runs yet" in _splat(tmp_path / "shell", "run", "list")
     assert "Usage" in _splat(tmp_path / "shell", "run", "list", "--help")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     said = _splat(tmp_path / "shell", "run", "list", expect=2)

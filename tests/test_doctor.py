@@ -27,7 +27,7 @@ def test_a_bucket_that_does_what_publishing_needs_is_content(s3: S3, monkeypatch
     assert Bucket("s3://lab/data").listed() == {}, "what was tried is gone again"
 
 
-def test_a_bucket_without_a_way_or_credentials_is_said(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_bucket_or_missing_credentials_are_reported(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     code, said = _doctor(monkeypatch, SPLAT_DATA="s3://nobodys-bucket/data")
     assert code == 1 and "cannot write s3://nobodys-bucket/data" in said, said
     code, said = _doctor(monkeypatch, SPLAT_DATA="s3://lab/data", AWS_ACCESS_KEY_ID="")
@@ -36,7 +36,7 @@ def test_a_bucket_without_a_way_or_credentials_is_said(s3: S3, monkeypatch: pyte
     assert code == 1 and "is not a bucket URL" in said, said
 
 
-def test_a_bucket_that_refuses_writing_is_said(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_that_refuses_writes_is_reported(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(asked: Asked) -> None:
         if asked.method == "PUT":
             raise ConnectionError
@@ -47,14 +47,14 @@ def test_a_bucket_that_refuses_writing_is_said(s3: S3, monkeypatch: pytest.Monke
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that the test has none of")
-def test_a_device_that_torch_has_not_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_torch_lacks_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, said = _doctor(monkeypatch, SPLAT_DATA=str(tmp_path))
     assert (code, "torch device │ cpu" in said) == (0, True), said
     code, said = _doctor(monkeypatch, SPLAT_DATA=str(tmp_path), SPLAT_DEVICE="cuda")
     assert code == 1 and "SPLAT_DEVICE=cuda" in said and "cannot compute on the device 'cuda'" in said, said
 
 
-def test_a_ray_cluster_is_asked_whether_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ray_cluster_is_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()

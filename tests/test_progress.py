@@ -48,7 +48,7 @@ def test_lines_hold_how_far_how_fast_how_long_and_what_stands_out() -> None:
     assert said[-1] == "count: 3,000 rows in 30.0 s, 100 rows/s"
 
 
-def test_the_time_left_is_said_once_two_intervals_agree_and_goes_by_the_last() -> None:
+def test_the_time_left_is_shown_once_two_intervals_agree_at_the_last_rate() -> None:
     said: list[str] = []
 
     paced(said, [100, 10, 10], 1_000, 11_000)
@@ -85,7 +85,7 @@ def test_a_rate_that_says_nothing_is_left_out(seconds: float, n: int, unit: str,
     assert said[-1] == said_of_it
 
 
-def test_a_step_is_said_when_it_is_not_quick_and_again_when_it_is_long() -> None:
+def test_a_step_is_logged_unless_quick_and_again_when_it_takes_long() -> None:
     said: list[str] = []
     progress = LogProgress(said.append, every_seconds=0.2)
 
@@ -116,7 +116,7 @@ def test_lines_are_sparse() -> None:
     assert [line.split(" in ")[0] for line in said] == ["count: 1,000 rows"]
 
 
-def test_what_was_cut_short_is_not_said_to_be_done() -> None:
+def test_an_interrupted_task_is_not_reported_as_finished() -> None:
     said: list[str] = []
 
     with pytest.raises(RuntimeError), LogProgress(said.append).task("count", 2, "rows") as task:
@@ -168,7 +168,7 @@ def test_who_watches_is_known_only_inside() -> None:
     assert watched_progress() is None
 
 
-def test_a_step_is_said_by_who_watches() -> None:
+def test_a_step_is_shown_by_the_watching_progress() -> None:
     said: list[str] = []
 
     with step("nobody is there"):

@@ -129,10 +129,10 @@ def test_another_run_of_the_same_name_is_refused(root: DataRoot, inputs: RunInpu
 
 
 def test_a_run_that_is_not_there_names_those_that_are(root: DataRoot, inputs: RunInputs) -> None:
-    with pytest.raises(InputError, match="no run 'mine' .*runs there: none"):
+    with pytest.raises(InputError, match="run 'mine' does not exist .*runs there: none"):
         open_run(root, "mine")
     create_run(root, "other", RunConfig(inputs))
-    with pytest.raises(InputError, match="no run 'mine' .*runs there: other"):
+    with pytest.raises(InputError, match="run 'mine' does not exist .*runs there: other"):
         open_run(root, "mine")
 
 
@@ -180,7 +180,7 @@ def test_settings_that_make_no_sense_are_refused(kind: type, settings: dict[str,
         kind(**settings)
 
 
-def test_a_checkpoint_is_found_in_its_folder(model: Path) -> None:
+def test_a_folder_of_a_checkpoint_resolves_to_its_file(model: Path) -> None:
     assert checkpoint_file(model) == model / "model.pth"
     assert checkpoint_file(model / "model.pth") == model / "model.pth"
     (model / "model.pth").rename(model / "model.safetensors")

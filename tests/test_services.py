@@ -99,7 +99,7 @@ def test_the_url_of_another_program_is_never_printed(
     assert not [pid for pid in children(tmp_path) if is_alive(pid)]
 
 
-def test_who_listens_on_a_port_is_told_apart(port: int) -> None:
+def test_the_process_that_listens_on_a_port_is_identified(port: int) -> None:
     assert not is_answered_by(port, os.getsid(0))
     with socket.create_server(("127.0.0.1", port)):
         assert is_answered_by(port, os.getsid(0))
@@ -107,7 +107,7 @@ def test_who_listens_on_a_port_is_told_apart(port: int) -> None:
 
 
 @pytest.mark.parametrize("option", ["--port", "--dash-port"])
-def test_a_port_that_is_taken_is_told_before_anything_is_begun(
+def test_a_port_in_use_is_reported_before_anything_starts(
     option: str, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPLAT_DATA", str(tmp_path / "data"))

@@ -23,7 +23,7 @@ def _wait_until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("fault", ["disk", "bucket"])
-def test_what_others_do_is_brought_again_after_a_fault_which_is_logged_once(
+def test_changes_of_others_are_pulled_again_after_a_fault_that_is_logged_once(
     fault: str, s3: S3, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     copy = WorkingCopy.of(Bucket(URL), {"SPLAT_WORKING_COPY": str(tmp_path / "one")})

@@ -6,14 +6,20 @@ Plain Python: Dagster's shell around it is `splat_assets.orchestration.definitio
 from splat_assets.assets.asset import Asset
 from splat_assets.assets.base_model import BASE_MODEL
 from splat_assets.assets.dataset import DATASET
-from splat_assets.assets.feature_map import FEATURE_MAP
 from splat_assets.assets.guide_formats import BATCH_ZARR, NEURON_ACTS, TRANSPOSED_ZARR
 from splat_assets.assets.published_store import PUBLISHED_STORE
 from splat_assets.assets.raw_activations import RAW_ACTIVATIONS
 from splat_assets.assets.sae_checkpoint import SAE_CHECKPOINT
 from splat_assets.assets.sparse_activations import SPARSE_ACTIVATIONS
-from splat_assets.assets.statistics import EXAMPLES, HISTOGRAMS, IDF, INFLUENCES, NEIGHBOURS
-from splat_assets.assets.suggested_labels import SUGGESTED_LABELS
+from splat_assets.assets.statistics import (
+    EXAMPLES,
+    FEATURE_MAP,
+    HISTOGRAMS,
+    IDF,
+    INFLUENCES,
+    NEIGHBOURS,
+    SUGGESTED_LABELS,
+)
 from splat_assets.errors import InputError
 
 ASSETS: tuple[Asset, ...] = (
@@ -50,4 +56,4 @@ def asset_named(name: str) -> Asset:
     for asset in ASSETS:
         if asset.name == name:
             return asset
-    raise InputError(f"there is no artifact {name!r}; there are {', '.join(asset.name for asset in ASSETS)}")
+    raise InputError(f"artifact {name!r} does not exist; there are {', '.join(asset.name for asset in ASSETS)}")

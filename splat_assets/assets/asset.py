@@ -7,6 +7,7 @@ the outcomes of its checks (`status_of`).
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,7 +16,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from splat_assets.assets.failures import failure_in_words
 from splat_assets.distribution import extra_of
 from splat_assets.errors import InputError, SplatError
 from splat_assets.progress import Progress
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 Fact = int | float | str | bool
 Facts = dict[str, Fact]
 Row = Mapping[str, Fact | None]
+WHAT_TO_DO = "what_to_do"
+"""The fact in which a check names its remedy; without it, the remedy is the one for changed files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,21 @@ class Check:
 class Asset:
     """One artifact of a run.
 
-    deps: assets it is made from. own_inputs: fingerprints of its other inputs (files, slices of the recipe).
-    code_version: raised by hand when the same inputs give other bytes. checks: the first is that its bytes are those
-    that were written; every asset has it.
+    Args:
+        name: Unique; receipt, picture and outcomes of checks are files of this name.
+        group: Where the Dagster UI shows it; so does `kinds`.
+        deps: Names of the assets it is made from.
+        own_inputs: Fingerprints of its other inputs (files, slices of the recipe), by name. They contain no time and no path.
+        make: Writes the outputs below the run's folder: each whole or not at all, the same bytes for the same inputs. It may
+            resume what an interrupted call left, and raises a SplatError for what a user can mend.
+        checks: They open the bytes again and change nothing. One more is put before them: the bytes are those that were written.
+        code_version: Raised by hand when the same inputs give other bytes.
+
+    Example:
+        >>> sizes = Asset("sizes", "Size of each build.", "inputs", ("json",), ("dataset",),
+        ...               make=lambda run, progress: AssetResult([], {}), checks=())
+        >>> [check.name for check in sizes.checks]
+        ['sizes_is_intact']
     """
 
     name: str
@@ -77,10 +91,10 @@ class Asset:
     group: str
     kinds: tuple[str, ...]
     deps: tuple[str, ...]
-    own_inputs: Callable[[Run], dict[str, str]]
     make: Callable[[Run, Progress], AssetResult]
     checks: tuple[Check, ...]
     code_version: str = "1"
+    own_inputs: Callable[[Run], dict[str, str]] = lambda run: {}
 
     def __post_init__(self) -> None:
         intact = _intact_check(self)
@@ -205,9 +219,15 @@ def was_made(asset: Asset, run: Run) -> bool:
 
 
 def run_check(asset: Asset, check: Check, run: Run) -> Outcome:
-    """Run a check, record the outcome beside the receipt, and return it; an exception counts as failed.
+    """Run a check, record the outcome beside the receipt, and return it.
 
-    Raises DiskFullError when the outcome cannot be recorded.
+    Returns:
+        What the check says. It failed, too, where the asset was never made (fact `error`), and where the check raised: a
+        SplatError is its fact `error`, anything else, as damaged bytes cause, its fact `broken`.
+
+    Raises:
+        DiskFullError: The outcome cannot be recorded.
+        ModuleNotFoundError: An extra that reads the bytes is not installed.
     """
     try:
         receipt = read_receipt(run.layout.receipts, asset.name)
@@ -235,7 +255,7 @@ def _tested(check: Check, run: Run) -> Outcome:
             raise  # nothing is wrong with the bytes: what reads them is not installed
         logger.info("%s broke", check.name, exc_info=True)
         return Outcome(False, {"broken": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"})
-    # JSON has no NaN and no infinity.
+    # JSON holds neither NaN nor infinity.
     facts = {name: str(v) if isinstance(v, float) and not math.isfinite(v) else v for name, v in outcome.facts.items()}
     return Outcome(outcome.passed, facts)
 
@@ -266,12 +286,34 @@ def failures(asset: Asset, run: Run, only: str = "") -> list[str]:
     receipt = read_receipt(run.layout.receipts, asset.name)
     if receipt is None:
         return []
-    outcomes = recorded_outcomes(asset, run)
-    return [
-        failure_in_words(name, outcome.facts, receipt, run.name)
-        for name, outcome in outcomes.items()
-        if not outcome.passed and only in ("", name)
-    ]
+    outputs = ", ".join(output.path for output in receipt.outputs) or "them"
+    usual = f"if files of it were changed, delete {outputs} below the run's folder and "
+    usual += f"`splat materialize {run.name}` makes it again"
+    lines = []
+    for name, outcome in recorded_outcomes(asset, run).items():
+        if not outcome.passed and only in ("", name):
+            figures = shown_facts({each: value for each, value in outcome.facts.items() if each != WHAT_TO_DO})
+            remedy = outcome.facts.get(WHAT_TO_DO) or usual
+            lines.append(f"{name} failed{f' ({figures})' if figures else ''}: {remedy}")
+    return lines
+
+
+def shown_facts(facts: Mapping[str, Any]) -> str:
+    """Figures and offenders, shortened: no empty ones, four digits of a fraction, the first twelve of a sha256."""
+    return "; ".join(f"{name}: {_shown(value)}" for name, value in facts.items() if value != "")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
+        return value[:12]
+    return str(value)
+
+
+def offenders(wrong: Sequence[object], what: str, **facts: Fact) -> Outcome:
+    """The outcome of a check that names what fails it: `wrong_<what>` holds the first twenty, separated by commas."""
+    return Outcome(not wrong, {**facts, f"wrong_{what}": ", ".join(map(str, wrong[:20]))})
 
 
 def _recording_outcomes(run: Run) -> AbstractContextManager[None]:

@@ -17,12 +17,7 @@ _DESCRIPTION = "base_model.json"
 def _own_inputs(run: Run) -> dict[str, str]:
     inputs = run.config.inputs
     params = {"model_params": inputs.model_params.sha256} if inputs.model_params else {}
-    return {
-        "model_checkpoint": inputs.model_checkpoint.sha256,
-        "vocab": inputs.vocab.sha256,
-        "weapon_vocab": inputs.weapon_vocab.sha256,
-        **params,
-    }
+    return {"model_checkpoint": inputs.model_checkpoint.sha256, **inputs.vocabularies(), **params}
 
 
 def _described(run: Run) -> dict[str, Any]:

@@ -158,7 +158,7 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "problem": "The first difference from what was published; empty if there is none.",
         "removed": "Older versions that were removed.",
     },
-    "missing": {"run": "Name of a run that is left out because it has no SAE yet."},
+    "missing": {"run": "Name of a run that is left out because its SAE is not trained yet."},
 }
 
 CONTENT_OF: Final = {"dataset": "builds"}

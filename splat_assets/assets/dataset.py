@@ -14,12 +14,7 @@ from splat_assets.wording import counted
 
 def _own_inputs(run: Run) -> dict[str, str]:
     inputs = run.config.inputs
-    return {
-        "data": inputs.data.sha256,
-        "vocab": inputs.vocab.sha256,
-        "weapon_vocab": inputs.weapon_vocab.sha256,
-        "split": recipe_hash(run.config.split),
-    }
+    return {"data": inputs.data.sha256, "split": recipe_hash(run.config.split), **inputs.vocabularies()}
 
 
 def _read(run: Run) -> Builds:

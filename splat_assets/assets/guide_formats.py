@@ -1,6 +1,6 @@
 """The guide's dense exchange formats, written from the sparse rows: batch Zarr, transposed Zarr, neuron_acts."""
 
-from splat_assets.assets.asset import Asset, AssetResult, Check, Fact, Outcome
+from splat_assets.assets.asset import Asset, AssetResult, Check, Fact, Outcome, offenders
 from splat_assets.assets.opened import contexts_of, raw_of, sparse_of, vocabulary_of
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
@@ -58,13 +58,13 @@ def _make_neuron_acts(run: Run, progress: Progress) -> AssetResult:
 
 def _batches_equal_the_store(run: Run) -> Outcome:
     wrong = mismatched_batch_rows(sparse_of(run), run.layout.efficient, _N_ROWS, seed=1)
-    return Outcome(not wrong, {"n_sampled": _N_ROWS, "wrong_samples": _joined_ids(wrong)})
+    return offenders(wrong, "samples", n_sampled=_N_ROWS)
 
 
 def _batch_metadata_is_that_of_the_samples(run: Run) -> Outcome:
     raw = raw_of(run)
     wrong = mismatched_batch_metadata(raw.samples(), vocabulary_of(run), run.layout.efficient)
-    return Outcome(not wrong, {"n_samples": raw.n_samples, "wrong_samples": _joined_ids(wrong)})
+    return offenders(wrong, "samples", n_samples=raw.n_samples)
 
 
 def _embeddings_are_those_of_the_shards(run: Run) -> Outcome:
@@ -73,22 +73,13 @@ def _embeddings_are_those_of_the_shards(run: Run) -> Outcome:
     return Outcome(not wrong, {"names": ", ".join(raw.embedding_names), "wrong": ", ".join(wrong)})
 
 
-def _transposed_equals_the_store(run: Run) -> Outcome:
-    wrong = mismatched_features(sparse_of(run), TransposedReader(run.layout.transposed), _N_FEATURES, seed=2)
-    return Outcome(not wrong, {"n_sampled": _N_FEATURES, "wrong_features": _joined_ids(wrong)})
-
-
-def _neuron_acts_equal_the_store(run: Run) -> Outcome:
-    wrong = mismatched_features(sparse_of(run), NeuronActsReader(run.layout.neuron_acts), _N_FEATURES, seed=3)
-    return Outcome(not wrong, {"n_sampled": _N_FEATURES, "wrong_features": _joined_ids(wrong)})
+def _equals_the_store(run: Run, written: TransposedReader | NeuronActsReader, seed: int) -> Outcome:
+    wrong = mismatched_features(sparse_of(run), written, _N_FEATURES, seed=seed)
+    return offenders(wrong, "features", n_sampled=_N_FEATURES)
 
 
 def _shape(n_rows: int, n_columns: int) -> dict[str, Fact]:
     return {"shape": f"{n_rows:,} x {n_columns:,}", "bytes_if_dense": 4 * n_rows * n_columns}
-
-
-def _joined_ids(wrong: list[int]) -> str:
-    return ", ".join(map(str, wrong[:20]))
 
 
 BATCH_ZARR = Asset(
@@ -120,10 +111,13 @@ TRANSPOSED_ZARR = Asset(
     group="guide_formats",
     kinds=("zarr",),
     deps=("sparse_activations",),
-    own_inputs=lambda run: {},
     make=_make_transposed,
     checks=(
-        Check("transposed_equals_the_store", "Sampled features equal the sparse store.", _transposed_equals_the_store),
+        Check(
+            "transposed_equals_the_store",
+            "Sampled features equal the sparse store.",
+            lambda run: _equals_the_store(run, TransposedReader(run.layout.transposed), seed=2),
+        ),
     ),
 )
 
@@ -133,9 +127,12 @@ NEURON_ACTS = Asset(
     group="guide_formats",
     kinds=("numpy",),
     deps=("sparse_activations",),
-    own_inputs=lambda run: {},
     make=_make_neuron_acts,
     checks=(
-        Check("neuron_acts_equal_the_store", "Sampled features equal the sparse store.", _neuron_acts_equal_the_store),
+        Check(
+            "neuron_acts_equal_the_store",
+            "Sampled features equal the sparse store.",
+            lambda run: _equals_the_store(run, NeuronActsReader(run.layout.neuron_acts), seed=3),
+        ),
     ),
 )

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -116,7 +116,7 @@ def import_run(
     origin = read_origin(folder)
     parts = _opened(folder, origin, places)
     root.checked_writable()
-    options = ImportOptions(**{**_fields(options), "vocabulary": parts.vocabulary, "contexts": parts.contexts})
+    options = replace(options, vocabulary=parts.vocabulary, contexts=parts.contexts)
     with (
         tempfile.TemporaryDirectory(prefix=".import-", dir=root.path) as scratch,
         _undone_on_failure(layout.root),
@@ -137,7 +137,7 @@ def import_run(
         items = make_items(builds, parts.vocabulary, parts.contexts, recipe.masked_variants, recipe.seed)
         rows = _rows_of_items(folder, samples, items, parts)
         embeddings = _embeddings_of(folder, rows)
-        recipe = ActivationsRecipe(**{**asdict(recipe), "embeddings": bool(embeddings)})
+        recipe = replace(recipe, embeddings=bool(embeddings))
         files = parts.model_files
         config = RunConfig(
             inputs=hash_inputs(files.checkpoint, files.vocab, files.weapon_vocab, data, parts.sae_path),
@@ -196,10 +196,6 @@ def _opened(folder: Path, origin: Origin | None, places: Mapping[str, Path]) -> 
     return _Parts(model, BaseModelFiles(checkpoint, vocab, weapon_vocab), sae, sae_path, hook, vocabulary, contexts)
 
 
-def _fields(options: ImportOptions) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in options.__slots__}
-
-
 def _recipe(origin: Origin | None, name: str, kind: type[_Recipe], **defaults: Any) -> _Recipe:
     recorded = origin.recipe.get(name) if origin else None
     if recorded is None:
@@ -222,7 +218,7 @@ def _dataset(
         return origin.checked_file("data")
     known = samples.filter(~pl.col("is_null") & (pl.col("weapon_id_token") >= 0) & (pl.col("tokens").list.len() > 0))
     if not known.height:
-        raise InputError(f"{folder} has no sample metadata with tokens and weapons: pass --metadata or --data-csv")
+        raise InputError(f"{folder} lacks sample metadata with tokens and weapons: pass --metadata or --data-csv")
     if known["token_position"].max() != -1:
         raise InputError(f"the rows of {folder} are token positions, not builds: pass --data-csv")
     path = layout.root / "imported" / "tokenized_data.parquet"  # not among datasets: those become runs by themselves

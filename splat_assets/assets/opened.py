@@ -147,16 +147,11 @@ def base_activations_of(run: Run, items: Items, progress: Progress) -> BaseActiv
     return harvest(folder, items, files, hook, recipe.shard_items, recipe.batch_size, runner, progress)
 
 
-def sae_path_of(run: Run) -> Path:
-    """The folder of the run's SAE."""
-    return run.layout.sae
-
-
 def sae_of(run: Run) -> "Sae":
     """The run's SAE."""
     from splat_assets.sae import load_sae
 
-    return load_sae(sae_path_of(run))
+    return load_sae(run.layout.sae)
 
 
 def raw_of(run: Run) -> RawActivations:

@@ -116,10 +116,7 @@ PUBLISHED_STORE = Asset(
     group="store",
     kinds=("zarr", "parquet"),
     deps=_DEPS,
-    own_inputs=lambda run: {
-        "vocab": run.config.inputs.vocab.sha256,
-        "weapon_vocab": run.config.inputs.weapon_vocab.sha256,
-    },
+    own_inputs=lambda run: run.config.inputs.vocabularies(),
     make=_make,
     checks=(
         Check("current_is_this_version", "CURRENT names the version that was made.", _current_is_this_version),

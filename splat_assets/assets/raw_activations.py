@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from splat_assets.assets.asset import Asset, AssetResult, Check, Facts, Outcome, Row, recipe_hash
+from splat_assets.assets.asset import Asset, AssetResult, Check, Facts, Outcome, Row, offenders, recipe_hash
 from splat_assets.assets.opened import (
     base_activations_of,
     builds_of,
@@ -12,7 +12,6 @@ from splat_assets.assets.opened import (
     model_files_of,
     raw_of,
     sae_of,
-    sae_path_of,
     shards_of_run,
     vocabulary_of,
 )
@@ -41,7 +40,7 @@ def _make(run: Run, progress: Progress) -> AssetResult:
         contexts_of(run),
         shards,
         base,
-        sae_path_of(run),
+        run.layout.sae,
         per_token=per_token,
         embeddings=recipe.embeddings,
         runner=runner,
@@ -107,7 +106,7 @@ def _samples_are_those_of_the_dataset(run: Run) -> Outcome:
         if not stored.equals(fresh):
             differing = (stored.hash_rows() != fresh.hash_rows()).arg_true() + shard.first_sample
             wrong += differing.to_list()
-    return Outcome(not wrong, {"n_samples": samples.height, "wrong_samples": ", ".join(map(str, wrong[:20]))})
+    return offenders(wrong, "samples", n_samples=samples.height)
 
 
 def _shards_hold_what_was_written(run: Run) -> Outcome:
@@ -117,7 +116,7 @@ def _shards_hold_what_was_written(run: Run) -> Outcome:
 
 def _equal_a_fresh_pass(run: Run) -> Outcome:
     wrong = rows_differing_from_recompute(raw_of(run), items_of(run), model_files_of(run), hook_of(run), sae_of(run))
-    return Outcome(not wrong, {"n_sampled": 64, "wrong_samples": ", ".join(map(str, wrong[:20]))})
+    return offenders(wrong, "samples", n_sampled=64)
 
 
 RAW_ACTIVATIONS = Asset(

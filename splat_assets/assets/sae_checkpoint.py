@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from splat_assets.assets.asset import (
+    WHAT_TO_DO,
     Asset,
     AssetResult,
     Check,
@@ -14,7 +15,6 @@ from splat_assets.assets.asset import (
     inputs_of,
     recipe_hash,
 )
-from splat_assets.assets.failures import WHAT_TO_DO
 from splat_assets.assets.opened import base_activations_of, base_model_of, hook_of, items_of, sae_of
 from splat_assets.assets.pictures import training_curves
 from splat_assets.compute.encode import is_same_row

@@ -1,11 +1,16 @@
-"""Statistics computed once for every feature and token: histograms, IDF, influences, examples, neighbours."""
+"""Computed once for every feature or token: histograms, IDF, influences, examples, neighbours, map, suggested labels.
+
+Suggested labels are not reviewed by a person: the best rule over builds for every feature, tested against chance.
+"""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from splat_assets.assets.asset import Asset, AssetResult, Check, Fact, Facts, Outcome
+from splat_assets.analysis.builds.build_table import BuildTable
+from splat_assets.assets.asset import Asset, AssetResult, Check, Fact, Facts, Outcome, offenders
 from splat_assets.assets.opened import (
     base_model_of,
+    contexts_of,
     hook_of,
     raw_of,
     sae_of,
@@ -15,10 +20,12 @@ from splat_assets.assets.opened import (
 )
 from splat_assets.assets.pictures import density_histogram
 from splat_assets.compute.examples import mismatched_examples, write_examples
+from splat_assets.compute.feature_map import mismatched_feature_map, write_feature_map
 from splat_assets.compute.histograms import mismatched_histograms, mismatched_statistics, write_histograms
 from splat_assets.compute.idf import mismatched_idf, write_idf
 from splat_assets.compute.influences import mismatched_influences, read_influences, wide_influences, write_influences
 from splat_assets.compute.neighbours import mismatched_neighbours, write_neighbours
+from splat_assets.compute.suggested_labels import build_table_of, mismatched_suggestions, write_suggested_labels
 from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.store.guide.precomputed import UNSEEN, write_guide_idf, write_guide_influences
@@ -26,17 +33,14 @@ from splat_assets.store.tables import table_facts
 from splat_assets.wording import counted
 
 _N_SAMPLED = 64
+_N_SLOW = 16
+"""Features that a check samples where computing one again takes long."""
 _GUIDE_TOP_K = 100
 _NOT_COMPUTED: dict[str, Fact] = {"not_computed": "token_ff does not feed the output layer directly"}
 
 
-def _none(run: Run) -> dict[str, str]:
-    return {}
-
-
-def _offenders(wrong: list[int], what: str = "features") -> Outcome:
-    facts: dict[str, Fact] = {"n_sampled": _N_SAMPLED, f"wrong_{what}": ", ".join(map(str, wrong[:20]))}
-    return Outcome(not wrong, facts)
+def _sampled(wrong: list[int], n_sampled: int = _N_SAMPLED) -> Outcome:
+    return offenders(wrong, "features", n_sampled=n_sampled)
 
 
 def _make_histograms(run: Run, progress: Progress) -> AssetResult:
@@ -52,15 +56,9 @@ def _make_histograms(run: Run, progress: Progress) -> AssetResult:
     return AssetResult(tables, facts, picture=density_histogram(sparse.feature_n_active, sparse.n_samples))
 
 
-def _histograms_are_exact(run: Run) -> Outcome:
-    return _offenders(
-        mismatched_histograms(sparse_of(run), run.layout.staged / "histograms.parquet", _N_SAMPLED, seed=4)
-    )
-
-
 def _statistics_are_exact(run: Run) -> Outcome:
     sparse, path = sparse_of(run), run.layout.staged / "features.parquet"
-    return _offenders(mismatched_statistics(sparse, path, _N_SAMPLED, seed=5, checksums=sparse.feature_crc32c))
+    return _sampled(mismatched_statistics(sparse, path, _N_SAMPLED, seed=5, checksums=sparse.feature_crc32c))
 
 
 def _make_idf(run: Run, progress: Progress) -> AssetResult:
@@ -77,7 +75,7 @@ def _n_batches(run: Run) -> int:
 
 def _idf_is_exact(run: Run) -> Outcome:
     wrong = mismatched_idf(raw_of(run).samples(), vocabulary_of(run), run.layout.staged / "idf.parquet")
-    return Outcome(not wrong, {"wrong_tokens": ", ".join(map(str, wrong[:20]))})
+    return offenders(wrong, "tokens")
 
 
 def _guide_idf(run: Run, folder: Path) -> list[Path]:
@@ -91,12 +89,9 @@ def _guide_idf_is_the_same(run: Run) -> Outcome:
 
 def _unlike(fresh: list[Path], folder: Path) -> Outcome:
     """Whether the files below folder equal freshly made ones of the same names."""
-    wrong = [path.name for path in fresh if not _same_bytes(path, folder / path.name)]
-    return Outcome(not wrong, {"n_files": len(fresh), "wrong_files": ", ".join(wrong)})
-
-
-def _same_bytes(a: Path, b: Path) -> bool:
-    return b.is_file() and a.read_bytes() == b.read_bytes()
+    there = {path: folder / path.name for path in fresh}
+    wrong = [old.name for new, old in there.items() if not old.is_file() or old.read_bytes() != new.read_bytes()]
+    return offenders(wrong, "files", n_files=len(fresh))
 
 
 def _make_influences(run: Run, progress: Progress) -> AssetResult:
@@ -132,9 +127,8 @@ def _influences_equal_the_product(run: Run) -> Outcome:
         return Outcome(True, _NOT_COMPUTED)
     weights = base_model_of(run).output_weight.detach().numpy()
     path = run.layout.staged / "influences.parquet"
-    return _offenders(
-        mismatched_influences(weights, sae_of(run).W_dec.numpy(), vocabulary_of(run), path, _N_SAMPLED, seed=6)
-    )
+    decoder, vocabulary = sae_of(run).W_dec.numpy(), vocabulary_of(run)
+    return _sampled(mismatched_influences(weights, decoder, vocabulary, path, _N_SAMPLED, seed=6))
 
 
 def _make_examples(run: Run, progress: Progress) -> AssetResult:
@@ -143,10 +137,6 @@ def _make_examples(run: Run, progress: Progress) -> AssetResult:
     return AssetResult(
         [target], {"shape": counted(written.n_examples, "rows"), "n_features_with_top": written.n_features_with_top}
     )
-
-
-def _examples_are_those_of_the_store(run: Run) -> Outcome:
-    return _offenders(mismatched_examples(sparse_of(run), run.layout.staged / "examples.parquet", _N_SAMPLED, seed=7))
 
 
 def _make_neighbours(run: Run, progress: Progress) -> AssetResult:
@@ -159,8 +149,49 @@ def _make_neighbours(run: Run, progress: Progress) -> AssetResult:
 
 def _neighbours_are_the_nearest(run: Run) -> Outcome:
     path = run.layout.staged / "neighbours.parquet"
-    wrong = mismatched_neighbours(sparse_of(run), sae_of(run).W_dec.numpy(), path, 16, seed=8)
-    return Outcome(not wrong, {"n_sampled": 16, "wrong_features": ", ".join(map(str, wrong))})
+    return _sampled(mismatched_neighbours(sparse_of(run), sae_of(run).W_dec.numpy(), path, _N_SLOW, seed=8), _N_SLOW)
+
+
+def _make_map(run: Run, progress: Progress) -> AssetResult:
+    staged = run.layout.staged
+    target = staged / "feature_map.parquet"
+    written = write_feature_map(
+        staged / "neighbours.parquet", sae_of(run).W_dec.numpy(), target, run.config.activations.seed, progress
+    )
+    facts: Facts = {"shape": counted(sae_of(run).d_sae, "features")}
+    for name, n_placed in written.n_placed.items():
+        facts[f"n_placed_{name}"] = n_placed
+        facts[f"n_clusters_{name}"] = written.n_clusters[name]
+        kept = written.nearest_kept[name]
+        facts[f"nearest_kept_{name}"] = "too few features" if kept is None else round(kept, 4)
+    return AssetResult([target], facts)
+
+
+def _map_keeps_neighbours(run: Run) -> Outcome:
+    staged = run.layout.staged
+    wrong = mismatched_feature_map(
+        staged / "neighbours.parquet", staged / "feature_map.parquet", run.config.activations.seed
+    )
+    return Outcome(not wrong, {"n_problems": len(wrong), "problems": "; ".join(wrong)})
+
+
+def _builds(run: Run) -> BuildTable:
+    return build_table_of(raw_of(run).samples(), vocabulary_of(run), contexts_of(run))
+
+
+def _make_labels(run: Run, progress: Progress) -> AssetResult:
+    target = run.layout.staged / "suggested_labels.parquet"
+    seed = run.config.activations.seed
+    written = write_suggested_labels(sparse_of(run), _builds(run), target, seed, progress=progress)
+    shape = f"{written.n_suggested:,} of {counted(sparse_of(run).n_features, 'features')}"
+    return AssetResult(
+        [target], {"shape": shape, "n_with_rule": written.n_with_rule, "n_suggested": written.n_suggested}
+    )
+
+
+def _suggestions_are_found_again(run: Run) -> Outcome:
+    path = run.layout.staged / "suggested_labels.parquet"
+    return _sampled(mismatched_suggestions(sparse_of(run), _builds(run), path, _N_SLOW, seed=9), _N_SLOW)
 
 
 HISTOGRAMS = Asset(
@@ -169,10 +200,15 @@ HISTOGRAMS = Asset(
     group="statistics",
     kinds=("parquet",),
     deps=("sparse_activations",),
-    own_inputs=_none,
     make=_make_histograms,
     checks=(
-        Check("histograms_are_exact", "Counts add up; sampled histograms equal a fresh count.", _histograms_are_exact),
+        Check(
+            "histograms_are_exact",
+            "Counts add up; sampled histograms equal a fresh count.",
+            lambda run: _sampled(
+                mismatched_histograms(sparse_of(run), run.layout.staged / "histograms.parquet", _N_SAMPLED, seed=4)
+            ),
+        ),
         Check("statistics_are_exact", "Sampled statistics equal a fresh computation.", _statistics_are_exact),
     ),
 )
@@ -197,7 +233,6 @@ INFLUENCES = Asset(
     group="statistics",
     kinds=("parquet",),
     deps=("base_model", "sae_checkpoint"),
-    own_inputs=_none,
     make=_make_influences,
     checks=(
         Check("influences_equal_the_product", "Sampled rows equal W_out @ W_dec.", _influences_equal_the_product),
@@ -217,7 +252,9 @@ EXAMPLES = Asset(
         Check(
             "examples_are_those_of_the_store",
             "Sampled features give the same examples again.",
-            _examples_are_those_of_the_store,
+            lambda run: _sampled(
+                mismatched_examples(sparse_of(run), run.layout.staged / "examples.parquet", _N_SAMPLED, seed=7)
+            ),
         ),
     ),
 )
@@ -229,7 +266,6 @@ NEIGHBOURS = Asset(
     group="statistics",
     kinds=("parquet",),
     deps=("sparse_activations", "sae_checkpoint"),
-    own_inputs=_none,
     make=_make_neighbours,
     checks=(
         Check(
@@ -238,4 +274,40 @@ NEIGHBOURS = Asset(
             _neighbours_are_the_nearest,
         ),
     ),
+)
+
+FEATURE_MAP = Asset(
+    name="feature_map",
+    description="Features in two dimensions, by decoder direction and by co-activation, and their clusters.",
+    group="statistics",
+    kinds=("parquet",),
+    deps=("neighbours", "sae_checkpoint"),
+    own_inputs=lambda run: {"seed": str(run.config.activations.seed)},
+    make=_make_map,
+    checks=(
+        Check(
+            "map_keeps_neighbours",
+            "Every feature with neighbours has coordinates, neighbours are near as stated, clusters are reproduced.",
+            _map_keeps_neighbours,
+        ),
+    ),
+)
+
+SUGGESTED_LABELS = Asset(
+    name="suggested_labels",
+    description="The best rule over builds for each feature, chosen on one half, scored on the other, and tested "
+    "against chance.",
+    group="statistics",
+    kinds=("parquet",),
+    deps=("raw_activations", "sparse_activations"),
+    own_inputs=lambda run: {"seed": str(run.config.activations.seed), **run.config.inputs.vocabularies()},
+    make=_make_labels,
+    checks=(
+        Check(
+            "suggestions_are_found_again",
+            "Sampled features, searched again, have the same rule and scores.",
+            _suggestions_are_found_again,
+        ),
+    ),
+    code_version="2",
 )

@@ -111,10 +111,23 @@ class _Ledger:
 
 
 def scan_for_inputs(root: DataRoot, make_run: MakeRun | None = None) -> list[str]:
-    """Scan for new inputs and make their runs; returns the names of all existing runs made this way.
+    """Scan for new inputs and make their runs; one process at a time scans a data root.
 
-    make_run: from a name and the arguments of `splat run new` to an error message, empty if the run was made. Raises
-    InputError when `automation.toml` or `arrivals.json` cannot be read.
+    Args:
+        make_run: From a name and the options of `splat run new` to an error message, empty if the run was made;
+            `new_run` if None.
+
+    Returns:
+        The names of all existing runs made this way, by this call or an earlier one. A new input takes two calls: the second
+        sees that its files no longer change.
+
+    Raises:
+        InputError: `automation.toml` or `arrivals.json` cannot be read.
+
+    Example:
+        >>> with TemporaryDirectory() as folder:
+        ...     scan_for_inputs(DataRoot(Path(folder)))
+        []
     """
     settings = read_settings(root)
     hashed = cache(sha256_of_file)  # what several are run with is hashed once
@@ -298,7 +311,7 @@ def _partners(one: InputFolder, settings: Automation, sound: Sequence[InputFolde
         if named is not None:
             there = [other for other in there if other.folder.name == named]
         if not there:
-            return f"there is no complete {kind}{f' {named}' if named else ''} to run it with yet"
+            return f"waiting for a complete {kind}{f' {named}' if named else ''} to run it with"
         chosen.append(there[-1])
     return chosen
 

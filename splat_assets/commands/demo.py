@@ -1,20 +1,26 @@
 """`splat demo`: from nothing to a trained SAE and a verified store, with inputs that it makes itself."""
 
 import json
+import re
 import shlex
+import subprocess
 import sys
+import threading
 import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import numpy as np
 
 from splat_assets.assets import ASSETS
 from splat_assets.commands.inputs import progress_here, trained_on_others
 from splat_assets.commands.materialize import make_settled
-from splat_assets.commands.report import artifact_table, console, failed_checks
-from splat_assets.commands.scorecard import scorecard_view
-from splat_assets.commands.server_check import ask_server
-from splat_assets.errors import InputError
+from splat_assets.commands.report import artifact_table, failed_checks, scorecard_view
+from splat_assets.errors import InputError, SplatError
 from splat_assets.numerals import whole
 from splat_assets.progress import Progress
 from splat_assets.runs import ActivationsRecipe, Run, RunConfig, SplitRecipe, create_run, hash_inputs
@@ -22,9 +28,12 @@ from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.store.bucket.working_copy import display_location
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publishing import open_store
+from splat_assets.terminal import console
 from splat_assets.wording import counted
 
 DEMO = "demo"
+_SECONDS = 60.0
+_ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 
 
 @click.command()
@@ -119,6 +128,82 @@ def _make_base_model(dataset: Path, model: Path, seed: int, progress: Progress) 
         train_base_model(builds, vocabulary, contexts, BaseTrainingRecipe(seed=seed), model, progress=progress)
     if trained_on_others(model / "model.pth", builds):
         raise InputError(f"the base model {model} was not trained on the builds of this demo; delete {model}")
+
+
+class ServerCheckError(SplatError):
+    """The server did not start, or its answer differs from the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAnswer:
+    """A query whose answer equals the store: its URL, and the rows and bytes received."""
+
+    url: str
+    n_rows: int
+    n_bytes: int
+
+
+def ask_server(run: Path) -> ServerAnswer:
+    """Serve the run's published store, query its most active feature as JSON, and compare every row with the store.
+
+    Raises ServerCheckError when the server does not start, or its answer differs from the store.
+    """
+    store = open_store(run)
+    feature_id = int(np.argmax(store.reader.feature_n_active))
+    expected = store.feature(feature_id)
+    with _served(run) as address:
+        url = f"{address}/activations/{feature_id}"
+        body = _get(f"{url}?columns=global_index,activation&orient=columns")
+        payload = json.loads(body)
+    same = payload["version"] == store.version and (
+        np.array_equal(payload["columns"]["global_index"], expected.sample_ids)
+        and np.array_equal(np.array(payload["columns"]["activation"], dtype=np.float32), expected.values)
+    )
+    if not same:
+        raise ServerCheckError(f"{url} does not answer what version {store.version} of {run} holds for this feature")
+    return ServerAnswer(url, int(payload["n_rows"]), len(body))
+
+
+@contextmanager
+def _served(run: Path) -> Iterator[str]:
+    """The URL of a server of the run; it stops with the context."""
+    command = [sys.executable, "-m", "splat_assets.cli", "serve", str(run), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    lines: list[str] = []
+    rest: threading.Thread | None = None
+    impatient = threading.Timer(_SECONDS, process.kill)
+    impatient.start()
+    try:
+        for line in process.stderr:
+            lines.append(line.strip())
+            if address := _ADDRESS.search(line):
+                break
+        else:
+            raise ServerCheckError(
+                f"the activation server of {run} did not start: {lines[-1] if lines else 'no output'}"
+            )
+        rest = threading.Thread(target=process.stderr.read)
+        rest.start()
+        yield address[0]
+    finally:
+        impatient.cancel()
+        process.terminate()
+        process.wait()
+        if rest is not None:
+            rest.join()
+        process.stderr.close()
+
+
+def _get(url: str) -> bytes:
+    """The body of a local answer; proxies of the environment are ignored."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=_SECONDS) as answer:
+            body: bytes = answer.read()
+            return body
+    except OSError as error:
+        raise ServerCheckError(f"{url} did not answer: {error}") from error
 
 
 _NEXT = """

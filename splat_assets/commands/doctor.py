@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
-from rich.table import Column, Table
+from rich.table import Column
 
-from splat_assets.commands.report import console, size
+from splat_assets.commands.report import size
 from splat_assets.distribution import DISTRIBUTION, EXTRAS, install_line
 from splat_assets.errors import InputError, SplatError
 from splat_assets.model.device import DEVICE, requested_device, usable_device
 from splat_assets.numerals import whole
 from splat_assets.store.documents import in_words
 from splat_assets.store.layout import DataRoot
+from splat_assets.terminal import FittedTable, console
 from splat_assets.wording import counted
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def doctor(dagster_port: int) -> None:
     if root is not None:
         ports = {_UI: dagster_port, "dashboard": 8050, "activation server": 8765}
         findings += [*data_root(root), *(port(number, what) for what, number in ports.items()), *shards(), *runs(root)]
-    table = Table(Column("check", no_wrap=True), Column("result", overflow="fold"), Column("remedy", overflow="fold"))
+    table = FittedTable(Column("check", no_wrap=True), "result", "remedy", hide=())
     for finding in findings:
         table.add_row(finding.what, finding.result, finding.what_to_do or "nothing")
     console().print(table)

@@ -9,14 +9,14 @@ from typing import Any
 import click
 
 from splat_assets.commands.inputs import (
-    FILE,
     FOLDER,
     device_option,
-    hook_options,
     model_options,
     open_model,
     open_sae,
     progress_here,
+    sae_checkpoint_option,
+    shard_options,
     take_hook,
     writable_folder,
 )
@@ -25,7 +25,7 @@ from splat_assets.data.splits import split_builds
 from splat_assets.errors import InputError
 from splat_assets.model.device import usable_device
 from splat_assets.numerals import whole
-from splat_assets.runs import SHARD_ITEMS, ActivationsRecipe, SplitRecipe, hash_inputs
+from splat_assets.runs import ActivationsRecipe, SplitRecipe, hash_inputs
 from splat_assets.store.errors import StoreError
 from splat_assets.store.sums import as_recorded
 from splat_assets.wording import counted
@@ -35,25 +35,10 @@ _CACHE = ".base_activations"
 
 @click.command("generate-activations")
 @model_options
-@click.option("--sae-checkpoint", type=FILE, required=True, help="sae_model_final.pth, or a folder with cfg.json.")
+@sae_checkpoint_option
 @click.option("--output-dir", type=FOLDER, required=True, help="Folder for the shards.")
-@click.option("--batch-size", default=1_024, type=whole(), show_default=True, help="Builds per forward pass.")
-@hook_options
-@click.option(
-    "--masked-variants",
-    default=0,
-    type=whole(),
-    show_default=True,
-    help="Randomly masked copies to add per build.",
-)
 @click.option("--seed", default=0, type=whole(), show_default=True, help="Seed of the masking.")
-@click.option(
-    "--split-seed", default=0, type=whole(), show_default=True, help="Seed of the split recorded with each sample."
-)
-@click.option("--shard-items", default=SHARD_ITEMS, type=whole(), show_default=True, help="Builds per shard.")
-@click.option(
-    "--embeddings/--no-embeddings", default=True, show_default=True, help="Keep SAE inputs, outputs and logits."
-)
+@shard_options
 @click.option(
     "--backend", type=click.Choice(["local", "process"]), default="local", show_default=True, help="How shards run."
 )

@@ -1,15 +1,14 @@
 """`splat import`: a store, or a run, from an existing folder of activations, without running a model again."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from splat_assets.commands.inputs import FILE, FOLDER, progress_here, writable_folder
+from splat_assets.commands.inputs import FILE, FOLDER, limit_options, picked, progress_here, writable_folder
 from splat_assets.errors import InputError
-from splat_assets.numerals import number, whole
+from splat_assets.numerals import whole
 from splat_assets.wording import counted
-
-_LIMIT = "Of the run's check: "
 
 
 @click.command("import")
@@ -35,47 +34,13 @@ _LIMIT = "Of the run's check: "
 @click.option(
     "--profile", type=click.Choice(["raw", "compact"]), default="raw", show_default=True, help="--out: fast or small."
 )
-@click.option(
-    "--max-fvu", default=0.5, type=number(), show_default=True, help=f"{_LIMIT}largest unexplained share of variance."
-)
-@click.option(
-    "--max-dead-percent",
-    default=50.0,
-    type=number(),
-    show_default=True,
-    help=f"{_LIMIT}largest share that never fires.",
-)
-@click.option(
-    "--min-fidelity",
-    default=0.5,
-    type=number(),
-    show_default=True,
-    help=f"{_LIMIT}smallest recovered share of predictions.",
-)
-def import_(
-    folder: Path,
-    out: Path | None,
-    run_name: str | None,
-    model_checkpoint: Path | None,
-    sae_checkpoint: Path | None,
-    data_csv: Path | None,
-    metadata: Path | None,
-    vocab_path: Path | None,
-    weapon_vocab_path: Path | None,
-    n_features: int | None,
-    n_samples: int | None,
-    missing_chunks_are_zero: bool,
-    allow_pickle: bool,
-    profile: str,
-    max_fvu: float,
-    max_dead_percent: float,
-    min_fidelity: float,
-) -> None:
+@limit_options
+def import_(folder: Path, out: Path | None, run_name: str | None, profile: str, **options: Any) -> None:
     """Turn FOLDER (a batch tree, a transposed array or neuron_acts) into a store or a run, and report its defects.
 
     \b
-      splat import activations_efficient --run full    then: splat materialize full
-      splat import activations_efficient --out DIR     a store by itself: no labels, no model
+      splat import activations_efficient --run full  then: splat materialize full
+      splat import activations_efficient --out DIR   a store without labels
 
     A run has labels, causal experiments, neighbours, a map and checks. Its activations are those of FOLDER, not
     recomputed; model, SAE and data come from its origin.json or from the options.
@@ -85,29 +50,26 @@ def import_(
 
     if (out is None) == (run_name is None):
         raise InputError("choose what to make of the folder: --run NAME (a run) or --out DIR (a store by itself)")
-    options = ImportOptions(
-        metadata=metadata,
-        vocabulary=read_vocabulary(vocab_path) if vocab_path else None,
-        contexts=read_contexts(weapon_vocab_path) if weapon_vocab_path else None,
-        n_features=n_features,
-        n_samples=n_samples,
-        missing_chunks_are_zero=missing_chunks_are_zero,
-        allow_pickle=allow_pickle,
-    )
-    files = {"model_checkpoint": model_checkpoint, "sae_checkpoint": sae_checkpoint, "data": data_csv}
+    vocab, weapon_vocab = options["vocab_path"], options["weapon_vocab_path"]
+    read = {
+        "vocabulary": read_vocabulary(vocab) if vocab else None,
+        "contexts": read_contexts(weapon_vocab) if weapon_vocab else None,
+    }
+    reading = picked(ImportOptions, options, **read)
+    files = {name: options[name] for name in ("model_checkpoint", "sae_checkpoint")} | {"data": options["data_csv"]}
     if run_name is not None:
         from splat_assets.assets.imported_run import import_run
         from splat_assets.runs import Limits
         from splat_assets.store.layout import DataRoot
 
-        files |= {"vocab": vocab_path, "weapon_vocab": weapon_vocab_path}
+        files |= {"vocab": vocab, "weapon_vocab": weapon_vocab}
         made = import_run(
             DataRoot.from_environment(),
             run_name,
             folder,
             {name: path for name, path in files.items() if path is not None},
-            options,
-            Limits(max_fvu, max_dead_percent, min_fidelity),
+            reading,
+            picked(Limits, options),
             progress_here(),
         )
         for line in made.report.lines():
@@ -121,7 +83,7 @@ def import_(
     needless = [f"--{name.replace('_', '-')}" for name, path in files.items() if path is not None]
     if needless or out is None:
         raise InputError(f"{', '.join(needless)}: a store by itself needs no model; use --run NAME to make a run")
-    imported = import_store(folder, writable_folder(out), options, profile, progress_here())
+    imported = import_store(folder, writable_folder(out), reading, profile, progress_here())
     for line in imported.report.lines():
         click.echo(line)
     click.echo(f"version {imported.version}: {imported.store}")

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import click
-from rich.table import Table
+from rich.table import Column
 
 from splat_assets.commands.inputs import FILE, progress_here, writable_folder
-from splat_assets.commands.report import console
 from splat_assets.data.model_vocabularies import ModelVocabularies, read_model_vocabularies
 from splat_assets.data.statink import PLAYERS, IngestReport, ingest_statink
 from splat_assets.domain.weapons import weapons_by_vocabulary_key
 from splat_assets.errors import InputError
 from splat_assets.numerals import whole
 from splat_assets.store.sums import as_recorded
+from splat_assets.terminal import FittedTable, console
 from splat_assets.wording import counted
 
 _MOST_NAMES = 5
@@ -91,14 +91,10 @@ def _say_missing(what: str, missing: dict[str, int]) -> None:
         click.echo(f"{what} lacks: {listed}{more}", err=True)
 
 
-def _table(report: IngestReport) -> Table:
+def _table(report: IngestReport) -> FittedTable:
     n_sets = len(PLAYERS) * report.n_battles
-    table = Table(
-        title=f"{counted(n_sets, 'gear sets')} of {counted(report.n_battles, 'battles')} in {counted(len(report.files), 'files')}"
-    )
-    table.add_column("outcome")
-    table.add_column("gear sets", justify="right")
-    table.add_column("because")
+    title = f"{counted(n_sets, 'gear sets')} of {counted(report.n_battles, 'battles')} in {counted(len(report.files), 'files')}"
+    table = FittedTable("outcome", Column("gear sets", justify="right"), "because", title=title)
     for fate, n in report.fates.items():
         table.add_row(fate, f"{n:,}", fate.meaning)
     table.add_row("sum", f"{sum(report.fates.values()):,}", "")

@@ -1,34 +1,41 @@
-"""Options that several commands share (a base model, a dataset, a hook), and opening all of it with one call."""
+"""Options that several commands share (a base model, a dataset, a hook, recipes), and opening all of it with one call."""
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 from rich.console import Console
 
 from splat_assets.errors import InputError
 from splat_assets.model.device import CPU, DEVICE
-from splat_assets.numerals import whole
+from splat_assets.model.recipe import BaseTrainingRecipe
+from splat_assets.numerals import number, number_type, whole
 from splat_assets.progress import Progress, progress_for
+from splat_assets.runs import SHARD_ITEMS, Limits, RunConfig, RunInputs, checkpoint_file
+from splat_assets.sae.recipe import FLAGS, TRAINED_ARCHITECTURES, SaeRecipe, flag_of
 from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.sums import SUMS, as_recorded, recorded_sum
+from splat_assets.wording import counted
 
 if TYPE_CHECKING:
     from splat_assets.compute.harvest import BaseModelFiles
     from splat_assets.data.builds import Builds
     from splat_assets.model import SplatGPT
     from splat_assets.model.hooks import HookPoint
-    from splat_assets.runs import RunConfig, RunInputs
     from splat_assets.sae import Sae
     from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Value = TypeVar("Value")
 FILE = click.Path(readable=False, path_type=Path)
 FOLDER = click.Path(readable=False, path_type=Path, file_okay=False)
+_ONLY_FOR = {"k": "batch_topk", "l1_coeff": "relu_l1"}
+_FEW_STEPS = 500
 
 _CHECKPOINT = click.option("--model-checkpoint", type=FILE, required=True, help="The base model's file or folder.")
 _VOCABULARIES = (
@@ -41,6 +48,25 @@ _HOOK = (
     click.option("--hook-layer-index", type=whole(), help="token_ff: which layer, -1 is the last.  [default: -1]"),
     click.option("--hook-ff-module-index", type=whole(), help="token_ff: which module of the block.  [default: 2]"),
 )
+_MASKED_VARIANTS = click.option(
+    "--masked-variants", default=0, type=whole(), show_default=True, help="Randomly masked copies to add per build."
+)
+_SPLIT_SEED = click.option(
+    "--split-seed",
+    default=0,
+    type=whole(),
+    show_default=True,
+    help="Seed of the split into train, validation and test.",
+)
+_BATCH_SIZE = click.option(
+    "--batch-size", default=1_024, type=whole(), show_default=True, help="Builds per forward pass of the base model."
+)
+_SHARD_ITEMS = click.option(
+    "--shard-items", default=SHARD_ITEMS, type=whole(), show_default=True, help="Builds per shard."
+)
+_EMBEDDINGS = click.option(
+    "--embeddings/--no-embeddings", default=True, show_default=True, help="Keep SAE inputs, outputs and logits."
+)
 
 device_option = click.option(
     "--device",
@@ -51,26 +77,36 @@ device_option = click.option(
     help="Where torch computes: cpu, cuda, cuda:1.",
 )
 
+sae_checkpoint_option = click.option(
+    "--sae-checkpoint", type=FILE, required=True, help="sae_model_final.pth, or a folder with cfg.json."
+)
 
-def model_options(command: Command) -> Command:
-    """Add the guide's options for a base model and a dataset."""
-    for option in reversed((_CHECKPOINT, _DATA, *_VOCABULARIES)):
-        command = option(command)
+
+def limit_options(command: Command) -> Command:
+    """Add an option for each of the run's `Limits`, with their defaults."""
+    limits = {
+        "max_fvu": "largest unexplained share of variance.",
+        "max_dead_percent": "largest share of features that never fire.",
+        "min_fidelity": "smallest recovered share of predictions.",
+    }
+    for name, meaning in reversed(limits.items()):
+        default = getattr(Limits(), name)
+        help = f"Check: {meaning}"
+        command = click.option(flag_of(name), default=default, type=number(), show_default=True, help=help)(command)
     return command
 
 
-def checkpoint_options(command: Command) -> Command:
-    """Add the guide's options for a base model alone."""
-    for option in reversed((_CHECKPOINT, *_VOCABULARIES)):
-        command = option(command)
-    return command
+def _adding(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """A decorator that adds the options to a command, in this order."""
+    return lambda command: reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
-def hook_options(command: Command) -> Command:
-    """Add the options that say where in the base model activations are taken; None if left out."""
-    for option in reversed(_HOOK):
-        command = option(command)
-    return command
+checkpoint_options = _adding(_CHECKPOINT, *_VOCABULARIES)
+"""The guide's options for a base model alone."""
+model_options = _adding(_CHECKPOINT, _DATA, *_VOCABULARIES, *_HOOK, _MASKED_VARIANTS, _SPLIT_SEED, _BATCH_SIZE)
+"""The guide's options for a base model and a dataset, and how one is run over the other; a hook left out is None."""
+shard_options = _adding(_SHARD_ITEMS, _EMBEDDINGS)
+"""How the rows are written."""
 
 
 def take_hook(options: dict[str, Any]) -> "HookPoint | None":
@@ -120,7 +156,7 @@ def writable_folder(folder: Path) -> Path:
     return folder
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class OpenedModel:
     """A base model with its vocabularies, and their files."""
 
@@ -136,7 +172,7 @@ class OpenedModel:
         return read_tokenised(data, self.vocabulary, self.contexts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class TriedInputs:
     """What a run will be made from: its builds in their splits, and how many samples will train the SAE."""
 
@@ -144,7 +180,7 @@ class TriedInputs:
     n_train_samples: int
 
 
-def try_inputs(config: "RunConfig") -> TriedInputs:
+def try_inputs(config: RunConfig) -> TriedInputs:
     """Open all inputs of such a run and check that they match; raises what the run would raise.
 
     And FingerprintMismatchError for a file that differs from what SHA256SUMS beside it lists.
@@ -154,7 +190,7 @@ def try_inputs(config: "RunConfig") -> TriedInputs:
         return _tried(config)
 
 
-def _tried(config: "RunConfig") -> TriedInputs:
+def _tried(config: RunConfig) -> TriedInputs:
     from splat_assets.compute.fit import SampleSplits
     from splat_assets.compute.items import make_items
     from splat_assets.compute.provenance import hook_for, refuse_other_model
@@ -179,7 +215,7 @@ def _tried(config: "RunConfig") -> TriedInputs:
     return TriedInputs(builds, SampleSplits.of(items, hook.per_token).train.size)
 
 
-def say_what_lacks_checksums(inputs: "RunInputs") -> None:
+def say_what_lacks_checksums(inputs: RunInputs) -> None:
     """Warn of input files without a checksum: text, JSON and the like that no SHA256SUMS lists."""
     from splat_assets.model.tensors import has_checksums
 
@@ -198,7 +234,7 @@ def say_what_lacks_checksums(inputs: "RunInputs") -> None:
 def trained_on_others(checkpoint: Path, builds: "Builds") -> bool:
     """Whether a base model was trained on other builds than these, or on these in other splits.
 
-    By what `splat train-base` recorded beside the checkpoint; False where there is no such record.
+    By what `splat train-base` recorded beside the checkpoint; False without such a record.
     """
     try:
         record = read_json(checkpoint.parent / "training_metrics.json")
@@ -225,7 +261,6 @@ def open_model(model_checkpoint: Path, vocab_path: Path | None, weapon_vocab_pat
     from splat_assets.compute.harvest import BaseModelFiles
     from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
     from splat_assets.model import load_base_model
-    from splat_assets.runs import checkpoint_file
 
     checkpoint = checkpoint_file(model_checkpoint)
     vocab = vocab_path or checkpoint.parent / "vocab.json"
@@ -245,3 +280,65 @@ def open_sae(path: Path) -> "Sae":
     files = [path] if path.is_file() else [folder / name for name in ("sae_weights.safetensors", "sae_model_final.pth")]
     with as_recorded(*files, folder / "cfg.json"):
         return load_sae(path)
+
+
+def base_options(command: Command) -> Command:
+    """Add an option for every field of BaseTrainingRecipe, under the field's name."""
+    for field in reversed(dataclasses.fields(BaseTrainingRecipe)):
+        flag, kind = flag_of(field.name), number_type(type(field.default))
+        if isinstance(field.default, bool):
+            flag = f"{flag}/--no-{flag[2:]}"
+        help = field.metadata["help"]
+        command = click.option(flag, field.name, default=field.default, type=kind, show_default=True, help=help)(
+            command
+        )
+    return command
+
+
+def sae_options(command: Command) -> Command:
+    """Add an option for every field of SaeRecipe; values arrive as `sae_<field>`, None if left out."""
+    for field in reversed(dataclasses.fields(SaeRecipe)):
+        kind = number_type(int if "int" in str(field.type) else float)
+        if field.name == "architecture":
+            kind = click.Choice(TRAINED_ARCHITECTURES)
+        help = f"{field.metadata['help']}  [default: {field.default}]"
+        command = click.option(FLAGS[field.name], f"sae_{field.name}", type=kind, help=help)(command)
+    return command
+
+
+def take_recipe(options: dict[str, Any]) -> SaeRecipe:
+    """Remove the `sae_*` values from options and make a recipe of them.
+
+    `--l1-coeff` alone means the guide's relu_l1, `--k` alone batch_topk; InputError when they contradict the architecture.
+    """
+    names = [field.name for field in dataclasses.fields(SaeRecipe)]
+    values = {name: options.pop(f"sae_{name}") for name in names}
+    values = {name: value for name, value in values.items() if value is not None}
+    implied = {_ONLY_FOR[name] for name in values if name in _ONLY_FOR}
+    architecture = values.get("architecture")
+    if len(implied | ({architecture} if architecture else set())) > 1:
+        flags = " and ".join(f"{FLAGS[name]} (for {_ONLY_FOR[name]})" for name in values if name in _ONLY_FOR)
+        chosen = f" with --architecture {architecture}" if architecture else ""
+        raise InputError(f"{flags} cannot be combined{chosen}: choose one architecture")
+    if implied and not architecture:
+        values["architecture"] = implied.pop()
+    return SaeRecipe(**values)
+
+
+def picked(kind: type[Value], options: dict[str, Any], **more: Any) -> Value:
+    """A dataclass of the options that have the names of its fields."""
+    names = {field.name for field in dataclasses.fields(cast(Any, kind))}
+    return kind(**{name: value for name, value in (options | more).items() if name in names})
+
+
+def warn_of_few_steps(recipe: SaeRecipe, n_train_rows: int) -> None:
+    """Warn on standard error when the SAE would be trained for too few steps."""
+    n_steps = recipe.n_steps(n_train_rows)
+    if n_steps < _FEW_STEPS:
+        click.echo(
+            f"warning: the SAE will be trained for {counted(n_steps, 'steps')} only "
+            f"({counted(n_train_rows, 'rows')} in batches of "
+            f"{recipe.batch_size:,}, {counted(recipe.epochs, 'epochs')}); {_FEW_STEPS:,} or more are usual: raise "
+            f"--epochs, or lower --sae-batch-size",
+            err=True,
+        )

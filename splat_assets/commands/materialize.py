@@ -9,12 +9,13 @@ from splat_assets.assets.asset import Asset, Status, status_of
 from splat_assets.assets.expected import refuse_unless_it_fits
 from splat_assets.assets.opened import inputs_opened_once
 from splat_assets.commands.inputs import progress_here
-from splat_assets.commands.report import artifact_table, console, failed_checks
+from splat_assets.commands.report import artifact_table, failed_checks
 from splat_assets.errors import SplatError
 from splat_assets.progress import watching
 from splat_assets.runs import Run, open_run
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.sharing import synced_run
+from splat_assets.terminal import console
 from splat_assets.wording import counted
 
 
@@ -68,25 +69,21 @@ def make_settled(run: Run, selected: list[Asset]) -> bool:
     other failure is printed.
     """
     with synced_run(run.root, run.name):
-        return _made_settled(run, selected)
+        run.config.inputs.refuse_changed()
+        if all(status_of(asset, run) is Status.SETTLED for asset in selected):
+            click.echo(f"run {run.name}: everything is up to date", err=True)
+            return True
+        from splat_assets.orchestration.in_process import materialize_run
 
-
-def _made_settled(run: Run, selected: list[Asset]) -> bool:
-    run.config.inputs.refuse_changed()
-    if all(status_of(asset, run) is Status.SETTLED for asset in selected):
-        click.echo(f"run {run.name}: everything is up to date", err=True)
-        return True
-    from splat_assets.orchestration.in_process import materialize_run
-
-    with watching(progress_here()), inputs_opened_once():
-        made = materialize_run(run, [asset.name for asset in selected])
-    for crash in made.crashes:
-        click.echo(crash, err=True)
-    if made.faults:
-        more = (
-            f" (and {counted(len(made.faults) - 1, 'more steps')} stopped; `splat up` shows why)"
-            if len(made.faults) > 1
-            else ""
-        )
-        raise UnfinishedRunError(f"run {run.name} was not finished: {made.faults[0]}{more}")
-    return made.succeeded
+        with watching(progress_here()), inputs_opened_once():
+            made = materialize_run(run, [asset.name for asset in selected])
+        for crash in made.crashes:
+            click.echo(crash, err=True)
+        if made.faults:
+            more = (
+                f" (and {counted(len(made.faults) - 1, 'more steps')} stopped; `splat up` shows why)"
+                if len(made.faults) > 1
+                else ""
+            )
+            raise UnfinishedRunError(f"run {run.name} was not finished: {made.faults[0]}{more}")
+        return made.succeeded

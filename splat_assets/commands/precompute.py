@@ -14,6 +14,7 @@ from splat_assets.commands.inputs import (
     open_model,
     open_sae,
     progress_here,
+    sae_checkpoint_option,
     writable_folder,
 )
 from splat_assets.errors import InputError
@@ -118,7 +119,7 @@ def idf(data_dir: Path, output_path: Path, vocab_path: Path | None) -> None:
 
 @click.command()
 @checkpoint_options
-@click.option("--sae-checkpoint", type=FILE, required=True, help="sae_model_final.pth, or a folder with cfg.json.")
+@sae_checkpoint_option
 @click.option("--output-path", type=_TABLE, required=True, help="File for the guide's wide table: .parquet or .csv.")
 @click.option("--top-k", default=30, type=whole(), show_default=True, help="Output tokens per sign and feature.")
 @click.option(

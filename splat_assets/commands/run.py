@@ -1,28 +1,34 @@
-"""`splat run`: make, list, show and remove runs."""
+"""`splat run`: make, list, show and remove runs; `splat runs`: what there is, and recent activity."""
 
-import dataclasses
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.table import Column
 
+from splat_assets.assets import ASSETS
+from splat_assets.assets.asset import status_of
+from splat_assets.automation.activity import activity
+from splat_assets.automation.arrivals import records_of
 from splat_assets.commands.inputs import (
-    hook_options,
+    limit_options,
     model_options,
+    picked,
+    sae_options,
     say_what_lacks_checksums,
+    shard_options,
     take_hook,
+    take_recipe,
     try_inputs,
+    warn_of_few_steps,
     warn_of_other_builds,
 )
-from splat_assets.commands.recipe_options import sae_options, take_recipe, warn_of_few_steps
-from splat_assets.commands.report import artifact_table, console, failed_checks, size
-from splat_assets.commands.runs import LAST, print_runs
-from splat_assets.commands.scorecard import scorecard_view
-from splat_assets.errors import InputError
+from splat_assets.commands.report import artifact_table, failed_checks, scorecard_view, size
+from splat_assets.errors import InputError, SplatError
 from splat_assets.model.hooks import MASKED_MEAN, HookPoint
-from splat_assets.numerals import number, whole
+from splat_assets.numerals import whole
 from splat_assets.runs import (
     ActivationsRecipe,
     HookRecipe,
@@ -36,11 +42,16 @@ from splat_assets.runs import (
     open_run,
 )
 from splat_assets.sae.recipe import TRAINING_FLAGS
-from splat_assets.store.documents import read_text
+from splat_assets.store.documents import in_words, read_text
+from splat_assets.store.errors import NotPublishedError
 from splat_assets.store.files import files_below, locked, remove_leftovers, staging_path
 from splat_assets.store.layout import DataRoot
+from splat_assets.store.published.publications import read_publications
 from splat_assets.store.published.publishing import current_version, pin_version, remove_old_versions
 from splat_assets.store.sharing import pull_inputs, remove_there, synced_run
+from splat_assets.terminal import FittedTable, console
+
+LAST = click.option("--last", default=10, show_default=True, type=whole(0), help="Number of recent events to show.")
 
 
 @click.group()
@@ -54,27 +65,8 @@ def run() -> None:
 @click.option(
     "--sae-checkpoint", type=click.Path(readable=False, path_type=Path), help="Use this SAE instead of training one."
 )
-@hook_options
 @sae_options
-@click.option(
-    "--split-seed",
-    default=0,
-    type=whole(),
-    show_default=True,
-    help="Seed of the split into train, validation and test.",
-)
-@click.option(
-    "--masked-variants",
-    default=0,
-    type=whole(),
-    show_default=True,
-    help="Randomly masked copies to add per build.",
-)
-@click.option("--shard-items", default=32_768, type=whole(), show_default=True, help="Builds per shard.")
-@click.option("--batch-size", default=1_024, type=whole(), show_default=True, help="Builds per forward pass.")
-@click.option(
-    "--embeddings/--no-embeddings", default=True, show_default=True, help="Keep SAE inputs, outputs and logits."
-)
+@shard_options
 @click.option(
     "--profile", type=click.Choice(["raw", "compact"]), default="raw", show_default=True, help="Fast or small."
 )
@@ -85,23 +77,7 @@ def run() -> None:
     show_default=True,
     help="Samples per batch of the guide's batch Zarr.",
 )
-@click.option(
-    "--max-fvu", default=0.5, type=number(), show_default=True, help="Check: largest unexplained share of variance."
-)
-@click.option(
-    "--max-dead-percent",
-    default=50.0,
-    type=number(),
-    show_default=True,
-    help="Check: largest share of features that never fire.",
-)
-@click.option(
-    "--min-fidelity",
-    default=0.5,
-    type=number(),
-    show_default=True,
-    help="Check: smallest recovered share of predictions.",
-)
+@limit_options
 def new(name: str, **options: Any) -> None:
     """Create run NAME: record its inputs with their sha256, and its recipe. Nothing is computed yet.
 
@@ -125,9 +101,9 @@ def new(name: str, **options: Any) -> None:
         sae=recipe,
         split=SplitRecipe(seed=options["split_seed"]),
         hook=HookRecipe(hook.target, hook.layer_index, hook.ff_module_index),
-        activations=_picked(ActivationsRecipe, options),
-        store=_picked(StoreRecipe, options),
-        limits=_picked(Limits, options),
+        activations=picked(ActivationsRecipe, options),
+        store=picked(StoreRecipe, options),
+        limits=picked(Limits, options),
     )
     tried = try_inputs(config)
     made = create_run(root, name, config)
@@ -152,17 +128,13 @@ def show(name: str) -> None:
     """Show run NAME: its recipe, its artifacts, the scorecard of its SAE, and the checks that failed with a remedy each."""
     root = DataRoot.from_environment()
     with synced_run(root, root.run(name).name):
-        _show(open_run(root, name))
-
-
-def _show(run: Run) -> None:
-    out = console()
-    out.print(read_text(run.layout.config), markup=False)
-    out.print(artifact_table(run))
-    if run.layout.scorecard.is_file():
-        out.print(scorecard_view(run.layout.scorecard))
-    for line in failed_checks(run):
-        out.print(line, markup=False)
+        run, out = open_run(root, name), console()
+        out.print(read_text(run.layout.config), markup=False)
+        out.print(artifact_table(run))
+        if run.layout.scorecard.is_file():
+            out.print(scorecard_view(run.layout.scorecard))
+        for line in failed_checks(run):
+            out.print(line, markup=False)
 
 
 @run.command()
@@ -212,12 +184,68 @@ def clean(name: str, keep: int) -> None:
     A reader that has a deleted version open can fail on parts that it has not opened yet.
     """
     removed = remove_old_versions(DataRoot.from_environment().run(name).store, keep)
-    click.echo(f"run {name}: " + (f"deleted {', '.join(removed)}" if removed else "there are no old versions"))
+    click.echo(f"run {name}: " + (f"deleted {', '.join(removed)}" if removed else "nothing to delete"))
 
 
-def _picked(kind: type, options: dict[str, Any]) -> Any:
-    names = {field.name for field in dataclasses.fields(kind)}
-    return kind(**{name: value for name, value in options.items() if name in names})
+@click.command()
+@LAST
+def runs(last: int) -> None:
+    """List runs, pending inputs and recent activity, newest first.
+
+    While `splat up` runs, new inputs become runs: base models in saved_models/, ready-made SAEs in saved_saes/, datasets
+    in datasets/, each in its own folder. `splat run list` is the same.
+    """
+    print_runs(last)
+
+
+def print_runs(last: int) -> None:
+    """Print the runs under the data root, pending inputs, and the most recent events."""
+    root = DataRoot.from_environment()
+    out = console()
+    table = run_table(root)
+    if table.row_count:
+        out.print(table)
+    else:
+        click.echo(f"{root.runs} holds no runs yet; make one with `splat run new` or `splat demo`", err=True)
+    waiting = [(key, record) for key, record in records_of(root).items() if record.state in ("waiting", "refused")]
+    if waiting:
+        pending = FittedTable(Column("input", no_wrap=True), "state", "reason", hide=("state",))
+        for key, record in waiting:
+            pending.add_row(key, record.state, record.said)
+        out.print(pending)
+    happened = activity(root, last)
+    if happened:
+        lines = FittedTable(Column("at (UTC)", no_wrap=True), "event", "subject", "message", hide=("event",))
+        for one in happened:
+            lines.add_row(one.at[:16].replace("T", " "), one.kind, one.subject, one.said)
+        out.print(lines)
+
+
+def run_table(root: DataRoot) -> FittedTable:
+    """A row per run; runs that cannot be read are reported on standard error."""
+    table = FittedTable(
+        "run", "SAE", "artifacts up to date", "store", "published (UTC)", hide=("SAE", "published (UTC)")
+    )
+    for name in root.run_names():
+        try:
+            table.add_row(*_row(open_run(root, name)))
+        except (SplatError, OSError) as error:
+            table.add_row(name, "", "cannot be read", "", "")
+            click.echo(f"run {name}: {in_words(error)}", err=True)
+    return table
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    """One line about a run: its SAE, its progress, its published version, and since when."""
+    n_current = sum(status_of(asset, run).is_up_to_date for asset in ASSETS)
+    try:
+        version = current_version(run.layout.store)
+    except NotPublishedError:
+        version = "not published"
+    publication = read_publications(run.layout.store).get(version)
+    at = publication.at.strftime("%Y-%m-%d %H:%M") if publication and publication.at else ""
+    sae = "ready-made" if run.config.inputs.sae_checkpoint else run.config.sae.architecture
+    return run.name, sae, f"{n_current} of {len(ASSETS)}", version, at
 
 
 def _refuse_training_options(options: dict[str, Any]) -> None:

@@ -3,16 +3,15 @@
 import sys
 
 import click
-from rich.table import Table
 
 from splat_assets.assets import ASSETS, asset_named, sources_of
 from splat_assets.commands.materialize import make_settled
-from splat_assets.commands.report import console
 from splat_assets.errors import InputError
 from splat_assets.numerals import is_whole, whole
 from splat_assets.runs import RunConfig, open_run
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.tables import read_table
+from splat_assets.terminal import FittedTable, console
 from splat_assets.wording import agreeing, counted
 
 _COLUMNS = ("width", "k", "seed", "FVU", "L0", "fidelity", "dead %", "dense %", "stability", "front")
@@ -92,7 +91,7 @@ def _show(root: DataRoot, name: str) -> None:
     if made.faults or made.crashes:
         raise InputError((made.faults or made.crashes)[0].removeprefix("sweep_comparison: "))
     frame = read_table(opened.folder / "comparison.parquet")
-    table = Table("run", *_COLUMNS)
+    table = FittedTable("run", *_COLUMNS, hide=("dense %", "seed", "stability", "dead %", "front", "k", "width"))
     for row in frame.iter_rows(named=True):
         stability = "—" if row["stability"] is None else f"{row['stability']:.3f}"
         figures = (f"{row['fvu']:.4f}", f"{row['l0_mean']:.1f}", f"{row['fidelity']:.4f}", f"{row['dead_percent']:.2f}",

@@ -1,42 +1,19 @@
 """`splat train-base`: a base model from tokenised builds."""
 
-import dataclasses
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
+from rich.table import Column
 
-from splat_assets.commands.inputs import FILE, FOLDER, device_option, progress_here, writable_folder
-from splat_assets.commands.report import console
+from splat_assets.commands.inputs import FILE, FOLDER, base_options, device_option, progress_here, writable_folder
 from splat_assets.model.recipe import BaseTrainingRecipe
-from splat_assets.numerals import number_type, whole
-from splat_assets.sae.recipe import flag_of
+from splat_assets.numerals import whole
 from splat_assets.store.sums import as_recorded
+from splat_assets.terminal import FittedTable, console
 
 if TYPE_CHECKING:
     from splat_assets.model.prediction import PredictionMetrics
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _recipe_options(command: Command) -> Command:
-    """Add an option for every field of the recipe, under the field's name."""
-    for field in reversed(dataclasses.fields(BaseTrainingRecipe)):
-        flag = flag_of(field.name)
-        if isinstance(field.default, bool):
-            flag = f"{flag}/--no-{flag[2:]}"
-        option = click.option(
-            flag,
-            field.name,
-            default=field.default,
-            type=number_type(type(field.default)),
-            show_default=True,
-            help=field.metadata["help"],
-        )
-        command = option(command)
-    return command
 
 
 @click.command("train-base")
@@ -54,7 +31,7 @@ def _recipe_options(command: Command) -> Command:
     help="Seed of the split into train, validation and test; use the same for a run on these builds.",
 )
 @device_option
-@_recipe_options
+@base_options
 def train_base(
     data_csv: Path,
     vocab_path: Path,
@@ -89,13 +66,10 @@ def train_base(
     )
 
 
-def _table(held_out: "PredictionMetrics") -> Table:
-    table = Table(
-        title=f"{held_out.n_hidden:,} hidden abilities of {held_out.n_builds:,} held-out builds", title_justify="left"
-    )
-    table.add_column("predicted by")
-    for column in ("cross entropy", "recall", "F1"):
-        table.add_column(column, justify="right")
+def _table(held_out: "PredictionMetrics") -> FittedTable:
+    figures = [Column(name, justify="right") for name in ("cross entropy", "recall", "F1")]
+    title = f"{held_out.n_hidden:,} hidden abilities of {held_out.n_builds:,} held-out builds"
+    table = FittedTable("predicted by", *figures, title=title, title_justify="left")
     rows = {
         "the model": held_out.model,
         "frequency on the weapon": held_out.weapon_frequency,

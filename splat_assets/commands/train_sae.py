@@ -8,49 +8,31 @@ import click
 from splat_assets.commands.inputs import (
     FOLDER,
     device_option,
-    hook_options,
     model_options,
     open_model,
     progress_here,
+    sae_options,
     take_hook,
+    take_recipe,
+    warn_of_few_steps,
     warn_of_other_builds,
     writable_folder,
 )
-from splat_assets.commands.recipe_options import sae_options, take_recipe, warn_of_few_steps
-from splat_assets.commands.report import console
-from splat_assets.commands.scorecard import scorecard_view
+from splat_assets.commands.report import scorecard_view
 from splat_assets.data.splits import split_builds
 from splat_assets.errors import InputError
 from splat_assets.model.device import usable_device
-from splat_assets.numerals import whole
 from splat_assets.runs import ActivationsRecipe, SplitRecipe
 from splat_assets.store.scorecard import SCORECARD
 from splat_assets.store.sums import as_recorded
+from splat_assets.terminal import console
 from splat_assets.wording import counted
 
 
 @click.command("train-sae")
 @model_options
 @click.option("--save-dir", type=FOLDER, required=True, help="Folder for the SAE, its metrics and its training state.")
-@hook_options
 @sae_options
-@click.option(
-    "--masked-variants",
-    default=0,
-    type=whole(),
-    show_default=True,
-    help="Randomly masked copies to add per build.",
-)
-@click.option(
-    "--split-seed",
-    default=0,
-    type=whole(),
-    show_default=True,
-    help="Seed of the split into train, validation and test.",
-)
-@click.option(
-    "--batch-size", default=1_024, type=whole(), show_default=True, help="Builds per forward pass of the base model."
-)
 @device_option
 @click.option("--restart", is_flag=True, help="Start over instead of resuming an interrupted training.")
 def train_sae(

@@ -3,17 +3,17 @@
 import sys
 
 import click
-from rich.table import Table
+from rich.table import Column
 
 from splat_assets.assets import ASSETS
-from splat_assets.assets.asset import run_check, was_made
-from splat_assets.assets.failures import shown_facts
+from splat_assets.assets.asset import run_check, shown_facts, was_made
 from splat_assets.assets.opened import inputs_opened_once
 from splat_assets.commands.inputs import progress_here
-from splat_assets.commands.report import console
+from splat_assets.commands.report import LEAN
 from splat_assets.runs import Run, open_run
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.sharing import synced_run
+from splat_assets.terminal import FittedTable, console
 from splat_assets.wording import counted
 
 
@@ -28,10 +28,7 @@ def verify(run_name: str) -> None:
 
 def _verify(run: Run) -> None:
     # An artifact has a line of its own: beside the names of its checks there would be no room for facts in 80 columns.
-    table = Table()
-    for column in ("artifact and check", "result"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("facts", overflow="fold")
+    table = FittedTable(Column("artifact and check", no_wrap=True), "result", "facts", hide=(), **LEAN)
     failed = []
     not_made = [asset.name for asset in ASSETS if not was_made(asset, run)]
     n_checks = sum(len(asset.checks) for asset in ASSETS if asset.name not in not_made)

@@ -192,7 +192,7 @@ _KINDS = {bool: "bool", int: "int", float: "float"}
 
 
 def table_of(name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> dg.TableMetadataValue:
-    """Rows as the UI shows them, each column with its meaning. columns: for a table that may have no rows."""
+    """Rows as the UI shows them, each column with its meaning. columns: for a table that may be empty."""
     types = dict.fromkeys(columns, "string")
     for row in rows:
         types |= {key: _KINDS.get(type(value), "string") for key, value in row.items() if value is not None}

@@ -4,9 +4,8 @@ import dagster as dg
 
 from splat_assets.assets import ASSETS
 from splat_assets.orchestration.as_dagster import dagster_asset, dagster_check
-from splat_assets.orchestration.jobs import WHOLE_RUN, every_night, nightly
 from splat_assets.orchestration.resources import DataRootResource
-from splat_assets.orchestration.sensors import new_files, run_failed, run_succeeded
+from splat_assets.orchestration.sensors import WHOLE_RUN, every_night, new_files, nightly, run_failed, run_succeeded
 from splat_assets.orchestration.sweeps import every_run_is_compared, sweep_comparison
 
 

@@ -39,7 +39,7 @@ def prepare_home(root: DataRoot) -> Path:
     """The absolute DAGSTER_HOME: what the environment says, or `<data root>/dagster`; it holds dagster.yaml and every database.
 
     Processes that prepare the same home do so one after the other: Dagster's databases break for good when two make them at
-    the same moment. Raises InputError when what is there cannot be read, DiskFullError when the disk has no room for the
+    the same moment. Raises InputError when what is there cannot be read, DiskFullError when the disk lacks room for the
     history of a run.
     """
     home = Path(os.environ["DAGSTER_HOME"]).absolute() if os.environ.get("DAGSTER_HOME") else root.dagster_home
@@ -81,29 +81,48 @@ class Materialized:
 
 
 def materialize_run(run: Run, names: Sequence[str]) -> Materialized:
-    """Make the named assets of a run with their checks, recorded in Dagster's history.
+    """Make the named assets of a run with their checks in this process, recorded in Dagster's history.
 
-    Raises DiskFullError when there is no room for the history; a full disk in an asset is among the faults.
+    Args:
+        names: Of assets in `splat_assets.assets.ASSETS`. What is up to date is not made again; what these need must be
+            among them or settled already, or it is a fault.
+
+    Returns:
+        What failed, in words; a full disk in an asset is among the faults.
+
+    Raises:
+        DiskFullError: The disk lacks room for the history.
+        InputError: Dagster's databases in DAGSTER_HOME cannot be read.
     """
     with step("opening Dagster's history"):
         home = prepare_home(run.root)
+    definitions = [*dagster_assets(), *dagster_checks()]
+    selection = dg.AssetSelection.assets(*names)
+    return _materialized(home, run.root, RUNS, run.name, definitions, selection=selection, tags={TAG: run.name})
+
+
+def materialize_sweep(sweep: Sweep) -> Materialized:
+    """Compare the runs of a sweep, recorded in Dagster's history; DiskFullError as `materialize_run`."""
+    home = prepare_home(sweep.root)
+    return _materialized(home, sweep.root, SWEEPS, sweep.name, [sweep_comparison, every_run_is_compared])
+
+
+def _materialized(
+    home: Path, root: DataRoot, keys: dg.DynamicPartitionsDefinition, key: str, definitions: Sequence[Any], **how: Any
+) -> Materialized:
+    """What becomes of the definitions of one partition."""
     with _history_in(home), dg.DagsterInstance.get() as instance:
-        if run.name not in instance.get_dynamic_partitions(RUNS.name or ""):
-            instance.add_dynamic_partitions(RUNS.name or "", [run.name])
+        if key not in instance.get_dynamic_partitions(keys.name or ""):
+            instance.add_dynamic_partitions(keys.name or "", [key])
         result = dg.materialize(
-            [*dagster_assets(), *dagster_checks()],
+            definitions,
             instance=instance,
-            partition_key=run.name,
-            resources={"data": DataRootResource(path=str(run.root.path))},
-            selection=dg.AssetSelection.assets(*names),
+            partition_key=key,
+            resources={"data": DataRootResource(path=str(root.path))},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
-            tags={TAG: run.name},
+            **how,
         )
-    return _materialized(result)
-
-
-def _materialized(result: dg.ExecuteInProcessResult) -> Materialized:
     failures = [(event.step_key or "", event.step_failure_data) for event in result.get_step_failure_events()]
     foreseen = [(step, failure.user_failure_data) for step, failure in failures if failure.user_failure_data]
     others = [failure for _, failure in failures if not failure.user_failure_data and not _is_failed_check(failure)]
@@ -112,23 +131,6 @@ def _materialized(result: dg.ExecuteInProcessResult) -> Materialized:
         tuple(f"{step}: {check.description}" for step, check in foreseen if check.description),
         tuple(failure.error_display_string for failure in others),
     )
-
-
-def materialize_sweep(sweep: Sweep) -> Materialized:
-    """Compare the runs of a sweep, recorded in Dagster's history; DiskFullError as `materialize_run`."""
-    home = prepare_home(sweep.root)
-    with _history_in(home), dg.DagsterInstance.get() as instance:
-        if sweep.name not in instance.get_dynamic_partitions(SWEEPS.name or ""):
-            instance.add_dynamic_partitions(SWEEPS.name or "", [sweep.name])
-        result = dg.materialize(
-            [sweep_comparison, every_run_is_compared],
-            instance=instance,
-            partition_key=sweep.name,
-            resources={"data": DataRootResource(path=str(sweep.root.path))},
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            raise_on_error=False,
-        )
-    return _materialized(result)
 
 
 def _read_every_database(home: Path) -> None:

@@ -18,7 +18,12 @@ def automation_begins(status: type[Status]) -> Status:
 
 
 class DataRootResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The folder that holds all data; empty means what SPLAT_DATA says, or ./data."""
+    """The folder that holds all data; an empty path means what SPLAT_DATA says, or ./data.
+
+    Example:
+        >>> DataRootResource(path="/data/splat").root().runs.as_posix()
+        '/data/splat/runs'
+    """
 
     path: str = ""
 

@@ -1,4 +1,4 @@
-"""Dagster sensors: new inputs become runs, and the end of each run is recorded."""
+"""Dagster's jobs and what starts them: sensors for new inputs and for the end of a run, and the nightly schedule."""
 
 from collections.abc import Set as AbstractSet
 
@@ -7,16 +7,22 @@ import dagster as dg
 from splat_assets.assets import ASSETS
 from splat_assets.automation.activity import Kind, record_activity
 from splat_assets.automation.arrivals import scan_for_inputs
+from splat_assets.automation.housekeeping import verify_and_prune
 from splat_assets.automation.settings import read_settings
-from splat_assets.orchestration.jobs import WHOLE_RUN
+from splat_assets.orchestration.as_dagster import failing_in_words, table_of
 from splat_assets.orchestration.partitions import RUNS, TAG
 from splat_assets.orchestration.resources import DataRootResource, automation_begins
+from splat_assets.progress import LogProgress
 from splat_assets.store.bucket.working_copy import sharing
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.sharing import pull_inputs
+from splat_assets.store.sharing import pull_inputs, synced_root
+from splat_assets.wording import agreeing, counted
 
 _EVERY_SECONDS = 15
 _PARTITION = "dagster/partition"
+WHOLE_RUN = dg.define_asset_job(
+    "whole_run", dg.AssetSelection.assets(*(asset.name for asset in ASSETS)), description="All artifacts of one run."
+)
 
 
 @dg.sensor(
@@ -84,3 +90,42 @@ def _reason(context: dg.RunFailureSensorContext) -> str:
             message = (failure.error.cause or failure.error).message.strip().splitlines()[0]
         return f"{event.step_key}: {message}" if message else f"{event.step_key} failed"
     return (context.failure_event.message or "it failed").strip().splitlines()[0]
+
+
+@dg.op
+def verify_and_clean(context: dg.OpExecutionContext, data: DataRootResource) -> None:
+    """Verify every published store, remove old versions; fails when a store differs from what was published."""
+    root = data.root()
+    with failing_in_words(), synced_root(root):
+        results = verify_and_prune(root, LogProgress(context.log.info))
+    rows = [
+        {"run": one.run, "version": one.version, "problem": " ".join(one.problems[:1]) or "none",
+         "removed": ", ".join(one.removed) or "none"}
+        for one in results
+    ]  # fmt: skip
+    metadata = {"stores": table_of("stores", rows, ("run", "version", "problem", "removed"))}
+    context.add_output_metadata(metadata)
+    broken = [one for one in results if one.problems]
+    if broken:
+        first = f"{broken[0].run}: {broken[0].problems[0]}"
+        text = (
+            f"{len(broken)} of {counted(len(results), 'stores')} {agreeing(len(broken), 'do')} not hold what "
+            f"was published; {first}"
+        )
+        raise dg.Failure(description=text, metadata=metadata, allow_retries=False)
+
+
+@dg.job(
+    description="Verify every published store and remove old versions of it; automation.toml says how many are kept."
+)
+def nightly() -> None:
+    """Keep house."""
+    verify_and_clean()
+
+
+@dg.schedule(job=nightly, cron_schedule="0 3 * * *", default_status=automation_begins(dg.DefaultScheduleStatus))
+def every_night(data: DataRootResource) -> dg.RunRequest | dg.SkipReason:
+    """At three in the morning, unless automation.toml turns it off."""
+    if not read_settings(data.root()).enabled:
+        return dg.SkipReason("automation.toml says enabled = false")
+    return dg.RunRequest()

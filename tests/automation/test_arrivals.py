@@ -132,7 +132,7 @@ def test_what_a_person_made_a_run_of_becomes_no_second_one(root: DataRoot, maker
     assert records_of(root)["saved_models/small"].run == "mine"
 
 
-def test_a_broken_one_is_said_once_and_blocks_nobody(root: DataRoot, maker: Maker) -> None:
+def test_a_broken_input_is_reported_once_and_blocks_no_other(root: DataRoot, maker: Maker) -> None:
     broken = root.models / "a-broken"
     shutil.copytree(root.models / "small", broken)
     (broken / "model.pth").write_bytes(b"broken")
@@ -309,7 +309,7 @@ def test_a_ledger_of_an_older_program_holds(root: DataRoot, maker: Maker) -> Non
 def test_a_model_without_a_dataset_waits_for_one(root: DataRoot, maker: Maker) -> None:
     shutil.move(root.datasets / "small", root.path / "elsewhere")
     assert twice(root, maker) == []
-    assert records_of(root)["saved_models/small"].said == "there is no complete dataset to run it with yet"
+    assert records_of(root)["saved_models/small"].said == "waiting for a complete dataset to run it with"
     shutil.move(root.path / "elsewhere", root.datasets / "small")
 
     assert len(twice(root, maker)) == 1
@@ -350,7 +350,7 @@ def test_settings_say_what_with_and_how(root: DataRoot, maker: Maker) -> None:
     assert as_options(read_settings(root).recipe) == words[4:]
 
 
-def test_how_to_train_an_sae_is_not_said_of_one_that_is_ready(root: DataRoot, maker: Maker) -> None:
+def test_a_ready_made_sae_gets_no_training_options(root: DataRoot, maker: Maker) -> None:
     (root.path / "automation.toml").write_text(
         "[recipe]\nk = 4\nd_sae = 96\nepochs = 2\nsae-batch-size = 64\nbatch-size = 32\n"
     )
@@ -421,7 +421,7 @@ def test_folders_that_are_none_are_passed_over(root: DataRoot, maker: Maker) -> 
 
 
 @pytest.mark.parametrize("name", ["with space é", "new\nline", "a..b", os.fsdecode(b"no-utf8-\xff"), "-rf"])
-def test_a_name_that_a_run_cannot_have_is_said(name: str, root: DataRoot, maker: Maker) -> None:
+def test_an_invalid_run_name_is_reported(name: str, root: DataRoot, maker: Maker) -> None:
     shutil.copytree(root.models / "small", root.models / name)
 
     assert len(twice(root, maker)) == 1

@@ -12,10 +12,9 @@ from splat_assets.automation.activity import activity
 from splat_assets.automation.arrivals import records_of
 from splat_assets.cli import main
 from splat_assets.orchestration.definitions import build_defs
-from splat_assets.orchestration.jobs import every_night, nightly
 from splat_assets.orchestration.partitions import RUNS, TAG
 from splat_assets.orchestration.resources import DataRootResource
-from splat_assets.orchestration.sensors import _made, new_files, run_failed, run_succeeded
+from splat_assets.orchestration.sensors import _made, every_night, new_files, nightly, run_failed, run_succeeded
 from splat_assets.store.bucket.bucket import Bucket
 from splat_assets.store.bucket.working_copy import WorkingCopy
 from splat_assets.store.layout import DataRoot
@@ -37,9 +36,7 @@ def tick(root: DataRoot, instance: dg.DagsterInstance) -> dg.SensorResult | dg.S
 
 
 @pytest.mark.slow
-def test_a_changed_model_is_asked_for_until_there_is_a_run_of_it(
-    own_root: DataRoot, instance: dg.DagsterInstance
-) -> None:
+def test_a_changed_model_is_requested_until_it_has_a_run(own_root: DataRoot, instance: dg.DagsterInstance) -> None:
     assert isinstance(tick(own_root, instance), dg.SkipReason)
     assert isinstance(tick(own_root, instance), dg.SkipReason)
     assert records_of(own_root)["saved_models/small"].run == "small"
@@ -222,7 +219,7 @@ def test_versions_are_pinned_and_cleaned_by_hand(own_root: DataRoot, monkeypatch
 
     assert f"version {first} is pinned" in call("pin", "small", first)
     assert call("clean", "small", "--keep", "1") == f"run small: deleted {second}\n"
-    assert call("clean", "small", "--keep", "1") == "run small: there are no old versions\n"
+    assert call("clean", "small", "--keep", "1") == "run small: nothing to delete\n"
     assert f"there are {', '.join(sorted([first, third]))}" in call("pin", "small", "0" * 16)
     assert f"version {first} is no longer pinned" in call("pin", "small", first, "--remove")
     assert call("clean", "small", "--keep", "1") == f"run small: deleted {first}\n"
@@ -230,7 +227,7 @@ def test_versions_are_pinned_and_cleaned_by_hand(own_root: DataRoot, monkeypatch
 
 
 @pytest.mark.slow
-def test_what_is_brought_into_the_bucket_becomes_a_run_there(
+def test_an_input_copied_to_the_bucket_becomes_a_run_there(
     own_root: DataRoot, s3: S3, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     bucket = Bucket("s3://lab/data")

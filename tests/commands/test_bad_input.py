@@ -138,7 +138,7 @@ def test_a_dataset_that_is_not_there_is_named(inputs: Inputs, data_root: Path) -
 
     result = splat("run", "new", "mine", *inputs.options())
 
-    refused(result, "no file", re.escape(str(inputs.data)))
+    refused(result, "does not exist", re.escape(str(inputs.data)))
     assert files_below(data_root) == []
 
 
@@ -198,7 +198,7 @@ BAD_MODELS: dict[str, tuple[Callable[[Inputs], object], tuple[str, ...]]] = {
     "a truncated safetensors": (truncated_safetensors, ("model.safetensors", "truncated", "copy it again")),
     "a truncated torch file": (truncated_pth, ("model.pth", "truncated", "copy it again")),
     "a missing checkpoint": (lambda inputs: inputs.checkpoint.unlink(), ("neither model.pth nor model.safetensors",)),
-    "a missing vocabulary": (lambda inputs: (inputs.model / "vocab.json").unlink(), ("vocabulary", "no file")),
+    "a missing vocabulary": (lambda inputs: (inputs.model / "vocab.json").unlink(), ("vocabulary", "does not exist")),
 }
 
 
@@ -338,7 +338,7 @@ def test_an_unknown_run_names_those_there_are(words: str, finished_root: DataRoo
 
     result = CliRunner().invoke(main, [*words.split(), "smal"], env=environment)
 
-    refused(result, "no run 'smal'", "runs there: small", "splat run new")
+    refused(result, "run 'smal' does not exist", "runs there: small", "splat run new")
 
 
 def test_an_unknown_artifact_names_those_there_are(finished_root: DataRoot) -> None:
@@ -346,7 +346,7 @@ def test_an_unknown_artifact_names_those_there_are(finished_root: DataRoot) -> N
 
     result = CliRunner().invoke(main, ["materialize", "small", "--select", "idf,histogram"], env=environment)
 
-    refused(result, "no artifact 'histogram'", "idf", "published_store")
+    refused(result, "artifact 'histogram' does not exist", "idf", "published_store")
 
 
 def test_a_name_that_is_taken_by_another_run_is_refused(inputs: Inputs, data_root: Path) -> None:

@@ -243,7 +243,7 @@ def test_step_8_asks_the_model_that_the_folder_records(guide: Path, alias: str) 
         assert live.status_code == 200 and live.json()["hook_target"] == "masked_mean"
 
 
-def test_a_model_that_is_gone_is_said_with_what_to_give(guide: Path, tmp_path: Path) -> None:
+def test_a_missing_model_is_named_with_the_option_for_its_new_place(guide: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(guide / "activations_efficient", tmp_path / "activations_efficient")
     text = (folder / "origin.json").read_text().replace(str(guide / "sae_runs"), str(tmp_path / "moved"))
     (folder / "origin.json").write_text(text)

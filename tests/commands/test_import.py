@@ -75,7 +75,7 @@ def test_importing_again_is_the_same_version(tree: Path, tmp_path: Path) -> None
     assert open_store(tmp_path / "out").version == first
 
 
-def test_neuron_acts_come_in_with_sizes_said(tmp_path: Path) -> None:
+def test_neuron_acts_are_imported_with_sizes_from_options(tmp_path: Path) -> None:
     write_neuron_acts(DenseSource(DENSE), tmp_path / "neuron_acts")
     (tmp_path / "neuron_acts/neuron_acts_metadata.json").unlink()
     sizes = ("--n-features", "9", "--n-samples", "20")

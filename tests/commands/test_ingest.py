@@ -25,7 +25,7 @@ def test_ingest_prints_the_account_and_writes_the_dataset(tmp_path: Path) -> Non
     assert report["fates"] | {"kept_full": 1, "kept_under_57": 1, "dropped_over_57": 1, "empty": 5} == report["fates"]
 
 
-def test_cells_and_weapons_that_were_not_understood_are_said(tmp_path: Path) -> None:
+def test_unreadable_cells_and_unknown_weapons_are_reported(tmp_path: Path) -> None:
     file = write_battles(tmp_path / "a.csv", [*BATTLE, gear("squeegee", swim_speed_up=0.3), ("bold", "{")])
 
     result = CliRunner().invoke(main, ["ingest", "statink", str(file), "--out", str(tmp_path / "out")])

@@ -117,7 +117,7 @@ def test_the_queue_is_worked_through(splat: Splat, own_root: DataRoot) -> None:
     splat("queue", "build", "-k", "2", "--method", "random", "--seed", "3")
 
 
-def test_how_far_people_agree_is_told(splat: Splat) -> None:
+def test_the_agreement_between_people_is_reported(splat: Splat) -> None:
     said = {
         1: ("tactical", "tactical"),
         2: ("tactical", "mechanical"),
@@ -302,7 +302,7 @@ def test_labels_are_carried_to_the_features_whose_activations_agree(two_runs: Da
             match_labels(old, old)
 
 
-def test_carrying_is_told_before_it_is_done_and_done_once(two_runs: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_carrying_over_is_previewed_and_applied_once(two_runs: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPLAT_DATA", str(two_runs.path))
     call = lambda *words: CliRunner().invoke(main, ["label", "carry", "small", "again", "--least-r", "0.5", *words])  # noqa: E731
     with open_subject("small", root=two_runs) as old:

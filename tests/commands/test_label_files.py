@@ -40,7 +40,7 @@ def splat(root: DataRoot) -> Splat:
     return call
 
 
-def test_a_dry_run_says_what_would_change_and_a_conflict_is_told_by_the_exit_code(
+def test_a_dry_run_lists_changes_and_a_conflict_sets_the_exit_code(
     splat: Splat, root: DataRoot, tmp_path: Path
 ) -> None:
     splat("label", "set", "1", "one", "--author", "ann")
@@ -109,9 +109,7 @@ def test_what_writes_names_run_and_sae_and_asks_where_several_runs_could_be_mean
         assert place in splat("label", "set", "1", "from afar", "--run", f"{url}/runs/small").output
 
 
-def test_what_is_written_is_said_with_run_and_sae_and_asked_for_where_several_could_be_meant(
-    splat: Splat, root: DataRoot
-) -> None:
+def test_output_names_run_and_sae_and_an_ambiguous_target_is_an_error(splat: Splat, root: DataRoot) -> None:
     place = "on feature 7; run small, SAE abababababab: "
     note = splat("research", "note", "7", "look at rollers", "--author", "bob").output
     assert note.startswith(f"written: note of 15 characters by bob {place}")

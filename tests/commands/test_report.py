@@ -8,8 +8,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from splat_assets.assets import ASSETS, asset_named
-from splat_assets.assets.asset import run_check
-from splat_assets.assets.failures import shown_facts
+from splat_assets.assets.asset import run_check, shown_facts
 from splat_assets.cli import main
 from splat_assets.commands.report import artifact_table
 from splat_assets.runs import open_run

@@ -36,7 +36,7 @@ def test_a_run_that_is_not_there_is_not_removed(own_root: DataRoot) -> None:
     shown = remove(own_root, "other", "--yes")
 
     assert shown.exit_code == 2
-    assert "there is no run 'other'" in shown.stderr
+    assert "run 'other' does not exist" in shown.stderr
 
 
 def test_a_run_that_is_a_symbolic_link_stays(own_root: DataRoot) -> None:
@@ -50,7 +50,7 @@ def test_a_run_that_is_a_symbolic_link_stays(own_root: DataRoot) -> None:
     assert own_root.run_names() == ["small"]
 
 
-def test_what_a_killed_removal_left_is_no_run_and_goes_with_the_next(own_root: DataRoot) -> None:
+def test_leftovers_of_a_killed_removal_are_not_a_run_and_the_next_one_deletes_them(own_root: DataRoot) -> None:
     shutil.copytree(own_root.run("small").root, staging_path(own_root.run("small").root))
 
     assert own_root.run_names() == ["small"]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from splat_assets.commands.server_check import ask_server
+from splat_assets.commands.demo import ask_server
 from splat_assets.store import open_store
 from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.layout import DataRoot

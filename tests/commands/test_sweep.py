@@ -100,8 +100,8 @@ def test_of_several_runs_one_is_to_be_named(tmp_path: Path, monkeypatch: pytest.
     ("words", "said"),
     [
         ([], "nothing to sweep: pass --k, --widths or --seeds"),
-        (["--name", "none"], "there is no sweep 'none'; there are none"),
-        (["--like", "nobody"], "there is no run 'nobody'"),
+        (["--name", "none"], "sweep 'none' does not exist; there are none"),
+        (["--like", "nobody"], "run 'nobody' does not exist"),
         (["--like", "small", "--k", "4,x"], "--k is '4,x': whole numbers"),
         (["--like", "small", "--k", "4,4"], "each number once"),
         (["--like", "small", "--k", "0"], "k"),

@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from splat_assets.assets.opened import contexts_of, items_of, model_files_of, sae_of, sae_path_of, vocabulary_of
+from splat_assets.assets.opened import contexts_of, items_of, model_files_of, sae_of, vocabulary_of
 from splat_assets.cli import main
 from splat_assets.compute.encode import encode, is_same_row
 from splat_assets.compute.harvest import harvest, shards_of
@@ -104,7 +104,7 @@ def _raw_activations(root: Path, folder: Path, hook: HookPoint, device: str) -> 
     base = harvest(folder / "base", items, model_files_of(run), hook, 64, 32, runner)
     encode(
         folder / "raw", items, vocabulary_of(run), contexts_of(run), shards_of(items, 64, hook.per_token), base,
-        sae_path_of(run), per_token=hook.per_token, embeddings=True, runner=runner,
+        run.layout.sae, per_token=hook.per_token, embeddings=True, runner=runner,
     )  # fmt: skip
     return folder
 
@@ -135,7 +135,7 @@ def _sparse(sae: Path, x: Any, largest: int) -> Any:
 
 
 def test_only_a_block_of_features_is_dense_there(finished_root: DataRoot, elsewhere: Elsewhere) -> None:
-    path = sae_path_of(open_run(finished_root, "small"))
+    path = open_run(finished_root, "small").layout.sae
     sae = load_sae(path)
     x = np.random.default_rng(1).standard_normal((50, sae.d_in)).astype(np.float32)
 

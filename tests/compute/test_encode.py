@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from splat_assets.assets.opened import contexts_of, items_of, model_files_of, sae_of, sae_path_of, vocabulary_of
+from splat_assets.assets.opened import contexts_of, items_of, model_files_of, sae_of, vocabulary_of
 from splat_assets.compute.encode import EncodedShards, encode, is_same_row, rows_differing_from_recompute
 from splat_assets.compute.harvest import BaseActivations, harvest, shards_of
 from splat_assets.compute.items import Items
@@ -77,7 +77,7 @@ def encoded(
         contexts or contexts_of(run),
         shards_of(items, shard_items, hook.per_token),
         base,
-        sae or sae_path_of(run),
+        sae or run.layout.sae,
         per_token=hook.per_token,
         embeddings=embeddings,
         runner=runner,

@@ -153,10 +153,10 @@ class DatabaseContract:
 
     def test_a_rule_of_what_is_not_there_is_refused(self, database: ActivationDatabase) -> None:
         for rule, said in (
-            (Wears("flying"), "there is no ability 'flying'"),
+            (Wears("flying"), "ability 'flying' does not exist"),
             (Wears("swim_speed_up", 7), "7 is not a rung of swim_speed_up"),
-            (WeaponIs("class", ("spoon",)), "there is no class of weapons 'spoon'"),
-            (WeaponIs("colour", ("red",)), "there is no attribute of weapons 'colour'"),
+            (WeaponIs("class", ("spoon",)), "class of weapons 'spoon' does not exist"),
+            (WeaponIs("colour", ("red",)), "attribute of weapons 'colour' does not exist"),
         ):
             with pytest.raises(InputError, match=said):
                 database.features_of_rule(rule)

@@ -87,7 +87,7 @@ REFUSED = {
     "ninja_squid>=3": (13, "ninja_squid is worn or not"),
     "(ssu or cb": (10, "expected `)`"),
     "ssu and": (7, "expected an ability"),
-    "class=rollr": (6, "there is no class of weapons 'rollr'; did you mean roller"),
+    "class=rollr": (6, "class of weapons 'rollr' does not exist; did you mean roller"),
     "class roller": (6, "expected `=` or `in` after class"),
     "class in roller": (9, "expected `(`"),
     "class in (roller": (16, "expected `,` or `)`"),

@@ -108,7 +108,7 @@ def test_a_feature_that_never_fires_is_told_in_a_sentence(tmp_path: Path) -> Non
         (["overview"], "specify one feature"),
         (["overview", "1", "--feature-id", "2"], "specify one feature"),
         (["overview", "1", "--top-k", "0"], "top_k: Input should be greater than or equal to 1, not 0"),
-        (["overview", "1", "--also", "palmistry"], "there is no experiment 'palmistry'"),
+        (["overview", "1", "--also", "palmistry"], "experiment 'palmistry' does not exist"),
         (["overview", "1", "--run", "nowhere"], "nowhere is neither a run of"),
         (["overview", "1", "--run", "http://127.0.0.1:9"], "no activation server answers at http://127.0.0.1:9"),
         (["overview", "1", "--plot", "page.gif"], "the file name must end in one of"),

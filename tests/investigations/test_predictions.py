@@ -179,7 +179,7 @@ def test_a_question_is_saved_and_asked_again_to_the_same_numbers(finished_root: 
     [
         (
             ("information-gain", "--weapon", "Splatershot"),
-            "there is no weapon 'Splatershot'; did you mean Splattershot",
+            "weapon 'Splatershot' does not exist; did you mean Splattershot",
         ),
         (("information-gain",), "name a weapon or set all_weapons, one of the two"),
         (("branchiness", "--weapon", "3", "--all-weapons"), "name a weapon or set all_weapons, one of the two"),

@@ -432,7 +432,7 @@ def test_what_is_no_run_says_what_is_needed(finished_root: DataRoot, tmp_path: P
         assert (
             "not part of a run" in answer.json()["detail"] and "`splat import FOLDER --run" in answer.json()["detail"]
         )
-    with pytest.raises(NotComputedError, match="cannot be run: there is no run 'nothing'"):
+    with pytest.raises(NotComputedError, match="cannot be run: run 'nothing' does not exist"):
         LiveModel.of_run(finished_root.run("nothing"))
     with pytest.raises(NotComputedError, match="a run is a folder of DATA_ROOT/runs"):
         LiveModel.of_run(RunLayout(tmp_path / "alone"))

@@ -69,7 +69,7 @@ def test_a_label_is_written_only_where_that_was_allowed(own_root: DataRoot) -> N
     tools, refused = conversation(own_root, talk)
     assert set(tools) == set(tool_names(READ_TOOLS))
     assert all(tool.annotations.read_only_hint for tool in tools.values())
-    assert refused.is_error and "there is no tool 'set_label'" in refused.content[0].text
+    assert refused.is_error and "tool 'set_label' does not exist" in refused.content[0].text
     assert not own_root.labels.exists()
 
     tools, written = conversation(own_root, talk, writes=True)
@@ -97,7 +97,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "another experiment": ("run_experiment", {"name": "family-swep"}, "did you mean family-sweep"),
     "a setting missing": ("run_experiment", {"name": "within-family", "settings": {"feature_id": 1}}, "family is missing"),
     "an ability that is not there": ("run_experiment", {"name": "within-family", "settings": {"feature_id": 1, "family": "swim"}},
-                                     "there is no ability 'swim'"),
+                                     "ability 'swim' does not exist"),
     "a setting too many": ("run_experiment", {"name": "bands", "settings": {"feature_id": 1, "x": 1}}, "x: there is no such"),
     "no rule": ("find_builds", {"rule": "ssu>="}, "expected a number of AP"),
     "no build": ("trace_build", {}, "name a build or a sample_id"),
