@@ -30,7 +30,7 @@ from splat_assets.compute.harvest import (
 )
 from splat_assets.compute.items import NULL_ROW, Items, make_items, sample_table
 from splat_assets.compute.provenance import hook_for, refuse_other_model
-from splat_assets.data.builds import Builds, offsets_of
+from splat_assets.data.builds import Builds
 from splat_assets.data.splits import split_builds
 from splat_assets.data.tokenised import read_tokenised, write_tokenised
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
@@ -48,7 +48,7 @@ from splat_assets.runs import (
     create_run,
     hash_inputs,
 )
-from splat_assets.store.activations import SparseRows
+from splat_assets.store.activations import SparseRows, joined, offsets_of
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_folder
 from splat_assets.store.guide.batches import EMBEDDINGS
@@ -59,7 +59,6 @@ from splat_assets.store.importing.sources import ImportOptions
 from splat_assets.store.layout import DataRoot, RunLayout
 from splat_assets.store.origin import Origin, read_origin
 from splat_assets.store.raw import RawActivations, begin_raw_activations, shard_name, write_shard
-from splat_assets.store.row_blocks import joined
 from splat_assets.store.sums import as_recorded
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 from splat_assets.wording import counted

@@ -17,6 +17,7 @@ import polars as pl
 from splat_assets.analysis.idf import document_frequency, inverse_document_frequency
 from splat_assets.compute.spot_checks import misplaced_ids
 from splat_assets.errors import InputError
+from splat_assets.store.activations import offsets_of
 from splat_assets.store.errors import LayoutError
 from splat_assets.store.tables import explaining_damage, read_table, table_facts, write_table
 from splat_assets.store.vocabulary import Vocabulary
@@ -98,6 +99,5 @@ def _documents(samples: pl.DataFrame | Path) -> Iterator[tuple[npt.NDArray[np.in
         if first_only:
             block = block.filter(pl.col("token_position") <= 0)
         tokens = block.select("tokens").collect()["tokens"]
-        offsets = np.zeros(len(tokens) + 1, dtype=np.int64)
-        np.cumsum(tokens.list.len().fill_null(0).to_numpy(), out=offsets[1:])
+        offsets = offsets_of(tokens.list.len().fill_null(0).to_numpy())
         yield tokens.list.explode(empty_as_null=False, keep_nulls=False).cast(pl.Int64).to_numpy(), offsets

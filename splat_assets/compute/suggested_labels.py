@@ -16,7 +16,7 @@ from splat_assets.analysis.rules.search import N_DRAWS, RuleSearch, Suggestion
 from splat_assets.compute.spot_checks import spot_check_ids
 from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.progress import Progress, SilentProgress
-from splat_assets.store.activations import ActivationReader
+from splat_assets.store.activations import ActivationReader, offsets_of
 from splat_assets.store.tables import read_table, table_facts, write_table
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
@@ -63,7 +63,7 @@ class SuggestedWritten:
 
 def build_table_of(samples: pl.DataFrame, vocabulary: Vocabulary, contexts: Contexts) -> BuildTable:
     """The builds of a sample table (`SAMPLE_SCHEMA`)."""
-    offsets = np.concatenate([[0], np.cumsum(samples["tokens"].list.len().to_numpy().astype(np.int64))])
+    offsets = offsets_of(samples["tokens"].list.len().to_numpy())
     tokens = samples["tokens"].explode(empty_as_null=False).to_numpy().astype(np.int32)
     weapons = samples["weapon_id_token"].to_numpy().astype(np.int32)
     return BuildTable(tokens, offsets, weapons, vocabulary, contexts)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from splat_assets.data.builds import Builds, offsets_of
+from splat_assets.data.builds import Builds
 from splat_assets.data.gear_statistics import gear_statistics
 from splat_assets.data.loadouts import Loadouts, draw_loadouts
 from splat_assets.data.planted import PLANTED, Planted
@@ -23,6 +23,7 @@ from splat_assets.domain.concepts import concept_holds
 from splat_assets.domain.tokens import ABILITY_TOKENS, parse_token
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary, standard_vocabulary, weapon_vocabulary
 from splat_assets.errors import InputError
+from splat_assets.store.activations import offsets_of
 from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.files import write_json
 from splat_assets.store.sums import record_sums

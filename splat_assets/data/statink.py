@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from splat_assets.data.builds import Builds, offsets_of
+from splat_assets.data.builds import Builds
 from splat_assets.data.model_vocabularies import ModelVocabularies
 from splat_assets.data.packed_files import on_disk
 from splat_assets.data.statink_cells import Cell, Fate, read_cell
@@ -29,6 +29,7 @@ from splat_assets.domain.vocabulary import standard_vocabulary, weapon_vocabular
 from splat_assets.domain.weapons import all_weapons, weapons_by_key, weapons_by_vocabulary_key
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, SilentProgress
+from splat_assets.store.activations import offsets_of
 from splat_assets.store.files import remove_leftovers, replaceable_folder, replacing_folder, sha256_of_file, write_json
 from splat_assets.store.sums import SUMS, record_sums
 

@@ -20,12 +20,13 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
-from splat_assets.data.builds import Builds, offsets_of
+from splat_assets.data.builds import Builds
 from splat_assets.data.packed_files import is_packed, unpacked
 from splat_assets.domain.abilities import DOUBLER, highest_possible_ap
 from splat_assets.domain.tokens import ap_of_token
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.errors import InputError
+from splat_assets.store.activations import offsets_of
 from splat_assets.store.documents import access_denied
 from splat_assets.store.files import replacing_file
 from splat_assets.store.tables import TABLE_FAULTS

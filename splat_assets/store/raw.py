@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from splat_assets.store.activations import SparseRows, feature_id_dtype
+from splat_assets.store.activations import SparseRows, feature_id_dtype, joined
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import WRONG_CONTENT, entries, read_json
 from splat_assets.store.errors import (
@@ -29,7 +29,6 @@ from splat_assets.store.errors import (
 )
 from splat_assets.store.files import files_below, replacing_folder, sha256_of_file, sha256_of_json, write_json
 from splat_assets.store.npy import NpyFile
-from splat_assets.store.row_blocks import joined
 from splat_assets.store.samples import checked_samples
 from splat_assets.store.tables import read_table
 from splat_assets.wording import agreeing, counted

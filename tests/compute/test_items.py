@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splat_assets.compute.items import BUILD, MASKED, NULL_ROW, SAMPLE_COLUMNS, Items, make_items, sample_table
+from splat_assets.compute.items import BUILD, MASKED, NULL_ROW, Items, make_items, sample_table
 from splat_assets.data.builds import Builds
 from splat_assets.data.splits import split_builds
 from splat_assets.errors import InputError
-from splat_assets.store.samples import SAMPLE_SCHEMA, checked_samples
+from splat_assets.store.samples import checked_samples
 from splat_assets.store.vocabulary import Vocabulary
 from tests.data.making import CONTEXTS, NAMES, VOCABULARY, builds_of
 
@@ -142,7 +142,6 @@ def test_samples_are_items_or_token_positions() -> None:
 def test_the_table_of_samples_says_what_each_is() -> None:
     table = sample_table(items_of(), CONTEXTS, 0, 5, per_token=False)
 
-    assert tuple(SAMPLE_SCHEMA) == SAMPLE_COLUMNS
     assert checked_samples(table, 0, "items").equals(table)
     assert table["tokens"].to_list() == [[0, 1, 2], [5], [7, 8], [NULL], [NULL]]
     assert table["kind"].to_list() == ["build"] * 3 + ["null"] * 2

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splat_assets.store.activations import SparseRows
+from splat_assets.store.activations import SparseRows, joined, regrouped
 from splat_assets.store.errors import CorruptStoreError
-from splat_assets.store.row_blocks import joined, regrouped
 from tests.contracts.sources import sparse_random
 
 

@@ -17,14 +17,13 @@ import numpy.typing as npt
 import polars as pl
 
 from splat_assets.progress import Progress, SilentProgress, Task
-from splat_assets.store.activations import RowReader, SparseRows
+from splat_assets.store.activations import RowReader, SparseRows, regrouped
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import read_json
 from splat_assets.store.errors import LayoutError
 from splat_assets.store.files import files_below, remove_leftovers, replaceable_folder, replacing_folder, write_json
 from splat_assets.store.guide.batch_metadata import batch_metadata, check_samples
 from splat_assets.store.guide.dense_arrays import COMPRESSION, COMPRESSION_LEVEL, create_dense_array, row_geometry
-from splat_assets.store.row_blocks import regrouped
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 from splat_assets.wording import counted
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splat_assets.progress import Progress, SilentProgress
-from splat_assets.store.activations import ActivationReader, Activations, sample_id_dtype
+from splat_assets.store.activations import ActivationReader, Activations, first_invalid, sample_id_dtype
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import WRONG_CONTENT, entries, read_json
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, InvalidActivationsError, LayoutError
@@ -224,11 +224,8 @@ def _save(path: Path, array: npt.NDArray[Any]) -> int:
 def _check(
     ids: npt.NDArray[np.integer[Any]], values: npt.NDArray[np.floating[Any]], n_samples: int, folder: Path
 ) -> None:
-    bad = ~(np.isfinite(values) & (values > 0))
-    bad[1:] |= ids[1:] <= ids[:-1]
-    bad |= (ids < 0) | (ids >= n_samples)
-    if bad.any():
-        i = int(np.flatnonzero(bad)[0])
+    i = first_invalid(np.array([0, ids.size]), ids, values, n_samples)
+    if i is not None:
         raise InvalidActivationsError(
             f"{folder}: entry {i} is {float(values[i])} on sample {int(ids[i])}; values must be finite and > 0 as float32, "
             f"and sample ids strictly increasing within 0 to {n_samples - 1}"

@@ -13,7 +13,7 @@ from splat_assets.store.activations import ActivationReader, Activations
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import FeatureNotFoundError, LayoutError
 from splat_assets.store.files import files_below, remove_leftovers, replacing_folder, write_json
-from splat_assets.store.guide.dense_arrays import DenseArray, active_samples, create_dense_array
+from splat_assets.store.guide.dense_arrays import DenseArray, create_dense_array
 
 ARRAY = "transposed_activations.zarr"
 DESCRIPTION = "transposed_metadata.json"
@@ -118,7 +118,7 @@ class TransposedReader:
         if not 0 <= feature_id < self.n_features:
             raise FeatureNotFoundError(feature_id, self.n_features, self.path)
         row = self.array.read(slice(feature_id, feature_id + 1), slice(0, self.n_samples)).reshape(-1)
-        return active_samples(row, f"{self.path}, feature {feature_id}")
+        return Activations.from_dense(row, f"{self.path}, feature {feature_id}")
 
 
 def _description(n_features: int, n_samples: int) -> dict[str, object]:

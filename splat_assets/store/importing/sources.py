@@ -22,7 +22,7 @@ from splat_assets.store.guide.dense_arrays import DenseArray
 from splat_assets.store.guide.neuron_acts import DESCRIPTION as NEURON_ACTS_DESCRIPTION
 from splat_assets.store.guide.neuron_acts import NeuronActsReader, feature_folder_name
 from splat_assets.store.guide.transposed import DESCRIPTION, TransposedReader
-from splat_assets.store.importing.feature_rows import FeatureRows
+from splat_assets.store.importing.feature_rows import feature_rows
 from splat_assets.store.importing.joblib_files import joblib_files, read_joblib
 from splat_assets.store.importing.report import Finding
 from splat_assets.store.importing.samples import metadata_tables, read_metadata
@@ -162,7 +162,7 @@ def _transposed_source(folder: Path, options: ImportOptions, scratch: Path, prog
             wrong = f"{key} is {described[key]}, the array has {actual}"
             findings.append(Finding(str(reader.path.parent / DESCRIPTION), wrong, "the array's number is used"))
     tables, used = _passed_tables(options.metadata)
-    rows = FeatureRows(reader, scratch, progress)
+    rows = feature_rows(reader, scratch, progress)
     return Source("", rows, tables, tuple(findings), (reader.path, *used), (reader.array,))
 
 
@@ -173,7 +173,7 @@ def _neuron_acts_source(folder: Path, options: ImportOptions, scratch: Path, pro
         n_samples = sum(table.height for _, table in tables)
     reader = NeuronActsReader(folder, options.n_features, n_samples)
     mended = _MendedNeuronActs(reader)
-    rows = FeatureRows(mended, scratch, progress)
+    rows = feature_rows(mended, scratch, progress)
     unsure = [Finding(str(folder), sentence, "pass it if you know it") for sentence in reader.assumptions]
     return Source("", rows, tables, (*unsure, *mended.findings()), (folder, *used))
 

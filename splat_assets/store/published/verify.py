@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from splat_assets.store.activations import RowReader
+from splat_assets.store.activations import RowReader, first_invalid
 from splat_assets.store.documents import entries
 from splat_assets.store.errors import StoreError
 from splat_assets.store.samples import SampleTable, checked_samples
@@ -83,17 +83,11 @@ class _Checked:
     def _check_promises(
         self, first: int, indptr: npt.NDArray[np.int64], ids: npt.NDArray[Any], values: npt.NDArray[np.float32]
     ) -> None:
-        bad = ~(np.isfinite(values) & (values > 0))
-        wide = ids.astype(np.int64)
-        bad |= (wide < 0) | (wide >= self._n_ids)
-        starts = np.zeros(ids.size + 1, dtype=bool)
-        starts[indptr] = True
-        bad[1:] |= (np.diff(wide) <= 0) & ~starts[1:-1]
-        if bad.any():
-            at = int(np.flatnonzero(bad)[0])
+        at = first_invalid(indptr, ids, values, self._n_ids)
+        if at is not None:
             which = first + int(np.searchsorted(indptr, at, side="right")) - 1
             self._add(
-                f"{self._half.what} {which} of {self._half.folder} holds id {int(wide[at])} with value {float(values[at])}: "
+                f"{self._half.what} {which} of {self._half.folder} holds id {int(ids[at])} with value {float(values[at])}: "
                 f"values must be finite and > 0, ids strictly increasing and below {self._n_ids}"
             )
 

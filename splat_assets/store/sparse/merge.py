@@ -14,7 +14,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from splat_assets.progress import Progress, SilentProgress
-from splat_assets.store.activations import RowReader, feature_id_dtype, sample_id_dtype
+from splat_assets.store.activations import RowReader, feature_id_dtype, offsets_of, sample_id_dtype
 from splat_assets.store.checksums import crc32c_of_ranges
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.files import files_below, remove_leftovers, replacing_folder
@@ -133,7 +133,7 @@ def _write_by_sample(
             task.advance(segment.nnz)
     ids.close()
     values.close()
-    layout.whole(f"{BY_SAMPLE}/indptr", _offsets(n_active), "indptr")
+    layout.whole(f"{BY_SAMPLE}/indptr", offsets_of(n_active), "indptr")
     layout.whole("obs/n_active", n_active, "sample")
     layout.whole("obs/crc32c", crcs, "sample")
 
@@ -144,7 +144,7 @@ def _write_by_feature(
     n_active = np.zeros(source.n_features, dtype=np.int64)
     for segment in segments:
         n_active += np.diff(segment.indptr(0, source.n_features))
-    indptr = _offsets(n_active)
+    indptr = offsets_of(n_active)
     id_dtype = sample_id_dtype(source.n_samples)
     ids = layout.array(f"{BY_FEATURE}/indices", nnz, id_dtype, "nnz", packed=True)
     values = layout.array(f"{BY_FEATURE}/data", nnz, np.float32, "nnz", packed=True)
@@ -170,9 +170,3 @@ def _joined(parts: list[sp.csr_array]) -> tuple[npt.NDArray[Any], npt.NDArray[np
         return np.zeros(0, np.int32), np.zeros(0, np.float32)
     whole = parts[0] if len(parts) == 1 else sp.hstack(parts, format="csr")
     return whole.indices, whole.data
-
-
-def _offsets(lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
-    offsets = np.zeros(lengths.size + 1, dtype=np.int64)
-    np.cumsum(lengths, dtype=np.int64, out=offsets[1:])
-    return offsets

@@ -16,12 +16,11 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from splat_assets.progress import Progress
-from splat_assets.store.activations import RowReader, SparseRows
+from splat_assets.store.activations import RowReader, SparseRows, joined
 from splat_assets.store.checksums import crc32c_of_bytes
 from splat_assets.store.documents import read_json
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError
 from splat_assets.store.npy import NpyFile
-from splat_assets.store.row_blocks import joined
 from splat_assets.wording import counted
 
 _RECEIPT = "receipt.json"
