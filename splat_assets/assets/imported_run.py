@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from splat_assets.compute.encode import CONTEXTS_FILE, VOCABULARY_FILE, shard_inputs
+from splat_assets.compute.encode import shard_inputs
 from splat_assets.compute.harvest import (
     TRAINED_ON,
     BaseModelFiles,
@@ -51,7 +51,7 @@ from splat_assets.runs import (
 from splat_assets.store.activations import SparseRows, joined, offsets_of
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_folder
-from splat_assets.store.guide.batches import EMBEDDINGS
+from splat_assets.store.guide.batches import CONTEXTS, EMBEDDINGS, VOCABULARY
 from splat_assets.store.guide.dense_arrays import DenseArray
 from splat_assets.store.importing.importing import RAW, import_folder
 from splat_assets.store.importing.report import ImportReport
@@ -297,8 +297,8 @@ def _write_shards(
     inputs = shard_inputs(identity, parts.sae, parts.contexts, bool(embeddings))
     shards = shards_of(items, recipe.shard_items, hook.per_token)
     begin_raw_activations(target, int(rows.size), len(shards))
-    parts.vocabulary.save(target / VOCABULARY_FILE)
-    parts.contexts.save(target / CONTEXTS_FILE)
+    parts.vocabulary.save(target / VOCABULARY)
+    parts.contexts.save(target / CONTEXTS)
     with progress.task("rows of the run", int(rows.size), "rows") as task:
         for shard in shards:
             wanted = rows[shard.first_sample : shard.last_sample]

@@ -31,7 +31,9 @@ from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import SampleFeatures
 from splat_assets.store.files import FileMark, file_mark, remove_leftovers
+from splat_assets.store.guide.batches import CONTEXTS, VOCABULARY
 from splat_assets.store.raw import RawActivations, begin_raw_activations, shard_is_valid, shard_name, write_shard
+from splat_assets.store.tables import spot_check_ids
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 if TYPE_CHECKING:
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 
 _PROCESS_BYTES = 400 * 2**20
 """Memory of a process with torch and the compiled functions loaded."""
-VOCABULARY_FILE, CONTEXTS_FILE = "vocabulary.json", "contexts.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def encode(
 
     Raises:
         InputError: the SAE cannot be loaded, or does not fit the activations.
-        DiskFullError: the disk has no space left.
+        DiskFullError: the disk is full.
         LostWorkersError: workers died too often on a shard.
     """
     began = time.monotonic()
@@ -115,8 +116,8 @@ def encode(
     todo = shards_to_encode(target, shards, inputs)
     remove_leftovers(target)
     begin_raw_activations(target, base.values.shape[0], len(shards))
-    vocabulary.save(target / VOCABULARY_FILE)
-    contexts.save(target / CONTEXTS_FILE)
+    vocabulary.save(target / VOCABULARY)
+    contexts.save(target / CONTEXTS)
 
     runner = runner or ShardRunner()
     settings = EncodeSettings(target, sae, base.folder, embeddings, inputs, runner.device)
@@ -144,7 +145,7 @@ def shards_to_encode(target: Path, shards: Sequence[Shard], inputs: dict[str, st
     return [
         shard
         for shard in shards
-        if not shard_is_valid(shard_folder(target, shard), shard.first_sample, shard.n_samples, inputs)
+        if not shard_is_valid(target / shard_name(shard.index), shard.first_sample, shard.n_samples, inputs)
     ]
 
 
@@ -162,14 +163,9 @@ def encode_shard(spec: EncodeSpec) -> int:
             "sae_recon": sae.decode_rows(rows),
             "model_logits": np.ascontiguousarray(logits[spec.items_of_samples]),
         }
-    folder = shard_folder(settings.target, shard)
+    folder = settings.target / shard_name(shard.index)
     write_shard(folder, rows, spec.samples, embeddings, sae.d_sae, settings.inputs)
     return shard.n_samples
-
-
-def shard_folder(target: Path, shard: Shard) -> Path:
-    """The folder of a shard of raw activations."""
-    return target / shard_name(shard.index)
 
 
 def rows_differing_from_recompute(
@@ -185,10 +181,9 @@ def rows_differing_from_recompute(
 
     Other batch sizes round differently: see `analysis.rounding`.
     """
-    rng = np.random.default_rng(seed)
     first_samples = items.first_samples(hook.per_token)
     wrong = []
-    for item in np.sort(rng.choice(items.n_items, size=min(n_sampled, items.n_items), replace=False)).tolist():
+    for item in spot_check_ids(items.n_items, n_sampled, seed):
         shard = Shard(0, item, item + 1, int(first_samples[item]), int(first_samples[item + 1]))
         (values, _), *_ = base_batches(items.builds, shard, model_files, hook, batch_size=1)
         fresh = sae.encode_rows(values)

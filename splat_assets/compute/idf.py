@@ -15,11 +15,10 @@ import numpy.typing as npt
 import polars as pl
 
 from splat_assets.analysis.idf import document_frequency, inverse_document_frequency
-from splat_assets.compute.spot_checks import misplaced_ids
 from splat_assets.errors import InputError
 from splat_assets.store.activations import offsets_of
 from splat_assets.store.errors import LayoutError
-from splat_assets.store.tables import explaining_damage, read_table, table_facts, write_table
+from splat_assets.store.tables import explaining_damage, misplaced_ids, read_table, table_facts, write_table
 from splat_assets.store.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)

@@ -13,15 +13,13 @@ import polars as pl
 from splat_assets.analysis.builds.build_table import BuildTable
 from splat_assets.analysis.inference.frames import q_of
 from splat_assets.analysis.rules.search import N_DRAWS, RuleSearch, Suggestion
-from splat_assets.compute.spot_checks import spot_check_ids
 from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader, offsets_of
-from splat_assets.store.tables import read_table, table_facts, write_table
+from splat_assets.store.tables import read_table, spot_check_ids, table_facts, write_table
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 logger = logging.getLogger(__name__)
-_ADVANCE_EVERY = 64
 
 SUGGESTED_SCHEMA: dict[str, Any] = {
     "feature_id": pl.UInt32,
@@ -86,9 +84,7 @@ def write_suggested_labels(
     with (progress or SilentProgress()).task("rules", reader.n_features, "features") as task:
         for feature_id in range(reader.n_features):
             rows.append(_row(feature_id, reader, search))
-            if (feature_id + 1) % _ADVANCE_EVERY == 0:
-                task.advance(_ADVANCE_EVERY)
-        task.advance(reader.n_features % _ADVANCE_EVERY)
+            task.advance(1)
     frame = pl.DataFrame(rows, SUGGESTED_SCHEMA, orient="row")
     frame = frame.with_columns(q_of(frame["p"]).alias("q"))
     nulls = {str(size): values.tolist() for size, values in sorted(search.null.drawn.items())}

@@ -6,8 +6,8 @@ Three frozen shapes of the same fact, value > 0 of a feature on a sample: by fea
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -184,9 +184,18 @@ def regrouped(blocks: Iterable[SparseRows], sizes: Iterable[int]) -> Iterator[Sp
         raise CorruptStoreError(f"the source has more rows than the {n_taken} that were expected")
 
 
+Values = TypeVar("Values", Activations, SampleFeatures, SparseRows)
+
+
 @dataclass(frozen=True, slots=True)
 class BlockRows:
-    """Rows that a source gives in blocks of its own size, as a `RowReader`. blocks: begins a pass over all samples."""
+    """Rows that a source gives in blocks of its own size, as a `RowReader`. blocks: begins a pass over all samples.
+
+    Example:
+        >>> block = SparseRows.from_dense(np.array([[0, 2.5], [1, 0], [0, 0.5]], np.float32))
+        >>> [rows.n_rows for rows in BlockRows(3, 2, lambda: [block]).rows(2)]
+        [2, 1]
+    """
 
     n_samples: int
     n_features: int
@@ -196,6 +205,11 @@ class BlockRows:
         """All samples from 0 on in blocks of block_rows (the last may be shorter)."""
         sizes = (min(block_rows, self.n_samples - at) for at in range(0, self.n_samples, block_rows))
         return regrouped(self.blocks(), sizes)
+
+
+def equal(one: Values, other: Values) -> bool:
+    """Whether two values of one of the shapes above hold the same ids and activations, bit for bit."""
+    return all(np.array_equal(getattr(one, part.name), getattr(other, part.name)) for part in fields(one))
 
 
 def offsets_of(lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
@@ -223,8 +237,22 @@ def sample_id_dtype(n_samples: int) -> type[np.int32] | type[np.int64]:
     return np.int32 if n_samples < 2**31 else np.int64
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The size of written activations. size_bytes: of the files, with their headers."""
+
+    n_samples: int
+    n_features: int
+    nnz: int
+    size_bytes: int
+
+
 class ActivationReader(Protocol):
-    """Random access by feature, for any layout."""
+    """Random access by feature, for any layout.
+
+    An implementer guarantees that the shape never changes, that every read gives the same arrays whatever was read before,
+    and that several threads may read at once. Those of this package can be pickled: the copy opens the same path again.
+    """
 
     @property
     def n_features(self) -> int:
@@ -237,12 +265,17 @@ class ActivationReader(Protocol):
         ...
 
     def read(self, feature_id: int) -> Activations:
-        """One feature; raises FeatureNotFoundError when feature_id is outside 0..n_features - 1."""
+        """One feature; a feature that never fires gives empty arrays.
+
+        Raises:
+            FeatureNotFoundError: feature_id is outside 0..n_features - 1.
+            CorruptStoreError: the bytes are damaged; never a shorter answer.
+        """
         ...
 
 
 class RowReader(Protocol):
-    """Access by sample, in order."""
+    """Access by sample, in order. One pass is for one thread; each call of `rows` begins a pass of its own."""
 
     @property
     def n_features(self) -> int:
@@ -255,5 +288,8 @@ class RowReader(Protocol):
         ...
 
     def rows(self, block_rows: int) -> Iterator[SparseRows]:
-        """All samples, from 0 on, in blocks of block_rows (the last one may be shorter)."""
+        """All samples, from 0 on, in blocks of block_rows (the last one may be shorter).
+
+        Raises CorruptStoreError or InvalidActivationsError at the block that cannot be read.
+        """
         ...

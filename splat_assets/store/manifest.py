@@ -62,7 +62,12 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
-        """The manifest in folder; LayoutError when there is none or of another format, CorruptStoreError when damaged."""
+        """The manifest in a version's folder.
+
+        Raises:
+            LayoutError: `manifest.json` is missing or of another format version.
+            CorruptStoreError: it is damaged, or the folder is named after other content.
+        """
         try:
             content = read_bytes(folder / MANIFEST)
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -102,8 +107,12 @@ class Manifest:
         ]
 
     def problems(self, folder: Path, deep: bool) -> list[str]:
-        """The problems of the files below folder, one sentence each; deep compares every file's sha256."""
-        problems = [problem for file in self.files if (problem := _wrong_size(folder, file))]
+        """The problems of the files below folder: missing, of another size, or not listed; one sentence each.
+
+        deep: where sizes agree, also compare every file's sha256.
+        """
+        there = {file.path: path for file in self.files if (path := folder / file.path).is_file()}
+        problems = self.mismatched_sizes({name: path.stat().st_size for name, path in there.items()}, str(folder))
         listed = {file.path for file in self.files} | {MANIFEST}
         extra = [path.relative_to(folder).as_posix() for path in files_below(folder)]
         problems += [f"{folder / name} is not in the manifest" for name in extra if name not in listed]
@@ -137,14 +146,6 @@ def described_files(folder: Path, progress: Progress) -> tuple[ManifestFile, ...
         ManifestFile(path.relative_to(folder).as_posix(), path.stat().st_size, sha256)
         for path, sha256 in zip(paths, hashes, strict=True)
     )
-
-
-def _wrong_size(folder: Path, file: ManifestFile) -> str | None:
-    path = folder / file.path
-    if not path.is_file():
-        return f"{path} is missing"
-    size = path.stat().st_size
-    return f"{path} has {size} bytes instead of {file.bytes}" if size != file.bytes else None
 
 
 def _hashes(paths: Sequence[Path], progress: Progress | None) -> list[str]:

@@ -99,7 +99,7 @@ def write_shard(
     samples: SAMPLE_SCHEMA, one line per row. embeddings: float32, shape (n_rows, width) each, by name.
     Raises InvalidActivationsError when rows, samples and embeddings do not fit together or break a promise of the store.
     """
-    where = f"{folder.name}"
+    where = folder.name
     if samples.height == 0 or samples.height != rows.n_rows:
         raise InvalidActivationsError(
             f"{where}: {counted(rows.n_rows, 'rows')} of activations {agreeing(rows.n_rows, 'come')} with "
@@ -117,7 +117,11 @@ def write_shard(
         for name, block in embeddings.items():
             (aside / "embeddings").mkdir(exist_ok=True)
             np.save(aside / "embeddings" / f"{name}.npy", np.ascontiguousarray(block, dtype=np.float32))
-        receipt = ShardReceipt(first_row, rows.n_rows, n_features, rows.nnz, dict(inputs), _describe(aside))
+        files = {
+            path.relative_to(aside).as_posix(): ShardFile(path.stat().st_size, sha256_of_file(path))
+            for path in files_below(aside)
+        }
+        receipt = ShardReceipt(first_row, rows.n_rows, n_features, rows.nnz, dict(inputs), files)
         write_json(aside / _RECEIPT, asdict(receipt))
     return receipt
 
@@ -262,12 +266,8 @@ class RawActivations:
 
     def samples(self) -> pl.DataFrame:
         """The sample table: SAMPLE_SCHEMA, row number = global_index."""
-        return checked_samples(
-            pl.concat([read_table(self._samples_of(folder)) for folder in self.shards]), 0, str(self.root)
-        )
-
-    def _samples_of(self, folder: Path) -> Path:
-        return folder / "samples.parquet"
+        tables = [read_table(folder / "samples.parquet") for folder in self.shards]
+        return checked_samples(pl.concat(tables), 0, str(self.root))
 
     @property
     def embedding_names(self) -> list[str]:
@@ -303,13 +303,6 @@ def _check_embeddings(embeddings: Mapping[str, npt.NDArray[np.float32]], n_rows:
         if not np.isfinite(block).all():
             row = int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
             raise InvalidActivationsError(f"{where}: embeddings {name!r} hold NaN or infinity in row {row}")
-
-
-def _describe(folder: Path) -> dict[str, ShardFile]:
-    return {
-        path.relative_to(folder).as_posix(): ShardFile(path.stat().st_size, sha256_of_file(path))
-        for path in files_below(folder)
-    }
 
 
 def _described(root: Path) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 import polars as pl
 
-from splat_assets.compute.spot_checks import misplaced_ids, spot_check_ids
+from splat_assets.store.tables import misplaced_ids, spot_check_ids
 
 
 def test_the_same_seed_picks_the_same_ids_and_never_more_than_there_are() -> None:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from splat_assets.data.gear_statistics import gear_statistics
+from splat_assets.data.loadouts import gear_statistics
 from splat_assets.domain.abilities import MAIN_ONLY, STACKABLE
 
 

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from splat_assets.data.gear_statistics import gear_statistics
-from splat_assets.data.loadouts import Loadouts, draw_loadouts
+from splat_assets.data.loadouts import Loadouts, draw_loadouts, gear_statistics
 from splat_assets.data.planted import PLANTED, Planted, Wish
 from splat_assets.domain.abilities import DOUBLER, MAIN_ONLY, STACKABLE
 from splat_assets.domain.builds import why_illegal
@@ -65,7 +64,7 @@ def test_weapons_differ_in_what_they_wear_as_real_ones_do() -> None:
 
 def test_a_concept_gives_what_it_asks_for_and_nothing_where_it_may_not_happen() -> None:
     wish = Wish(mains={"haunt": 1, "run_speed_up": 1}, subs={"run_speed_up": 2}, avoid=("swim_speed_up",))
-    concept = Planted("x", "x", WeaponIs("class", ("charger",)), 0.5, (wish,), Wears("haunt"))
+    concept = Planted("x", "x", WeaponIs("class", ("charger",)), 0.5, (wish,), (Wears("haunt"),))
 
     found = drawn(8_000, concepts=(concept,))
 
@@ -80,7 +79,7 @@ def test_a_concept_gives_what_it_asks_for_and_nothing_where_it_may_not_happen() 
 
 
 def test_a_concept_about_mains_is_decided_after_them_and_before_the_subs() -> None:
-    concept = Planted("x", "x", Wears("comeback"), 1.0, (Wish(subs={"sub_power_up": 3}),), Wears("sub_power_up"))
+    concept = Planted("x", "x", Wears("comeback"), 1.0, (Wish(subs={"sub_power_up": 3}),), (Wears("sub_power_up"),))
 
     found = drawn(8_000, concepts=(concept,))
 
@@ -90,8 +89,8 @@ def test_a_concept_about_mains_is_decided_after_them_and_before_the_subs() -> No
 
 
 def test_concepts_that_contradict_each_other_are_not_both_carried_out() -> None:
-    wants = Planted("a", "a", None, 0.5, (Wish(subs={"swim_speed_up": 1}),), Wears("swim_speed_up"))
-    avoids = Planted("b", "b", None, 0.5, (Wish(avoid=("swim_speed_up",)),), Not(Wears("swim_speed_up")))
+    wants = Planted("a", "a", None, 0.5, (Wish(subs={"swim_speed_up": 1}),), (Wears("swim_speed_up"),))
+    avoids = Planted("b", "b", None, 0.5, (Wish(avoid=("swim_speed_up",)),), (Not(Wears("swim_speed_up")),))
 
     for order in ((wants, avoids), (avoids, wants)):
         found = drawn(2_000, concepts=order)
@@ -103,7 +102,7 @@ def test_where_there_is_no_room_a_concept_does_not_happen() -> None:
     greedy = Planted(
         "a", "a", None, 1.0, (Wish(mains={"swim_speed_up": 3}, subs={"swim_speed_up": 9}),), Wears("haunt")
     )
-    late = Planted("b", "b", None, 1.0, (Wish(subs={"run_speed_up": 1}),), Wears("haunt"))
+    late = Planted("b", "b", None, 1.0, (Wish(subs={"run_speed_up": 1}),), (Wears("haunt"),))
 
     found = drawn(2_000, concepts=(greedy, late))
 
@@ -117,7 +116,7 @@ def test_where_there_is_no_room_a_concept_does_not_happen() -> None:
 def test_promised_subs_never_make_a_doubled_build_illegal(when: Wears | None) -> None:
     """Seven different subs cannot lie on the two pieces beside the doubling one."""
     seven = dict.fromkeys(STACKABLE[:7], 1)
-    concept = Planted("x", "x", when, 0.7, (Wish(subs=seven),), Wears(STACKABLE[0]))
+    concept = Planted("x", "x", when, 0.7, (Wish(subs=seven),), (Wears(STACKABLE[0]),))
 
     found = drawn(6_000, concepts=(concept,))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from splat_assets.data.model_vocabularies import read_model_vocabularies
+from splat_assets.data.statink import read_model_vocabularies
 from splat_assets.domain.vocabulary import standard_vocabulary
 from splat_assets.errors import InputError
 

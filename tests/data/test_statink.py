@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from splat_assets.data.model_vocabularies import ModelVocabularies, read_model_vocabularies
-from splat_assets.data.statink import OUTPUTS, PLAYERS, ingest_statink
+from splat_assets.data.statink import OUTPUTS, PLAYERS, ModelVocabularies, ingest_statink, read_model_vocabularies
 from splat_assets.data.statink_cells import Fate
 from splat_assets.data.tokenised import read_tokenised
 from splat_assets.domain.tokens import tokens_of_ap

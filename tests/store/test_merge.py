@@ -20,9 +20,8 @@ from splat_assets.store.disk import DiskFullError, explaining_write_errors
 from splat_assets.store.errors import InvalidActivationsError, StoreError
 from splat_assets.store.raw import RawActivations
 from splat_assets.store.sparse.layout import Chunking, accepting_pcodec, blocks_of
-from splat_assets.store.sparse.merge import write_sparse_store
+from splat_assets.store.sparse.merge import build_segments, write_sparse_store
 from splat_assets.store.sparse.reader import SparseReader
-from splat_assets.store.sparse.segments import build_segments
 from tests.contracts.reader import CASES
 from tests.contracts.sources import DenseSource, sparse_random
 from tests.store.making import DENSE, SMALL, Dense, bytes_below, flip_byte, write_raw, write_sparse

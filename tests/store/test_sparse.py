@@ -173,7 +173,7 @@ def test_counts_per_feature_and_sample_are_known_without_reading(tmp_path: Path)
     reader = SparseReader(write_sparse(tmp_path / "a.zarr", DENSE))
 
     assert reader.feature_n_active.tolist() == [2, 0, 5, 2]
-    assert reader.sample_n_active.tolist() == [2, 1, 1, 3, 2]
+    assert np.diff(reader.by_sample.indptr).tolist() == [2, 1, 1, 3, 2]
 
 
 @pytest.mark.parametrize("profile", ["raw", "compact"])

@@ -15,9 +15,14 @@ from splat_assets.store.bucket.bucket import Bucket, BucketError
 from splat_assets.store.bucket.working_copy import WorkingCopy, display_location, sharing
 from splat_assets.store.files import staging_path
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.published.newest_run import newest_run
 from splat_assets.store.published.publications import read_publications
-from splat_assets.store.published.publishing import current_version, pin_version, publish, remove_old_versions
+from splat_assets.store.published.publishing import (
+    current_version,
+    newest_run,
+    pin_version,
+    publish,
+    remove_old_versions,
+)
 from splat_assets.store.published.shared_store import PublishedMeanwhileError, SharedStore
 from tests.contracts.sources import sparse_random
 from tests.s3 import S3, Asked

@@ -107,25 +107,19 @@ class Bucket:
 
     def read_tagged(self, name: str) -> tuple[bytes, str]:
         """A whole object and its tag, which `replace` wants; errors as `read`."""
-        import obstore
-
         with self._explained("read", name):
-            got = obstore.get(self.objects, name)
+            got = self.objects.get(name)
             return bytes(got.bytes()), str(got.meta["e_tag"])
 
     def read_range(self, name: str, start: int, length: int) -> bytes:
         """length bytes of an object from start on, in one request; errors as `read`."""
-        import obstore
-
         with self._explained("read", name):
-            return bytes(obstore.get_range(self.objects, name, start=start, length=length))
+            return bytes(self.objects.get_range(name, start=start, length=length))
 
     def fetch(self, name: str, path: Path) -> str:
         """Write a whole object to a new file, piece by piece, and return its tag; errors as `read`."""
-        import obstore
-
         with self._explained("read", name):
-            got = obstore.get(self.objects, name)
+            got = self.objects.get(name)
         with path.open("wb") as file:  # its faults are this machine's and not the bucket's
             for piece in self._pieces(got, name):
                 file.write(piece)
@@ -137,10 +131,8 @@ class Bucket:
 
     def listed(self, prefix: str = "") -> dict[str, Object]:
         """Every object below a prefix, by name; BucketError."""
-        import obstore
-
         with self._explained("list", prefix):
-            pages = obstore.list(self.objects, prefix=prefix or None, chunk_size=1_000)
+            pages = self.objects.list(prefix=prefix or None, chunk_size=1_000)
             return {str(one["path"]): Object(int(one["size"]), str(one["e_tag"])) for page in pages for one in page}
 
     def write(self, name: str, content: bytes | Path) -> str:
@@ -162,33 +154,25 @@ class Bucket:
             return self._put(name, file)
 
     def _put(self, name: str, content: bytes | BinaryIO) -> str:
-        import obstore
-
         with self._explained("write", name):
-            return str(obstore.put(self.objects, name, content)["e_tag"])
+            return str(self.objects.put(name, content)["e_tag"])
 
     def create(self, name: str, content: bytes) -> str:
         """Write an object that must not exist yet, and return its tag; PreconditionFailedError where it does."""
-        import obstore
-
         with self._explained("write", name):
-            return str(obstore.put(self.objects, name, content, mode="create", use_multipart=False)["e_tag"])
+            return str(self.objects.put(name, content, mode="create", use_multipart=False)["e_tag"])
 
     def replace(self, name: str, content: bytes, tag: str) -> str:
         """Write an object that must still be the one with this tag, and return the new one; PreconditionFailedError."""
-        import obstore
-
         with self._explained("write", name):
             mode: Any = {"e_tag": tag}
-            return str(obstore.put(self.objects, name, content, mode=mode, use_multipart=False)["e_tag"])
+            return str(self.objects.put(name, content, mode=mode, use_multipart=False)["e_tag"])
 
     def delete(self, names: list[str]) -> None:
         """Remove objects; those that are gone already are not an error."""
-        import obstore
-
         if names:
             with self._explained("delete", names[0]):
-                obstore.delete(self.objects, names)
+                self.objects.delete(names)
 
     @contextmanager
     def _explained(self, verb: str, name: str) -> Iterator[None]:

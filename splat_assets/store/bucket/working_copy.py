@@ -125,10 +125,19 @@ class WorkingCopy:
         return RemoteFiles(self.bucket.below(self.name_of(folder)), self.cache)
 
     def pull(self, wanted: Wanted | None = None) -> list[str]:
-        """Fetch what the bucket has and this folder has not, or has as it was once; the names. BucketError.
+        """Fetch what the bucket has and this folder has not, or has as it was once.
 
-        Local changes not yet pushed stay. What was removed from the bucket is removed here too. wanted: which names;
-        those that a server needs if left out (`is_light`).
+        Local changes not yet pushed stay. What was removed from the bucket is removed here too. One process at a time pulls or
+        pushes; others wait.
+
+        Args:
+            wanted: which names; those that a server needs if left out (`is_light`).
+
+        Returns:
+            The names of the files that were fetched.
+
+        Raises:
+            BucketError: the bucket refused or did not answer.
         """
         wanted = wanted or is_light
         with locked(self.root / _LOCK):
@@ -147,10 +156,6 @@ class WorkingCopy:
                 logger.info("%d files pulled from %s", len(new), self.bucket.url)
             self._remember(known)
         return new
-
-    def pull_inputs(self) -> list[str]:
-        """Fetch what runs are made from, and what a server needs; the names. BucketError."""
-        return self.pull(lambda one: is_light(one) or one.startswith("datasets/"))
 
     def pull_run(self, name: str) -> list[str]:
         """Fetch a run whole, of its versions the current one, and everything that runs are made from; the names. BucketError."""
@@ -184,10 +189,18 @@ class WorkingCopy:
             return ""
 
     def push(self, remade: Iterable[Path] = ()) -> list[str]:
-        """Write what is new or changed here to the bucket; the names of what was written or removed. BucketError.
+        """Write what is new or changed here to the bucket: bytes first, then receipts, then what says which version is current.
 
-        remade: files and folders that were made anew here and whole, so that what the bucket has below them and this folder has
-        not is of an earlier make: it is removed there. Nothing else ever is: a folder like this one may be emptied to make room.
+        Args:
+            remade: files and folders that were made anew here and whole, so that what the bucket has below them and this folder
+                has not is of an earlier make: it is removed there. Nothing else ever is: a folder like this one may be emptied
+                to make room.
+
+        Returns:
+            The names of what was written or removed.
+
+        Raises:
+            BucketError: the bucket refused or did not answer; a later call goes on.
         """
         with locked(self.root / _LOCK):
             known = self._known()

@@ -30,7 +30,9 @@ class BatchReader:
             LayoutError: a batch is missing, or batches have different numbers of features.
         """
         self.folder = Path(folder)
-        self.batches = [_opened(path) for path in _arrays_of(self.folder)]
+        if not (self.folder / ACTIVATIONS).is_dir():
+            raise LayoutError(f"{folder} is not a batch tree: it lacks the folder {ACTIVATIONS}")
+        self.batches = [_opened(path) for path in batch_paths(self.folder / ACTIVATIONS, ".zarr")]
         heights = [batch.shape[0] for batch in self.batches]
         self.starts = np.cumsum([0, *heights])
         self.seal = _read_seal(self.folder, sealed)
@@ -136,12 +138,6 @@ def _number(path: Path, suffix: str) -> int:
             f"belong here"
         )
     return int(digits)
-
-
-def _arrays_of(folder: Path) -> list[Path]:
-    if not (folder / ACTIVATIONS).is_dir():
-        raise LayoutError(f"{folder} is not a batch tree: it has no folder {ACTIVATIONS}")
-    return batch_paths(folder / ACTIVATIONS, ".zarr")
 
 
 def _opened(path: Path) -> DenseArray:

@@ -7,7 +7,6 @@ are stated.
 
 import logging
 import re
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splat_assets.progress import Progress, SilentProgress
-from splat_assets.store.activations import ActivationReader, Activations, first_invalid, sample_id_dtype
+from splat_assets.store.activations import ActivationReader, Activations, Written, first_invalid, sample_id_dtype
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import WRONG_CONTENT, entries, read_json
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, InvalidActivationsError, LayoutError
@@ -33,24 +32,12 @@ _MANY_SAMPLES = 10_000_000
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class NeuronActsWritten:
-    """The size of the files; size_bytes counts `.npy` headers too."""
-
-    n_features: int
-    n_samples: int
-    nnz: int
-    size_bytes: int
-
-
 def feature_folder_name(feature_id: int) -> str:
     """`neuron_0007`; ids from 10,000 on take as many digits as they need."""
     return f"neuron_{feature_id:04d}"
 
 
-def write_neuron_acts(
-    source: ActivationReader, target_dir: Path, progress: Progress | None = None
-) -> NeuronActsWritten:
+def write_neuron_acts(source: ActivationReader, target_dir: Path, progress: Progress | None = None) -> Written:
     """Write every feature and the description, replacing target_dir in one step.
 
     Args:
@@ -80,7 +67,7 @@ def write_neuron_acts(
                 task.advance(1)
         description = {"n_features": source.n_features, "n_samples": source.n_samples, "nnz": nnz}
         write_json(aside / DESCRIPTION, {"format_version": _FORMAT_VERSION, **description})
-    return NeuronActsWritten(source.n_features, source.n_samples, nnz, size_bytes)
+    return Written(source.n_samples, source.n_features, nnz, size_bytes)
 
 
 class NeuronActsReader:

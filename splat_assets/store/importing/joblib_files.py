@@ -36,8 +36,15 @@ def joblib_files(folder: Path) -> list[Path]:
 def read_joblib(files: Sequence[Path], scratch: Path) -> tuple[BlockRows, tuple[tuple[str, pl.DataFrame], ...]]:
     """Rows (sparse, in scratch) and sample tables of the files, in order. Only call this for files that are trusted.
 
-    Raises InputError when joblib or pandas is needed and not installed, LayoutError when a file holds something else,
-    CorruptStoreError when it cannot be loaded.
+    Args:
+        files: pickles of dictionaries with `all_sae_hidden_activations`, shape (n, n_features), and `analysis_df_records`.
+        scratch: an empty folder, which must stay as long as the rows are read.
+
+    Raises:
+        InputError: joblib or pandas is needed and not installed.
+        LayoutError: a file holds something else, or files differ in their number of features.
+        InvalidActivationsError: a value is negative, NaN or infinite.
+        CorruptStoreError: a file cannot be loaded.
     """
     tables, folders, widths, n_samples = [], [], set(), 0
     for i, path in enumerate(files):
@@ -79,21 +86,17 @@ def _values(raw: Any, path: Path) -> npt.NDArray[np.float32]:
 
 
 def _table(records: Any, path: Path) -> pl.DataFrame:
+    """The columns of a pandas table, or of a list of dicts, that describe samples."""
     try:
-        return _described(records)
+        names = records[0].keys() if isinstance(records, list) and records else getattr(records, "columns", ())
+        columns = {}
+        for name, ours in _COLUMNS.items():
+            if name in names:
+                values = [record.get(name) for record in records] if isinstance(records, list) else list(records[name])
+                columns[ours] = [_plain(value) for value in values]
+        return pl.DataFrame(columns)
     except (TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
         raise LayoutError(f"{path}: its records cannot be read as a table: {error}") from error
-
-
-def _described(records: Any) -> pl.DataFrame:
-    """The columns of a pandas table, or of a list of dicts, that describe samples."""
-    names = records[0].keys() if isinstance(records, list) and records else getattr(records, "columns", ())
-    columns = {}
-    for name, ours in _COLUMNS.items():
-        if name in names:
-            values = [record.get(name) for record in records] if isinstance(records, list) else list(records[name])
-            columns[ours] = [_plain(value) for value in values]
-    return pl.DataFrame(columns)
 
 
 def _plain(value: Any) -> Any:

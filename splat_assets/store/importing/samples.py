@@ -6,7 +6,6 @@ Rows are matched by position. A `global_index` that does not run from 0 on is re
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +24,6 @@ _TOKENS = ("ability_tokens", "ability_input_tokens", "tokens")
 _WEAPON = ("weapon_id_token", "weapon_id")
 _IS_NULL = ("is_null_token", "is_null")
 _SHOWN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedSamples:
-    """The table (one row per sample, SAMPLE_SCHEMA) and what was wrong with its sources."""
-
-    table: pl.DataFrame
-    findings: tuple[Finding, ...]
 
 
 def read_metadata(path: Path) -> pl.DataFrame:
@@ -66,11 +57,17 @@ def imported_samples(
     names: Sequence[str],
     vocabulary: Vocabulary | None,
     contexts: Contexts | None,
-) -> ImportedSamples:
-    """The sample table of consecutive tables called `names`.
+) -> tuple[pl.DataFrame, list[Finding]]:
+    """The sample table (one row per sample, SAMPLE_SCHEMA) of consecutive tables called `names`, and what was wrong with them.
 
-    Raises LayoutError when one has no usable tokens column, ids that are not whole numbers, or another batch's
-    `batch_id`.
+    Args:
+        tables: one per batch, rows in sample order.
+        names: their file names, for messages and to compare with `batch_id`.
+        vocabulary: bounds the token ids; without one they are only >= 0.
+        contexts: gives the weapon names; without them those of the tables are used.
+
+    Raises:
+        LayoutError: a table lacks a usable tokens column, has ids that are not whole numbers, or another batch's `batch_id`.
 
     Without a column that says so, a sample is a null row where a vocabulary shows its tokens to be just the null token. What a
     row is otherwise (`kind`) is `unknown` unless the table says it.
@@ -84,7 +81,7 @@ def imported_samples(
         parts.append(_converted(ordered, name, vocabulary, contexts, first, findings))
         first += table.height
     whole = pl.concat(parts) if parts else pl.DataFrame(schema=SAMPLE_SCHEMA)
-    return ImportedSamples(whole, tuple(_merged(findings)))
+    return whole, _merged(findings)
 
 
 def unknown_samples(n_samples: int) -> pl.DataFrame:

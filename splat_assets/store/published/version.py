@@ -176,9 +176,18 @@ class Store:
         return self._files.content(name)
 
     def verify(self, deep: bool = True) -> list[str]:
-        """The problems of this version's bytes, one sentence each naming file, feature or sample; empty when sound.
+        """The problems of this version's bytes; everything is read again from disk, or from the bucket.
 
-        Everything is read again from disk, or from the bucket. deep also hashes every file.
+        Args:
+            deep: also hash every file.
+
+        Returns:
+            One sentence per problem, naming file, feature or sample; empty when sound.
+
+        Example:
+            >>> store = open_store(published)
+            >>> store.verify()
+            []
         """
         if self._remote is None:
             return version_problems(self.folder, deep)

@@ -95,9 +95,6 @@ class _Geometry:
     inner: int
     shard: int
 
-    def chunks_in(self, shard: int) -> int:
-        return -(-min(self.shard, self.n_elements - shard * self.shard) // self.inner)
-
     @property
     def n_shards(self) -> int:
         return -(-self.n_elements // self.shard)
@@ -232,7 +229,8 @@ def _is_sequential(file: ShardFile, path: Path, geometry: _Geometry, shard: int,
     file.read_into(tail, offset)
     if crc32c_of_bytes(tail[:-4]) != int(tail[-4:].view("<u4")[0]):
         raise CorruptStoreError(f"{path} has a damaged index: it was cut short or changed")
-    used = tail[:-4].view("<u8").reshape(n_entries, 2)[: geometry.chunks_in(shard)]
+    n_used = -(-min(geometry.shard, geometry.n_elements - shard * geometry.shard) // geometry.inner)
+    used = tail[:-4].view("<u8").reshape(n_entries, 2)[:n_used]
     chunk_bytes = geometry.inner * itemsize
     expected = np.arange(used.shape[0], dtype=np.uint64) * np.uint64(chunk_bytes)
     return bool((used[:, 0] == expected).all() and (used[:, 1] == chunk_bytes).all())
