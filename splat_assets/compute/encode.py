@@ -44,8 +44,8 @@ _PROCESS_BYTES = 400 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class EncodeSettings:
-    """The settings that all shards of one pass share."""
+class EncodeSpec:
+    """The input of a process that encodes one shard."""
 
     target: Path
     sae: Path
@@ -53,13 +53,6 @@ class EncodeSettings:
     embeddings: bool
     inputs: dict[str, str]
     device: str
-
-
-@dataclass(frozen=True, slots=True)
-class EncodeSpec:
-    """The input of a process that encodes one shard."""
-
-    settings: EncodeSettings
     shard: Shard
     samples: pl.DataFrame
     items_of_samples: npt.NDArray[np.int64]
@@ -120,8 +113,8 @@ def encode(
     contexts.save(target / CONTEXTS)
 
     runner = runner or ShardRunner()
-    settings = EncodeSettings(target, sae, base.folder, embeddings, inputs, runner.device)
-    specs = (EncodeSpec(settings, shard, *_samples_of(items, contexts, shard, per_token)) for shard in todo)
+    shared = (target, sae, base.folder, embeddings, inputs, runner.device)
+    specs = (EncodeSpec(*shared, shard, *_samples_of(items, contexts, shard, per_token)) for shard in todo)
     n_samples = base.values.shape[0]
     there = n_samples - sum(shard.n_samples for shard in todo)
     with (progress or SilentProgress()).task("SAE activations", n_samples, "samples", there) as task:
@@ -151,20 +144,20 @@ def shards_to_encode(target: Path, shards: Sequence[Shard], inputs: dict[str, st
 
 def encode_shard(spec: EncodeSpec) -> int:
     """Encode one shard and write it; returns its number of samples."""
-    settings, shard = spec.settings, spec.shard
-    sae = _sae(settings.sae, settings.device)
-    x = np.array(np.load(settings.base_folder / VALUES_FILE, mmap_mode="r")[shard.first_sample : shard.last_sample])
+    shard = spec.shard
+    sae = _sae(spec.sae, spec.device)
+    x = np.array(np.load(spec.base_folder / VALUES_FILE, mmap_mode="r")[shard.first_sample : shard.last_sample])
     rows = sae.encode_rows(x)
     embeddings = {}
-    if settings.embeddings:
-        logits = np.load(settings.base_folder / LOGITS_FILE, mmap_mode="r")
+    if spec.embeddings:
+        logits = np.load(spec.base_folder / LOGITS_FILE, mmap_mode="r")
         embeddings = {
             "sae_input": x,
             "sae_recon": sae.decode_rows(rows),
             "model_logits": np.ascontiguousarray(logits[spec.items_of_samples]),
         }
-    folder = settings.target / shard_name(shard.index)
-    write_shard(folder, rows, spec.samples, embeddings, sae.d_sae, settings.inputs)
+    folder = spec.target / shard_name(shard.index)
+    write_shard(folder, rows, spec.samples, embeddings, sae.d_sae, spec.inputs)
     return shard.n_samples
 
 

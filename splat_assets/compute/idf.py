@@ -39,7 +39,7 @@ def write_idf(samples: pl.DataFrame | Path, vocabulary: Vocabulary, path: Path) 
     """Write one row per token of the vocabulary, in id order; those that never occur have doc_freq 0.
 
     samples: a sample table, or the Parquet file of one; `tokens` (list of ids) and, if there is one, `token_position` are used.
-    Raises InputError when a token is outside the vocabulary, LayoutError when there is no column `tokens`.
+    Raises InputError when a token is outside the vocabulary, LayoutError when the column `tokens` is missing.
     """
     table, n_documents = _idf_table(samples, vocabulary)
     write_table(path, table, {"n_documents": n_documents, "formula": "ln(n_documents + 1) - ln(doc_freq + 1)"})
@@ -85,12 +85,12 @@ def _idf_table(samples: pl.DataFrame | Path, vocabulary: Vocabulary) -> tuple[pl
 def _documents(samples: pl.DataFrame | Path) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Token ids and offsets, a block of documents at a time."""
     if isinstance(samples, Path) and not samples.is_file():
-        raise LayoutError(f"there is no sample table at {samples}")
+        raise LayoutError(f"the sample table {samples} does not exist")
     with explaining_damage(samples) if isinstance(samples, Path) else nullcontext():
         lazy = pl.scan_parquet(samples.absolute(), glob=False) if isinstance(samples, Path) else samples.lazy()
         columns = lazy.collect_schema().names()
     if "tokens" not in columns:
-        raise LayoutError(f"the sample table has no column tokens; it has {', '.join(columns)}")
+        raise LayoutError(f"the sample table lacks the column tokens; it has {', '.join(columns)}")
     first_only = "token_position" in columns
     n_rows = int(lazy.select(pl.len()).collect().item())
     for start in range(0, n_rows, _BLOCK_ROWS):

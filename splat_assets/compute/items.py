@@ -60,9 +60,9 @@ class Items:
 
 
 def make_items(builds: Builds, vocabulary: Vocabulary, contexts: Contexts, masked_variants: int, seed: int) -> Items:
-    """All items of a dataset; raises InputError when the vocabulary has no `<NULL>` token."""
+    """All items of a dataset; raises InputError when the vocabulary lacks the `<NULL>` token."""
     if vocabulary.null_id is None:
-        raise InputError(f"the vocabulary has no {NULL} token, which stands for an empty build; add it and retrain")
+        raise InputError(f"the vocabulary lacks the {NULL} token, which stands for an empty build; add it and retrain")
     parts = [builds, _null_rows(len(contexts), vocabulary.null_id)]
     parts += [_masked(builds, vocabulary.null_id, seed, variant) for variant in range(masked_variants)]
     kinds = [BUILD, NULL_ROW] + [MASKED] * masked_variants

@@ -59,7 +59,7 @@ class _FreshScores:
 def nearest_by_direction(
     decoder: npt.NDArray[np.floating], n: int, n_threads: int | None = None, progress: Progress | None = None
 ) -> Ranking:
-    """Each feature's n nearest others by cosine of decoder rows, n_both still 0; rows of zeros have and are no neighbours.
+    """Each feature's n nearest others by cosine of decoder rows, n_both still 0; rows of zeros take no part.
 
     decoder: W_dec, shape (n_features, d). A block of products at a time: float32, shape (1024, n_features).
     """

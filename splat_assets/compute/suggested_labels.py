@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,10 +127,8 @@ def mismatched_suggestions(
 def _row(feature_id: int, reader: ActivationReader, search: RuleSearch) -> tuple[Any, ...]:
     activations = reader.read(feature_id)
     suggestion = search.suggest(activations, feature_id)
-    known: Iterator[Any] = (
-        iter(_values(suggestion)) if suggestion else iter([False, *[None] * (len(SUGGESTED_SCHEMA) - 3)])
-    )
-    return (feature_id, activations.n_active, *known)
+    values = _values(suggestion) if suggestion else [False, *[None] * (len(SUGGESTED_SCHEMA) - 3)]
+    return (feature_id, activations.n_active, *values)
 
 
 def _values(suggestion: Suggestion) -> list[Any]:

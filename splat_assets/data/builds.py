@@ -148,9 +148,7 @@ class Builds:
             raise InputError(f"{path} does not hold builds: its columns are {dict(frame.schema)}, expected {_SCHEMA}")
         incomplete = [name for name in _SCHEMA if frame[name].null_count()]
         if incomplete or (frame["tokens"].list.len() == 0).any() or frame["tokens"].explode().null_count():
-            raise InputError(
-                f"{path} does not hold builds: a value is missing, or a build has no token; create it again"
-            )
+            raise InputError(f"{path} does not hold builds: a value is missing, or a build is empty; create it again")
         return cls(
             tokens=frame["tokens"].explode().to_numpy().astype(np.int32, copy=False),
             offsets=offsets_of(frame["tokens"].list.len().to_numpy()),

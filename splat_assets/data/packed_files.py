@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from splat_assets.errors import InputError
 
@@ -94,7 +94,7 @@ def _only_member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
 class _Bounded(io.RawIOBase):
     """What is unpacked, up to the bound."""
 
-    def __init__(self, unpacking: io.BufferedIOBase, path: Path) -> None:
+    def __init__(self, unpacking: gzip.GzipFile | IO[bytes], path: Path) -> None:
         self._unpacking, self._path, self._n_bytes = unpacking, path, 0
         self._most = max(_FREE_BYTES, _MOST_TIMES * path.stat().st_size)
 

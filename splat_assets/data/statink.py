@@ -59,7 +59,7 @@ class ModelVocabularies:
 def read_model_vocabularies(vocab_path: Path, weapon_vocab_path: Path) -> ModelVocabularies:
     """Both vocabularies of a model.
 
-    Raises InputError when a file is missing or no vocabulary, or when it names no ability token, or no known weapon, at all.
+    Raises InputError when a file is missing or not a vocabulary, or when it names no ability token, or no known weapon, at all.
     """
     token_ids = {token.name: token.id for token in read_vocabulary(vocab_path).tokens}
     if token_ids.keys().isdisjoint(ABILITY_TOKENS):
@@ -373,7 +373,7 @@ def _problems_of(path: Path, rows: Rows, wrong_sets: dict[int, str]) -> list[str
 
 def _in_words(read: list[_ReadFile]) -> str:
     counts = _sums([file.account.fates for file in read])
-    return ", ".join(f"{n:,} {fate}" for fate, n in counts.items() if n) or "there are no battles"
+    return ", ".join(f"{n:,} {fate}" for fate, n in counts.items() if n) or "the files do not hold battles"
 
 
 def _check_request(files: Sequence[Path], out: Path, min_ap: int) -> None:
@@ -381,7 +381,7 @@ def _check_request(files: Sequence[Path], out: Path, min_ap: int) -> None:
         raise InputError("no stat.ink file was passed")
     for path in files:
         if not path.exists() or path.is_dir():
-            raise InputError(f"there is no file {path}" + (": it is a folder" if path.is_dir() else ""))
+            raise InputError(f"{path} is a folder, not a file" if path.is_dir() else f"the file {path} does not exist")
     twice = [str(path) for path, n in Counter(path.resolve() for path in files).items() if n > 1]
     if twice:
         raise InputError(f"{twice[0]} is listed twice; its builds would count twice")

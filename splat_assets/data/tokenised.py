@@ -66,8 +66,10 @@ def read_tokenised(path: Path, vocabulary: Vocabulary, contexts: Contexts) -> Bu
         >>> read_tokenised(folder / "builds.csv", vocabulary, Contexts((Context(0, "weapon_id_0", "Splattershot"),))).tokens
         array([0], dtype=int32)
     """
-    if not path.exists() or path.is_dir():
-        raise InputError(f"there is no tokenised file {path}" + (": it is a folder" if path.is_dir() else ""))
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a tokenised file")
+    if not path.exists():
+        raise InputError(f"the tokenised file {path} does not exist")
     raw = _read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
     if not raw.weapons.size:
         raise InputError(f"{path} has a header but no rows: a tokenised file needs at least one build")

@@ -24,7 +24,7 @@ _CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 
 class DiskFullError(StoreError):
-    """The disk has no space left."""
+    """The disk is full."""
 
 
 @contextmanager

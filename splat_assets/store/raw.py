@@ -138,7 +138,7 @@ def read_shard_receipt(folder: Path) -> ShardReceipt:
         files = {name: ShardFile(**file) for name, file in raw["files"].items()}
         return ShardReceipt(**{**raw, "files": files})
     except FileNotFoundError as error:
-        raise LayoutError(f"{folder} is not a finished shard: it has no {_RECEIPT}") from error
+        raise LayoutError(f"{folder} is not a finished shard: {_RECEIPT} is missing") from error
     except WRONG_CONTENT as error:
         raise CorruptStoreError(f"{path} is not a shard's receipt: {error}; write the shard again") from error
 
@@ -312,7 +312,7 @@ def _described(root: Path) -> tuple[int, int]:
         raw = read_json(path)
         return int(raw["n_samples"]), int(raw["n_shards"])
     except FileNotFoundError as error:
-        raise LayoutError(f"{root} holds no raw activations: there is no {DESCRIPTION}") from error
+        raise LayoutError(f"{root} does not hold raw activations: {DESCRIPTION} is missing") from error
     except WRONG_CONTENT as error:
         raise CorruptStoreError(f"{path} does not describe raw activations: {error}; make them again") from error
 

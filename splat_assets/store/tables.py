@@ -53,7 +53,7 @@ def write_table(path: Path, frame: pl.DataFrame, facts: dict[str, Any] | None = 
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, content: bytes | None = None) -> pl.DataFrame:
-    """The whole table, or some columns; LayoutError when there is none, CorruptStoreError when it cannot be read.
+    """The whole table, or some columns; LayoutError when it does not exist, CorruptStoreError when it cannot be read.
 
     content: the bytes of the file at path, where they were read already.
     """
@@ -70,7 +70,7 @@ def read_rows(path: Path, column: str, value: int, content: bytes | None = None)
 
 
 def table_facts(path: Path, *needed: str, content: bytes | None = None) -> dict[str, Any]:
-    """The facts that were written with a table; LayoutError when there is no table, or one without the facts needed.
+    """The facts that were written with a table; LayoutError when the table does not exist, or lacks facts that are needed.
 
     content: as `read_table`.
     """
@@ -103,7 +103,7 @@ def _source(path: Path, content: bytes | None) -> Path | io.BytesIO:
     if content is not None:
         return io.BytesIO(content)
     if not is_regular(path):
-        raise LayoutError(f"there is no table at {path}; compute it first")
+        raise LayoutError(f"the table {path} does not exist; compute it first")
     return path.absolute()  # polars takes a leading ~ for somebody's home
 
 

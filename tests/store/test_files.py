@@ -241,8 +241,8 @@ def test_a_tree_is_flushed_file_by_file_or_in_one_call_before_it_takes_its_place
         complete.append(len(os.listdir(f"/proc/self/fd/{descriptor}")) == n_files)
         return int(libc.syncfs(descriptor))
 
-    found = SimpleNamespace(syncfs=syncfs) if has_one_call else SimpleNamespace()
-    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: found)
+    result = SimpleNamespace(syncfs=syncfs) if has_one_call else SimpleNamespace()
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: result)
 
     with replacing_folder(tmp_path / "version") as aside:
         for i in range(n_files):
@@ -281,7 +281,7 @@ def test_one_process_at_a_time_is_inside_a_lock(tmp_path: Path) -> None:
     assert other.exitcode == 0
 
 
-def test_a_lock_goes_with_the_process_that_held_it(tmp_path: Path) -> None:
+def test_a_lock_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
     lock, inside = tmp_path / ".lock", tmp_path / "inside"
     other = multiprocessing.get_context("spawn").Process(target=hold, args=(lock, 600.0, inside))
     other.start()

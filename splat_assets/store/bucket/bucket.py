@@ -39,7 +39,7 @@ class BucketError(StoreError):
 
 
 class MissingObjectError(BucketError):
-    """There is no object of that name."""
+    """An object of that name does not exist."""
 
 
 class PreconditionFailedError(BucketError):
@@ -94,7 +94,7 @@ class Bucket:
         from obstore.store import S3Store
 
         endpoint = _endpoint()
-        options: Any = {"allow_http": True} if _is_plain(endpoint) else {}
+        options: Any = {"allow_http": True} if endpoint.startswith("http://") else {}
         more: Any = {"endpoint": endpoint, "virtual_hosted_style_request": False} if endpoint else {}
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         return S3Store(
@@ -183,7 +183,7 @@ class Bucket:
             yield
         except (FileNotFoundError, faults.NotFoundError) as error:
             if verb == "write":
-                raise BucketError(f"cannot write {where}: there is no bucket {self.name!r}") from error
+                raise BucketError(f"cannot write {where}: the bucket {self.name!r} does not exist") from error
             raise MissingObjectError(f"{where} is not there") from error
         except (faults.AlreadyExistsError, faults.PreconditionError) as error:
             raise PreconditionFailedError(f"{where} was changed by another writer meanwhile") from error
@@ -214,16 +214,13 @@ def _endpoint() -> str:
         raise InputError(
             f"AWS_ENDPOINT_URL is {_without_secrets(endpoint)!r}: write https://HOST, or http://127.0.0.1:PORT"
         )
-    if _is_plain(endpoint) and not _LOCAL.fullmatch(endpoint) and os.environ.get(_ALLOWED, "").lower() != "true":
+    is_plain = endpoint.startswith("http://")
+    if is_plain and not _LOCAL.fullmatch(endpoint) and os.environ.get(_ALLOWED, "").lower() != "true":
         raise InputError(
             f"AWS_ENDPOINT_URL is {endpoint!r}: plain HTTP is not encrypted; write https://, or set "
             f"{_ALLOWED}=true where the network is trusted"
         )
     return endpoint
-
-
-def _is_plain(endpoint: str) -> bool:
-    return endpoint.startswith("http://")
 
 
 def _short(error: BaseException) -> str:

@@ -104,7 +104,7 @@ class WorkingCopy:
 
     @classmethod
     def containing(cls, path: Path) -> "WorkingCopy | None":
-        """The working copy that contains a path; None where there is none."""
+        """The working copy that contains a path; None outside of any."""
         for folder in (path, *path.parents):
             mark = folder / MARK
             if mark.is_file():
@@ -160,7 +160,11 @@ class WorkingCopy:
     def pull_run(self, name: str) -> list[str]:
         """Fetch a run whole, of its versions the current one, and everything that runs are made from; the names. BucketError."""
         start = f"runs/{name}/"
-        current = f"{start}store/versions/{self._current(f'{start}store/CURRENT')}/"
+        try:
+            version = self.bucket.read(f"{start}store/CURRENT").decode("ascii", errors="replace").strip()
+        except MissingObjectError:
+            version = ""
+        current = f"{start}store/versions/{version}/"
 
         def wanted(one: str) -> bool:
             return (
@@ -181,12 +185,6 @@ class WorkingCopy:
             return False
         own = [size for one, size in sizes.items() if one == name or one.startswith(f"{name}/")]
         return (len(own), sum(own)) == (n_files, size_bytes)
-
-    def _current(self, pointer: str) -> str:
-        try:
-            return self.bucket.read(pointer).decode("ascii", errors="replace").strip()
-        except MissingObjectError:
-            return ""
 
     def push(self, remade: Iterable[Path] = ()) -> list[str]:
         """Write what is new or changed here to the bucket: bytes first, then receipts, then what says which version is current.
@@ -305,7 +303,7 @@ def _home() -> Path:
     try:
         return Path.home() / ".cache" / "splat"
     except RuntimeError as error:
-        raise InputError(f"this user has no home folder: set HOME, or set a folder in {FOLDER}") from error
+        raise InputError(f"this user does not have a home folder: set HOME, or set a folder in {FOLDER}") from error
 
 
 def display_location(path: Path) -> str:

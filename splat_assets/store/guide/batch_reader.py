@@ -155,7 +155,7 @@ def _read_seal(folder: Path, required: bool) -> dict[str, int]:
         seal = read_json(path)
     except FileNotFoundError as error:
         if required:
-            raise LayoutError(f"{folder} has no {SEAL}, which a converter writes last: convert again") from error
+            raise LayoutError(f"{folder} lacks {SEAL}, which a converter writes last: convert again") from error
         return {}
     except ValueError as error:
         raise CorruptStoreError(f"{path} is not JSON: {error}") from error

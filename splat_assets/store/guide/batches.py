@@ -148,7 +148,7 @@ def write_batches(
     Raises:
         LayoutError: samples or embeddings do not match the source.
         InputError: a folder to replace holds anything but batches.
-        DiskFullError: the disk has no space left.
+        DiskFullError: the disk is full.
     """
     if batch_rows < 1:
         raise LayoutError(f"a batch of {target} cannot have {counted(batch_rows, 'rows')}; use 1 or more")
@@ -183,7 +183,7 @@ def write_batches(
 
 
 def recorded_source(target: Path) -> str | None:
-    """The fingerprint of what the tree at target was made from; None where there is no tree, or it does not say."""
+    """The fingerprint of what the tree at target was made from; None where the tree does not exist, or does not say."""
     try:
         recorded: str | None = read_json(target / SEAL).get("source_fingerprint")
     except (FileNotFoundError, ValueError, AttributeError):
@@ -193,13 +193,13 @@ def recorded_source(target: Path) -> str | None:
 
 def _write_activations(source: RowReader, batches: list[_Batch], folder: Path, progress: Progress) -> None:
     """One array per batch, a shard at a time."""
-    shard_rows = _shard_rows(batches[0].n_rows, source.n_features) if batches else 1
+    shard_rows = row_geometry(batches[0].n_rows, source.n_features)[1] if batches else 1
     sizes = [min(shard_rows, batch.n_rows - at) for batch in batches for at in range(0, batch.n_rows, shard_rows)]
     blocks = regrouped(source.rows(shard_rows), sizes)
     with progress.task("batch zarr", source.n_samples, "rows") as task:
         for batch in batches:
             _write_batch(batch, source.n_features, blocks, folder, task)
-        next(blocks, None)  # runs the check that the source has no rows left
+        next(blocks, None)  # runs the check that all rows of the source were read
 
 
 def _write_batch(batch: _Batch, n_features: int, blocks: Iterator[SparseRows], folder: Path, task: Task) -> None:
@@ -315,10 +315,6 @@ def _seal(
         "compression_level": COMPRESSION_LEVEL,
         "batch_stats": stats,
     }
-
-
-def _shard_rows(n_rows: int, n_features: int) -> int:
-    return row_geometry(n_rows, n_features)[1]
 
 
 def _size(folder: Path) -> int:

@@ -54,7 +54,7 @@ def mismatched_batch_metadata(samples: pl.DataFrame, vocabulary: Vocabulary, fol
         path = tree.metadata_path(i)
         expected = batch_metadata(samples.slice(start, stop - start), i, vocabulary)
         if not path.is_file():
-            raise LayoutError(f"{path} is missing: samples {start} to {stop - 1} have no metadata; convert again")
+            raise LayoutError(f"{path} is missing: samples {start} to {stop - 1} lack metadata; convert again")
         table = read_table(path)
         if table.schema != expected.schema or table.height != expected.height:
             raise LayoutError(

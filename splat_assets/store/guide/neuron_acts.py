@@ -50,7 +50,7 @@ def write_neuron_acts(source: ActivationReader, target_dir: Path, progress: Prog
 
     Raises:
         InputError: target_dir holds anything but neuron_acts.
-        DiskFullError: the disk has no space left.
+        DiskFullError: the disk is full.
     """
     replaceable_folder(target_dir, lambda name: name in (DESCRIPTION, ORIGIN) or bool(_FOLDER.fullmatch(name)))
     nnz = size_bytes = 0
@@ -86,8 +86,8 @@ class NeuronActsReader:
             n_samples: number of samples. [default: as described, else as the files show]
 
         Raises:
-            LayoutError: there are no folders, a required one is missing, numbers disagree, or an id is far above all others and
-                neither the description nor the caller confirms it.
+            LayoutError: folders of features, or a required one, are missing, numbers disagree, or an id is far above all
+                others and neither the description nor the caller confirms it.
         """
         self.folder = Path(folder)
         present = _feature_ids(self.folder)
@@ -197,7 +197,7 @@ class NeuronActsReader:
             sentences.append(
                 f"n_samples is taken as {self._n_samples}: samples after the last active one cannot be seen"
             )
-        self.assumptions = tuple(f"{self.folder} has no {DESCRIPTION}; {sentence}" for sentence in sentences)
+        self.assumptions = tuple(f"{self.folder} lacks {DESCRIPTION}; {sentence}" for sentence in sentences)
         for sentence in self.assumptions:
             _log.warning("%s", sentence)
 
@@ -221,7 +221,7 @@ def _check(
 
 def _feature_ids(folder: Path) -> set[int]:
     if not folder.is_dir():
-        raise LayoutError(f"there is no folder {folder}")
+        raise LayoutError(f"the folder {folder} does not exist")
     return {_feature_id(path) for path in entries(folder) if re.match("neuron_[0-9]", path.name)}
 
 

@@ -67,7 +67,7 @@ def _spilled(entries: npt.NDArray[np.void], buckets: Sequence[Path], bucket_rows
     order = np.argsort(bucket, kind="stable")
     counts = np.bincount(bucket, minlength=len(buckets))
     ends = offsets_of(counts)
-    for number in np.flatnonzero(counts):
+    for number in np.flatnonzero(counts).tolist():
         with buckets[number].open("ab") as handle:
             entries[order[ends[number] : ends[number + 1]]].tofile(handle)
     return counts

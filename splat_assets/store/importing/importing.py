@@ -138,9 +138,9 @@ def _with_recorded_vocabularies(source: Path, options: ImportOptions) -> ImportO
 def _samples_of(opened: Source, source: Path, options: ImportOptions) -> tuple[pl.DataFrame, list[Finding]]:
     n_samples = opened.rows.n_samples
     if n_samples == 0:
-        raise LayoutError(f"{source} holds no samples: there is nothing to import")
+        raise LayoutError(f"{source} does not hold samples: nothing can be imported")
     if not opened.tables:
-        wrong = "there is no sample metadata"
+        wrong = "sample metadata is missing"
         done = "tokens, weapons and kinds are marked unknown; pass --metadata to add them"
         return unknown_samples(n_samples), [Finding(str(source), wrong, done)]
     names, tables = zip(*opened.tables, strict=True)

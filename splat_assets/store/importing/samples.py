@@ -30,7 +30,7 @@ def read_metadata(path: Path) -> pl.DataFrame:
     """A table in a `.parquet` file or an Arrow file (`.ipc`, `.arrow`, `.feather`); LayoutError when it is neither."""
     with explaining_damage(path):
         if not is_regular(path):
-            raise LayoutError(f"there is no metadata table {path}")
+            raise LayoutError(f"the metadata table {path} does not exist")
         if path.suffix == ".parquet":
             return pl.read_parquet(path.absolute(), glob=False)
         if path.suffix in (".ipc", ".arrow", ".feather"):
@@ -133,7 +133,7 @@ def _in_row_order(table: pl.DataFrame, name: str, findings: list[Finding]) -> pl
 
 def _report_numbering(table: pl.DataFrame, name: str, first: int, findings: list[Finding]) -> None:
     if "global_index" not in table.columns:
-        findings.append(Finding(name, "there is no global_index", "rows are numbered by position"))
+        findings.append(Finding(name, "global_index is missing", "rows are numbered by position"))
     elif table.height:
         index = _ids(table, "global_index", name).fill_null(-1).to_numpy()
         if not np.array_equal(index, np.arange(first, first + table.height)):
@@ -191,9 +191,7 @@ def _tokens(table: pl.DataFrame, name: str, vocabulary: Vocabulary | None, findi
     _refuse_fractions(table[column].explode(), tokens.explode(), column, name)
     missing = tokens.is_null() | tokens.list.eval(pl.element().is_null().any()).list.first().fill_null(False)
     if missing.any():
-        raise LayoutError(
-            f"{name}: row {missing.arg_max()} has no tokens in {column}; every sample needs a list of ids"
-        )
+        raise LayoutError(f"{name}: row {missing.arg_max()} lacks tokens in {column}; every sample needs a list of ids")
     flat = tokens.explode().drop_nulls().to_numpy()
     if flat.size and flat.min() < 0:
         raise LayoutError(f"{name}: {column} holds token {flat.min()}; ids of tokens count from 0")
@@ -216,7 +214,7 @@ def _tokens(table: pl.DataFrame, name: str, vocabulary: Vocabulary | None, findi
 def _weapons(table: pl.DataFrame, name: str, findings: list[Finding]) -> pl.Series:
     column = next((column for column in _WEAPON if column in table.columns), None)
     if column is None:
-        findings.append(Finding(name, "there is no weapon_id_token", "weapons are -1, unknown"))
+        findings.append(Finding(name, "weapon_id_token is missing", "weapons are -1, unknown"))
         return pl.Series(np.full(table.height, -1), dtype=pl.Int32)
     return _ids(table, column, name, pl.Int32).fill_null(-1)
 
@@ -231,11 +229,11 @@ def _is_null(
     if vocabulary is not None and vocabulary.null_id is not None:
         alone = (tokens.list.len() == 1) & (tokens.list.first() == vocabulary.null_id).fill_null(False)
         findings.append(
-            Finding(name, "there is no is_null_token", "null rows are those whose only token is the null token")
+            Finding(name, "is_null_token is missing", "null rows are those whose only token is the null token")
         )
         return alone, True
     findings.append(
-        Finding(name, "there is no is_null_token, and no vocabulary was passed", "no row is marked as a null row")
+        Finding(name, "is_null_token is missing, and a vocabulary was not passed", "no row is marked as a null row")
     )
     return pl.Series(np.zeros(table.height, dtype=bool)), False
 
@@ -253,7 +251,7 @@ def _weapon_names(
         return weapons.replace_strict(names, default="", return_dtype=pl.String)
     if "weapon_name" not in table.columns:
         findings.append(
-            Finding(name, "there is no weapon_name, and no weapon vocabulary was passed", "names are left empty")
+            Finding(name, "weapon_name is missing, and a weapon vocabulary was not passed", "names are left empty")
         )
         return pl.Series([""] * table.height, dtype=pl.String)
     return _cast(table, "weapon_name", pl.String, name).fill_null("")

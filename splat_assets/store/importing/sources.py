@@ -79,9 +79,9 @@ class Source:
 
 
 def open_source(folder: Path, options: ImportOptions, scratch: Path, progress: Progress) -> Source:
-    """The folder as rows. Raises LayoutError when it has no layout that can be imported, InputError for unasked pickles."""
+    """The folder as rows. Raises LayoutError when its layout cannot be imported, InputError for unasked pickles."""
     if not folder.is_dir():
-        raise LayoutError(f"there is no folder {folder}")
+        raise LayoutError(f"the folder {folder} does not exist")
     layouts = list(layouts_at(folder))
     chosen = next((layout for layout in _IMPORTABLE if layout in layouts), None)
     if chosen is None and joblib_files(folder):
@@ -141,7 +141,7 @@ def _refuse_tables_without_batch(metadata: Path, used: list[Path]) -> None:
     alone = sorted(set(metadata.glob("batch_*.parquet")) - set(used))
     if alone:
         raise LayoutError(
-            f"{alone[0]} has no batch of activations ({len(alone)} such tables): copy the missing batches, or "
+            f"{alone[0]} lacks its batch of activations ({len(alone)} such tables): copy the missing batches, or "
             f"move it elsewhere"
         )
 
@@ -224,7 +224,7 @@ def _absent_chunk_findings(array: DenseArray, accepted: bool) -> list[Finding]:
         return []
     if not accepted:
         raise CorruptStoreError(
-            f"{array.path} has no file {first}: zarr would read its rows as zeros. Copy the folder again, or pass "
+            f"{array.path} lacks the file {first}: zarr would read its rows as zeros. Copy the folder again, or pass "
             f"--missing-chunks-are-zero if these rows have no activations"
         )
     n_absent = 1 + sum(1 for _ in absent)

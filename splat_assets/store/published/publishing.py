@@ -110,7 +110,11 @@ def publish(
             aside.mkdir(parents=True)
             manifest = _put_together(aside, staged, facts, progress)
             if not _is_sound_copy(versions / manifest.version, manifest, aside):
-                _refuse_contradictions(aside)
+                if problems := content_problems(aside):
+                    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+                    raise CorruptStoreError(
+                        f"not published, because {problems[0]}{more}; the previous version stays current"
+                    )
                 _move_into_place(aside, versions / manifest.version)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -173,7 +177,7 @@ def current_version(store: Path | str) -> str:
         version = read_bytes(Path(store) / _CURRENT)[:_LONGEST_POINTER].decode("ascii", errors="replace").strip()
     except FileNotFoundError as error:
         raise NotPublishedError(
-            f"{store} has no published version yet; `splat materialize RUN` publishes it"
+            f"{store} does not have a published version yet; `splat materialize RUN` publishes it"
         ) from error
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
@@ -276,7 +280,7 @@ def pin_version(store: Path | str, version: str, pinned: bool = True) -> None:
     with locked(store / _LOCK):
         there = sorted(_versions_in(store))
         if version not in there:
-            raise InputError(f"{store} has no version {version[:40]!r}; there are {', '.join(there) or 'none'}")
+            raise InputError(f"version {version[:40]!r} is not in {store}; there are {', '.join(there) or 'none'}")
         others = [one for one in pinned_versions(store) if one != version]
         with replacing_file(store / _PINNED) as aside:
             aside.write_text("".join(f"{one}\n" for one in [*others, *([version] if pinned else [])]), encoding="ascii")
@@ -319,13 +323,6 @@ def _put_together(aside: Path, staged: Mapping[str, Path], facts: Mapping[str, A
     sync_tree(aside)
     manifest.save(aside)
     return manifest
-
-
-def _refuse_contradictions(aside: Path) -> None:
-    problems = content_problems(aside)
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise CorruptStoreError(f"not published, because {problems[0]}{more}; the previous version stays current")
 
 
 def _link(source: Path, target: Path) -> None:

@@ -168,7 +168,7 @@ def _id_problems(table: pl.DataFrame, columns: Mapping[str, str], reader: Sparse
     for column, what in columns.items():
         n_ids = reader.n_features if what == "feature" else reader.n_samples
         if column not in table.columns:
-            problems.append(f"it has no column {column}")
+            problems.append(f"it lacks the column {column}")
             continue
         ids = table[column]
         if not _is_whole(ids):

@@ -150,7 +150,9 @@ class Store:
     def rows_of(self, name: str, feature_id: int) -> pl.DataFrame:
         """The rows of one feature in `<name>.parquet`, of which only the row groups that can hold it are read; as `table`."""
         file = f"{name}.parquet"
-        return read_rows(self.folder / file, "feature_id", feature_id, self._kept_bytes(file))
+        if file not in self._kept:
+            self._kept[file] = self._bytes(file)
+        return read_rows(self.folder / file, "feature_id", feature_id, self._kept[file])
 
     def facts(self, name: str) -> dict[str, Any]:
         """The facts that were written with `<name>.parquet`; as `table`."""
@@ -160,12 +162,6 @@ class Store:
     def has(self, name: str) -> bool:
         """Whether the file or folder called name is part of this version."""
         return self._files.has(name)
-
-    def _kept_bytes(self, name: str) -> bytes:
-        """As `_bytes`, read once and kept."""
-        if name not in self._kept:
-            self._kept[name] = self._bytes(name)
-        return self._kept[name]
 
     def _bytes(self, name: str) -> bytes:
         """The bytes of the file called name, which are those that were published."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol, get_args
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -57,18 +57,6 @@ class Chunking:
         inner = min(self.inner, max(1, n_elements))
         chunks = min(self.shard // self.inner, max(1, -(-n_elements // inner)))
         return inner, inner * chunks
-
-
-class ArrayWriter(Protocol):
-    """Appends to an array of known length."""
-
-    def append(self, values: npt.NDArray[Any]) -> None:
-        """Add values after those appended so far."""
-        ...
-
-    def close(self) -> None:
-        """Finish the last shard; ValueError when fewer elements were appended than the array has."""
-        ...
 
 
 class PlainShardWriter:
@@ -156,8 +144,12 @@ def _check_length(n_written: int, n_elements: int, where: str) -> None:
         raise ValueError(f"{where}: {n_written} of {n_elements} elements were appended")
 
 
+ArrayWriter = PlainShardWriter | ZarrShardWriter
+"""Appends to an array of known length."""
+
+
 def checked_profile(profile: str) -> Profile:
-    """The profile itself; InputError when there is no such profile."""
+    """The profile itself; InputError for any other name."""
     for known in get_args(Profile):
         if profile == known:
             return known  # type: ignore[no-any-return]
@@ -222,10 +214,15 @@ class SparseLayout:
         """A writer for a new array; packed arrays are compressed in the compact profile."""
         inner, shard = self._chunking.of(n_elements)
         compressed = packed and self._profile == "compact"
+        serializer: Any = "auto"
         with accepting_pcodec():
+            if compressed:
+                from zarr.codecs.numcodecs import PCodec
+
+                serializer = PCodec()
             made = self._root.create_array(
                 name, shape=(n_elements,), dtype=dtype, chunks=(inner,), shards=(shard,), filters=None, compressors=None,
-                serializer=_pcodec() if compressed else "auto", fill_value=0,
+                serializer=serializer, fill_value=0,
                 dimension_names=[dimension], config={"write_empty_chunks": True},
             )  # fmt: skip
         made.attrs.put({"encoding-type": "array", "encoding-version": "0.2.0"})
@@ -253,9 +250,3 @@ class SparseLayout:
                 "ignore", message="Consolidated metadata is currently not part", category=ZarrUserWarning
             )
             zarr.consolidate_metadata(self._root.store)
-
-
-def _pcodec() -> Any:
-    from zarr.codecs.numcodecs import PCodec
-
-    return PCodec()

@@ -253,7 +253,7 @@ def _open_group(path: Path, store: Any) -> zarr.Group:
         with accepting_pcodec():
             return zarr.open_group(store, mode="r", zarr_format=3)
     except (FileNotFoundError, GroupNotFoundError, ContainsArrayError, NodeTypeValidationError) as error:
-        raise LayoutError(f"{path} is not a sparse store: there is no Zarr group") from error
+        raise LayoutError(f"{path} is not a sparse store: it does not hold a Zarr group") from error
     except (PermissionError, StoreError):
         raise
     except Exception as error:  # as above
