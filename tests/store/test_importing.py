@@ -172,7 +172,7 @@ class TestAnUpstreamBatchTree:
     def test_a_missing_metadata_table_is_refused(self, tree: Path, tmp_path: Path) -> None:
         (tree / "metadata/batch_0001.parquet").unlink()
 
-        with pytest.raises(LayoutError, match=r"no metadata table .*batch_0001\.parquet"):
+        with pytest.raises(LayoutError, match=r"the metadata table .*batch_0001\.parquet does not exist"):
             import_folder(tree, tmp_path / "out")
 
     def test_a_tree_without_any_metadata_has_samples_of_which_nothing_is_known(

@@ -52,7 +52,7 @@ def test_a_store_opens_from_the_run_the_store_folder_or_a_version(tmp_path: Path
 def test_a_folder_without_a_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotPublishedError, match="holds no published store"):
         open_store(tmp_path)
-    with pytest.raises(NotPublishedError, match="no published version yet"):
+    with pytest.raises(NotPublishedError, match="does not have a published version yet"):
         current_version(tmp_path)
 
 
