@@ -144,4 +144,4 @@ def test_credentials_come_from_the_environment_alone(s3: S3, monkeypatch: pytest
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(InputError, match="the environment has none: set AWS_ACCESS_KEY_ID"):
         Bucket("s3://lab")
-    assert s3.requested == []
+    assert s3.asked == []

@@ -67,17 +67,17 @@ def test_every_feature_and_sample_is_the_same_from_the_bucket(profile: str, s3: 
 def test_a_feature_takes_two_ranged_requests_and_the_second_time_none(s3: S3, tmp_path: Path) -> None:
     here, there = _published(tmp_path, chunking=Chunking()), _elsewhere(tmp_path)
     for feature in (5, 7):
-        s3.requested.clear()
+        s3.asked.clear()
         there.feature(feature)
-        assert [(one.method, one.range[:6]) for one in s3.requested] == [("GET", "bytes=")] * 2
-        names = sorted(one.path.rpartition("/activations.zarr/")[2] for one in s3.requested)
+        assert [(one.method, one.range[:6]) for one in s3.asked] == [("GET", "bytes=")] * 2
+        names = sorted(one.path.rpartition("/activations.zarr/")[2] for one in s3.asked)
         assert [name.split("/c/")[0] for name in names] == ["X/data", "X/indices"]
-        n_bytes = [int(one.range[6:].split("-")[1]) - int(one.range[6:].split("-")[0]) + 1 for one in s3.requested]
+        n_bytes = [int(one.range[6:].split("-")[1]) - int(one.range[6:].split("-")[0]) + 1 for one in s3.asked]
         assert sum(n_bytes) == 8 * here.feature(feature).n_active
 
-        s3.requested.clear()
+        s3.asked.clear()
         there.feature(feature)
-        assert s3.requested == []
+        assert s3.asked == []
 
 
 def test_the_store_is_opened_by_its_url_without_a_working_copy(
