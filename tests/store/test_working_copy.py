@@ -444,7 +444,7 @@ def test_a_pointer_in_the_bucket_that_is_no_id_is_replaced_and_not_recorded(s3: 
 
     version = _publish(one, 1)
 
-    assert list(SharedStore(one, _store(one)).publications()) == [version]
+    assert list(SharedStore(one, _store(one)).publications()[0]) == [version]
 
 
 def test_records_of_two_who_publish_at_once_are_both_kept(s3: S3, tmp_path: Path) -> None:
@@ -462,6 +462,6 @@ def test_records_of_two_who_publish_at_once_are_both_kept(s3: S3, tmp_path: Path
     with pytest.raises(PublishedMeanwhileError):
         _publish(other, 3)
 
-    known = SharedStore(one, _store(one)).publications()
+    known = SharedStore(one, _store(one)).publications()[0]
     assert sorted(publication.sequence for publication in known.values()) == [1, 2, 3]
     assert known[published[0]].sequence == 2
