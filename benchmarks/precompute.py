@@ -24,8 +24,7 @@ from splat_assets.compute.feature_map import write_feature_map
 from splat_assets.compute.histograms import write_histograms
 from splat_assets.compute.idf import write_idf
 from splat_assets.compute.influences import write_influences
-from splat_assets.compute.nearest import nearest_by_direction
-from splat_assets.compute.neighbours import write_neighbours
+from splat_assets.compute.neighbours import nearest_by_direction, write_neighbours
 from splat_assets.numerals import number, whole
 from splat_assets.store.activations import Activations, SparseRows, feature_id_dtype
 from splat_assets.store.vocabulary import Token, Vocabulary

@@ -16,8 +16,7 @@ from splat_assets.cli import main
 from splat_assets.runs import create_run, hash_inputs
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.manifest import Manifest
-from splat_assets.store.published.newest_run import newest_run
-from splat_assets.store.published.publishing import current_version, publish
+from splat_assets.store.published.publishing import current_version, newest_run, publish
 from tests.serving.conftest import client_of
 from tests.small_run import small_config
 

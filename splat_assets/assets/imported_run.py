@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from splat_assets.compute.encode import CONTEXTS_FILE, VOCABULARY_FILE, shard_inputs
+from splat_assets.compute.encode import shard_inputs
 from splat_assets.compute.harvest import (
     TRAINED_ON,
     BaseModelFiles,
@@ -30,7 +30,7 @@ from splat_assets.compute.harvest import (
 )
 from splat_assets.compute.items import NULL_ROW, Items, make_items, sample_table
 from splat_assets.compute.provenance import hook_for, refuse_other_model
-from splat_assets.data.builds import Builds, offsets_of
+from splat_assets.data.builds import Builds
 from splat_assets.data.splits import split_builds
 from splat_assets.data.tokenised import read_tokenised, write_tokenised
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
@@ -48,10 +48,10 @@ from splat_assets.runs import (
     create_run,
     hash_inputs,
 )
-from splat_assets.store.activations import SparseRows
+from splat_assets.store.activations import SparseRows, joined, offsets_of
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_folder
-from splat_assets.store.guide.batches import EMBEDDINGS
+from splat_assets.store.guide.batches import CONTEXTS, EMBEDDINGS, VOCABULARY
 from splat_assets.store.guide.dense_arrays import DenseArray
 from splat_assets.store.importing.importing import RAW, import_folder
 from splat_assets.store.importing.report import ImportReport
@@ -59,7 +59,6 @@ from splat_assets.store.importing.sources import ImportOptions
 from splat_assets.store.layout import DataRoot, RunLayout
 from splat_assets.store.origin import Origin, read_origin
 from splat_assets.store.raw import RawActivations, begin_raw_activations, shard_name, write_shard
-from splat_assets.store.row_blocks import joined
 from splat_assets.store.sums import as_recorded
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 from splat_assets.wording import counted
@@ -294,8 +293,8 @@ def _write_shards(
     inputs = shard_inputs(identity, parts.sae, parts.contexts, bool(embeddings))
     shards = shards_of(items, recipe.shard_items, hook.per_token)
     begin_raw_activations(target, int(rows.size), len(shards))
-    parts.vocabulary.save(target / VOCABULARY_FILE)
-    parts.contexts.save(target / CONTEXTS_FILE)
+    parts.vocabulary.save(target / VOCABULARY)
+    parts.contexts.save(target / CONTEXTS)
     with progress.task("rows of the run", int(rows.size), "rows") as task:
         for shard in shards:
             wanted = rows[shard.first_sample : shard.last_sample]

@@ -18,15 +18,14 @@ def convert(input_dir: Path, output_dir: Path, batch_size: int) -> None:
 
     Memory stays within a few blocks whatever the batch size. A second call replaces the tree.
     """
-    from splat_assets.compute.encode import CONTEXTS_FILE, VOCABULARY_FILE
-    from splat_assets.store.guide.batches import recorded_source, write_batches
+    from splat_assets.store.guide.batches import CONTEXTS, VOCABULARY, recorded_source, write_batches
     from splat_assets.store.origin import carrying_origin
     from splat_assets.store.raw import RawActivations
     from splat_assets.store.vocabulary import Contexts, Vocabulary
 
     raw = RawActivations(input_dir)
-    vocabulary = Vocabulary.load(input_dir / VOCABULARY_FILE)
-    recorded = input_dir / CONTEXTS_FILE
+    vocabulary = Vocabulary.load(input_dir / VOCABULARY)
+    recorded = input_dir / CONTEXTS
     contexts = Contexts.load(recorded) if recorded.is_file() else None
     embeddings = {name: raw.embeddings(name) for name in raw.embedding_names}
     target = target_apart_from(input_dir, output_dir)

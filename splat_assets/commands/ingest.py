@@ -6,8 +6,7 @@ import click
 from rich.table import Column
 
 from splat_assets.commands.inputs import FILE, progress_here, writable_folder
-from splat_assets.data.model_vocabularies import ModelVocabularies, read_model_vocabularies
-from splat_assets.data.statink import PLAYERS, IngestReport, ingest_statink
+from splat_assets.data.statink import PLAYERS, IngestReport, ModelVocabularies, ingest_statink, read_model_vocabularies
 from splat_assets.domain.weapons import weapons_by_vocabulary_key
 from splat_assets.errors import InputError
 from splat_assets.numerals import whole

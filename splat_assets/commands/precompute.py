@@ -56,7 +56,7 @@ def histograms(data_dir: Path, output_dir: Path, method: str, n_bins: int, compa
         f"{counted(written.n_values, 'values')}: {target}"
     )
     if compat_pickle:
-        for file in write_guide_pickles(*tables, target, bin_edges).files:
+        for file in write_guide_pickles(*tables, target, bin_edges):
             click.echo(str(file))
 
 
@@ -101,7 +101,7 @@ def idf(data_dir: Path, output_path: Path, vocab_path: Path | None) -> None:
     from splat_assets.compute.idf import write_idf
     from splat_assets.domain.vocabulary import read_vocabulary
     from splat_assets.store.guide.precomputed import write_guide_idf
-    from splat_assets.store.metadata import samples_and_vocabulary
+    from splat_assets.store.opening import samples_and_vocabulary
 
     _writable_table(output_path, ".parquet")
     samples, recorded = samples_and_vocabulary(data_dir)

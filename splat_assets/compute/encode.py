@@ -31,7 +31,9 @@ from splat_assets.model.hooks import HookPoint
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import SampleFeatures
 from splat_assets.store.files import FileMark, file_mark, remove_leftovers
+from splat_assets.store.guide.batches import CONTEXTS, VOCABULARY
 from splat_assets.store.raw import RawActivations, begin_raw_activations, shard_is_valid, shard_name, write_shard
+from splat_assets.store.tables import spot_check_ids
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 if TYPE_CHECKING:
@@ -39,12 +41,11 @@ if TYPE_CHECKING:
 
 _PROCESS_BYTES = 400 * 2**20
 """Memory of a process with torch and the compiled functions loaded."""
-VOCABULARY_FILE, CONTEXTS_FILE = "vocabulary.json", "contexts.json"
 
 
 @dataclass(frozen=True, slots=True)
-class EncodeSettings:
-    """The settings that all shards of one pass share."""
+class EncodeSpec:
+    """The input of a process that encodes one shard."""
 
     target: Path
     sae: Path
@@ -52,13 +53,6 @@ class EncodeSettings:
     embeddings: bool
     inputs: dict[str, str]
     device: str
-
-
-@dataclass(frozen=True, slots=True)
-class EncodeSpec:
-    """The input of a process that encodes one shard."""
-
-    settings: EncodeSettings
     shard: Shard
     samples: pl.DataFrame
     items_of_samples: npt.NDArray[np.int64]
@@ -107,7 +101,7 @@ def encode(
 
     Raises:
         InputError: the SAE cannot be loaded, or does not fit the activations.
-        DiskFullError: the disk has no space left.
+        DiskFullError: the disk is full.
         LostWorkersError: workers died too often on a shard.
     """
     began = time.monotonic()
@@ -115,12 +109,12 @@ def encode(
     todo = shards_to_encode(target, shards, inputs)
     remove_leftovers(target)
     begin_raw_activations(target, base.values.shape[0], len(shards))
-    vocabulary.save(target / VOCABULARY_FILE)
-    contexts.save(target / CONTEXTS_FILE)
+    vocabulary.save(target / VOCABULARY)
+    contexts.save(target / CONTEXTS)
 
     runner = runner or ShardRunner()
-    settings = EncodeSettings(target, sae, base.folder, embeddings, inputs, runner.device)
-    specs = (EncodeSpec(settings, shard, *_samples_of(items, contexts, shard, per_token)) for shard in todo)
+    shared = (target, sae, base.folder, embeddings, inputs, runner.device)
+    specs = (EncodeSpec(*shared, shard, *_samples_of(items, contexts, shard, per_token)) for shard in todo)
     n_samples = base.values.shape[0]
     there = n_samples - sum(shard.n_samples for shard in todo)
     with (progress or SilentProgress()).task("SAE activations", n_samples, "samples", there) as task:
@@ -144,32 +138,27 @@ def shards_to_encode(target: Path, shards: Sequence[Shard], inputs: dict[str, st
     return [
         shard
         for shard in shards
-        if not shard_is_valid(shard_folder(target, shard), shard.first_sample, shard.n_samples, inputs)
+        if not shard_is_valid(target / shard_name(shard.index), shard.first_sample, shard.n_samples, inputs)
     ]
 
 
 def encode_shard(spec: EncodeSpec) -> int:
     """Encode one shard and write it; returns its number of samples."""
-    settings, shard = spec.settings, spec.shard
-    sae = _sae(settings.sae, settings.device)
-    x = np.array(np.load(settings.base_folder / VALUES_FILE, mmap_mode="r")[shard.first_sample : shard.last_sample])
+    shard = spec.shard
+    sae = _sae(spec.sae, spec.device)
+    x = np.array(np.load(spec.base_folder / VALUES_FILE, mmap_mode="r")[shard.first_sample : shard.last_sample])
     rows = sae.encode_rows(x)
     embeddings = {}
-    if settings.embeddings:
-        logits = np.load(settings.base_folder / LOGITS_FILE, mmap_mode="r")
+    if spec.embeddings:
+        logits = np.load(spec.base_folder / LOGITS_FILE, mmap_mode="r")
         embeddings = {
             "sae_input": x,
             "sae_recon": sae.decode_rows(rows),
             "model_logits": np.ascontiguousarray(logits[spec.items_of_samples]),
         }
-    folder = shard_folder(settings.target, shard)
-    write_shard(folder, rows, spec.samples, embeddings, sae.d_sae, settings.inputs)
+    folder = spec.target / shard_name(shard.index)
+    write_shard(folder, rows, spec.samples, embeddings, sae.d_sae, spec.inputs)
     return shard.n_samples
-
-
-def shard_folder(target: Path, shard: Shard) -> Path:
-    """The folder of a shard of raw activations."""
-    return target / shard_name(shard.index)
 
 
 def rows_differing_from_recompute(
@@ -185,10 +174,9 @@ def rows_differing_from_recompute(
 
     Other batch sizes round differently: see `analysis.rounding`.
     """
-    rng = np.random.default_rng(seed)
     first_samples = items.first_samples(hook.per_token)
     wrong = []
-    for item in np.sort(rng.choice(items.n_items, size=min(n_sampled, items.n_items), replace=False)).tolist():
+    for item in spot_check_ids(items.n_items, n_sampled, seed):
         shard = Shard(0, item, item + 1, int(first_samples[item]), int(first_samples[item + 1]))
         (values, _), *_ = base_batches(items.builds, shard, model_files, hook, batch_size=1)
         fresh = sae.encode_rows(values)

@@ -8,15 +8,13 @@ import numpy as np
 import polars as pl
 
 from splat_assets.analysis.examples import GROUPS, ExampleCounts, ExampleGroup, draw_examples
-from splat_assets.compute.spot_checks import spot_check_ids
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader
-from splat_assets.store.tables import read_table, table_facts, write_table
+from splat_assets.store.tables import read_table, spot_check_ids, table_facts, write_table
 
 logger = logging.getLogger(__name__)
 
-_ADVANCE_EVERY = 256
 
 EXAMPLES_SCHEMA = {
     "feature_id": pl.UInt32,
@@ -49,16 +47,19 @@ def write_examples(
     sample_id is the row number in the store (`global_index`), for samples that are token positions too. A feature that never
     fires has only random_inactive ones. Raises InputError for a negative number.
     """
-    counts = _counts(n_top, n_per_band, n_random, seed)
+    if min(n_top, n_per_band, n_random, seed) < 0:
+        raise InputError(
+            f"examples: numbers and seed cannot be negative (top {n_top}, per band {n_per_band}, random {n_random}, "
+            f"seed {seed})"
+        )
+    counts = ExampleCounts(n_top, n_per_band, n_random)
     parts: list[tuple[int, ExampleGroup]] = []
     with (progress or SilentProgress()).task("examples", reader.n_features, "features") as task:
         for feature_id in range(reader.n_features):
             activations = reader.read(feature_id)
             groups = draw_examples(activations, reader.n_samples, counts, seed, feature_id)
             parts.extend((feature_id, group) for group in groups)
-            if (feature_id + 1) % _ADVANCE_EVERY == 0:
-                task.advance(_ADVANCE_EVERY)
-        task.advance(reader.n_features % _ADVANCE_EVERY)
+            task.advance(1)
     table = _table(parts)
     facts = {**asdict(counts), "seed": seed, "n_samples": reader.n_samples, "n_features": reader.n_features}
     write_table(path, table, {**facts, "groups": list(GROUPS)})
@@ -87,15 +88,6 @@ def mismatched_examples(reader: ActivationReader, path: Path, n_sampled: int, se
         if not stored.get((feature_id,), _table([])).equals(fresh):
             wrong.add(feature_id)
     return sorted(wrong)
-
-
-def _counts(n_top: int, n_per_band: int, n_random: int, seed: int) -> ExampleCounts:
-    if min(n_top, n_per_band, n_random, seed) < 0:
-        raise InputError(
-            f"examples: numbers and seed cannot be negative (top {n_top}, per band {n_per_band}, random {n_random}, "
-            f"seed {seed})"
-        )
-    return ExampleCounts(n_top, n_per_band, n_random)
 
 
 def _table(parts: list[tuple[int, ExampleGroup]]) -> pl.DataFrame:

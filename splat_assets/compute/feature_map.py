@@ -56,7 +56,7 @@ class FeatureMapWritten:
 def write_feature_map(
     neighbours: Path, decoder: npt.NDArray[np.float32], path: Path, seed: int, progress: Progress | None = None
 ) -> FeatureMapWritten:
-    """Write place, cluster and `kept` (see `neighbours_kept`) of every feature in both maps, null where it has no neighbour.
+    """Write place, cluster and `kept` (see `neighbours_kept`) of every feature in both maps, null for one without a neighbour.
 
     neighbours: `neighbours.parquet`. decoder: W_dec, shape (n_features, d); its two widest directions are where the first map
     begins, and where that ends the second one begins, so that the two can be compared. Clusters are numbered by size, 0 is the
@@ -240,7 +240,7 @@ def _mean(shares: npt.NDArray[np.float32]) -> float | None:
 
 
 def _column(values: npt.NDArray[Any], placed: npt.NDArray[np.intp], n_features: int) -> pl.Series:
-    """A value of each feature, null where it has no place or the value is NaN."""
+    """A value of each feature, null for one without a place, and for NaN."""
     whole = np.full(n_features, np.nan)
     whole[placed] = values
     return pl.Series(whole, nan_to_null=True)

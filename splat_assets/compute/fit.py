@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splat_assets.compute.harvest import BaseActivations
-from splat_assets.compute.items import NULL_ROW, SPLIT_NAMES, Items
+from splat_assets.compute.items import NULL_ROW, Items
 from splat_assets.data.splits import refuse_too_few
 from splat_assets.errors import InputError
 from splat_assets.model.device import CPU, usable_device
@@ -18,6 +18,7 @@ from splat_assets.progress import Progress
 from splat_assets.sae.training.schedule import evenly_spaced_rows
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.files import write_json
+from splat_assets.store.samples import SPLITS as SPLIT_NAMES
 from splat_assets.store.scorecard import SCORECARD
 from splat_assets.wording import counted
 

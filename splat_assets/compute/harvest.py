@@ -5,8 +5,8 @@ shard; a shard counts once its receipt is there and its checksums hold, so a kil
 was damaged since is computed again.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -129,7 +129,7 @@ def harvest(
 
     Raises:
         InputError: batch_size is below 1, or the model gives a NaN or an infinity.
-        DiskFullError: the disk has no space left.
+        DiskFullError: the disk is full.
         LostWorkersError: workers died too often on a shard.
     """
     if batch_size < 1:
@@ -296,22 +296,16 @@ def _receipt(folder: Path, shard: Shard) -> Path:
     return folder / f"shard-{shard.index:05d}.json"
 
 
-def _is_prepared(folder: Path, identity: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    try:
-        fingerprint = read_json(folder / _DESCRIPTION)["fingerprint"]
-        actual = {name: NpyFile(folder / name).shape for name in shapes}
-    except (FileNotFoundError, *WRONG_CONTENT, CorruptStoreError):
-        return False
-    return bool(fingerprint == identity and actual == shapes)
-
-
 def _prepare(folder: Path, identity: str, shards: list[Shard], items: Items, width: int, n_outputs: int) -> None:
     """Make the two files at full size, once; a folder that holds something else is started over."""
     description = folder / _DESCRIPTION
     n_samples = shards[-1].last_sample if shards else 0
     shapes = {VALUES_FILE: (n_samples, width), LOGITS_FILE: (items.n_items, n_outputs)}
-    if _is_prepared(folder, identity, shapes):
-        return
+    with suppress(CorruptStoreError):
+        if recorded_identity(folder) == identity and all(
+            NpyFile(folder / name).shape == shape for name, shape in shapes.items()
+        ):
+            return
     for old in (description, *folder.glob("shard-*.json")):
         old.unlink(missing_ok=True)
     for name, shape in shapes.items():

@@ -5,7 +5,6 @@ The arithmetic is in `splat_assets.analysis`; here are the loop, the tables and 
 
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,15 @@ from splat_assets.analysis.statistics import (
     feature_statistics,
     statistics_of_sorted,
 )
-from splat_assets.compute.spot_checks import misplaced_ids, spot_check_ids
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader, Activations
 from splat_assets.store.errors import InvalidActivationsError
-from splat_assets.store.tables import read_table, table_facts, write_table
+from splat_assets.store.tables import misplaced_ids, read_table, spot_check_ids, table_facts, write_table
 
 logger = logging.getLogger(__name__)
 
 _SUMMARIES = tuple(field.name for field in fields(Distribution))
-_ADVANCE_EVERY = 256
 PolarsType = pl.DataType | type[pl.DataType]
 
 HISTOGRAMS_SCHEMA: dict[str, PolarsType] = {
@@ -87,18 +84,19 @@ def write_histograms(
     histograms: dict[str, list[Any]] = {name: [] for name in HISTOGRAMS_SCHEMA}
     features: dict[str, list[Any]] = {name: [] for name in FEATURES_SCHEMA}
     with (progress or SilentProgress()).task("histograms", reader.n_features, "features") as task:
-        for feature_id, activations in _each(reader):
+        for feature_id in range(reader.n_features):
+            activations = reader.read(feature_id)
             ordered = _sorted_values(activations, feature_id)
             checksum = None if checksums is None else int(checksums[feature_id])
-            _append(
-                histograms,
-                _histogram_row(feature_id, histogram_of_sorted(ordered, n_bins), ordered.size, reader.n_samples),
-            )
+            histogram = histogram_of_sorted(ordered, n_bins)
             statistics = statistics_of_sorted(ordered, reader.n_samples)
-            _append(features, _feature_row(feature_id, statistics, activations, checksum))
-            if (feature_id + 1) % _ADVANCE_EVERY == 0:
-                task.advance(_ADVANCE_EVERY)
-        task.advance(reader.n_features % _ADVANCE_EVERY)
+            for columns, row in (
+                (histograms, _histogram_row(feature_id, histogram, ordered.size, reader.n_samples)),
+                (features, _feature_row(feature_id, statistics, activations, checksum)),
+            ):
+                for name, values in columns.items():
+                    values.append(row[name])
+            task.advance(1)
     counts = np.array(histograms.pop("counts"), dtype=np.uint64).reshape(reader.n_features, n_bins)
     table = pl.DataFrame(
         histograms | {"counts": pl.Series(counts, dtype=pl.Array(pl.UInt64, n_bins)).arr.to_list()},
@@ -171,11 +169,6 @@ def mismatched_statistics(
     return sorted(wrong)
 
 
-def _each(reader: ActivationReader) -> Iterator[tuple[int, Activations]]:
-    for feature_id in range(reader.n_features):
-        yield feature_id, reader.read(feature_id)
-
-
 def _sorted_values(activations: Activations, feature_id: int) -> npt.NDArray[np.float64]:
     ordered = np.sort(activations.values).astype(np.float64)
     # NaN sorts last, so the two ends speak for all.
@@ -185,11 +178,6 @@ def _sorted_values(activations: Activations, feature_id: int) -> npt.NDArray[np.
             f"(smallest {ordered[0]}, largest {ordered[-1]}); write the store again"
         )
     return ordered
-
-
-def _append(columns: dict[str, list[Any]], row: dict[str, Any]) -> None:
-    for name, values in columns.items():
-        values.append(row[name])
 
 
 def _histogram_row(feature_id: int, histogram: Histogram, n_active: int, n_samples: int) -> dict[str, Any]:

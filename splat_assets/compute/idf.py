@@ -15,10 +15,10 @@ import numpy.typing as npt
 import polars as pl
 
 from splat_assets.analysis.idf import document_frequency, inverse_document_frequency
-from splat_assets.compute.spot_checks import misplaced_ids
 from splat_assets.errors import InputError
+from splat_assets.store.activations import offsets_of
 from splat_assets.store.errors import LayoutError
-from splat_assets.store.tables import explaining_damage, read_table, table_facts, write_table
+from splat_assets.store.tables import explaining_damage, misplaced_ids, read_table, table_facts, write_table
 from splat_assets.store.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def write_idf(samples: pl.DataFrame | Path, vocabulary: Vocabulary, path: Path) 
     """Write one row per token of the vocabulary, in id order; those that never occur have doc_freq 0.
 
     samples: a sample table, or the Parquet file of one; `tokens` (list of ids) and, if there is one, `token_position` are used.
-    Raises InputError when a token is outside the vocabulary, LayoutError when there is no column `tokens`.
+    Raises InputError when a token is outside the vocabulary, LayoutError when the column `tokens` is missing.
     """
     table, n_documents = _idf_table(samples, vocabulary)
     write_table(path, table, {"n_documents": n_documents, "formula": "ln(n_documents + 1) - ln(doc_freq + 1)"})
@@ -85,12 +85,12 @@ def _idf_table(samples: pl.DataFrame | Path, vocabulary: Vocabulary) -> tuple[pl
 def _documents(samples: pl.DataFrame | Path) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Token ids and offsets, a block of documents at a time."""
     if isinstance(samples, Path) and not samples.is_file():
-        raise LayoutError(f"there is no sample table at {samples}")
+        raise LayoutError(f"the sample table {samples} does not exist")
     with explaining_damage(samples) if isinstance(samples, Path) else nullcontext():
         lazy = pl.scan_parquet(samples.absolute(), glob=False) if isinstance(samples, Path) else samples.lazy()
         columns = lazy.collect_schema().names()
     if "tokens" not in columns:
-        raise LayoutError(f"the sample table has no column tokens; it has {', '.join(columns)}")
+        raise LayoutError(f"the sample table lacks the column tokens; it has {', '.join(columns)}")
     first_only = "token_position" in columns
     n_rows = int(lazy.select(pl.len()).collect().item())
     for start in range(0, n_rows, _BLOCK_ROWS):
@@ -98,6 +98,5 @@ def _documents(samples: pl.DataFrame | Path) -> Iterator[tuple[npt.NDArray[np.in
         if first_only:
             block = block.filter(pl.col("token_position") <= 0)
         tokens = block.select("tokens").collect()["tokens"]
-        offsets = np.zeros(len(tokens) + 1, dtype=np.int64)
-        np.cumsum(tokens.list.len().fill_null(0).to_numpy(), out=offsets[1:])
+        offsets = offsets_of(tokens.list.len().fill_null(0).to_numpy())
         yield tokens.list.explode(empty_as_null=False, keep_nulls=False).cast(pl.Int64).to_numpy(), offsets

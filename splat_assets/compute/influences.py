@@ -14,10 +14,9 @@ import numpy.typing as npt
 import polars as pl
 
 from splat_assets.analysis.influence import influenced_tokens, influences, most_lowered, most_raised
-from splat_assets.compute.spot_checks import misplaced_ids, spot_check_ids
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, SilentProgress
-from splat_assets.store.tables import read_table, table_facts, write_table
+from splat_assets.store.tables import misplaced_ids, read_table, spot_check_ids, table_facts, write_table
 from splat_assets.store.vocabulary import Vocabulary
 from splat_assets.wording import counted
 

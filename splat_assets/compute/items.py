@@ -19,11 +19,12 @@ from splat_assets.data.builds import SPLITS, Builds
 from splat_assets.data.splits import group_hashes
 from splat_assets.domain.tokens import NULL
 from splat_assets.errors import InputError
+from splat_assets.store.activations import offsets_of
+from splat_assets.store.samples import KINDS, SAMPLE_SCHEMA
+from splat_assets.store.samples import SPLITS as SPLIT_NAMES
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 BUILD, NULL_ROW, MASKED = 0, 1, 2
-KIND_NAMES = ("build", "null", "masked")
-SPLIT_NAMES = (*SPLITS, "none")
 _MASKING_BLOCK = 65_536
 _PLACE_OF_KIND = np.array([1, 0, 2], dtype=np.uint8)
 
@@ -59,9 +60,9 @@ class Items:
 
 
 def make_items(builds: Builds, vocabulary: Vocabulary, contexts: Contexts, masked_variants: int, seed: int) -> Items:
-    """All items of a dataset; raises InputError when the vocabulary has no `<NULL>` token."""
+    """All items of a dataset; raises InputError when the vocabulary lacks the `<NULL>` token."""
     if vocabulary.null_id is None:
-        raise InputError(f"the vocabulary has no {NULL} token, which stands for an empty build; add it and retrain")
+        raise InputError(f"the vocabulary lacks the {NULL} token, which stands for an empty build; add it and retrain")
     parts = [builds, _null_rows(len(contexts), vocabulary.null_id)]
     parts += [_masked(builds, vocabulary.null_id, seed, variant) for variant in range(masked_variants)]
     kinds = [BUILD, NULL_ROW] + [MASKED] * masked_variants
@@ -86,7 +87,7 @@ def sample_table(items: Items, contexts: Contexts, first_item: int, last_item: i
     table = pl.DataFrame(
         {
             "source_row": items.builds.source_row[chosen].astype(np.int64),
-            "kind": pl.Series(np.array(KIND_NAMES, dtype=object)[items.kind[chosen]], dtype=pl.String),
+            "kind": pl.Series(np.array(KINDS, dtype=object)[items.kind[chosen]], dtype=pl.String),
             "is_null": items.kind[chosen] == NULL_ROW,
             "split": pl.Series(np.array(SPLIT_NAMES, dtype=object)[items.split_names()[chosen]], dtype=pl.String),
             "weapon_id_token": weapons,
@@ -100,21 +101,7 @@ def sample_table(items: Items, contexts: Contexts, first_item: int, last_item: i
         pl.Series("token_position", positions.astype(np.int32)),
         pl.Series("sample_id", np.arange(n_samples, dtype=np.int64)),
         pl.Series("global_index", np.arange(first_sample, first_sample + n_samples, dtype=np.int64)),
-    ).select(SAMPLE_COLUMNS)
-
-
-SAMPLE_COLUMNS = (
-    "global_index",
-    "sample_id",
-    "source_row",
-    "kind",
-    "is_null",
-    "split",
-    "weapon_id_token",
-    "weapon_name",
-    "tokens",
-    "token_position",
-)
+    ).select(SAMPLE_SCHEMA.names())
 
 
 def _null_rows(n_contexts: int, null_id: int) -> Builds:
@@ -148,8 +135,7 @@ def _masked(builds: Builds, null_id: int, seed: int, variant: int) -> Builds:
     kept = [_masked_block(builds, start, null_id, [seed, variant, start // _MASKING_BLOCK]) for start in blocks]
     lengths = np.concatenate([lengths for _, lengths in kept]) if kept else np.zeros(0, dtype=np.int64)
     tokens = np.concatenate([tokens for tokens, _ in kept]) if kept else np.zeros(0, dtype=np.int32)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Builds(tokens, offsets, builds.weapons, builds.split, builds.source_row)
+    return Builds(tokens, offsets_of(lengths), builds.weapons, builds.split, builds.source_row)
 
 
 def _masked_block(
@@ -170,11 +156,9 @@ def _masked_block(
 
 
 def _concatenated(parts: list[Builds]) -> Builds:
-    starts = np.cumsum([0] + [part.tokens.size for part in parts])
-    offsets = [part.offsets[:-1] + start for part, start in zip(parts, starts[:-1], strict=True)]
     return Builds(
         tokens=np.concatenate([part.tokens for part in parts]),
-        offsets=np.concatenate([*offsets, starts[-1:]]).astype(np.int64),
+        offsets=offsets_of(np.concatenate([part.lengths for part in parts])),
         weapons=np.concatenate([part.weapons for part in parts]),
         split=np.concatenate([part.split for part in parts]),
         source_row=np.concatenate([part.source_row for part in parts]),

@@ -2,7 +2,9 @@
 
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,12 @@ import polars as pl
 
 from splat_assets.analysis.inference.similarity import highest, inverse_spread, jaccard, pearson, unit_rows
 from splat_assets.compute.coactivation import co_activation
-from splat_assets.compute.nearest import nearest_by_direction
-from splat_assets.compute.neighbour_kernels import Ranking
-from splat_assets.compute.spot_checks import spot_check_ids
+from splat_assets.compute.neighbour_kernels import Ranking, empty_ranking, offer_exact, offer_products
+from splat_assets.compute.threads import in_parallel, usable_cpus
 from splat_assets.errors import InputError
-from splat_assets.progress import Progress
+from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader, RowReader
-from splat_assets.store.tables import read_table, table_facts, write_table
+from splat_assets.store.tables import read_table, spot_check_ids, table_facts, write_table
 from splat_assets.wording import counted
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,10 @@ NEIGHBOURS_SCHEMA = {
     "n_both": pl.UInt32,
 }
 _CHECKED_TOGETHER = 8
+_BLOCK_FEATURES = 1024
+# float32 products decide who is a candidate, float64 products who wins; so many extra candidates make up for the rounding.
+_SPARE_CANDIDATES = 8
+_NOISE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,30 @@ class _FreshScores:
 
     by_kind: dict[str, npt.NDArray[np.float64]]
     n_both: npt.NDArray[np.int64]
+
+
+def nearest_by_direction(
+    decoder: npt.NDArray[np.floating], n: int, n_threads: int | None = None, progress: Progress | None = None
+) -> Ranking:
+    """Each feature's n nearest others by cosine of decoder rows, n_both still 0; rows of zeros take no part.
+
+    decoder: W_dec, shape (n_features, d). A block of products at a time: float32, shape (1024, n_features).
+    """
+    n_features = decoder.shape[0]
+    exact = unit_rows(decoder)
+    units = exact.astype(np.float32)
+    best, candidates = empty_ranking(n_features, n), empty_ranking(n_features, n + _SPARE_CANDIDATES)
+    with (
+        ThreadPoolExecutor(n_threads or usable_cpus()) as pool,
+        (progress or SilentProgress()).task("decoder neighbours", n_features, "features") as task,
+    ):
+        for start in range(0, n_features, _BLOCK_FEATURES):
+            products = units[start : start + _BLOCK_FEATURES] @ units.T
+            stop = start + len(products)
+            in_parallel(pool, partial(offer_products, candidates, products, start), start, stop, step=64)
+            in_parallel(pool, partial(offer_exact, best, candidates, exact), start, stop, step=64)
+            task.advance(len(products))
+    return best
 
 
 def write_neighbours(
@@ -187,6 +216,3 @@ def _agrees(stored: pl.DataFrame, fresh: _FreshScores, at: int, feature_id: int,
         and np.allclose(rows["score"].to_numpy(), scores[others], rtol=1e-5, atol=_NOISE)
         and np.array_equal(rows["n_both"].to_numpy(), fresh.n_both[at, others])
     )
-
-
-_NOISE = 1e-6

@@ -49,8 +49,13 @@ class ShardRunner:
     `local` uses all cores for one shard at a time, `process` one core for each of n_workers, `ray` one core of a cluster for
     each shard under way.
 
+    A runner can be pickled; one call of `run` is for one thread. Results arrive in any order.
+
     Example:
-        >>> ShardRunner("process", n_workers=2).run(encode_shard, specs)
+        >>> results = []
+        >>> ShardRunner().run(len, ["one", "three"], done=results.append)
+        >>> results
+        [3, 5]
     """
 
     backend: Backend = "local"

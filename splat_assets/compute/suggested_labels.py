@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,13 @@ import polars as pl
 from splat_assets.analysis.builds.build_table import BuildTable
 from splat_assets.analysis.inference.intervals import q_of
 from splat_assets.analysis.rules.search import N_DRAWS, RuleSearch, Suggestion
-from splat_assets.compute.spot_checks import spot_check_ids
 from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.progress import Progress, SilentProgress
-from splat_assets.store.activations import ActivationReader
-from splat_assets.store.tables import read_table, table_facts, write_table
+from splat_assets.store.activations import ActivationReader, offsets_of
+from splat_assets.store.tables import read_table, spot_check_ids, table_facts, write_table
 from splat_assets.store.vocabulary import Contexts, Vocabulary
 
 logger = logging.getLogger(__name__)
-_ADVANCE_EVERY = 64
 
 SUGGESTED_SCHEMA: dict[str, Any] = {
     "feature_id": pl.UInt32,
@@ -63,7 +60,7 @@ class SuggestedWritten:
 
 def build_table_of(samples: pl.DataFrame, vocabulary: Vocabulary, contexts: Contexts) -> BuildTable:
     """The builds of a sample table (`SAMPLE_SCHEMA`)."""
-    offsets = np.concatenate([[0], np.cumsum(samples["tokens"].list.len().to_numpy().astype(np.int64))])
+    offsets = offsets_of(samples["tokens"].list.len().to_numpy())
     tokens = samples["tokens"].explode(empty_as_null=False).to_numpy().astype(np.int32)
     weapons = samples["weapon_id_token"].to_numpy().astype(np.int32)
     return BuildTable(tokens, offsets, weapons, vocabulary, contexts)
@@ -86,9 +83,7 @@ def write_suggested_labels(
     with (progress or SilentProgress()).task("rules", reader.n_features, "features") as task:
         for feature_id in range(reader.n_features):
             rows.append(_row(feature_id, reader, search))
-            if (feature_id + 1) % _ADVANCE_EVERY == 0:
-                task.advance(_ADVANCE_EVERY)
-        task.advance(reader.n_features % _ADVANCE_EVERY)
+            task.advance(1)
     frame = pl.DataFrame(rows, SUGGESTED_SCHEMA, orient="row")
     frame = frame.with_columns(q_of(frame["p"]).alias("q"))
     nulls = {str(size): values.tolist() for size, values in sorted(search.null.drawn.items())}
@@ -132,10 +127,8 @@ def mismatched_suggestions(
 def _row(feature_id: int, reader: ActivationReader, search: RuleSearch) -> tuple[Any, ...]:
     activations = reader.read(feature_id)
     suggestion = search.suggest(activations, feature_id)
-    known: Iterator[Any] = (
-        iter(_values(suggestion)) if suggestion else iter([False, *[None] * (len(SUGGESTED_SCHEMA) - 3)])
-    )
-    return (feature_id, activations.n_active, *known)
+    values = _values(suggestion) if suggestion else [False, *[None] * (len(SUGGESTED_SCHEMA) - 3)]
+    return (feature_id, activations.n_active, *values)
 
 
 def _values(suggestion: Suggestion) -> list[Any]:

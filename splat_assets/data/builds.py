@@ -4,7 +4,6 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from splat_assets.errors import InputError
+from splat_assets.store.activations import offsets_of
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import access_denied, first_line, refuse_irregular
 from splat_assets.store.files import replacing_file
@@ -148,9 +148,7 @@ class Builds:
             raise InputError(f"{path} does not hold builds: its columns are {dict(frame.schema)}, expected {_SCHEMA}")
         incomplete = [name for name in _SCHEMA if frame[name].null_count()]
         if incomplete or (frame["tokens"].list.len() == 0).any() or frame["tokens"].explode().null_count():
-            raise InputError(
-                f"{path} does not hold builds: a value is missing, or a build has no token; create it again"
-            )
+            raise InputError(f"{path} does not hold builds: a value is missing, or a build is empty; create it again")
         return cls(
             tokens=frame["tokens"].explode().to_numpy().astype(np.int32, copy=False),
             offsets=offsets_of(frame["tokens"].list.len().to_numpy()),
@@ -158,8 +156,3 @@ class Builds:
             split=frame["split"].to_numpy(),
             source_row=frame["source_row"].to_numpy(),
         )
-
-
-def offsets_of(lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
-    """int64, shape (n + 1,): where each of n runs of these lengths begins, and the total at the end."""
-    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)

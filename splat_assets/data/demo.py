@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from splat_assets.analysis.builds.build_table import BuildTable
-from splat_assets.data.builds import Builds, offsets_of
-from splat_assets.data.gear_statistics import gear_statistics
-from splat_assets.data.loadouts import Loadouts, draw_loadouts
+from splat_assets.data.builds import Builds
+from splat_assets.data.loadouts import Loadouts, draw_loadouts, gear_statistics
 from splat_assets.data.planted import PLANTED, Planted
 from splat_assets.data.tokenised import write_tokenised
 from splat_assets.domain.abilities import MAIN_AP, MAIN_ONLY, STACKABLE
 from splat_assets.domain.tokens import ABILITY_TOKENS, parse_token
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary, standard_vocabulary, weapon_vocabulary
 from splat_assets.errors import InputError
+from splat_assets.store.activations import offsets_of
 from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.files import write_json
 from splat_assets.store.sums import record_sums
@@ -45,7 +45,14 @@ class DemoInputs:
 def make_demo_inputs(folder: Path, n_builds: int = 40_000, seed: int = 0) -> DemoInputs:
     """Write tokenized_data.csv, vocab.json, weapon_vocab.json, planted_concepts.json and SHA256SUMS into folder.
 
-    The same n_builds and seed give the same bytes. Raises InputError when n_builds is not above 0.
+    The same n_builds and seed give the same bytes.
+
+    Raises:
+        InputError: n_builds is not above 0.
+
+    Example:
+        >>> make_demo_inputs(folder, n_builds=50).data.name
+        'tokenized_data.csv'
     """
     if n_builds < 1:
         raise InputError(f"a demo dataset needs at least one build, {n_builds} requested")

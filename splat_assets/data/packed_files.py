@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import IO, BinaryIO
 
 from splat_assets.errors import InputError
 
@@ -47,10 +47,11 @@ def unpacked(path: Path) -> Iterator[BinaryIO]:
         if start.startswith(_UTF_16):
             raise InputError(f"{path} is UTF-16 text; save it as UTF-8")
         if start.startswith(_GZIP):
-            yield _bounded(stack.enter_context(gzip.open(file)), path)
+            yield io.BufferedReader(_Bounded(stack.enter_context(gzip.open(file)), path))
         elif start.startswith(_ZIP):
             archive = stack.enter_context(zipfile.ZipFile(file))
-            yield _bounded(stack.enter_context(archive.open(_only_member(archive, path))), path)
+            member = stack.enter_context(archive.open(_only_member(archive, path)))
+            yield io.BufferedReader(_Bounded(member, path))
         else:
             yield file
 
@@ -90,18 +91,10 @@ def _only_member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     return members[0]
 
 
-class _Readable(Protocol):
-    def read(self, n: int, /) -> bytes: ...
-
-
-def _bounded(unpacking: _Readable, path: Path) -> BinaryIO:
-    return io.BufferedReader(_Bounded(unpacking, path))
-
-
 class _Bounded(io.RawIOBase):
     """What is unpacked, up to the bound."""
 
-    def __init__(self, unpacking: _Readable, path: Path) -> None:
+    def __init__(self, unpacking: gzip.GzipFile | IO[bytes], path: Path) -> None:
         self._unpacking, self._path, self._n_bytes = unpacking, path, 0
         self._most = max(_FREE_BYTES, _MOST_TIMES * path.stat().st_size)
 

@@ -23,8 +23,7 @@ class Planted:
     """One planted concept.
 
     when: where it may happen, None for everywhere; it speaks of the weapon and of main-only abilities only. chance: how often
-    it is tried there. wishes: what it does, one of them at random. rule: what then holds, and what a feature for it should
-    look for.
+    it is tried there. wishes: what it does, one of them at random. then: what holds there afterwards.
     """
 
     name: str
@@ -32,129 +31,119 @@ class Planted:
     when: Rule | None
     chance: float
     wishes: tuple[Wish, ...]
-    rule: Rule
+    then: tuple[Rule, ...]
 
-
-def _class(*names: str) -> WeaponIs:
-    return WeaponIs("class", names)
-
-
-def _sub(*names: str) -> WeaponIs:
-    return WeaponIs("sub", names)
-
-
-def _special(*names: str) -> WeaponIs:
-    return WeaponIs("special", names)
-
-
-def _both(*rules: Rule) -> All:
-    return All(rules)
+    @property
+    def rule(self) -> Rule:
+        """What holds where it was carried out, and what a feature for it should look for."""
+        parts = self.then if self.when is None else (self.when, *self.then)
+        return parts[0] if len(parts) == 1 else All(parts)
 
 
 PLANTED: tuple[Planted, ...] = (
     Planted(
         "charger_runs",
         "Chargers strafe while they aim: run speed of 12 AP or more.",
-        when=_class("charger"),
+        when=WeaponIs("class", ("charger",)),
         chance=0.55,
         wishes=(Wish(mains={"run_speed_up": 1}, subs={"run_speed_up": 1}),),
-        rule=_both(_class("charger"), Wears("run_speed_up", 12)),
+        then=(Wears("run_speed_up", 12),),
     ),
     Planted(
         "charger_stays_dry",
         "Chargers hold a place and wear no swim speed at all.",
-        when=_class("charger"),
+        when=WeaponIs("class", ("charger",)),
         chance=0.6,
         wishes=(Wish(avoid=("swim_speed_up",)),),
-        rule=_both(_class("charger"), Not(Wears("swim_speed_up"))),
+        then=(Not(Wears("swim_speed_up")),),
     ),
     Planted(
         "hidden_roller",
         "Rollers and brushes approach unseen: Ninja Squid, and the swim speed that pays for it.",
-        when=_class("roller", "brush"),
+        when=WeaponIs("class", ("roller", "brush")),
         chance=0.5,
         wishes=(Wish(mains={"ninja_squid": 1, "swim_speed_up": 1}, subs={"swim_speed_up": 2}),),
-        rule=_both(_class("roller", "brush"), Wears("ninja_squid"), Wears("swim_speed_up", 15)),
+        then=(Wears("ninja_squid"), Wears("swim_speed_up", 15)),
     ),
     Planted(
         "aiming_blaster",
         "Blasters steady their jump shots with Intensify Action.",
-        when=_class("blaster"),
+        when=WeaponIs("class", ("blaster",)),
         chance=0.5,
         wishes=(Wish(mains={"intensify_action": 1}, subs={"intensify_action": 1}),),
-        rule=_both(_class("blaster"), Wears("intensify_action", 12)),
+        then=(Wears("intensify_action", 12),),
     ),
     Planted(
         "thrifty_slosher",
         "Sloshers save main-weapon ink up to the 21 rung.",
-        when=_class("slosher"),
+        when=WeaponIs("class", ("slosher",)),
         chance=0.45,
         wishes=(Wish(mains={"ink_saver_main": 1}, subs={"ink_saver_main": 4}),),
-        rule=_both(_class("slosher"), Wears("ink_saver_main", 21)),
+        then=(Wears("ink_saver_main", 21),),
     ),
     Planted(
         "running_splatling",
         "Splatlings run while they charge: two mains and more of run speed.",
-        when=_class("splatling"),
+        when=WeaponIs("class", ("splatling",)),
         chance=0.35,
         wishes=(Wish(mains={"run_speed_up": 2}, subs={"run_speed_up": 3}),),
-        rule=_both(_class("splatling"), Wears("run_speed_up", 29)),
+        then=(Wears("run_speed_up", 29),),
     ),
     Planted(
         "armoured_dualies",
         "Dualies walk into ink and bombs: both resistances on the 6 rung.",
-        when=_class("dualies"),
+        when=WeaponIs("class", ("dualies",)),
         chance=0.4,
         wishes=(Wish(subs={"ink_resistance_up": 2, "sub_resistance_up": 2}),),
-        rule=_both(_class("dualies"), Wears("ink_resistance_up", 6), Wears("sub_resistance_up", 6)),
+        then=(Wears("ink_resistance_up", 6), Wears("sub_resistance_up", 6)),
     ),
     Planted(
         "brella_special",
         "Brellas invest in the special, either in its power or in keeping it.",
-        when=_class("brella"),
+        when=WeaponIs("class", ("brella",)),
         chance=0.6,
         wishes=(Wish(subs={"special_power_up": 4}), Wish(subs={"special_saver": 4})),
-        rule=_both(_class("brella"), AnyOf((Wears("special_power_up", 12), Wears("special_saver", 12)))),
+        then=(AnyOf((Wears("special_power_up", 12), Wears("special_saver", 12))),),
     ),
     Planted(
         "missile_spam",
         "Tenta Missiles, whatever fires them, come with special charge on the 29 rung.",
-        when=_special("Tenta Missiles"),
+        when=WeaponIs("special", ("Tenta Missiles",)),
         chance=0.35,
         wishes=(Wish(mains={"special_charge_up": 2}, subs={"special_charge_up": 3}),),
-        rule=_both(_special("Tenta Missiles"), Wears("special_charge_up", 29)),
+        then=(Wears("special_charge_up", 29),),
     ),
     Planted(
         "long_bubbler",
         "Big Bubbler comes with special power on the 15 rung.",
-        when=_special("Big Bubbler"),
+        when=WeaponIs("special", ("Big Bubbler",)),
         chance=0.4,
         wishes=(Wish(mains={"special_power_up": 1}, subs={"special_power_up": 2}),),
-        rule=_both(_special("Big Bubbler"), Wears("special_power_up", 15)),
+        then=(Wears("special_power_up", 15),),
     ),
     Planted(
         "cooler_host",
         "Tacticooler hosts wear Tenacity and special charge on the 15 rung.",
-        when=_special("Tacticooler"),
+        when=WeaponIs("special", ("Tacticooler",)),
         chance=0.5,
         wishes=(Wish(mains={"tenacity": 1, "special_charge_up": 1}, subs={"special_charge_up": 2}),),
-        rule=_both(_special("Tacticooler"), Wears("tenacity"), Wears("special_charge_up", 15)),
+        then=(Wears("tenacity"), Wears("special_charge_up", 15)),
     ),
     Planted(
         "beacon_keeper",
         "Squid Beakon comes with sub power on the 21 rung.",
-        when=_sub("Squid Beakon"),
+        when=WeaponIs("sub", ("Squid Beakon",)),
         chance=0.5,
         wishes=(Wish(mains={"sub_power_up": 1}, subs={"sub_power_up": 4}),),
-        rule=_both(_sub("Squid Beakon"), Wears("sub_power_up", 21)),
+        then=(Wears("sub_power_up", 21),),
     ),
     Planted(
         "bomb_thrower",
         "Splat and Suction Bombs are thrown twice: sub ink saved, ink recovered.",
-        when=_sub("Splat Bomb", "Suction Bomb"),
+        when=WeaponIs("sub", ("Splat Bomb", "Suction Bomb")),
         chance=0.3,
         wishes=(Wish(mains={"ink_saver_sub": 1}, subs={"ink_saver_sub": 1, "ink_recovery_up": 2}),),
-        rule=_both(_sub("Splat Bomb", "Suction Bomb"), Wears("ink_saver_sub", 12), Wears("ink_recovery_up", 6)),
+        then=(Wears("ink_saver_sub", 12), Wears("ink_recovery_up", 6)),
     ),
     Planted(
         "pure_swim",
@@ -162,7 +151,7 @@ PLANTED: tuple[Planted, ...] = (
         when=None,
         chance=0.015,
         wishes=(Wish(mains={"swim_speed_up": 3}, subs={"swim_speed_up": 7}),),
-        rule=Wears("swim_speed_up", 51),
+        then=(Wears("swim_speed_up", 51),),
     ),
     Planted(
         "jump_and_stealth",
@@ -170,7 +159,7 @@ PLANTED: tuple[Planted, ...] = (
         when=Wears("stealth_jump"),
         chance=0.6,
         wishes=(Wish(subs={"quick_super_jump": 2}),),
-        rule=_both(Wears("stealth_jump"), Wears("quick_super_jump", 6)),
+        then=(Wears("quick_super_jump", 6),),
     ),
     Planted(
         "come_back_fast",
@@ -178,7 +167,7 @@ PLANTED: tuple[Planted, ...] = (
         when=Wears("comeback"),
         chance=0.5,
         wishes=(Wish(subs={"quick_respawn": 4}),),
-        rule=_both(Wears("comeback"), Wears("quick_respawn", 12)),
+        then=(Wears("quick_respawn", 12),),
     ),
     Planted(
         "last_ditch_refill",
@@ -186,7 +175,7 @@ PLANTED: tuple[Planted, ...] = (
         when=Wears("last_ditch_effort"),
         chance=0.5,
         wishes=(Wish(subs={"ink_recovery_up": 2, "ink_saver_main": 2}),),
-        rule=_both(Wears("last_ditch_effort"), Wears("ink_recovery_up", 6), Wears("ink_saver_main", 6)),
+        then=(Wears("ink_recovery_up", 6), Wears("ink_saver_main", 6)),
     ),
     Planted(
         "punisher_gives_up_respawn",
@@ -194,7 +183,7 @@ PLANTED: tuple[Planted, ...] = (
         when=Wears("respawn_punisher"),
         chance=0.9,
         wishes=(Wish(avoid=("quick_respawn", "special_saver")),),
-        rule=_both(Wears("respawn_punisher"), Not(AnyOf((Wears("quick_respawn"), Wears("special_saver"))))),
+        then=(Not(AnyOf((Wears("quick_respawn"), Wears("special_saver")))),),
     ),
     Planted(
         "one_of_each",
@@ -206,8 +195,11 @@ PLANTED: tuple[Planted, ...] = (
                 subs=dict.fromkeys(("ink_resistance_up", "sub_resistance_up", "quick_super_jump", "special_saver"), 1)
             ),
         ),
-        rule=_both(
-            Wears("ink_resistance_up"), Wears("sub_resistance_up"), Wears("quick_super_jump"), Wears("special_saver")
+        then=(
+            Wears("ink_resistance_up"),
+            Wears("sub_resistance_up"),
+            Wears("quick_super_jump"),
+            Wears("special_saver"),
         ),
     ),
 )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from splat_assets.data.builds import SPLITS, Builds
 from splat_assets.errors import InputError
+from splat_assets.store.checksums import mixed_bits
 
 _U64 = np.uint64
 
@@ -31,11 +32,13 @@ def split_builds(builds: Builds, seed: int, validation: float = 0.1, test: float
 
 def group_hashes(builds: Builds, seed: int) -> npt.NDArray[np.uint64]:
     """uint64, shape (n,): a seeded hash of each build's weapon and token set, whatever the order of its tokens."""
-    salt = _mixed(np.array([seed % 2**64], dtype=_U64))[0]
-    hashed = _mixed(builds.tokens.astype(_U64) ^ salt)
+    salt = mixed_bits(np.array([seed % 2**64], dtype=_U64))[0]
+    hashed = mixed_bits(builds.tokens.astype(_U64) ^ salt)
     if not builds.n_builds:
         return np.empty(0, dtype=_U64)
-    return _mixed(np.add.reduceat(hashed, builds.offsets[:-1]) ^ _mixed(builds.weapons.astype(_U64) + _U64(1) + salt))
+    return mixed_bits(
+        np.add.reduceat(hashed, builds.offsets[:-1]) ^ mixed_bits(builds.weapons.astype(_U64) + _U64(1) + salt)
+    )
 
 
 def refuse_too_few(builds: Builds) -> None:
@@ -63,12 +66,3 @@ def _group_counts(groups: npt.NDArray[np.uint64], validation: float, test: float
     if n_test > n_validation:
         return n_test - too_many, n_validation
     return n_test, n_validation - too_many
-
-
-def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014), which spreads every input bit over all output bits."""
-    with np.errstate(over="ignore"):
-        x = x + _U64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> _U64(27))) * _U64(0x94D049BB133111EB)
-        return x ^ (x >> _U64(31))

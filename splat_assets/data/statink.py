@@ -4,7 +4,9 @@ A battle row holds eight players, `A1` to `A4` and `B1` to `B4`, each with a wea
 be read is decided in `statink_rows`, what becomes of a cell in `statink_cells`. Builds keep the order of files, rows
 and players. The vocabulary always holds all 138 ability tokens; the weapon vocabulary holds the weapons that occur,
 numbered by the game's number.
-Builds for an existing model follow its own vocabularies instead.
+Builds for an existing model follow its own vocabularies instead. There names decide, never positions: `swim_speed_up_21`
+has the id that vocab.json gives it, and a weapon the one of `weapon_id_<the game's number>` in weapon_vocab.json. Entries
+that are not known weapons keep their ids and get no builds.
 """
 
 import hashlib
@@ -18,19 +20,21 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from splat_assets.data.builds import Builds, offsets_of
-from splat_assets.data.model_vocabularies import ModelVocabularies
+from splat_assets.data.builds import Builds
 from splat_assets.data.packed_files import on_disk
 from splat_assets.data.statink_cells import Cell, Fate, read_cell
 from splat_assets.data.statink_rows import Rows, read_rows
 from splat_assets.data.tokenised import write_tokenised
 from splat_assets.domain.abilities import FULL_AP
-from splat_assets.domain.vocabulary import standard_vocabulary, weapon_vocabulary
+from splat_assets.domain.tokens import ABILITY_TOKENS
+from splat_assets.domain.vocabulary import read_contexts, read_vocabulary, standard_vocabulary, weapon_vocabulary
 from splat_assets.domain.weapons import all_weapons, weapons_by_key, weapons_by_vocabulary_key
 from splat_assets.errors import InputError
 from splat_assets.progress import Progress, SilentProgress
+from splat_assets.store.activations import offsets_of
 from splat_assets.store.files import remove_leftovers, replaceable_folder, replacing_folder, sha256_of_file, write_json
 from splat_assets.store.sums import SUMS, record_sums
+from splat_assets.wording import counted
 
 PLAYERS = ("A1", "A2", "A3", "A4", "B1", "B2", "B3", "B4")
 OUTPUTS = ("tokenized_data.csv", "vocab.json", "weapon_vocab.json", "ingest_report.json")
@@ -38,7 +42,41 @@ OUTPUTS = ("tokenized_data.csv", "vocab.json", "weapon_vocab.json", "ingest_repo
 _COLUMNS = [f"{player}-{what}" for player in PLAYERS for what in ("weapon", "abilities")]
 _FATES = tuple(Fate)
 _N_PROBLEMS_SHOWN = 20
+_EXAMPLE = "sshooter"
 _Key = TypeVar("_Key", bound=str)
+
+
+@dataclass(frozen=True)
+class ModelVocabularies:
+    """Token ids by name, weapon ids by the game's number, and the bytes of both files."""
+
+    token_ids: dict[str, int]
+    weapon_ids: dict[int, int]
+    vocab: bytes
+    weapon_vocab: bytes
+
+
+def read_model_vocabularies(vocab_path: Path, weapon_vocab_path: Path) -> ModelVocabularies:
+    """Both vocabularies of a model.
+
+    Raises InputError when a file is missing or not a vocabulary, or when it names no ability token, or no known weapon, at all.
+    """
+    token_ids = {token.name: token.id for token in read_vocabulary(vocab_path).tokens}
+    if token_ids.keys().isdisjoint(ABILITY_TOKENS):
+        other = next((name for name in token_ids if not name.startswith("<")), next(iter(token_ids)))
+        raise InputError(
+            f"{vocab_path} names none of the {counted(len(ABILITY_TOKENS), 'ability tokens')}: its names are "
+            f"such as {other!r}, not such "
+            f"as {ABILITY_TOKENS[0]!r}"
+        )
+    known, contexts = weapons_by_vocabulary_key(), read_contexts(weapon_vocab_path).items
+    weapon_ids = {known[context.key].splatnet_id: context.id for context in contexts if context.key in known}
+    if not weapon_ids:
+        raise InputError(
+            f"{weapon_vocab_path} names none of the {counted(len(all_weapons()), 'known weapons')}: its keys are such as "
+            f"{contexts[0].key!r}, not weapon_id_<the game's number> such as {weapons_by_key()[_EXAMPLE].vocabulary_key!r}"
+        )
+    return ModelVocabularies(token_ids, weapon_ids, vocab_path.read_bytes(), weapon_vocab_path.read_bytes())
 
 
 @dataclass(frozen=True)
@@ -139,11 +177,26 @@ def ingest_statink(
 ) -> IngestReport:
     """Write tokenized_data.csv, vocab.json, weapon_vocab.json, ingest_report.json and SHA256SUMS to out, all or nothing.
 
-    With the vocabularies of a model, builds have its ids, both files are written as they are, and a set whose weapon or token
-    the model lacks is dropped. An earlier result in out is replaced, and what a killed ingest left beside it is swept.
+    An earlier result in out is replaced, and what a killed ingest left beside it is swept.
 
-    Raises InputError when a file is missing, there twice (under two names too) or no stat.ink export, when out holds anything
-    else, when min_ap is not 0 to 57, or when no gear set can be kept.
+    Args:
+        files: exports, plain, gzip or zip; also pipes, which are read once.
+        min_ap: gear sets of less AP are dropped.
+        vocabularies: of a model: builds have its ids, both files are written as they are, and a set whose weapon or token the
+            model lacks is dropped.
+        progress: where to report progress, in files.
+
+    Raises:
+        InputError: a file is missing, passed twice (under two names too) or not a stat.ink export, out holds anything else,
+            min_ap is not 0 to 57, or not one gear set can be kept.
+
+    Example:
+        >>> cells = ['sshooter,"{""run_speed_up"": 1.0}"'] + [","] * 7
+        >>> header = ",".join(f"{player}-weapon,{player}-abilities" for player in PLAYERS)
+        >>> size = (folder / "battles.csv").write_text(f"{header}\\n{','.join(cells)}\\n")
+        >>> report = ingest_statink([folder / "battles.csv"], folder / "out")
+        >>> report.n_kept, report.fates[Fate.EMPTY]
+        (1, 7)
     """
     _check_request(files, out, min_ap)
     with on_disk(files) as kept, (progress or SilentProgress()).task("reading battles", len(files), "files") as task:
@@ -184,13 +237,15 @@ class _ReadFile:
 def _read_file(path: Path, sha256: str, min_ap: int, vocabularies: ModelVocabularies | None) -> _ReadFile:
     rows = read_rows(path, _COLUMNS)
     frame = pl.DataFrame(rows.cells, schema=dict.fromkeys(_COLUMNS, pl.String), orient="row")
-    sets = pl.concat([_sets_of(frame, player) for player in PLAYERS])
+    pairs = [frame.select(weapon=f"{player}-weapon", abilities=f"{player}-abilities") for player in PLAYERS]
+    sets = pl.concat(pairs).select(pl.all().str.strip_chars())
     order = np.arange(sets.height).reshape(len(PLAYERS), frame.height).T.ravel()  # by row, then by player
     sets = sets[order]
     texts, text_of = _coded(sets["abilities"])
     keys, key_of = _coded(sets["weapon"])
     cells = [read_cell(text, min_ap) for text in texts]
-    numbers = np.array([_number_of(key) for key in keys], dtype=np.int32)[key_of]
+    known = weapons_by_key()
+    numbers = np.array([known[key].splatnet_id if key in known else -1 for key in keys], dtype=np.int32)[key_of]
     fates = np.array([_FATES.index(cell.fate) for cell in cells], dtype=np.int8)[text_of]
     recorded = ~np.isin(fates, [_FATES.index(Fate.EMPTY), _FATES.index(Fate.UNPARSEABLE)])
     nameless = recorded & (numbers < 0)
@@ -239,23 +294,11 @@ def _lacking(
     return kept & ~weapon_known, kept & weapon_known & ~known
 
 
-def _sets_of(frame: pl.DataFrame, player: str) -> pl.DataFrame:
-    return frame.select(
-        weapon=pl.col(f"{player}-weapon").str.strip_chars(),
-        abilities=pl.col(f"{player}-abilities").str.strip_chars(),
-    )
-
-
 def _coded(column: pl.Series) -> tuple[list[str], npt.NDArray[np.int64]]:
     """The distinct texts in order of appearance, and which of them each row has."""
     distinct = column.unique(maintain_order=True)
     codes: npt.NDArray[np.int64] = column.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int64)
     return distinct.to_list(), codes
-
-
-def _number_of(weapon_key: str) -> int:
-    weapon = weapons_by_key().get(weapon_key)
-    return weapon.splatnet_id if weapon else -1
 
 
 def _builds_of(
@@ -290,10 +333,6 @@ def _joined(parts: list[Builds], vocabularies: ModelVocabularies | None) -> tupl
     return builds, own
 
 
-def _n_distinct(builds: Builds) -> int:
-    return pl.DataFrame({"t": builds.to_frame()["tokens"], "w": builds.weapons}).n_unique()
-
-
 def _report(read: list[_ReadFile], min_ap: int, builds: Builds, vocabularies: ModelVocabularies | None) -> IngestReport:
     problems = [problem for file in read for problem in file.problems]
     account = None
@@ -310,7 +349,7 @@ def _report(read: list[_ReadFile], min_ap: int, builds: Builds, vocabularies: Mo
         files=tuple(file.account for file in read),
         min_ap=min_ap,
         n_weapons=np.unique(builds.weapons).size,
-        n_distinct=_n_distinct(builds),
+        n_distinct=builds.to_frame().select("tokens", "weapon").n_unique(),
         unknown_weapons=_sums([file.unknown_weapons for file in read]),
         problems=tuple(problems[:_N_PROBLEMS_SHOWN]),
         vocabularies=account,
@@ -318,11 +357,10 @@ def _report(read: list[_ReadFile], min_ap: int, builds: Builds, vocabularies: Mo
 
 
 def _sums(parts: Sequence[Mapping[_Key, int]]) -> dict[_Key, int]:
-    total: dict[_Key, int] = {}
+    total = Counter[_Key]()
     for part in parts:
-        for key, n in part.items():
-            total[key] = total.get(key, 0) + n
-    return total
+        total.update(part)
+    return dict(total)
 
 
 def _problems_of(path: Path, rows: Rows, wrong_sets: dict[int, str]) -> list[str]:
@@ -335,7 +373,7 @@ def _problems_of(path: Path, rows: Rows, wrong_sets: dict[int, str]) -> list[str
 
 def _in_words(read: list[_ReadFile]) -> str:
     counts = _sums([file.account.fates for file in read])
-    return ", ".join(f"{n:,} {fate}" for fate, n in counts.items() if n) or "there are no battles"
+    return ", ".join(f"{n:,} {fate}" for fate, n in counts.items() if n) or "the files do not hold battles"
 
 
 def _check_request(files: Sequence[Path], out: Path, min_ap: int) -> None:
@@ -343,7 +381,7 @@ def _check_request(files: Sequence[Path], out: Path, min_ap: int) -> None:
         raise InputError("no stat.ink file was passed")
     for path in files:
         if not path.exists() or path.is_dir():
-            raise InputError(f"there is no file {path}" + (": it is a folder" if path.is_dir() else ""))
+            raise InputError(f"{path} is a folder, not a file" if path.is_dir() else f"the file {path} does not exist")
     twice = [str(path) for path, n in Counter(path.resolve() for path in files).items() if n > 1]
     if twice:
         raise InputError(f"{twice[0]} is listed twice; its builds would count twice")

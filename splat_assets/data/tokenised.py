@@ -20,12 +20,13 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
-from splat_assets.data.builds import Builds, offsets_of
+from splat_assets.data.builds import Builds
 from splat_assets.data.packed_files import is_packed, unpacked
 from splat_assets.domain.abilities import DOUBLER, highest_possible_ap
 from splat_assets.domain.tokens import ap_of_token
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.errors import InputError
+from splat_assets.store.activations import offsets_of
 from splat_assets.store.documents import access_denied
 from splat_assets.store.files import replacing_file
 from splat_assets.store.tables import TABLE_FAULTS
@@ -53,22 +54,41 @@ _EMPTY_LIST = r"^\s*\[\s*\]\s*$"
 def read_tokenised(path: Path, vocabulary: Vocabulary, contexts: Contexts) -> Builds:
     """The builds of a tokenised file, all in split 0, with `source_row` = 0-based data row.
 
-    Raises InputError, naming the first row at fault, when the file is missing or has no rows, is not separated by
-    tabs, was tokenised with another vocabulary (by the one beside it, or since many rows can be no builds), or has a
-    row that is not a list of ids, an id outside the vocabularies, an empty build, `<PAD>`, a repeated token, `<NULL>`
-    beside abilities, or more AP than a full build has (57; 66 with ability_doubler), by the highest rung of each
-    ability.
+    Raises:
+        InputError: the file is missing or empty, is not separated by tabs, was tokenised with another vocabulary (by the one
+            beside it, or since many rows cannot be builds), or has a row that is not a list of ids, an id outside the
+            vocabularies, an empty build, `<PAD>`, a repeated token, `<NULL>` beside abilities, or more AP than a full build
+            has (57; 66 with ability_doubler), by the highest rung of each ability. Names the first row at fault.
+
+    Example:
+        >>> vocabulary = Vocabulary((Token(0, "haunt", "haunt"), Token(1, "<PAD>", "<PAD>")), pad_id=1, null_id=None)
+        >>> size = (folder / "builds.csv").write_text("ability_tags\\tweapon_id\\n[0]\\t0\\n")
+        >>> read_tokenised(folder / "builds.csv", vocabulary, Contexts((Context(0, "weapon_id_0", "Splattershot"),))).tokens
+        array([0], dtype=int32)
     """
-    if not path.exists() or path.is_dir():
-        raise InputError(f"there is no tokenised file {path}" + (": it is a folder" if path.is_dir() else ""))
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a tokenised file")
+    if not path.exists():
+        raise InputError(f"the tokenised file {path} does not exist")
     raw = _read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
     if not raw.weapons.size:
         raise InputError(f"{path} has a header but no rows: a tokenised file needs at least one build")
     _refuse_other_vocabularies(raw, vocabulary, contexts)
     builds = Builds(
-        tokens=_checked_ids(raw, vocabulary),
+        tokens=_checked_ids(
+            raw.tokens,
+            len(vocabulary),
+            lambda at: f"{path}, row {raw.row_of_token(at) + 1}: token id {raw.tokens[at]} is not in the vocabulary",
+            "such id",
+        ),
         offsets=raw.offsets,
-        weapons=_checked_weapons(raw, contexts),
+        weapons=_checked_ids(
+            raw.weapons,
+            len(contexts),
+            lambda row: f"{path}, row {row + 1}: weapon_id {raw.weapons[row]} is not in the weapon vocabulary",
+            "such row",
+            f"{WEAPON} is the id there, not the game's number, and ",
+        ),
         split=np.zeros(raw.weapons.size, dtype=np.uint8),
         source_row=np.arange(raw.weapons.size, dtype=np.int64),
     )
@@ -183,9 +203,13 @@ def _check_columns(path: Path, columns: list[str]) -> None:
 
 def _refuse_other_vocabularies(raw: _Raw, vocabulary: Vocabulary, contexts: Contexts) -> None:
     """Raise InputError where a vocabulary beside the file, as `splat ingest` leaves it, names an id of the file otherwise."""
-    folder = raw.path.parent
-    _refuse_other_names(raw, raw.tokens, vocabulary.names(range(len(vocabulary))), folder / "vocab.json", _token_names)
-    _refuse_other_names(raw, raw.weapons, [item.key for item in contexts.items], folder / "weapon_vocab.json", _keys)
+    tokens, keys = vocabulary.names(range(len(vocabulary))), [item.key for item in contexts.items]
+    beside = raw.path.with_name("vocab.json")
+    _refuse_other_names(
+        raw, raw.tokens, tokens, beside, lambda path: [token.name for token in read_vocabulary(path).tokens]
+    )
+    beside = raw.path.with_name("weapon_vocab.json")
+    _refuse_other_names(raw, raw.weapons, keys, beside, lambda path: [item.key for item in read_contexts(path).items])
 
 
 def _refuse_other_names(
@@ -203,36 +227,17 @@ def _refuse_other_names(
             )
 
 
-def _token_names(path: Path) -> list[str]:
-    return [token.name for token in read_vocabulary(path).tokens]
-
-
-def _keys(path: Path) -> list[str]:
-    return [item.key for item in read_contexts(path).items]
-
-
-def _checked_ids(raw: _Raw, vocabulary: Vocabulary) -> npt.NDArray[np.int32]:
-    outside = np.flatnonzero((raw.tokens < 0) | (raw.tokens >= len(vocabulary)))
+def _checked_ids(
+    ids: npt.NDArray[np.int64], n_known: int, where: Callable[[int], str], each: str, hint: str = ""
+) -> npt.NDArray[np.int32]:
+    """Ids of a vocabulary of n_known; InputError for the first one outside. where: its row and vocabulary, for messages."""
+    outside = np.flatnonzero((ids < 0) | (ids >= n_known))
     if outside.size:
-        at = int(outside[0])
         raise InputError(
-            f"{raw.path}, row {raw.row_of_token(at) + 1}: token id {raw.tokens[at]} is not in the vocabulary, which holds 0 to "
-            f"{len(vocabulary) - 1}{_and_others(outside.size, 'such id')}; the file was probably tokenised with another "
-            f"vocabulary: {_MEND}"
+            f"{where(int(outside[0]))}, which holds 0 to {n_known - 1}{_and_others(outside.size, each)}; {hint}the file was "
+            f"probably tokenised with another vocabulary: {_MEND}"
         )
-    return raw.tokens.astype(np.int32)
-
-
-def _checked_weapons(raw: _Raw, contexts: Contexts) -> npt.NDArray[np.int32]:
-    outside = np.flatnonzero((raw.weapons < 0) | (raw.weapons >= len(contexts)))
-    if outside.size:
-        row = int(outside[0])
-        raise InputError(
-            f"{raw.path}, row {row + 1}: weapon_id {raw.weapons[row]} is not in the weapon vocabulary, which holds 0 to "
-            f"{len(contexts) - 1}{_and_others(outside.size, 'such row')}; {WEAPON} is the id there, not the game's number, and "
-            f"the file was probably tokenised with another vocabulary: {_MEND}"
-        )
-    return raw.weapons.astype(np.int32)
+    return ids.astype(np.int32)
 
 
 def _check_builds(path: Path, builds: Builds, vocabulary: Vocabulary) -> None:

@@ -11,8 +11,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from splat_assets.data.builds import Builds, offsets_of
+from splat_assets.data.builds import Builds
 from splat_assets.errors import InputError
+from splat_assets.store.activations import offsets_of
 from splat_assets.store.vocabulary import Vocabulary
 
 

@@ -1,4 +1,4 @@
-"""crc32c of activations: 4 bytes per feature and per sample that every read is checked against."""
+"""crc32c of activations, 4 bytes per feature and per sample that every read is checked against; and a hash of 64 bits."""
 
 from typing import Any
 
@@ -40,3 +40,12 @@ def crc32c_of_bytes(*parts: npt.NDArray[Any]) -> int:
     for part in parts:
         crc = google_crc32c.extend(crc, part)
     return int(crc)
+
+
+def mixed_bits(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014), which spreads every input bit over all output bits."""
+    with np.errstate(over="ignore"):
+        x = x + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))

@@ -24,7 +24,7 @@ _CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 
 class DiskFullError(StoreError):
-    """The disk has no space left."""
+    """The disk is full."""
 
 
 @contextmanager
@@ -38,8 +38,8 @@ def explaining_write_errors(what: str, where: Path) -> Iterator[None]:
             raise StoreError(f"{what} cannot be written in {where}: {limit}; finished work is untouched") from error
         if _says_no_space(error):
             raise DiskFullError(
-                f"no space left for {what} in {where} ({_free(where)} free): free some space and run the step again; "
-                "finished work is untouched"
+                f"no space left for {what} in {where} ({_free_bytes(where) / 2**20:,.1f} MiB free): free some space and run "
+                "the step again; finished work is untouched"
             ) from error
         if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
             raise StoreError(f"{what} cannot be written in {where}: {error.strerror}; allow writing there") from error
@@ -57,10 +57,6 @@ def _is_too_large(error: Exception, where: Path) -> bool:
     """Whether a write was cut short by the limit of a file's size: there is one, and the disk has room."""
     limited = resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
     return limited and bool(_CUT_SHORT.search(str(error))) and _free_bytes(where) > 2**20
-
-
-def _free(where: Path) -> str:
-    return f"{_free_bytes(where) / 2**20:,.1f} MiB"
 
 
 def _free_bytes(where: Path) -> int:

@@ -150,7 +150,7 @@ def kind_of(path: Path) -> str:
 
 
 def entries(folder: Path) -> list[Path]:
-    """The entries of a folder, by name; none where there is no folder. AccessDeniedError where it cannot be listed."""
+    """The entries of a folder, by name; empty where the folder does not exist. AccessDeniedError where it cannot be listed."""
     try:
         return sorted(folder / name for name in os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):

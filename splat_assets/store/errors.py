@@ -86,6 +86,6 @@ class FingerprintMismatchError(StoreError):
 
 
 class NotPublishedError(StoreError):
-    """A run that has no published version yet."""
+    """A run of which nothing was published yet."""
 
     code = "not_published"

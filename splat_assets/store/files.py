@@ -93,7 +93,7 @@ def _staged(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
 
 
 def _exchanged(one: Path, other: Path) -> bool:
-    """Let two folders change places in one step; False where there is no such call or the file system has none."""
+    """Let two folders change places in one step; False where the call, or its support by the file system, is missing."""
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "renameat2"):
         return False
@@ -196,9 +196,9 @@ def write_json(path: Path, value: Any) -> None:
 def file_mark(path: Path) -> FileMark | None:
     """What is another one after the content of a file changed: times, inode and size; None where no regular file can be seen.
 
-    It tells changes and nothing else. It is no order (copies change it, and content may stay), and it holds for this place alone:
-    compare contents where two marks differ. A mark of the time of writing alone would miss a file of the same size that was
-    put there with its old time (`cp -p`, `tar`, `rsync`); nobody sets the time of the last change of an inode.
+    It tells changes and nothing else. It is not an order (copies change it, and content may stay), and it holds for this
+    place alone: compare contents where two marks differ. A mark of the time of writing alone would miss a file of the same
+    size that was put there with its old time (`cp -p`, `tar`, `rsync`); nobody sets the time of the last change of an inode.
     """
     try:
         facts = path.stat()
@@ -264,7 +264,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def _sync_file_system_of(folder: Path) -> bool:
-    """Flush the whole file system that holds folder; False where there is no such call."""
+    """Flush the whole file system that holds folder; False where the call is missing."""
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "syncfs"):
         return False

@@ -141,7 +141,12 @@ class RunLayout:
 
 @dataclass(frozen=True, slots=True)
 class DataRoot:
-    """The folder that holds all data: models, datasets, runs, labels."""
+    """The folder that holds all data: models, datasets, runs, labels. Naming a path creates nothing.
+
+    Example:
+        >>> DataRoot(Path("data")).run("demo").store.as_posix()
+        'data/runs/demo/store'
+    """
 
     path: Path
 
@@ -199,7 +204,7 @@ class DataRoot:
         return self.path / "dagster"
 
     def run(self, name: str) -> RunLayout:
-        """The layout of the run called name, whether or not it exists."""
+        """The layout of the run called name, whether or not it exists; InputError for a name that is unsafe as a folder's."""
         return RunLayout(self.runs / checked_name(name, "run"))
 
     def run_names(self) -> list[str]:

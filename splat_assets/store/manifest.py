@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from splat_assets.progress import Progress
+from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.documents import WRONG_CONTENT, json_of, read_bytes
 from splat_assets.store.errors import CorruptStoreError, LayoutError
 from splat_assets.store.files import files_below, sha256_of_file, sha256_of_json, write_json
@@ -62,11 +62,16 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
-        """The manifest in folder; LayoutError when there is none or of another format, CorruptStoreError when damaged."""
+        """The manifest in a version's folder.
+
+        Raises:
+            LayoutError: `manifest.json` is missing or of another format version.
+            CorruptStoreError: it is damaged, or the folder is named after other content.
+        """
         try:
             content = read_bytes(folder / MANIFEST)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise LayoutError(f"{folder} is not a version of a store: it has no {MANIFEST}") from error
+            raise LayoutError(f"{folder} is not a version of a store: {MANIFEST} is missing") from error
         except ValueError as error:
             raise CorruptStoreError(f"{folder / MANIFEST} is not a store's manifest: {error}") from error
         return cls.parsed(content, folder)
@@ -102,13 +107,17 @@ class Manifest:
         ]
 
     def problems(self, folder: Path, deep: bool) -> list[str]:
-        """The problems of the files below folder, one sentence each; deep compares every file's sha256."""
-        problems = [problem for file in self.files if (problem := _wrong_size(folder, file))]
+        """The problems of the files below folder: missing, of another size, or not listed; one sentence each.
+
+        deep: where sizes agree, also compare every file's sha256.
+        """
+        there = {file.path: path for file in self.files if (path := folder / file.path).is_file()}
+        problems = self.mismatched_sizes({name: path.stat().st_size for name, path in there.items()}, str(folder))
         listed = {file.path for file in self.files} | {MANIFEST}
         extra = [path.relative_to(folder).as_posix() for path in files_below(folder)]
         problems += [f"{folder / name} is not in the manifest" for name in extra if name not in listed]
         if deep and not problems:
-            hashes = _hashes([folder / file.path for file in self.files], None)
+            hashes = _hashes([folder / file.path for file in self.files], SilentProgress())
             problems = [
                 f"{folder / file.path} holds other bytes than were published: sha256 {sha256} instead of {file.sha256}"
                 for file, sha256 in zip(self.files, hashes, strict=True)
@@ -139,22 +148,11 @@ def described_files(folder: Path, progress: Progress) -> tuple[ManifestFile, ...
     )
 
 
-def _wrong_size(folder: Path, file: ManifestFile) -> str | None:
-    path = folder / file.path
-    if not path.is_file():
-        return f"{path} is missing"
-    size = path.stat().st_size
-    return f"{path} has {size} bytes instead of {file.bytes}" if size != file.bytes else None
-
-
-def _hashes(paths: Sequence[Path], progress: Progress | None) -> list[str]:
+def _hashes(paths: Sequence[Path], progress: Progress) -> list[str]:
     """The sha256 of each file, several at a time: hashing lets other threads run."""
-    with ThreadPoolExecutor(_HASHERS) as pool:
-        if progress is None:
-            return list(pool.map(sha256_of_file, paths))
-        hashes = []
-        with progress.task("hash files", sum(path.stat().st_size for path in paths), "bytes") as task:
-            for path, sha256 in zip(paths, pool.map(sha256_of_file, paths), strict=True):
-                hashes.append(sha256)
-                task.advance(path.stat().st_size)
-        return hashes
+    hashes, n_bytes = [], sum(path.stat().st_size for path in paths)
+    with ThreadPoolExecutor(_HASHERS) as pool, progress.task("hash files", n_bytes, "bytes") as task:
+        for path, sha256 in zip(paths, pool.map(sha256_of_file, paths), strict=True):
+            hashes.append(sha256)
+            task.advance(path.stat().st_size)
+    return hashes

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from splat_assets.store.activations import SparseRows, feature_id_dtype
+from splat_assets.store.activations import SparseRows, feature_id_dtype, joined
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import WRONG_CONTENT, entries, read_json
 from splat_assets.store.errors import (
@@ -29,7 +29,6 @@ from splat_assets.store.errors import (
 )
 from splat_assets.store.files import files_below, replacing_folder, sha256_of_file, sha256_of_json, write_json
 from splat_assets.store.npy import NpyFile
-from splat_assets.store.row_blocks import joined
 from splat_assets.store.samples import checked_samples
 from splat_assets.store.tables import read_table
 from splat_assets.wording import agreeing, counted
@@ -100,7 +99,7 @@ def write_shard(
     samples: SAMPLE_SCHEMA, one line per row. embeddings: float32, shape (n_rows, width) each, by name.
     Raises InvalidActivationsError when rows, samples and embeddings do not fit together or break a promise of the store.
     """
-    where = f"{folder.name}"
+    where = folder.name
     if samples.height == 0 or samples.height != rows.n_rows:
         raise InvalidActivationsError(
             f"{where}: {counted(rows.n_rows, 'rows')} of activations {agreeing(rows.n_rows, 'come')} with "
@@ -118,7 +117,11 @@ def write_shard(
         for name, block in embeddings.items():
             (aside / "embeddings").mkdir(exist_ok=True)
             np.save(aside / "embeddings" / f"{name}.npy", np.ascontiguousarray(block, dtype=np.float32))
-        receipt = ShardReceipt(first_row, rows.n_rows, n_features, rows.nnz, dict(inputs), _describe(aside))
+        files = {
+            path.relative_to(aside).as_posix(): ShardFile(path.stat().st_size, sha256_of_file(path))
+            for path in files_below(aside)
+        }
+        receipt = ShardReceipt(first_row, rows.n_rows, n_features, rows.nnz, dict(inputs), files)
         write_json(aside / _RECEIPT, asdict(receipt))
     return receipt
 
@@ -135,7 +138,7 @@ def read_shard_receipt(folder: Path) -> ShardReceipt:
         files = {name: ShardFile(**file) for name, file in raw["files"].items()}
         return ShardReceipt(**{**raw, "files": files})
     except FileNotFoundError as error:
-        raise LayoutError(f"{folder} is not a finished shard: it has no {_RECEIPT}") from error
+        raise LayoutError(f"{folder} is not a finished shard: {_RECEIPT} is missing") from error
     except WRONG_CONTENT as error:
         raise CorruptStoreError(f"{path} is not a shard's receipt: {error}; write the shard again") from error
 
@@ -263,12 +266,8 @@ class RawActivations:
 
     def samples(self) -> pl.DataFrame:
         """The sample table: SAMPLE_SCHEMA, row number = global_index."""
-        return checked_samples(
-            pl.concat([read_table(self._samples_of(folder)) for folder in self.shards]), 0, str(self.root)
-        )
-
-    def _samples_of(self, folder: Path) -> Path:
-        return folder / "samples.parquet"
+        tables = [read_table(folder / "samples.parquet") for folder in self.shards]
+        return checked_samples(pl.concat(tables), 0, str(self.root))
 
     @property
     def embedding_names(self) -> list[str]:
@@ -306,13 +305,6 @@ def _check_embeddings(embeddings: Mapping[str, npt.NDArray[np.float32]], n_rows:
             raise InvalidActivationsError(f"{where}: embeddings {name!r} hold NaN or infinity in row {row}")
 
 
-def _describe(folder: Path) -> dict[str, ShardFile]:
-    return {
-        path.relative_to(folder).as_posix(): ShardFile(path.stat().st_size, sha256_of_file(path))
-        for path in files_below(folder)
-    }
-
-
 def _described(root: Path) -> tuple[int, int]:
     """The expected numbers of samples and shards."""
     path = root / DESCRIPTION
@@ -320,7 +312,7 @@ def _described(root: Path) -> tuple[int, int]:
         raw = read_json(path)
         return int(raw["n_samples"]), int(raw["n_shards"])
     except FileNotFoundError as error:
-        raise LayoutError(f"{root} holds no raw activations: there is no {DESCRIPTION}") from error
+        raise LayoutError(f"{root} does not hold raw activations: {DESCRIPTION} is missing") from error
     except WRONG_CONTENT as error:
         raise CorruptStoreError(f"{path} does not describe raw activations: {error}; make them again") from error
 

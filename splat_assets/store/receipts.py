@@ -97,7 +97,21 @@ def write_receipt(
     facts: Mapping[str, Any],
     seconds: float,
 ) -> Receipt:
-    """Hash the outputs (paths below root), write `<folder>/<step>.json`, and return the receipt."""
+    """Hash the outputs, write `<folder>/<step>.json` atomically, and return the receipt.
+
+    Args:
+        root: of the run; the paths of outputs are recorded relative to it.
+        inputs: sha256 of each thing the step was made from, by name.
+        outputs: files and folders below root, which are finished.
+        facts: what the step reports, as JSON values; not part of the fingerprint.
+        seconds: how long it took; not part of the fingerprint.
+
+    Example:
+        >>> size = (folder / "table.txt").write_text("1 2 3")
+        >>> receipt = write_receipt(folder, folder, "count", "1", {}, [folder / "table.txt"], {}, 0.5)
+        >>> read_receipt(folder, "count") == receipt, receipt.missing_outputs(folder)
+        (True, [])
+    """
     described = tuple(_described(root, path) for path in outputs)
     receipt = Receipt(step, code_version, dict(inputs), described, dict(facts), round(seconds, 3))
     write_json(folder / f"{step}.json", {**asdict(receipt), "fingerprint": receipt.fingerprint})
@@ -105,7 +119,11 @@ def write_receipt(
 
 
 def read_receipt(folder: Path, step: str) -> Receipt | None:
-    """The receipt of a step, or None when the step has none; CorruptStoreError when it cannot be read."""
+    """The receipt of a step; None when the step was not done.
+
+    Raises:
+        CorruptStoreError: the file is not a receipt, or was changed after it was written.
+    """
     path = folder / f"{step}.json"
     try:
         raw = read_json(path)

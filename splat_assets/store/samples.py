@@ -76,16 +76,11 @@ def write_samples(samples: pl.DataFrame, folder: Path) -> tuple[Path, Path]:
     with explaining_write_errors("the table of samples", folder):
         with replacing_file(parquet) as aside:
             samples.write_parquet(aside, compression="zstd")
-        with replacing_file(arrow) as aside:
-            _write_one_batch(samples, aside)
+        table = _as_arrow(samples)
+        with replacing_file(arrow) as aside, pa.ipc.new_file(str(aside), table.schema) as writer:
+            for batch in table.to_batches():
+                writer.write_batch(batch)
     return parquet, arrow
-
-
-def _write_one_batch(samples: pl.DataFrame, path: Path) -> None:
-    table = _as_arrow(samples)
-    with pa.ipc.new_file(str(path), table.schema) as writer:
-        for batch in table.to_batches():
-            writer.write_batch(batch)
 
 
 def _as_arrow(samples: pl.DataFrame) -> pa.Table:

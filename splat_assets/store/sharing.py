@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from splat_assets.errors import SplatError
-from splat_assets.store.bucket.working_copy import WorkingCopy
+from splat_assets.store.bucket.working_copy import WorkingCopy, is_light
 from splat_assets.store.layout import DataRoot
 
 logger = logging.getLogger(__name__)
@@ -72,10 +72,10 @@ def synced_run(root: DataRoot, name: str) -> Iterator[list[Path]]:
 
 
 def pull_inputs(root: DataRoot) -> None:
-    """Pull all inputs of runs."""
+    """Pull all inputs of runs, and what a server needs."""
     copy = WorkingCopy.containing(root.path)
     if copy is not None:
-        copy.pull_inputs()
+        copy.pull(lambda name: is_light(name) or name.startswith("datasets/"))
 
 
 def remove_there(root: DataRoot, name: str) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -52,7 +53,7 @@ def write_table(path: Path, frame: pl.DataFrame, facts: dict[str, Any] | None = 
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, content: bytes | None = None) -> pl.DataFrame:
-    """The whole table, or some columns; LayoutError when there is none, CorruptStoreError when it cannot be read.
+    """The whole table, or some columns; LayoutError when it does not exist, CorruptStoreError when it cannot be read.
 
     content: the bytes of the file at path, where they were read already.
     """
@@ -69,7 +70,7 @@ def read_rows(path: Path, column: str, value: int, content: bytes | None = None)
 
 
 def table_facts(path: Path, *needed: str, content: bytes | None = None) -> dict[str, Any]:
-    """The facts that were written with a table; LayoutError when there is no table, or one without the facts needed.
+    """The facts that were written with a table; LayoutError when the table does not exist, or lacks facts that are needed.
 
     content: as `read_table`.
     """
@@ -83,11 +84,26 @@ def table_facts(path: Path, *needed: str, content: bytes | None = None) -> dict[
     return facts
 
 
+def spot_check_ids(n: int, n_sampled: int, seed: int) -> list[int]:
+    """Up to n_sampled random ids of 0..n - 1, rising; the same for the same seed."""
+    chosen = np.random.default_rng(seed).choice(n, size=min(n, n_sampled), replace=False)
+    return sorted(int(i) for i in chosen)
+
+
+def misplaced_ids(ids: pl.Series, n: int) -> list[int]:
+    """Which of 0..n - 1 do not stand at their own place in a column that should hold just these, in order."""
+    actual = ids.cast(pl.Int64).fill_null(-1).to_numpy()
+    expected = np.arange(max(n, actual.size))
+    placed = np.full(expected.size, -1, dtype=np.int64)
+    placed[: actual.size] = actual
+    return [int(i) for i in np.flatnonzero((placed != expected) | (expected >= n))]
+
+
 def _source(path: Path, content: bytes | None) -> Path | io.BytesIO:
     if content is not None:
         return io.BytesIO(content)
     if not is_regular(path):
-        raise LayoutError(f"there is no table at {path}; compute it first")
+        raise LayoutError(f"the table {path} does not exist; compute it first")
     return path.absolute()  # polars takes a leading ~ for somebody's home
 
 

@@ -17,8 +17,7 @@ from splat_assets.store.errors import LayoutError, NotPublishedError
 from splat_assets.store.files import FileMark, file_mark
 from splat_assets.store.layout import DataRoot, RunLayout, checked_name, is_name
 from splat_assets.store.manifest import VERSION_ID
-from splat_assets.store.published.newest_run import newest_run
-from splat_assets.store.published.publishing import current_version, open_store
+from splat_assets.store.published.publishing import current_version, newest_run, open_store
 from splat_serving.database.aliases import Alias, alias_named
 from splat_serving.database.errors import UnknownNameError
 from splat_serving.database.folder import Folder

@@ -160,7 +160,7 @@ class Folder:
                 f"{self._where} lacks sample metadata (metadata/batch_0000.parquet): it only has global_index and activation"
             )
         tables = [read_metadata(path) for path in self._metadata]
-        samples = imported_samples(tables, [path.name for path in self._metadata], self.vocabulary, self.contexts).table
+        samples = imported_samples(tables, [path.name for path in self._metadata], self.vocabulary, self.contexts)[0]
         if samples.height != self.reader.n_samples:
             raise LayoutError(
                 f"the metadata of {self._where} has {counted(samples.height, 'rows')} for "

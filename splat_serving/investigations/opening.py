@@ -11,7 +11,7 @@ from splat_assets.store.documents import read_text
 from splat_assets.store.errors import NotPublishedError
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.origin import NotThereError, Origin
-from splat_assets.store.published.newest_run import newest_run
+from splat_assets.store.published.publishing import newest_run
 from splat_serving.client import ActivationClient
 from splat_serving.database.aliases import alias_named, read_aliases
 from splat_serving.database.catalogue import Catalogue, OpenFolder, Run, Target, folder_of

@@ -223,7 +223,7 @@ def test_versions_are_pinned_and_cleaned_by_hand(own_root: DataRoot, monkeypatch
     assert f"there are {', '.join(sorted([first, third]))}" in call("pin", "small", "0" * 16)
     assert f"version {first} is no longer pinned" in call("pin", "small", first, "--remove")
     assert call("clean", "small", "--keep", "1") == f"run small: deleted {first}\n"
-    assert "has no published version yet" in call("clean", "nobody")
+    assert "does not have a published version yet" in call("clean", "nobody")
 
 
 @pytest.mark.slow

@@ -528,7 +528,7 @@ def test_a_base_model_that_was_replaced_is_refused(described: Inputs) -> None:
 def test_a_folder_without_activations_is_refused(tmp_path: Path) -> None:
     result = splat("convert", "--input-dir", tmp_path, "--output-dir", tmp_path / "out")
 
-    refused(result, re.escape(str(tmp_path)), "no raw activations")
+    refused(result, re.escape(str(tmp_path)), "does not hold raw activations")
     assert not (tmp_path / "out").exists()
 
 

@@ -17,6 +17,7 @@ from splat_assets.cli import main
 from splat_assets.progress import SilentProgress
 from splat_assets.runs import Run, open_run
 from splat_assets.sae import load_sae
+from splat_assets.store.activations import joined
 from splat_assets.store.checksums import crc32c_of_bytes
 from splat_assets.store.errors import LayoutError
 from splat_assets.store.guide.neuron_acts import NeuronActsReader
@@ -24,7 +25,6 @@ from splat_assets.store.layout import DataRoot
 from splat_assets.store.origin import read_origin
 from splat_assets.store.raw import RawActivations, begin_raw_activations, write_shard
 from splat_assets.store.receipts import read_receipt
-from splat_assets.store.row_blocks import joined
 from splat_assets.store.tables import write_table
 from splat_serving.database.aliases import keep_alias
 from splat_serving.database.errors import NotComputedError

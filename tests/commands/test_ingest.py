@@ -42,7 +42,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
     over = CliRunner().invoke(main, ["ingest", "statink", str(file), "--out", str(tmp_path / "out"), "--min-ap", "58"])
 
     assert (gone.exit_code, over.exit_code) == (2, 2)
-    assert gone.stderr == f"Error: there is no file {tmp_path / 'gone.csv'}\n"
+    assert gone.stderr == f"Error: the file {tmp_path / 'gone.csv'} does not exist\n"
     assert over.stderr == "Error: the least AP must be 0 to 57, not 58\n"
     assert not (tmp_path / "out").exists()
 

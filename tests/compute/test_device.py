@@ -142,11 +142,11 @@ def test_only_a_block_of_features_is_dense_there(finished_root: DataRoot, elsewh
     whole, in_blocks = elsewhere(_sparse, path, x, 2**29), elsewhere(_sparse, path, x, 4 * sae.d_sae * 7)
 
     expected = sae.encode_rows(x)
-    for found in (whole, in_blocks):
-        np.testing.assert_array_equal(found.indptr, expected.indptr)
-        np.testing.assert_array_equal(found.feature_ids, expected.feature_ids)
-        np.testing.assert_allclose(found.values, expected.values, rtol=1e-4, atol=1e-6)
-        assert found.feature_ids.dtype == expected.feature_ids.dtype
+    for results in (whole, in_blocks):
+        np.testing.assert_array_equal(results.indptr, expected.indptr)
+        np.testing.assert_array_equal(results.feature_ids, expected.feature_ids)
+        np.testing.assert_allclose(results.values, expected.values, rtol=1e-4, atol=1e-6)
+        assert results.feature_ids.dtype == expected.feature_ids.dtype
 
 
 @no_gpu
@@ -160,8 +160,8 @@ def test_a_device_that_is_not_there_is_one_sentence(name: str) -> None:
 def test_a_command_says_so_before_it_reads_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPLAT_DEVICE", "cuda")
     for command in ("train-sae --save-dir", "generate-activations --sae-checkpoint nowhere --output-dir"):
-        asked = [*command.split(), str(tmp_path / "out"), "--model-checkpoint", "nowhere", "--data-csv", "nowhere"]
-        result = CliRunner().invoke(main, asked)
+        requested = [*command.split(), str(tmp_path / "out"), "--model-checkpoint", "nowhere", "--data-csv", "nowhere"]
+        result = CliRunner().invoke(main, requested)
         assert result.exit_code != 0
         assert "torch cannot compute on the device 'cuda' here" in result.output
     assert not (tmp_path / "out").exists()

@@ -91,10 +91,10 @@ def test_rows_are_what_the_sae_makes_of_the_base_activations(
 
     raw, sae = RawActivations(tmp_path), sae_of(run)
     expected = sae.encode_rows(np.array(base.values))
-    found = next(raw.rows(raw.n_samples))
-    np.testing.assert_array_equal(found.indptr, expected.indptr)
-    np.testing.assert_array_equal(found.feature_ids, expected.feature_ids)
-    np.testing.assert_allclose(found.values, expected.values, rtol=1e-5)
+    result = next(raw.rows(raw.n_samples))
+    np.testing.assert_array_equal(result.indptr, expected.indptr)
+    np.testing.assert_array_equal(result.feature_ids, expected.feature_ids)
+    np.testing.assert_allclose(result.values, expected.values, rtol=1e-5)
     assert (done.n_done, done.n_skipped, raw.n_shards) == (3, 0, 3)
     assert raw.problems() == []
 
@@ -214,8 +214,8 @@ def test_rows_that_are_not_those_of_today_are_named(
     raw, sae, files = RawActivations(tmp_path), sae_of(run), model_files_of(run)
     whole = items.n_items
 
-    def wrong(found: Sae) -> list[int]:
-        return rows_differing_from_recompute(raw, items, files, POOLED, found, n_sampled=whole)
+    def wrong(result: Sae) -> list[int]:
+        return rows_differing_from_recompute(raw, items, files, POOLED, result, n_sampled=whole)
 
     assert wrong(sae) == []
     assert len(wrong(replace(sae, b_enc=sae.b_enc + 0.5))) > whole / 2

@@ -96,7 +96,7 @@ def test_a_harvest_cut_short_goes_on_with_the_shards_that_are_missing(
 
     np.testing.assert_array_equal(again.values, whole)
     assert (tmp_path / "shard-00000.json").stat().st_mtime_ns == first
-    assert watched.done_before == [128 + 44], "what an earlier call did is told apart"
+    assert watched.done_before == [128 + 44], "what an earlier call did is counted apart"
     assert sum(watched.advances) == items.n_items - (128 + 44)
 
 

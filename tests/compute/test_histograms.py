@@ -37,9 +37,9 @@ def source() -> DenseSource:
 
 @pytest.fixture
 def paths(source: DenseSource, tmp_path: Path) -> Paths:
-    found = (tmp_path / "histograms.parquet", tmp_path / "features.parquet")
-    write_histograms(source, *found, n_bins=20)
-    return found
+    result = (tmp_path / "histograms.parquet", tmp_path / "features.parquet")
+    write_histograms(source, *result, n_bins=20)
+    return result
 
 
 def test_every_activation_is_counted_once_and_every_zero_beside_them(source: DenseSource, paths: Paths) -> None:
@@ -119,12 +119,12 @@ def test_the_same_activations_give_the_same_bytes(source: DenseSource, paths: Pa
 
 class _Damaged(DenseSource):
     def read(self, feature_id: int) -> Activations:
-        found = super().read(feature_id)
+        result = super().read(feature_id)
         if feature_id == 2:
-            values: npt.NDArray[np.float32] = found.values.copy()
+            values: npt.NDArray[np.float32] = result.values.copy()
             values[0] = math.nan
-            return Activations(found.sample_ids, values)
-        return found
+            return Activations(result.sample_ids, values)
+        return result
 
 
 def test_a_nan_stops_the_work_and_leaves_no_table(source: DenseSource, tmp_path: Path) -> None:

@@ -25,10 +25,10 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_the_table_holds_the_product_in_token_order_without_padding_and_null(path: Path) -> None:
-    found = read_influences(path)
+    result = read_influences(path)
 
-    assert (found.token_ids, found.token_names) == ((0, 2, 3), ("a", "b", "c"))
-    assert found.values.tolist() == [[2, 1, -1], [0, 0, 0], [-1, -3, -2]]
+    assert (result.token_ids, result.token_names) == ((0, 2, 3), ("a", "b", "c"))
+    assert result.values.tolist() == [[2, 1, -1], [0, 0, 0], [-1, -3, -2]]
     assert read_table(path).schema == {"feature_id": pl.UInt32, "influence": pl.Array(pl.Float32, 3)}
 
 

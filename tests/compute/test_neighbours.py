@@ -36,10 +36,10 @@ def source() -> DenseSource:
 
 @pytest.fixture
 def decoder() -> Dense:
-    found = decoder_of(20)
-    found[9] = 0
-    found[11] = 2 * found[10]
-    return found
+    result = decoder_of(20)
+    result[9] = 0
+    result[11] = 2 * result[10]
+    return result
 
 
 @pytest.fixture
@@ -61,9 +61,9 @@ def dense_scores(dense: Dense, decoder: Dense) -> dict[str, npt.NDArray[np.float
             "jaccard": both / (n[:, None] + n - both),
             "pearson": np.corrcoef(wide.T),
         }
-    for found in scores.values():
-        np.fill_diagonal(found, 0)
-    return {kind: np.nan_to_num(found.astype(np.float64)) for kind, found in scores.items()}
+    for result in scores.values():
+        np.fill_diagonal(result, 0)
+    return {kind: np.nan_to_num(result.astype(np.float64)) for kind, result in scores.items()}
 
 
 def assert_equal_to_dense(table: pl.DataFrame, dense: Dense, decoder: Dense, n: int) -> None:

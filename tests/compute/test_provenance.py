@@ -39,7 +39,7 @@ def test_the_hook_that_the_sae_records_is_used(sae: Sae) -> None:
     assert hook_for(tokens, HookPoint("token_ff", 0, 1), 4) == HookPoint("token_ff", 0, 1)
 
 
-def test_an_sae_that_records_none_takes_what_is_asked_for(sae: Sae) -> None:
+def test_an_sae_that_records_no_hook_takes_the_requested_one(sae: Sae) -> None:
     silent = replace(sae, metadata={})
 
     assert hook_for(silent, None, 4) == POOLED
@@ -54,8 +54,8 @@ def test_the_last_layer_is_the_same_place_by_either_name(sae: Sae) -> None:
     by_number, from_the_end = (recorded(sae, hook_target="token_ff", layer_index=i, ff_module_index=2) for i in (3, -1))
 
     for trained in (by_number, from_the_end):
-        for asked in (None, HookPoint("token_ff", 3), HookPoint("token_ff", -1)):
-            assert hook_for(trained, asked, 4) == HookPoint("token_ff", 3)
+        for requested in (None, HookPoint("token_ff", 3), HookPoint("token_ff", -1)):
+            assert hook_for(trained, requested, 4) == HookPoint("token_ff", 3)
     assert HookPoint("masked_mean", 3, 1).in_model(4) == POOLED
 
 
@@ -68,12 +68,14 @@ def test_a_record_that_names_no_place_is_refused(sae: Sae, provenance: dict[str,
         hook_for(recorded(sae, **provenance), None, 4)
 
 
-@pytest.mark.parametrize("asked", [HookPoint("masked_mean"), HookPoint("token_ff", 1, 1), HookPoint("token_ff", 0, 2)])
-def test_another_hook_is_refused(asked: HookPoint, sae: Sae) -> None:
+@pytest.mark.parametrize(
+    "requested", [HookPoint("masked_mean"), HookPoint("token_ff", 1, 1), HookPoint("token_ff", 0, 2)]
+)
+def test_another_hook_is_refused(requested: HookPoint, sae: Sae) -> None:
     tokens = recorded(sae, hook_target="token_ff", layer_index=0, ff_module_index=1)
 
     with pytest.raises(InputError, match=r"trained at token_ff \(layer 0, module 1\), not at "):
-        hook_for(tokens, asked, 4)
+        hook_for(tokens, requested, 4)
 
 
 def test_an_sae_and_its_model_go_together(sae: Sae, model: SplatGPT) -> None:

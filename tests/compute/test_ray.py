@@ -41,10 +41,10 @@ def cluster() -> Iterator[Any]:
     """A head that runs no tasks, and two nodes of one core each."""
     from ray.cluster_utils import Cluster
 
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    found.workers = [found.add_node(num_cpus=1) for _ in range(2)]
-    yield found
-    found.shutdown()
+    results = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    results.workers = [results.add_node(num_cpus=1) for _ in range(2)]
+    yield results
+    results.shutdown()
 
 
 def where(spec: tuple[Path, int, float]) -> tuple[int, str]:
@@ -64,12 +64,12 @@ def refuse(spec: int) -> int:
 
 def test_both_nodes_work_and_what_is_raised_is_raised(cluster: Any, tmp_path: Path) -> None:
     runner = ShardRunner("ray", address=cluster.address)
-    found: list[tuple[int, str]] = []
+    results: list[tuple[int, str]] = []
 
-    runner.run(where, ((tmp_path, number, 0.5) for number in range(8)), found.append)
+    runner.run(where, ((tmp_path, number, 0.5) for number in range(8)), results.append)
 
-    assert sorted(number for number, _ in found) == list(range(8))
-    assert len({node for _, node in found}) == 2
+    assert sorted(number for number, _ in results) == list(range(8))
+    assert len({node for _, node in results}) == 2
     with pytest.raises(InputError, match="shard 3 cannot be"):
         runner.run(refuse, [3])
     with pytest.raises(InputError, match="cannot be reached"):
@@ -77,11 +77,11 @@ def test_both_nodes_work_and_what_is_raised_is_raised(cluster: Any, tmp_path: Pa
 
 
 def test_what_a_lost_node_had_is_done_elsewhere(cluster: Any, tmp_path: Path) -> None:
-    found: list[int] = []
+    results: list[int] = []
 
     def done(result: tuple[int, str]) -> None:
-        found.append(result[0])
-        if len(found) == 2:
+        results.append(result[0])
+        if len(results) == 2:
             doomed = cluster.workers[1]
             deadline = time.monotonic() + 60
             while not at_work(doomed.node_id):
@@ -96,7 +96,7 @@ def test_what_a_lost_node_had_is_done_elsewhere(cluster: Any, tmp_path: Path) ->
 
     ShardRunner("ray", address=cluster.address).run(where, ((tmp_path, number, 2.0) for number in range(8)), done)
 
-    assert sorted(found) == list(range(8))
+    assert sorted(results) == list(range(8))
     begun = [path.name.partition("-")[0] for path in tmp_path.iterdir()]
     assert len(begun) > 8  # at least one was begun a second time
 

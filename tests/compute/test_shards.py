@@ -19,9 +19,9 @@ def mark(path: Path) -> int:
 
 
 def results(runner: ShardRunner, specs: list[int]) -> list[int]:
-    found: list[int] = []
-    runner.run(square, specs, found.append)
-    return found
+    result: list[int] = []
+    runner.run(square, specs, result.append)
+    return result
 
 
 def test_one_after_the_other_in_order() -> None:
@@ -61,7 +61,7 @@ def test_what_there_is_not_is_refused(settings: tuple[str, int], expected: str) 
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("message", "expected"),
     [
         ("", ShardRunner()),
         ("process", ShardRunner("process")),
@@ -70,8 +70,8 @@ def test_what_there_is_not_is_refused(settings: tuple[str, int], expected: str) 
         ("ray:10.0.0.1:6379", ShardRunner("ray", address="10.0.0.1:6379")),
     ],
 )
-def test_the_environment_says_how(said: str, expected: ShardRunner) -> None:
-    assert ShardRunner.from_environment({"SPLAT_SHARDS": said}) == expected
+def test_the_environment_says_how(message: str, expected: ShardRunner) -> None:
+    assert ShardRunner.from_environment({"SPLAT_SHARDS": message}) == expected
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ def die(_: Path) -> str:
 
 
 def test_what_a_process_was_at_when_it_died_is_done_again(tmp_path: Path) -> None:
-    found: list[str] = []
+    result: list[str] = []
 
-    ShardRunner("process", 2).run(die_once, [tmp_path / name for name in "ab"], found.append)
+    ShardRunner("process", 2).run(die_once, [tmp_path / name for name in "ab"], result.append)
 
-    assert sorted(found) == ["a", "b"]
+    assert sorted(result) == ["a", "b"]
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def die_of_a(folder: Path) -> str:
 
 
 @pytest.mark.slow
-def test_a_shard_that_kills_its_process_again_and_again_is_given_up_by_name_and_all_others_are_done(
+def test_a_shard_that_keeps_killing_its_process_is_abandoned_by_name_and_all_others_are_done(
     tmp_path: Path,
 ) -> None:
     done: list[str] = []

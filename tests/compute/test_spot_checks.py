@@ -1,6 +1,6 @@
 import polars as pl
 
-from splat_assets.compute.spot_checks import misplaced_ids, spot_check_ids
+from splat_assets.store.tables import misplaced_ids, spot_check_ids
 
 
 def test_the_same_seed_picks_the_same_ids_and_never_more_than_there_are() -> None:
@@ -10,7 +10,7 @@ def test_the_same_seed_picks_the_same_ids_and_never_more_than_there_are() -> Non
     assert spot_check_ids(0, 5, seed=0) == []
 
 
-def test_ids_that_do_not_stand_at_their_place_are_found() -> None:
+def test_misplaced_ids_are_detected() -> None:
     assert misplaced_ids(pl.Series([0, 1, 2]), 3) == []
     assert misplaced_ids(pl.Series([0, 2, 1]), 3) == [1, 2]
     assert misplaced_ids(pl.Series([0, 1]), 3) == [2]

@@ -1,4 +1,4 @@
-"""The table of suggested labels on a small planted store: concepts are found, permuted features are not labelled, damage is."""
+"""The table of suggested labels on a small planted store: concepts are recovered, permuted features not labelled, damage is."""
 
 import json
 from pathlib import Path
@@ -44,9 +44,9 @@ def planted(builds: BuildTable) -> DenseSource:
 
 @pytest.fixture(scope="module")
 def path(planted: DenseSource, builds: BuildTable, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = Path(tmp_path_factory.mktemp("table")) / "suggested_labels.parquet"
-    write_suggested_labels(planted, builds, found, seed=3, n_draws=20)
-    return found
+    result = Path(tmp_path_factory.mktemp("table")) / "suggested_labels.parquet"
+    write_suggested_labels(planted, builds, result, seed=3, n_draws=20)
+    return result
 
 
 def test_nine_in_ten_planted_concepts_are_recovered(path: Path, builds: BuildTable) -> None:
@@ -99,7 +99,7 @@ def test_a_store_of_permuted_activations_gets_no_labels(
     assert (table["q"] > 0.05).all()
 
 
-def test_the_same_again_is_the_same_and_a_changed_row_is_found(
+def test_a_second_search_gives_the_same_and_a_changed_row_is_detected(
     path: Path, planted: DenseSource, builds: BuildTable, tmp_path: Path
 ) -> None:
     again = tmp_path / "again.parquet"
@@ -117,9 +117,9 @@ def test_builds_of_a_sample_table_are_those_of_its_rows() -> None:
         schema_overrides={"tokens": pl.List(pl.UInt16), "weapon_id_token": pl.Int32},
     )
 
-    found = build_table_of(samples, Vocabulary((), -1, None), Contexts(()))
+    result = build_table_of(samples, Vocabulary((), -1, None), Contexts(()))
 
-    assert (found.tokens.tolist(), found.offsets.tolist(), found.weapons.tolist()) == (
+    assert (result.tokens.tolist(), result.offsets.tolist(), result.weapons.tolist()) == (
         [3, 1, 2, 1],
         [0, 2, 3, 4],
         [5, 6, 5],

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from splat_assets.data.builds import Builds, offsets_of
+from splat_assets.data.builds import Builds
 from splat_assets.domain.tokens import parse_token
 from splat_assets.domain.vocabulary import standard_vocabulary
+from splat_assets.store.activations import offsets_of
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
 
 NAMES = standard_vocabulary()

@@ -40,7 +40,7 @@ def test_taking_rows_keeps_their_columns_together() -> None:
     assert taken.source_row.tolist() == [2, 1, 2]
 
 
-def test_rows_of_a_split_are_found_by_its_name() -> None:
+def test_rows_of_a_split_are_selected_by_its_name() -> None:
     split = THREE.with_split(np.array([1, 0, 1], dtype=np.uint8))
 
     assert split.rows_of("train").tolist() == [1]

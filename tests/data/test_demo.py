@@ -25,8 +25,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoInputs:
 
 
 def concepts_of(demo: DemoInputs) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(demo.planted_concepts.read_text())["concepts"]
-    return found
+    result: list[dict[str, Any]] = json.loads(demo.planted_concepts.read_text())["concepts"]
+    return result
 
 
 def test_the_files_are_valid_inputs(demo: DemoInputs) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from splat_assets.data.model_vocabularies import read_model_vocabularies
+from splat_assets.data.statink import read_model_vocabularies
 from splat_assets.domain.vocabulary import standard_vocabulary
 from splat_assets.errors import InputError
 
@@ -14,16 +14,16 @@ def written(path: Path, content: dict[str, Any]) -> Path:
     return path
 
 
-def test_ids_are_found_by_name_and_the_bytes_are_kept(tmp_path: Path) -> None:
+def test_ids_are_looked_up_by_name_and_the_bytes_are_kept(tmp_path: Path) -> None:
     names = list(reversed(standard_vocabulary()))
     vocab = written(tmp_path / "v.json", {name: at for at, name in enumerate(names)})
     weapons = written(tmp_path / "w.json", {"weapon_id_50": 1, "weapon_id_99999": 0, "weapon_id_0": 2})
 
-    found = read_model_vocabularies(vocab, weapons)
+    result = read_model_vocabularies(vocab, weapons)
 
-    assert found.token_ids == json.loads(vocab.read_text())
-    assert found.weapon_ids == {50: 1, 0: 2}
-    assert (found.vocab, found.weapon_vocab) == (vocab.read_bytes(), weapons.read_bytes())
+    assert result.token_ids == json.loads(vocab.read_text())
+    assert result.weapon_ids == {50: 1, 0: 2}
+    assert (result.vocab, result.weapon_vocab) == (vocab.read_bytes(), weapons.read_bytes())
 
 
 @pytest.mark.parametrize("key", ["Splattershot", "sshooter", "40", "weapon_id_99999", "weapon_id_040"])

@@ -40,7 +40,7 @@ def test_a_build_keeps_its_split_when_the_dataset_grows() -> None:
     np.testing.assert_array_equal(split_builds(half, 7).split, split_builds(MANY, 7).split[::2])
 
 
-def test_shares_are_about_as_asked_and_the_rest_trains() -> None:
+def test_shares_are_about_as_requested_and_the_rest_trains() -> None:
     shares = np.bincount(split_builds(MANY, 0, validation=0.1, test=0.2).split) / MANY.n_builds
 
     np.testing.assert_allclose(shares, [0.7, 0.1, 0.2], atol=0.02)
@@ -81,15 +81,15 @@ def test_shares_that_leave_nothing_to_train_on_are_refused(validation: float, te
 
 
 @pytest.mark.parametrize(
-    ("sets", "said"),
+    ("sets", "message"),
     [
         ([([1, 2], 0)] * 300, "all 300 builds are equal: an SAE needs 3 different ones"),
         ([([1, 2], 0), ([2, 1], 0), ([1, 2], 1)], "of 3 builds, 2 are different"),
         ([([1], 0)], "there is 1 build"),
     ],
 )
-def test_builds_that_are_equal_are_called_equal(sets: list[tuple[list[int], int]], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_builds_that_are_equal_are_called_equal(sets: list[tuple[list[int], int]], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         refuse_too_few(builds_of(*sets))
 
     refuse_too_few(builds_of(*sets, ([5], 0), ([6], 0), ([7], 0)))

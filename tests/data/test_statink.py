@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from splat_assets.data.model_vocabularies import ModelVocabularies, read_model_vocabularies
-from splat_assets.data.statink import OUTPUTS, PLAYERS, ingest_statink
+from splat_assets.data.statink import OUTPUTS, PLAYERS, ModelVocabularies, ingest_statink, read_model_vocabularies
 from splat_assets.data.statink_cells import Fate
 from splat_assets.data.tokenised import read_tokenised
 from splat_assets.domain.tokens import tokens_of_ap
@@ -155,7 +154,7 @@ def test_what_a_killed_ingest_left_beside_the_folder_is_swept_and_nothing_else(t
 def test_nothing_is_written_when_nothing_can_be_kept(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no gear set of .*a\.csv can be kept: 1 dropped_over_57, 7 empty"):
         ingest_statink([write_battles(tmp_path / "a.csv", [OVER])], tmp_path / "out")
-    with pytest.raises(InputError, match="there are no battles"):
+    with pytest.raises(InputError, match="the files do not hold battles"):
         ingest_statink([write_battles(tmp_path / "b.csv")], tmp_path / "out")
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
@@ -167,16 +166,16 @@ def test_what_is_no_export_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "cut.csv.gz").write_bytes(write_battles(tmp_path / "whole.csv.gz", EIGHT).read_bytes()[:-20])
     (tmp_path / "empty.csv").write_bytes(b"")
 
-    for name, said in (
+    for name, message in (
         (
             "other.csv",
             r"other\.csv is not a stat\.ink battle export: it lacks 16 of the columns A1-weapon, A1-abilities",
         ),
         ("cut.csv.gz", r"cannot read the stat\.ink export .*cut\.csv\.gz"),
         ("empty.csv", r"empty\.csv is not a stat\.ink battle export: .*; it has 0 columns"),
-        ("gone.csv", r"there is no file .*gone\.csv"),
+        ("gone.csv", r"the file .*gone\.csv does not exist"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             ingest_statink([good, tmp_path / name], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -34,11 +34,11 @@ DOUBLED = '{"ability_doubler":true,"swim_speed_up":1.9,"run_speed_up":1.9,"ink_s
     ],
 )
 def test_what_becomes_of_a_cell(text: str, fate: Fate) -> None:
-    found = read_cell(text, min_ap=0)
+    result = read_cell(text, min_ap=0)
 
-    assert found.fate is fate
-    assert bool(found.tokens) == fate.is_kept
-    assert bool(found.problem) == (fate is Fate.UNPARSEABLE)
+    assert result.fate is fate
+    assert bool(result.tokens) == fate.is_kept
+    assert bool(result.problem) == (fate is Fate.UNPARSEABLE)
 
 
 def test_a_kept_cell_becomes_its_tokens() -> None:
@@ -80,7 +80,7 @@ def test_gear_power_of_every_size_rounds_to_its_ap(ap: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"swim_speed_up":"1.3"}', "swim_speed_up is '1.3', a stackable ability has a number"),
         ('{"swim_speed_up":true}', "swim_speed_up is True, a stackable ability has a number"),
@@ -101,8 +101,8 @@ def test_gear_power_of_every_size_rounds_to_its_ap(ap: int) -> None:
         ("swim", "not JSON"),
     ],
 )
-def test_a_cell_that_is_no_record_says_why(text: str, said: str) -> None:
-    found = read_cell(text, 0)
+def test_a_cell_that_is_no_record_says_why(text: str, message: str) -> None:
+    result = read_cell(text, 0)
 
-    assert found.fate is Fate.UNPARSEABLE
-    assert said in found.problem
+    assert result.fate is Fate.UNPARSEABLE
+    assert message in result.problem

@@ -18,7 +18,7 @@ def written(path: Path, text: str) -> Path:
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("start", ["", "\ufeff"])
-def test_the_asked_columns_come_back_whatever_the_dress(name: str, end: str, start: str, tmp_path: Path) -> None:
+def test_the_requested_columns_come_back_whatever_the_packing(name: str, end: str, start: str, tmp_path: Path) -> None:
     lines = ["id,weapon,abilities", '1,bold,"{""a"": 1, ""b"": 2}"', "2,52gal,"]
 
     rows = read_rows(written(tmp_path / name, start + end.join(lines)), ["abilities", "weapon"])
@@ -67,7 +67,7 @@ def test_a_cell_beyond_all_bounds_damages_its_row_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "message"),
     [
         (b"", "it lacks 1 of the columns weapon"),
         (b"id,gun\n1,bold\n", r"it lacks 1 of the columns weapon \(the first: weapon\); it has 2 columns"),
@@ -76,10 +76,10 @@ def test_a_cell_beyond_all_bounds_damages_its_row_alone(tmp_path: Path) -> None:
         (gzip.compress(b"weapon\nbold\n", mtime=0)[:-8] + b"\0" * 8, "cannot read the stat.ink export"),
     ],
 )
-def test_what_is_no_export_is_refused(raw: bytes, said: str, tmp_path: Path) -> None:
+def test_what_is_no_export_is_refused(raw: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(raw)
 
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read_rows(tmp_path / "a.csv", ["weapon"])
 
 
@@ -123,7 +123,7 @@ def test_how_a_file_is_packed_shows_in_its_bytes_not_in_its_name(name: str, pack
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "message"),
     [
         (zipped(a=b"weapon\n", b=b"weapon\n"), r"is a zip of 2 files \(a, b\), not of one"),
         (zipped(), "is a zip of 0 files"),
@@ -136,9 +136,9 @@ def test_how_a_file_is_packed_shows_in_its_bytes_not_in_its_name(name: str, pack
     ids=["two files", "none", "cut", "utf-16", "bzip2", "gzip bomb", "zip bomb"],
 )
 def test_what_is_packed_otherwise_or_unpacks_without_bounds_is_one_sentence(
-    raw: bytes, said: str, tmp_path: Path
+    raw: bytes, message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a.csv").write_bytes(raw)
 
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read_rows(tmp_path / "a.csv", ["weapon"])

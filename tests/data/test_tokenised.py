@@ -73,7 +73,7 @@ def test_other_columns_orders_spaces_and_line_ends_are_accepted(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("[0]\t2", r"row 2: weapon_id 2 is not in the weapon vocabulary, which holds 0 to 1"),
         ("[0, 140]\t1", r"row 2: token id 140 is not in the vocabulary, which holds 0 to 139"),
@@ -97,14 +97,14 @@ def test_other_columns_orders_spaces_and_line_ends_are_accepted(tmp_path: Path, 
         ("[0]\t1\t1", r"row 2 has more fields than the header"),
     ],
 )
-def test_a_bad_row_is_refused_by_its_number(tmp_path: Path, line: str, said: str) -> None:
+def test_a_bad_row_is_refused_by_its_number(tmp_path: Path, line: str, message: str) -> None:
     path = written(tmp_path, rows("[0, 9]\t1", line, "[0]\t0"))
 
-    with pytest.raises(InputError, match=rf"tokenized_data\.csv.*{said}"):
+    with pytest.raises(InputError, match=rf"tokenized_data\.csv.*{message}"):
         read(path)
 
 
-def test_how_many_more_rows_are_wrong_is_said(tmp_path: Path) -> None:
+def test_an_error_counts_the_other_wrong_rows(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"row 2: the build is empty \(2 more such rows\)"):
         read(written(tmp_path, rows("[0]\t1", "[]\t1", "[ ]\t1", "[]\t1")))
     with pytest.raises(InputError, match=r"row 1: token id 999 .* \(1 more such id\)"):
@@ -131,7 +131,7 @@ def test_ability_doubler_allows_66_ap_and_no_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('ability_tags,weapon_id\n"[0, 1]",1\n', "lacks the column ability_tags and weapon_id: .* separated by commas"),
         ("ability_tags;weapon_id\n[0, 1];1\n", "it looks separated by semicolons, the separator is a tab"),
@@ -141,20 +141,20 @@ def test_ability_doubler_allows_66_ap_and_no_more(tmp_path: Path) -> None:
         ("", "cannot read the tokenised file .*: empty CSV"),
     ],
 )
-def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read(written(tmp_path, text))
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"there is no tokenised file .*gone\.csv"):
+    with pytest.raises(InputError, match=r"the tokenised file .*gone\.csv does not exist"):
         read(tmp_path / "gone.csv")
-    with pytest.raises(InputError, match="it is a folder"):
+    with pytest.raises(InputError, match="is a folder, not a tokenised file"):
         read(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "message"),
     [
         (
             {"ability_tags": ["[0]"], "weapon_id": [1]},
@@ -172,10 +172,10 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         ({"ability_tags": [[0]]}, r"lacks the column weapon_id"),
     ],
 )
-def test_bad_parquet_is_refused_by_row(tmp_path: Path, columns: dict[str, list[object]], said: str) -> None:
+def test_bad_parquet_is_refused_by_row(tmp_path: Path, columns: dict[str, list[object]], message: str) -> None:
     pl.DataFrame(columns).write_parquet(tmp_path / "data.parquet")
 
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read(tmp_path / "data.parquet")
 
 
@@ -254,7 +254,7 @@ def test_packed_text_and_old_line_ends_are_read(tmp_path: Path, raw: bytes) -> N
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "message"),
     [
         (TEXT.decode().encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
         (gzip.compress(TEXT + b"[0, 9]\t1\n" * 2**23), "unpack to more than 67,108,864"),
@@ -262,10 +262,10 @@ def test_packed_text_and_old_line_ends_are_read(tmp_path: Path, raw: bytes) -> N
     ],
     ids=["utf-16", "bomb", "cut"],
 )
-def test_text_that_cannot_be_unpacked_is_one_sentence(tmp_path: Path, raw: bytes, said: str) -> None:
+def test_text_that_cannot_be_unpacked_is_one_sentence(tmp_path: Path, raw: bytes, message: str) -> None:
     (tmp_path / "data.csv").write_bytes(raw)
 
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read(tmp_path / "data.csv")
 
 
@@ -289,9 +289,9 @@ def test_many_impossible_builds_are_put_down_to_another_vocabulary_before_their_
     with pytest.raises(InputError) as refusal:
         read(written(tmp_path, rows(*lines, "[0]\t1")))
 
-    said = str(refusal.value)
-    assert "was probably tokenised with another vocabulary, since 30 of its 31 rows" in said
-    assert said.index("--vocab-path ... --weapon-vocab-path") < said.index("The first is row 1: ")
+    message = str(refusal.value)
+    assert "was probably tokenised with another vocabulary, since 30 of its 31 rows" in message
+    assert message.index("--vocab-path ... --weapon-vocab-path") < message.index("The first is row 1: ")
 
 
 def test_one_impossible_build_among_many_is_a_bad_row_and_no_other_vocabulary(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_an_id_that_the_vocabularies_lack_names_the_cause_and_the_option_that_me
 
 
 @pytest.mark.parametrize(
-    ("name", "ids", "said"),
+    ("name", "ids", "message"),
     [
         ("vocab.json", OTHER, "1 is .* in .*vocab.json, and .* in the model's"),
         (
@@ -324,12 +324,12 @@ def test_an_id_that_the_vocabularies_lack_names_the_cause_and_the_option_that_me
     ],
 )
 def test_a_vocabulary_beside_the_file_that_says_otherwise_is_believed(
-    tmp_path: Path, name: str, ids: dict[str, int], said: str
+    tmp_path: Path, name: str, ids: dict[str, int], message: str
 ) -> None:
     """Even where every row could be a build: the model would read other builds than were worn."""
     (tmp_path / name).write_text(json.dumps(ids))
 
-    with pytest.raises(InputError, match=f"tokenised with another vocabulary than the model's: {said}"):
+    with pytest.raises(InputError, match=f"tokenised with another vocabulary than the model's: {message}"):
         read(written(tmp_path, rows("[1]\t1")))
 
 

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splat_assets.data.builds import Builds, offsets_of
+from splat_assets.data.builds import Builds
 from splat_assets.errors import InputError
 from splat_assets.model.masking import mask_builds
+from splat_assets.store.activations import offsets_of
 from splat_assets.store.vocabulary import Token, Vocabulary
 
 NULL, PAD = 8, 9

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from splat_assets.data.builds import Builds, offsets_of
+from splat_assets.data.builds import Builds
 from splat_assets.errors import InputError
 from splat_assets.model import load_base_model
 from splat_assets.model.epochs import masked_loss, validation_builds
 from splat_assets.model.prediction import prediction_metrics
 from splat_assets.model.recipe import BaseTrainingRecipe
 from splat_assets.model.train import FILES, train_base_model
+from splat_assets.store.activations import offsets_of
 from splat_assets.store.files import sha256_of_file
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
 

@@ -84,9 +84,9 @@ def test_what_is_not_there_or_not_allowed_is_one_sentence(bucket: Bucket, s3: S3
         raise ConnectionError
 
     s3.before = refuse
-    with pytest.raises(BucketError, match="not allowed to write it; check AWS_ACCESS_KEY_ID") as told:
+    with pytest.raises(BucketError, match="not allowed to write it; check AWS_ACCESS_KEY_ID") as message:
         bucket.write("a", b"")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(message.value)
 
 
 def test_a_missing_local_file_is_not_taken_for_a_missing_bucket_or_object(bucket: Bucket, tmp_path: Path) -> None:
@@ -113,9 +113,9 @@ def test_a_file_that_goes_in_parts_arrives_whole(bucket: Bucket, tmp_path: Path)
     "url", ["s3://", "s3://A", "s3://lab/../x", "s3://key:secret@lab/x", "s3://lab/a?b", "s3://lab/a b"]
 )
 def test_what_is_no_bucket_is_refused_and_no_secret_repeated(url: str, s3: S3) -> None:
-    with pytest.raises(InputError, match="is not a bucket URL: write s3://BUCKET") as told:
+    with pytest.raises(InputError, match="is not a bucket URL: write s3://BUCKET") as message:
         Bucket(url)
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(message.value)
 
 
 @pytest.mark.parametrize("address", ["nonsense", "ftp://127.0.0.1", "https://", "http://a b", "https://x/?y"])
@@ -125,7 +125,7 @@ def test_an_address_that_is_none_is_refused(address: str, bucket: Bucket, monkey
         bucket.listed()
 
 
-def test_plain_http_leaves_the_machine_only_when_told_to(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_http_leaves_the_machine_only_when_allowed(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio.example:9000")
     with pytest.raises(InputError, match="AWS_ALLOW_HTTP=true where the network is trusted"):
         bucket.listed()

@@ -15,10 +15,10 @@ def test_a_checksum_covers_the_bytes_of_ids_then_values() -> None:
 def test_every_range_has_its_own_checksum_and_an_empty_one_is_zero() -> None:
     ids, values = np.array([1, 5, 2], np.uint16), np.array([0.5, 2.0, 1.0], np.float32)
 
-    found = crc32c_of_ranges(np.array([0, 2, 2, 3]), ids, values)
+    result = crc32c_of_ranges(np.array([0, 2, 2, 3]), ids, values)
 
-    assert found.dtype == np.uint32
-    assert found.tolist() == [crc32c_of(ids[:2], values[:2]), 0, crc32c_of(ids[2:], values[2:])]
+    assert result.dtype == np.uint32
+    assert result.tolist() == [crc32c_of(ids[:2], values[:2]), 0, crc32c_of(ids[2:], values[2:])]
 
 
 def test_parts_are_checked_as_one() -> None:
@@ -30,9 +30,9 @@ def test_checksums_of_many_ranges_take_little_memory() -> None:
     ids, values, indptr = np.zeros(n, np.uint16), np.ones(n, np.float32), np.arange(n + 1)
 
     tracemalloc.start()
-    found = crc32c_of_ranges(indptr, ids, values)
+    result = crc32c_of_ranges(indptr, ids, values)
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert (found == crc32c_of(ids[:1], values[:1])).all()
+    assert (result == crc32c_of(ids[:1], values[:1])).all()
     assert peak_bytes < 60 * n

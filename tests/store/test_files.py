@@ -1,11 +1,15 @@
+"""What appears is whole and on the disk before it appears: a power cut leaves what was there, or what is new."""
+
 import ctypes
 import hashlib
 import json
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -21,7 +25,6 @@ from splat_assets.store.files import (
     sha256_of_file,
     sha256_of_json,
     staging_path,
-    sync_tree,
     write_json,
 )
 
@@ -177,31 +180,83 @@ def test_hashes_are_those_of_the_bytes(tmp_path: Path) -> None:
     assert sha256_of_json({"b": 1, "a": [2]}) == hashlib.sha256(b'{"a":[2],"b":1}').hexdigest()
 
 
-@pytest.mark.parametrize(("n_files", "has_one_call"), [(3, True), (1_100, True), (1_100, False)])
-def test_a_tree_is_flushed_file_by_file_or_in_one_call(
-    n_files: int, has_one_call: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The calls to the operating system, in order: ("flush" or "rename", inode)."""
+    seen: list[tuple[str, int]] = []
+
+    def noting(name: str, inode: Callable[..., int]) -> None:
+        call = getattr(os, name)
+
+        def noted(*arguments: Any, **more: Any) -> Any:
+            seen.append(("flush" if name == "fsync" else "rename", inode(*arguments)))
+            return call(*arguments, **more)
+
+        monkeypatch.setattr(os, name, noted)
+
+    noting("fsync", lambda descriptor: os.fstat(descriptor).st_ino)
+    noting("replace", lambda source, _: os.stat(source).st_ino)
+    noting("rename", lambda source, _: os.stat(source).st_ino)
+    return seen
+
+
+def test_a_file_is_flushed_before_it_takes_its_place_and_its_folder_after(
+    tmp_path: Path, calls: list[tuple[str, int]]
 ) -> None:
-    """Many files in one call for their file system where there is one, and each of them by itself where there is none."""
-    for i in range(n_files):
-        (tmp_path / str(i)).touch()
-    libc, flushed, file_systems = ctypes.CDLL(None, use_errno=True), set[int](), []
+    with replacing_file(tmp_path / "table") as aside:
+        aside.write_text("new")
+
+    file, folder = (tmp_path / "table").stat().st_ino, tmp_path.stat().st_ino
+    assert calls == [("flush", file), ("rename", file), ("flush", folder)]
+
+
+def test_every_file_and_folder_of_a_tree_is_flushed_before_the_tree_takes_its_place(
+    tmp_path: Path, calls: list[tuple[str, int]]
+) -> None:
+    with replacing_folder(tmp_path / "version") as aside:
+        (aside / "inner").mkdir()
+        for name in ("a", "inner/b"):
+            (aside / name).write_text(name)
+
+    tree = tmp_path / "version"
+    parts = {path.stat().st_ino for path in (tree, *tree.rglob("*"))}
+    renamed = calls.index(("rename", tree.stat().st_ino))
+    assert {inode for kind, inode in calls[:renamed] if kind == "flush"} == parts
+    assert ("flush", tmp_path.stat().st_ino) in calls[renamed:]
+
+
+@pytest.mark.parametrize(("n_files", "has_one_call"), [(3, True), (1_100, True), (1_100, False)])
+def test_a_tree_is_flushed_file_by_file_or_in_one_call_before_it_takes_its_place(
+    n_files: int,
+    has_one_call: bool,
+    tmp_path: Path,
+    calls: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Many files in one call for their file system where that exists, and each of them by itself elsewhere."""
+    libc, complete = ctypes.CDLL(None, use_errno=True), []
 
     def syncfs(descriptor: int) -> int:
-        file_systems.append(os.fstat(descriptor).st_ino)
+        calls.append(("flush all", os.fstat(descriptor).st_ino))
+        complete.append(len(os.listdir(f"/proc/self/fd/{descriptor}")) == n_files)
         return int(libc.syncfs(descriptor))
 
-    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.add(os.fstat(descriptor).st_ino))
-    there = SimpleNamespace(syncfs=syncfs) if has_one_call else SimpleNamespace()
-    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: there)
+    result = SimpleNamespace(syncfs=syncfs) if has_one_call else SimpleNamespace()
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: result)
 
-    sync_tree(tmp_path)
+    with replacing_folder(tmp_path / "version") as aside:
+        for i in range(n_files):
+            (aside / str(i)).touch()
 
-    itself = tmp_path.stat().st_ino
-    each = {path.stat().st_ino for path in tmp_path.iterdir()}
+    itself = (tmp_path / "version").stat().st_ino
+    each = {path.stat().st_ino for path in (tmp_path / "version").iterdir()}
+    before = calls[: calls.index(("rename", itself))]
     if n_files > 1_000 and has_one_call:
-        assert (file_systems, flushed) == ([itself], {itself})
+        assert before == [("flush all", itself), ("flush", itself)]
+        assert complete == [True], "once, when all of them are there"
     else:
-        assert (file_systems, flushed) == ([], each | {itself})
+        assert {inode for kind, inode in before if kind == "flush"} == each | {itself}
+        assert before[-1] == ("flush", itself) and ("flush all", itself) not in before
 
 
 def hold(lock: Path, seconds: float, inside: Path) -> None:
@@ -226,7 +281,7 @@ def test_one_process_at_a_time_is_inside_a_lock(tmp_path: Path) -> None:
     assert other.exitcode == 0
 
 
-def test_a_lock_goes_with_the_process_that_held_it(tmp_path: Path) -> None:
+def test_a_lock_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
     lock, inside = tmp_path / ".lock", tmp_path / "inside"
     other = multiprocessing.get_context("spawn").Process(target=hold, args=(lock, 600.0, inside))
     other.start()

@@ -149,15 +149,15 @@ def test_fewer_batches_than_before_leave_none_of_the_old_ones(tmp_path: Path) ->
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("block_rows", [1, 4, 1_000])
-def test_rows_come_in_order_and_in_blocks_of_the_asked_size(case: str, block_rows: int, tmp_path: Path) -> None:
+def test_rows_come_in_order_and_in_blocks_of_the_requested_size(case: str, block_rows: int, tmp_path: Path) -> None:
     dense = CASES[case]
     reader = BatchReader(written(dense, tmp_path, batch_rows=max(1, len(dense) // 3)))
 
     blocks = list(reader.rows(block_rows))
 
     assert [b.n_rows for b in blocks] == [min(block_rows, len(dense) - at) for at in range(0, len(dense), block_rows)]
-    found = [b.to_dense(dense.shape[1]) for b in blocks] or [np.zeros((0, dense.shape[1]), np.float32)]
-    np.testing.assert_array_equal(np.concatenate(found), dense)
+    result = [b.to_dense(dense.shape[1]) for b in blocks] or [np.zeros((0, dense.shape[1]), np.float32)]
+    np.testing.assert_array_equal(np.concatenate(result), dense)
 
 
 def test_a_batch_of_several_shards_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,9 +176,9 @@ def test_one_sample_reads_alone_and_an_unknown_one_names_the_range(tmp_path: Pat
     reader = BatchReader(written(dense, tmp_path, batch_rows=5))
 
     for sample_id in range(13):
-        found = reader.sample(sample_id)
-        np.testing.assert_array_equal(found.feature_ids, np.flatnonzero(dense[sample_id]))
-        np.testing.assert_array_equal(found.values, dense[sample_id][found.feature_ids])
+        result = reader.sample(sample_id)
+        np.testing.assert_array_equal(result.feature_ids, np.flatnonzero(dense[sample_id]))
+        np.testing.assert_array_equal(result.values, dense[sample_id][result.feature_ids])
     with pytest.raises(SampleNotFoundError, match="samples 0 to 12"):
         reader.sample(13)
 
@@ -294,8 +294,8 @@ def test_samples_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     shuffled = sample_table(13).with_columns(pl.col("global_index").reverse())
     strange = sample_table(13).with_columns(pl.lit([77], pl.List(pl.Int32)).alias("tokens"))
 
-    for samples, said in ((sample_table(12), "12 rows"), (shuffled, "global_index 12"), (strange, "token 77")):
-        with pytest.raises(LayoutError, match=said):
+    for samples, message in ((sample_table(12), "12 rows"), (shuffled, "global_index 12"), (strange, "token 77")):
+        with pytest.raises(LayoutError, match=message):
             write_batches(source, samples, None, VOCABULARY, tmp_path / "tree")
     assert not (tmp_path / "tree").exists()
 
@@ -321,15 +321,15 @@ def test_a_source_that_does_not_give_the_rows_it_promised_is_an_error(kind: type
     assert not list((tmp_path / "tree").iterdir())
 
 
-def test_the_source_is_asked_for_one_shard_of_rows_at_a_time(tmp_path: Path) -> None:
-    asked: list[int] = []
+def test_the_source_is_read_one_shard_of_rows_at_a_time(tmp_path: Path) -> None:
+    requested: list[int] = []
 
     class Watched(DenseSource):
         def rows(self, block_rows: int) -> Iterator[SparseRows]:
-            asked.append(block_rows)
+            requested.append(block_rows)
             return super().rows(block_rows)
 
     source = Watched(np.zeros((3_000, 24_576), np.float32))
     write_batches(source, sample_table(3_000), None, VOCABULARY, tmp_path)
 
-    assert asked == [2_048]
+    assert requested == [2_048]

@@ -49,7 +49,7 @@ def test_what_was_written_passes_every_check(store: SparseReader, tree: Path, tm
     assert mismatched_features(store, NeuronActsReader(tmp_path / "neuron_acts"), 1_000, seed=0) == []
 
 
-def test_swapped_rows_of_a_batch_are_found(store: SparseReader, tree: Path) -> None:
+def test_swapped_rows_of_a_batch_are_detected(store: SparseReader, tree: Path) -> None:
     array = zarr.open_array(str(tree / "activations/batch_0001.zarr"), mode="r+")
     rows = array[:]
     rows[[3, 9]] = rows[[9, 3]]
@@ -58,14 +58,14 @@ def test_swapped_rows_of_a_batch_are_found(store: SparseReader, tree: Path) -> N
     assert mismatched_batch_rows(store, tree, 1_000, seed=0) == [28, 34]
 
 
-def test_one_changed_value_of_a_transposed_array_is_found(store: SparseReader, tmp_path: Path) -> None:
+def test_one_changed_value_of_a_transposed_array_is_detected(store: SparseReader, tmp_path: Path) -> None:
     write_transposed(store, tmp_path / "transposed")
     zarr.open_array(str(tmp_path / "transposed/transposed_activations.zarr"), mode="r+")[7, 5] = 0.125
 
     assert mismatched_features(store, TransposedReader(tmp_path / "transposed"), 1_000, seed=0) == [7]
 
 
-def test_swapped_features_of_neuron_acts_are_found(store: SparseReader, tmp_path: Path) -> None:
+def test_swapped_features_of_neuron_acts_are_detected(store: SparseReader, tmp_path: Path) -> None:
     folder = tmp_path / "neuron_acts"
     write_neuron_acts(store, folder)
     for a, b in (("neuron_0002", "aside"), ("neuron_0005", "neuron_0002"), ("aside", "neuron_0005")):
@@ -101,7 +101,7 @@ def test_the_same_seed_draws_the_same_sample(store: SparseReader) -> None:
         pl.col("split").replace("test", "train"),
     ],
 )
-def test_any_changed_metadata_column_is_found(fault: pl.Expr, tree: Path) -> None:
+def test_any_changed_metadata_column_is_detected(fault: pl.Expr, tree: Path) -> None:
     path = tree / "metadata/batch_0001.parquet"
     pl.read_parquet(path).with_columns(fault).write_parquet(path)
 
@@ -118,7 +118,7 @@ def test_missing_and_short_metadata_is_refused(tree: Path) -> None:
         mismatched_batch_metadata(sample_table(60), VOCABULARY, tree)
 
     path.unlink()
-    with pytest.raises(LayoutError, match="samples 50 to 59 have no metadata"):
+    with pytest.raises(LayoutError, match="samples 50 to 59 lack metadata"):
         mismatched_batch_metadata(sample_table(60), VOCABULARY, tree)
 
 

@@ -106,7 +106,7 @@ def test_a_folder_without_metadata_says_what_is_assumed(tmp_path: Path, caplog: 
     assert "samples after the last active one cannot be seen" in caplog.text
 
 
-def test_a_gap_without_metadata_is_assumed_dead_and_said(tmp_path: Path) -> None:
+def test_a_gap_without_metadata_is_assumed_dead_and_reported(tmp_path: Path) -> None:
     target = written(sparse_random(13, 6, 0.9), tmp_path)
     (target / DESCRIPTION).unlink()
     for name in ("acts.npy", "idxs.npy"):
@@ -128,7 +128,7 @@ def test_with_metadata_nothing_is_assumed_and_a_lost_folder_is_an_error(tmp_path
         NeuronActsReader(target)
 
 
-def test_a_stray_folder_with_a_huge_number_makes_no_feature_count_unless_it_is_given(tmp_path: Path) -> None:
+def test_a_stray_folder_with_a_huge_number_decides_the_feature_count_only_if_passed(tmp_path: Path) -> None:
     target = written(sparse_random(13, 3, 0.9), tmp_path)
     (target / DESCRIPTION).unlink()
     (target / "neuron_0002").rename(target / "neuron_1700000000")
@@ -147,7 +147,7 @@ def test_a_description_of_far_more_features_than_there_are_is_refused_at_once(tm
 
 
 @pytest.mark.parametrize("n_samples", [2_000_000_000, 2**63])
-def test_one_strange_sample_id_makes_no_sample_count_unless_it_is_given(n_samples: int, tmp_path: Path) -> None:
+def test_one_strange_sample_id_decides_the_sample_count_only_if_passed(n_samples: int, tmp_path: Path) -> None:
     target = written(sparse_random(13, 3, 0.9), tmp_path)
     (target / DESCRIPTION).unlink()
     np.save(target / "neuron_0001/idxs.npy", np.array([0, n_samples - 1], np.uint64))
@@ -168,7 +168,7 @@ def test_a_folder_whose_number_is_written_otherwise_is_refused_by_name(name: str
 
 
 @pytest.mark.parametrize(
-    ("ids", "values", "said"),
+    ("ids", "values", "message"),
     [
         ([1, 1], [1.0, 2.0], "entry 1 .*strictly increasing"),
         ([2, 1], [1.0, 2.0], "entry 1"),
@@ -179,22 +179,24 @@ def test_a_folder_whose_number_is_written_otherwise_is_refused_by_name(name: str
         ([0, 1], [1.0, -1.0], "entry 1 is -1.0"),
     ],
 )
-def test_files_that_break_a_promise_are_refused(ids: list[int], values: list[float], said: str, tmp_path: Path) -> None:
+def test_files_that_break_a_promise_are_refused(
+    ids: list[int], values: list[float], message: str, tmp_path: Path
+) -> None:
     target = written(sparse_random(13, 6, 0.9), tmp_path)
     np.save(target / "neuron_0003/idxs.npy", np.array(ids, np.int64))
     np.save(target / "neuron_0003/acts.npy", np.array(values, np.float32))
 
-    with pytest.raises(InvalidActivationsError, match=f"neuron_0003: {said}"):
+    with pytest.raises(InvalidActivationsError, match=f"neuron_0003: {message}"):
         NeuronActsReader(target).read(3)
 
 
-@pytest.mark.parametrize(("value", "said"), [(1e300, "entry 1 is inf"), (1e-60, "entry 1 is 0.0")])
-def test_values_that_float32_cannot_hold_are_refused(value: float, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("value", "message"), [(1e300, "entry 1 is inf"), (1e-60, "entry 1 is 0.0")])
+def test_values_that_float32_cannot_hold_are_refused(value: float, message: str, tmp_path: Path) -> None:
     target = written(sparse_random(13, 6, 0.9), tmp_path)
     np.save(target / "neuron_0003/idxs.npy", np.array([0, 1]))
     np.save(target / "neuron_0003/acts.npy", np.array([1.0, value]))
 
-    with pytest.raises(InvalidActivationsError, match=f"neuron_0003: {said}"):
+    with pytest.raises(InvalidActivationsError, match=f"neuron_0003: {message}"):
         NeuronActsReader(target).read(3)
 
 
@@ -207,8 +209,13 @@ def test_a_missing_a_cut_and_a_pickled_file_are_refused(tmp_path: Path) -> None:
     np.save(target / "neuron_0003/acts.npy", np.zeros(1, np.float32))
     reader = NeuronActsReader(target)
 
-    for feature_id, said in ((0, "No such file"), (1, "has .* bytes where"), (2, "not a plain"), (3, "of one length")):
-        with pytest.raises(CorruptStoreError, match=said):
+    for feature_id, message in (
+        (0, "No such file"),
+        (1, "has .* bytes where"),
+        (2, "not a plain"),
+        (3, "of one length"),
+    ):
+        with pytest.raises(CorruptStoreError, match=message):
             reader.read(feature_id)
 
 

@@ -51,7 +51,7 @@ def test_an_unpickler_that_refuses_every_class_reads_the_export(tmp_path: Path) 
 
     written = write_guide_pickles(*tables(dense, tmp_path), tmp_path / "precomputed", bin_edges)
 
-    assert [path.name for path in written.files] == [
+    assert [path.name for path in written] == [
         "histograms.pkl",
         "histograms.json",
         "feature_stats.pkl",

@@ -68,8 +68,8 @@ def test_xarray_opens_it_with_named_dimensions(tmp_path: Path) -> None:
     array = zarr.open_array(str(path), mode="r")
 
     assert array.metadata.dimension_names == ("feature", "sample")
-    found = xr.DataArray(array[:], dims=array.metadata.dimension_names)
-    np.testing.assert_array_equal(found.sel(feature=3).to_numpy(), dense[:, 3])
+    result = xr.DataArray(array[:], dims=array.metadata.dimension_names)
+    np.testing.assert_array_equal(result.sel(feature=3).to_numpy(), dense[:, 3])
 
 
 def test_a_shard_shrinks_when_samples_are_many() -> None:

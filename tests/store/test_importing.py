@@ -48,7 +48,7 @@ def assert_imported(target: Path, dense: Dense = DENSE) -> pl.DataFrame:
     return raw.samples()
 
 
-def said(report: ImportReport) -> str:
+def message(report: ImportReport) -> str:
     return "\n".join(report.lines())
 
 
@@ -73,26 +73,26 @@ class TestAnUpstreamBatchTree:
     def test_the_overlapping_global_index_is_reported_and_renumbered(self, tree: Path, tmp_path: Path) -> None:
         report = import_folder(tree, tmp_path / "out")
 
-        assert "batch_0002.parquet: global_index runs 6 to 8 where 10 to 12 belongs; renumbered by position" in said(
+        assert "batch_0002.parquet: global_index runs 6 to 8 where 10 to 12 belongs; renumbered by position" in message(
             report
         )
-        assert "batch_0001.parquet: global_index" not in said(report)
+        assert "batch_0001.parquet: global_index" not in message(report)
         written = json.loads((tmp_path / "out/raw_activations/import_report.json").read_text())
         assert [finding["wrong"] for finding in written["findings"]] == [finding.wrong for finding in report.findings]
 
     def test_what_upstreams_metadata_does_not_say_is_reported(self, tree: Path, tmp_path: Path) -> None:
-        report = said(import_folder(tree, tmp_path / "out"))
+        report = message(import_folder(tree, tmp_path / "out"))
 
         assert "conversion_metadata.json: it does not say n_features; taken from the arrays: 6" in report
         assert "upstream's generator drops tokens at random" in report
         assert "embeddings: a store holds activations" in report
 
-    def test_precomputed_tables_are_said_to_be_left_where_they_are(self, tree: Path, tmp_path: Path) -> None:
+    def test_precomputed_tables_are_reported_as_not_read(self, tree: Path, tmp_path: Path) -> None:
         (tree / "precomputed").mkdir()
 
-        assert "precomputed: there are tables; not read" in said(import_folder(tree, tmp_path / "out"))
+        assert "precomputed: there are tables; not read" in message(import_folder(tree, tmp_path / "out"))
 
-    def test_names_come_from_the_weapon_vocabulary_when_it_is_given(self, tree: Path, tmp_path: Path) -> None:
+    def test_names_come_from_the_weapon_vocabulary_when_it_is_passed(self, tree: Path, tmp_path: Path) -> None:
         import_folder(tree, tmp_path / "out", ImportOptions(vocabulary=VOCABULARY, contexts=CONTEXTS))
 
         samples = assert_imported(tmp_path / "out")
@@ -106,12 +106,12 @@ class TestAnUpstreamBatchTree:
         samples = assert_imported(tmp_path / "out")
         assert not samples["is_null"].any()
         assert set(samples["kind"]) == {"unknown"}
-        assert "there is no is_null_token, and no vocabulary was passed; no row is marked" in said(without)
-        assert "there is no weapon_name" in said(without)
+        assert "is_null_token is missing, and a vocabulary was not passed; no row is marked" in message(without)
+        assert "weapon_name is missing" in message(without)
 
         with_vocabulary = import_folder(tree, tmp_path / "out", ImportOptions(vocabulary=VOCABULARY))
         assert assert_imported(tmp_path / "out")["is_null"].to_list() == [False] * 11 + [True] * 2
-        assert "null rows are those whose only token is the null token" in said(with_vocabulary)
+        assert "null rows are those whose only token is the null token" in message(with_vocabulary)
 
     def test_metadata_rows_out_of_order_are_put_back_by_sample_id(self, tree: Path, tmp_path: Path) -> None:
         path = tree / "metadata/batch_0001.parquet"
@@ -123,7 +123,7 @@ class TestAnUpstreamBatchTree:
             assert_imported(tmp_path / "out")["tokens"].to_list()[5:10]
             == upstream_metadata(5, 1)["ability_tokens"].to_list()
         )
-        assert "rows are not in sample_id order; sorted by sample_id" in said(report)
+        assert "rows are not in sample_id order; sorted by sample_id" in message(report)
 
     def test_a_missing_batch_is_refused(self, tree: Path, tmp_path: Path) -> None:
         (tree / "activations/batch_0001.zarr").rename(tmp_path / "elsewhere")
@@ -145,7 +145,7 @@ class TestAnUpstreamBatchTree:
 
         report = import_folder(tree, tmp_path / "out")
 
-        assert "nothing says how many batches and samples there should be" in said(report)
+        assert "nothing says how many batches and samples there should be" in message(report)
         assert_imported(tmp_path / "out")
 
     @pytest.mark.parametrize("value", [np.nan, -1.5, np.inf])
@@ -172,7 +172,7 @@ class TestAnUpstreamBatchTree:
     def test_a_missing_metadata_table_is_refused(self, tree: Path, tmp_path: Path) -> None:
         (tree / "metadata/batch_0001.parquet").unlink()
 
-        with pytest.raises(LayoutError, match=r"no metadata table .*batch_0001\.parquet"):
+        with pytest.raises(LayoutError, match=r"the metadata table .*batch_0001\.parquet does not exist"):
             import_folder(tree, tmp_path / "out")
 
     def test_a_tree_without_any_metadata_has_samples_of_which_nothing_is_known(
@@ -185,14 +185,14 @@ class TestAnUpstreamBatchTree:
         samples = assert_imported(tmp_path / "out")
         assert set(samples["kind"]) == {"unknown"}
         assert set(samples["weapon_id_token"]) == {-1}
-        assert "there is no sample metadata" in said(report)
+        assert "sample metadata is missing" in message(report)
 
-    def test_a_lost_chunk_is_refused_unless_zeros_are_asked_for(self, tmp_path: Path) -> None:
+    def test_a_lost_chunk_is_refused_unless_zeros_are_requested(self, tmp_path: Path) -> None:
         dense = sparse_random(2_500, 3, 0.5)
         tree = write_upstream_tree(dense, [2_500], tmp_path / "tree")
         (tree / "activations/batch_0000.zarr/c/1/0").unlink()
 
-        with pytest.raises(CorruptStoreError, match=r"has no file c/1/0: .*--missing-chunks-are-zero"):
+        with pytest.raises(CorruptStoreError, match=r"lacks the file c/1/0: .*--missing-chunks-are-zero"):
             import_folder(tree, tmp_path / "out")
         report = import_folder(tree, tmp_path / "out", ImportOptions(missing_chunks_are_zero=True))
 
@@ -200,7 +200,7 @@ class TestAnUpstreamBatchTree:
         np.testing.assert_array_equal(
             next(RawActivations(tmp_path / "out/raw_activations").rows(2_500)).to_dense(3), dense
         )
-        assert "1 chunk file is not on disk; read as zeros, because of --missing-chunks-are-zero" in said(report)
+        assert "1 chunk file is not on disk; read as zeros, because of --missing-chunks-are-zero" in message(report)
 
     def test_chunks_that_are_declared_and_absent_are_refused_at_the_first(self, tree: Path, tmp_path: Path) -> None:
         described = tree / "activations/batch_0000.zarr/zarr.json"
@@ -209,7 +209,7 @@ class TestAnUpstreamBatchTree:
         described.write_text(json.dumps(content))
         (tree / "conversion_metadata.json").unlink()
 
-        with pytest.raises(CorruptStoreError, match="has no file c/1/0: zarr would read its rows as zeros"):
+        with pytest.raises(CorruptStoreError, match="lacks the file c/1/0: zarr would read its rows as zeros"):
             import_folder(tree, tmp_path / "out")
 
     def test_a_chunk_that_does_not_fit_into_memory_is_refused(self, tree: Path) -> None:
@@ -256,7 +256,7 @@ class TestAnUpstreamBatchTree:
         report = import_folder(tmp_path / "tree", tmp_path / "out")
 
         assert_imported(tmp_path / "out")
-        assert "batch_0000.zarr: values are float64; rounded to float32" in said(report)
+        assert "batch_0000.zarr: values are float64; rounded to float32" in message(report)
 
     def test_values_below_the_range_of_float32_are_dropped_and_counted(self, tmp_path: Path) -> None:
         dense = np.array([[1e-60, 1.0], [2.0, 0.0], [1e-50, 1e-46]])
@@ -266,7 +266,7 @@ class TestAnUpstreamBatchTree:
         report = import_folder(tmp_path / "tree", tmp_path / "out")
 
         assert_imported(tmp_path / "out", dense.astype(np.float32))
-        assert "batch_0000.zarr: 3 values are above 0 but below the range of float32; dropped" in said(report)
+        assert "batch_0000.zarr: 3 values are above 0 but below the range of float32; dropped" in message(report)
 
     def test_tokens_outside_the_vocabulary_are_refused(self, tree: Path, tmp_path: Path) -> None:
         path = tree / "metadata/batch_0000.parquet"
@@ -306,11 +306,11 @@ class TestAnUpstreamBatchTree:
     def test_a_table_without_a_batch_is_refused(self, tree: Path, tmp_path: Path) -> None:
         upstream_metadata(5, 3).write_parquet(tree / "metadata/batch_0003.parquet")
 
-        with pytest.raises(LayoutError, match=r"batch_0003\.parquet has no batch of activations"):
+        with pytest.raises(LayoutError, match=r"batch_0003\.parquet lacks its batch of activations"):
             import_folder(tree, tmp_path / "out")
 
     @pytest.mark.parametrize(
-        ("column", "value", "said"),
+        ("column", "value", "message"),
         [
             ("weapon_id_token", pl.lit(1.7), "weapon_id_token holds 1.7; ids are whole numbers"),
             ("ability_tokens", pl.lit([1.0, 2.2]), "ability_tokens holds 2.2; ids are whole numbers"),
@@ -323,17 +323,17 @@ class TestAnUpstreamBatchTree:
         ],
     )
     def test_a_column_that_holds_something_else_is_refused_by_name(
-        self, column: str, value: pl.Expr, said: str, tree: Path, tmp_path: Path
+        self, column: str, value: pl.Expr, message: str, tree: Path, tmp_path: Path
     ) -> None:
         path = tree / "metadata/batch_0001.parquet"
         pl.read_parquet(path).with_columns(value.alias(column)).write_parquet(path)
 
-        with pytest.raises(LayoutError, match=rf"batch_0001\.parquet: {said}"):
+        with pytest.raises(LayoutError, match=rf"batch_0001\.parquet: {message}"):
             import_folder(tree, tmp_path / "out")
 
 
 class TestATransposedArray:
-    def test_upstreams_array_comes_in_with_metadata_given(self, tmp_path: Path) -> None:
+    def test_upstreams_array_is_imported_with_metadata_that_is_passed(self, tmp_path: Path) -> None:
         (tmp_path / "transposed").mkdir()
         folder = upstream_array(DENSE, tmp_path / "transposed")
         upstream_metadata(13, 0).write_ipc(tmp_path / "analysis_df_records.ipc")
@@ -352,7 +352,7 @@ class TestATransposedArray:
         report = import_folder(upstream_array(dense, tmp_path / "transposed"), tmp_path / "out")
 
         assert_imported(tmp_path / "out", dense)
-        assert "2 chunk files are not on disk" in said(report)
+        assert "2 chunk files are not on disk" in message(report)
 
     def test_values_below_the_range_of_float32_are_dropped_and_counted(self, tmp_path: Path) -> None:
         (tmp_path / "transposed").mkdir()
@@ -363,7 +363,7 @@ class TestATransposedArray:
         report = import_folder(folder, tmp_path / "out")
 
         assert_imported(tmp_path / "out")
-        assert f"{(DENSE == 0).sum()} values are above 0 but below the range of float32; dropped" in said(report)
+        assert f"{(DENSE == 0).sum()} values are above 0 but below the range of float32; dropped" in message(report)
 
     def test_metadata_that_says_other_numbers_is_reported(self, tmp_path: Path) -> None:
         (tmp_path / "transposed").mkdir()
@@ -372,7 +372,7 @@ class TestATransposedArray:
 
         report = import_folder(folder, tmp_path / "out")
 
-        assert "n_features is 24576, the array has 6; the array's number is used" in said(report)
+        assert "n_features is 24576, the array has 6; the array's number is used" in message(report)
 
     def test_metadata_of_another_length_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "transposed").mkdir()
@@ -400,7 +400,7 @@ class TestFilesPerFeature:
         report = import_folder(tmp_path / "neuron_acts", tmp_path / "out")
 
         assert_imported(tmp_path / "out", dense)
-        assert [finding.wrong for finding in report.findings] == ["there is no sample metadata"]
+        assert [finding.wrong for finding in report.findings] == ["sample metadata is missing"]
 
     def test_a_folder_that_does_not_say_its_size_is_taken_with_the_doubt_reported(self, tmp_path: Path) -> None:
         folder = tmp_path / "neuron_acts"
@@ -410,11 +410,11 @@ class TestFilesPerFeature:
         report = import_folder(folder, tmp_path / "out")
 
         assert_imported(tmp_path / "out", np.array([[1, 0, 0], [0, 0, 3], [2, 0, 0]], np.float32))
-        assert "n_samples is taken as 3" in said(report)
-        assert "n_features is taken as 3" in said(report)
-        assert "neuron_0001 first) is taken as dead" in said(report)
+        assert "n_samples is taken as 3" in message(report)
+        assert "n_features is taken as 3" in message(report)
+        assert "neuron_0001 first) is taken as dead" in message(report)
 
-    def test_sizes_that_are_given_are_used(self, tmp_path: Path) -> None:
+    def test_sizes_that_are_passed_are_used(self, tmp_path: Path) -> None:
         folder = tmp_path / "neuron_acts"
         write_neuron_files(folder, 0, [0], np.array([1], np.float32))
 
@@ -432,19 +432,19 @@ class TestFilesPerFeature:
         assert_imported(tmp_path / "out", np.array([[1], [0], [0], [0]], np.float32))
 
     @pytest.mark.parametrize(
-        ("numbers", "said"),
+        ("numbers", "message"),
         [
             ([0, 2], r"has batches up to 0002 but not batch_0001\.parquet"),
             ([9_998, 9_999, 10_000], r"has batches up to 10000 but not batch_0000\.parquet"),
         ],
     )
-    def test_metadata_with_a_gap_is_refused(self, numbers: list[int], said: str, tmp_path: Path) -> None:
+    def test_metadata_with_a_gap_is_refused(self, numbers: list[int], message: str, tmp_path: Path) -> None:
         write_neuron_files(tmp_path / "neuron_acts", 0, [0], np.array([1], np.float32))
         (tmp_path / "metadata").mkdir()
         for number in numbers:
             upstream_metadata(2, number).write_parquet(tmp_path / f"metadata/batch_{number:04d}.parquet")
 
-        with pytest.raises(LayoutError, match=said):
+        with pytest.raises(LayoutError, match=message):
             import_folder(tmp_path / "neuron_acts", tmp_path / "out", ImportOptions(metadata=tmp_path / "metadata"))
 
     @pytest.mark.parametrize("name", ["batch_0.parquet", "batch_00001.parquet", "batch_0001_new.parquet"])
@@ -474,15 +474,15 @@ class TestFilesPerFeature:
         report = import_folder(folder, tmp_path / "out")
 
         assert_imported(tmp_path / "out", np.array([[0, 0.1], [2, 0.2], [1, 0]], np.float32))
-        assert "1 feature, neuron_0000 first: values of 0 are among the activations; dropped" in said(report)
-        assert "1 feature, neuron_0000 first: sample ids are not in order; put in order" in said(report)
-        assert "1 feature, neuron_0001 first: values are float64; rounded to float32" in said(report)
+        assert "1 feature, neuron_0000 first: values of 0 are among the activations; dropped" in message(report)
+        assert "1 feature, neuron_0000 first: sample ids are not in order; put in order" in message(report)
+        assert "1 feature, neuron_0001 first: values are float64; rounded to float32" in message(report)
 
-    def test_values_below_the_range_of_float32_are_told_from_zeros(self, tmp_path: Path) -> None:
+    def test_values_below_the_range_of_float32_are_distinguished_from_zeros(self, tmp_path: Path) -> None:
         folder = tmp_path / "neuron_acts"
         write_neuron_files(folder, 0, [0, 1], np.array([1e-60, 1.0]))
 
-        report = said(import_folder(folder, tmp_path / "out"))
+        report = message(import_folder(folder, tmp_path / "out"))
 
         assert_imported(tmp_path / "out", np.array([[0], [1]], np.float32))
         assert "1 feature, neuron_0000 first: values are above 0 but below the range of float32; dropped" in report
@@ -518,7 +518,7 @@ class TestFilesPerFeature:
 
 
 class TestJoblibFiles:
-    def test_they_are_not_even_opened_unless_asked_for(self, tmp_path: Path) -> None:
+    def test_they_are_not_opened_without_permission(self, tmp_path: Path) -> None:
         folder = tmp_path / "raw"
         folder.mkdir()
 
@@ -589,7 +589,7 @@ class TestJoblibFiles:
 
         samples = assert_imported(tmp_path / "out")
         assert samples["tokens"].to_list()[:8] == upstream_metadata(8, 0)["ability_tokens"].to_list()
-        assert "loaded, because of --allow-pickle" in said(report)
+        assert "loaded, because of --allow-pickle" in message(report)
 
 
 def test_our_own_batch_tree_comes_in_without_loss(tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ class _Watcher(threading.Thread):
                 store = open_store(self._root)
                 self.seen.add(store.version)
                 expected = self._dense[store.manifest.provenance["sae"]]
-                found = np.concatenate([block.to_dense(expected.shape[1]) for block in store.rows(1000)])
-                if not np.array_equal(found, expected):
+                result = np.concatenate([block.to_dense(expected.shape[1]) for block in store.rows(1000)])
+                if not np.array_equal(result, expected):
                     self.faults.append(f"{store.version} holds other rows")
             except StoreError as error:
                 self.faults.append(str(error))
@@ -82,11 +82,11 @@ def test_killed_at_any_moment_the_next_run_ends_with_the_same_version(tmp_path: 
         time.sleep(moments.uniform(0, seconds))
         step.kill()
         step.join()
-    found = _finish(root)
+    result = _finish(root)
     watcher.stop.set()
     watcher.join()
 
-    assert found == expected
+    assert result == expected
     assert watcher.faults == []
     assert before in watcher.seen <= {before, expected}
     assert open_store(root).version == expected

@@ -54,14 +54,14 @@ def test_too_many_open_files_are_no_missing_run_and_no_traceback(
     os.close(free)
 
     with limited(resource.RLIMIT_NOFILE, free):
-        found = CliRunner().invoke(main, ["run", "list"])
+        result = CliRunner().invoke(main, ["run", "list"])
 
-    assert found.exit_code == 2, found.output
-    assert f"this process may have {free} open (ulimit -n)" in found.output
+    assert result.exit_code == 2, result.output
+    assert f"this process may have {free} open (ulimit -n)" in result.output
 
 
 @pytest.mark.parametrize(
-    ("cause", "said"),
+    ("cause", "message"),
     [
         (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
         (OSError(errno.ENFILE, "Too many open files in system"), "fs.file-max"),
@@ -72,7 +72,7 @@ def test_too_many_open_files_are_no_missing_run_and_no_traceback(
         (RuntimeError("can't start new thread"), "ulimit -u"),
     ],
 )  # fmt: skip
-def test_the_limit_is_known_whatever_a_fault_was_taken_for(cause: Exception, said: str) -> None:
+def test_the_limit_is_known_whatever_a_fault_was_taken_for(cause: Exception, message: str) -> None:
     try:
         try:
             raise cause
@@ -81,7 +81,7 @@ def test_the_limit_is_known_whatever_a_fault_was_taken_for(cause: Exception, sai
     except CorruptStoreError as error:
         limit = process_limit(error)
 
-    assert limit is not None and said in limit
+    assert limit is not None and message in limit
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,8 @@ from splat_assets.store.disk import DiskFullError, explaining_write_errors
 from splat_assets.store.errors import InvalidActivationsError, StoreError
 from splat_assets.store.raw import RawActivations
 from splat_assets.store.sparse.layout import Chunking, accepting_pcodec, blocks_of
-from splat_assets.store.sparse.merge import write_sparse_store
+from splat_assets.store.sparse.merge import build_segments, write_sparse_store
 from splat_assets.store.sparse.reader import SparseReader
-from splat_assets.store.sparse.segments import build_segments
 from tests.contracts.reader import CASES
 from tests.contracts.sources import DenseSource, sparse_random
 from tests.store.making import DENSE, SMALL, Dense, bytes_below, flip_byte, write_raw, write_sparse
@@ -38,16 +37,16 @@ def test_anndata_and_scipy_read_both_orientations(case: str, profile: str, tmp_p
     path = write_sparse(tmp_path / "a.zarr", dense, profile)
 
     with accepting_pcodec():
-        found = anndata.read_zarr(path)
+        result = anndata.read_zarr(path)
 
-    assert isinstance(found.X, sp.csc_matrix)
-    assert isinstance(found.layers["by_sample"], sp.csr_matrix)
-    for matrix in (found.X, found.layers["by_sample"]):
+    assert isinstance(result.X, sp.csc_matrix)
+    assert isinstance(result.layers["by_sample"], sp.csr_matrix)
+    for matrix in (result.X, result.layers["by_sample"]):
         np.testing.assert_array_equal(matrix.toarray(), dense)
         assert matrix.has_sorted_indices
-    assert found.obs["n_active"].tolist() == np.count_nonzero(dense, axis=1).tolist()
-    assert found.var["n_active"].tolist() == np.count_nonzero(dense, axis=0).tolist()
-    assert found.var_names.tolist() == [str(i) for i in range(dense.shape[1])]
+    assert result.obs["n_active"].tolist() == np.count_nonzero(dense, axis=1).tolist()
+    assert result.var["n_active"].tolist() == np.count_nonzero(dense, axis=0).tolist()
+    assert result.var_names.tolist() == [str(i) for i in range(dense.shape[1])]
 
 
 def test_xarray_opens_every_group(tmp_path: Path) -> None:
@@ -80,8 +79,8 @@ def test_whatever_is_written_reads_back_by_feature_and_by_sample(
     reader = SparseReader(path)
     by_feature = np.zeros_like(dense)
     for feature_id in range(dense.shape[1]):
-        found = reader.read(feature_id)
-        by_feature[found.sample_ids, feature_id] = found.values
+        result = reader.read(feature_id)
+        by_feature[result.sample_ids, feature_id] = result.values
     np.testing.assert_array_equal(by_feature, dense)
     np.testing.assert_array_equal(np.concatenate([b.to_dense(dense.shape[1]) for b in reader.rows(7)]), dense)
 
@@ -102,16 +101,16 @@ def test_the_same_rows_give_the_same_bytes_whatever_the_memory_limit(profile: st
 
 def test_no_more_is_held_than_the_limit_allows(tmp_path: Path) -> None:
     dense = sparse_random(300, 40, 0.1)
-    asked: list[int] = []
+    requested: list[int] = []
 
     class Watched(DenseSource):
         def rows(self, block_rows: int) -> Iterator[SparseRows]:
-            asked.append(block_rows)
+            requested.append(block_rows)
             return super().rows(block_rows)
 
     write_sparse_store(Watched(dense), tmp_path / "a.zarr", memory_limit_bytes=32 * 120, chunking=SMALL)
 
-    assert asked == [3]
+    assert requested == [3]
 
 
 def test_rows_fill_a_segment_as_activations_do(tmp_path: Path) -> None:
@@ -189,7 +188,7 @@ def test_a_shard_must_be_a_whole_number_of_chunks() -> None:
 
 
 class _StopsAfter(DenseSource):
-    """A source that fails once it has given so many rows, and counts what it was asked for."""
+    """A source that fails once it has given a number of rows, and counts what was requested."""
 
     fingerprint = "f" * 64
 
@@ -266,7 +265,7 @@ def test_raw_shards_of_any_size_give_the_same_matrices(tmp_path: Path) -> None:
         np.testing.assert_array_equal(first[name][:], second[name][:])
 
 
-def test_blocks_of_features_hold_at_most_what_is_asked_or_one_feature() -> None:
+def test_blocks_of_features_hold_at_most_the_limit_or_one_feature() -> None:
     indptr = np.array([0, 3, 3, 10, 11, 12, 12])
 
     assert list(blocks_of(indptr, 4)) == [(0, 2), (2, 3), (3, 6)]
@@ -274,7 +273,7 @@ def test_blocks_of_features_hold_at_most_what_is_asked_or_one_feature() -> None:
     assert list(blocks_of(np.array([0]), 4)) == []
 
 
-def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DiskFullError, match=r"no space left for a table in .* MiB free\): free some space"):
         with explaining_write_errors("a table", tmp_path / "not" / "there"):
             raise OSError(errno.ENOSPC, "No space left on device")

@@ -8,7 +8,7 @@ import pytest
 
 from splat_assets.store.errors import CorruptStoreError, LayoutError
 from splat_assets.store.guide.batches import write_batches
-from splat_assets.store.metadata import samples_and_vocabulary
+from splat_assets.store.opening import samples_and_vocabulary
 from tests.contracts.sources import VOCABULARY, DenseSource, sample_table
 from tests.store.making import write_raw
 

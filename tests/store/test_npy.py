@@ -12,12 +12,12 @@ def test_any_range_of_rows_reads_as_numpy_does(shape: tuple[int, ...], tmp_path:
     array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     np.save(tmp_path / "a.npy", array)
 
-    found = NpyFile(tmp_path / "a.npy")
+    result = NpyFile(tmp_path / "a.npy")
 
-    assert found.n_rows == shape[0]
-    np.testing.assert_array_equal(found.read_all(), array)
+    assert result.n_rows == shape[0]
+    np.testing.assert_array_equal(result.read_all(), array)
     for start in range(shape[0]):
-        np.testing.assert_array_equal(found.read(start, shape[0] - 1), array[start : shape[0] - 1])
+        np.testing.assert_array_equal(result.read(start, shape[0] - 1), array[start : shape[0] - 1])
 
 
 def test_a_file_cut_short_is_refused_with_both_sizes(tmp_path: Path) -> None:
@@ -30,11 +30,11 @@ def test_a_file_cut_short_is_refused_with_both_sizes(tmp_path: Path) -> None:
 
 def test_a_file_cut_short_after_it_was_opened_is_an_error_and_not_a_crash(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones(10, np.int32))
-    found = NpyFile(tmp_path / "a.npy")
+    result = NpyFile(tmp_path / "a.npy")
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-3])
 
     with pytest.raises(CorruptStoreError, match="cut short"):
-        found.read(0, 10)
+        result.read(0, 10)
 
 
 def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:

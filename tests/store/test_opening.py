@@ -39,9 +39,9 @@ def write_raw(folder: Path, dense: np.ndarray) -> None:
 def assert_reads(reader: ActivationReader, dense: np.ndarray = DENSE) -> None:
     assert (reader.n_samples, reader.n_features) == dense.shape
     for feature_id in range(dense.shape[1]):
-        found = reader.read(feature_id)
-        np.testing.assert_array_equal(found.sample_ids, np.flatnonzero(dense[:, feature_id]))
-        np.testing.assert_array_equal(found.values, dense[found.sample_ids, feature_id])
+        result = reader.read(feature_id)
+        np.testing.assert_array_equal(result.sample_ids, np.flatnonzero(dense[:, feature_id]))
+        np.testing.assert_array_equal(result.values, dense[result.sample_ids, feature_id])
 
 
 def test_a_run_offers_its_layouts_fastest_first(tmp_path: Path) -> None:

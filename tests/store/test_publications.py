@@ -10,9 +10,14 @@ import pytest
 
 from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.published.newest_run import newest_run
 from splat_assets.store.published.publications import PUBLICATIONS, read_publications
-from splat_assets.store.published.publishing import current_version, open_store, publish, remove_old_versions
+from splat_assets.store.published.publishing import (
+    current_version,
+    newest_run,
+    open_store,
+    publish,
+    remove_old_versions,
+)
 from tests.store.making import DENSE, SAE, staged_parts
 
 

@@ -52,7 +52,7 @@ def test_a_store_opens_from_the_run_the_store_folder_or_a_version(tmp_path: Path
 def test_a_folder_without_a_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotPublishedError, match="holds no published store"):
         open_store(tmp_path)
-    with pytest.raises(NotPublishedError, match="no published version yet"):
+    with pytest.raises(NotPublishedError, match="does not have a published version yet"):
         current_version(tmp_path)
 
 
@@ -269,10 +269,10 @@ def test_leftovers_of_a_killed_publisher_are_removed_and_never_opened(tmp_path: 
 
 def test_publishers_take_turns(tmp_path: Path) -> None:
     parts = [staged_parts(tmp_path / f"staged{i}", DENSE * (i + 1)) for i in range(4)]
-    found: list[str] = []
+    result: list[str] = []
 
     threads = [
-        threading.Thread(target=lambda part=part: found.append(publish(tmp_path / "store", part, SAE)))
+        threading.Thread(target=lambda part=part: result.append(publish(tmp_path / "store", part, SAE)))
         for part in parts
     ]
     for thread in threads:
@@ -280,9 +280,9 @@ def test_publishers_take_turns(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
 
-    assert {path.name for path in (tmp_path / "store" / "versions").iterdir()} == set(found)
-    assert len(set(found)) == 4
-    assert current_version(tmp_path / "store") in found
+    assert {path.name for path in (tmp_path / "store" / "versions").iterdir()} == set(result)
+    assert len(set(result)) == 4
+    assert current_version(tmp_path / "store") in result
 
 
 def test_the_manifest_lists_every_file_and_holds_no_times(tmp_path: Path) -> None:

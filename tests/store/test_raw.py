@@ -25,7 +25,7 @@ from tests.store.making import DENSE, SAE, bytes_below, flip_byte, write_raw
 
 @pytest.mark.parametrize("rows_per_shard", [3, 10, 40])
 @pytest.mark.parametrize("block_rows", [1, 3, 10, 100])
-def test_blocks_run_on_across_shard_borders(rows_per_shard: int, block_rows: int, tmp_path: Path) -> None:
+def test_blocks_run_on_across_shard_boundaries(rows_per_shard: int, block_rows: int, tmp_path: Path) -> None:
     dense = sparse_random(40, 12, 0.3)
 
     raw = write_raw(tmp_path, dense, rows_per_shard)
@@ -41,8 +41,8 @@ def test_rows_can_be_read_from_the_middle(tmp_path: Path) -> None:
 
     raw = write_raw(tmp_path, dense, 7)
 
-    found = np.concatenate([block.to_dense(12) for block in raw.rows(10, start=13)])
-    np.testing.assert_array_equal(found, dense[13:])
+    result = np.concatenate([block.to_dense(12) for block in raw.rows(10, start=13)])
+    np.testing.assert_array_equal(result, dense[13:])
 
 
 def test_samples_and_embeddings_come_back(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_valid_shard_is_recognised_only_for_its_own_rows_and_inputs(tmp_path: 
 @pytest.mark.parametrize(
     "name", ["indptr.npy", "feature_ids.npy", "values.npy", "samples.parquet", "embeddings/input.npy"]
 )
-def test_a_flipped_byte_in_any_file_is_found_and_the_file_named(name: str, tmp_path: Path) -> None:
+def test_a_flipped_byte_in_any_file_is_detected_and_the_file_named(name: str, tmp_path: Path) -> None:
     raw = write_raw(tmp_path, DENSE, 2, embeddings=True)
 
     flip_byte(tmp_path / "shard-00001" / name, -2)
@@ -178,7 +178,7 @@ def test_shards_of_two_saes_are_not_mixed(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_holds_no_raw_activations(tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match=r"holds no raw activations: there is no raw_activations\.json"):
+    with pytest.raises(LayoutError, match=r"does not hold raw activations: raw_activations\.json is missing"):
         RawActivations(tmp_path)
 
 

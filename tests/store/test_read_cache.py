@@ -17,10 +17,10 @@ from splat_assets.store.bucket.read_cache import CACHE_BYTES, ReadCache
 
 
 def _never() -> bytes:
-    raise AssertionError("it was asked for again")
+    raise AssertionError("it was fetched again")
 
 
-def test_what_was_read_is_not_asked_for_again(tmp_path: Path) -> None:
+def test_cached_bytes_are_not_fetched_again(tmp_path: Path) -> None:
     cache = ReadCache(tmp_path / "cache", 1_000)
     assert cache.get("a", lambda: b"one") == b"one"
     assert cache.get("a", _never) == b"one"
@@ -41,10 +41,12 @@ def test_a_damaged_entry_is_read_again(damage: object, tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 300), st.booleans()), max_size=60))
-def test_those_who_share_a_folder_never_take_more_than_its_bound_together(asked: list[tuple[int, int, bool]]) -> None:
+def test_those_who_share_a_folder_never_take_more_than_its_bound_together(
+    requested: list[tuple[int, int, bool]],
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         caches = [ReadCache(Path(folder), 1_000), ReadCache(Path(folder), 1_000)]
-        for key, size, second in asked:
+        for key, size, second in requested:
             content = bytes([key]) * size
             cache = caches[second]
             assert cache.get(f"{key}:{size}", lambda content=content: content) == content  # type: ignore[misc]

@@ -71,10 +71,10 @@ def assert_all_hold(dense: Dense, root: Path) -> None:
     for name, reader in all_readers(dense, root).items():
         assert (reader.n_samples, reader.n_features) == dense.shape, name
         for feature_id in range(dense.shape[1]):
-            found = reader.read(feature_id)
+            result = reader.read(feature_id)
             expected = np.flatnonzero(dense[:, feature_id])
-            np.testing.assert_array_equal(found.sample_ids, expected, err_msg=name)
-            np.testing.assert_array_equal(found.values, dense[expected, feature_id], err_msg=name)
+            np.testing.assert_array_equal(result.sample_ids, expected, err_msg=name)
+            np.testing.assert_array_equal(result.values, dense[expected, feature_id], err_msg=name)
 
 
 @pytest.mark.slow
@@ -102,9 +102,9 @@ def test_anndata_and_scipy_read_the_store_as_it_is(case: str, profile: str, tmp_
         by_sample = ad.io.read_elem(group["layers/by_sample"])
 
     expected = sparse.csc_array(dense)
-    for found in (by_feature, by_sample):
-        assert found.shape == dense.shape
-        assert (sparse.csc_array(found) != expected).nnz == 0
+    for result in (by_feature, by_sample):
+        assert result.shape == dense.shape
+        assert (sparse.csc_array(result) != expected).nnz == 0
     for feature_id in range(dense.shape[1]):
         lo, hi = by_feature.indptr[feature_id], by_feature.indptr[feature_id + 1]
         np.testing.assert_array_equal(store.read(feature_id).sample_ids, by_feature.indices[lo:hi])

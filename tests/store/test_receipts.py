@@ -27,12 +27,12 @@ def a_file_and_a_folder(root: Path) -> list[Path]:
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     written = write(tmp_path, a_file_and_a_folder(tmp_path))
 
-    found = read_receipt(tmp_path / "receipts", "step")
+    result = read_receipt(tmp_path / "receipts", "step")
 
-    assert found == written
-    assert found is not None and found.fingerprint == written.fingerprint
-    assert (found.size_bytes, [output.path for output in found.outputs]) == (6, ["table", "tree"])
-    assert [output.n_files for output in found.outputs] == [1, 2]
+    assert result == written
+    assert result is not None and result.fingerprint == written.fingerprint
+    assert (result.size_bytes, [output.path for output in result.outputs]) == (6, ["table", "tree"])
+    assert [output.n_files for output in result.outputs] == [1, 2]
 
 
 def test_the_path_of_a_receipt_is_the_folder_that_holds_all_outputs(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_what_is_gone_or_of_another_size_is_missing_without_reading_it(tmp_path:
     assert receipt.missing_outputs(tmp_path) == ["table", "tree"]
 
 
-def test_other_bytes_of_the_same_size_are_found_by_reading(tmp_path: Path) -> None:
+def test_other_bytes_of_the_same_size_are_detected_by_reading(tmp_path: Path) -> None:
     (tmp_path / "table").write_bytes(bytes(2_000))
     receipt = write(tmp_path, [tmp_path / "table"])
 

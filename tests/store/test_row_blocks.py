@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splat_assets.store.activations import SparseRows
+from splat_assets.store.activations import SparseRows, joined, regrouped
 from splat_assets.store.errors import CorruptStoreError
-from splat_assets.store.row_blocks import joined, regrouped
 from tests.contracts.sources import sparse_random
 
 
@@ -24,10 +23,10 @@ def test_any_regrouping_gives_the_same_rows(sizes: list[int], random: object) ->
     while sum(wanted) < total:
         wanted.append(min(random.randint(1, 9), total - sum(wanted)))  # type: ignore[attr-defined]
 
-    found = list(regrouped(cut(dense, sizes), wanted))
+    result = list(regrouped(cut(dense, sizes), wanted))
 
-    assert [block.n_rows for block in found] == wanted
-    for block, expected in zip(found, cut(dense, wanted), strict=True):
+    assert [block.n_rows for block in result] == wanted
+    for block, expected in zip(result, cut(dense, wanted), strict=True):
         block.validate(5, "a block")
         np.testing.assert_array_equal(block.to_dense(5), expected.to_dense(5))
 
@@ -40,7 +39,7 @@ def test_joined_blocks_are_one_valid_block() -> None:
     np.testing.assert_array_equal(whole.to_dense(5), dense)
 
 
-@pytest.mark.parametrize(("wanted", "said"), [([4, 6], "ended after 9 rows"), ([4, 4], "more rows than the 8")])
-def test_rows_that_run_out_or_are_left_over_are_an_error(wanted: list[int], said: str) -> None:
-    with pytest.raises(CorruptStoreError, match=said):
+@pytest.mark.parametrize(("wanted", "message"), [([4, 6], "ended after 9 rows"), ([4, 4], "more rows than the 8")])
+def test_rows_that_run_out_or_are_left_over_are_an_error(wanted: list[int], message: str) -> None:
+    with pytest.raises(CorruptStoreError, match=message):
         list(regrouped(cut(sparse_random(9, 5, 0.3), [5, 4]), wanted))

@@ -21,13 +21,13 @@ def test_both_files_hold_the_table_as_it_was(tmp_path: Path) -> None:
     assert SampleTable.open(arrow).all().schema == SAMPLE_SCHEMA
 
 
-def test_rows_are_taken_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_rows_are_taken_in_the_requested_order(tmp_path: Path) -> None:
     samples = sample_table(20)
     _, arrow = write_samples(samples, tmp_path)
 
-    found = SampleTable.open(arrow).take(np.array([17, 0, 17]))
+    result = SampleTable.open(arrow).take(np.array([17, 0, 17]))
 
-    assert found.equals(samples[[17, 0, 17]])
+    assert result.equals(samples[[17, 0, 17]])
     assert SampleTable.open(arrow).take([]).schema == SAMPLE_SCHEMA
 
 
@@ -78,7 +78,7 @@ def test_a_table_that_breaks_a_rule_is_refused(change: pl.Expr, complaint: str, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_table_and_a_damaged_one_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_table_and_a_damaged_one_are_distinguished(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="is not there"):
         SampleTable.open(tmp_path / "samples.arrow")
 

@@ -7,7 +7,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splat_assets.store.sparse.shard_writers import ArrayWriter, PlainShardWriter, ZarrShardWriter
+from splat_assets.store.sparse.layout import ArrayWriter, PlainShardWriter, ZarrShardWriter
 from tests.store.making import bytes_below
 
 

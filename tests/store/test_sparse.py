@@ -52,9 +52,9 @@ def test_samples_and_rows_hold_what_features_hold(case: str, profile: str, tmp_p
     reader = SparseReader(write_sparse(tmp_path / "a.zarr", dense, profile))
 
     for sample_id in {0, dense.shape[0] // 2, dense.shape[0] - 1} & set(range(dense.shape[0])):
-        found = reader.sample(sample_id)
-        np.testing.assert_array_equal(found.feature_ids, np.flatnonzero(dense[sample_id]))
-        np.testing.assert_array_equal(found.values, dense[sample_id, found.feature_ids])
+        results = reader.sample(sample_id)
+        np.testing.assert_array_equal(results.feature_ids, np.flatnonzero(dense[sample_id]))
+        np.testing.assert_array_equal(results.values, dense[sample_id, results.feature_ids])
     blocks = [block.to_dense(dense.shape[1]) for block in reader.rows(11)]
     np.testing.assert_array_equal(np.concatenate([np.zeros((0, dense.shape[1]), np.float32), *blocks]), dense)
 
@@ -67,7 +67,7 @@ def test_the_raw_profile_is_read_by_byte_range_and_the_compact_one_through_zarr(
     assert isinstance(compact.by_feature.values, ZarrRanges)
 
 
-def test_a_feature_may_cross_one_or_several_shard_borders(tmp_path: Path) -> None:
+def test_a_feature_may_cross_one_or_several_shard_boundaries(tmp_path: Path) -> None:
     dense = sparse_random(60, 9, 0.5)
 
     path = write_sparse(tmp_path / "a.zarr", dense, chunking=Chunking(4, 8))
@@ -173,12 +173,12 @@ def test_counts_per_feature_and_sample_are_known_without_reading(tmp_path: Path)
     reader = SparseReader(write_sparse(tmp_path / "a.zarr", DENSE))
 
     assert reader.feature_n_active.tolist() == [2, 0, 5, 2]
-    assert reader.sample_n_active.tolist() == [2, 1, 1, 3, 2]
+    assert np.diff(reader.by_sample.indptr).tolist() == [2, 1, 1, 3, 2]
 
 
 @pytest.mark.parametrize("profile", ["raw", "compact"])
 @pytest.mark.parametrize("part", ["indices", "data"])
-def test_a_flipped_byte_is_found_by_the_feature_it_belongs_to(part: str, profile: str, tmp_path: Path) -> None:
+def test_a_flipped_byte_is_detected_by_the_feature_it_belongs_to(part: str, profile: str, tmp_path: Path) -> None:
     path = write_sparse(tmp_path / "a.zarr", DENSE, profile)
     flip_byte(path / "X" / part / "c" / "0", 9)
 
@@ -196,7 +196,7 @@ def test_a_flipped_byte_leaves_other_features_readable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["indices", "data"])
-def test_a_flipped_byte_is_found_by_the_sample_it_belongs_to(part: str, tmp_path: Path) -> None:
+def test_a_flipped_byte_is_detected_by_the_sample_it_belongs_to(part: str, tmp_path: Path) -> None:
     path = write_sparse(tmp_path / "a.zarr", DENSE)
     flip_byte(path / "layers" / "by_sample" / part / "c" / "0", 0)
 
@@ -246,7 +246,7 @@ def test_a_missing_array_is_named(name: str, tmp_path: Path) -> None:
         SparseReader(path)
 
 
-def test_borders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_offsets_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path = write_sparse(tmp_path / "a.zarr", DENSE)
     zarr.open_array(path / "X" / "indptr", mode="r+")[3] = 8
 
@@ -254,7 +254,7 @@ def test_borders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         SparseReader(path)
 
 
-def test_borders_that_decrease_are_refused(tmp_path: Path) -> None:
+def test_offsets_that_decrease_are_refused(tmp_path: Path) -> None:
     path = write_sparse(tmp_path / "a.zarr", DENSE)
     zarr.open_array(path / "X" / "indptr", mode="r+")[1] = 3
 
@@ -263,7 +263,7 @@ def test_borders_that_decrease_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_sparse_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match="there is no Zarr group"):
+    with pytest.raises(LayoutError, match="does not hold a Zarr group"):
         SparseReader(tmp_path / "nothing")
     zarr.open_group(tmp_path / "other.zarr", mode="w", zarr_format=3)
     with pytest.raises(LayoutError, match="not a sparse store of activations"):

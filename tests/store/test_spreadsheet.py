@@ -42,9 +42,9 @@ def test_json_before_a_table_is_the_same_and_has_no_comma_within_a_text(held: di
 def test_a_frame_is_treated_as_its_texts_are(texts: list[str | None]) -> None:
     frame = pl.DataFrame({"text": texts, "n": [-1.5] * len(texts)}, {"text": pl.String, "n": pl.Float64})
 
-    found = harmless_frame(frame)
+    result = harmless_frame(frame)
 
-    assert found["text"].to_list() == [None if text is None else harmless(text) for text in texts]
+    assert result["text"].to_list() == [None if text is None else harmless(text) for text in texts]
     kinds = frame.select(pl.col("text").cast(pl.Categorical), "n")
-    assert harmless_frame(kinds)["text"].to_list() == found["text"].to_list()
-    assert found["n"].to_list() == [-1.5] * len(texts)
+    assert harmless_frame(kinds)["text"].to_list() == result["text"].to_list()
+    assert result["n"].to_list() == [-1.5] * len(texts)

@@ -57,7 +57,7 @@ def test_a_file_that_differs_from_its_line_is_refused_with_both_digests_and_the_
     assert (refusal.value.expected, refusal.value.actual) == (listed, sha256_of_file(folder / "vocab.json"))
 
 
-def test_what_a_damaged_file_brings_about_is_said_with_the_damage(folder: Path) -> None:
+def test_an_error_from_a_damaged_file_names_the_damage(folder: Path) -> None:
     (folder / "builds.csv").write_text("[9]\t1\n")
 
     with (
@@ -67,7 +67,7 @@ def test_what_a_damaged_file_brings_about_is_said_with_the_damage(folder: Path) 
         raise InputError("row 1: token id 9 is not in the vocabulary")
 
 
-def test_a_mistake_in_whole_files_is_said_as_it_is(folder: Path) -> None:
+def test_an_error_from_intact_files_is_unchanged(folder: Path) -> None:
     with pytest.raises(InputError) as refusal, as_recorded(folder / "builds.csv"):
         raise InputError("row 1: token id 9 is not in the vocabulary")
     assert str(refusal.value) == "row 1: token id 9 is not in the vocabulary"

@@ -34,9 +34,9 @@ def test_other_readers_open_it(tmp_path: Path) -> None:
 
 
 def test_an_absent_table_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match=r"there is no table at .*a\.parquet"):
+    with pytest.raises(LayoutError, match=r"the table .*a\.parquet does not exist"):
         read_table(tmp_path / "a.parquet")
-    with pytest.raises(LayoutError, match=r"there is no table at .*a\.parquet"):
+    with pytest.raises(LayoutError, match=r"the table .*a\.parquet does not exist"):
         table_facts(tmp_path / "a.parquet")
 
 

@@ -29,7 +29,7 @@ def _every_file(version: Path) -> list[Path]:
     return sorted(path for path in version.rglob("*") if path.is_file() and path.stat().st_size)
 
 
-def test_a_flipped_byte_in_any_file_is_found_and_the_file_named(version: Path) -> None:
+def test_a_flipped_byte_in_any_file_is_detected_and_the_file_named(version: Path) -> None:
     store = Store(version)
     for path in _every_file(version):
         sound = path.read_bytes()
@@ -43,7 +43,7 @@ def test_a_flipped_byte_in_any_file_is_found_and_the_file_named(version: Path) -
     assert store.verify() == []
 
 
-def test_a_missing_file_is_found_and_named_whichever_it_is(version: Path) -> None:
+def test_any_missing_file_is_detected_and_named(version: Path) -> None:
     for path in _every_file(version):
         sound = path.read_bytes()
         path.unlink()
@@ -67,7 +67,7 @@ def test_a_file_that_does_not_belong_is_named(version: Path) -> None:
     assert version_problems(version, deep=False) == [f"{version / 'extra.parquet'} is not in the manifest"]
 
 
-def test_a_changed_manifest_is_found(version: Path) -> None:
+def test_a_changed_manifest_is_detected(version: Path) -> None:
     text = (version / "manifest.json").read_text()
     (version / "manifest.json").write_text(text.replace("a" * 64, "b" * 64))
 
@@ -88,7 +88,7 @@ def _seal_again(path: Path, half: str, axis: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0, 0.0])
-def test_a_value_that_is_not_above_zero_is_found_even_with_its_checksum_right(bad: float, tmp_path: Path) -> None:
+def test_a_value_that_is_not_above_zero_is_detected_even_with_a_right_checksum(bad: float, tmp_path: Path) -> None:
     path = write_sparse(tmp_path / "a.zarr", DENSE)
     _change(path, "X/data", 2, bad)
     _seal_again(path, "X", "var")
@@ -99,7 +99,7 @@ def test_a_value_that_is_not_above_zero_is_found_even_with_its_checksum_right(ba
 
 
 @pytest.mark.parametrize("sample_id", [-(2**31), -1, 0, 5, 99])
-def test_an_id_out_of_order_or_range_is_found_even_with_its_checksum_right(sample_id: int, tmp_path: Path) -> None:
+def test_an_id_out_of_order_or_range_is_detected_even_with_a_right_checksum(sample_id: int, tmp_path: Path) -> None:
     path = write_sparse(tmp_path / "a.zarr", DENSE)
     _change(path, "X/indices", 3, sample_id)
     _seal_again(path, "X", "var")
@@ -109,7 +109,7 @@ def test_an_id_out_of_order_or_range_is_found_even_with_its_checksum_right(sampl
     assert f"feature 2 of {path}/X holds id {sample_id}" in problem
 
 
-def test_swapped_rows_are_found_and_named_even_with_their_checksums_right(tmp_path: Path) -> None:
+def test_swapped_rows_are_detected_and_named_even_with_right_checksums(tmp_path: Path) -> None:
     dense = sparse_random(30, 6, 0.5)
     path = write_sparse(tmp_path / "a.zarr", dense)
     swapped = dense.copy()
@@ -125,7 +125,7 @@ def test_swapped_rows_are_found_and_named_even_with_their_checksums_right(tmp_pa
     assert problem.endswith("hold different activations for sample 7, 19")
 
 
-def test_a_value_that_differs_between_the_orientations_is_found(tmp_path: Path) -> None:
+def test_a_value_that_differs_between_the_orientations_is_detected(tmp_path: Path) -> None:
     path = write_sparse(tmp_path / "a.zarr", DENSE)
     _change(path, "layers/by_sample/data", 4, 3.0)
     _seal_again(path, "layers/by_sample", "obs")
@@ -166,7 +166,7 @@ def test_rows_are_compared_with_their_source_one_by_one(tmp_path: Path) -> None:
     assert rows_that_differ(reader, DenseSource(dense[:29]), block_rows=7) == [28]
 
 
-def test_samples_that_were_swapped_are_found(tmp_path: Path) -> None:
+def test_samples_that_were_swapped_are_detected(tmp_path: Path) -> None:
     parts = staged_parts(tmp_path / "staged", DENSE)
     samples = pl.read_parquet(parts["samples.parquet"])
     samples[[0, 2, 1, 3, 4]].write_parquet(parts["samples.parquet"])
@@ -210,7 +210,7 @@ def test_tables_that_fit_the_activations_are_published(name: str, table: pl.Data
             _EXAMPLES.with_columns(sample_id=pl.lit("a")),
             "sample_id holds String values instead of whole numbers",
         ),
-        ("examples", _EXAMPLES.drop("sample_id"), "it has no column sample_id"),
+        ("examples", _EXAMPLES.drop("sample_id"), "it lacks the column sample_id"),
         ("neighbours", _NEIGHBOURS.with_columns(other_id=4), "other_id 4 is outside the 4 features"),
         ("neighbours", _NEIGHBOURS.with_columns(other_id=pl.lit(None, pl.UInt32)), "other_id holds missing values"),
         ("idf", b"not a table at all", "cannot be read as a table"),

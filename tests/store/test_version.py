@@ -82,7 +82,7 @@ def test_a_store_that_was_sent_elsewhere_is_opened_there_anew(tmp_path: Path) ->
     assert len(pickle.dumps(store)) < 1000
 
 
-def test_what_was_removed_while_it_was_open_is_told_from_what_was_never_there(tmp_path: Path) -> None:
+def test_a_removed_version_is_distinguished_from_a_missing_table(tmp_path: Path) -> None:
     version = _version(tmp_path)
     store = Store(version)
     shutil.rmtree(version)
@@ -130,7 +130,7 @@ def test_samples_that_changed_places_with_their_checksums_are_refused(tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["X/indptr", "var/n_active", "var/crc32c"])
-def test_borders_counts_and_checksums_are_compared_with_the_manifest_when_a_version_is_opened(
+def test_offsets_counts_and_checksums_are_compared_with_the_manifest_when_a_version_is_opened(
     name: str, tmp_path: Path
 ) -> None:
     version = _version(tmp_path)

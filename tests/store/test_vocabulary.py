@@ -16,7 +16,7 @@ VOCABULARY = Vocabulary(TOKENS, pad_id=4, null_id=3)
 CONTEXTS = Contexts((Context(0, "weapon_id_0", "Splattershot", {"class": "shooter"}), Context(1, "weapon_id_9", "9")))
 
 
-def test_tokens_are_found_by_name() -> None:
+def test_tokens_are_looked_up_by_name() -> None:
     assert VOCABULARY.by_name["comeback"].id == 1
     assert len(VOCABULARY) == 5
 
@@ -33,20 +33,20 @@ def test_a_vocabulary_comes_back_as_it_was_saved(null_id: int | None, tmp_path: 
     vocabulary = Vocabulary(TOKENS, pad_id=4, null_id=null_id)
     vocabulary.save(tmp_path / "vocabulary.json")
 
-    found = Vocabulary.load(tmp_path / "vocabulary.json")
+    result = Vocabulary.load(tmp_path / "vocabulary.json")
 
-    assert found == vocabulary
-    assert found.fingerprint == vocabulary.fingerprint
+    assert result == vocabulary
+    assert result.fingerprint == vocabulary.fingerprint
 
 
 def test_contexts_come_back_as_they_were_saved(tmp_path: Path) -> None:
     CONTEXTS.save(tmp_path / "contexts.json")
 
-    found = Contexts.load(tmp_path / "contexts.json")
+    result = Contexts.load(tmp_path / "contexts.json")
 
-    assert found == CONTEXTS
-    assert found.fingerprint == CONTEXTS.fingerprint
-    assert len(found) == 2
+    assert result == CONTEXTS
+    assert result.fingerprint == CONTEXTS.fingerprint
+    assert len(result) == 2
 
 
 def test_fingerprints_speak_of_all_content() -> None:
@@ -72,7 +72,7 @@ def test_a_table_that_is_not_there_is_refused_with_its_path(tmp_path: Path) -> N
         Vocabulary.load(tmp_path / "nowhere.json")
 
 
-def test_tokens_have_names_in_the_order_asked_for() -> None:
+def test_names_of_tokens_come_in_the_requested_order() -> None:
     assert Vocabulary(TOKENS, pad_id=3, null_id=None).names([2, 0, 2]) == [
         "swim_speed_up_3",
         "swim_speed_up_12",

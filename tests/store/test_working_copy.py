@@ -1,4 +1,4 @@
-"""A data root in a bucket and its working copies: what is brought, what is sent, and what two machines do to each other."""
+"""A data root in a bucket and its working copies: what is pulled, what is pushed, and what two machines do to each other."""
 
 import json
 import os
@@ -15,9 +15,14 @@ from splat_assets.store.bucket.bucket import Bucket, BucketError
 from splat_assets.store.bucket.working_copy import WorkingCopy, display_location, sharing
 from splat_assets.store.files import staging_path
 from splat_assets.store.layout import DataRoot
-from splat_assets.store.published.newest_run import newest_run
 from splat_assets.store.published.publications import read_publications
-from splat_assets.store.published.publishing import current_version, pin_version, publish, remove_old_versions
+from splat_assets.store.published.publishing import (
+    current_version,
+    newest_run,
+    pin_version,
+    publish,
+    remove_old_versions,
+)
 from splat_assets.store.published.shared_store import PublishedMeanwhileError, SharedStore
 from tests.contracts.sources import sparse_random
 from tests.s3 import S3, Asked
@@ -54,14 +59,14 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(s3: S3, tmp_path: Path) ->
         _copy(tmp_path / "file" / "copy")
 
 
-def test_people_are_told_where_in_the_bucket(s3: S3, tmp_path: Path) -> None:
+def test_the_location_shown_is_the_url_in_the_bucket(s3: S3, tmp_path: Path) -> None:
     copy = _copy(tmp_path / "one")
     assert display_location(copy.root) == URL
     assert display_location(copy.root / "runs" / "small" / "store") == f"{URL}/runs/small/store"
     assert display_location(tmp_path / "else") == str(tmp_path / "else")
 
 
-def test_what_is_sent_here_is_brought_there(s3: S3, tmp_path: Path) -> None:
+def test_a_file_pushed_here_is_pulled_there(s3: S3, tmp_path: Path) -> None:
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     _write(one, "saved_models/base/model.json", "weights")
     _write(one, "runs/small/run.toml", "a = 1")
@@ -113,7 +118,7 @@ def test_what_was_made_anew_takes_the_place_of_what_was_there(s3: S3, tmp_path: 
     assert [path.read_text() for path in sorted((other.root / "runs/a/raw_activations").rglob("x"))] == ["made anew"]
 
 
-def test_what_a_killed_process_left_of_a_file_goes_when_the_file_is_brought(s3: S3, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed_when_the_file_is_pulled(s3: S3, tmp_path: Path) -> None:
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     _write(one, "saved_models/base/model.json", "weights")
     one.push()
@@ -204,7 +209,7 @@ def test_what_an_older_program_wrote_down_of_a_working_copy_still_holds(s3: S3, 
     copy.push()
     state = copy.root / ".brought.json"
     known = {
-        name: [fact[0], (found := (copy.root / name).stat()).st_size, found.st_mtime_ns]
+        name: [fact[0], (result := (copy.root / name).stat()).st_size, result.st_mtime_ns]
         for name, fact in json.loads(state.read_text()).items()
     }
     state.write_text(json.dumps(known))
@@ -219,8 +224,8 @@ def test_a_file_that_goes_while_files_are_sent_stops_nothing(s3: S3, tmp_path: P
     for name in ("datasets/a", "runs/r/run.toml"):
         _write(copy, name, "x")
 
-    def remove(asked: Asked) -> None:
-        if asked.method == "PUT":
+    def remove(requested: Asked) -> None:
+        if requested.method == "PUT":
             (copy.root / "runs/r/run.toml").unlink(missing_ok=True)
 
     s3.before = remove
@@ -246,7 +251,7 @@ def test_only_what_is_shared_is_sent(s3: S3, tmp_path: Path) -> None:
     assert copy.push() == ["datasets/e"]
 
 
-def test_heavy_parts_are_brought_with_the_run_alone(s3: S3, tmp_path: Path) -> None:
+def test_heavy_parts_are_pulled_only_with_their_run(s3: S3, tmp_path: Path) -> None:
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     for name in (
         "runs/a/raw_activations/x",
@@ -262,7 +267,7 @@ def test_heavy_parts_are_brought_with_the_run_alone(s3: S3, tmp_path: Path) -> N
     assert sorted(other.pull_run("a")) == ["datasets/d", "runs/a/raw_activations/x", "runs/a/store/staged/y"]
 
 
-def test_names_that_would_leave_the_folder_are_not_brought(s3: S3, tmp_path: Path) -> None:
+def test_names_that_would_leave_the_folder_are_not_pulled(s3: S3, tmp_path: Path) -> None:
     import boto3
 
     client = boto3.client("s3", endpoint_url=s3.url)
@@ -304,25 +309,25 @@ def test_a_version_published_here_is_the_current_one_there(s3: S3, tmp_path: Pat
     assert _publish(one, 1) == version  # the same content again
 
 
-def test_two_publishers_at_once_one_wins_and_the_other_is_told(s3: S3, tmp_path: Path) -> None:
+def test_of_two_publishers_at_once_one_wins_and_the_other_gets_an_error(s3: S3, tmp_path: Path) -> None:
     one, other = _copy(tmp_path / "one"), _copy(tmp_path / "other")
     first = _publish(one, 1)
     other.pull()
     published: list[str] = []
 
-    def meanwhile(asked: Asked) -> None:
-        if asked.method == "PUT" and asked.path.endswith("/manifest.json") and not published:
+    def meanwhile(requested: Asked) -> None:
+        if requested.method == "PUT" and requested.path.endswith("/manifest.json") and not published:
             published.append("now")
             published[0] = _publish(one, 2)
 
     s3.before = meanwhile
     with pytest.raises(
         PublishedMeanwhileError, match=r"was published by another writer while \w+ was being made"
-    ) as told:
+    ) as message:
         _publish(other, 3)
 
     theirs = published[0]
-    assert theirs in str(told.value)
+    assert theirs in str(message.value)
     assert SharedStore(other, _store(other)).pointer().version == theirs
     assert current_version(_store(other)) == first  # until the next look
     other.pull()
@@ -376,8 +381,8 @@ def test_a_bucket_that_refuses_leaves_what_was_current(s3: S3, tmp_path: Path) -
     one = _copy(tmp_path / "one")
     old = _publish(one, 1)
 
-    def refuse(asked: Asked) -> None:
-        if asked.method == "PUT" and asked.path.endswith("/CURRENT"):
+    def refuse(requested: Asked) -> None:
+        if requested.method == "PUT" and requested.path.endswith("/CURRENT"):
             raise ConnectionError
 
     s3.before = refuse
@@ -439,7 +444,7 @@ def test_a_pointer_in_the_bucket_that_is_no_id_is_replaced_and_not_recorded(s3: 
 
     version = _publish(one, 1)
 
-    assert list(SharedStore(one, _store(one)).publications()) == [version]
+    assert list(SharedStore(one, _store(one)).publications()[0]) == [version]
 
 
 def test_records_of_two_who_publish_at_once_are_both_kept(s3: S3, tmp_path: Path) -> None:
@@ -448,8 +453,8 @@ def test_records_of_two_who_publish_at_once_are_both_kept(s3: S3, tmp_path: Path
     other.pull()
     published: list[str] = []
 
-    def meanwhile(asked: Asked) -> None:
-        if asked.method == "PUT" and asked.path.endswith("/publications.json") and not published:
+    def meanwhile(requested: Asked) -> None:
+        if requested.method == "PUT" and requested.path.endswith("/publications.json") and not published:
             published.append("now")
             published[0] = _publish(one, 2)
 
@@ -457,6 +462,6 @@ def test_records_of_two_who_publish_at_once_are_both_kept(s3: S3, tmp_path: Path
     with pytest.raises(PublishedMeanwhileError):
         _publish(other, 3)
 
-    known = SharedStore(one, _store(one)).publications()
+    known = SharedStore(one, _store(one)).publications()[0]
     assert sorted(publication.sequence for publication in known.values()) == [1, 2, 3]
     assert known[published[0]].sequence == 2

@@ -39,7 +39,7 @@ class BucketError(StoreError):
 
 
 class MissingObjectError(BucketError):
-    """There is no object of that name."""
+    """An object of that name does not exist."""
 
 
 class PreconditionFailedError(BucketError):
@@ -94,7 +94,7 @@ class Bucket:
         from obstore.store import S3Store
 
         endpoint = _endpoint()
-        options: Any = {"allow_http": True} if _is_plain(endpoint) else {}
+        options: Any = {"allow_http": True} if endpoint.startswith("http://") else {}
         more: Any = {"endpoint": endpoint, "virtual_hosted_style_request": False} if endpoint else {}
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         return S3Store(
@@ -107,25 +107,19 @@ class Bucket:
 
     def read_tagged(self, name: str) -> tuple[bytes, str]:
         """A whole object and its tag, which `replace` wants; errors as `read`."""
-        import obstore
-
         with self._explained("read", name):
-            got = obstore.get(self.objects, name)
+            got = self.objects.get(name)
             return bytes(got.bytes()), str(got.meta["e_tag"])
 
     def read_range(self, name: str, start: int, length: int) -> bytes:
         """length bytes of an object from start on, in one request; errors as `read`."""
-        import obstore
-
         with self._explained("read", name):
-            return bytes(obstore.get_range(self.objects, name, start=start, length=length))
+            return bytes(self.objects.get_range(name, start=start, length=length))
 
     def fetch(self, name: str, path: Path) -> str:
         """Write a whole object to a new file, piece by piece, and return its tag; errors as `read`."""
-        import obstore
-
         with self._explained("read", name):
-            got = obstore.get(self.objects, name)
+            got = self.objects.get(name)
         with path.open("wb") as file:  # its faults are this machine's and not the bucket's
             for piece in self._pieces(got, name):
                 file.write(piece)
@@ -137,10 +131,8 @@ class Bucket:
 
     def listed(self, prefix: str = "") -> dict[str, Object]:
         """Every object below a prefix, by name; BucketError."""
-        import obstore
-
         with self._explained("list", prefix):
-            pages = obstore.list(self.objects, prefix=prefix or None, chunk_size=1_000)
+            pages = self.objects.list(prefix=prefix or None, chunk_size=1_000)
             return {str(one["path"]): Object(int(one["size"]), str(one["e_tag"])) for page in pages for one in page}
 
     def write(self, name: str, content: bytes | Path) -> str:
@@ -162,33 +154,25 @@ class Bucket:
             return self._put(name, file)
 
     def _put(self, name: str, content: bytes | BinaryIO) -> str:
-        import obstore
-
         with self._explained("write", name):
-            return str(obstore.put(self.objects, name, content)["e_tag"])
+            return str(self.objects.put(name, content)["e_tag"])
 
     def create(self, name: str, content: bytes) -> str:
         """Write an object that must not exist yet, and return its tag; PreconditionFailedError where it does."""
-        import obstore
-
         with self._explained("write", name):
-            return str(obstore.put(self.objects, name, content, mode="create", use_multipart=False)["e_tag"])
+            return str(self.objects.put(name, content, mode="create", use_multipart=False)["e_tag"])
 
     def replace(self, name: str, content: bytes, tag: str) -> str:
         """Write an object that must still be the one with this tag, and return the new one; PreconditionFailedError."""
-        import obstore
-
         with self._explained("write", name):
             mode: Any = {"e_tag": tag}
-            return str(obstore.put(self.objects, name, content, mode=mode, use_multipart=False)["e_tag"])
+            return str(self.objects.put(name, content, mode=mode, use_multipart=False)["e_tag"])
 
     def delete(self, names: list[str]) -> None:
         """Remove objects; those that are gone already are not an error."""
-        import obstore
-
         if names:
             with self._explained("delete", names[0]):
-                obstore.delete(self.objects, names)
+                self.objects.delete(names)
 
     @contextmanager
     def _explained(self, verb: str, name: str) -> Iterator[None]:
@@ -199,7 +183,7 @@ class Bucket:
             yield
         except (FileNotFoundError, faults.NotFoundError) as error:
             if verb == "write":
-                raise BucketError(f"cannot write {where}: there is no bucket {self.name!r}") from error
+                raise BucketError(f"cannot write {where}: the bucket {self.name!r} does not exist") from error
             raise MissingObjectError(f"{where} is not there") from error
         except (faults.AlreadyExistsError, faults.PreconditionError) as error:
             raise PreconditionFailedError(f"{where} was changed by another writer meanwhile") from error
@@ -230,16 +214,13 @@ def _endpoint() -> str:
         raise InputError(
             f"AWS_ENDPOINT_URL is {_without_secrets(endpoint)!r}: write https://HOST, or http://127.0.0.1:PORT"
         )
-    if _is_plain(endpoint) and not _LOCAL.fullmatch(endpoint) and os.environ.get(_ALLOWED, "").lower() != "true":
+    is_plain = endpoint.startswith("http://")
+    if is_plain and not _LOCAL.fullmatch(endpoint) and os.environ.get(_ALLOWED, "").lower() != "true":
         raise InputError(
             f"AWS_ENDPOINT_URL is {endpoint!r}: plain HTTP is not encrypted; write https://, or set "
             f"{_ALLOWED}=true where the network is trusted"
         )
     return endpoint
-
-
-def _is_plain(endpoint: str) -> bool:
-    return endpoint.startswith("http://")
 
 
 def _short(error: BaseException) -> str:

@@ -54,7 +54,17 @@ class ReadCache:
         return ReadCache, (self.folder, self.most_bytes)
 
     def get(self, key: str, fetch: Callable[[], bytes]) -> bytes:
-        """The bytes of a key: kept ones, else what `fetch` brings, which is kept if it fits. key: never of other bytes later."""
+        """The bytes of a key: kept ones, else what `fetch` returns, which is kept if it fits. Safe for threads and processes.
+
+        Args:
+            key: names the bytes; must never stand for other bytes later.
+            fetch: reads them; what it raises is raised here.
+
+        Example:
+            >>> cache = ReadCache(folder)
+            >>> cache.get("a", lambda: b"read once"), cache.get("a", lambda: b"never called")
+            (b'read once', b'read once')
+        """
         if self.folder is None:
             return fetch()
         path = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}{_SUFFIX}"

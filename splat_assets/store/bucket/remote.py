@@ -4,7 +4,7 @@ A version never changes, so its cached bytes stay valid.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -44,24 +44,23 @@ class RemoteFiles:
     def read(self, name: str) -> bytes:
         """A whole file; CorruptStoreError where it is gone, BucketError."""
         where = self._named(name)
-        try:
-            return self._cache.get(f"{self.bucket.url}/{where}", lambda: self.bucket.read(where))
-        except MissingObjectError as error:
-            raise CorruptStoreError(f"{error}: the version was removed or damaged; open the store again") from error
+        return self._kept(where, lambda: self.bucket.read(where))
 
     def read_into(self, name: str, into: npt.NDArray[Any], offset: int) -> None:
         """Fill the C-contiguous array with the file's bytes from offset on, in one request; errors as `read`."""
         where, n_bytes = self._named(name), into.nbytes
         if not n_bytes:
             return
-        key = f"{self.bucket.url}/{where}:{offset}+{n_bytes}"
-        try:
-            content = self._cache.get(key, lambda: self.bucket.read_range(where, offset, n_bytes))
-        except MissingObjectError as error:
-            raise CorruptStoreError(f"{error}: the version was removed or damaged; open the store again") from error
+        content = self._kept(f"{where}:{offset}+{n_bytes}", lambda: self.bucket.read_range(where, offset, n_bytes))
         if len(content) != n_bytes:
             raise CorruptStoreError(f"{self.bucket.url}/{where} ends before byte {offset + n_bytes}: it was cut short")
         into.view(np.uint8).reshape(-1)[:] = np.frombuffer(content, dtype=np.uint8)
+
+    def _kept(self, key: str, fetch: Callable[[], bytes]) -> bytes:
+        try:
+            return self._cache.get(f"{self.bucket.url}/{key}", fetch)
+        except MissingObjectError as error:
+            raise CorruptStoreError(f"{error}: the version was removed or damaged; open the store again") from error
 
     def forget(self) -> None:
         """Drop the cache: a cached entry fails its checksum."""
@@ -82,9 +81,7 @@ class RemoteFiles:
         """These files as a store that zarr reads."""
         from zarr.storage import ObjectStore
 
-        return ObjectStore(
-            self.bucket.below(self._folder).objects if self._folder else self.bucket.objects, read_only=True
-        )
+        return ObjectStore((self.bucket.below(self._folder) if self._folder else self.bucket).objects, read_only=True)
 
     def _named(self, name: str) -> str:
         return f"{self._folder}/{name}" if self._folder else name

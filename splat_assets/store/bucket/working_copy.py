@@ -104,7 +104,7 @@ class WorkingCopy:
 
     @classmethod
     def containing(cls, path: Path) -> "WorkingCopy | None":
-        """The working copy that contains a path; None where there is none."""
+        """The working copy that contains a path; None outside of any."""
         for folder in (path, *path.parents):
             mark = folder / MARK
             if mark.is_file():
@@ -125,10 +125,19 @@ class WorkingCopy:
         return RemoteFiles(self.bucket.below(self.name_of(folder)), self.cache)
 
     def pull(self, wanted: Wanted | None = None) -> list[str]:
-        """Fetch what the bucket has and this folder has not, or has as it was once; the names. BucketError.
+        """Fetch what the bucket has and this folder has not, or has as it was once.
 
-        Local changes not yet pushed stay. What was removed from the bucket is removed here too. wanted: which names;
-        those that a server needs if left out (`is_light`).
+        Local changes not yet pushed stay. What was removed from the bucket is removed here too. One process at a time pulls or
+        pushes; others wait.
+
+        Args:
+            wanted: which names; those that a server needs if left out (`is_light`).
+
+        Returns:
+            The names of the files that were fetched.
+
+        Raises:
+            BucketError: the bucket refused or did not answer.
         """
         wanted = wanted or is_light
         with locked(self.root / _LOCK):
@@ -148,14 +157,14 @@ class WorkingCopy:
             self._remember(known)
         return new
 
-    def pull_inputs(self) -> list[str]:
-        """Fetch what runs are made from, and what a server needs; the names. BucketError."""
-        return self.pull(lambda one: is_light(one) or one.startswith("datasets/"))
-
     def pull_run(self, name: str) -> list[str]:
         """Fetch a run whole, of its versions the current one, and everything that runs are made from; the names. BucketError."""
         start = f"runs/{name}/"
-        current = f"{start}store/versions/{self._current(f'{start}store/CURRENT')}/"
+        try:
+            version = self.bucket.read(f"{start}store/CURRENT").decode("ascii", errors="replace").strip()
+        except MissingObjectError:
+            version = ""
+        current = f"{start}store/versions/{version}/"
 
         def wanted(one: str) -> bool:
             return (
@@ -177,17 +186,19 @@ class WorkingCopy:
         own = [size for one, size in sizes.items() if one == name or one.startswith(f"{name}/")]
         return (len(own), sum(own)) == (n_files, size_bytes)
 
-    def _current(self, pointer: str) -> str:
-        try:
-            return self.bucket.read(pointer).decode("ascii", errors="replace").strip()
-        except MissingObjectError:
-            return ""
-
     def push(self, remade: Iterable[Path] = ()) -> list[str]:
-        """Write what is new or changed here to the bucket; the names of what was written or removed. BucketError.
+        """Write what is new or changed here to the bucket: bytes first, then receipts, then what says which version is current.
 
-        remade: files and folders that were made anew here and whole, so that what the bucket has below them and this folder has
-        not is of an earlier make: it is removed there. Nothing else ever is: a folder like this one may be emptied to make room.
+        Args:
+            remade: files and folders that were made anew here and whole, so that what the bucket has below them and this folder
+                has not is of an earlier make: it is removed there. Nothing else ever is: a folder like this one may be emptied
+                to make room.
+
+        Returns:
+            The names of what was written or removed.
+
+        Raises:
+            BucketError: the bucket refused or did not answer; a later call goes on.
         """
         with locked(self.root / _LOCK):
             known = self._known()
@@ -292,7 +303,7 @@ def _home() -> Path:
     try:
         return Path.home() / ".cache" / "splat"
     except RuntimeError as error:
-        raise InputError(f"this user has no home folder: set HOME, or set a folder in {FOLDER}") from error
+        raise InputError(f"this user does not have a home folder: set HOME, or set a folder in {FOLDER}") from error
 
 
 def display_location(path: Path) -> str:

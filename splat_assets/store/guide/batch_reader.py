@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from splat_assets.store.activations import Activations, SampleFeatures, SparseRows, sample_id_dtype
+from splat_assets.store.activations import Activations, BlockRows, SampleFeatures, SparseRows, sample_id_dtype
 from splat_assets.store.documents import entries, read_json
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, LayoutError, SampleNotFoundError
 from splat_assets.store.guide.batches import ACTIVATIONS, METADATA, SEAL
-from splat_assets.store.guide.dense_arrays import DenseArray, active_rows, active_samples
-from splat_assets.store.row_blocks import regrouped
+from splat_assets.store.guide.dense_arrays import DenseArray
 from splat_assets.wording import counted
 
 
@@ -31,7 +30,9 @@ class BatchReader:
             LayoutError: a batch is missing, or batches have different numbers of features.
         """
         self.folder = Path(folder)
-        self.batches = [_opened(path) for path in _arrays_of(self.folder)]
+        if not (self.folder / ACTIVATIONS).is_dir():
+            raise LayoutError(f"{folder} is not a batch tree: it lacks the folder {ACTIVATIONS}")
+        self.batches = [_opened(path) for path in batch_paths(self.folder / ACTIVATIONS, ".zarr")]
         heights = [batch.shape[0] for batch in self.batches]
         self.starts = np.cumsum([0, *heights])
         self.seal = _read_seal(self.folder, sealed)
@@ -75,7 +76,7 @@ class BatchReader:
         sample_ids, values = [np.empty(0, dtype)], [np.empty(0, np.float32)]
         for batch, start in zip(self.batches, self.starts.tolist(), strict=False):
             column = batch.read(slice(0, batch.shape[0]), slice(feature_id, feature_id + 1)).reshape(-1)
-            active = active_samples(column, f"{batch.path}, feature {feature_id}")
+            active = Activations.from_dense(column, f"{batch.path}, feature {feature_id}")
             sample_ids.append((active.sample_ids + start).astype(dtype))
             values.append(active.values)
         return Activations(np.concatenate(sample_ids), np.concatenate(values))
@@ -87,12 +88,11 @@ class BatchReader:
         i = int(np.searchsorted(self.starts, sample_id, side="right")) - 1
         row = sample_id - int(self.starts[i])
         block = self.batches[i].read(slice(row, row + 1), slice(0, self._n_features))
-        return active_rows(block, str(self.batches[i].path), row).row(0)
+        return SparseRows.from_dense(block, str(self.batches[i].path), row).row(0)
 
     def rows(self, block_rows: int) -> Iterator[SparseRows]:
         """All samples from 0 on in blocks of block_rows (the last may be shorter)."""
-        sizes = (min(block_rows, self.n_samples - at) for at in range(0, self.n_samples, block_rows))
-        return regrouped(self._decoded(), sizes)
+        return BlockRows(self.n_samples, self._n_features, self._decoded).rows(block_rows)
 
     def metadata_path(self, batch: int) -> Path:
         """Where the sample table of a batch is, whether or not it is there."""
@@ -101,7 +101,7 @@ class BatchReader:
     def _decoded(self) -> Iterator[SparseRows]:
         for batch in self.batches:
             for start, block in batch.row_blocks():
-                yield active_rows(block, str(batch.path), start)
+                yield SparseRows.from_dense(block, str(batch.path), start)
 
     def _check_seal(self) -> None:
         for key, actual in (("n_batches", len(self.batches)), ("total_samples", self.n_samples)):
@@ -140,12 +140,6 @@ def _number(path: Path, suffix: str) -> int:
     return int(digits)
 
 
-def _arrays_of(folder: Path) -> list[Path]:
-    if not (folder / ACTIVATIONS).is_dir():
-        raise LayoutError(f"{folder} is not a batch tree: it has no folder {ACTIVATIONS}")
-    return batch_paths(folder / ACTIVATIONS, ".zarr")
-
-
 def _opened(path: Path) -> DenseArray:
     array = DenseArray(path)
     for key, actual in zip(("n_samples", "n_features"), array.shape, strict=True):
@@ -161,7 +155,7 @@ def _read_seal(folder: Path, required: bool) -> dict[str, int]:
         seal = read_json(path)
     except FileNotFoundError as error:
         if required:
-            raise LayoutError(f"{folder} has no {SEAL}, which a converter writes last: convert again") from error
+            raise LayoutError(f"{folder} lacks {SEAL}, which a converter writes last: convert again") from error
         return {}
     except ValueError as error:
         raise CorruptStoreError(f"{path} is not JSON: {error}") from error

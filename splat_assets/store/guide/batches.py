@@ -2,7 +2,11 @@
 
 `<target>/activations/batch_0000.zarr`, `metadata/batch_0000.parquet`, `embeddings/<name>.zarr` (one array over all samples)
 and `conversion_metadata.json`, which is written last: a tree without it is unfinished. Memory is bounded by one shard of
-rows. Reading the tree is in `guide_batch_reader`, what its metadata says in `guide_batch_metadata`.
+rows. Reading the tree is in `batch_reader`.
+
+Upstream's metadata columns are `batch_id, sample_id (row in the batch), ability_tokens, weapon_id_token, is_null_token,
+weapon_name, global_index`. Added: `abilities` (names), `weapon_id` (the vocabulary index, as in the dataset), `split`, `kind`,
+`source_row`, `token_position`.
 """
 
 import re
@@ -17,16 +21,14 @@ import numpy.typing as npt
 import polars as pl
 
 from splat_assets.progress import Progress, SilentProgress, Task
-from splat_assets.store.activations import RowReader, SparseRows
+from splat_assets.store.activations import RowReader, SparseRows, regrouped
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import read_json
 from splat_assets.store.errors import LayoutError
 from splat_assets.store.files import files_below, remove_leftovers, replaceable_folder, replacing_folder, write_json
-from splat_assets.store.guide.batch_metadata import batch_metadata, check_samples
 from splat_assets.store.guide.dense_arrays import COMPRESSION, COMPRESSION_LEVEL, create_dense_array, row_geometry
-from splat_assets.store.row_blocks import regrouped
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_assets.wording import counted
+from splat_assets.wording import agreeing, counted
 
 ACTIVATIONS = "activations"
 METADATA = "metadata"
@@ -73,6 +75,46 @@ class _Batch:
         return self.stop - self.start
 
 
+def check_samples(samples: pl.DataFrame, n_samples: int, n_tokens: int) -> None:
+    """Raise LayoutError unless samples has one row per sample, a running `global_index`, and tokens of the vocabulary."""
+    if samples.height != n_samples:
+        raise LayoutError(
+            f"{counted(samples.height, 'rows')} of sample metadata {agreeing(samples.height, 'do')} not "
+            f"describe {counted(n_samples, 'samples')}"
+        )
+    wrong = np.flatnonzero(samples["global_index"].to_numpy() != np.arange(n_samples))
+    if wrong.size:
+        row = int(wrong[0])
+        raise LayoutError(
+            f"sample metadata row {row} has global_index {samples['global_index'][row]}; it must be {row}"
+        )
+    tokens = samples["tokens"].explode().drop_nulls().to_numpy()
+    strange = tokens[(tokens < 0) | (tokens >= n_tokens)]
+    if strange.size:
+        raise LayoutError(f"sample metadata names token {strange[0]}; the vocabulary has tokens 0 to {n_tokens - 1}")
+
+
+def batch_metadata(samples: pl.DataFrame, batch: int, vocabulary: Vocabulary) -> pl.DataFrame:
+    """The table of one batch from its samples (the columns of raw activations)."""
+    ids = [token.id for token in vocabulary.tokens]
+    names = [token.name for token in vocabulary.tokens]
+    return samples.select(
+        pl.lit(batch, pl.Int64).alias("batch_id"),
+        pl.int_range(pl.len(), dtype=pl.Int64).alias("sample_id"),
+        pl.col("tokens").cast(pl.List(pl.Int64)).alias("ability_tokens"),
+        pl.col("weapon_id_token").cast(pl.Int64),
+        pl.col("is_null").alias("is_null_token"),
+        "weapon_name",
+        pl.col("global_index").cast(pl.Int64),
+        pl.col("tokens").list.eval(pl.element().replace_strict(ids, names, return_dtype=pl.String)).alias("abilities"),
+        pl.col("weapon_id_token").cast(pl.Int64).alias("weapon_id"),
+        "split",
+        "kind",
+        pl.col("source_row").cast(pl.Int64),
+        pl.col("token_position").cast(pl.Int32),
+    )
+
+
 def write_batches(
     source: RowReader,
     samples: pl.DataFrame,
@@ -106,7 +148,7 @@ def write_batches(
     Raises:
         LayoutError: samples or embeddings do not match the source.
         InputError: a folder to replace holds anything but batches.
-        DiskFullError: the disk has no space left.
+        DiskFullError: the disk is full.
     """
     if batch_rows < 1:
         raise LayoutError(f"a batch of {target} cannot have {counted(batch_rows, 'rows')}; use 1 or more")
@@ -141,7 +183,7 @@ def write_batches(
 
 
 def recorded_source(target: Path) -> str | None:
-    """The fingerprint of what the tree at target was made from; None where there is no tree, or it does not say."""
+    """The fingerprint of what the tree at target was made from; None where the tree does not exist, or does not say."""
     try:
         recorded: str | None = read_json(target / SEAL).get("source_fingerprint")
     except (FileNotFoundError, ValueError, AttributeError):
@@ -151,13 +193,13 @@ def recorded_source(target: Path) -> str | None:
 
 def _write_activations(source: RowReader, batches: list[_Batch], folder: Path, progress: Progress) -> None:
     """One array per batch, a shard at a time."""
-    shard_rows = _shard_rows(batches[0].n_rows, source.n_features) if batches else 1
+    shard_rows = row_geometry(batches[0].n_rows, source.n_features)[1] if batches else 1
     sizes = [min(shard_rows, batch.n_rows - at) for batch in batches for at in range(0, batch.n_rows, shard_rows)]
     blocks = regrouped(source.rows(shard_rows), sizes)
     with progress.task("batch zarr", source.n_samples, "rows") as task:
         for batch in batches:
             _write_batch(batch, source.n_features, blocks, folder, task)
-        next(blocks, None)  # runs the check that the source has no rows left
+        next(blocks, None)  # runs the check that all rows of the source were read
 
 
 def _write_batch(batch: _Batch, n_features: int, blocks: Iterator[SparseRows], folder: Path, task: Task) -> None:
@@ -273,10 +315,6 @@ def _seal(
         "compression_level": COMPRESSION_LEVEL,
         "batch_stats": stats,
     }
-
-
-def _shard_rows(n_rows: int, n_features: int) -> int:
-    return row_geometry(n_rows, n_features)[1]
 
 
 def _size(folder: Path) -> int:

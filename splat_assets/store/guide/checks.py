@@ -11,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from splat_assets.store.activations import ActivationReader, Activations, SampleFeatures
+from splat_assets.store.activations import ActivationReader, equal
 from splat_assets.store.errors import LayoutError
-from splat_assets.store.guide.batch_metadata import batch_metadata
 from splat_assets.store.guide.batch_reader import BatchReader
-from splat_assets.store.guide.batches import EMBEDDINGS, Embeddings
+from splat_assets.store.guide.batches import EMBEDDINGS, Embeddings, batch_metadata
 from splat_assets.store.guide.dense_arrays import DenseArray
 from splat_assets.store.sparse.reader import SparseReader
-from splat_assets.store.tables import read_table
+from splat_assets.store.tables import read_table, spot_check_ids
 from splat_assets.store.vocabulary import Vocabulary
 from splat_assets.wording import counted
 
@@ -29,8 +28,8 @@ def mismatched_features(expected: ActivationReader, actual: ActivationReader, n_
     Raises LayoutError when the two are not of the same shape.
     """
     _must_have_same_shape(expected, actual)
-    chosen = _sampled(expected.n_features, n_sampled, seed)
-    return [f for f in chosen if not _same_feature(expected.read(f), actual.read(f))]
+    chosen = spot_check_ids(expected.n_features, n_sampled, seed)
+    return [f for f in chosen if not equal(expected.read(f), actual.read(f))]
 
 
 def mismatched_batch_rows(expected: SparseReader, folder: Path, n_sampled: int, seed: int) -> list[int]:
@@ -40,8 +39,8 @@ def mismatched_batch_rows(expected: SparseReader, folder: Path, n_sampled: int, 
     """
     actual = BatchReader(folder)
     _must_have_same_shape(expected, actual)
-    chosen = _sampled(expected.n_samples, n_sampled, seed)
-    return [i for i in chosen if not _same_row(expected.sample(i), actual.sample(i))]
+    chosen = spot_check_ids(expected.n_samples, n_sampled, seed)
+    return [i for i in chosen if not equal(expected.sample(i), actual.sample(i))]
 
 
 def mismatched_batch_metadata(samples: pl.DataFrame, vocabulary: Vocabulary, folder: Path) -> list[int]:
@@ -55,7 +54,7 @@ def mismatched_batch_metadata(samples: pl.DataFrame, vocabulary: Vocabulary, fol
         path = tree.metadata_path(i)
         expected = batch_metadata(samples.slice(start, stop - start), i, vocabulary)
         if not path.is_file():
-            raise LayoutError(f"{path} is missing: samples {start} to {stop - 1} have no metadata; convert again")
+            raise LayoutError(f"{path} is missing: samples {start} to {stop - 1} lack metadata; convert again")
         table = read_table(path)
         if table.schema != expected.schema or table.height != expected.height:
             raise LayoutError(
@@ -96,16 +95,3 @@ def _must_have_same_shape(expected: ActivationReader, actual: ActivationReader) 
             f"{counted(shapes[1][0], 'samples')} x {counted(shapes[1][1], 'features')} differ from the store's "
             f"{shapes[0][0]} x {shapes[0][1]}; write them again"
         )
-
-
-def _same_feature(a: Activations, b: Activations) -> bool:
-    return np.array_equal(a.sample_ids, b.sample_ids) and np.array_equal(a.values, b.values)
-
-
-def _same_row(a: SampleFeatures, b: SampleFeatures) -> bool:
-    return np.array_equal(a.feature_ids, b.feature_ids) and np.array_equal(a.values, b.values)
-
-
-def _sampled(n: int, n_sampled: int, seed: int) -> list[int]:
-    chosen = np.random.default_rng(seed).choice(n, size=min(n, n_sampled), replace=False)
-    return sorted(int(i) for i in chosen)

@@ -14,9 +14,8 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from splat_assets.store.activations import Activations, SparseRows, feature_id_dtype, sample_id_dtype
 from splat_assets.store.documents import access_denied, first_line, is_regular
-from splat_assets.store.errors import AccessDeniedError, CorruptStoreError, InvalidActivationsError, LayoutError
+from splat_assets.store.errors import AccessDeniedError, CorruptStoreError, LayoutError
 
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 1
@@ -165,36 +164,6 @@ class DenseArray:
         for i in range(rows.start // height, -(-rows.stop // height)):
             for j in range(columns.start // width, -(-columns.stop // width)):
                 yield self._array.metadata.encode_chunk_key((i, j))
-
-
-def active_rows(block: npt.NDArray[np.float32], where: str, first_row: int) -> SparseRows:
-    """The activations of a dense block; InvalidActivationsError names the row (counted from first_row) of a bad value."""
-    n_rows, n_columns = block.shape
-    flat = np.ascontiguousarray(block).reshape(-1)
-    at = np.flatnonzero(flat != 0)
-    values = flat[at]
-    rows, feature_ids = np.divmod(at, max(n_columns, 1))
-    _refuse_invalid(values, lambda i: f"{where}: row {first_row + rows[i]}, feature {feature_ids[i]}")
-    indptr = np.zeros(n_rows + 1, dtype=np.int64)
-    np.cumsum(np.bincount(rows, minlength=n_rows), out=indptr[1:])
-    return SparseRows(indptr, feature_ids.astype(feature_id_dtype(n_columns)), values)
-
-
-def active_samples(values: npt.NDArray[np.float32], where: str) -> Activations:
-    """The activations of one feature's dense values over all samples; InvalidActivationsError names a bad one's sample."""
-    sample_ids = np.flatnonzero(values != 0)
-    active = values[sample_ids]
-    _refuse_invalid(active, lambda i: f"{where}: sample {sample_ids[i]}")
-    return Activations(sample_ids.astype(sample_id_dtype(values.size)), active)
-
-
-def _refuse_invalid(values: npt.NDArray[np.float32], where: Any) -> None:
-    valid = np.isfinite(values) & (values > 0)
-    if not valid.all():
-        first = int(np.flatnonzero(~valid)[0])
-        raise InvalidActivationsError(
-            f"{where(first)} holds {float(values[first])}; an activation must be finite and not negative"
-        )
 
 
 def _is_absent(path: Path) -> bool:

@@ -7,7 +7,6 @@ are stated.
 
 import logging
 import re
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splat_assets.progress import Progress, SilentProgress
-from splat_assets.store.activations import ActivationReader, Activations, sample_id_dtype
+from splat_assets.store.activations import ActivationReader, Activations, Written, first_invalid, sample_id_dtype
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import WRONG_CONTENT, entries, read_json
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, InvalidActivationsError, LayoutError
@@ -33,24 +32,12 @@ _MANY_SAMPLES = 10_000_000
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class NeuronActsWritten:
-    """The size of the files; size_bytes counts `.npy` headers too."""
-
-    n_features: int
-    n_samples: int
-    nnz: int
-    size_bytes: int
-
-
 def feature_folder_name(feature_id: int) -> str:
     """`neuron_0007`; ids from 10,000 on take as many digits as they need."""
     return f"neuron_{feature_id:04d}"
 
 
-def write_neuron_acts(
-    source: ActivationReader, target_dir: Path, progress: Progress | None = None
-) -> NeuronActsWritten:
+def write_neuron_acts(source: ActivationReader, target_dir: Path, progress: Progress | None = None) -> Written:
     """Write every feature and the description, replacing target_dir in one step.
 
     Args:
@@ -63,7 +50,7 @@ def write_neuron_acts(
 
     Raises:
         InputError: target_dir holds anything but neuron_acts.
-        DiskFullError: the disk has no space left.
+        DiskFullError: the disk is full.
     """
     replaceable_folder(target_dir, lambda name: name in (DESCRIPTION, ORIGIN) or bool(_FOLDER.fullmatch(name)))
     nnz = size_bytes = 0
@@ -80,7 +67,7 @@ def write_neuron_acts(
                 task.advance(1)
         description = {"n_features": source.n_features, "n_samples": source.n_samples, "nnz": nnz}
         write_json(aside / DESCRIPTION, {"format_version": _FORMAT_VERSION, **description})
-    return NeuronActsWritten(source.n_features, source.n_samples, nnz, size_bytes)
+    return Written(source.n_samples, source.n_features, nnz, size_bytes)
 
 
 class NeuronActsReader:
@@ -99,8 +86,8 @@ class NeuronActsReader:
             n_samples: number of samples. [default: as described, else as the files show]
 
         Raises:
-            LayoutError: there are no folders, a required one is missing, numbers disagree, or an id is far above all others and
-                neither the description nor the caller confirms it.
+            LayoutError: folders of features, or a required one, are missing, numbers disagree, or an id is far above all
+                others and neither the description nor the caller confirms it.
         """
         self.folder = Path(folder)
         present = _feature_ids(self.folder)
@@ -210,7 +197,7 @@ class NeuronActsReader:
             sentences.append(
                 f"n_samples is taken as {self._n_samples}: samples after the last active one cannot be seen"
             )
-        self.assumptions = tuple(f"{self.folder} has no {DESCRIPTION}; {sentence}" for sentence in sentences)
+        self.assumptions = tuple(f"{self.folder} lacks {DESCRIPTION}; {sentence}" for sentence in sentences)
         for sentence in self.assumptions:
             _log.warning("%s", sentence)
 
@@ -224,11 +211,8 @@ def _save(path: Path, array: npt.NDArray[Any]) -> int:
 def _check(
     ids: npt.NDArray[np.integer[Any]], values: npt.NDArray[np.floating[Any]], n_samples: int, folder: Path
 ) -> None:
-    bad = ~(np.isfinite(values) & (values > 0))
-    bad[1:] |= ids[1:] <= ids[:-1]
-    bad |= (ids < 0) | (ids >= n_samples)
-    if bad.any():
-        i = int(np.flatnonzero(bad)[0])
+    i = first_invalid(np.array([0, ids.size]), ids, values, n_samples)
+    if i is not None:
         raise InvalidActivationsError(
             f"{folder}: entry {i} is {float(values[i])} on sample {int(ids[i])}; values must be finite and > 0 as float32, "
             f"and sample ids strictly increasing within 0 to {n_samples - 1}"
@@ -237,7 +221,7 @@ def _check(
 
 def _feature_ids(folder: Path) -> set[int]:
     if not folder.is_dir():
-        raise LayoutError(f"there is no folder {folder}")
+        raise LayoutError(f"the folder {folder} does not exist")
     return {_feature_id(path) for path in entries(folder) if re.match("neuron_[0-9]", path.name)}
 
 

@@ -8,7 +8,6 @@ import io
 import json
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,6 @@ _STATISTICS = ("min", "max", "mean", "std", "median", "q25", "q75")
 BinEdges = Callable[[float, float, int], npt.NDArray[np.float64]]
 Entries = dict[int, dict[str, Any]]
 """Feature id -> its fields; ints, floats, lists and None only."""
-
-
-@dataclass(frozen=True, slots=True)
-class PicklesWritten:
-    """The summary of the export."""
-
-    n_features: int
-    files: tuple[Path, ...]
 
 
 def write_guide_idf(idf: Path, path: Path, n_batches: int | None = None) -> list[Path]:
@@ -90,13 +81,13 @@ def write_guide_influences(wide: pl.DataFrame, path: Path, unseen: Sequence[str]
     return path
 
 
-def write_guide_pickles(histograms: Path, features: Path, folder: Path, bin_edges: BinEdges) -> PicklesWritten:
+def write_guide_pickles(histograms: Path, features: Path, folder: Path, bin_edges: BinEdges) -> list[Path]:
     """Write `histograms.pkl` and `feature_stats.pkl`, each with a `.json` twin, from the store's tables.
 
     histograms: {feature_id: {counts, lower_bounds, upper_bounds}} over values > 0, empty lists for a feature that never
     fires. feature_stats: {feature_id: {min, max, mean, std, median, q25, q75 (over values > 0; None where there are none),
     n_non_zero, n_total, sparsity (share of zeros)}}. bin_edges: gives the n_bins + 1 edges of a histogram from its lower and
-    upper end. Raises InputError when the tables are not of the same features.
+    upper end. Returns the paths of the files. Raises InputError when the tables are not of the same features.
     """
     contents = {HISTOGRAMS: _histogram_entries(histograms, bin_edges), STATISTICS: _statistics_entries(features)}
     if contents[HISTOGRAMS].keys() != contents[STATISTICS].keys():
@@ -109,7 +100,7 @@ def write_guide_pickles(histograms: Path, features: Path, folder: Path, bin_edge
                 aside.write_bytes(pickled(entries))
             with replacing_file(files[-1]) as aside, aside.open("w", encoding="utf-8") as handle:
                 handle.writelines(_json_lines(entries))
-    return PicklesWritten(len(contents[HISTOGRAMS]), tuple(files))
+    return files
 
 
 def pickled(entries: Entries) -> bytes:

@@ -3,32 +3,22 @@
 `<target>/transposed_activations.zarr` and `transposed_metadata.json`. The writer holds one shard of features.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from splat_assets.progress import Progress, SilentProgress
-from splat_assets.store.activations import ActivationReader, Activations
+from splat_assets.store.activations import ActivationReader, Activations, Written
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import FeatureNotFoundError, LayoutError
 from splat_assets.store.files import files_below, remove_leftovers, replacing_folder, write_json
-from splat_assets.store.guide.dense_arrays import DenseArray, active_samples, create_dense_array
+from splat_assets.store.guide.dense_arrays import DenseArray, create_dense_array
 
 ARRAY = "transposed_activations.zarr"
 DESCRIPTION = "transposed_metadata.json"
 _FORMAT_VERSION = 1
 _FEATURES_PER_SHARD = 64
 _SHARD_BYTES = 2**28
-
-
-@dataclass(frozen=True, slots=True)
-class TransposedWritten:
-    """The size of a transposed array."""
-
-    n_features: int
-    n_samples: int
-    size_bytes: int
 
 
 def features_per_shard(n_features: int, n_samples: int, memory_limit_bytes: int = _SHARD_BYTES) -> int:
@@ -42,7 +32,7 @@ def write_transposed(
     target_dir: Path,
     progress: Progress | None = None,
     memory_limit_bytes: int = _SHARD_BYTES,
-) -> TransposedWritten:
+) -> Written:
     """Write the transposed array and its description under target_dir, replacing existing ones.
 
     Args:
@@ -52,14 +42,19 @@ def write_transposed(
         memory_limit_bytes: bound of one shard of features, uncompressed; a shard is written whole.
 
     Returns:
-        The numbers of features and samples written, and the size in bytes.
+        The numbers of samples, features and activations written, and the size in bytes.
 
     Raises:
-        DiskFullError: the disk has no space left.
+        DiskFullError: the disk is full.
+
+    Example:
+        >>> written = write_transposed(reader, folder)
+        >>> TransposedReader(folder).read(1)
+        Activations(sample_ids=array([0, 2], dtype=int32), values=array([2.5, 0.5], dtype=float32))
     """
     n_features, n_samples = source.n_features, source.n_samples
     step = features_per_shard(n_features, n_samples, memory_limit_bytes)
-    width = max(n_samples, 1)
+    width, nnz = max(n_samples, 1), 0
     remove_leftovers(target_dir)
     with explaining_write_errors("the transposed array", target_dir), replacing_folder(target_dir / ARRAY) as aside:
         array = create_dense_array(
@@ -76,13 +71,23 @@ def write_transposed(
                 for i in range(len(shard)):
                     activations = source.read(first + i)
                     shard[i, activations.sample_ids] = activations.values
+                    nnz += activations.n_active
                 if n_samples:
                     array[first : first + len(shard)] = shard
                 task.advance(len(shard))
         (target_dir / DESCRIPTION).unlink(missing_ok=True)
-    write_json(target_dir / DESCRIPTION, _description(n_features, n_samples))
+    description = {
+        "format_version": _FORMAT_VERSION,
+        "n_features": n_features,
+        "n_samples": n_samples,
+        "source_batches": None,  # upstream's field; the array is not made from batches
+        "format": "transposed_zarr",
+        "shape": [n_features, n_samples],
+        "description": "Activations [features, samples], float32; one chunk is one feature over all samples",
+    }
+    write_json(target_dir / DESCRIPTION, description)
     size = sum(file.stat().st_size for file in files_below(target_dir / ARRAY))
-    return TransposedWritten(n_features, n_samples, size)
+    return Written(n_samples, n_features, nnz, size)
 
 
 class TransposedReader:
@@ -118,17 +123,4 @@ class TransposedReader:
         if not 0 <= feature_id < self.n_features:
             raise FeatureNotFoundError(feature_id, self.n_features, self.path)
         row = self.array.read(slice(feature_id, feature_id + 1), slice(0, self.n_samples)).reshape(-1)
-        return active_samples(row, f"{self.path}, feature {feature_id}")
-
-
-def _description(n_features: int, n_samples: int) -> dict[str, object]:
-    """Upstream's fields; source_batches is null because the array is not made from batches."""
-    return {
-        "format_version": _FORMAT_VERSION,
-        "n_features": n_features,
-        "n_samples": n_samples,
-        "source_batches": None,
-        "format": "transposed_zarr",
-        "shape": [n_features, n_samples],
-        "description": "Activations [features, samples], float32; one chunk is one feature over all samples",
-    }
+        return Activations.from_dense(row, f"{self.path}, feature {feature_id}")

@@ -35,8 +35,24 @@ def import_folder(
 ) -> ImportReport:
     """Write `<target>/raw_activations` from the folder, with `import_report.json` in it; it appears whole or not at all.
 
-    Raises LayoutError, InvalidActivationsError or CorruptStoreError naming batch and row for what cannot be mended: batches
-    missing or of different width, negative or non-finite values, ids that repeat, metadata of another number of rows.
+    Args:
+        source: a batch tree, a transposed array, files per feature, or joblib files.
+        target: folder to import into; only an earlier import there is replaced.
+
+    Returns:
+        What was imported, and every defect that was mended.
+
+    Raises:
+        InputError: target holds something else, or joblib files are not trusted (`ImportOptions.allow_pickle`).
+        LayoutError: batches are missing or of different width, or the metadata has another number of rows.
+        InvalidActivationsError: a value is negative or not finite, or an id repeats; names batch and row.
+        CorruptStoreError: a file cannot be read.
+
+    Example:
+        >>> written = write_transposed(reader, folder / "theirs")
+        >>> report = import_folder(folder / "theirs", folder / "ours")
+        >>> report.n_samples, report.n_features, report.nnz
+        (3, 2, 3)
     """
     with imported_folder(source, target, options, progress) as report:
         return report
@@ -119,22 +135,22 @@ def _with_recorded_vocabularies(source: Path, options: ImportOptions) -> ImportO
     return options
 
 
-def _samples_of(opened: Source, source: Path, options: ImportOptions) -> tuple[pl.DataFrame, tuple[Finding, ...]]:
+def _samples_of(opened: Source, source: Path, options: ImportOptions) -> tuple[pl.DataFrame, list[Finding]]:
     n_samples = opened.rows.n_samples
     if n_samples == 0:
-        raise LayoutError(f"{source} holds no samples: there is nothing to import")
+        raise LayoutError(f"{source} does not hold samples: nothing can be imported")
     if not opened.tables:
-        wrong = "there is no sample metadata"
+        wrong = "sample metadata is missing"
         done = "tokens, weapons and kinds are marked unknown; pass --metadata to add them"
-        return unknown_samples(n_samples), (Finding(str(source), wrong, done),)
+        return unknown_samples(n_samples), [Finding(str(source), wrong, done)]
     names, tables = zip(*opened.tables, strict=True)
-    imported = imported_samples(tables, names, options.vocabulary, options.contexts)
-    if imported.table.height != n_samples:
+    table, findings = imported_samples(tables, names, options.vocabulary, options.contexts)
+    if table.height != n_samples:
         raise LayoutError(
-            f"the metadata of {source} has {counted(imported.table.height, 'rows')} for "
+            f"the metadata of {source} has {counted(table.height, 'rows')} for "
             f"{counted(n_samples, 'samples')}: they are matched by position; use the metadata of these activations"
         )
-    return imported.table, imported.findings
+    return table, findings
 
 
 def _write_shards(

@@ -5,7 +5,7 @@ whole, once.
 """
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,9 @@ import numpy.typing as npt
 import polars as pl
 
 from splat_assets.errors import InputError
-from splat_assets.store.activations import SparseRows
+from splat_assets.store.activations import BlockRows, SparseRows
 from splat_assets.store.documents import entries
 from splat_assets.store.errors import CorruptStoreError, LayoutError
-from splat_assets.store.guide.dense_arrays import active_rows
-from splat_assets.store.row_blocks import regrouped
 
 _VALUES = "all_sae_hidden_activations"
 _RECORDS = "analysis_df_records"
@@ -35,34 +33,18 @@ def joblib_files(folder: Path) -> list[Path]:
     return [path for path in entries(folder) if path.suffix == ".joblib"]
 
 
-class SpilledRows:
-    """Rows that were made sparse and put aside, one folder of `.npy` files per source file."""
-
-    def __init__(self, folders: Sequence[Path], n_samples: int, n_features: int) -> None:
-        self._folders = folders
-        self._n_samples, self._n_features = n_samples, n_features
-
-    @property
-    def n_features(self) -> int:
-        """The number of features."""
-        return self._n_features
-
-    @property
-    def n_samples(self) -> int:
-        """The number of samples."""
-        return self._n_samples
-
-    def rows(self, block_rows: int) -> Iterator[SparseRows]:
-        """All samples from 0 on in blocks of block_rows (the last may be shorter)."""
-        sizes = (min(block_rows, self._n_samples - at) for at in range(0, self._n_samples, block_rows))
-        return regrouped((_unspilled(folder) for folder in self._folders), sizes)
-
-
-def read_joblib(files: Sequence[Path], scratch: Path) -> tuple[SpilledRows, tuple[tuple[str, pl.DataFrame], ...]]:
+def read_joblib(files: Sequence[Path], scratch: Path) -> tuple[BlockRows, tuple[tuple[str, pl.DataFrame], ...]]:
     """Rows (sparse, in scratch) and sample tables of the files, in order. Only call this for files that are trusted.
 
-    Raises InputError when joblib or pandas is needed and not installed, LayoutError when a file holds something else,
-    CorruptStoreError when it cannot be loaded.
+    Args:
+        files: pickles of dictionaries with `all_sae_hidden_activations`, shape (n, n_features), and `analysis_df_records`.
+        scratch: an empty folder, which must stay as long as the rows are read.
+
+    Raises:
+        InputError: joblib or pandas is needed and not installed.
+        LayoutError: a file holds something else, or files differ in their number of features.
+        InvalidActivationsError: a value is negative, NaN or infinite.
+        CorruptStoreError: a file cannot be loaded.
     """
     tables, folders, widths, n_samples = [], [], set(), 0
     for i, path in enumerate(files):
@@ -72,7 +54,7 @@ def read_joblib(files: Sequence[Path], scratch: Path) -> tuple[SpilledRows, tupl
         values, table = _values(content[_VALUES], path), _table(content[_RECORDS], path)
         if values.ndim != 2 or table.height != len(values):
             raise LayoutError(f"{path} has {table.height} records for activations of shape {values.shape}")
-        folders.append(_spilled(active_rows(values, str(path), 0), scratch / f"joblib-{i:04d}"))
+        folders.append(_spilled(SparseRows.from_dense(values, str(path)), scratch / f"joblib-{i:04d}"))
         tables.append((path.name, table))
         widths.add(values.shape[1])
         n_samples += len(values)
@@ -80,7 +62,7 @@ def read_joblib(files: Sequence[Path], scratch: Path) -> tuple[SpilledRows, tupl
         raise LayoutError(
             f"the joblib files have {', '.join(map(str, sorted(widths)))} features: they come from different SAEs"
         )
-    return SpilledRows(folders, n_samples, widths.pop()), tuple(tables)
+    return BlockRows(n_samples, widths.pop(), lambda: map(_unspilled, folders)), tuple(tables)
 
 
 def _load(path: Path) -> Any:
@@ -104,21 +86,17 @@ def _values(raw: Any, path: Path) -> npt.NDArray[np.float32]:
 
 
 def _table(records: Any, path: Path) -> pl.DataFrame:
+    """The columns of a pandas table, or of a list of dicts, that describe samples."""
     try:
-        return _described(records)
+        names = records[0].keys() if isinstance(records, list) and records else getattr(records, "columns", ())
+        columns = {}
+        for name, ours in _COLUMNS.items():
+            if name in names:
+                values = [record.get(name) for record in records] if isinstance(records, list) else list(records[name])
+                columns[ours] = [_plain(value) for value in values]
+        return pl.DataFrame(columns)
     except (TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
         raise LayoutError(f"{path}: its records cannot be read as a table: {error}") from error
-
-
-def _described(records: Any) -> pl.DataFrame:
-    """The columns of a pandas table, or of a list of dicts, that describe samples."""
-    names = records[0].keys() if isinstance(records, list) and records else getattr(records, "columns", ())
-    columns = {}
-    for name, ours in _COLUMNS.items():
-        if name in names:
-            values = [record.get(name) for record in records] if isinstance(records, list) else list(records[name])
-            columns[ours] = [_plain(value) for value in values]
-    return pl.DataFrame(columns)
 
 
 def _plain(value: Any) -> Any:

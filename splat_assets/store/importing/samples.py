@@ -6,7 +6,6 @@ Rows are matched by position. A `global_index` that does not run from 0 on is re
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,19 +26,11 @@ _IS_NULL = ("is_null_token", "is_null")
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class ImportedSamples:
-    """The table (one row per sample, SAMPLE_SCHEMA) and what was wrong with its sources."""
-
-    table: pl.DataFrame
-    findings: tuple[Finding, ...]
-
-
 def read_metadata(path: Path) -> pl.DataFrame:
     """A table in a `.parquet` file or an Arrow file (`.ipc`, `.arrow`, `.feather`); LayoutError when it is neither."""
     with explaining_damage(path):
         if not is_regular(path):
-            raise LayoutError(f"there is no metadata table {path}")
+            raise LayoutError(f"the metadata table {path} does not exist")
         if path.suffix == ".parquet":
             return pl.read_parquet(path.absolute(), glob=False)
         if path.suffix in (".ipc", ".arrow", ".feather"):
@@ -66,11 +57,17 @@ def imported_samples(
     names: Sequence[str],
     vocabulary: Vocabulary | None,
     contexts: Contexts | None,
-) -> ImportedSamples:
-    """The sample table of consecutive tables called `names`.
+) -> tuple[pl.DataFrame, list[Finding]]:
+    """The sample table (one row per sample, SAMPLE_SCHEMA) of consecutive tables called `names`, and what was wrong with them.
 
-    Raises LayoutError when one has no usable tokens column, ids that are not whole numbers, or another batch's
-    `batch_id`.
+    Args:
+        tables: one per batch, rows in sample order.
+        names: their file names, for messages and to compare with `batch_id`.
+        vocabulary: bounds the token ids; without one they are only >= 0.
+        contexts: gives the weapon names; without them those of the tables are used.
+
+    Raises:
+        LayoutError: a table lacks a usable tokens column, has ids that are not whole numbers, or another batch's `batch_id`.
 
     Without a column that says so, a sample is a null row where a vocabulary shows its tokens to be just the null token. What a
     row is otherwise (`kind`) is `unknown` unless the table says it.
@@ -84,7 +81,7 @@ def imported_samples(
         parts.append(_converted(ordered, name, vocabulary, contexts, first, findings))
         first += table.height
     whole = pl.concat(parts) if parts else pl.DataFrame(schema=SAMPLE_SCHEMA)
-    return ImportedSamples(whole, tuple(_merged(findings)))
+    return whole, _merged(findings)
 
 
 def unknown_samples(n_samples: int) -> pl.DataFrame:
@@ -136,7 +133,7 @@ def _in_row_order(table: pl.DataFrame, name: str, findings: list[Finding]) -> pl
 
 def _report_numbering(table: pl.DataFrame, name: str, first: int, findings: list[Finding]) -> None:
     if "global_index" not in table.columns:
-        findings.append(Finding(name, "there is no global_index", "rows are numbered by position"))
+        findings.append(Finding(name, "global_index is missing", "rows are numbered by position"))
     elif table.height:
         index = _ids(table, "global_index", name).fill_null(-1).to_numpy()
         if not np.array_equal(index, np.arange(first, first + table.height)):
@@ -194,9 +191,7 @@ def _tokens(table: pl.DataFrame, name: str, vocabulary: Vocabulary | None, findi
     _refuse_fractions(table[column].explode(), tokens.explode(), column, name)
     missing = tokens.is_null() | tokens.list.eval(pl.element().is_null().any()).list.first().fill_null(False)
     if missing.any():
-        raise LayoutError(
-            f"{name}: row {missing.arg_max()} has no tokens in {column}; every sample needs a list of ids"
-        )
+        raise LayoutError(f"{name}: row {missing.arg_max()} lacks tokens in {column}; every sample needs a list of ids")
     flat = tokens.explode().drop_nulls().to_numpy()
     if flat.size and flat.min() < 0:
         raise LayoutError(f"{name}: {column} holds token {flat.min()}; ids of tokens count from 0")
@@ -219,7 +214,7 @@ def _tokens(table: pl.DataFrame, name: str, vocabulary: Vocabulary | None, findi
 def _weapons(table: pl.DataFrame, name: str, findings: list[Finding]) -> pl.Series:
     column = next((column for column in _WEAPON if column in table.columns), None)
     if column is None:
-        findings.append(Finding(name, "there is no weapon_id_token", "weapons are -1, unknown"))
+        findings.append(Finding(name, "weapon_id_token is missing", "weapons are -1, unknown"))
         return pl.Series(np.full(table.height, -1), dtype=pl.Int32)
     return _ids(table, column, name, pl.Int32).fill_null(-1)
 
@@ -234,11 +229,11 @@ def _is_null(
     if vocabulary is not None and vocabulary.null_id is not None:
         alone = (tokens.list.len() == 1) & (tokens.list.first() == vocabulary.null_id).fill_null(False)
         findings.append(
-            Finding(name, "there is no is_null_token", "null rows are those whose only token is the null token")
+            Finding(name, "is_null_token is missing", "null rows are those whose only token is the null token")
         )
         return alone, True
     findings.append(
-        Finding(name, "there is no is_null_token, and no vocabulary was passed", "no row is marked as a null row")
+        Finding(name, "is_null_token is missing, and a vocabulary was not passed", "no row is marked as a null row")
     )
     return pl.Series(np.zeros(table.height, dtype=bool)), False
 
@@ -256,7 +251,7 @@ def _weapon_names(
         return weapons.replace_strict(names, default="", return_dtype=pl.String)
     if "weapon_name" not in table.columns:
         findings.append(
-            Finding(name, "there is no weapon_name, and no weapon vocabulary was passed", "names are left empty")
+            Finding(name, "weapon_name is missing, and a weapon vocabulary was not passed", "names are left empty")
         )
         return pl.Series([""] * table.height, dtype=pl.String)
     return _cast(table, "weapon_name", pl.String, name).fill_null("")

@@ -22,7 +22,7 @@ from splat_assets.store.guide.dense_arrays import DenseArray
 from splat_assets.store.guide.neuron_acts import DESCRIPTION as NEURON_ACTS_DESCRIPTION
 from splat_assets.store.guide.neuron_acts import NeuronActsReader, feature_folder_name
 from splat_assets.store.guide.transposed import DESCRIPTION, TransposedReader
-from splat_assets.store.importing.feature_rows import FeatureRows
+from splat_assets.store.importing.feature_rows import feature_rows
 from splat_assets.store.importing.joblib_files import joblib_files, read_joblib
 from splat_assets.store.importing.report import Finding
 from splat_assets.store.importing.samples import metadata_tables, read_metadata
@@ -79,9 +79,9 @@ class Source:
 
 
 def open_source(folder: Path, options: ImportOptions, scratch: Path, progress: Progress) -> Source:
-    """The folder as rows. Raises LayoutError when it has no layout that can be imported, InputError for unasked pickles."""
+    """The folder as rows. Raises LayoutError when its layout cannot be imported, InputError for unasked pickles."""
     if not folder.is_dir():
-        raise LayoutError(f"there is no folder {folder}")
+        raise LayoutError(f"the folder {folder} does not exist")
     layouts = list(layouts_at(folder))
     chosen = next((layout for layout in _IMPORTABLE if layout in layouts), None)
     if chosen is None and joblib_files(folder):
@@ -141,7 +141,7 @@ def _refuse_tables_without_batch(metadata: Path, used: list[Path]) -> None:
     alone = sorted(set(metadata.glob("batch_*.parquet")) - set(used))
     if alone:
         raise LayoutError(
-            f"{alone[0]} has no batch of activations ({len(alone)} such tables): copy the missing batches, or "
+            f"{alone[0]} lacks its batch of activations ({len(alone)} such tables): copy the missing batches, or "
             f"move it elsewhere"
         )
 
@@ -162,7 +162,7 @@ def _transposed_source(folder: Path, options: ImportOptions, scratch: Path, prog
             wrong = f"{key} is {described[key]}, the array has {actual}"
             findings.append(Finding(str(reader.path.parent / DESCRIPTION), wrong, "the array's number is used"))
     tables, used = _passed_tables(options.metadata)
-    rows = FeatureRows(reader, scratch, progress)
+    rows = feature_rows(reader, scratch, progress)
     return Source("", rows, tables, tuple(findings), (reader.path, *used), (reader.array,))
 
 
@@ -173,7 +173,7 @@ def _neuron_acts_source(folder: Path, options: ImportOptions, scratch: Path, pro
         n_samples = sum(table.height for _, table in tables)
     reader = NeuronActsReader(folder, options.n_features, n_samples)
     mended = _MendedNeuronActs(reader)
-    rows = FeatureRows(mended, scratch, progress)
+    rows = feature_rows(mended, scratch, progress)
     unsure = [Finding(str(folder), sentence, "pass it if you know it") for sentence in reader.assumptions]
     return Source("", rows, tables, (*unsure, *mended.findings()), (folder, *used))
 
@@ -224,7 +224,7 @@ def _absent_chunk_findings(array: DenseArray, accepted: bool) -> list[Finding]:
         return []
     if not accepted:
         raise CorruptStoreError(
-            f"{array.path} has no file {first}: zarr would read its rows as zeros. Copy the folder again, or pass "
+            f"{array.path} lacks the file {first}: zarr would read its rows as zeros. Copy the folder again, or pass "
             f"--missing-chunks-are-zero if these rows have no activations"
         )
     n_absent = 1 + sum(1 for _ in absent)

@@ -12,13 +12,15 @@ A reader that opened a version before can go on reading it.
 """
 
 import errno
+import logging
 import os
 import shutil
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from splat_assets.errors import InputError
+from splat_assets.errors import InputError, SplatError
 from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import feature_id_dtype, sample_id_dtype
 from splat_assets.store.bucket.bucket import SCHEME, Bucket, BucketError, MissingObjectError
@@ -29,6 +31,8 @@ from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import access_denied, read_bytes
 from splat_assets.store.errors import CorruptStoreError, LayoutError, NotPublishedError, StoreError
 from splat_assets.store.files import (
+    FileMark,
+    file_mark,
     files_below,
     locked,
     remove_leftovers,
@@ -37,8 +41,10 @@ from splat_assets.store.files import (
     sync_folder,
     sync_tree,
 )
+from splat_assets.store.layout import DataRoot, is_name
 from splat_assets.store.manifest import MANIFEST, VERSION_ID, Manifest, described_files
 from splat_assets.store.published.publications import (
+    PUBLICATIONS,
     highest_sequence,
     publication_order,
     read_publications,
@@ -82,9 +88,14 @@ def publish(
     Raises:
         LayoutError: a staged part is missing.
         CorruptStoreError: the parts contradict each other.
-        DiskFullError: the disk has no space left.
+        DiskFullError: the disk is full.
         BucketError: the bucket refused or did not answer.
         PublishedMeanwhileError: another writer published this run meanwhile.
+
+    Example:
+        >>> version = publish(folder / "store", {"activations.zarr": sparse}, {"sae": "an example"})
+        >>> version == current_version(folder / "store")
+        True
     """
     store, progress = Path(store), progress or SilentProgress()
     _check_staged(staged)
@@ -99,7 +110,11 @@ def publish(
             aside.mkdir(parents=True)
             manifest = _put_together(aside, staged, facts, progress)
             if not _is_sound_copy(versions / manifest.version, manifest, aside):
-                _refuse_contradictions(aside)
+                if problems := content_problems(aside):
+                    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+                    raise CorruptStoreError(
+                        f"not published, because {problems[0]}{more}; the previous version stays current"
+                    )
                 _move_into_place(aside, versions / manifest.version)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -128,7 +143,9 @@ def open_store(path: Path | str) -> Store:
         CorruptStoreError: the version is damaged or cannot be read.
 
     Example:
-        >>> open_store("data/runs/demo").feature(0).values
+        >>> version = publish(folder / "store", {"activations.zarr": sparse}, {})
+        >>> open_store(folder / "store").feature(1).values
+        array([2.5, 0.5], dtype=float32)
     """
     if str(path).startswith(SCHEME):
         return _open_there(str(path))
@@ -150,12 +167,17 @@ def open_store(path: Path | str) -> Store:
 
 
 def current_version(store: Path | str) -> str:
-    """The id of the current version of the store folder; NotPublishedError when there is none, CorruptStoreError for no id."""
+    """The id of the current version of the store folder.
+
+    Raises:
+        NotPublishedError: nothing was published there.
+        CorruptStoreError: the pointer cannot be read, or does not hold an id.
+    """
     try:
         version = read_bytes(Path(store) / _CURRENT)[:_LONGEST_POINTER].decode("ascii", errors="replace").strip()
     except FileNotFoundError as error:
         raise NotPublishedError(
-            f"{store} has no published version yet; `splat materialize RUN` publishes it"
+            f"{store} does not have a published version yet; `splat materialize RUN` publishes it"
         ) from error
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
@@ -163,6 +185,43 @@ def current_version(store: Path | str) -> str:
     if not VERSION_ID.fullmatch(version):
         raise CorruptStoreError(f"{Path(store) / _CURRENT} says {version!r}, which is not a version id; publish again")
     return version
+
+
+logger = logging.getLogger(__name__)
+
+
+def newest_run(root: DataRoot) -> str | None:
+    """The default run; None when no run has a published version.
+
+    Two runs of the same number were published at the same moment by machines that did not see each other: the time, then the
+    name decides. Runs without a record are older than all others, and the last by name is the newest of them. One whose
+    pointer or record cannot be read comes after those.
+    """
+    ranks = {}
+    for name in root.run_names():
+        if is_name(name):
+            store = root.run(name).store
+            pointer = file_mark(store / "CURRENT")
+            if pointer is not None:
+                ranks[name] = _rank(store, pointer, file_mark(store / PUBLICATIONS))
+    return max(ranks, key=lambda name: (*ranks[name], name), default=None)
+
+
+@lru_cache(maxsize=4_096)
+def _rank(store: Path, pointer: FileMark, record: FileMark | None) -> tuple[int, str]:
+    """The number and the time of the current version's publication; read once per state of the files that say so."""
+    try:
+        version = current_version(store)
+    except SplatError:
+        return -2, ""  # whoever opens it says why
+    try:
+        publication = read_publications(store).get(version)
+    except SplatError as error:
+        logger.warning("%s", error)
+        return -1, ""
+    if publication is None:
+        return -1, ""
+    return publication.sequence, publication.at.isoformat() if publication.at else ""
 
 
 def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
@@ -176,19 +235,22 @@ def remove_old_versions(store: Path | str, keep_last: int) -> list[str]:
     if keep_last < 1:
         raise InputError(f"keep_last is {keep_last}: at least the current version must be kept")
     shared = SharedStore.of(store)
-    if shared is not None:
-        return _remove_there(shared, {shared.pointer().version, *pinned_versions(store)}, keep_last)
     with locked(store / _LOCK):
-        kept = {current_version(store), *pinned_versions(store)}
-        order = publication_order(read_publications(store))
-        others = [folder for folder in (store / _VERSIONS).iterdir() if folder.name not in kept and _is_version(folder)]
-        others.sort(key=lambda folder: order(folder.name), reverse=True)
-        old = others[keep_last - 1 :]
-        for folder in old:
-            doomed = staging_path(folder)
-            os.rename(folder, doomed)
-            shutil.rmtree(doomed)
-    return sorted(folder.name for folder in old)
+        if shared is None:
+            current, publications, there = current_version(store), read_publications(store), _versions_in(store)
+        else:
+            current, publications, there = shared.pointer().version, shared.publications()[0], shared.versions()
+        others = there - {current, *pinned_versions(store)}
+        old = sorted(others, key=publication_order(publications), reverse=True)[keep_last - 1 :]
+        for version in old:
+            if shared is not None:
+                shared.remove(version)
+            folder = store / _VERSIONS / version
+            if folder.exists():
+                doomed = staging_path(folder)
+                os.rename(folder, doomed)
+                shutil.rmtree(doomed)
+    return sorted(old)
 
 
 def _record(store: Path, version: str) -> None:
@@ -199,21 +261,6 @@ def _record(store: Path, version: str) -> None:
         current = None
     highest = highest_sequence(stores_beside(store))
     write_publications(store, with_publication(read_publications(store), version, current, highest))
-
-
-def _remove_there(shared: SharedStore, kept: Set[str], keep_last: int) -> list[str]:
-    """As `remove_old_versions`, of a bucket, and of what the working copy has of it."""
-    order = publication_order(shared.publications())
-    others = sorted(shared.versions() - kept, key=order, reverse=True)
-    old = others[keep_last - 1 :]
-    for version in old:
-        shared.remove(version)
-        folder = shared.folder / _VERSIONS / version
-        if folder.exists():
-            doomed = staging_path(folder)
-            os.rename(folder, doomed)
-            shutil.rmtree(doomed)
-    return sorted(old)
 
 
 def pinned_versions(store: Path | str) -> tuple[str, ...]:
@@ -231,9 +278,9 @@ def pin_version(store: Path | str, version: str, pinned: bool = True) -> None:
     """Pin or unpin a version; InputError lists the versions there are when it is none of them."""
     store = Path(store)
     with locked(store / _LOCK):
-        there = sorted(folder.name for folder in (store / _VERSIONS).glob("*") if _is_version(folder))
+        there = sorted(_versions_in(store))
         if version not in there:
-            raise InputError(f"{store} has no version {version[:40]!r}; there are {', '.join(there) or 'none'}")
+            raise InputError(f"version {version[:40]!r} is not in {store}; there are {', '.join(there) or 'none'}")
         others = [one for one in pinned_versions(store) if one != version]
         with replacing_file(store / _PINNED) as aside:
             aside.write_text("".join(f"{one}\n" for one in [*others, *([version] if pinned else [])]), encoding="ascii")
@@ -276,13 +323,6 @@ def _put_together(aside: Path, staged: Mapping[str, Path], facts: Mapping[str, A
     sync_tree(aside)
     manifest.save(aside)
     return manifest
-
-
-def _refuse_contradictions(aside: Path) -> None:
-    problems = content_problems(aside)
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise CorruptStoreError(f"not published, because {problems[0]}{more}; the previous version stays current")
 
 
 def _link(source: Path, target: Path) -> None:
@@ -352,6 +392,10 @@ def _cache_of_user() -> Path | None:
         return Path.home() / ".cache" / "splat" / "read"
     except RuntimeError:
         return None
+
+
+def _versions_in(store: Path) -> set[str]:
+    return {folder.name for folder in (store / _VERSIONS).glob("*") if _is_version(folder)}
 
 
 def _is_version(folder: Path) -> bool:

@@ -89,12 +89,8 @@ class SharedStore:
         whole = {name.partition("/")[0] for name in ends if name.endswith(f"/{MANIFEST}")}
         return {version for version in whole if VERSION_ID.fullmatch(version)}
 
-    def publications(self) -> Publications:
-        """The publications recorded in the bucket; CorruptStoreError, BucketError."""
-        return self._publications()[0]
-
-    def _publications(self) -> tuple[Publications, str]:
-        """The publications, and the tag of the record; empty where there is none."""
+    def publications(self) -> tuple[Publications, str]:
+        """The publications in the bucket, and the tag of the record (empty without one); CorruptStoreError, BucketError."""
         name = self._named(PUBLICATIONS)
         try:
             content, tag = self.copy.bucket.read_tagged(name)
@@ -109,7 +105,7 @@ class SharedStore:
         current = before.version if VERSION_ID.fullmatch(before.version) else None
         bucket, name = self.copy.bucket, self._named(PUBLICATIONS)
         for _ in range(_TRIES):
-            known, tag = self._publications()
+            known, tag = self.publications()
             publications = with_publication(known, version, current, highest)
             if publications == known:
                 return known

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from splat_assets.store.activations import RowReader
+from splat_assets.store.activations import RowReader, equal, first_invalid
+from splat_assets.store.checksums import mixed_bits
 from splat_assets.store.documents import entries
 from splat_assets.store.errors import StoreError
 from splat_assets.store.samples import SampleTable, checked_samples
@@ -83,17 +84,11 @@ class _Checked:
     def _check_promises(
         self, first: int, indptr: npt.NDArray[np.int64], ids: npt.NDArray[Any], values: npt.NDArray[np.float32]
     ) -> None:
-        bad = ~(np.isfinite(values) & (values > 0))
-        wide = ids.astype(np.int64)
-        bad |= (wide < 0) | (wide >= self._n_ids)
-        starts = np.zeros(ids.size + 1, dtype=bool)
-        starts[indptr] = True
-        bad[1:] |= (np.diff(wide) <= 0) & ~starts[1:-1]
-        if bad.any():
-            at = int(np.flatnonzero(bad)[0])
+        at = first_invalid(indptr, ids, values, self._n_ids)
+        if at is not None:
             which = first + int(np.searchsorted(indptr, at, side="right")) - 1
             self._add(
-                f"{self._half.what} {which} of {self._half.folder} holds id {int(wide[at])} with value {float(values[at])}: "
+                f"{self._half.what} {which} of {self._half.folder} holds id {int(ids[at])} with value {float(values[at])}: "
                 f"values must be finite and > 0, ids strictly increasing and below {self._n_ids}"
             )
 
@@ -109,16 +104,8 @@ def rows_that_differ(reader: SparseReader, source: RowReader, block_rows: int = 
     for ours, theirs in zip_longest(reader.rows(block_rows), source.rows(block_rows)):
         if ours is None or theirs is None or ours.n_rows != theirs.n_rows:
             return [*differing, at]
-        same_borders = np.array_equal(ours.indptr, theirs.indptr)
-        if not (
-            same_borders
-            and np.array_equal(ours.feature_ids, theirs.feature_ids)
-            and np.array_equal(ours.values, theirs.values)
-        ):
-            for i in range(ours.n_rows):
-                a, b = ours.row(i), theirs.row(i)
-                if not (np.array_equal(a.feature_ids, b.feature_ids) and np.array_equal(a.values, b.values)):
-                    differing.append(at + i)
+        if not equal(ours, theirs):
+            differing += [at + i for i in range(ours.n_rows) if not equal(ours.row(i), theirs.row(i))]
         if len(differing) >= _MOST_NAMED:
             return differing[:_MOST_NAMED]
         at += ours.n_rows
@@ -181,7 +168,7 @@ def _id_problems(table: pl.DataFrame, columns: Mapping[str, str], reader: Sparse
     for column, what in columns.items():
         n_ids = reader.n_features if what == "feature" else reader.n_samples
         if column not in table.columns:
-            problems.append(f"it has no column {column}")
+            problems.append(f"it lacks the column {column}")
             continue
         ids = table[column]
         if not _is_whole(ids):
@@ -212,9 +199,5 @@ def _named(ids: npt.NDArray[np.intp], what: str) -> str:
 
 
 def _mixed(feature_ids: npt.NDArray[Any], values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint64]:
-    """A 64-bit hash per activation (the finaliser of splitmix64), to be summed: the sum does not depend on the order."""
-    mixed = (feature_ids.astype(np.uint64) << np.uint64(32)) | values.view(np.uint32)
-    mixed += np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    """A 64-bit hash per activation, to be summed: the sum does not depend on the order."""
+    return mixed_bits((feature_ids.astype(np.uint64) << np.uint64(32)) | values.view(np.uint32))

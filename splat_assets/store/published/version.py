@@ -150,7 +150,9 @@ class Store:
     def rows_of(self, name: str, feature_id: int) -> pl.DataFrame:
         """The rows of one feature in `<name>.parquet`, of which only the row groups that can hold it are read; as `table`."""
         file = f"{name}.parquet"
-        return read_rows(self.folder / file, "feature_id", feature_id, self._kept_bytes(file))
+        if file not in self._kept:
+            self._kept[file] = self._bytes(file)
+        return read_rows(self.folder / file, "feature_id", feature_id, self._kept[file])
 
     def facts(self, name: str) -> dict[str, Any]:
         """The facts that were written with `<name>.parquet`; as `table`."""
@@ -161,12 +163,6 @@ class Store:
         """Whether the file or folder called name is part of this version."""
         return self._files.has(name)
 
-    def _kept_bytes(self, name: str) -> bytes:
-        """As `_bytes`, read once and kept."""
-        if name not in self._kept:
-            self._kept[name] = self._bytes(name)
-        return self._kept[name]
-
     def _bytes(self, name: str) -> bytes:
         """The bytes of the file called name, which are those that were published."""
         if name not in self._files:
@@ -176,9 +172,18 @@ class Store:
         return self._files.content(name)
 
     def verify(self, deep: bool = True) -> list[str]:
-        """The problems of this version's bytes, one sentence each naming file, feature or sample; empty when sound.
+        """The problems of this version's bytes; everything is read again from disk, or from the bucket.
 
-        Everything is read again from disk, or from the bucket. deep also hashes every file.
+        Args:
+            deep: also hash every file.
+
+        Returns:
+            One sentence per problem, naming file, feature or sample; empty when sound.
+
+        Example:
+            >>> store = open_store(published)
+            >>> store.verify()
+            []
         """
         if self._remote is None:
             return version_problems(self.folder, deep)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ import zarr
 from zarr.errors import ZarrUserWarning
 
 from splat_assets.errors import InputError
-from splat_assets.store.sparse.shard_writers import ArrayWriter, PlainShardWriter, ZarrShardWriter
+from splat_assets.store.checksums import crc32c_of_bytes
 
 FORMAT_VERSION = 1
 ATTRIBUTES = "splat"
@@ -59,8 +59,97 @@ class Chunking:
         return inner, inner * chunks
 
 
+class PlainShardWriter:
+    """Streams the shards of an uncompressed array: chunk after chunk from byte 0, then the index and its crc32c."""
+
+    def __init__(self, array: zarr.Array[Any], folder: Path) -> None:
+        """Start at element 0 of array, which lies in folder."""
+        assert array.shards is not None
+        self._folder = folder / "c"
+        self._dtype = np.dtype(array.dtype)
+        self._n_elements, self._inner, self._shard = array.shape[0], array.chunks[0], array.shards[0]
+        self._written = 0
+        self._file: IO[bytes] | None = None
+
+    def append(self, values: npt.NDArray[Any]) -> None:
+        """Add values after those appended so far."""
+        values = np.ascontiguousarray(values, dtype=self._dtype)
+        while values.size:
+            within = self._written % self._shard
+            taken = min(values.size, self._shard - within)
+            if self._file is None:
+                self._folder.mkdir(exist_ok=True)
+                self._file = (self._folder / str(self._written // self._shard)).open("wb")
+            self._file.write(values[:taken].data)
+            self._written += taken
+            values = values[taken:]
+            if self._written % self._shard == 0:
+                self._finish_shard(self._shard)
+
+    def _finish_shard(self, n_elements: int) -> None:
+        assert self._file is not None
+        used = -(-n_elements // self._inner)
+        chunk_bytes = self._inner * self._dtype.itemsize
+        self._file.write(bytes(used * chunk_bytes - n_elements * self._dtype.itemsize))
+        index = np.full((self._shard // self._inner, 2), np.iinfo(np.uint64).max, dtype="<u8")
+        index[:used, 0] = np.arange(used, dtype=np.uint64) * np.uint64(chunk_bytes)
+        index[:used, 1] = chunk_bytes
+        self._file.write(index.data)
+        self._file.write(crc32c_of_bytes(index).to_bytes(4, "little"))
+        self._file.close()
+        self._file = None
+
+    def close(self) -> None:
+        """Finish the last shard; ValueError when fewer elements were appended than the array has."""
+        if self._file is not None:
+            self._finish_shard(self._written % self._shard)
+        _check_length(self._written, self._n_elements, str(self._folder.parent))
+
+
+class ZarrShardWriter:
+    """Fills a shard in memory and hands it to zarr, whatever its codecs."""
+
+    def __init__(self, array: zarr.Array[Any]) -> None:
+        """Start at element 0 of array."""
+        assert array.shards is not None
+        self._array = array
+        self._buffer = np.empty(array.shards[0], dtype=array.dtype)
+        self._filled = 0
+        self._written = 0
+
+    def append(self, values: npt.NDArray[Any]) -> None:
+        """Add values after those appended so far."""
+        while values.size:
+            taken = min(values.size, self._buffer.size - self._filled)
+            self._buffer[self._filled : self._filled + taken] = values[:taken]
+            self._filled += taken
+            values = values[taken:]
+            if self._filled == self._buffer.size:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._filled:
+            self._array[self._written : self._written + self._filled] = self._buffer[: self._filled]
+            self._written += self._filled
+            self._filled = 0
+
+    def close(self) -> None:
+        """Write what is left; ValueError when fewer elements were appended than the array has."""
+        self._flush()
+        _check_length(self._written, self._array.shape[0], self._array.path)
+
+
+def _check_length(n_written: int, n_elements: int, where: str) -> None:
+    if n_written != n_elements:
+        raise ValueError(f"{where}: {n_written} of {n_elements} elements were appended")
+
+
+ArrayWriter = PlainShardWriter | ZarrShardWriter
+"""Appends to an array of known length."""
+
+
 def checked_profile(profile: str) -> Profile:
-    """The profile itself; InputError when there is no such profile."""
+    """The profile itself; InputError for any other name."""
     for known in get_args(Profile):
         if profile == known:
             return known  # type: ignore[no-any-return]
@@ -125,10 +214,15 @@ class SparseLayout:
         """A writer for a new array; packed arrays are compressed in the compact profile."""
         inner, shard = self._chunking.of(n_elements)
         compressed = packed and self._profile == "compact"
+        serializer: Any = "auto"
         with accepting_pcodec():
+            if compressed:
+                from zarr.codecs.numcodecs import PCodec
+
+                serializer = PCodec()
             made = self._root.create_array(
                 name, shape=(n_elements,), dtype=dtype, chunks=(inner,), shards=(shard,), filters=None, compressors=None,
-                serializer=_pcodec() if compressed else "auto", fill_value=0,
+                serializer=serializer, fill_value=0,
                 dimension_names=[dimension], config={"write_empty_chunks": True},
             )  # fmt: skip
         made.attrs.put({"encoding-type": "array", "encoding-version": "0.2.0"})
@@ -156,9 +250,3 @@ class SparseLayout:
                 "ignore", message="Consolidated metadata is currently not part", category=ZarrUserWarning
             )
             zarr.consolidate_metadata(self._root.store)
-
-
-def _pcodec() -> Any:
-    from zarr.codecs.numcodecs import PCodec
-
-    return PCodec()

@@ -1,23 +1,40 @@
 """Writes the sparse store from rows: transpose segment by segment, then join the segments feature by feature.
 
+A segment is a run of consecutive samples, as large as the memory limit allows, transposed in memory and kept on disk until
+it is merged. It is written whole with a receipt, so that a merge that was interrupted goes on where it stopped. Which
+segments there are does not change a byte of the merged store.
+
 Nothing is sorted: within a feature, sample ids grow from segment to segment as they do in the source. Memory is bounded by a
 segment, by a block of features and by the shards being filled, never by the dataset. Reading is in `sparse`.
 """
 
+import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
 from splat_assets.progress import Progress, SilentProgress
-from splat_assets.store.activations import RowReader, feature_id_dtype, sample_id_dtype
-from splat_assets.store.checksums import crc32c_of_ranges
+from splat_assets.store.activations import (
+    RowReader,
+    SparseRows,
+    Written,
+    feature_id_dtype,
+    joined,
+    offsets_of,
+    sample_id_dtype,
+)
+from splat_assets.store.checksums import crc32c_of_bytes, crc32c_of_ranges
 from splat_assets.store.disk import explaining_write_errors
+from splat_assets.store.documents import read_json
+from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError
 from splat_assets.store.files import files_below, remove_leftovers, replacing_folder
+from splat_assets.store.npy import NpyFile
 from splat_assets.store.sparse.layout import (
     BY_FEATURE,
     BY_SAMPLE,
@@ -27,7 +44,7 @@ from splat_assets.store.sparse.layout import (
     blocks_of,
     checked_profile,
 )
-from splat_assets.store.sparse.segments import ResumableRows, Segment, build_segments
+from splat_assets.wording import counted
 
 MEMORY_LIMIT_BYTES = 512 * 2**20
 
@@ -38,16 +55,170 @@ _SEGMENTS_PREFIX = ".staging-segments-"
 # A block of features: parts (8), concatenated (8), joined (8), and as much again while the next ones are read.
 _SEGMENT_BYTES = 32
 _BLOCK_BYTES = 64
+_RECEIPT = "receipt.json"
+_PLAN = "plan.json"
+_FORMAT_VERSION = 1
+_MOST_BLOCK_ROWS = 4096
+
+
+@runtime_checkable
+class ResumableRows(Protocol):
+    """Rows that can be read from the middle and say what they are, so that a later run may go on with them."""
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the rows."""
+        ...
+
+    def rows(self, block_rows: int, start: int = 0) -> Iterator[SparseRows]:
+        """All samples from `start` on."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class SparseWritten:
-    """The size of the written store."""
+class Segment:
+    """Samples first_row..first_row + n_rows - 1 by feature, in a folder of their own."""
 
-    n_samples: int
+    folder: Path
+    first_row: int
+    n_rows: int
     n_features: int
     nnz: int
-    size_bytes: int
+
+    def indptr(self, first: int, last: int) -> npt.NDArray[np.int64]:
+        """Where features first..last - 1 start and end within the segment: int64, shape (last - first + 1,)."""
+        indptr: npt.NDArray[np.int64] = NpyFile(self.folder / "indptr.npy").read(first, last + 1)
+        return indptr
+
+    def features(self, first: int, last: int) -> sp.csr_array:
+        """Features first..last - 1 as a scipy matrix, shape (last - first, n_rows): a row is a feature."""
+        indptr = self.indptr(first, last)
+        lo, hi = int(indptr[0]), int(indptr[-1])
+        ids = NpyFile(self.folder / "sample_ids.npy").read(lo, hi)
+        values = NpyFile(self.folder / "values.npy").read(lo, hi)
+        return sp.csr_array((values, ids, indptr - lo), shape=(last - first, self.n_rows))
+
+    def rows(self) -> SparseRows:
+        """The segment's samples, as they came."""
+        names = ("row_indptr", "row_feature_ids", "row_values")
+        return SparseRows(*(NpyFile(self.folder / f"{name}.npy").read_all() for name in names))
+
+
+def build_segments(source: RowReader, folder: Path, nnz_per_segment: int, progress: Progress) -> list[Segment]:
+    """Read the source once and write its segments below folder; those of an interrupted run on the same rows are kept.
+
+    nnz_per_segment: how many activations fill one; a row counts as one more, for its offsets take as much memory.
+
+    Raises InvalidActivationsError when a row breaks a promise of the store or the source ends early or late.
+    """
+    block_rows = max(1, min(_MOST_BLOCK_ROWS, nnz_per_segment // max(1, source.n_features)))
+    segments = _segments_to_keep(source, folder, nnz_per_segment)
+    at = segments[-1].first_row + segments[-1].n_rows if segments else 0
+    with progress.task("transpose segments", source.n_samples, "samples") as task:
+        task.advance(at)
+        for run in _runs(_blocks(source, block_rows, at), nnz_per_segment):
+            segments.append(_write_segment(folder / f"segment-{len(segments):05d}", run, at, source.n_features))
+            at += segments[-1].n_rows
+            task.advance(segments[-1].n_rows)
+    if at != source.n_samples:
+        raise InvalidActivationsError(f"the source ended after {at} of {counted(source.n_samples, 'samples')}")
+    return segments
+
+
+def _blocks(source: RowReader, block_rows: int, start: int) -> Iterator[SparseRows]:
+    at = start
+    blocks = source.rows(block_rows, start) if isinstance(source, ResumableRows) else source.rows(block_rows)
+    for block in blocks:
+        block.validate(source.n_features, f"samples {at} to {at + block.n_rows - 1}")
+        yield block
+        at += block.n_rows
+
+
+def _runs(blocks: Iterator[SparseRows], most: int) -> Iterator[list[SparseRows]]:
+    """Blocks in runs of at most so many activations and rows together, at least one block each."""
+    run: list[SparseRows] = []
+    size = 0
+    for block in blocks:
+        if run and size + block.nnz + block.n_rows > most:
+            yield run
+            run, size = [], 0
+        run.append(block)
+        size += block.nnz + block.n_rows
+    if run:
+        yield run
+
+
+def _by_feature(rows: SparseRows, n_features: int) -> sp.csr_array:
+    """The rows by feature: shape (n_features, n_rows), sample ids in order because scipy's transpose is stable."""
+    # scipy wants ids and indptr of one dtype: int32 is enough for one segment, whatever the size of the dataset.
+    dtype = np.int32 if rows.nnz < 2**31 else np.int64
+    ids, indptr = rows.feature_ids.astype(dtype), rows.indptr.astype(dtype)
+    return sp.csr_array((rows.values, ids, indptr), shape=(rows.n_rows, n_features)).tocsc().T
+
+
+def _write_segment(folder: Path, blocks: list[SparseRows], first_row: int, n_features: int) -> Segment:
+    """Write both orientations, then the receipt: a segment without one, or with other bytes than it states, is not used.
+
+    Nothing is flushed to disk: what a power cut takes away fails the receipt's checksums and is made again.
+    """
+    rows = joined(blocks)
+    blocks.clear()
+    matrix = _by_feature(rows, n_features)
+    parts: dict[str, npt.NDArray[Any]] = {
+        "row_indptr": rows.indptr,
+        "row_feature_ids": rows.feature_ids,
+        "row_values": rows.values,
+        "indptr": matrix.indptr.astype(np.int64),
+        "sample_ids": matrix.indices,
+        "values": matrix.data,
+    }
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, part in parts.items():
+        np.save(folder / f"{name}.npy", part)
+    crcs = {name: crc32c_of_bytes(np.ascontiguousarray(part)) for name, part in parts.items()}
+    facts = {"first_row": first_row, "n_rows": rows.n_rows, "nnz": rows.nnz, "crc32c": crcs}
+    (folder / _RECEIPT).write_text(json.dumps(facts), encoding="utf-8")
+    return Segment(folder, first_row, rows.n_rows, n_features, rows.nnz)
+
+
+def _segments_to_keep(source: RowReader, folder: Path, nnz_per_segment: int) -> list[Segment]:
+    """The valid segments of an interrupted run, from sample 0 on; everything else in folder is removed."""
+    plan = None
+    if isinstance(source, ResumableRows):
+        sizes = {"n_samples": source.n_samples, "n_features": source.n_features, "nnz_per_segment": nnz_per_segment}
+        plan = {"source": source.fingerprint, **sizes, "format_version": _FORMAT_VERSION}
+    kept: list[Segment] = []
+    if plan is not None and _read_json(folder / _PLAN) == plan:
+        while (segment := _valid_segment(folder, kept, source.n_features)) is not None:
+            kept.append(segment)
+        return kept
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if plan is not None:
+        (folder / _PLAN).write_text(json.dumps(plan), encoding="utf-8")
+    return kept
+
+
+def _valid_segment(folder: Path, before: list[Segment], n_features: int) -> Segment | None:
+    path = folder / f"segment-{len(before):05d}"
+    receipt = _read_json(path / _RECEIPT)
+    if receipt is None or receipt["first_row"] != (before[-1].first_row + before[-1].n_rows if before else 0):
+        return None
+    for name, crc in receipt["crc32c"].items():
+        try:
+            if crc32c_of_bytes(NpyFile(path / f"{name}.npy").read_all()) != crc:
+                return None
+        except CorruptStoreError:
+            return None
+    return Segment(path, receipt["first_row"], receipt["n_rows"], n_features, receipt["nnz"])
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        return dict(read_json(path))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
 
 
 def write_sparse_store(
@@ -58,16 +229,31 @@ def write_sparse_store(
     progress: Progress | None = None,
     scratch: Path | None = None,
     chunking: Chunking | None = None,
-) -> SparseWritten:
+) -> Written:
     """Write `activations.zarr` at target, both orientations, from the source's rows; target appears whole or not at all.
 
-    profile: `raw` (uncompressed, read by byte range) or `compact` (pcodec). memory_limit_bytes: bounds segments and blocks
-    (`compact` also holds two shards and what zarr copies of them, about 200 MB). scratch: where to keep segments, as large as
-    the raw store; by default beside target. They are removed at the end; after a kill the next call goes on with the
-    finished ones, when the source says what it is (`RawActivations` does). The same rows give the same bytes
-    whatever the limit, the scratch folder, and the kills on the way.
+    The same rows give the same bytes whatever the limit, the scratch folder, and the kills on the way.
 
-    Raises InputError for an unknown profile, InvalidActivationsError for rows that break a promise, DiskFullError.
+    Args:
+        source: the activations by sample; read once.
+        profile: `raw` (uncompressed, read by byte range) or `compact` (pcodec).
+        memory_limit_bytes: bounds segments and blocks (`compact` also holds two shards and what zarr copies of them, about
+            200 MB).
+        scratch: where to keep segments, as large as the raw store; by default beside target. They are removed at the end;
+            after a kill the next call goes on with the finished ones, when the source says what it is (`RawActivations` does).
+        chunking: elements per chunk and shard of the arrays.
+
+    Raises:
+        InputError: an unknown profile.
+        InvalidActivationsError: a row breaks a promise of `SparseRows`, or the source ends early or late.
+        DiskFullError: the disk is full.
+
+    Example:
+        >>> block = SparseRows.from_dense(np.array([[0, 2.5], [1, 0], [0, 0.5]], np.float32))
+        >>> write_sparse_store(BlockRows(3, 2, lambda: [block]), folder / "activations.zarr").nnz
+        3
+        >>> SparseReader(folder / "activations.zarr").read(1)
+        Activations(sample_ids=array([0, 2], dtype=int32), values=array([2.5, 0.5], dtype=float32))
     """
     target = Path(target)
     progress = progress or SilentProgress()
@@ -97,7 +283,7 @@ def _write_from_segments(
     chunking: Chunking,
     memory_limit_bytes: int,
     progress: Progress,
-) -> SparseWritten:
+) -> Written:
     nnz = sum(segment.nnz for segment in segments)
     facts = {
         "n_samples": source.n_samples,
@@ -111,7 +297,7 @@ def _write_from_segments(
         _write_by_feature(layout, segments, source, nnz, max(1, memory_limit_bytes // _BLOCK_BYTES), progress)
         layout.finish(facts)
         size_bytes = sum(path.stat().st_size for path in files_below(aside))
-    return SparseWritten(source.n_samples, source.n_features, nnz, size_bytes)
+    return Written(source.n_samples, source.n_features, nnz, size_bytes)
 
 
 def _write_by_sample(
@@ -133,7 +319,7 @@ def _write_by_sample(
             task.advance(segment.nnz)
     ids.close()
     values.close()
-    layout.whole(f"{BY_SAMPLE}/indptr", _offsets(n_active), "indptr")
+    layout.whole(f"{BY_SAMPLE}/indptr", offsets_of(n_active), "indptr")
     layout.whole("obs/n_active", n_active, "sample")
     layout.whole("obs/crc32c", crcs, "sample")
 
@@ -144,7 +330,7 @@ def _write_by_feature(
     n_active = np.zeros(source.n_features, dtype=np.int64)
     for segment in segments:
         n_active += np.diff(segment.indptr(0, source.n_features))
-    indptr = _offsets(n_active)
+    indptr = offsets_of(n_active)
     id_dtype = sample_id_dtype(source.n_samples)
     ids = layout.array(f"{BY_FEATURE}/indices", nnz, id_dtype, "nnz", packed=True)
     values = layout.array(f"{BY_FEATURE}/data", nnz, np.float32, "nnz", packed=True)
@@ -170,9 +356,3 @@ def _joined(parts: list[sp.csr_array]) -> tuple[npt.NDArray[Any], npt.NDArray[np
         return np.zeros(0, np.int32), np.zeros(0, np.float32)
     whole = parts[0] if len(parts) == 1 else sp.hstack(parts, format="csr")
     return whole.indices, whole.data
-
-
-def _offsets(lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
-    offsets = np.zeros(lengths.size + 1, dtype=np.int64)
-    np.cumsum(lengths, dtype=np.int64, out=offsets[1:])
-    return offsets

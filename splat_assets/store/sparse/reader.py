@@ -94,11 +94,16 @@ class SparseReader:
     def __init__(self, path: Path | str, remote: RemoteFiles | None = None, sealed: SealedFiles | None = None) -> None:
         """Open the store and check what is cheap: form, files of the by-feature half, offsets.
 
-        remote: the files, where they lie in a bucket; path then only names the store. sealed: the files with the
-        sha256 that a manifest states: form, offsets, counts and checksums of a half are compared with it when the half
-        is opened, so that activations which hold against their checksums are those that were published. Raises
-        LayoutError when path is not a sparse store, CorruptStoreError when a file is missing, cut short or another one
-        than was published.
+        Args:
+            path: the folder `activations.zarr`.
+            remote: the files, where they lie in a bucket; path then only names the store.
+            sealed: the files with the sha256 that a manifest states: form, offsets, counts and checksums of a half are
+                compared with it when the half is opened, so that activations which hold against their checksums are those
+                that were published.
+
+        Raises:
+            LayoutError: path is not a sparse store, or one of another format version.
+            CorruptStoreError: a file is missing, cut short or another one than was published.
         """
         self.path = Path(path)
         self._remote = remote
@@ -152,15 +157,16 @@ class SparseReader:
         """The crc32c of each feature's sample ids (int32) and values (float32): uint32, shape (n_features,)."""
         return self.by_feature.crc32c
 
-    @property
-    def sample_n_active(self) -> npt.NDArray[np.int64]:
-        """How many features fire on each sample: int64, shape (n_samples,)."""
-        return np.diff(self.by_sample.indptr)
-
     def read(self, feature_id: int) -> Activations:
-        """One feature; FeatureNotFoundError when it is outside, CorruptStoreError when its bytes are not those written.
+        """One feature, checked against its crc32c.
 
-        Raises InputError for an id that is not a whole number.
+        Returns:
+            Sample ids (int32, or int64 from 2**31 samples on), strictly increasing, and float32 values > 0.
+
+        Raises:
+            FeatureNotFoundError: the id is outside 0..n_features - 1.
+            InputError: the id is not a whole number.
+            CorruptStoreError: the bytes are not those that were written.
         """
         feature_id = checked_id("feature", feature_id)
         if not 0 <= feature_id < self._n_features:
@@ -247,7 +253,7 @@ def _open_group(path: Path, store: Any) -> zarr.Group:
         with accepting_pcodec():
             return zarr.open_group(store, mode="r", zarr_format=3)
     except (FileNotFoundError, GroupNotFoundError, ContainsArrayError, NodeTypeValidationError) as error:
-        raise LayoutError(f"{path} is not a sparse store: there is no Zarr group") from error
+        raise LayoutError(f"{path} is not a sparse store: it does not hold a Zarr group") from error
     except (PermissionError, StoreError):
         raise
     except Exception as error:  # as above
