@@ -21,9 +21,9 @@ from splat_serving.commands.asking import command_line, emit, reporting_write_er
 from splat_serving.commands.writing import subject_to_write, written_for
 from splat_serving.investigations import label_pages
 from splat_serving.investigations.carry_labels import LEAST_R, carry_labels, match_labels
-from splat_serving.investigations.experiment import answered
+from splat_serving.investigations.experiment import recorded
 from splat_serving.investigations.opening import open_subject
-from splat_serving.investigations.results.result import Answer, Result
+from splat_serving.investigations.results.result import Answer
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels import upstream
 from splat_serving.labels.event import Category, Status
@@ -94,8 +94,7 @@ def _feature_and_text(words: tuple[str, ...], feature_id: int | None) -> tuple[i
 
 
 def _shown(subject: Subject, kind: str, question: dict[str, Any], page: Callable[[], Answer], form: str) -> None:
-    result: Result = answered(subject, kind, question, lambda _subject, _spec: page(), None, command_line())
-    emit(result, form)
+    emit(recorded(subject, kind, question, page, command_line()), form)
 
 
 @label.command()

@@ -14,6 +14,12 @@ from splat_serving.model.runner import TokenSet
 
 LONGEST_BUILD = 2_000
 """Characters of a build as text."""
+SAMPLE_COLUMNS = {
+    "weapon": "The weapon.",
+    "abilities": "Abilities with their highest rung (AP).",
+    "sample": "Id of the sample.",
+}
+"""The columns of a table that shows samples: `sample_as_text` and the id."""
 _ABILITY = re.compile(r"(?P<name>.+?)(?:[\s=:]+(?P<ap>\d+))?")
 
 

@@ -1,7 +1,7 @@
 """What an experiment is, which there are, and running one: a spec and a subject in, a `Result` out.
 
-An experiment is a module of `splat_serving.investigations.experiments` that holds one `EXPERIMENT`; its name is the module's
-name with dashes. A new one is a new file there, and command, help and tool for assistants follow from its spec.
+A module of `splat_serving.investigations.experiments` lists its experiments in `EXPERIMENTS`. A new one is a new entry
+there, or a new file, and command, help and tool for assistants follow from its spec.
 """
 
 import importlib
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from splat_assets.distribution import installed_version
@@ -33,24 +34,35 @@ class Experiment:
     other_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """The default of the spec's field `experiment`, `family-sweep`."""
+        return str(self.spec.model_fields["experiment"].default)
+
+    @property
     def summary(self) -> str:
         """One line on what it answers."""
         return (self.spec.__doc__ or "").strip().splitlines()[0]
 
 
+@cache
+def _experiments() -> dict[str, Experiment]:
+    """All experiments by name, sorted."""
+    names = [module.name for module in pkgutil.iter_modules(experiments.__path__, f"{experiments.__name__}.")]
+    known = [one for name in names for one in importlib.import_module(name).EXPERIMENTS]
+    return {one.name: one for one in sorted(known, key=lambda one: one.name)}
+
+
 def experiment_names() -> list[str]:
     """The names of all experiments, sorted."""
-    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(experiments.__path__))
+    return list(_experiments())
 
 
 def experiment(name: str) -> Experiment:
     """The experiment of that name; InputError offers the nearest ones."""
-    known = experiment_names()
+    known = _experiments()
     if name not in known:
         raise InputError(unknown_name("experiment", name, known))
-    module = importlib.import_module(f"{experiments.__name__}.{name.replace('-', '_')}")
-    chosen: Experiment = module.EXPERIMENT
-    return chosen
+    return known[name]
 
 
 def spec_of(raw: dict[str, Any], named: str = "") -> Spec:
@@ -64,22 +76,20 @@ def spec_of(raw: dict[str, Any], named: str = "") -> Spec:
 
 def run(subject: Subject, spec: Spec, command: str = "") -> Result:
     """The result of an experiment, with its provenance. command: as it would be typed, for the record."""
-    return answered(
-        subject, spec.experiment, spec.model_dump(mode="json"), experiment(spec.experiment).answer, spec, command
-    )
+    return answered(subject, spec, experiment(spec.experiment).answer, command)
 
 
-def answered(
-    subject: Subject,
-    kind: str,
-    recorded: dict[str, Any],
-    answer: Callable[[Subject, Any], Answer],
-    spec: Any,
-    command: str = "",
+def answered(subject: Subject, spec: Spec, answer: Callable[[Subject, Any], Answer], command: str = "") -> Result:
+    """The answer to a specification, with its provenance."""
+    return recorded(subject, spec.experiment, spec.model_dump(mode="json"), lambda: answer(subject, spec), command)
+
+
+def recorded(
+    subject: Subject, kind: str, spec: dict[str, Any], compute: Callable[[], Answer], command: str = ""
 ) -> Result:
     """An answer with its specification and its provenance."""
     began = time.perf_counter()
-    computed = answer(subject, spec)
+    computed = compute()
     about = subject.about
     provenance = Provenance(
         source=subject.source,
@@ -91,4 +101,4 @@ def answered(
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - began, 3),
     )
-    return Result(kind=kind, spec=recorded, provenance=provenance, **dict(computed))
+    return Result(kind=kind, spec=spec, provenance=provenance, **dict(computed))

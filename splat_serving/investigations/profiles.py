@@ -15,8 +15,6 @@ PROFILE = {
     "n_active": "Samples with it that are in the set.",
     "share_of_active": "Share of the set that has it.",
     "lift": "How many times as often it occurs in the set as overall.",
-    "lift_low": "Lower bound of the 95 % interval of the lift.",
-    "lift_high": "Upper bound.",
     "phi": "Correlation of having it and being in the set.",
     "q": "p-value of independence, adjusted for the number of rows compared (Benjamini-Hochberg).",
 }

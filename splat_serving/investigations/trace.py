@@ -58,7 +58,7 @@ class Trace(Spec):
 
 def trace(subject: Subject, spec: Trace, command: str = "") -> Result:
     """A build, its features, and the contribution of each; InputError, SampleNotFoundError."""
-    return answered(subject, "trace", spec.model_dump(mode="json"), _answer, spec, command)
+    return answered(subject, spec, _answer, command)
 
 
 def _answer(subject: Subject, spec: Trace) -> Answer:
@@ -119,11 +119,10 @@ def _feature_label(feature: int, traced: ModelTrace, at: int) -> str:
 
 def _features(subject: Subject, traced: ModelTrace) -> ResultTable:
     counts = dict(subject.database.features().select("feature_id", "n_active").iter_rows())
-    rows = [
-        (feature, value, None if traced.token_positions is None else traced.token_positions[at], counts[feature])
-        for at, (feature, value) in enumerate(zip(traced.features, traced.activations, strict=True))
-    ]
-    schema = {"feature": pl.Int64, "activation": pl.Float64, "token_position": pl.Int64, "n_active": pl.Int64}
+    columns: dict[str, Any] = {"feature": list(traced.features), "activation": list(traced.activations)}
+    if traced.token_positions is not None:
+        columns["token_position"] = list(traced.token_positions)
+    columns["n_active"] = [counts[feature] for feature in traced.features]
     described = {
         "feature": "The feature.",
         "label": LABEL,
@@ -131,7 +130,7 @@ def _features(subject: Subject, traced: ModelTrace) -> ResultTable:
         **({} if traced.token_positions is None else {"token_position": "The position of the token where it fires."}),
         "n_active": "Samples of the store on which it fires.",
     }
-    frame = named(subject, pl.DataFrame(rows, schema, orient="row"), "feature")
+    frame = named(subject, pl.DataFrame(columns), "feature")
     return ResultTable.of("features", "Features that fire", "causal", frame, described)
 
 

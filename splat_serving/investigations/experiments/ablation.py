@@ -114,9 +114,7 @@ def _control_table(controls: pl.DataFrame) -> ResultTable:
         "direction": "feature: this feature. random: a random direction. matched: a feature that fires about as often.",
         "feature": "Its id.",
         "n": "Builds.",
-        "mean_abs": "Mean |logit change| over all outputs and builds.",
-        "mean_abs_low": "Lower bound of its 95 % interval (bootstrap over builds).",
-        "mean_abs_high": "Upper bound.",
+        "mean_abs": "Mean |logit change| over all outputs and builds; interval: bootstrap over builds.",
         "kl": "Mean Bernoulli KL (before || after) per output, nats.",
     }
     return ResultTable.of(
@@ -149,9 +147,7 @@ def _outputs(subject: Subject, effects: Effects, spec: Ablation) -> ResultTable:
     described = {
         "token": "The output.",
         "n": "Builds.",
-        "change": "Mean change of its logit.",
-        "change_low": "Lower bound of its 95 % interval (bootstrap over builds).",
-        "change_high": "Upper bound.",
+        "change": "Mean change of its logit; interval: bootstrap over builds.",
         "in_data": IN_DATA,
         "q": "p-value of no change (sign-flip test), adjusted for the number of outputs.",
     }
@@ -189,4 +185,4 @@ def _figure(controls: pl.DataFrame) -> LinesOrBars:
     )  # fmt: skip
 
 
-EXPERIMENT = Experiment(Ablation, _answer, {"n_builds": ("--max-examples",)})
+EXPERIMENTS = (Experiment(Ablation, _answer, {"n_builds": ("--max-examples",)}),)

@@ -143,14 +143,6 @@ def _builds(predictor: Predictor, builds: tuple[Completed, ...]) -> ResultTable:
         )
         for rank, (one, far) in enumerate(zip(builds, subject.real_builds.distance(worn), strict=True), start=1)
     ]
-    schema = {
-        "rank": pl.Int64,
-        "build": pl.String,
-        "score": pl.Float64,
-        "has_all": pl.Float64,
-        "no_other": pl.Float64,
-        "nearest": pl.Int64,
-    }
     described = {
         "rank": "By score.",
         "build": "Abilities with their highest rung.",
@@ -160,7 +152,6 @@ def _builds(predictor: Predictor, builds: tuple[Completed, ...]) -> ResultTable:
         "nearest": f"Rungs to the nearest build of the store, ignoring weapons: 0 is a real build, {FAR} is more than two.",
     }
     if predictor.space.knows_gear:
-        schema |= dict.fromkeys(("head", "clothes", "shoes", "subs"), pl.String) | {"ap": pl.Int64, "free": pl.Int64}
         described |= {
             "head": "Main ability of the head gear, in the smallest gear that reaches these rungs.",
             "clothes": "Main ability of the clothes.",
@@ -169,8 +160,7 @@ def _builds(predictor: Predictor, builds: tuple[Completed, ...]) -> ResultTable:
             "ap": "AP of that gear.",
             "free": "AP of the remaining slots; in full builds they hold more of the same abilities.",
         }
-    frame = pl.DataFrame([row[: len(schema)] for row in rows], schema, orient="row")
-    return ResultTable.of("builds", "Likeliest builds", "causal", frame, described, NOTE)
+    return ResultTable.of("builds", "Likeliest builds", "causal", rows, described, NOTE)
 
 
 def _gear(predictor: Predictor, rungs: Rungs) -> tuple[str | int | None, ...]:
@@ -199,16 +189,8 @@ def _path(predictor: Predictor, spec: BeamTrace, start: Situation, best: Complet
         likeliest = nexts[np.argsort(-row[nexts], kind="stable")][: spec.top_k_tokens]
         next_tokens = ", ".join(f"{predictor.token(token)} {row[token]:.2f}" for token in likeliest.tolist())
         step = best.steps[at - 1] if at else None
-        rows.append(
-            (
-                at,
-                predictor.token(step.token) if step else None,
-                step.probability if step else None,
-                predictor.worn(rungs),
-                next_tokens,
-            )
-        )
-    schema = {"step": pl.Int64, "added": pl.String, "probability": pl.Float64, "worn": pl.String, "next": pl.String}
+        added = (predictor.token(step.token), step.probability) if step else (None, None)
+        rows.append((at, *added, predictor.worn(rungs), next_tokens))
     described = {
         "step": "0: the start.",
         "added": "The token added at this step.",
@@ -216,8 +198,7 @@ def _path(predictor: Predictor, spec: BeamTrace, start: Situation, best: Complet
         "worn": "The set including it.",
         "next": f"The {spec.top_k_tokens} likeliest next tokens, with their probabilities.",
     }
-    frame = pl.DataFrame(rows, schema, orient="row")
-    return ResultTable.of("path", "Steps to the likeliest build", "causal", frame, described)
+    return ResultTable.of("path", "Steps to the likeliest build", "causal", rows, described)
 
 
 def _features(predictor: Predictor, spec: BeamTrace, start: Situation, best: Completed) -> ResultTable:
@@ -256,4 +237,4 @@ def _labels(subject: Subject, spec: BeamTrace) -> dict[int, str]:
     return {feature: event.label.text for feature, event in subject.labels.current().items() if event.label is not None}
 
 
-EXPERIMENT = Experiment(BeamTrace, _answer, {"weapon": ("--weapon-id",)})
+EXPERIMENTS = (Experiment(BeamTrace, _answer, {"weapon": ("--weapon-id",)}),)

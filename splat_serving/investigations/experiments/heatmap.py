@@ -194,8 +194,6 @@ def _table(name: Literal["observed", "causal"], title: str, frame: pl.DataFrame,
         "n": "Samples in the cell." if name == "observed" else "Builds; the same in every cell.",
         **({"n_active": "Samples in the cell on which the feature fires."} if "n_active" in frame.columns else {}),
         "mean": "Mean activation, zeros included.",
-        "mean_low": "Lower bound of its 95 % interval.",
-        "mean_high": "Upper bound.",
         "additive": "The additive fit: a term for each rung of the one plus a term for each rung of the other.",
         "beyond": "mean - additive.",
     }
@@ -219,4 +217,4 @@ def _interaction_sentence(name: str, test: Interaction, axes: _Axes) -> str:
     )
 
 
-EXPERIMENT = Experiment(HeatmapSpec, _answer, {"n_builds": ("--max-examples",)})
+EXPERIMENTS = (Experiment(HeatmapSpec, _answer, {"n_builds": ("--max-examples",)}),)

@@ -229,4 +229,4 @@ def _weapons(spec: InformationGainSpec) -> dict[str, Any]:
     }
 
 
-EXPERIMENT = Experiment(InformationGainSpec, _answer, {"weapon": ("--weapon-id",)})
+EXPERIMENTS = (Experiment(InformationGainSpec, _answer, {"weapon": ("--weapon-id",)}),)

@@ -108,9 +108,7 @@ def _summary_table(summary: pl.DataFrame) -> ResultTable:
     described = {
         "ability": "The ability removed, whatever its rung.",
         "n": "Sampled builds that wear it.",
-        "drop": "Mean activation with it minus without it, on the same builds.",
-        "drop_low": "Lower bound of its 95 % interval (bootstrap over builds).",
-        "drop_high": "Upper bound.",
+        "drop": "Mean activation with it minus without it, on the same builds; interval: bootstrap over builds.",
         "share_lost": "Mean of the drop as a share of the build's activation.",
         "q": "p-value of no drop (sign-flip test), adjusted for the number of abilities.",
     }
@@ -130,4 +128,4 @@ def _detail_table(drops: pl.DataFrame) -> ResultTable:
     return ResultTable.of("builds", "Build by build", "causal", ordered, described, detail=True)
 
 
-EXPERIMENT = Experiment(LeaveOneOut, _answer, {"n_builds": ("--max-examples",)})
+EXPERIMENTS = (Experiment(LeaveOneOut, _answer, {"n_builds": ("--max-examples",)}),)

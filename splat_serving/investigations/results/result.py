@@ -5,7 +5,7 @@ One class for all of them. It is written as JSON (`Result.model_json_schema()` i
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -58,18 +58,25 @@ class ResultTable(_Frozen):
         name: str,
         title: str,
         evidence: Evidence,
-        frame: pl.DataFrame,
+        rows: pl.DataFrame | Sequence[Sequence[Any]],
         columns: Mapping[str, str],
         note: str = "",
         detail: bool = False,
         headings: Mapping[str, str] = _OWN_NAMES,
     ) -> "ResultTable":
-        """The columns of a frame that are described, in the order of their descriptions; NaN and infinity become None."""
+        """A table of the columns that are described, in the order of their descriptions; NaN and infinity become None.
+
+        rows: a frame, or the rows themselves, a value for each description. columns: descriptions by name. Where a frame has
+        `x_low` and `x_high` they follow a described `x` as its 95 % interval.
+        """
+        if isinstance(rows, pl.DataFrame):
+            columns = _with_intervals(columns, rows.columns)
+            rows = rows.select(list(columns)).rows()
         described = [
             Column(name=column, description=text, heading=headings.get(column, "")) for column, text in columns.items()
         ]
-        rows = [[_scalar(value) for value in row] for row in frame.select(list(columns)).rows()]
-        return cls(name=name, title=title, evidence=evidence, columns=described, rows=rows, note=note, detail=detail)
+        values = [[_scalar(value) for value in row] for row in rows]
+        return cls(name=name, title=title, evidence=evidence, columns=described, rows=values, note=note, detail=detail)
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -182,6 +189,17 @@ class Answer(_Frozen):
 def finite(values: Any) -> list[float | None]:
     """Numbers as JSON has them: NaN and infinity become None."""
     return [float(value) if math.isfinite(value) else None for value in values]
+
+
+def _with_intervals(columns: Mapping[str, str], there: Sequence[str]) -> dict[str, str]:
+    """The descriptions, and after each `x` those of `x_low` and `x_high` where these columns exist and are not described."""
+    described: dict[str, str] = {}
+    for name, text in columns.items():
+        described[name] = text
+        for end, bound in (("low", "Lower bound of its 95 % interval."), ("high", "Upper bound.")):
+            if f"{name}_{end}" in there and f"{name}_{end}" not in columns:
+                described[f"{name}_{end}"] = bound
+    return described
 
 
 def _scalar(value: Any) -> Scalar:
