@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from splat_assets.terminal import console
 from splat_assets.wording import visible
-from splat_serving.commands.asking import command_line, given_settings, source_options, spec_options, stdout_console
+from splat_serving.commands.asking import command_line, given_settings, source_options, spec_options
 from splat_serving.investigations.investigate import Investigate, report_as_markdown, write_report
 from splat_serving.investigations.investigate import investigate as report_of
 from splat_serving.investigations.opening import open_subject
@@ -30,11 +31,11 @@ def investigate(run: str | None, token_file: Path | None, output_dir: Path | Non
     if output_dir is None:
         sys.stdout.write(report_as_markdown(report))
         return
-    console = stdout_console()
-    console.print(f"[bold]Feature {report.feature_id}[/bold]")
+    out = console()
+    out.print(f"Feature {report.feature_id}", style="bold")
     for sentence in report.findings:
-        console.print(f"- {visible(sentence)}", markup=False)
+        out.print(f"- {visible(sentence)}")
     for warning in report.warnings:
-        console.print(f"warning: {visible(warning)}", markup=False)
+        out.print(f"warning: {visible(warning)}")
     for path in write_report(report, output_dir):
         click.echo(f"written: {path}")

@@ -74,7 +74,7 @@ def build_as_text(token_names: Iterable[str]) -> str:
 
 
 def highest_rungs(token_names: Iterable[str]) -> dict[str, int | None]:
-    """Each ability of a build with its highest rung (AP), None for one that has no rungs; in the order of the tokens."""
+    """Each ability of a build with its highest rung (AP), None for one without rungs; in the order of the tokens."""
     highest: dict[str, int | None] = {}
     for name in token_names:
         if name not in (NULL, PAD):

@@ -70,8 +70,10 @@ def _overlap_sentence(spec: Compare, overlap: Agreement) -> str:
 
 def _statistics(summaries: tuple[FeatureSummary, FeatureSummary]) -> ResultTable:
     names = ("n_active", "mean", "median", "q95", "max", "mean_all", "std_all", "effective_max")
-    pairs = [(name, *(_number(one.statistics.get(name)) for one in summaries)) for name in names]
-    rows = [(name, a, None if a is None or b is None else a - b, b) for name, a, b in pairs]
+    rows = []
+    for name in names:
+        left, right = (_number(one.statistics.get(name)) for one in summaries)
+        rows.append((name, left, None if left is None or right is None else left - right, right))
     described = {
         "statistic": "Over the activations above 0; names with _all: over all samples, zeros included.",
         "left": f"Feature {summaries[0].feature_id}.",

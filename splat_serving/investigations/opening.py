@@ -48,13 +48,13 @@ def open_subject(source: str | None = None, token_file: Path | None = None, root
 
 
 def _only_alias(root: DataRoot) -> str | None:
-    """The only alias, where the root has no published run; None where it has. NotPublishedError names several aliases."""
+    """The only alias, if nothing is published in the root; else None. NotPublishedError names several aliases."""
     if newest_run(root) is not None:
         return None
     aliases = list(read_aliases())
     if len(aliases) > 1:
         raise NotPublishedError(
-            f"{root.path} has no published run but several aliases ({', '.join(aliases)}): choose one with --model"
+            f"nothing is published in {root.path}, and several aliases exist ({', '.join(aliases)}): choose one with --model"
         )
     return aliases[0] if aliases else None
 

@@ -106,7 +106,7 @@ class LabelBook:
         before = self.label(feature_id)
         fields = {**(before.label.model_dump() if before and before.label else {}), **changes}
         if "text" not in fields:
-            raise InputError(f"feature {feature_id} has no label yet: a first label needs a text")
+            raise InputError(f"feature {feature_id} is not labelled yet: a first label needs a text")
         seen = (before.revision if before else 0) if based_on is None else based_on
         label = checked_fields(fields)
         extra = before.extra if before else {}

@@ -339,7 +339,7 @@ def _of_csv(text: str, path: Path, n_features: int) -> LabelFile:
     columns = [as_written(name.strip()) for name in next(lines, [])]
     missing = [name for name in ("feature_id", "display_name") if name not in columns]
     if missing:
-        raise InputError(f"{path} has no column {missing[0]}; it needs feature_id and display_name")
+        raise InputError(f"{path} lacks the column {missing[0]}; it needs feature_id and display_name")
     if len(set(columns)) < len(columns):
         raise InputError(f"{path} has a column twice: {next(one for one in columns if columns.count(one) > 1)!r:.60}")
     rows, named, line = [], [], 2

@@ -181,7 +181,7 @@ def test_a_written_result_can_be_asked_again(
         (
             '{"experiment": "family-sweep", "feature_id": 1, "family": "x", "beauty": 1}',
             "q.json",
-            "beauty: there is no such",
+            "beauty is not a setting",
         ),
         (
             '{"experiment": "family-sweep", "feature_id": "many", "family": "x"}',

@@ -71,6 +71,6 @@ def test_files_that_differ_count_as_changed_where_nothing_says_what_was_written(
 
 
 def test_a_project_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no folder"):
+    with pytest.raises(InputError, match="does not exist"):
         install(tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []

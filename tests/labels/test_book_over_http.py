@@ -124,8 +124,8 @@ def test_text_that_nobody_can_read_is_answered_with_the_character_s_number(own_r
         for label, author, detail in (
             ({"text": "a\u202eb"}, "ann", "text has U+202E at position 2"),
             ({"text": "x", "notes": "\x1b[31m"}, "ann", "notes has U+001B at position 1"),
-            ({"text": " "}, "ann", "text has no visible character"),
-            ({"text": "x"}, "\u2003", "author has no visible character"),
+            ({"text": " "}, "ann", "text is invisible"),
+            ({"text": "x"}, "\u2003", "author is invisible"),
             (
                 {"text": "x", "rule": {"ability": "\ud800"}},
                 "ann",

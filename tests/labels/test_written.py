@@ -51,7 +51,7 @@ def test_a_text_or_author_of_which_nothing_can_be_seen_is_refused(text: str, boo
         lambda: add_hypothesis(found, text * 10, None),
         lambda: add_evidence(found, Path(__file__), text, "weak", (), ()),
     ):
-        with pytest.raises(InputError, match="has no visible character"):
+        with pytest.raises(InputError, match="is invisible"):
             write()
     assert not list(tmp_path.rglob("events.jsonl"))
     assert (found.notes, found.hypotheses, found.evidence) == ([], [], [])

@@ -265,9 +265,9 @@ def _in_words(tool: Tool, error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"{tool.name} has no argument {place!r}; it has {_names(tool.arguments)}"
+        return f"{place!r} is not an argument of {tool.name}; its arguments: {_names(tool.arguments)}"
     if first["type"] == "missing":
-        return f"{tool.name} needs the argument {place!r}; it has {_names(tool.arguments)}"
+        return f"{tool.name} needs the argument {place!r}; its arguments: {_names(tool.arguments)}"
     return f"{tool.name}: {place}: {first['msg'].removeprefix('Value error, ')}, not {first['input']!r:.80}"
 
 

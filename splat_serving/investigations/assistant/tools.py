@@ -189,7 +189,7 @@ def _list_features(subject: Subject, arguments: ListFeatures) -> Answer:
     frame = subject.database.features()
     name = arguments.sort.removeprefix("-")
     if name not in frame.columns:
-        raise InputError(f"sort: there is no column {name[:40]!r}; the columns are {', '.join(frame.columns)}")
+        raise InputError(f"sort: {name[:40]!r} is not a column; the columns are {', '.join(frame.columns)}")
     frame = frame.filter(pl.col("n_active") >= arguments.least_active)
     if arguments.most_active is not None:
         frame = frame.filter(pl.col("n_active") <= arguments.most_active)

@@ -18,7 +18,7 @@ from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 from splat_serving.model.answers import Edit
 
-_NO_LINEAR = "there is no linear estimate: influences on the outputs are unknown for this hook, or were not computed"
+_NO_LINEAR = "no linear estimate: influences on the outputs are unknown for this hook, or were not computed"
 _SMALL = 0.05
 """A difference below this share of the largest measured change is negligible."""
 
@@ -29,7 +29,7 @@ class CausalEffect(FeatureSpec):
     On sampled builds where it fires, all different; the reconstruction error of the SAE stays in place. The linear estimate is
     the direct path: minus the activation times W_dec @ W_out^T. Where the two differ, the layers behind the hook are not
     linear in the feature, and the measured change is the one to use. For a hook that the output layer does not read, such as
-    token_ff, there is no linear estimate.
+    token_ff, no linear estimate exists.
     """
 
     experiment: Literal["causal-effect"] = "causal-effect"

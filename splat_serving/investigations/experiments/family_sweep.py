@@ -31,7 +31,7 @@ from splat_serving.investigations.subject import Subject
 EvidenceWanted = Annotated[
     Literal["observed", "causal", "both"],
     Field(description="observed: counted over all samples. causal: builds edited and run through the model. both: side by side "
-          "(only observed, with a warning, if there is no model)."),
+          "(only observed, with a warning, without a model)."),
 ]  # fmt: skip
 NumberOfBuilds = Annotated[
     int,

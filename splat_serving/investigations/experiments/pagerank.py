@@ -24,7 +24,7 @@ class PageRank(FeatureSpec):
     """PageRank of abilities among the builds on which the feature fires, compared with all builds.
 
     Every ability of a build points to every other one, weighted by the activation (`ap_weighted`: times the AP of the target).
-    The upstream system has no baseline, so frequent abilities always lead, and it loses the weight of dead ends.
+    The upstream system lacks a baseline, so frequent abilities always lead, and it loses the weight of dead ends.
     """
 
     experiment: Literal["pagerank"] = "pagerank"

@@ -95,7 +95,7 @@ def _kit_sweep_answer(subject: Subject, spec: KitSweep) -> Answer:
     activations, builds = subject.feature(spec.feature_id), subject.builds
     kinds = [name for name in ("sub", "special") if name in builds.attributes]
     if not kinds:
-        raise NotComputedError("the vocabulary of weapons here has no sub or special")
+        raise NotComputedError("sub and special are not in the vocabulary of weapons here")
     tables, figures, findings = [], [], []
     for kind in kinds:
         codes, names = builds.attribute_values(kind)
