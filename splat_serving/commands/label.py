@@ -57,6 +57,10 @@ class _Labels(click.Group):
                 return super().parse_args(ctx, [value if equals else args[at + 1], *rest])
         return super().parse_args(ctx, args)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of their definition."""
+        return list(self.commands)
+
 
 @click.group(cls=_Labels)
 def label() -> None:

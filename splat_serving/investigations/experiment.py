@@ -24,9 +24,23 @@ from splat_serving.investigations.subject import Subject
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """One kind of experiment. The first line of its help is the first line of the spec's docstring.
+    """One kind of experiment: listed in `EXPERIMENTS` of its module, it becomes a command, a page and a tool for assistants.
 
-    answer: computes; it reads nothing but the subject and the spec. other_names: further names of options, by field.
+    Args:
+        spec: Its settings; the default of the field `experiment` is its name, the first line of the docstring its summary.
+        answer: Computes. It must read nothing but subject and spec, and give the same answer for the same spec, seed
+            included; it may be called in several threads at once. It raises SplatError for what cannot be computed.
+        other_names: Further names of options, by field: `{"n_builds": ("--max-examples",)}`.
+
+    Example:
+        >>> from splat_serving.investigations.spec import FeatureSpec
+        >>> class Mean(FeatureSpec):
+        ...     "Mean activation of a feature over all samples."
+        ...     experiment: str = "mean"
+        >>> def answer(subject: Subject, spec: Mean) -> Answer:
+        ...     return Answer(title="Mean", facts={"mean": float(subject.dense(spec.feature_id).mean())})
+        >>> Experiment(Mean, answer).name, Experiment(Mean, answer).summary
+        ('mean', 'Mean activation of a feature over all samples.')
     """
 
     spec: type[Spec]
@@ -58,7 +72,15 @@ def experiment_names() -> list[str]:
 
 
 def experiment(name: str) -> Experiment:
-    """The experiment of that name; InputError offers the nearest ones."""
+    """The experiment of that name.
+
+    Raises:
+        InputError: For an unknown name; it offers the nearest ones.
+
+    Example:
+        >>> experiment("shuffle-null").spec.__name__
+        'ShuffleNull'
+    """
     known = _experiments()
     if name not in known:
         raise InputError(unknown_name("experiment", name, known))
@@ -75,7 +97,20 @@ def spec_of(raw: dict[str, Any], named: str = "") -> Spec:
 
 
 def run(subject: Subject, spec: Spec, command: str = "") -> Result:
-    """The result of an experiment, with its provenance. command: as it would be typed, for the record."""
+    """The result of an experiment, with its provenance.
+
+    Args:
+        spec: From `spec_of`, or an instance of the experiment's own class.
+        command: As it would be typed, for the record.
+
+    Raises:
+        SplatError: What the experiment raises: FeatureNotFoundError, NotComputedError without a model or a table, InputError.
+
+    Example:
+        >>> result = run(subject, spec_of({"experiment": "split-half", "feature_id": 1}))
+        >>> result.kind, result.spec["n_splits"]
+        ('split-half', 20)
+    """
     return answered(subject, spec, experiment(spec.experiment).answer, command)
 
 

@@ -30,11 +30,25 @@ SOURCE_VARIABLE = "SPLAT_RUN"
 
 
 def open_subject(source: str | None = None, token_file: Path | None = None, root: DataRoot | None = None) -> Subject:
-    """The subject of a source: a run of the data root, the path of a store or folder of guide formats, a server's URL, or an
-    alias of one of these.
+    """The subject of a run, folder, server or alias, at the version that is current now.
 
-    None: the value of SPLAT_RUN, else the run of the data root that was published last, else the only alias. A URL may
-    end with the run, `http://127.0.0.1:8765/runs/NAME`. InputError, LayoutError, NotPublishedError, ServerError.
+    Args:
+        source: A run of the data root, the path of a store or folder of guide formats, a server's URL (which may end with the
+            run, `http://127.0.0.1:8765/runs/NAME`), or an alias. None: the value of SPLAT_RUN, else the run of the data root
+            that was published last, else the only alias.
+        token_file: File with the token of a server that requires one.
+        root: The data root; from the environment if None.
+
+    Raises:
+        InputError: For an unknown source, or a token for something other than a server.
+        NotPublishedError: When nothing is published, or several aliases are possible.
+        LayoutError: For a folder without a readable store.
+        ServerError: When the server does not answer.
+
+    Example:
+        >>> with open_subject("small", root=root) as subject:
+        ...     print(subject.about.name)
+        small
     """
     root = root or DataRoot.from_environment()
     named = source or os.environ.get(SOURCE_VARIABLE) or _only_alias(root)

@@ -70,7 +70,21 @@ class Overview(FeatureSpec):
 
 
 def overview(subject: Subject, spec: Overview, command: str = "") -> Result:
-    """The page of a feature; FeatureNotFoundError, and the errors of the experiments in `also`."""
+    """The page of a feature.
+
+    Returns:
+        Tables over all samples, zeros included; `facts` are the statistics of the feature. A dead feature gives a warning and
+        fewer tables. Results of `also` have tables named `EXPERIMENT/TABLE`.
+
+    Raises:
+        FeatureNotFoundError: For a feature that the SAE does not have.
+        SplatError: What the experiments in `also` raise; one that needs a missing part becomes a warning.
+
+    Example:
+        >>> page = overview(subject, Overview(feature_id=1, top_k=3))
+        >>> page.title, page.table("statistics").frame["over"].to_list()
+        ('Feature 1', ['when it fires', 'all samples'])
+    """
     return answered(subject, spec, _answer, command)
 
 

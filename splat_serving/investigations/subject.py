@@ -56,10 +56,16 @@ class _Kept(Generic[Value]):
 
 
 class Subject:
-    """One version of one run, with a cache of what was read. Safe to use from threads.
+    """One version of one run, with a cache of what was read. Safe to use from threads; `open_subject` makes one.
 
     Every number comes from `database` or from `model`; what was read is cached for the life of the subject and computed once:
-    other threads wait for it.
+    other threads wait for it. Close it, or use it in `with`: a subject of a server holds connections.
+
+    Example:
+        >>> subject.dense(1).shape == (subject.n_samples,)
+        True
+        >>> subject.builds.n_samples == subject.n_samples
+        True
     """
 
     def __init__(

@@ -66,7 +66,7 @@ def test_who_is_late_and_what_means_nothing_is_refused_alike(book: LabelBook) ->
     assert [event.conflict for event in book.history(5)] == [False, True]
 
 
-def test_a_server_takes_no_labels_unless_it_was_told_to(own_root: DataRoot) -> None:
+def test_a_server_refuses_labels_unless_they_are_allowed(own_root: DataRoot) -> None:
     app = create_app(Catalogue(Target.of(None, own_root)), settings_from_environment())
     with running(app) as url, open_subject(url) as subject:
         with pytest.raises(NotAllowedError, match="start it with --allow-labels"):

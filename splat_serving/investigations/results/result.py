@@ -66,8 +66,22 @@ class ResultTable(_Frozen):
     ) -> "ResultTable":
         """A table of the columns that are described, in the order of their descriptions; NaN and infinity become None.
 
-        rows: a frame, or the rows themselves, a value for each description. columns: descriptions by name. Where a frame has
-        `x_low` and `x_high` they follow a described `x` as its 95 % interval.
+        Args:
+            name: Of the table, for `Result.table` and download addresses.
+            title: Shown above it.
+            rows: A frame, or the rows themselves, a value for each description. Where a frame has `x_low` and `x_high`, they
+                follow a described `x` as its 95 % interval.
+            columns: Descriptions by name.
+            headings: Shown instead of names, by name.
+
+        Raises:
+            polars.exceptions.ColumnNotFoundError: When a frame lacks a described column.
+
+        Example:
+            >>> described = {"token": "The token.", "n": "Samples with it."}
+            >>> table = ResultTable.of("tokens", "Tokens", "observed", [("ninja_squid", 3)], described)
+            >>> table.rows, table.frame["n"].to_list()
+            ([['ninja_squid', 3]], [3])
         """
         if isinstance(rows, pl.DataFrame):
             columns = _with_intervals(columns, rows.columns)
@@ -141,6 +155,14 @@ class Result(_Frozen):
     """The answer to one question. spec: the question; the same spec on the same store gives the same tables.
 
     findings: the conclusions, in sentences. facts: the figures that those sentences rest on. warnings: why not to trust it.
+    It is frozen, and JSON gives it back unchanged: `Result.model_validate_json(result.model_dump_json())`.
+
+    Example:
+        >>> made = dict(source="demo", run="demo", store_version="1a2b", fingerprints={}, splat_version="1", command="")
+        >>> provenance = Provenance(**made, made_at="2026-01-31T12:00:00+00:00", seconds=0.1)
+        >>> result = Result(kind="bands", title="Bands", spec={"feature_id": 7}, provenance=provenance, facts={"n": 3})
+        >>> Result.model_validate_json(result.model_dump_json()) == result
+        True
     """
 
     schema_name: Literal["splat.result/2"] = "splat.result/2"
