@@ -70,7 +70,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "splat_serving.commands.investigate:investigate",
         "Investigate a feature in all steps, as one report.",
     ),
-    "export": ("splat_serving.commands.export:export", "Export a feature, or two side by side, as one file."),
+    "export": ("splat_serving.commands.investigate:export", "Export a feature, or two side by side, as one file."),
     "overview": ("splat_serving.commands.questions:overview", "Show one page on a feature."),
     "compare": ("splat_serving.commands.questions:compare", "Compare two features side by side."),
     "find": (
@@ -85,7 +85,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "splat_serving.commands.questions:trace",
         "Show the active features of a build and their effect on the predictions.",
     ),
-    "decoder": ("splat_serving.commands.decoder:decoder", "Analyse a feature from the weights alone."),
+    "decoder": ("splat_serving.commands.experiment:decoder", "Analyse a feature from the weights alone."),
     "label": ("splat_serving.commands.label:label", "Label features: set, review, import, export."),
     "research": ("splat_serving.commands.research:research", "Record hypotheses, evidence and decisions on a feature."),
     "experiment": (

@@ -27,8 +27,7 @@ from splat_serving.investigations.results.result import (
     LinesOrBars,
     Result,
     ResultTable,
-    Series,
-    finite,
+    bar_figure,
 )
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
@@ -268,15 +267,8 @@ def _histogram(summary: FeatureSummary) -> LinesOrBars | None:
     together = -(-counts.size // _MOST_BARS)
     starts = np.arange(0, counts.size, together)
     labels = [f"{edges[at]:.3g} to {edges[min(at + together, counts.size)]:.3g}" for at in starts.tolist()]
-    bars = Series(name="samples", x=[*labels], y=finite(np.add.reduceat(counts, starts)))
-    return LinesOrBars(
-        kind="bars",
-        name="histogram",
-        title=f"Activations above 0 ({counted(summary.histogram['n_zero'], 'further samples')} at 0)",
-        x_label="activation",
-        y_label="samples",
-        series=[bars],
-    )
+    title = f"Activations above 0 ({counted(summary.histogram['n_zero'], 'further samples')} at 0)"
+    return bar_figure("histogram", title, "activation", "samples", labels, np.add.reduceat(counts, starts))
 
 
 def _histogram_table(summary: FeatureSummary) -> ResultTable:

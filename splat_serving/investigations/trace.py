@@ -21,10 +21,9 @@ from splat_serving.investigations.results.outputs import IN_DATA, never_in_data
 from splat_serving.investigations.results.result import (
     Answer,
     Heatmap,
-    LinesOrBars,
     Result,
     ResultTable,
-    Series,
+    bar_figure,
     finite,
 )
 from splat_serving.investigations.spec import Spec
@@ -89,7 +88,12 @@ def _answer(subject: Subject, spec: Trace) -> Answer:
             _predictions(names, tokens, chance, traced, never_in_data(subject.database.tokens())),
             _contributions(subject, names, tokens, traced),
         ],
-        figures=[_bars(labels, traced), _heatmap(labels, names, tokens, traced)] if traced.features else [],
+        figures=[
+            bar_figure("activations", "Activations", "feature", "activation", labels, traced.activations),
+            _heatmap(labels, names, tokens, traced),
+        ]
+        if traced.features
+        else [],
         warnings=["no gear can hold this build, so the model has seen nothing like it"]
         if cannot_be_worn(build, subject)
         else [],
@@ -173,13 +177,6 @@ def _contributions(subject: Subject, names: list[str], tokens: list[int], traced
     frame = named(subject, pl.DataFrame(columns, {"feature": pl.Int64, **dict.fromkeys(names, pl.Float64)}), "feature")
     title = "Contribution of each feature to each logit"
     return ResultTable.of("contributions", title, "causal", frame, described, detail=len(names) > 8)
-
-
-def _bars(labels: list[str], traced: ModelTrace) -> LinesOrBars:
-    bars = Series(name="activation", x=[*labels], y=finite(traced.activations))
-    return LinesOrBars(
-        kind="bars", name="activations", title="Activations", x_label="feature", y_label="activation", series=[bars]
-    )
 
 
 def _heatmap(labels: list[str], names: list[str], tokens: list[int], traced: ModelTrace) -> Heatmap:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 import numpy as np
-import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.builds.build_space import Rungs, Situation
@@ -203,21 +202,6 @@ def _path(predictor: Predictor, spec: BeamTrace, start: Situation, best: Complet
 
 def _features(predictor: Predictor, spec: BeamTrace, start: Situation, best: Completed) -> ResultTable:
     model, labels = predictor.subject.model, _labels(predictor.subject, spec)
-    rows = []
-    for at, rungs in enumerate(_sets(start, best)):
-        traced = model.trace(TokenSet(start.weapon_id, predictor.space.tokens(rungs)), spec.top_k_features)
-        positions = traced.token_positions or (None,) * len(traced.features)
-        rows += [
-            (at, feature, value, position, labels.get(feature))
-            for feature, value, position in zip(traced.features, traced.activations, positions, strict=True)
-        ]
-    schema = {
-        "step": pl.Int64,
-        "feature": pl.Int64,
-        "activation": pl.Float64,
-        "token_position": pl.Int64,
-        "label": pl.String,
-    }
     described = {
         "step": "As above.",
         "feature": "A feature that fires on the set.",
@@ -227,8 +211,15 @@ def _features(predictor: Predictor, spec: BeamTrace, start: Situation, best: Com
         described["token_position"] = "The position of the token where it fires."
     if labels:
         described["label"] = "Its label."
-    frame = pl.DataFrame(rows, schema, orient="row")
-    return ResultTable.of("features", "Features that fire at each step", "causal", frame, described)
+    rows = []
+    for at, rungs in enumerate(_sets(start, best)):
+        traced = model.trace(TokenSet(start.weapon_id, predictor.space.tokens(rungs)), spec.top_k_features)
+        positions = traced.token_positions or (None,) * len(traced.features)
+        rows += [
+            (at, feature, value, *([position] if model.per_token() else []), *([labels.get(feature)] if labels else []))
+            for feature, value, position in zip(traced.features, traced.activations, positions, strict=True)
+        ]
+    return ResultTable.of("features", "Features that fire at each step", "causal", rows, described)
 
 
 def _labels(subject: Subject, spec: BeamTrace) -> dict[int, str]:

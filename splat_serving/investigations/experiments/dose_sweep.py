@@ -61,15 +61,9 @@ def _answer(subject: Subject, spec: DoseSweep) -> Answer:
 
 
 _SCHEMA = {
-    "ability": pl.String,
-    "rung": pl.String,
-    "builds": pl.String,
+    **dict.fromkeys(("ability", "rung", "builds"), pl.String),
     "n": pl.Int64,
-    "change": pl.Float64,
-    "change_low": pl.Float64,
-    "change_high": pl.Float64,
-    "p": pl.Float64,
-    "observed": pl.Float64,
+    **dict.fromkeys(("change", "change_low", "change_high", "p", "observed"), pl.Float64),
     "n_observed": pl.Int64,
 }
 

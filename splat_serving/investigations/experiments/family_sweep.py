@@ -256,9 +256,9 @@ def _line(name: str, frame: pl.DataFrame) -> Series:
     return Series(
         name=name,
         x=shown["rung"].to_list(),
-        y=finite([np.nan if y is None else y for y in shown["mean"]]),
-        low=finite([np.nan if y is None else y for y in shown["mean_low"]]),
-        high=finite([np.nan if y is None else y for y in shown["mean_high"]]),
+        y=finite(shown["mean"]),
+        low=finite(shown["mean_low"]),
+        high=finite(shown["mean_high"]),
     )
 
 

@@ -16,7 +16,7 @@ from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.edited_builds import Draw, draw_builds
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.family_sweep import EvidenceWanted, NumberOfBuilds, chosen_rungs
-from splat_serving.investigations.results.result import Answer, Figure, Heatmap, ResultTable, Scalar
+from splat_serving.investigations.results.result import Answer, Figure, Heatmap, ResultTable, Scalar, finite
 from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 
@@ -100,7 +100,7 @@ class _Axes:
             z_label="mean activation",
             x=[*self.names_x],
             y=[*self.names_y],
-            z=[[None if np.isnan(value) else float(value) for value in row] for row in means],
+            z=[finite(row) for row in means],
             n=n.tolist(),
         )
 

@@ -18,13 +18,12 @@ from splat_serving.investigations.predictions import (
     Predictor,
     Threshold,
     TopN,
-    bars,
     closure_sentence,
     depth,
     first_rows,
     weapons_sentence,
 )
-from splat_serving.investigations.results.result import Answer, ResultTable, Scalar
+from splat_serving.investigations.results.result import Answer, ResultTable, Scalar, bar_figure
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
 
@@ -69,7 +68,7 @@ def _branchiness_answer(subject: Subject, spec: Branchiness) -> Answer:
         else "No further token fits."
     )
     title = f"Change of the other tokens on {name}, by next token"
-    figure = bars("divergence", title, "bits", shown["token"].to_list(), shown["divergence"].to_list())
+    figure = bar_figure("divergence", title, "", "bits", shown["token"].to_list(), shown["divergence"].to_list())
     return Answer(
         title=f"Branchiness on {name}",
         findings=findings,

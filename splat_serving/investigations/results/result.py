@@ -208,9 +208,18 @@ class Answer(_Frozen):
     warnings: list[str] = []
 
 
+def bar_figure(
+    name: str, title: str, x_label: str, y_label: str, x: Sequence[Scalar], y: Any, low: Any = None, high: Any = None
+) -> LinesOrBars:
+    """A figure of one set of bars. low, high: an interval of each y."""
+    bounds = {"low": None if low is None else finite(low), "high": None if high is None else finite(high)}
+    series = Series(name=y_label, x=list(x), y=finite(y), **bounds)
+    return LinesOrBars(kind="bars", name=name, title=title, x_label=x_label, y_label=y_label, series=[series])
+
+
 def finite(values: Any) -> list[float | None]:
-    """Numbers as JSON has them: NaN and infinity become None."""
-    return [float(value) if math.isfinite(value) else None for value in values]
+    """Numbers as JSON has them: NaN and infinity become None, which stays None."""
+    return [float(value) if value is not None and math.isfinite(value) else None for value in values]
 
 
 def _with_intervals(columns: Mapping[str, str], there: Sequence[str]) -> dict[str, str]:
