@@ -2,6 +2,13 @@
 
 One class for all of them. It is written as JSON (`Result.model_json_schema()` is the published schema) and read back unchanged;
 `rendering` makes text for a terminal, Markdown and HTML of it, `plotting` pictures.
+
+Example:
+    >>> made = dict(source="demo", run="demo", store_version="1a2b", fingerprints={}, splat_version="1", command="")
+    >>> provenance = Provenance(**made, made_at="2026-01-31T12:00:00+00:00", seconds=0.1)
+    >>> result = Result(kind="bands", title="Bands", spec={"feature_id": 7}, provenance=provenance, facts={"n": 3})
+    >>> Result.model_validate_json(result.model_dump_json()) == result
+    True
 """
 
 import math
@@ -155,14 +162,6 @@ class Result(_Frozen):
     """The answer to one question. spec: the question; the same spec on the same store gives the same tables.
 
     findings: the conclusions, in sentences. facts: the figures that those sentences rest on. warnings: why not to trust it.
-    It is frozen, and JSON gives it back unchanged: `Result.model_validate_json(result.model_dump_json())`.
-
-    Example:
-        >>> made = dict(source="demo", run="demo", store_version="1a2b", fingerprints={}, splat_version="1", command="")
-        >>> provenance = Provenance(**made, made_at="2026-01-31T12:00:00+00:00", seconds=0.1)
-        >>> result = Result(kind="bands", title="Bands", spec={"feature_id": 7}, provenance=provenance, facts={"n": 3})
-        >>> Result.model_validate_json(result.model_dump_json()) == result
-        True
     """
 
     schema_name: Literal["splat.result/2"] = "splat.result/2"
