@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from splat_assets.errors import InputError
 from splat_assets.store.layout import DataRoot
-from splat_serving.commands.asking import stdout_console
+from splat_assets.terminal import FittedTable, console
 from splat_serving.database.aliases import ALIAS_OPTIONS, keep_alias, read_aliases, remove_alias
 
 
@@ -59,8 +58,8 @@ def _list(name: str | None) -> None:
     if not aliases:
         click.echo("no aliases; define one with `splat alias NAME PATH|RUN|URL`")
         return
-    table = Table("name", "target", "options")
+    table = FittedTable("name", "target", "options")
     for each in aliases.values() if name is None else [aliases[name]]:
         parts = ", ".join(f"--{part.replace('_', '-')} {path}" for part, path in each.parts.items())
         table.add_row(Text(each.name), Text(each.target), Text(parts))
-    stdout_console().print(table)
+    console().print(table)

@@ -12,26 +12,25 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 from pydantic.fields import FieldInfo
-from rich.console import Console
 
 from splat_assets.errors import InputError
 from splat_assets.numerals import number_type, whole
+from splat_assets.terminal import console
 from splat_serving.investigations.results.rendering import as_json, as_markdown, checked_ending, print_result
 from splat_serving.investigations.results.result import Result
 from splat_serving.investigations.spec import Spec
 
 FORMATS = ("table", "markdown", "json")
-_NOT_OPTIONS = ("experiment",)
+TOKEN_FILE = click.option(
+    "--token-file",
+    type=click.Path(readable=False, path_type=Path),
+    default=None,
+    help="File with the token of a server that requires one.",
+)
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--run (also --model) and --token-file: the source."""
-    command = click.option(
-        "--token-file",
-        type=click.Path(readable=False, path_type=Path),
-        help="File with the token of a server that requires one.",
-        default=None,
-    )(command)
     return click.option(
         "--run",
         "--model",
@@ -41,7 +40,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="A run of the data root, a store or folder of guide formats, a server (http://127.0.0.1:8765, or …/runs/NAME), or "
         "an alias of one (`splat alias`). "
         "Default: SPLAT_RUN, else the run published last, else the only alias.",
-    )(command)
+    )(TOKEN_FILE(command))
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,7 +79,7 @@ def emit(result: Result, form: str, output_dir: Path | None = None, plot: Path |
     elif form == "markdown":
         sys.stdout.write(as_markdown(result))
     else:
-        print_result(stdout_console(), result)
+        print_result(console(markup=True), result)
     for path in written:
         click.echo(f"written: {path}", err=True)
 
@@ -92,12 +91,6 @@ def reporting_write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def stdout_console() -> Console:
-    """A console on stdout; wide if that is not a terminal."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
 
 
 def write_result(result: Result, folder: Path) -> list[Path]:
@@ -133,7 +126,7 @@ def spec_options(
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for name, field in reversed(kind.model_fields.items()):
-            if name in (*_NOT_OPTIONS, *arguments):
+            if name in ("experiment", *arguments):
                 continue
             if name == "feature_id":
                 command = click.option("-f", "--feature-id", type=whole(), default=None, help="Same as FEATURE.")(

@@ -1,4 +1,4 @@
-"""`splat experiment`: one sub-command for each experiment, generated from its spec; and `run` for a spec in a file."""
+"""`splat experiment`: one sub-command for each experiment, generated from its spec, and `run` for a file; `splat decoder`."""
 
 from pathlib import Path
 from typing import Any
@@ -111,3 +111,29 @@ def _run_question(
         return
     with open_subject(source, token_file) as subject:
         emit(run(subject, spec, command_line()), form, output_dir, plot)
+
+
+_SUBCOMMANDS = {"influence": "decoder-influence", "similar": "decoder-similar"}
+
+
+class _Decoder(click.Group):
+    """`splat decoder 45` is `splat decoder influence 45`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Both questions."""
+        return list(_SUBCOMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The experiment of that name."""
+        return command_of(_SUBCOMMANDS[cmd_name]) if cmd_name in _SUBCOMMANDS else None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `influence` first where no sub-command is named."""
+        if args and args[0] not in _SUBCOMMANDS and args[0] not in ctx.help_option_names:
+            args = ["influence", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Decoder)
+def decoder() -> None:
+    """What the weights say of a feature: the outputs it moves (`influence`, also when no sub-command is named), and `similar`."""

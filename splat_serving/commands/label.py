@@ -1,7 +1,6 @@
 """`splat label`: read and write labels of features, work through a queue, carry labels to a retrained SAE."""
 
 import hashlib
-import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,19 +16,27 @@ from splat_assets.numerals import is_whole, number, whole
 from splat_assets.store.documents import read_bytes
 from splat_assets.store.files import replacing_file
 from splat_assets.wording import counted, visible
-from splat_serving.commands.asking import command_line, emit, reporting_write_errors, source_options
+from splat_serving.commands.asking import (
+    TOKEN_FILE,
+    command_line,
+    emit,
+    given_settings,
+    output_options,
+    reporting_write_errors,
+    source_options,
+)
 from splat_serving.commands.writing import subject_to_write, written_for
 from splat_serving.investigations import label_pages
 from splat_serving.investigations.carry_labels import LEAST_R, carry_labels, match_labels
-from splat_serving.investigations.experiment import answered
+from splat_serving.investigations.experiment import recorded
 from splat_serving.investigations.opening import open_subject
-from splat_serving.investigations.results.result import Answer, Result
+from splat_serving.investigations.results.result import Answer
+from splat_serving.investigations.spec import checked_spec
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels import upstream
 from splat_serving.labels.event import Category, Status
 from splat_serving.labels.importing import Change, add_planned, planned_import, refuse_other_sae
 
-_SUGGEST = "splat_serving.commands.label_suggest"
 _FORM = click.option(
     "--format", "form", type=click.Choice(["table", "markdown", "json"]), default="table", show_default=True,
     help="Output format.",
@@ -51,15 +58,8 @@ class _Labels(click.Group):
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Those below, and `suggest`, which is in a module of its own."""
-        return [*self.commands, "suggest"]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The sub-command."""
-        if cmd_name == "suggest":
-            command: click.Command = importlib.import_module(_SUGGEST).suggest
-            return command
-        return super().get_command(ctx, cmd_name)
+        """In the order of their definition."""
+        return list(self.commands)
 
 
 @click.group(cls=_Labels)
@@ -72,10 +72,8 @@ def label() -> None:
 
 
 def _named(feature: int | None, feature_id: int | None) -> int:
-    ids = {one for one in (feature, feature_id) if one is not None}
-    if len(ids) != 1:
-        raise InputError("specify one feature, as FEATURE or --feature-id")
-    return ids.pop()
+    named: int = given_settings({"feature": feature, "feature_id": feature_id})["feature_id"]
+    return named
 
 
 def _feature_and_text(words: tuple[str, ...], feature_id: int | None) -> tuple[int, str | None]:
@@ -94,20 +92,40 @@ def _feature_and_text(words: tuple[str, ...], feature_id: int | None) -> tuple[i
 
 
 def _shown(subject: Subject, kind: str, question: dict[str, Any], page: Callable[[], Answer], form: str) -> None:
-    result: Result = answered(subject, kind, question, lambda _subject, _spec: page(), None, command_line())
-    emit(result, form)
+    emit(recorded(subject, kind, question, page, command_line()), form)
 
 
-@label.command()
-@click.argument("feature", type=whole(), required=False)
-@_FEATURE
-@source_options
-@_FORM
-def show(feature: int | None, feature_id: int | None, run: str | None, token_file: Path | None, form: str) -> None:
-    """Show the label of FEATURE, with the current score of its rule."""
-    named = _named(feature, feature_id)
-    with open_subject(run, token_file) as subject:
-        _shown(subject, "label", {"feature_id": named}, lambda: label_pages.label_page(subject, named), form)
+def _add_page(group: click.Group, name: str, kind: str, page: Callable[..., Answer], text: str, *options: Any) -> None:
+    """Add a command that prints a page. page: takes the subject and the settings by name. kind: of the result."""
+
+    def ask(run: str | None, token_file: Path | None, form: str, **values: Any) -> None:
+        question = given_settings(values)
+        with open_subject(run, token_file) as subject:
+            _shown(subject, kind, question, lambda: page(subject, **question), form)
+
+    command: Callable[..., None] = source_options(_FORM(ask))
+    for option in reversed(options):
+        command = option(command)
+    group.command(name, help=text)(command)
+
+
+_ONE_FEATURE = (click.argument("feature", type=whole(), required=False), _FEATURE)
+_add_page(
+    label, "show", "label", label_pages.label_page, "Show the label of FEATURE, with the current score of its rule.",
+    *_ONE_FEATURE,
+)  # fmt: skip
+_add_page(
+    label, "similar", "label-similar", label_pages.similar_page, "List features similar to FEATURE, with their labels.",
+    *_ONE_FEATURE,
+    click.option("-k", "--top-k", type=whole(min=1), default=5, show_default=True, help="Number of features of each kind."),
+)  # fmt: skip
+_add_page(
+    label, "status", "label-status", label_pages.status_page,
+    "Show the progress: labels by status, category and author, and the share of activations they cover.",
+)  # fmt: skip
+_add_page(
+    label, "history", "label-history", label_pages.history_page, "Show the label history of FEATURE.", *_ONE_FEATURE
+)
 
 
 @label.command("set")
@@ -207,43 +225,6 @@ def skip(
 
 
 @label.command()
-@click.argument("feature", type=whole(), required=False)
-@_FEATURE
-@click.option("-k", "--top-k", type=whole(min=1), default=5, show_default=True, help="Number of features of each kind.")
-@source_options
-@_FORM
-def similar(
-    feature: int | None, feature_id: int | None, top_k: int, run: str | None, token_file: Path | None, form: str
-) -> None:
-    """List features similar to FEATURE, with their labels."""
-    named = _named(feature, feature_id)
-    with open_subject(run, token_file) as subject:
-        question = {"feature_id": named, "top_k": top_k}
-        _shown(subject, "label-similar", question, lambda: label_pages.similar_page(subject, named, top_k), form)
-
-
-@label.command()
-@source_options
-@_FORM
-def status(run: str | None, token_file: Path | None, form: str) -> None:
-    """Show the progress: labels by status, category and author, and the share of activations they cover."""
-    with open_subject(run, token_file) as subject:
-        _shown(subject, "label-status", {}, lambda: label_pages.status_page(subject), form)
-
-
-@label.command()
-@click.argument("feature", type=whole(), required=False)
-@_FEATURE
-@source_options
-@_FORM
-def history(feature: int | None, feature_id: int | None, run: str | None, token_file: Path | None, form: str) -> None:
-    """Show the label history of FEATURE."""
-    named = _named(feature, feature_id)
-    with open_subject(run, token_file) as subject:
-        _shown(subject, "label-history", {"feature_id": named}, lambda: label_pages.history_page(subject, named), form)
-
-
-@label.command()
 @click.option("-o", "--output", type=click.Path(readable=False, path_type=Path, dir_okay=False), required=True,
               help="Output file: labels.csv, or .json with --as.")  # fmt: skip
 @click.option("--as", "kind", type=click.Choice(["labels", "consolidated", "dashboard", "queue"]), default="labels",
@@ -328,14 +309,10 @@ def queue() -> None:
     """Manage the queue of features to label."""
 
 
-@queue.command("show")
-@click.option("-k", "--top-k", type=whole(min=1), default=20, show_default=True, help="Largest number of entries.")
-@source_options
-@_FORM
-def queue_show(top_k: int, run: str | None, token_file: Path | None, form: str) -> None:
-    """Show the queue, highest priority first."""
-    with open_subject(run, token_file) as subject:
-        _shown(subject, "label-queue", {"top_k": top_k}, lambda: label_pages.queue_page(subject, top_k), form)
+_add_page(
+    queue, "show", "label-queue", label_pages.queue_page, "Show the queue, highest priority first.",
+    click.option("-k", "--top-k", type=whole(min=1), default=20, show_default=True, help="Largest number of entries."),
+)  # fmt: skip
 
 
 @queue.command("add")
@@ -422,12 +399,7 @@ def _effect(subject: Subject, feature: int) -> float:
 @click.option("--least-r", type=number(0, 1), default=LEAST_R, show_default=True, help="Lowest correlation.")
 @click.option("--dry-run", is_flag=True, help="List the matches without writing.")
 @_AUTHOR
-@click.option(
-    "--token-file",
-    type=click.Path(readable=False, path_type=Path),
-    default=None,
-    help="File with the token of a server that requires one.",
-)
+@TOKEN_FILE
 @_FORM
 def carry(
     old: str, new: str, least_r: float, dry_run: bool, author: str | None, token_file: Path | None, form: str
@@ -448,6 +420,45 @@ def carry(
         written = None if dry_run else carry_labels(before, after, matches, author)
         question = {"old": old, "new": new, "least_r": least_r}
         _shown(after, "label-carry", question, lambda: label_pages.carry_page(before, after, matches, written), form)
+
+
+@label.command()
+@click.argument("feature", type=whole(), required=False)
+@_FEATURE
+@click.option(
+    "--all", "everything", is_flag=True, help="List the rules of all features that are good enough to be labels."
+)
+@click.option("--weak", is_flag=True, help="With --all: include weaker rules.")
+@source_options
+@output_options
+def suggest(
+    feature: int | None,
+    feature_id: int | None,
+    everything: bool,
+    weak: bool,
+    run: str | None,
+    token_file: Path | None,
+    form: str,
+    output_dir: Path | None,
+    plot: Path | None,
+) -> None:
+    """Suggest the rule on builds that describes FEATURE best.
+
+    It is selected on half of the builds, scored on the other half and compared with chance. A suggestion is not reviewed by a
+    person and is kept apart from labels: `splat label set` saves one as a label.
+    """
+    from splat_serving.investigations.suggest import Suggest, SuggestAll, suggest_all
+    from splat_serving.investigations.suggest import suggest as suggested
+
+    named = {one for one in (feature, feature_id) if one is not None}
+    if len(named) + everything != 1:
+        raise InputError("specify one feature, as FEATURE or --feature-id, or --all")
+    with open_subject(run, token_file) as subject:
+        if everything:
+            result = suggest_all(subject, checked_spec(SuggestAll, {"only_good": not weak}), command_line())
+        else:
+            result = suggested(subject, checked_spec(Suggest, {"feature_id": named.pop()}), command_line())
+        emit(result, form, output_dir, plot)
 
 
 def _sha256(path: Path) -> str:

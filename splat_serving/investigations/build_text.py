@@ -13,6 +13,12 @@ from splat_serving.model.runner import TokenSet
 
 LONGEST_BUILD = 2_000
 """Characters of a build as text."""
+SAMPLE_COLUMNS = {
+    "weapon": "The weapon.",
+    "abilities": "Abilities with their highest rung (AP).",
+    "sample": "Id of the sample.",
+}
+"""The columns of a table that shows samples: `sample_as_text` and the id."""
 _ABILITY = re.compile(r"(?P<name>.+?)(?:[\s=:]+(?P<ap>\d+))?")
 
 
@@ -67,7 +73,7 @@ def build_as_text(token_names: Iterable[str]) -> str:
 
 
 def highest_rungs(token_names: Iterable[str]) -> dict[str, int | None]:
-    """Each ability of a build with its highest rung (AP), None for one that has no rungs; in the order of the tokens."""
+    """Each ability of a build with its highest rung (AP), None for one without rungs; in the order of the tokens."""
     highest: dict[str, int | None] = {}
     for name in token_names:
         if name not in (NULL, PAD):

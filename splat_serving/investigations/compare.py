@@ -11,7 +11,7 @@ from splat_assets.analysis.builds.profile import token_profile, weapon_profile
 from splat_assets.analysis.contrast import Agreement, agreement, contrast
 from splat_assets.wording import counted
 from splat_serving.database.protocol import NO_INFLUENCES, FeatureSummary
-from splat_serving.investigations.build_text import sample_as_text
+from splat_serving.investigations.build_text import SAMPLE_COLUMNS, sample_as_text
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.results.outputs import IN_DATA
 from splat_serving.investigations.results.result import Answer, LinesOrBars, Result, ResultTable, Series, finite
@@ -32,7 +32,7 @@ class Compare(Spec):
 
 def compare(subject: Subject, spec: Compare, command: str = "") -> Result:
     """Two features side by side; FeatureNotFoundError."""
-    return answered(subject, "compare", spec.model_dump(mode="json"), _answer, spec, command)
+    return answered(subject, spec, _answer, command)
 
 
 def _answer(subject: Subject, spec: Compare) -> Answer:
@@ -70,9 +70,10 @@ def _overlap_sentence(spec: Compare, overlap: Agreement) -> str:
 
 def _statistics(summaries: tuple[FeatureSummary, FeatureSummary]) -> ResultTable:
     names = ("n_active", "mean", "median", "q95", "max", "mean_all", "std_all", "effective_max")
-    rows = [(name, *(_number(one.statistics.get(name)) for one in summaries)) for name in names]
-    frame = pl.DataFrame(rows, {"statistic": pl.String, "left": pl.Float64, "right": pl.Float64}, orient="row")
-    frame = frame.with_columns(difference=pl.col("left") - pl.col("right"))
+    rows = []
+    for name in names:
+        left, right = (_number(one.statistics.get(name)) for one in summaries)
+        rows.append((name, left, None if left is None or right is None else left - right, right))
     described = {
         "statistic": "Over the activations above 0; names with _all: over all samples, zeros included.",
         "left": f"Feature {summaries[0].feature_id}.",
@@ -80,7 +81,7 @@ def _statistics(summaries: tuple[FeatureSummary, FeatureSummary]) -> ResultTable
         "right": f"Feature {summaries[1].feature_id}.",
     }
     headings = _headings(*(one.feature_id for one in summaries))
-    return ResultTable.of("statistics", "Activation", "observed", frame, described, headings=headings)
+    return ResultTable.of("statistics", "Activation", "observed", rows, described, headings=headings)
 
 
 def _headings(left: int, right: int) -> dict[str, str]:
@@ -98,16 +99,8 @@ def _number(value: object) -> float | None:
 
 
 def _agreement(overlap: Agreement, spec: Compare) -> ResultTable:
-    frame = pl.DataFrame(
-        {
-            "n_both": [overlap.n_both],
-            "only_left": [overlap.n_left - overlap.n_both],
-            "only_right": [overlap.n_right - overlap.n_both],
-            "jaccard": [overlap.jaccard],
-            "phi": [overlap.phi],
-            "pearson": [overlap.pearson],
-        }
-    )
+    alone = (overlap.n_left - overlap.n_both, overlap.n_right - overlap.n_both)
+    row = (overlap.n_both, *alone, overlap.jaccard, overlap.phi, overlap.pearson)
     described = {
         "n_both": "Samples on which both fire.",
         "only_left": f"Samples on which feature {spec.left} fires and feature {spec.right} does not.",
@@ -117,7 +110,7 @@ def _agreement(overlap: Agreement, spec: Compare) -> ResultTable:
         "pearson": "Correlation of the activations over all samples, zeros included.",
     }
     headings = _headings(spec.left, spec.right)
-    return ResultTable.of("agreement", "Firing together", "observed", frame, described, headings=headings)
+    return ResultTable.of("agreement", "Firing together", "observed", [row], described, headings=headings)
 
 
 def _contrast(what: str, sides: pl.DataFrame, spec: Compare) -> ResultTable:
@@ -125,9 +118,7 @@ def _contrast(what: str, sides: pl.DataFrame, spec: Compare) -> ResultTable:
         what: f"The {what}.",
         "n": "Samples with it.",
         "share_left": f"Share of the activations of feature {spec.left} that have it.",
-        "difference": f"The share of feature {spec.left} minus that of feature {spec.right}.",
-        "difference_low": "Lower bound of its 95 % interval (Newcombe).",
-        "difference_high": "Upper bound.",
+        "difference": f"The share of feature {spec.left} minus that of feature {spec.right}; interval: Newcombe.",
         "share_right": f"Share of the activations of feature {spec.right} that have it.",
         "q": "p-value of equal shares, adjusted for the number of rows compared.",
     }
@@ -167,13 +158,6 @@ def _influences(summaries: tuple[FeatureSummary, FeatureSummary], top_k: int) ->
         if token in sides[1]
     ]
     rows.sort(key=lambda row: (row[4] is False, -abs(row[3])))
-    schema = {
-        "token": pl.String,
-        "left": pl.Float64,
-        "right": pl.Float64,
-        "difference": pl.Float64,
-        "in_data": pl.Boolean,
-    }
     one, other = (summary.feature_id for summary in summaries)
     described = {
         "token": "The output.",
@@ -182,10 +166,8 @@ def _influences(summaries: tuple[FeatureSummary, FeatureSummary], top_k: int) ->
         "difference": f"Feature {one} minus feature {other}.",
         "in_data": IN_DATA,
     }
-    frame, headings = pl.DataFrame(rows[:top_k], schema, orient="row"), _headings(one, other)
-    yield ResultTable.of(
-        "influences", "Outputs that they affect differently", "weights", frame, described, headings=headings
-    )
+    title = "Outputs that they affect differently"
+    yield ResultTable.of("influences", title, "weights", rows[:top_k], described, headings=_headings(one, other))
 
 
 def _examples(subject: Subject, spec: Compare) -> Iterable[ResultTable]:
@@ -199,24 +181,11 @@ def _examples(subject: Subject, spec: Compare) -> Iterable[ResultTable]:
         ids = np.flatnonzero(where)
         for sample in ids[np.argsort(-strength[ids], kind="stable")[:_EXAMPLES]].tolist():
             rows.append((name, float(left[sample]), float(right[sample]), *sample_as_text(subject, sample), sample))
-    schema = {
-        "fires": pl.String,
-        "left": pl.Float64,
-        "right": pl.Float64,
-        "weapon": pl.String,
-        "abilities": pl.String,
-        "sample": pl.Int64,
-    }
     described = {
         "fires": "Which of the two fires; the strongest samples of each kind.",
         "left": f"Activation of feature {spec.left}.",
         "right": f"Activation of feature {spec.right}.",
-        "weapon": "The weapon.",
-        "abilities": "Abilities with their highest rung (AP).",
-        "sample": "Id of the sample.",
+        **SAMPLE_COLUMNS,
     }
-    frame = pl.DataFrame(rows, schema, orient="row")
-    headings = _headings(spec.left, spec.right)
-    yield ResultTable.of(
-        "examples", "Builds on which both or one of them fire", "observed", frame, described, headings=headings
-    )
+    title, headings = "Builds on which both or one of them fire", _headings(spec.left, spec.right)
+    yield ResultTable.of("examples", title, "observed", rows, described, headings=headings)

@@ -26,9 +26,7 @@ _RuleText = Annotated[str, Field(max_length=LONGEST_RULE, description="A rule, f
 _COLUMNS = {
     "feature_id": "The feature.",
     "label": LABEL,
-    "auroc": "Probability that its activation is higher on a sample of the left rule than on one of the right; ties: half.",
-    "auroc_low": "Lower bound of its 95 % interval (DeLong).",
-    "auroc_high": "Upper bound.",
+    "auroc": "Probability that it is higher on a sample of the left rule than on one of the right; ties: half; interval: DeLong.",
     "n_left": "Samples of the left rule on which it fires.",
     "n_right": "Samples of the right rule on which it fires.",
     "share_left": "n_left over all samples of the left rule.",
@@ -64,7 +62,7 @@ class _Set:
 
 def contrast(subject: Subject, spec: Contrast, command: str = "") -> Result:
     """The features that separate the builds of two rules; RuleTextError with a caret where one cannot be read."""
-    return answered(subject, "contrast", spec.model_dump(mode="json"), _answer, spec, command)
+    return answered(subject, spec, _answer, command)
 
 
 def _answer(subject: Subject, spec: Contrast) -> Answer:

@@ -112,7 +112,7 @@ class Plausibility:
 def draw_builds(subject: Subject, feature_id: int, n_builds: int, seed: int) -> Draw:
     """n_builds different builds, half of them with the feature and half without where there are as many; seeded.
 
-    Masked copies of builds are left out. Raises InputError when the store has no build to draw.
+    Masked copies of builds are left out. Raises InputError when every sample is a masked copy.
     """
     ordinary = rerunnable(subject)
     fires = np.zeros(subject.n_samples, dtype=np.bool_)
@@ -120,7 +120,7 @@ def draw_builds(subject: Subject, feature_id: int, n_builds: int, seed: int) -> 
     rng = np.random.default_rng(seed)
     firing, silent = np.flatnonzero(ordinary & fires), np.flatnonzero(ordinary & ~fires)
     if not firing.size and not silent.size:
-        raise InputError(f"{subject.source} has no builds to edit: every sample is a masked copy")
+        raise InputError(f"nothing to edit in {subject.source}: every sample is a masked copy")
     half = min(n_builds // 2, firing.size)
     chosen_silent = _different(subject, silent, n_builds - half, rng)
     chosen_firing = _different(subject, firing, n_builds - chosen_silent.size, rng)

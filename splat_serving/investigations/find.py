@@ -11,7 +11,7 @@ from splat_assets.analysis.rules.score import RuleScorer
 from splat_assets.domain.concepts import Rule
 from splat_assets.domain.rule_text import LONGEST_RULE, Names, parse_rule_text, rule_as_text
 from splat_assets.wording import counted, percent
-from splat_serving.investigations.build_text import sample_as_text
+from splat_serving.investigations.build_text import SAMPLE_COLUMNS, sample_as_text
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.results.feature_names import LABEL, named
 from splat_serving.investigations.results.result import Answer, Result, ResultTable
@@ -33,7 +33,7 @@ class Find(Spec):
 
 def find(subject: Subject, spec: Find, command: str = "") -> Result:
     """The builds and features of a rule; RuleTextError with a caret where the rule cannot be read."""
-    return answered(subject, "find", spec.model_dump(mode="json"), _answer, spec, command)
+    return answered(subject, spec, _answer, command)
 
 
 def _answer(subject: Subject, spec: Find) -> Answer:
@@ -93,13 +93,9 @@ def _features_table(frame: pl.DataFrame, n_features: int) -> ResultTable:
         "n_both": "Samples on which it fires that match the rule.",
         "share_of_set": "Share of the rule's samples on which it fires (recall).",
         "share_of_feature": "Share of its samples that match the rule (precision).",
-        "f1": "Harmonic mean of precision and recall.",
-        "f1_low": "Lower bound of its 95 % interval (bootstrap over distinct builds).",
-        "f1_high": "Upper bound.",
+        "f1": "Harmonic mean of precision and recall; interval: bootstrap over distinct builds.",
         "auroc": "Probability that its activation is higher on a sample of the rule than on another one; ties count half.",
         "lift": "How many times as often it fires where the rule holds as overall.",
-        "lift_low": "Lower bound of its 95 % interval.",
-        "lift_high": "Upper bound.",
         "phi": "Correlation of matching the rule and firing.",
         "q": "p-value of independence, adjusted for all features.",
     }
@@ -124,11 +120,6 @@ def _examples(subject: Subject, holds: np.ndarray, spec: Find) -> ResultTable:
     rng = np.random.default_rng(spec.seed)
     chosen = np.sort(rng.choice(holds, min(spec.limit, holds.size), replace=False))
     rows = [(sample, *sample_as_text(subject, sample)) for sample in chosen.tolist()]
-    frame = pl.DataFrame(rows, {"sample": pl.Int64, "weapon": pl.String, "abilities": pl.String}, orient="row")
-    described = {
-        "sample": "Id of the sample.",
-        "weapon": "The weapon.",
-        "abilities": "Abilities with their highest rung (AP).",
-    }
+    described = {name: SAMPLE_COLUMNS[name] for name in ("sample", "weapon", "abilities")}
     note = f"{chosen.size:,} of {holds.size:,}, sampled at random." if chosen.size < holds.size else ""
-    return ResultTable.of("builds", "Builds", "observed", frame, described, note)
+    return ResultTable.of("builds", "Builds", "observed", rows, described, note)

@@ -83,7 +83,22 @@ class Report:
 def investigate(
     subject: Subject, spec: Investigate, command: str = "", step: Callable[[str], None] = lambda text: None
 ) -> Report:
-    """Run all experiments; step: called with the heading of the next one. FeatureNotFoundError."""
+    """Run all experiments that suit a feature, each chosen by the results before it.
+
+    Args:
+        step: Called with the heading of each part before it runs.
+
+    Returns:
+        A report; parts that could not be run say why in `refused`, and the rest goes on. A dead feature has the overview only.
+
+    Raises:
+        FeatureNotFoundError: For a feature that the SAE does not have.
+
+    Example:
+        >>> report = investigate(subject, Investigate(feature_id=1, n_families=0, n_builds=2))
+        >>> report.parts[0].heading, report.spec["n_builds"]
+        ('Overview', 2)
+    """
     parts: list[Part] = []
 
     def ask(heading: str, reason: str, name: str, **settings: Any) -> Result | None:

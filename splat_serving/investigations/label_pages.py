@@ -1,6 +1,7 @@
 """The pages of `splat label`: a label with its score, the progress of labelling, similar features, and carried labels."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import polars as pl
@@ -37,8 +38,6 @@ def label_page(subject: Subject, feature_id: int) -> Answer:
         rule = parse_rule(label.rule)
         score = score_rule(rule, subject.builds, subject.feature(feature_id))
         findings.append(f"Rule: {rule_as_text(rule)}.")
-        row = {name: getattr(score, name) for name in ("n", "n_rule", "n_active", "n_both", "precision", "recall", "f1",
-                                                       "f1_low", "f1_high", "auroc")}  # fmt: skip
         described = {
             "n": "Samples.",
             "n_rule": "Samples on which the rule holds.",
@@ -46,14 +45,14 @@ def label_page(subject: Subject, feature_id: int) -> Answer:
             "n_both": "Samples with both.",
             "precision": "n_both / n_rule.",
             "recall": "n_both / n_active.",
-            "f1": "Harmonic mean of precision and recall.",
-            "f1_low": "Lower bound of its 95 % interval (bootstrap over distinct builds).",
-            "f1_high": "Upper bound.",
+            "f1": "Harmonic mean of precision and recall; interval: bootstrap over distinct builds.",
             "auroc": "Probability that the activation is higher on a sample of the rule than on another one.",
         }
-        tables.append(ResultTable.of("score", "Current score of the rule", "observed", pl.DataFrame([row]), described))
+        tables.append(
+            ResultTable.of("score", "Current score of the rule", "observed", pl.DataFrame([asdict(score)]), described)
+        )
     if label.evidence:
-        rows = pl.DataFrame([(one.path, one.sha256[:16]) for one in label.evidence], ["file", "sha256"], orient="row")
+        rows = [(one.path, one.sha256[:16]) for one in label.evidence]
         described = {
             "file": "A result that the label rests on.",
             "sha256": "The first 16 digits of that file's checksum.",
@@ -89,13 +88,7 @@ def status_page(subject: Subject) -> Answer:
         for kind, n in subject.labels.counts(of).items()
     ]
     described = {"what": "Counted by.", "kind": "Its value.", "n": "Number of current labels."}
-    table = ResultTable.of(
-        "labels",
-        "Labels",
-        "people",
-        pl.DataFrame(rows, {"what": pl.String, "kind": pl.String, "n": pl.Int64}, orient="row"),
-        described,
-    )
+    table = ResultTable.of("labels", "Labels", "people", rows, described)
     opinions = subject.labels.opinions().values()
     agreed = agreement(
         [[one.category for one in by_author.values() if one.category != "none"] for by_author in opinions]
@@ -153,7 +146,6 @@ def similar_page(subject: Subject, feature_id: int, top_k: int) -> Answer:
             event = current.get(one["feature_id"])
             text = event.label.text if event and event.label else None
             rows.append((kind, one["feature_id"], one["score"], one["n_both"], text))
-    schema = {"kind": pl.String, "feature": pl.Int64, "score": pl.Float64, "n_both": pl.Int64, "label": pl.String}
     described = {
         "kind": "decoder_cosine: similar decoder directions. pearson, jaccard: they fire together.",
         "feature": "The other feature.",
@@ -161,8 +153,7 @@ def similar_page(subject: Subject, feature_id: int, top_k: int) -> Answer:
         "n_both": "Samples on which both fire.",
         "label": "Its label.",
     }
-    frame = pl.DataFrame(rows, schema, orient="row")
-    tables = [ResultTable.of("similar", "Similar features", "observed", frame, described)] if rows else []
+    tables = [ResultTable.of("similar", "Similar features", "observed", rows, described)] if rows else []
     warnings = [] if summary.neighbours is not None else ["neighbours were not computed for this version"]
     return Answer(title=f"Features similar to feature {feature_id}", tables=tables, warnings=warnings)
 
@@ -170,14 +161,6 @@ def similar_page(subject: Subject, feature_id: int, top_k: int) -> Answer:
 def carry_page(old: Subject, new: Subject, matches: Sequence[Carried], written: int | None) -> Answer:
     """The outcome of carrying labels, or of a dry run (written None)."""
     rows = [(one.old, one.text, one.new, one.r, one.nearest, one.why) for one in matches]
-    schema = {
-        "old": pl.Int64,
-        "text": pl.String,
-        "new": pl.Int64,
-        "r": pl.Float64,
-        "nearest": pl.Int64,
-        "why": pl.String,
-    }
     described = {
         "old": "The old feature.",
         "text": "Its label.",
@@ -195,9 +178,7 @@ def carry_page(old: Subject, new: Subject, matches: Sequence[Carried], written: 
             f"{agreeing(len(matches) - n_kept, 'are')} lost."
         ],
         facts={"n_labels": len(matches), "n_carried": n_kept, "n_lost": len(matches) - n_kept},
-        tables=[ResultTable.of("labels", "Labels", "observed", pl.DataFrame(rows, schema, orient="row"), described)]
-        if rows
-        else [],
+        tables=[ResultTable.of("labels", "Labels", "observed", rows, described)] if rows else [],
     )
 
 
@@ -208,14 +189,6 @@ def events_table(name: str, title: str, events: Sequence[Event]) -> ResultTable:
          event.priority if event.kind == "queue" else None)
         for event in events
     ]  # fmt: skip
-    schema = {
-        "feature": pl.Int64,
-        "at": pl.String,
-        "author": pl.String,
-        "what": pl.String,
-        "text": pl.String,
-        "priority": pl.Float64,
-    }
     described = {
         "feature": "The feature.",
         "at": "Time (UTC).",
@@ -224,7 +197,7 @@ def events_table(name: str, title: str, events: Sequence[Event]) -> ResultTable:
         "text": "The label, or the reason.",
         "priority": "Priority in the queue.",
     }
-    return ResultTable.of(name, title, "people", pl.DataFrame(rows, schema, orient="row"), described)
+    return ResultTable.of(name, title, "people", rows, described)
 
 
 def _what(event: Event) -> str:

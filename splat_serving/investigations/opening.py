@@ -28,11 +28,25 @@ SOURCE_VARIABLE = "SPLAT_RUN"
 
 
 def open_subject(source: str | None = None, token_file: Path | None = None, root: DataRoot | None = None) -> Subject:
-    """The subject of a source: a run of the data root, the path of a store or folder of guide formats, a server's URL, or an
-    alias of one of these.
+    """The subject of a run, folder, server or alias, at the version that is current now.
 
-    None: the value of SPLAT_RUN, else the run of the data root that was published last, else the only alias. A URL may
-    end with the run, `http://127.0.0.1:8765/runs/NAME`. InputError, LayoutError, NotPublishedError, ServerError.
+    Args:
+        source: A run of the data root, the path of a store or folder of guide formats, a server's URL (which may end with the
+            run, `http://127.0.0.1:8765/runs/NAME`), or an alias. None: the value of SPLAT_RUN, else the run of the data root
+            that was published last, else the only alias.
+        token_file: File with the token of a server that requires one.
+        root: The data root; from the environment if None.
+
+    Raises:
+        InputError: For an unknown source, or a token for something other than a server.
+        NotPublishedError: When nothing is published, or several aliases are possible.
+        LayoutError: For a folder without a readable store.
+        ServerError: When the server does not answer.
+
+    Example:
+        >>> with open_subject("small", root=root) as subject:
+        ...     print(subject.about.name)
+        small
     """
     root = root or DataRoot.from_environment()
     named = source or os.environ.get(SOURCE_VARIABLE) or _only_alias(root)
@@ -46,13 +60,13 @@ def open_subject(source: str | None = None, token_file: Path | None = None, root
 
 
 def _only_alias(root: DataRoot) -> str | None:
-    """The only alias, where the root has no published run; None where it has. NotPublishedError names several aliases."""
+    """The only alias, if nothing is published in the root; else None. NotPublishedError names several aliases."""
     if newest_run(root) is not None:
         return None
     aliases = list(read_aliases())
     if len(aliases) > 1:
         raise NotPublishedError(
-            f"{root.path} has no published run but several aliases ({', '.join(aliases)}): choose one with --model"
+            f"nothing is published in {root.path}, and several aliases exist ({', '.join(aliases)}): choose one with --model"
         )
     return aliases[0] if aliases else None
 

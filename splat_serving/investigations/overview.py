@@ -17,7 +17,7 @@ from splat_assets.errors import InputError
 from splat_assets.wording import counted, percent
 from splat_serving.database.errors import NotComputedError
 from splat_serving.database.protocol import NO_INFLUENCES, FeatureSummary
-from splat_serving.investigations.build_text import as_sentence, build_as_text, token_in_words
+from splat_serving.investigations.build_text import SAMPLE_COLUMNS, as_sentence, build_as_text, token_in_words
 from splat_serving.investigations.experiment import answered, experiment, spec_of
 from splat_serving.investigations.results.outputs import IN_DATA, INFLUENCE, outputs_frame
 from splat_serving.investigations.results.result import (
@@ -26,8 +26,7 @@ from splat_serving.investigations.results.result import (
     LinesOrBars,
     Result,
     ResultTable,
-    Series,
-    finite,
+    bar_figure,
 )
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
@@ -69,8 +68,22 @@ class Overview(FeatureSpec):
 
 
 def overview(subject: Subject, spec: Overview, command: str = "") -> Result:
-    """The page of a feature; FeatureNotFoundError, and the errors of the experiments in `also`."""
-    return answered(subject, "overview", spec.model_dump(mode="json"), _answer, spec, command)
+    """The page of a feature.
+
+    Returns:
+        Tables over all samples, zeros included; `facts` are the statistics of the feature. A dead feature gives a warning and
+        fewer tables. Results of `also` have tables named `EXPERIMENT/TABLE`.
+
+    Raises:
+        FeatureNotFoundError: For a feature that the SAE does not have.
+        SplatError: What the experiments in `also` raise; one that needs a missing part becomes a warning.
+
+    Example:
+        >>> page = overview(subject, Overview(feature_id=1, top_k=3))
+        >>> page.title, page.table("statistics").frame["over"].to_list()
+        ('Feature 1', ['when it fires', 'all samples'])
+    """
+    return answered(subject, spec, _answer, command)
 
 
 COMPUTED_SECTIONS = ("tokens", "weapons", "doses", "statistics")
@@ -236,14 +249,13 @@ def _statistics(summary: FeatureSummary) -> ResultTable:
         ("when it fires", facts["n_active"], *(facts[name] for name in _STATISTICS)),
         ("all samples", facts["n_samples"], *(facts[f"{name}_all"] for name in _STATISTICS)),
     ]
-    schema = {"over": pl.String, "n": pl.Int64, **dict.fromkeys(_STATISTICS, pl.Float64)}
     described = {
         "over": "Activations above 0 only, or all samples with zeros.",
         "n": "Number of values.",
         **{name: f"{name} of these values" for name in _STATISTICS},
         "std": "Standard deviation, dividing by n.",
     }
-    return ResultTable.of("statistics", "Activation", "observed", pl.DataFrame(rows, schema, orient="row"), described)
+    return ResultTable.of("statistics", "Activation", "observed", rows, described)
 
 
 def _histogram(summary: FeatureSummary) -> LinesOrBars | None:
@@ -254,30 +266,20 @@ def _histogram(summary: FeatureSummary) -> LinesOrBars | None:
     together = -(-counts.size // _MOST_BARS)
     starts = np.arange(0, counts.size, together)
     labels = [f"{edges[at]:.3g} to {edges[min(at + together, counts.size)]:.3g}" for at in starts.tolist()]
-    bars = Series(name="samples", x=[*labels], y=finite(np.add.reduceat(counts, starts)))
-    return LinesOrBars(
-        kind="bars",
-        name="histogram",
-        title=f"Activations above 0 ({counted(summary.histogram['n_zero'], 'further samples')} at 0)",
-        x_label="activation",
-        y_label="samples",
-        series=[bars],
-    )
+    title = f"Activations above 0 ({counted(summary.histogram['n_zero'], 'further samples')} at 0)"
+    return bar_figure("histogram", title, "activation", "samples", labels, np.add.reduceat(counts, starts))
 
 
 def _histogram_table(summary: FeatureSummary) -> ResultTable:
     edges = [float(edge) for edge in summary.histogram["edges"]]
     rows = [*zip(edges, edges[1:], summary.histogram["counts"], strict=False)]
-    schema = {"from": pl.Float64, "to": pl.Float64, "samples": pl.Int64}
     described = {
         "from": "Lower edge of the bin.",
         "to": "Upper edge of the bin; only the last bin includes it.",
         "samples": "Samples with an activation in the bin.",
     }
     note = f"{counted(summary.histogram['n_zero'], 'further samples')} at 0."
-    return ResultTable.of(
-        "histogram", "Activations", "observed", pl.DataFrame(rows, schema, orient="row"), described, note
-    )
+    return ResultTable.of("histogram", "Activations", "observed", rows, described, note)
 
 
 _PROFILE = {
@@ -285,8 +287,6 @@ _PROFILE = {
     "n_active": "Samples with it on which the feature fires.",
     "share_of_active": "Share of the feature's activations that have it.",
     "lift": "How many times as often the feature fires with it as overall.",
-    "lift_low": "Lower bound of the 95 % interval of the lift.",
-    "lift_high": "Upper bound.",
     "mean": "Mean activation with it, zeros included.",
     "mean_without": "Mean activation without it, zeros included.",
     "phi": "Correlation of having it and firing.",
@@ -336,11 +336,7 @@ def _response_table(curve: pl.DataFrame) -> ResultTable:
         "n": "Samples on this rung.",
         "n_active": "Samples with it on which the feature fires.",
         "mean": "Mean activation, zeros included.",
-        "mean_low": "Lower bound of its 95 % interval.",
-        "mean_high": "Upper bound.",
-        "share_active": "n_active / n.",
-        "share_active_low": "Lower bound of its exact 95 % interval.",
-        "share_active_high": "Upper bound.",
+        "share_active": "n_active / n; interval: exact.",
     }
     return ResultTable.of("dose_by_rung", "AP of each ability, by rung", "observed", curve, described, detail=True)
 
@@ -381,9 +377,7 @@ def _bands(summary: FeatureSummary, values: Any) -> ResultTable:
         "band": "A range of activations, as shares of the effective maximum.",
         "above": "Lower edge of the band.",
         "n": "Number of activations in it.",
-        "share": "Share of all activations.",
-        "share_low": "Lower bound of its exact 95 % interval.",
-        "share_high": "Upper bound.",
+        "share": "Share of all activations; interval: exact.",
     }
     note = f"Effective maximum (99.5th percentile of the activations): {top:.3g}."
     return ResultTable.of("bands", "Activation bands", "observed", frame, described, note)
@@ -416,16 +410,13 @@ def _neighbours(summary: FeatureSummary, top_k: int) -> Iterable[ResultTable]:
         for one in (summary.neighbours or {}).get(kind, [])[:top_k]
     ]
     if rows:
-        schema = {"kind": pl.String, "feature": pl.Int64, "score": pl.Float64, "n_both": pl.Int64}
         described = {
             "kind": "; ".join(f"{kind}: {text}" for kind, text in _KINDS.items()),
             "feature": "The other feature.",
             "score": "The similarity.",
             "n_both": "Samples on which both fire.",
         }
-        yield ResultTable.of(
-            "neighbours", "Similar features", "observed", pl.DataFrame(rows, schema, orient="row"), described
-        )
+        yield ResultTable.of("neighbours", "Similar features", "observed", rows, described)
 
 
 def examples_table(groups: Mapping[str, Sequence[Any]], most: int) -> Iterable[ResultTable]:
@@ -435,23 +426,12 @@ def examples_table(groups: Mapping[str, Sequence[Any]], most: int) -> Iterable[R
         for group, one in _in_turn(groups, most)
     ]
     if rows:
-        schema = {
-            "group": pl.String,
-            "activation": pl.Float64,
-            "weapon": pl.String,
-            "abilities": pl.String,
-            "sample": pl.Int64,
-        }
         described = {
             "group": "top: the strongest. A band: sampled from it. random: sampled from all activations.",
             "activation": "Activation of the feature.",
-            "weapon": "The weapon.",
-            "abilities": "Abilities with their highest rung (AP).",
-            "sample": "Id of the sample.",
+            **SAMPLE_COLUMNS,
         }
-        yield ResultTable.of(
-            "examples", "Example builds", "observed", pl.DataFrame(rows, schema, orient="row"), described
-        )
+        yield ResultTable.of("examples", "Example builds", "observed", rows, described)
 
 
 def _in_turn(groups: Mapping[str, Sequence[Any]], most: int) -> list[tuple[str, Any]]:

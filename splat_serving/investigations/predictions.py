@@ -15,7 +15,6 @@ from splat_assets.analysis.builds.build_space import BuildSpace, Probabilities, 
 from splat_assets.analysis.predictions.branches import Branch, Closure, branches, close
 from splat_assets.wording import counted
 from splat_serving.investigations.build_text import build_as_text, build_in_words, parse_build
-from splat_serving.investigations.results.result import LinesOrBars, Scalar, Series, finite
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject
 from splat_serving.model.runner import TokenSet
@@ -139,10 +138,3 @@ def depth(closure: Closure) -> int:
 def first_rows(frame: pl.DataFrame, n: int) -> tuple[pl.DataFrame, str]:
     """The first n rows, and a sentence on what is left out."""
     return frame.head(n), f" The first {n} of {frame.height}." if frame.height > n else ""
-
-
-def bars(name: str, title: str, y_label: str, x: Sequence[Scalar], y: Sequence[float | None]) -> LinesOrBars:
-    """A figure of one set of bars."""
-    values = finite([float("nan") if value is None else value for value in y])
-    series = [Series(name=y_label, x=list(x), y=values)]
-    return LinesOrBars(kind="bars", name=name, title=title, x_label="", y_label=y_label, series=series)

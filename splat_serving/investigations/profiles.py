@@ -7,15 +7,13 @@ import polars as pl
 from splat_assets.analysis.statistics import BANDS, band_numbers, effective_max
 from splat_assets.errors import InputError
 from splat_assets.store.activations import Activations
-from splat_serving.investigations.results.result import LinesOrBars, ResultTable, Series, finite
+from splat_serving.investigations.results.result import LinesOrBars, ResultTable, bar_figure
 
 PROFILE = {
     "n": "Samples with it.",
     "n_active": "Samples with it that are in the set.",
     "share_of_active": "Share of the set that has it.",
     "lift": "How many times as often it occurs in the set as overall.",
-    "lift_low": "Lower bound of the 95 % interval of the lift.",
-    "lift_high": "Upper bound.",
     "phi": "Correlation of having it and being in the set.",
     "q": "p-value of independence, adjusted for the number of rows compared (Benjamini-Hochberg).",
 }
@@ -58,20 +56,10 @@ def bars(name: str, title: str, frame: pl.DataFrame, x: str, y: str, y_label: st
     """The first rows of a table as bars, with the interval of y where the table has it."""
     shown = frame.head(top)
     known = {f"{y}_low", f"{y}_high"} <= set(shown.columns)
-    series = Series(
-        name=y_label,
-        x=[str(value) for value in shown[x]],
-        y=_numbers(shown[y]),
-        low=_numbers(shown[f"{y}_low"]) if known else None,
-        high=_numbers(shown[f"{y}_high"]) if known else None,
-    )
-    return LinesOrBars(kind="bars", name=name, title=title, x_label=x, y_label=y_label, series=[series])
+    low, high = (shown[f"{y}_low"], shown[f"{y}_high"]) if known else (None, None)
+    return bar_figure(name, title, x, y_label, [str(value) for value in shown[x]], shown[y], low, high)
 
 
 def never(feature_id: int) -> str:
     """The warning for a feature that never fires."""
     return f"feature {feature_id} never fires on these samples: what it responds to is unknown"
-
-
-def _numbers(column: pl.Series) -> list[float | None]:
-    return finite([np.nan if value is None else value for value in column.to_list()])

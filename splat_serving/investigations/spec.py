@@ -76,7 +76,7 @@ def checked_spec(kind: type[Spec], raw: dict[str, Any], named: str = "") -> Any:
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             there = ", ".join(name for name in kind.model_fields if name != "experiment")
-            raise InputError(f"{named}{where}: there is no such setting; the settings are {there}") from error
+            raise InputError(f"{named}{where} is not a setting; the settings are {there}") from error
         if first["type"] == "missing":
             raise InputError(f"{named}{where} is missing") from error
         message = first["msg"].removeprefix("Value error, ")

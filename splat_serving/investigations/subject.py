@@ -55,10 +55,16 @@ class _Kept(Generic[Value]):
 
 
 class Subject:
-    """One version of one run, with a cache of what was read. Safe to use from threads.
+    """One version of one run, with a cache of what was read. Safe to use from threads; `open_subject` makes one.
 
     Every number comes from `database` or from `model`; what was read is cached for the life of the subject and computed once:
-    other threads wait for it.
+    other threads wait for it. Close it, or use it in `with`: a subject of a server holds connections.
+
+    Example:
+        >>> subject.dense(1).shape == (subject.n_samples,)
+        True
+        >>> subject.builds.n_samples == subject.n_samples
+        True
     """
 
     def __init__(
@@ -76,8 +82,8 @@ class Subject:
         no_model: str = "",
     ) -> None:
         """source: the name from the user (run, path or URL). model: makes the model runner at first use, None where it cannot
-        be run. close: closes connections. labels: opens the labels of its SAE, None where there is no place
-        for them. scorecard: reads the SAE's scorecard, None without a run's folder.
+        be run. close: closes connections. labels: opens the labels of its SAE, None where they cannot
+        be stored. scorecard: reads the SAE's scorecard, None without a run's folder.
         latest: the id of the current version, None where there is only one. published: the versions of all runs of
         its data root, None outside a data root. again: opens the current version, None where there is only one.
         activity: the recent activity in its data root, None for another machine. no_model: why there is no model.
@@ -93,7 +99,7 @@ class Subject:
         self._latest = latest
         self._again = again
         self._activity = activity
-        self.no_model = no_model or f"{source} has no base model and SAE beside it: {NO_HOME}"
+        self.no_model = no_model or f"base model and SAE are not beside {source}: {NO_HOME}"
         self._feature = lru_cache(maxsize=_KEPT_FEATURES)(self._read_feature)
 
     def __enter__(self) -> "Subject":
@@ -154,7 +160,7 @@ class Subject:
     def scorecard(self) -> dict[str, Any]:
         """The quality metrics of the SAE (`splat scorecard` explains each); NotComputedError where they are not known."""
         if self._scorecard is None:
-            raise NotComputedError(f"{self.source} has no scorecard for its SAE: {NO_HOME}")
+            raise NotComputedError(f"the scorecard of the SAE is not known for {self.source}: {NO_HOME}")
         return self._scorecard()
 
     @property
@@ -166,7 +172,7 @@ class Subject:
     def label_log(self) -> Events:
         """The label events; NotComputedError where labels cannot be stored."""
         if self._labels is None:
-            raise NotComputedError(f"{self.source} has no place for labels, which belong to an SAE: {NO_HOME}")
+            raise NotComputedError(f"labels, which belong to an SAE, cannot be stored for {self.source}: {NO_HOME}")
         return self._labels()
 
     @_Kept

@@ -31,12 +31,12 @@ class SuggestAll(Spec):
 
 def suggest(subject: Subject, spec: Suggest, command: str = "") -> Result:
     """The best rule for one feature: from the stored table, else from a search now."""
-    return answered(subject, "suggest", spec.model_dump(mode="json"), _one, spec, command)
+    return answered(subject, spec, _one, command)
 
 
 def suggest_all(subject: Subject, spec: SuggestAll, command: str = "") -> Result:
     """The best rule for every feature; NotComputedError without the pipeline's table."""
-    return answered(subject, "suggest-all", spec.model_dump(mode="json"), _all, spec, command)
+    return answered(subject, spec, _all, command)
 
 
 _COLUMNS = {
@@ -47,9 +47,7 @@ _COLUMNS = {
     "beyond the threshold.",
     "precision": "Share of the rule's samples on which the feature fires.",
     "recall": "Share of the feature's samples on which the rule holds.",
-    "f1": "Harmonic mean of precision and recall.",
-    "f1_low": "Lower bound of its 95 % interval (bootstrap over distinct builds).",
-    "f1_high": "Upper bound.",
+    "f1": "Harmonic mean of precision and recall; interval: bootstrap over distinct builds.",
     "auroc": "Probability that the activation is higher on a sample of the rule than on another one.",
     "n": "Samples that it was scored on, from held-out builds.",
     "token": "The best single token, chosen and scored the same way.",

@@ -21,10 +21,9 @@ from splat_serving.investigations.results.outputs import IN_DATA, never_in_data
 from splat_serving.investigations.results.result import (
     Answer,
     Heatmap,
-    LinesOrBars,
     Result,
     ResultTable,
-    Series,
+    bar_figure,
     finite,
 )
 from splat_serving.investigations.spec import Spec
@@ -58,7 +57,7 @@ class Trace(Spec):
 
 def trace(subject: Subject, spec: Trace, command: str = "") -> Result:
     """A build, its features, and the contribution of each; InputError, SampleNotFoundError."""
-    return answered(subject, "trace", spec.model_dump(mode="json"), _answer, spec, command)
+    return answered(subject, spec, _answer, command)
 
 
 def _answer(subject: Subject, spec: Trace) -> Answer:
@@ -89,7 +88,12 @@ def _answer(subject: Subject, spec: Trace) -> Answer:
             _predictions(names, tokens, chance, traced, never_in_data(subject.database.tokens())),
             _contributions(subject, names, tokens, traced),
         ],
-        figures=[_bars(labels, traced), _heatmap(labels, names, tokens, traced)] if traced.features else [],
+        figures=[
+            bar_figure("activations", "Activations", "feature", "activation", labels, traced.activations),
+            _heatmap(labels, names, tokens, traced),
+        ]
+        if traced.features
+        else [],
         warnings=["no gear can hold this build, so the model has seen nothing like it"]
         if cannot_be_worn(build, subject)
         else [],
@@ -119,11 +123,10 @@ def _feature_label(feature: int, traced: ModelTrace, at: int) -> str:
 
 def _features(subject: Subject, traced: ModelTrace) -> ResultTable:
     counts = dict(subject.database.features().select("feature_id", "n_active").iter_rows())
-    rows = [
-        (feature, value, None if traced.token_positions is None else traced.token_positions[at], counts[feature])
-        for at, (feature, value) in enumerate(zip(traced.features, traced.activations, strict=True))
-    ]
-    schema = {"feature": pl.Int64, "activation": pl.Float64, "token_position": pl.Int64, "n_active": pl.Int64}
+    columns: dict[str, Any] = {"feature": list(traced.features), "activation": list(traced.activations)}
+    if traced.token_positions is not None:
+        columns["token_position"] = list(traced.token_positions)
+    columns["n_active"] = [counts[feature] for feature in traced.features]
     described = {
         "feature": "The feature.",
         "label": LABEL,
@@ -131,7 +134,7 @@ def _features(subject: Subject, traced: ModelTrace) -> ResultTable:
         **({} if traced.token_positions is None else {"token_position": "The position of the token where it fires."}),
         "n_active": "Samples of the store on which it fires.",
     }
-    frame = named(subject, pl.DataFrame(rows, schema, orient="row"), "feature")
+    frame = named(subject, pl.DataFrame(columns), "feature")
     return ResultTable.of("features", "Features that fire", "causal", frame, described)
 
 
@@ -174,13 +177,6 @@ def _contributions(subject: Subject, names: list[str], tokens: list[int], traced
     frame = named(subject, pl.DataFrame(columns, {"feature": pl.Int64, **dict.fromkeys(names, pl.Float64)}), "feature")
     title = "Contribution of each feature to each logit"
     return ResultTable.of("contributions", title, "causal", frame, described, detail=len(names) > 8)
-
-
-def _bars(labels: list[str], traced: ModelTrace) -> LinesOrBars:
-    bars = Series(name="activation", x=[*labels], y=finite(traced.activations))
-    return LinesOrBars(
-        kind="bars", name="activations", title="Activations", x_label="feature", y_label="activation", series=[bars]
-    )
 
 
 def _heatmap(labels: list[str], names: list[str], tokens: list[int], traced: ModelTrace) -> Heatmap:

@@ -131,16 +131,15 @@ def _abilities(subject: Subject, build: TokenSet, focus: int) -> ResultTable:
         (group.name, group.rung_name(rung), float(without), float(values[0] - without))
         for (_, group, rung, _), without in zip(edited, values[1:], strict=True)
     ]
-    schema = {"ability": pl.String, "rung": pl.String, "without": pl.Float64, "drop": pl.Float64}
     described = {
         "ability": "An ability of the changed build.",
         "rung": "Its rung.",
         "without": f"Activation of feature {focus} when it is removed, all else fixed.",
         "drop": "The drop of the activation.",
     }
-    frame = pl.DataFrame(rows, schema, orient="row").sort("drop", descending=True, nulls_last=True)
+    rows.sort(key=lambda row: row[3], reverse=True)
     title = f"What drives feature {focus} ({values[0]:.3g} on the changed build)"
-    return ResultTable.of("abilities", title, "causal", frame, described)
+    return ResultTable.of("abilities", title, "causal", rows, described)
 
 
 def _rungs(subject: Subject, build: TokenSet, focus: int) -> Heatmap:

@@ -12,10 +12,14 @@ from splat_serving.labels.event import Event, Kind, LabelFields, NewEvent, check
 
 
 class Events(Protocol):
-    """Where events are: a `LabelLog`, or a server."""
+    """Where events are: a `LabelLog`, a bucket (`SharedLabelLog`), or a server (`RemoteEvents`).
+
+    An implementation may be called from several threads, and several processes may add events: none is lost, none is added
+    twice under one `event_id`, and all readers see the same order. Nothing that was added ever changes.
+    """
 
     def events(self) -> list[Event]:
-        """Everything that was added, oldest first."""
+        """Everything that was added, oldest first; a new list, which the caller may change. Damaged lines are left out."""
         ...
 
     def damaged_lines(self) -> list[int]:
@@ -23,7 +27,13 @@ class Events(Protocol):
         ...
 
     def append(self, event: NewEvent) -> Event:
-        """Add an event; LabelConflictError."""
+        """Add an event and return it with time and revision, once it is stored.
+
+        Raises:
+            LabelConflictError: For a label based on another revision than the current one; it is kept in the history.
+            ParameterError: For the `event_id` of an event with other content.
+            NotAllowedError: Where labels cannot be written. Nothing is added then, nor for any other SplatError.
+        """
         ...
 
 
@@ -46,7 +56,21 @@ def one_read() -> Iterator[None]:
 
 
 class LabelBook:
-    """The labels of one SAE."""
+    """The labels of one SAE: everything is derived from its events, which are read at each call (`one_read` reads them once).
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from splat_serving.labels.log import LabelLog
+        >>> folder = TemporaryDirectory()
+        >>> book = LabelBook(LabelLog(Path(folder.name), sae="0" * 64), n_features=512)
+        >>> event = book.set(7, {"text": "swims"}, author="ann")
+        >>> event.revision, book.set(7, {"status": "proposed"}, author="bob", based_on=1).revision
+        (1, 2)
+        >>> {feature: event.label.text for feature, event in book.current().items()}
+        {7: 'swims'}
+        >>> folder.cleanup()
+    """
 
     def __init__(self, source: Events, n_features: int) -> None:
         """n_features: of the SAE; features outside are refused."""
@@ -97,16 +121,26 @@ class LabelBook:
     def set(
         self, feature_id: int, changes: Mapping[str, Any], author: str | None = None, based_on: int | None = None
     ) -> Event:
-        """Change fields of a feature's label, or make one; returns it.
+        """Change fields of a feature's label, or make one.
 
-        based_on: the revision that the author read; if not given, the current one. Raises InputError for an invalid field,
-        LabelConflictError when the label has changed since.
+        Args:
+            changes: Values by field of `LabelFields`; the other fields stay as they are. A first label needs `text`.
+            author: The current user if None.
+            based_on: The revision that the author read; the current one if None.
+
+        Returns:
+            The event as it was written.
+
+        Raises:
+            InputError: For an invalid field.
+            FeatureNotFoundError: For a feature that the SAE does not have.
+            LabelConflictError: When the label has changed since.
         """
         self.checked(feature_id)
         before = self.label(feature_id)
         fields = {**(before.label.model_dump() if before and before.label else {}), **changes}
         if "text" not in fields:
-            raise InputError(f"feature {feature_id} has no label yet: a first label needs a text")
+            raise InputError(f"feature {feature_id} is not labelled yet: a first label needs a text")
         seen = (before.revision if before else 0) if based_on is None else based_on
         label = checked_fields(fields)
         extra = before.extra if before else {}

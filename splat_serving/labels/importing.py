@@ -72,9 +72,31 @@ def refuse_other_sae(file: LabelFile, sae: str) -> None:
 
 
 def planned_import(book: LabelBook, file: LabelFile, author: str | None, model_type: str) -> Plan:
-    """What importing a file would add; InputError for the first row that cannot be written.
+    """What importing a file would add; `add_planned` adds it.
 
-    author: of rows without one; the current user where it is None. model_type: the name of the run in upstream files.
+    Args:
+        author: Of rows without one; the current user if None.
+        model_type: The name of the run in upstream files.
+
+    Returns:
+        A change for each row that differs; rows older than the current label are `conflicts`, which are not written.
+
+    Raises:
+        InputError: For the first row that cannot be written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from splat_serving.labels.log import LabelLog
+        >>> folder = TemporaryDirectory()
+        >>> book = LabelBook(LabelLog(Path(folder.name), sae="0" * 64), n_features=512)
+        >>> file = LabelFile("labels.csv", [LabelRow(7, "labels.csv, line 2", "csv", {"text": "swims"}, author="ann")])
+        >>> plan = planned_import(book, file, None, "demo")
+        >>> plan.n_added("label"), add_planned(book, plan), book.label(7).label.text
+        (1, [], 'swims')
+        >>> planned_import(book, file, None, "demo").n_same
+        1
+        >>> folder.cleanup()
     """
     importing = _Importing(book, file, author, model_type)
     planned = [importing.label(row) for row in file.labels]

@@ -40,7 +40,7 @@ class EventLines:
         self.size = 0
         """Bytes of the lines that were read: where the next line begins."""
         self.rest_size = 0
-        """Bytes behind them that are whole events, whose line has no end; what else is there is what a killed writer left."""
+        """Bytes behind them that are whole events, whose line does not end; what else is there is what a killed writer left."""
 
     @property
     def events(self) -> list[Event]:
@@ -92,7 +92,7 @@ def _last_checksum(line: bytes) -> re.Match[bytes] | None:
 
 
 def _read_pieces(text: bytes) -> tuple[list[Event], int]:
-    """The whole events in bytes that are no line, by their checksums, and where the last one ends.
+    """The whole events in bytes that are not a line, by their checksums, and where the last one ends.
 
     Between two of them stands one byte that was the end of a line.
     """

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import orjson
 
@@ -20,10 +21,9 @@ from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file
-from splat_serving.database.errors import LabelConflictError
+from splat_serving.database.errors import LabelConflictError, ParameterError
 from splat_serving.labels.event import Event, NewEvent, utc_timestamp
 from splat_serving.labels.lines import EventLines, as_line
-from splat_serving.labels.repeats import repeated_event
 
 ABOUT = "about.json"
 EVENTS = "events.jsonl"
@@ -148,6 +148,36 @@ def next_event(event: NewEvent, before: Sequence[Event]) -> Event:
     at = utc_timestamp()
     imported = event.imported and event.imported.model_copy(update={"at": event.imported.at or at})
     return Event(**{**dict(event), "imported": imported, "at": event.at or at}, revision=revision, conflict=conflict)
+
+
+def repeated_event(event: NewEvent, before: Sequence[Event]) -> Event | None:
+    """The event that was added under the same `event_id`, None without one, and for a new event without an id.
+
+    Raises ParameterError where the id belongs to an event with other content.
+    """
+    if event.event_id is None:
+        return None
+    earlier = next((one for one in reversed(before) if one.event_id == event.event_id), None)
+    if earlier is not None and not _has_same_content(event, earlier):
+        raise ParameterError(
+            "event_id", f"{event.event_id} is the id of another event of feature {earlier.feature_id}; use a new id"
+        )
+    return earlier
+
+
+def _has_same_content(event: NewEvent, earlier: Event) -> bool:
+    """Whether an event became the earlier one; times that it left open were filled in then."""
+    fields = dict(event)
+    if event.at is None:
+        fields.pop("at")
+    if event.imported is not None and earlier.imported is not None and not event.imported.at:
+        fields["imported"] = event.imported.model_copy(update={"at": earlier.imported.at})
+    return all(getattr(earlier, name) == value for name, value in fields.items())
+
+
+def with_id(event: NewEvent) -> NewEvent:
+    """The event with an id, its own or a new one."""
+    return event if event.event_id is not None else event.model_copy(update={"event_id": uuid4().hex})
 
 
 def as_answered_before(event: NewEvent, earlier: Event) -> Event:

@@ -17,7 +17,7 @@ def labels_of(run: Run | None, database: LocalDatabase) -> LabelLog | SharedLabe
     """
     home, sae = run.home if run else None, database.about().provenance.get("sae")
     if home is None or not isinstance(sae, str):
-        raise NotComputedError(f"there is no place for labels: {NO_HOME}")
+        raise NotComputedError(f"labels cannot be stored here: {NO_HOME}")
     if isinstance(home, Origin) and isinstance(run, OpenFolder):
         file = consolidated_file(home.folder, run.alias)
         if file is not None:

@@ -75,7 +75,7 @@ class Research(_Part):
             if one.id == name:
                 return one
         there = ", ".join(one.id for one in self.hypotheses) or "none yet"
-        raise InputError(f"feature {self.feature_id} has no hypothesis {name!r}; its hypotheses: {there}")
+        raise InputError(f"{name!r} is not a hypothesis on feature {self.feature_id}; its hypotheses: {there}")
 
 
 class Notebook:

@@ -20,8 +20,9 @@ from splat_serving.labels.log import (
     checked_fingerprint,
     conflict_of,
     next_event,
+    repeated_event,
+    with_id,
 )
-from splat_serving.labels.repeats import repeated_event, with_id
 
 _TRIES = 50
 

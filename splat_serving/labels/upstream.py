@@ -89,7 +89,23 @@ class LabelFile:
 
 
 def read_labels(path: Path, n_features: int) -> LabelFile:
-    """The content of `consolidated_*.json`, `feature_labels_*.json`, `queue_*.json`, our JSON or CSV; InputError."""
+    r"""The labels or the queue in a file: `consolidated_*.json`, `feature_labels_*.json`, `queue_*.json`, our JSON or CSV.
+
+    Args:
+        path: Its suffix .csv means CSV, any other JSON; the kind of JSON follows from its content.
+        n_features: Of the SAE.
+
+    Raises:
+        InputError: For a file that cannot be read, a feature outside the SAE, or the first row that is wrong, with its place.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "labels.csv"
+        ...     _ = path.write_text("feature_id,display_name,category\n7,swims,tactical\n")
+        ...     read_labels(path, n_features=512).labels[0].fields
+        {'text': 'swims', 'category': 'tactical'}
+    """
     try:
         text = read_text(path)
     except (OSError, ValueError) as error:
@@ -166,7 +182,7 @@ def as_csv(current: Mapping[int, Event], sae: str) -> str:
 
 
 def as_json(book: LabelBook, sae: str) -> str:
-    """The labels whole, with every label that a feature ever had and the SAE that they are of."""
+    """The labels whole, with every label that a feature ever had and the SAE that they are of; `read_labels` reads it back."""
     labels = {}
     for feature, event in sorted(book.current().items()):
         history = [one.model_dump(mode="json") for one in book.history(feature) if one.kind == "label"]
@@ -339,7 +355,7 @@ def _of_csv(text: str, path: Path, n_features: int) -> LabelFile:
     columns = [as_written(name.strip()) for name in next(lines, [])]
     missing = [name for name in ("feature_id", "display_name") if name not in columns]
     if missing:
-        raise InputError(f"{path} has no column {missing[0]}; it needs feature_id and display_name")
+        raise InputError(f"{path} lacks the column {missing[0]}; it needs feature_id and display_name")
     if len(set(columns)) < len(columns):
         raise InputError(f"{path} has a column twice: {next(one for one in columns if columns.count(one) > 1)!r:.60}")
     rows, named, line = [], [], 2

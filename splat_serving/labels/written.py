@@ -53,7 +53,7 @@ def is_blank(text: str) -> bool:
 
 def _checked(text: str, what: str, empty: bool, breaks: str) -> str:
     if not (empty and not text) and is_blank(text):
-        why = f"has no visible character, only {text!a:.40}" if text else "is empty"
+        why = f"is invisible ({text!a:.40})" if text else "is empty"
         raise InputError(f"{what} {why}; enter a text")
     _check_characters(text, what, breaks)
     return text

@@ -210,7 +210,7 @@ BAD_FILES = {
     "an id without end": ("x.json", json.dumps({"9" * 5_000: {"name": "a"}}), "is not a feature of this SAE"),
     "no end of depth": ("x.json", "[" * 100_000, "is not JSON"),
     "no text": ("x.csv", f"feature_id,display_name\n1,{'a' * 2**21}\n", "is not CSV"),
-    "no column": ("x.csv", "feature_id,name\n1,a\n", "has no column display_name"),
+    "no column": ("x.csv", "feature_id,name\n1,a\n", "lacks the column display_name"),
     "no number": ("x.csv", "feature_id,display_name,confidence\n1,a,0.5\n2,b,sure\n", "line 3: confidence 'sure'"),
 }
 
@@ -242,7 +242,7 @@ def test_of_a_file_with_a_mistake_nothing_is_added(case: str, splat: Splat, own_
         (["queue", "add", "1_0"], "is not a list of feature ids"),
         (["queue", "add", "1", "--priority", "nan"], "'nan' is not a number"),
         (["skip", "1", "--reason", "a" * 501], "reason: String should have at most 500"),
-        (["set", "1", "  "], "text has no visible character, only '  '"),
+        (["set", "1", "  "], "text is invisible ('  ')"),
         (["set", "1", "--name", "", "-c", "none"], "text: String should have at least 1 character"),
         (["set", "1", "x", "--author", ""], "author: String should have at least 1 character"),
         (["set", "1", "a\u202eb"], "text has U+202E at position 2, a character that changes the direction of text"),

@@ -67,7 +67,7 @@ def test_what_a_form_says_becomes_a_label(own_source: Source) -> None:
     assert own_source.rule_of_label(3) == "swim_speed_up>=12"
     assert own_source.names()[3] == "swims"
     for wrong, author in (({"text": "\u200b"}, "ann"), ({"text": "a\u202eb"}, "ann"), ({"text": "x"}, " ")):
-        with pytest.raises(InputError, match="has no visible character|U\\+202E|author"):
+        with pytest.raises(InputError, match="is invisible|U\\+202E|author"):
             own_source.write_label(4, wrong, author, 0)
     with pytest.raises(LabelConflictError):
         own_source.write_label(3, {"text": "other"}, "bob", 0)

@@ -29,8 +29,8 @@ def local(finished_root: DataRoot) -> Subject:
 @pytest.fixture(scope="session")
 def remote(server_url: str) -> Iterator[Subject]:
     """The small run, from a server."""
-    with open_subject(server_url) as found:
-        yield found
+    with open_subject(server_url) as result:
+        yield result
 
 
 @pytest.fixture(scope="session")

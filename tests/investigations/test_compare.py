@@ -27,10 +27,10 @@ def pair(local: Subject) -> tuple[int, int]:
 
 
 def test_how_two_features_go_together_is_exact(local: Subject, pair: tuple[int, int]) -> None:
-    found = compare(local, Compare(left=pair[0], right=pair[1]))
+    result = compare(local, Compare(left=pair[0], right=pair[1]))
 
     left, right = (local.dense(feature).astype(np.float64) for feature in pair)
-    row = found.table("agreement").frame.row(0, named=True)
+    row = result.table("agreement").frame.row(0, named=True)
     both, either = ((left > 0) & (right > 0)).sum(), ((left > 0) | (right > 0)).sum()
     assert (row["n_both"], row["only_left"]) == (both, (left > 0).sum() - both)
     assert row["jaccard"] == pytest.approx(both / either)
@@ -39,10 +39,10 @@ def test_how_two_features_go_together_is_exact(local: Subject, pair: tuple[int, 
 
 
 def test_shares_of_tokens_are_those_of_the_activations(local: Subject, pair: tuple[int, int]) -> None:
-    found = compare(local, Compare(left=pair[0], right=pair[1], top_k=500)).table("tokens").frame
+    result = compare(local, Compare(left=pair[0], right=pair[1], top_k=500)).table("tokens").frame
 
     builds = local.builds
-    for row in found.head(4).iter_rows(named=True):
+    for row in result.head(4).iter_rows(named=True):
         token = local.vocabulary.by_name[row["token"]].id
         having = np.array(
             [token in builds.tokens[a:b] for a, b in zip(builds.offsets, builds.offsets[1:], strict=False)]
@@ -53,24 +53,24 @@ def test_shares_of_tokens_are_those_of_the_activations(local: Subject, pair: tup
 
 
 def test_a_feature_is_the_same_as_itself(local: Subject, busy: int) -> None:
-    found = compare(local, Compare(left=busy, right=busy))
+    result = compare(local, Compare(left=busy, right=busy))
 
-    n_active = found.table("statistics").frame["left"][0]
-    assert found.table("agreement").frame.row(0)[:5] == pytest.approx((n_active, 0, 0, 1, 1))
-    assert set(found.table("tokens").frame["difference"]) == {0.0}
+    n_active = result.table("statistics").frame["left"][0]
+    assert result.table("agreement").frame.row(0)[:5] == pytest.approx((n_active, 0, 0, 1, 1))
+    assert set(result.table("tokens").frame["difference"]) == {0.0}
 
 
 def test_influences_are_the_product_of_the_weights(local: Subject, busy: int, finished_root: DataRoot) -> None:
-    found = run(local, spec_of({"experiment": "decoder-influence", "feature_id": busy, "top_k": 1_000}))
+    result = run(local, spec_of({"experiment": "decoder-influence", "feature_id": busy, "top_k": 1_000}))
 
     layout = finished_root.run("small")
     sae, model = load_sae(layout.sae), load_base_model(finished_root.models / "small")
     product = model.output_weight.detach().numpy().astype(np.float64) @ sae.W_dec[busy].detach().numpy()
     names = [token.name for token in local.vocabulary.tokens]
     for key in ("raised", "lowered"):
-        for token, influence in found.table(key).frame.select("token", "influence").rows():
+        for token, influence in result.table(key).frame.select("token", "influence").rows():
             assert influence == pytest.approx(product[names.index(token)], rel=1e-4, abs=1e-6)
-    families = found.table("families").frame
+    families = result.table("families").frame
     squid = families.row(by_predicate=pl.col("ability") == "ninja_squid", named=True)
     assert squid["mean"] == pytest.approx(product[names.index("ninja_squid")], rel=1e-4, abs=1e-6)
 
@@ -78,12 +78,12 @@ def test_influences_are_the_product_of_the_weights(local: Subject, busy: int, fi
 def test_abilities_can_be_left_out(local: Subject, busy: int) -> None:
     asked = {"experiment": "decoder-influence", "feature_id": busy, "top_k": 1_000, "exclude_family": ["swim_speed_up"]}
 
-    found = run(local, spec_of(asked))
+    result = run(local, spec_of(asked))
 
-    named = [*found.table("raised").frame["token"], *found.table("lowered").frame["token"]]
+    named = [*result.table("raised").frame["token"], *result.table("lowered").frame["token"]]
     assert named
     assert not any(token.startswith("swim_speed_up") for token in named)
-    assert "swim_speed_up" not in found.table("families").frame["ability"]
+    assert "swim_speed_up" not in result.table("families").frame["ability"]
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ def test_commands_answer_from_a_server_as_from_the_store(
 
 
 def test_columns_of_a_comparison_are_headed_by_its_features(local: Subject, pair: tuple[int, int]) -> None:
-    found = compare(local, Compare(left=pair[0], right=pair[1]))
+    result = compare(local, Compare(left=pair[0], right=pair[1]))
 
     one, other = (f"feature {feature}" for feature in pair)
-    headings = {table.name: cells(table)[0] for table in found.tables}
+    headings = {table.name: cells(table)[0] for table in result.tables}
     assert headings["statistics"] == ["statistic", one, "difference", other]
     assert {f"only {one}", f"only {other}"} <= set(headings["agreement"])
     assert {f"share of {one}", f"share of {other}"} <= set(headings["tokens"]) & set(headings["weapons"])
     assert {one, other} <= set(headings["examples"]) & set(headings["influences"])
-    page = as_html([found]).partition("<pre>")[0]  # what follows is the JSON, whose columns keep their names
-    for text in (as_markdown(found), re.sub(r"(?s)<style.*?</style>", "", page)):
+    page = as_html([result]).partition("<pre>")[0]  # what follows is the JSON, whose columns keep their names
+    for text in (as_markdown(result), re.sub(r"(?s)<style.*?</style>", "", page)):
         assert not re.search(r">\s*(only_|share_)?(left|right)\b|\| (only_|share_)?(left|right)\b", text)

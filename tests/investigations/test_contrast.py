@@ -20,13 +20,13 @@ def dense_ranking(subject: Subject, left: str, right: str) -> list[tuple[int, fl
     names = Names(subject.vocabulary, subject.contexts)
     of_left, of_right = (subject.builds.holds(parse_rule_text(one, names)) for one in (left, right))
     of_left, of_right = of_left & ~of_right, of_right & ~of_left
-    found = []
+    result = []
     for feature_id in range(subject.n_features):
         values = subject.dense(feature_id)
         a, b = values[of_left], values[of_right]
         wins = (a[:, None] > b).mean() + (a[:, None] == b).mean() / 2
-        found.append((feature_id, float(wins)))
-    return sorted(found, key=lambda one: (-round(abs(one[1] - 0.5), 12), one[0]))
+        result.append((feature_id, float(wins)))
+    return sorted(result, key=lambda one: (-round(abs(one[1] - 0.5), 12), one[0]))
 
 
 @pytest.mark.parametrize(("left", "right"), PAIRS)
@@ -34,35 +34,35 @@ def test_the_order_is_that_of_the_dense_matrix(left: str, right: str, local: Sub
     expected = dense_ranking(local, left, right)
 
     for top_k in (1, 7, 96):
-        found = contrast(local, Contrast(left=left, right=right, top_k=top_k))
-        frame = found.table("features").frame
+        result = contrast(local, Contrast(left=left, right=right, top_k=top_k))
+        frame = result.table("features").frame
         assert frame["feature_id"].to_list() == [feature for feature, _ in expected[:top_k]]
         assert frame["auroc"].to_list() == pytest.approx([auroc for _, auroc in expected[:top_k]])
-    assert found.tables == contrast(remote, Contrast(left=left, right=right, top_k=96)).tables
+    assert result.tables == contrast(remote, Contrast(left=left, right=right, top_k=96)).tables
     for row in frame.iter_rows(named=True):
         assert row["auroc_low"] <= row["auroc"] <= row["auroc_high"]
-        assert row["share_left"] == pytest.approx(row["n_left"] / found.facts["n_left"])
+        assert row["share_left"] == pytest.approx(row["n_left"] / result.facts["n_left"])
         assert row["difference"] == pytest.approx(row["share_left"] - row["share_right"])
 
 
 def test_few_features_are_read_for_a_short_list(local: Subject) -> None:
-    found = contrast(local, Contrast(left="ssu>=6", right="iss>=6", top_k=1))
+    result = contrast(local, Contrast(left="ssu>=6", right="iss>=6", top_k=1))
 
-    assert found.facts["n_read"] < 96
+    assert result.facts["n_read"] < 96
 
 
 def test_samples_of_both_are_in_neither(local: Subject) -> None:
-    found = contrast(local, Contrast(left="ssu>=6", right="ssu>=3"
+    result = contrast(local, Contrast(left="ssu>=6", right="ssu>=3"
                                      " and iss>=3", top_k=3))  # fmt: skip
     names = Names(local.vocabulary, local.contexts)
     left, right = (local.builds.holds(parse_rule_text(one, names)) for one in ("ssu>=6", "ssu>=3 and iss>=3"))
 
-    assert found.facts["n_shared"] == int((left & right).sum()) > 0
-    assert found.facts["n_left"] == int((left & ~right).sum())
-    assert "in neither" in " ".join(found.findings)
+    assert result.facts["n_shared"] == int((left & right).sum()) > 0
+    assert result.facts["n_left"] == int((left & ~right).sum())
+    assert "in neither" in " ".join(result.findings)
 
 
-def test_nothing_to_tell_apart_is_said(local: Subject) -> None:
+def test_an_empty_set_is_an_error_with_its_rule(local: Subject) -> None:
     with pytest.raises(InputError, match="there is nothing to compare"):
         contrast(local, Contrast(left="ssu>=6", right="ssu>=6"))
     with pytest.raises(InputError, match="nonsense"):

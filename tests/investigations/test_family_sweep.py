@@ -86,7 +86,7 @@ class Altered:
 
 
 @pytest.mark.parametrize(("factor", "is_same"), [(1 + 5e-4, True), (1.01, False)])
-def test_only_a_model_that_differs_by_more_than_rounding_is_said_to_be_another_one(
+def test_a_warning_of_another_model_needs_more_than_rounding(
     local: Subject, busy: int, factor: float, is_same: bool
 ) -> None:
     subject = Subject(local.database, "small", lambda: Altered(local.model, factor))
@@ -155,7 +155,7 @@ def test_for_a_hook_per_token_an_edit_may_take_the_token_away(tmp_path: Path) ->
     np.testing.assert_allclose(draw.unedited, draw.stored, atol=1e-5)  # an empty build is read as the null token
 
 
-def test_a_written_result_can_be_asked_again(
+def test_a_saved_result_can_be_run_again(
     busy: int, finished_root: DataRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPLAT_DATA", str(finished_root.path))
@@ -181,7 +181,7 @@ def test_a_written_result_can_be_asked_again(
         (
             '{"experiment": "family-sweep", "feature_id": 1, "family": "x", "beauty": 1}',
             "q.json",
-            "beauty: there is no such",
+            "beauty is not a setting",
         ),
         (
             '{"experiment": "family-sweep", "feature_id": "many", "family": "x"}',

@@ -32,12 +32,12 @@ def holding(subject: Subject) -> np.ndarray:
 
 
 def test_builds_and_features_of_a_rule_are_counted_over_all_samples(local: Subject, remote: Subject) -> None:
-    found = find(local, Find(rule=RULE, limit=20, top_k=5))
+    result = find(local, Find(rule=RULE, limit=20, top_k=5))
 
     holds = holding(local)
-    assert found.facts["n_builds"] == holds.sum()
-    assert all(holds[sample] for sample in found.table("builds").frame["sample"])
-    for row in found.table("features").frame.iter_rows(named=True):
+    assert result.facts["n_builds"] == holds.sum()
+    assert all(holds[sample] for sample in result.table("builds").frame["sample"])
+    for row in result.table("features").frame.iter_rows(named=True):
         fires = local.dense(row["feature_id"]) > 0
         both = (fires & holds).sum()
         assert (row["n_both"], row["n_active"]) == (both, fires.sum())
@@ -47,26 +47,26 @@ def test_builds_and_features_of_a_rule_are_counted_over_all_samples(local: Subje
         inside, outside = local.dense(row["feature_id"])[holds], local.dense(row["feature_id"])[~holds]
         wins = (inside[:, None] > outside).mean() + (inside[:, None] == outside).mean() / 2
         assert row["auroc"] == pytest.approx(wins)
-    assert found.tables == find(remote, Find(rule=RULE, limit=20, top_k=5)).tables
+    assert result.tables == find(remote, Find(rule=RULE, limit=20, top_k=5)).tables
 
 
-def test_a_rule_that_holds_nowhere_is_told(local: Subject) -> None:
-    found = find(local, Find(rule="ssu and not ssu"))
+def test_a_rule_without_matches_gives_a_sentence(local: Subject) -> None:
+    result = find(local, Find(rule="ssu and not ssu"))
 
-    assert (found.facts["n_builds"], found.tables) == (0, [])
-    assert found.findings[0].startswith("0 of")
+    assert (result.facts["n_builds"], result.tables) == (0, [])
+    assert result.findings[0].startswith("0 of")
 
 
 def test_a_build_is_read_as_the_model_sees_it(local: Subject) -> None:
     weapon = local.contexts.items[3]
     ids = {token.name: token.id for token in local.vocabulary.tokens}
 
-    found = parse_build(f"{weapon.name}: ssu 13, Ninja Squid, quick-respawn=3", local)
+    result = parse_build(f"{weapon.name}: ssu 13, Ninja Squid, quick-respawn=3", local)
 
     expected = ("swim_speed_up_3", "swim_speed_up_6", "swim_speed_up_12", "ninja_squid", "quick_respawn_3")
-    assert found == TokenSet(3, tuple(ids[name] for name in expected))
+    assert result == TokenSet(3, tuple(ids[name] for name in expected))
     spelled = f"{weapon.key}: swim_speed_up_12, Ninja Squid, Quick Respawn 3"
-    assert parse_build(spelled, local) == found
+    assert parse_build(spelled, local) == result
     assert parse_build(f"{weapon.key}:", local) == parse_build("3:", local) == TokenSet(3)
 
 
@@ -93,7 +93,7 @@ def test_gear_that_there_is_not_is_pointed_out(local: Subject) -> None:
 def test_contributions_add_up_to_the_logits_of_the_model(local: Subject, busy: int, finished_root: DataRoot) -> None:
     sample = int(local.feature(busy).sample_ids[0])
 
-    found = trace(local, Trace(sample_id=sample, top_k=1_000, predictions=500))
+    result = trace(local, Trace(sample_id=sample, top_k=1_000, predictions=500))
 
     import torch
 
@@ -103,11 +103,11 @@ def test_contributions_add_up_to_the_logits_of_the_model(local: Subject, busy: i
             torch.tensor([build["ability_input_tokens"]]), torch.tensor([[build["weapon_id"]]])
         )[0].numpy()
     ids = {token.name: token.id for token in local.vocabulary.tokens}
-    for row in found.table("predictions").frame.iter_rows(named=True):
+    for row in result.table("predictions").frame.iter_rows(named=True):
         assert row["logit"] == pytest.approx(logits[ids[row["token"]]], abs=1e-5)
         assert row["bias"] + row["features"] + row["rest"] == pytest.approx(row["logit"], abs=1e-4)
         assert row["probability"] == pytest.approx(1 / (1 + np.exp(-row["logit"])))
-    features = found.table("features").frame
+    features = result.table("features").frame
     row = features.row(by_predicate=pl.col("feature") == busy, named=True)
     assert row["activation"] == pytest.approx(local.dense(busy)[sample], abs=1e-5)
 
@@ -123,23 +123,23 @@ def test_contributions_add_up_to_the_logits_of_the_model(local: Subject, busy: i
     ],
     ids=["a caret", "no such rung", "nothing named", "no such weapon", "no such sample"],
 )
-def test_mistakes_are_told_in_words(
+def test_a_mistake_is_one_sentence(
     arguments: list[str], said: str, finished_root: DataRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPLAT_DATA", str(finished_root.path))
 
-    found = CliRunner().invoke(main, arguments)
+    result = CliRunner().invoke(main, arguments)
 
-    assert found.exit_code == 2
-    assert said in found.output
+    assert result.exit_code == 2
+    assert said in result.output
 
 
-def test_commands_print_what_was_asked(finished_root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_print_the_result(finished_root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPLAT_DATA", str(finished_root.path))
 
     built = CliRunner().invoke(main, ["trace", "0: ssu 21, ninja_squid", "--format", "json"])
-    found = CliRunner().invoke(main, ["find", RULE, "--format", "json", "--limit", "2"])
+    result = CliRunner().invoke(main, ["find", RULE, "--format", "json", "--limit", "2"])
 
-    assert (built.exit_code, found.exit_code) == (0, 0), built.output + found.output
+    assert (built.exit_code, result.exit_code) == (0, 0), built.output + result.output
     assert json.loads(built.stdout)["kind"] == "trace"
-    assert len(json.loads(found.stdout)["tables"][1]["rows"]) == 2
+    assert len(json.loads(result.stdout)["tables"][1]["rows"]) == 2

@@ -16,13 +16,13 @@ RUNNER = "skills/mechinterp-runner/SKILL.md"
 def test_the_repository_holds_the_bytes_of_the_package_and_no_others() -> None:
     here = REPOSITORY / ".claude"
 
-    found = {path.relative_to(here).as_posix(): path.read_bytes() for path in here.rglob("*.md")}
+    result = {path.relative_to(here).as_posix(): path.read_bytes() for path in here.rglob("*.md")}
 
-    assert found == instructions()
-    assert RUNNER in found
+    assert result == instructions()
+    assert RUNNER in result
 
 
-def test_a_project_gets_every_file_and_is_told_of_each(tmp_path: Path) -> None:
+def test_every_file_is_installed_in_a_project_and_listed(tmp_path: Path) -> None:
     said = CliRunner().invoke(main, ["skills", "install", "--to", str(tmp_path)])
 
     assert said.exit_code == 0, said.output
@@ -46,9 +46,7 @@ def test_a_file_that_somebody_changed_stays_until_force_replaces_it(tmp_path: Pa
     assert path.read_bytes() == instructions()[RUNNER]
 
 
-def test_a_file_of_an_earlier_version_that_nobody_changed_is_brought_up_to_date(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unchanged_file_of_an_earlier_version_is_updated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = instructions()
     with monkeypatch.context() as earlier:
         earlier.setattr(
@@ -71,6 +69,6 @@ def test_files_that_differ_count_as_changed_where_nothing_says_what_was_written(
 
 
 def test_a_project_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no folder"):
+    with pytest.raises(InputError, match="does not exist"):
         install(tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []

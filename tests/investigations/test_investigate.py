@@ -23,7 +23,7 @@ def asked(busy: int) -> Investigate:
     return Investigate(feature_id=busy, n_builds=16, n_families=2)
 
 
-def test_the_report_strings_together_what_can_be_asked_alone(local: Subject, asked: Investigate) -> None:
+def test_each_section_of_the_report_can_be_run_alone(local: Subject, asked: Investigate) -> None:
     report = investigate(local, asked)
 
     assert [part.heading for part in report.parts][0] == "Overview"
@@ -98,7 +98,7 @@ def test_a_time_budget_is_recorded_with_the_number_of_builds_that_it_allowed(loc
     assert [result.tables for result in repeated.results] == [result.tables for result in report.results]
 
 
-def test_without_a_model_causal_parts_are_told_and_the_rest_goes_on(
+def test_without_a_model_causal_sections_give_the_reason_and_the_others_run(
     finished_root: DataRoot, busy: int, asked: Investigate
 ) -> None:
     alone = Subject(LocalDatabase.open(finished_root.run("small").store), "store")

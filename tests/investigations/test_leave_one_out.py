@@ -52,7 +52,7 @@ def test_a_drop_is_the_model_s_without_the_ability(local: Subject, busy: int) ->
         assert set(found.filter(pl.col("sample_id") == at)["ability"]) == names
 
 
-def test_masked_copies_are_not_asked_again(local: Subject, busy: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masked_copies_are_not_run_again(local: Subject, busy: int, monkeypatch: pytest.MonkeyPatch) -> None:
     first, *rest = firing(local, busy)[:3]
     able = rerunnable(local).copy()
     able[first] = False
@@ -98,7 +98,7 @@ def test_servers_say_the_same(local: Subject, remote: Subject, busy: int) -> Non
 
 
 @pytest.mark.parametrize("name", ["leave-one-out", "causal-effect"])
-def test_what_cannot_be_asked_is_one_sentence(name: str, local: Subject) -> None:
+def test_an_impossible_request_is_one_sentence(name: str, local: Subject) -> None:
     counts = local.database.features()["n_active"]
     dead = [at for at, n in enumerate(counts.to_list()) if n == 0]
     if dead:
@@ -124,5 +124,5 @@ def test_for_a_hook_per_token_what_lies_behind_it_counts(tmp_path: Path) -> None
     row = effect.table("outputs").frame.row(0, named=True)
     assert row["measured"] == pytest.approx(own[:, subject.vocabulary.by_name[row["token"]].id].mean(), abs=1e-6)
     assert row["linear"] is None and row["disagrees"] is None
-    assert "there is no linear estimate" in effect.warnings[0]
+    assert "no linear estimate" in effect.warnings[0]
     assert drops["drop"].null_count() > 0  # the sample's own token goes with its ability

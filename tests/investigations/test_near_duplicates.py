@@ -16,9 +16,9 @@ def _numbers(rows: list[dict[str, Any]]) -> list[list[int]]:
 def test_one_rung_less_of_five_is_nearly_the_same_build() -> None:
     whole, less, other = "a_3 a_6 a_12 b_3 b_6", "a_3 a_6 a_12 b_3", "a_3 a_6 c_3 c_6 c_12"
 
-    found = _numbers([_row(1, "Splattershot", whole), _row(2, "Splattershot", other), _row(3, "Splattershot", less)])
+    result = _numbers([_row(1, "Splattershot", whole), _row(2, "Splattershot", other), _row(3, "Splattershot", less)])
 
-    assert found == [[1, 3], [2]]
+    assert result == [[1, 3], [2]]
 
 
 def test_another_weapon_is_another_build() -> None:

@@ -323,7 +323,7 @@ def test_clusters_are_connected_correlations(local: Subject) -> None:
 
 
 @pytest.mark.parametrize("name", OBSERVED)
-def test_a_feature_that_never_fires_is_told_and_breaks_nothing(name: str, local: Subject) -> None:
+def test_a_dead_feature_gives_a_warning_and_no_error(name: str, local: Subject) -> None:
     class Silent(Subject):
         """The small run with features that never fire."""
 
@@ -383,7 +383,7 @@ def test_the_slope_of_an_ability_without_rungs_is_its_difference(local: Subject,
         assert slope == pytest.approx(dense[worn].mean() - dense[~worn].mean(), abs=1e-9)
 
 
-def test_what_goes_with_a_feature_goes_with_it_more_and_not_less(local: Subject, busy: int) -> None:
+def test_associated_tokens_have_a_lift_above_1(local: Subject, busy: int) -> None:
     for name, table in (("enrichment", "enhancers"), ("enrichment", "suppressors")):
         phis = ask(local, name, busy, top_k=1_000).table(table).frame["phi"]
         assert (phis > 0).all() if table == "enhancers" else (phis < 0).all()
@@ -425,7 +425,7 @@ def test_a_core_is_chosen_without_the_half_that_it_is_reported_on(local: Subject
     assert found.facts["core"] == cores["conditions"][chosen]
 
 
-def test_where_nothing_was_compared_nothing_is_said_of_chance(local: Subject, busy: int) -> None:
+def test_an_empty_comparison_makes_no_statement_about_chance(local: Subject, busy: int) -> None:
     for name in ("interactions", "binary"):
         found = ask(local, name, busy, min_samples=10**6)
         assert "enough samples" in found.findings[0] or "too few samples" in found.findings[0]

@@ -88,7 +88,7 @@ def test_a_part_of_the_page_is_what_the_whole_page_has(local: Subject, busy: int
     assert all(whole[name] == table for name, table in found.items())
 
 
-def test_a_feature_that_never_fires_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_dead_feature_is_described_in_a_sentence(tmp_path: Path) -> None:
     dense = sparse_random(30, 3, 0.5)
     dense[:, 1] = 0
     write_batches(DenseSource(dense), sample_table(30), None, VOCABULARY, tmp_path, 10)

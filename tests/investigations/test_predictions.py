@@ -118,7 +118,7 @@ def test_quadrants_count_every_weapon_once(local: Subject) -> None:
     assert many.height == (weapons["choices"] > weapons["choices"].median()).sum()
 
 
-def test_builds_of_the_beam_are_worn_as_told_and_the_path_is_the_models(local: Subject) -> None:
+def test_beam_builds_match_their_gear_and_the_path_has_the_models_probabilities(local: Subject) -> None:
     found = asked(
         local, experiment="beam-trace", weapon="Splattershot", initial_context=("ssu 12", "ninja_squid"), beam_size=4
     )
@@ -159,7 +159,7 @@ def test_features_on_the_path_are_those_of_the_sets(local: Subject) -> None:
     assert first["activation"].to_list() == pytest.approx(stored.tolist(), rel=1e-4)
 
 
-def test_a_question_is_saved_and_asked_again_to_the_same_numbers(finished_root: DataRoot, tmp_path: Path) -> None:
+def test_a_saved_specification_gives_the_same_numbers(finished_root: DataRoot, tmp_path: Path) -> None:
     spec = tmp_path / "question.toml"
     words = ("branchiness", "--run", "small", "--weapon-id", "4", "--format", "json", "--save-spec", str(spec))
 

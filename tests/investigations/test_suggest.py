@@ -13,7 +13,7 @@ from splat_assets.compute.suggested_labels import build_table_of, mismatched_sug
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.runs import open_run
 from splat_assets.store.layout import DataRoot
-from splat_serving.commands.label_suggest import suggest as command
+from splat_serving.commands.label import suggest as command
 from splat_serving.database.errors import NotComputedError
 from splat_serving.database.local import LocalDatabase
 from splat_serving.investigations.subject import Subject

@@ -66,7 +66,7 @@ def test_who_is_late_and_what_means_nothing_is_refused_alike(book: LabelBook) ->
     assert [event.conflict for event in book.history(5)] == [False, True]
 
 
-def test_a_server_takes_no_labels_unless_it_was_told_to(own_root: DataRoot) -> None:
+def test_a_server_refuses_labels_unless_they_are_allowed(own_root: DataRoot) -> None:
     app = create_app(Catalogue(Target.of(None, own_root)), settings_from_environment())
     with running(app) as url, open_subject(url) as subject:
         with pytest.raises(NotAllowedError, match="start it with --allow-labels"):
@@ -124,8 +124,8 @@ def test_text_that_nobody_can_read_is_answered_with_the_character_s_number(own_r
         for label, author, detail in (
             ({"text": "a\u202eb"}, "ann", "text has U+202E at position 2"),
             ({"text": "x", "notes": "\x1b[31m"}, "ann", "notes has U+001B at position 1"),
-            ({"text": " "}, "ann", "text has no visible character"),
-            ({"text": "x"}, "\u2003", "author has no visible character"),
+            ({"text": " "}, "ann", "text is invisible"),
+            ({"text": "x"}, "\u2003", "author is invisible"),
             (
                 {"text": "x", "rule": {"ability": "\ud800"}},
                 "ann",

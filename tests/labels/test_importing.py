@@ -400,7 +400,7 @@ BAD = {
         '{"1": {"display_name": "a", "beauty": "\\u202e"}}',
         "extra.consolidated.beauty has U+202E",
     ),
-    "a blank name": ("x.csv", 'feature_id,display_name\n1,a\n2," "\n', "line 3: text has no visible character"),
+    "a blank name": ("x.csv", 'feature_id,display_name\n1,a\n2," "\n', "line 3: text is invisible"),
     "no rule": ("x.csv", "feature_id,display_name,rule\n1,a,ssu\n", "line 2: rule: 'ssu' is not JSON"),
     "too much": ("x.json", json.dumps({"1": {"name": "a", "b": ["x" * 999] * 200}}), "the limit is 100,000"),
     "too deep": ("x.json", '{"1": {"name": "a", "b": ' + "[" * 99 + "]" * 99 + "}}", "nested more than 32 deep"),
@@ -441,7 +441,7 @@ def test_an_event_with_a_time_of_its_own_says_when_it_was_added(tmp_path: Path) 
         ({"at": "2025-01-01"}, "at is for imported events only"),
         ({"at": "2025-01-01\u202e10:00", "imported": {"kind": "csv", "file": "x", "by": "b"}}, r"at has U\+202E"),
         ({"imported": {"kind": "csv", "file": "x", "by": "b", "at": "soon"}}, "'soon' is not a time"),
-        ({"imported": {"kind": "csv", "file": "x", "by": " "}}, "imported.by has no visible character"),
+        ({"imported": {"kind": "csv", "file": "x", "by": " "}}, "imported.by is invisible"),
     ):
         with pytest.raises(InputError, match=wrong):
             checked_event({**plain, **raw})

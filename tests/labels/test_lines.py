@@ -16,17 +16,17 @@ WHOLE = b"".join(LINES)
 
 
 def read(content: bytes) -> EventLines:
-    found = EventLines("events.jsonl")
-    found.read(content)
-    return found
+    result = EventLines("events.jsonl")
+    result.read(content)
+    return result
 
 
 def test_lines_are_read_as_they_were_written_in_pieces_of_any_size() -> None:
     for size in (1, 7, 100, len(WHOLE)):
-        found = EventLines("events.jsonl")
+        result = EventLines("events.jsonl")
         for end in range(size, len(WHOLE) + size, size):
-            found.read(WHOLE[found.size : end])
-        assert (found.events, found.damaged, found.size, found.rest_size) == (EVENTS, [], len(WHOLE), 0)
+            result.read(WHOLE[result.size : end])
+        assert (result.events, result.damaged, result.size, result.rest_size) == (EVENTS, [], len(WHOLE), 0)
 
 
 @pytest.mark.parametrize("bit", range(8))
@@ -35,32 +35,32 @@ def test_a_flipped_bit_costs_one_event_at_most_and_never_changes_one(bit: int) -
         damaged = bytearray(WHOLE)
         damaged[at] ^= 1 << bit
 
-        found = read(bytes(damaged))
+        result = read(bytes(damaged))
 
-        lost = [event for event in EVENTS if event not in found.events]
-        assert len(lost) <= 1 and [event for event in EVENTS if event not in lost] == found.events
-        assert found.damaged or at == len(WHOLE) - 1, f"byte {at} was changed and nobody is told"
+        lost = [event for event in EVENTS if event not in result.events]
+        assert len(lost) <= 1 and [event for event in EVENTS if event not in lost] == result.events
+        assert result.damaged or at == len(WHOLE) - 1, f"byte {at} was changed and nobody is told"
 
 
 @given(st.data())
 def test_whatever_is_cut_out_or_put_in_nothing_is_read_that_was_not_written(data: st.DataObject) -> None:
     start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(WHOLE))] * 2)))
-    found = read(WHOLE[:start] + data.draw(st.binary(max_size=30)) + WHOLE[end:])
+    result = read(WHOLE[:start] + data.draw(st.binary(max_size=30)) + WHOLE[end:])
 
-    assert all(event in EVENTS for event in found.events)
+    assert all(event in EVENTS for event in result.events)
 
 
 def test_a_line_whose_end_is_lost_is_whole_and_what_is_behind_it_is_not() -> None:
     for more in (b"", b"K", b'{"kind":"label"'):
-        found = read(LINES[0] + LINES[1].removesuffix(b"\n") + more)
+        result = read(LINES[0] + LINES[1].removesuffix(b"\n") + more)
 
-        assert (found.events, found.damaged) == (EVENTS[:2], [])
-        assert (found.size, found.rest_size) == (len(LINES[0]), len(LINES[1]) - 1)
+        assert (result.events, result.damaged) == (EVENTS[:2], [])
+        assert (result.size, result.rest_size) == (len(LINES[0]), len(LINES[1]) - 1)
 
 
 def test_lines_of_earlier_versions_have_no_checksum_and_other_systems_end_lines_otherwise() -> None:
     old = EVENTS[0].model_dump_json().encode() + b"\n"
 
-    found = read(old + LINES[1].replace(b"\n", b"\r\n") + b"\n" + old.replace(b"one", b"\xff"))
+    result = read(old + LINES[1].replace(b"\n", b"\r\n") + b"\n" + old.replace(b"one", b"\xff"))
 
-    assert (found.events, found.damaged) == (EVENTS[:2], [4])
+    assert (result.events, result.damaged) == (EVENTS[:2], [4])

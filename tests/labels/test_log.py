@@ -90,7 +90,7 @@ def test_a_writer_that_is_killed_leaves_nothing_torn_and_the_other_goes_on(tmp_p
         json.loads(line)
 
 
-def test_half_a_line_of_a_killed_writer_is_no_event_and_goes_with_the_next_write(tmp_path: Path) -> None:
+def test_the_next_write_removes_a_partial_line(tmp_path: Path) -> None:
     labels = book(tmp_path)
     labels.set(1, {"text": "whole"}, "ann")
     path = tmp_path / SAE[:16] / "events.jsonl"
@@ -113,7 +113,7 @@ def test_a_reader_that_is_open_sees_what_others_write(tmp_path: Path) -> None:
     assert list(reader.current()) == [1]
 
 
-def test_who_is_late_is_told_and_both_are_kept(tmp_path: Path) -> None:
+def test_a_label_based_on_an_old_revision_is_a_conflict_and_both_are_kept(tmp_path: Path) -> None:
     ann, bob = book(tmp_path), book(tmp_path)
     seen = ann.set(5, {"text": "first"}, "ann")
     bob.set(5, {"text": "second"}, "bob", based_on=seen.revision)
@@ -132,10 +132,10 @@ def test_labels_of_another_sae_are_refused_with_both_fingerprints(tmp_path: Path
     book(tmp_path).set(1, {"text": "mine"}, "ann")
     other = SAE[:16] + "cd" * 24
 
-    with pytest.raises(FingerprintMismatchError) as found:
+    with pytest.raises(FingerprintMismatchError) as result:
         book(tmp_path, other)
 
-    assert SAE in str(found.value) and other in str(found.value)
+    assert SAE in str(result.value) and other in str(result.value)
 
 
 @pytest.mark.parametrize("sae", ["../" * 5 + "x", "", "AB" * 32, "ab" * 31])

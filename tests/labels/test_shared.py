@@ -32,10 +32,10 @@ def test_what_one_machine_says_the_other_reads(s3: S3, tmp_path: Path) -> None:
     one.set(7, {"text": "swims"}, "ann")
     other.set(7, {"status": "accepted"}, "bob")
 
-    found = one.label(7)
+    result = one.label(7)
 
-    assert found is not None and found.label is not None
-    assert (found.label.text, found.label.status, found.revision) == ("swims", "accepted", 2)
+    assert result is not None and result.label is not None
+    assert (result.label.text, result.label.status, result.revision) == ("swims", "accepted", 2)
     assert [event.author for event in other.history(7)] == ["ann", "bob"]
     assert not (tmp_path / "one" / "labels").exists()
 

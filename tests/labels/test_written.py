@@ -36,7 +36,7 @@ def book(tmp_path: Path) -> LabelBook:
 
 @pytest.mark.parametrize("text", BLANK, ids=ascii)
 def test_a_text_or_author_of_which_nothing_can_be_seen_is_refused(text: str, book: LabelBook, tmp_path: Path) -> None:
-    found = Research(feature_id=1, sae=SAE)
+    result = Research(feature_id=1, sae=SAE)
     for write in (
         lambda: book.set(1, {"text": text}, "ann"),
         lambda: book.set(1, {"text": "x", "notes": text}, "ann"),
@@ -46,15 +46,15 @@ def test_a_text_or_author_of_which_nothing_can_be_seen_is_refused(text: str, boo
         lambda: book.skip(1, text, "ann"),
         lambda: book.skip(1, "why", text),
         lambda: book.enqueue(1, 1.0, text, "ann"),
-        lambda: add_text(found.notes, text, "ann"),
-        lambda: add_text(found.notes, "x", text),
-        lambda: add_hypothesis(found, text * 10, None),
-        lambda: add_evidence(found, Path(__file__), text, "weak", (), ()),
+        lambda: add_text(result.notes, text, "ann"),
+        lambda: add_text(result.notes, "x", text),
+        lambda: add_hypothesis(result, text * 10, None),
+        lambda: add_evidence(result, Path(__file__), text, "weak", (), ()),
     ):
-        with pytest.raises(InputError, match="has no visible character"):
+        with pytest.raises(InputError, match="is invisible"):
             write()
     assert not list(tmp_path.rglob("events.jsonl"))
-    assert (found.notes, found.hypotheses, found.evidence) == ([], [], [])
+    assert (result.notes, result.hypotheses, result.evidence) == ([], [], [])
 
 
 @pytest.mark.parametrize("bad", CONTROL, ids=ascii)
@@ -62,7 +62,7 @@ def test_a_character_that_moves_or_turns_a_line_is_refused_by_its_number(
     bad: str, book: LabelBook, tmp_path: Path
 ) -> None:
     text = f"swims{bad}fast and far"
-    found = Research(feature_id=1, sae=SAE)
+    result = Research(feature_id=1, sae=SAE)
     for write in (
         lambda: book.set(1, {"text": text}, "ann"),
         lambda: book.set(1, {"text": "x", "notes": text}, "ann"),
@@ -72,10 +72,10 @@ def test_a_character_that_moves_or_turns_a_line_is_refused_by_its_number(
         lambda: book.set(1, {"text": "x", "evidence": [{"path": text, "sha256": "0" * 64}]}, "ann"),
         lambda: book.skip(1, text, "ann"),
         lambda: book.enqueue(1, 1.0, text, "ann"),
-        lambda: add_text(found.decisions, text, "ann"),
-        lambda: add_text(found.decisions, "x", text),
-        lambda: add_hypothesis(found, text, None),
-        lambda: add_evidence(found, Path(__file__), text, "weak", (), ()),
+        lambda: add_text(result.decisions, text, "ann"),
+        lambda: add_text(result.decisions, "x", text),
+        lambda: add_hypothesis(result, text, None),
+        lambda: add_evidence(result, Path(__file__), text, "weak", (), ()),
     ):
         with pytest.raises(InputError) as refused:
             write()

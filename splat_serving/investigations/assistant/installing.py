@@ -40,7 +40,9 @@ def instructions() -> dict[str, bytes]:
 def install(project: Path, force: bool = False) -> list[Installed]:
     """Put the instructions into a project's `.claude`; a file that somebody changed is replaced only by force."""
     if not project.is_dir():
-        raise InputError(f"there is no folder {project}; give the folder of the project that the assistant works in")
+        raise InputError(
+            f"the folder {project} does not exist; give the folder of the project that the assistant works in"
+        )
     folder = project / FOLDER
     receipt = _receipt(folder / RECEIPT)
     done = []

@@ -64,7 +64,21 @@ class KeptSubject:
 def make_server(
     open_now: Callable[[], Subject], writes: bool = False, most_characters: int = MOST_CHARACTERS
 ) -> Server[Any]:
-    """A server of the tools. open_now: opens the subject of the current version. writes: labels may be set, too."""
+    """A server of the tools over the Model Context Protocol; `serve_stdio` runs it.
+
+    Args:
+        open_now: Opens the subject of the current version. It is called for each request, in a worker thread, one at a time; a
+            subject of an older version is closed.
+        writes: Whether labels may be set, too.
+        most_characters: Size of one answer, as it is sent; longer ones lose rows, and a warning lists what was left out.
+
+    Returns:
+        A server whose tools answer errors of the request in one sentence; an internal error is logged and named as one.
+
+    Example:
+        >>> make_server(lambda: subject).name
+        'splat'
+    """
     tools = {tool.name: tool for tool in (*READ_TOOLS, *(WRITE_TOOLS if writes else ()))}
     kept = KeptSubject(open_now)
     one_at_a_time = anyio.Lock()
@@ -265,9 +279,9 @@ def _in_words(tool: Tool, error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"{tool.name} has no argument {place!r}; it has {_names(tool.arguments)}"
+        return f"{place!r} is not an argument of {tool.name}; its arguments: {_names(tool.arguments)}"
     if first["type"] == "missing":
-        return f"{tool.name} needs the argument {place!r}; it has {_names(tool.arguments)}"
+        return f"{tool.name} needs the argument {place!r}; its arguments: {_names(tool.arguments)}"
     return f"{tool.name}: {place}: {first['msg'].removeprefix('Value error, ')}, not {first['input']!r:.80}"
 
 

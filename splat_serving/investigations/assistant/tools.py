@@ -18,7 +18,7 @@ from splat_serving.database.plain_numbers import PlainNumbers
 from splat_serving.investigations.build_text import LONGEST_BUILD, build_as_text
 from splat_serving.investigations.compare import Compare, compare
 from splat_serving.investigations.contrast import Contrast, contrast
-from splat_serving.investigations.experiment import answered, experiment, experiment_names, run, spec_of
+from splat_serving.investigations.experiment import experiment, experiment_names, recorded, run, spec_of
 from splat_serving.investigations.find import Find, find
 from splat_serving.investigations.label_pages import history_page, label_page
 from splat_serving.investigations.overview import Overview, overview
@@ -157,7 +157,9 @@ class Tool:
 
 
 def _of(kind: str, answer: Callable[[Subject, Any], Answer]) -> Callable[[Subject, Any], Result]:
-    return lambda subject, arguments: answered(subject, kind, arguments.model_dump(mode="json"), answer, arguments)
+    return lambda subject, arguments: recorded(
+        subject, kind, arguments.model_dump(mode="json"), lambda: answer(subject, arguments)
+    )
 
 
 def _about(subject: Subject, _: Nothing) -> Answer:
@@ -187,7 +189,7 @@ def _list_features(subject: Subject, arguments: ListFeatures) -> Answer:
     frame = subject.database.features()
     name = arguments.sort.removeprefix("-")
     if name not in frame.columns:
-        raise InputError(f"sort: there is no column {name[:40]!r}; the columns are {', '.join(frame.columns)}")
+        raise InputError(f"sort: {name[:40]!r} is not a column; the columns are {', '.join(frame.columns)}")
     frame = frame.filter(pl.col("n_active") >= arguments.least_active)
     if arguments.most_active is not None:
         frame = frame.filter(pl.col("n_active") <= arguments.most_active)
@@ -217,13 +219,12 @@ def _list_experiments(subject: Subject, _: Nothing) -> Answer:
             f"{key}{'' if field.is_required() else '?'}" for key, field in fields.items() if key != "experiment"
         ]
         rows.append((name, experiment(name).summary, ", ".join(settings)))
-    frame = pl.DataFrame(rows, ["name", "asks", "settings"], orient="row")
     described = {
         "name": "The name for `run_experiment`.",
         "asks": "What it answers.",
         "settings": "Its settings; ? marks optional ones.",
     }
-    table = ResultTable.of("experiments", "Experiments", "observed", frame, described)
+    table = ResultTable.of("experiments", "Experiments", "observed", rows, described)
     return Answer(
         title="Experiments",
         findings=["`describe_experiment` explains one, with all its settings."],
@@ -250,7 +251,6 @@ def _describe(subject: Subject, arguments: DescribeExperiment) -> Answer:
         for name, field in schema["properties"].items()
         if name != "experiment"
     ]
-    frame = pl.DataFrame(rows, ["setting", "type", "default", "description"], orient="row")
     described = {
         "setting": "Name of the setting.",
         "type": "JSON type, with bounds.",
@@ -261,7 +261,7 @@ def _describe(subject: Subject, arguments: DescribeExperiment) -> Answer:
     return Answer(
         title=arguments.name,
         findings=[text],
-        tables=[ResultTable.of("settings", "Settings", "observed", frame, described)],
+        tables=[ResultTable.of("settings", "Settings", "observed", rows, described)],
     )
 
 

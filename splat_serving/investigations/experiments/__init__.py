@@ -1,1 +1,1 @@
-"""One module per experiment, each with an `EXPERIMENT`; see `splat_serving.investigations.experiment`."""
+"""Modules of experiments, each with its `EXPERIMENTS`; see `splat_serving.investigations.experiment`."""

@@ -12,7 +12,7 @@ from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.edited_builds import draw_firing, mean_with_interval, sign_flip_p
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.results.outputs import IN_DATA, never_in_data
-from splat_serving.investigations.results.result import Answer, LinesOrBars, ResultTable, Series, finite
+from splat_serving.investigations.results.result import Answer, LinesOrBars, ResultTable, bar_figure
 from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 from splat_serving.model.answers import Edit, Operation
@@ -96,15 +96,8 @@ def _controls(effects: Effects, seed: int) -> pl.DataFrame:
          float(effects.kl[at].mean()))
         for at, (kind, feature) in enumerate(zip(effects.kinds, effects.ids, strict=True))
     ]  # fmt: skip
-    schema = {
-        "direction": pl.String,
-        "feature": pl.Int64,
-        "n": pl.Int64,
-        "mean_abs": pl.Float64,
-        "mean_abs_low": pl.Float64,
-        "mean_abs_high": pl.Float64,
-        "kl": pl.Float64,
-    }
+    schema: dict[str, Any] = {"direction": pl.String, "feature": pl.Int64, "n": pl.Int64}
+    schema |= dict.fromkeys(("mean_abs", "mean_abs_low", "mean_abs_high", "kl"), pl.Float64)
     return pl.DataFrame(rows, schema, orient="row")
 
 
@@ -114,9 +107,7 @@ def _control_table(controls: pl.DataFrame) -> ResultTable:
         "direction": "feature: this feature. random: a random direction. matched: a feature that fires about as often.",
         "feature": "Its id.",
         "n": "Builds.",
-        "mean_abs": "Mean |logit change| over all outputs and builds.",
-        "mean_abs_low": "Lower bound of its 95 % interval (bootstrap over builds).",
-        "mean_abs_high": "Upper bound.",
+        "mean_abs": "Mean |logit change| over all outputs and builds; interval: bootstrap over builds.",
         "kl": "Mean Bernoulli KL (before || after) per output, nats.",
     }
     return ResultTable.of(
@@ -133,14 +124,8 @@ def _outputs(subject: Subject, effects: Effects, spec: Ablation) -> ResultTable:
         for token in range(effects.own.shape[1])
         if token not in special
     ]  # fmt: skip
-    schema = {
-        "token": pl.String,
-        "n": pl.Int64,
-        "change": pl.Float64,
-        "change_low": pl.Float64,
-        "change_high": pl.Float64,
-        "p": pl.Float64,
-    }
+    schema: dict[str, Any] = {"token": pl.String, "n": pl.Int64}
+    schema |= dict.fromkeys(("change", "change_low", "change_high", "p"), pl.Float64)
     frame = pl.DataFrame(rows, schema, orient="row")
     unseen = never_in_data(subject.database.tokens())
     frame = frame.with_columns(
@@ -149,9 +134,7 @@ def _outputs(subject: Subject, effects: Effects, spec: Ablation) -> ResultTable:
     described = {
         "token": "The output.",
         "n": "Builds.",
-        "change": "Mean change of its logit.",
-        "change_low": "Lower bound of its 95 % interval (bootstrap over builds).",
-        "change_high": "Upper bound.",
+        "change": "Mean change of its logit; interval: bootstrap over builds.",
         "in_data": IN_DATA,
         "q": "p-value of no change (sign-flip test), adjusted for the number of outputs.",
     }
@@ -181,12 +164,9 @@ def _figure(controls: pl.DataFrame) -> LinesOrBars:
         else f"random {at}"
         for at, row in enumerate(ordered.iter_rows(named=True), start=1)
     ]
-    bars = Series(name="mean |logit change|", x=[*names], y=finite(ordered["mean_abs"]), low=finite(ordered["mean_abs_low"]),
-                  high=finite(ordered["mean_abs_high"]))  # fmt: skip
-    return LinesOrBars(
-        kind="bars", name="controls", title="Effect on the outputs, by direction", x_label="direction",
-        y_label="mean |logit change|", series=[bars],
-    )  # fmt: skip
+    title, label = "Effect on the outputs, by direction", "mean |logit change|"
+    values = (ordered["mean_abs"], ordered["mean_abs_low"], ordered["mean_abs_high"])
+    return bar_figure("controls", title, "direction", label, names, *values)
 
 
-EXPERIMENT = Experiment(Ablation, _answer, {"n_builds": ("--max-examples",)})
+EXPERIMENTS = (Experiment(Ablation, _answer, {"n_builds": ("--max-examples",)}),)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 import numpy as np
-import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.builds.build_space import Rungs, Situation
@@ -142,14 +141,6 @@ def _builds(predictor: Predictor, builds: tuple[Completed, ...]) -> ResultTable:
         )
         for rank, (one, far) in enumerate(zip(builds, subject.real_builds.distance(worn), strict=True), start=1)
     ]
-    schema = {
-        "rank": pl.Int64,
-        "build": pl.String,
-        "score": pl.Float64,
-        "has_all": pl.Float64,
-        "no_other": pl.Float64,
-        "nearest": pl.Int64,
-    }
     described = {
         "rank": "By score.",
         "build": "Abilities with their highest rung.",
@@ -159,7 +150,6 @@ def _builds(predictor: Predictor, builds: tuple[Completed, ...]) -> ResultTable:
         "nearest": f"Rungs to the nearest build of the store, ignoring weapons: 0 is a real build, {FAR} is more than two.",
     }
     if predictor.space.knows_gear:
-        schema |= dict.fromkeys(("head", "clothes", "shoes", "subs"), pl.String) | {"ap": pl.Int64, "free": pl.Int64}
         described |= {
             "head": "Main ability of the head gear, in the smallest gear that reaches these rungs.",
             "clothes": "Main ability of the clothes.",
@@ -168,8 +158,7 @@ def _builds(predictor: Predictor, builds: tuple[Completed, ...]) -> ResultTable:
             "ap": "AP of that gear.",
             "free": "AP of the remaining slots; in full builds they hold more of the same abilities.",
         }
-    frame = pl.DataFrame([row[: len(schema)] for row in rows], schema, orient="row")
-    return ResultTable.of("builds", "Likeliest builds", "causal", frame, described, NOTE)
+    return ResultTable.of("builds", "Likeliest builds", "causal", rows, described, NOTE)
 
 
 def _gear(predictor: Predictor, rungs: Rungs) -> tuple[str | int | None, ...]:
@@ -198,16 +187,8 @@ def _path(predictor: Predictor, spec: BeamTrace, start: Situation, best: Complet
         likeliest = nexts[np.argsort(-row[nexts], kind="stable")][: spec.top_k_tokens]
         next_tokens = ", ".join(f"{predictor.token(token)} {row[token]:.2f}" for token in likeliest.tolist())
         step = best.steps[at - 1] if at else None
-        rows.append(
-            (
-                at,
-                predictor.token(step.token) if step else None,
-                step.probability if step else None,
-                predictor.worn(rungs),
-                next_tokens,
-            )
-        )
-    schema = {"step": pl.Int64, "added": pl.String, "probability": pl.Float64, "worn": pl.String, "next": pl.String}
+        added = (predictor.token(step.token), step.probability) if step else (None, None)
+        rows.append((at, *added, predictor.worn(rungs), next_tokens))
     described = {
         "step": "0: the start.",
         "added": "The token added at this step.",
@@ -215,27 +196,11 @@ def _path(predictor: Predictor, spec: BeamTrace, start: Situation, best: Complet
         "worn": "The set including it.",
         "next": f"The {spec.top_k_tokens} likeliest next tokens, with their probabilities.",
     }
-    frame = pl.DataFrame(rows, schema, orient="row")
-    return ResultTable.of("path", "Steps to the likeliest build", "causal", frame, described)
+    return ResultTable.of("path", "Steps to the likeliest build", "causal", rows, described)
 
 
 def _features(predictor: Predictor, spec: BeamTrace, start: Situation, best: Completed) -> ResultTable:
     model, labels = predictor.subject.model, _labels(predictor.subject, spec)
-    rows = []
-    for at, rungs in enumerate(_sets(start, best)):
-        traced = model.trace(TokenSet(start.weapon_id, predictor.space.tokens(rungs)), spec.top_k_features)
-        positions = traced.token_positions or (None,) * len(traced.features)
-        rows += [
-            (at, feature, value, position, labels.get(feature))
-            for feature, value, position in zip(traced.features, traced.activations, positions, strict=True)
-        ]
-    schema = {
-        "step": pl.Int64,
-        "feature": pl.Int64,
-        "activation": pl.Float64,
-        "token_position": pl.Int64,
-        "label": pl.String,
-    }
     described = {
         "step": "As above.",
         "feature": "A feature that fires on the set.",
@@ -245,8 +210,15 @@ def _features(predictor: Predictor, spec: BeamTrace, start: Situation, best: Com
         described["token_position"] = "The position of the token where it fires."
     if labels:
         described["label"] = "Its label."
-    frame = pl.DataFrame(rows, schema, orient="row")
-    return ResultTable.of("features", "Features that fire at each step", "causal", frame, described)
+    rows = []
+    for at, rungs in enumerate(_sets(start, best)):
+        traced = model.trace(TokenSet(start.weapon_id, predictor.space.tokens(rungs)), spec.top_k_features)
+        positions = traced.token_positions or (None,) * len(traced.features)
+        rows += [
+            (at, feature, value, *([position] if model.per_token() else []), *([labels.get(feature)] if labels else []))
+            for feature, value, position in zip(traced.features, traced.activations, positions, strict=True)
+        ]
+    return ResultTable.of("features", "Features that fire at each step", "causal", rows, described)
 
 
 def _labels(subject: Subject, spec: BeamTrace) -> dict[int, str]:
@@ -255,4 +227,4 @@ def _labels(subject: Subject, spec: BeamTrace) -> dict[int, str]:
     return {feature: event.label.text for feature, event in subject.labels.current().items() if event.label is not None}
 
 
-EXPERIMENT = Experiment(BeamTrace, _answer, {"weapon": ("--weapon-id",)})
+EXPERIMENTS = (Experiment(BeamTrace, _answer, {"weapon": ("--weapon-id",)}),)

@@ -18,7 +18,7 @@ from splat_serving.investigations.spec import FeatureSpec
 from splat_serving.investigations.subject import Subject
 from splat_serving.model.answers import Edit
 
-_NO_LINEAR = "there is no linear estimate: influences on the outputs are unknown for this hook, or were not computed"
+_NO_LINEAR = "no linear estimate: influences on the outputs are unknown for this hook, or were not computed"
 _SMALL = 0.05
 """A difference below this share of the largest measured change is negligible."""
 
@@ -29,7 +29,7 @@ class CausalEffect(FeatureSpec):
     On sampled builds where it fires, all different; the reconstruction error of the SAE stays in place. The linear estimate is
     the direct path: minus the activation times W_dec @ W_out^T. Where the two differ, the layers behind the hook are not
     linear in the feature, and the measured change is the one to use. For a hook that the output layer does not read, such as
-    token_ff, there is no linear estimate.
+    token_ff, no linear estimate exists.
     """
 
     experiment: Literal["causal-effect"] = "causal-effect"
@@ -52,14 +52,16 @@ def _answer(subject: Subject, spec: CausalEffect) -> Answer:
     outputs = _outputs([token.name for token in tokens], measured, linear, spec.seed)
     outputs = outputs.with_columns(in_data=~pl.col("token").is_in(list(unseen)))
     outputs = outputs.sort("in_data", descending=True, maintain_order=True)
-    bands = _bands(stored, summary.statistics["effective_max"] or 0.0, measured, linear)
     r = _pearson(measured.mean(axis=0), linear.mean(axis=0))
     n_apart = int(outputs["disagrees"].sum()) if influence else None
     return Answer(
         title=f"Feature {spec.feature_id} ablated: measured and linear effect",
         findings=[_agreement_sentence(r, n_apart, len(tokens), len(sets))],
         facts={"n_builds": len(sets), "n_outputs": len(tokens), "n_disagree": n_apart, "pearson": r},
-        tables=[_output_table(outputs, spec.top_k), _band_table(bands)],
+        tables=[
+            _output_table(outputs, spec.top_k),
+            _bands(stored, summary.statistics["effective_max"] or 0.0, measured, linear),
+        ],
         warnings=[*draw.warnings, *([] if influence else [_NO_LINEAR])],
     )
 
@@ -78,15 +80,9 @@ def _outputs(
         known = not np.isnan(difference)
         apart = not low <= 0 <= high and abs(difference) > _SMALL * largest if known else None
         estimate = float(linear[:, at].mean()) if known else None
+        known_difference = difference if known else None
         rows.append(
-            (
-                name,
-                len(measured),
-                *mean_with_interval(measured[:, at], seed),
-                estimate,
-                difference if known else None,
-                apart,
-            )
+            (name, len(measured), *mean_with_interval(measured[:, at], seed), estimate, known_difference, apart)
         )
     schema = {"token": pl.String, "n": pl.Int64, "measured": pl.Float64, "measured_low": pl.Float64, "measured_high": pl.Float64,
               "linear": pl.Float64, "difference": pl.Float64, "disagrees": pl.Boolean}  # fmt: skip
@@ -96,8 +92,8 @@ def _outputs(
 
 def _bands(
     stored: npt.NDArray[np.float64], top: float, measured: npt.NDArray[np.float64], linear: npt.NDArray[np.float64]
-) -> pl.DataFrame:
-    """`band, n, activation, moved, linear_moved, pearson`, a row for each band that has builds, the strongest first."""
+) -> ResultTable:
+    """A row for each band that has builds, the strongest first."""
     numbers = band_numbers(stored, top)
     rows = []
     for number in range(len(BANDS) - 1, -1, -1):
@@ -107,9 +103,15 @@ def _bands(
             moved = None if np.isnan(estimate).any() else float(np.abs(estimate).mean())
             rows.append((BANDS[number].name, int(own.sum()), float(stored[own].mean()), float(np.abs(mean).mean()), moved,
                          _pearson(mean, estimate)))  # fmt: skip
-    schema = {"band": pl.String, "n": pl.Int64, "activation": pl.Float64, "moved": pl.Float64, "linear_moved": pl.Float64,
-              "pearson": pl.Float64}  # fmt: skip
-    return pl.DataFrame(rows, schema, orient="row")
+    described = {
+        "band": "A range of activations, as shares of the effective maximum.",
+        "n": "Sampled builds in it.",
+        "activation": "Their mean activation.",
+        "moved": "Mean over outputs of |mean measured change|.",
+        "linear_moved": "The same for the linear estimate.",
+        "pearson": "Correlation of the two over outputs.",
+    }
+    return ResultTable.of("bands", "By activation band", "causal", rows, described)
 
 
 def _pearson(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float | None:
@@ -134,9 +136,7 @@ def _output_table(outputs: pl.DataFrame, top_k: int) -> ResultTable:
     described = {
         "token": "The output.",
         "n": "Builds.",
-        "measured": "Mean change of its logit when the feature is ablated.",
-        "measured_low": "Lower bound of its 95 % interval (bootstrap over builds).",
-        "measured_high": "Upper bound.",
+        "measured": "Mean change of its logit when the feature is ablated; interval: bootstrap over builds.",
         "linear": "Mean linear estimate: minus the activation times the influence.",
         "difference": "Measured minus linear.",
         "in_data": IN_DATA,
@@ -147,16 +147,4 @@ def _output_table(outputs: pl.DataFrame, top_k: int) -> ResultTable:
     return ResultTable.of("outputs", "Effect of ablation on each output", "causal", shown, described, note)
 
 
-def _band_table(bands: pl.DataFrame) -> ResultTable:
-    described = {
-        "band": "A range of activations, as shares of the effective maximum.",
-        "n": "Sampled builds in it.",
-        "activation": "Their mean activation.",
-        "moved": "Mean over outputs of |mean measured change|.",
-        "linear_moved": "The same for the linear estimate.",
-        "pearson": "Correlation of the two over outputs.",
-    }
-    return ResultTable.of("bands", "By activation band", "causal", bands, described)
-
-
-EXPERIMENT = Experiment(CausalEffect, _answer, {"n_builds": ("--max-examples",)})
+EXPERIMENTS = (Experiment(CausalEffect, _answer, {"n_builds": ("--max-examples",)}),)

@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.builds.profile import token_profile
@@ -51,8 +50,7 @@ def _answer(subject: Subject, spec: Cluster) -> Answer:
          ", ".join(sorted(set.intersection(*(top.get(features[at], set()) for at in group)))))
         for number, group in enumerate(groups, start=1)
     ]  # fmt: skip
-    schema = {"left": pl.Int64, "right": pl.Int64, "pearson": pl.Float64, "n_both": pl.Int64, "jaccard": pl.Float64}
-    pairs = pl.DataFrame(rows, schema, orient="row").sort("pearson", descending=True, nulls_last=True)
+    rows.sort(key=lambda row: -2 if row[2] is None else row[2], reverse=True)
     described = {
         "left": "A feature.",
         "right": "Another one.",
@@ -60,7 +58,6 @@ def _answer(subject: Subject, spec: Cluster) -> Answer:
         "n_both": "Samples on which both fire.",
         "jaccard": "n_both over samples on which at least one fires.",
     }
-    group_schema = {"group": pl.Int64, "n": pl.Int64, "features": pl.String, "shared_tokens": pl.String}
     group_columns = {
         "group": "Number of the group.",
         "n": "Features in it.",
@@ -77,10 +74,8 @@ def _answer(subject: Subject, spec: Cluster) -> Answer:
             f"At a correlation of {spec.threshold:g} or more the features form {counted(len(groups), 'groups')}."
         ],
         tables=[
-            ResultTable.of(
-                "groups", "Groups", "observed", pl.DataFrame(members, group_schema, orient="row"), group_columns
-            ),
-            ResultTable.of("pairs", "Pairs", "observed", pairs, described),
+            ResultTable.of("groups", "Groups", "observed", members, group_columns),
+            ResultTable.of("pairs", "Pairs", "observed", rows, described),
         ],
         figures=[heat],
     )
@@ -96,4 +91,4 @@ def _connected(linked: npt.NDArray[np.bool_]) -> list[list[int]]:
     return sorted(groups, key=lambda group: (-len(group), group))
 
 
-EXPERIMENT = Experiment(Cluster, _answer)
+EXPERIMENTS = (Experiment(Cluster, _answer),)

@@ -61,15 +61,9 @@ def _answer(subject: Subject, spec: DoseSweep) -> Answer:
 
 
 _SCHEMA = {
-    "ability": pl.String,
-    "rung": pl.String,
-    "builds": pl.String,
+    **dict.fromkeys(("ability", "rung", "builds"), pl.String),
     "n": pl.Int64,
-    "change": pl.Float64,
-    "change_low": pl.Float64,
-    "change_high": pl.Float64,
-    "p": pl.Float64,
-    "observed": pl.Float64,
+    **dict.fromkeys(("change", "change_low", "change_high", "p", "observed"), pl.Float64),
     "n_observed": pl.Int64,
 }
 
@@ -80,9 +74,7 @@ def _table(name: str, title: str, frame: pl.DataFrame, detail: bool) -> ResultTa
         "rung": "The rung it was set to (AP); absent: removed.",
         "builds": "fires: builds on which the feature fires; silent: builds on which it does not.",
         "n": "Builds.",
-        "change": "Mean change of the activation compared with the same builds unedited.",
-        "change_low": "Lower bound of its 95 % interval (bootstrap over builds).",
-        "change_high": "Upper bound.",
+        "change": "Mean change of the activation compared with the same builds unedited; interval: bootstrap over builds.",
         "q": "p-value of no change (sign-flip test), adjusted for all abilities and rungs.",
         "observed": "Mean activation of all samples on that rung minus that of samples without the ability (observed, unedited).",
         "n_observed": "Samples on that rung.",
@@ -123,4 +115,4 @@ def _figure(frame: pl.DataFrame, name: str) -> Heatmap:
     )
 
 
-EXPERIMENT = Experiment(DoseSweep, _answer, {"n_builds": ("--max-examples",)})
+EXPERIMENTS = (Experiment(DoseSweep, _answer, {"n_builds": ("--max-examples",)}),)

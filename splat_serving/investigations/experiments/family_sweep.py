@@ -30,7 +30,7 @@ from splat_serving.investigations.subject import Subject
 EvidenceWanted = Annotated[
     Literal["observed", "causal", "both"],
     Field(description="observed: counted over all samples. causal: builds edited and run through the model. both: side by side "
-          "(only observed, with a warning, if there is no model)."),
+          "(only observed, with a warning, without a model)."),
 ]  # fmt: skip
 NumberOfBuilds = Annotated[
     int,
@@ -136,11 +136,7 @@ def _observed_table(spec: FamilySweep, frame: pl.DataFrame) -> ResultTable:
             "n": "Samples on this rung.",
             "n_active": "Samples on this rung on which the feature fires.",
             "mean": "Mean activation over all n samples, zeros included.",
-            "mean_low": "Lower bound of the 95 % interval of the mean.",
-            "mean_high": "Upper bound.",
-            "share_active": "n_active / n.",
-            "share_active_low": "Lower bound of its exact 95 % interval.",
-            "share_active_high": "Upper bound.",
+            "share_active": "n_active / n; interval: exact.",
             "q": "p-value of firing as often on this rung as elsewhere, adjusted for the number of rungs.",
         },
     )
@@ -190,22 +186,22 @@ def _any(draw: Draw, name: str) -> bool:
     return bool(part.stop > part.start)
 
 
-_CAUSAL = {
-    "builds": pl.String,
-    "rung": pl.String,
-    "n": pl.Int64,
-    "mean": pl.Float64,
-    "mean_low": pl.Float64,
-    "mean_high": pl.Float64,
-    "share_active": pl.Float64,
-    "change": pl.Float64,
-    "change_low": pl.Float64,
-    "change_high": pl.Float64,
-    "p": pl.Float64,
-    "legal": pl.Float64,
-    "real": pl.Float64,
-    "far": pl.Float64,
-}
+_CAUSAL = {"builds": pl.String, "rung": pl.String, "n": pl.Int64} | dict.fromkeys(
+    (
+        "mean",
+        "mean_low",
+        "mean_high",
+        "share_active",
+        "change",
+        "change_low",
+        "change_high",
+        "p",
+        "legal",
+        "real",
+        "far",
+    ),
+    pl.Float64,
+)
 
 
 def _causal_table(spec: FamilySweep, frame: pl.DataFrame) -> ResultTable:
@@ -218,13 +214,9 @@ def _causal_table(spec: FamilySweep, frame: pl.DataFrame) -> ResultTable:
             "builds": "fires: builds on which the feature fires; silent: builds on which it does not.",
             "rung": "The rung set, all else fixed; unedited: the builds as stored.",
             "n": "Builds.",
-            "mean": "Mean activation over them.",
-            "mean_low": "Lower bound of its 95 % interval (bootstrap over builds).",
-            "mean_high": "Upper bound.",
+            "mean": "Mean activation over them; interval: bootstrap over builds.",
             "share_active": "Share of them on which the feature fires.",
-            "change": "Mean change compared with the same builds unedited.",
-            "change_low": "Lower bound of its 95 % interval (bootstrap over builds).",
-            "change_high": "Upper bound.",
+            "change": "Mean change compared with the same builds unedited; interval: bootstrap over builds.",
             "q": "p-value of no change (sign-flip test over builds), adjusted for the number of rows.",
             "legal": "Share of the edited builds that gear allows.",
             "real": "Share of them that occur in the store.",
@@ -263,10 +255,10 @@ def _line(name: str, frame: pl.DataFrame) -> Series:
     return Series(
         name=name,
         x=shown["rung"].to_list(),
-        y=finite([np.nan if y is None else y for y in shown["mean"]]),
-        low=finite([np.nan if y is None else y for y in shown["mean_low"]]),
-        high=finite([np.nan if y is None else y for y in shown["mean_high"]]),
+        y=finite(shown["mean"]),
+        low=finite(shown["mean_low"]),
+        high=finite(shown["mean_high"]),
     )
 
 
-EXPERIMENT = Experiment(FamilySweep, _answer, {"n_builds": ("--max-examples",)})
+EXPERIMENTS = (Experiment(FamilySweep, _answer, {"n_builds": ("--max-examples",)}),)

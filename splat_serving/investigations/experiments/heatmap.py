@@ -16,7 +16,7 @@ from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.edited_builds import Draw, draw_builds
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.family_sweep import EvidenceWanted, NumberOfBuilds, chosen_rungs
-from splat_serving.investigations.results.result import Answer, Figure, Heatmap, ResultTable, Scalar
+from splat_serving.investigations.results.result import Answer, Figure, Heatmap, ResultTable, Scalar, finite
 from splat_serving.investigations.spec import Ability, FeatureSpec
 from splat_serving.investigations.subject import Subject
 
@@ -100,7 +100,7 @@ class _Axes:
             z_label="mean activation",
             x=[*self.names_x],
             y=[*self.names_y],
-            z=[[None if np.isnan(value) else float(value) for value in row] for row in means],
+            z=[finite(row) for row in means],
             n=n.tolist(),
         )
 
@@ -194,8 +194,6 @@ def _table(name: Literal["observed", "causal"], title: str, frame: pl.DataFrame,
         "n": "Samples in the cell." if name == "observed" else "Builds; the same in every cell.",
         **({"n_active": "Samples in the cell on which the feature fires."} if "n_active" in frame.columns else {}),
         "mean": "Mean activation, zeros included.",
-        "mean_low": "Lower bound of its 95 % interval.",
-        "mean_high": "Upper bound.",
         "additive": "The additive fit: a term for each rung of the one plus a term for each rung of the other.",
         "beyond": "mean - additive.",
     }
@@ -219,4 +217,4 @@ def _interaction_sentence(name: str, test: Interaction, axes: _Axes) -> str:
     )
 
 
-EXPERIMENT = Experiment(HeatmapSpec, _answer, {"n_builds": ("--max-examples",)})
+EXPERIMENTS = (Experiment(HeatmapSpec, _answer, {"n_builds": ("--max-examples",)}),)

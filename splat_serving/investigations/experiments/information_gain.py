@@ -20,14 +20,13 @@ from splat_serving.investigations.predictions import (
     BranchSpec,
     Predictor,
     TopN,
-    bars,
     closure_sentence,
     depth,
     first_rows,
     unit,
     weapons_sentence,
 )
-from splat_serving.investigations.results.result import Answer, ResultTable, Scalar
+from splat_serving.investigations.results.result import Answer, ResultTable, Scalar, bar_figure
 from splat_serving.investigations.subject import Subject
 
 
@@ -89,7 +88,7 @@ def _of_one(
     else:
         findings.append("No further token fits.")
     title = f"Information of each next token about the others on {name}"
-    figure = bars("learned", title, units, shown["token"].to_list(), shown["learned"].to_list())
+    figure = bar_figure("learned", title, "", units, shown["token"].to_list(), shown["learned"].to_list())
     return Answer(
         title=f"Information gain on {name}",
         findings=findings,
@@ -228,4 +227,4 @@ def _weapons(spec: InformationGainSpec) -> dict[str, Any]:
     }
 
 
-EXPERIMENT = Experiment(InformationGainSpec, _answer, {"weapon": ("--weapon-id",)})
+EXPERIMENTS = (Experiment(InformationGainSpec, _answer, {"weapon": ("--weapon-id",)}),)

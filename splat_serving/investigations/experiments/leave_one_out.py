@@ -40,7 +40,7 @@ def leave_one_out(subject: Subject, feature_id: int, sample_ids: Sequence[int]) 
 
     activation: on the whole build. drop: activation minus without; null for a hook per token where the sample's own token is
     removed with the ability. Masked copies of builds, which cannot be run again, have no row. sample_ids: of the store.
-    Raises NotComputedError where there is no model.
+    Raises NotComputedError without a model.
     """
     able = rerunnable(subject)
     ids = np.array([one for one in sample_ids if able[one] and subject.builds.weapons[one] >= 0], dtype=np.int64)
@@ -84,7 +84,7 @@ def _by_ability(rows_by_build: pl.DataFrame, seed: int) -> pl.DataFrame:
         drops = part["drop"].to_numpy()
         shares = part.filter(pl.col("activation") > 0).select(pl.col("drop") / pl.col("activation"))["drop"]
         mean, low, high = mean_with_interval(drops, seed)
-        bounds = (low, high) if drops.size > 1 else (None, None)  # one build has no interval
+        bounds = (low, high) if drops.size > 1 else (None, None)  # one build gives none
         rows.append((ability, drops.size, mean, *bounds, shares.mean(), sign_flip_p(drops, seed)))
     schema = {"ability": pl.String, "n": pl.Int64, "drop": pl.Float64, "drop_low": pl.Float64, "drop_high": pl.Float64,
               "share_lost": pl.Float64, "p": pl.Float64}  # fmt: skip
@@ -108,9 +108,7 @@ def _summary_table(summary: pl.DataFrame) -> ResultTable:
     described = {
         "ability": "The ability removed, whatever its rung.",
         "n": "Sampled builds that wear it.",
-        "drop": "Mean activation with it minus without it, on the same builds.",
-        "drop_low": "Lower bound of its 95 % interval (bootstrap over builds).",
-        "drop_high": "Upper bound.",
+        "drop": "Mean activation with it minus without it, on the same builds; interval: bootstrap over builds.",
         "share_lost": "Mean of the drop as a share of the build's activation.",
         "q": "p-value of no drop (sign-flip test), adjusted for the number of abilities.",
     }
@@ -130,4 +128,4 @@ def _detail_table(drops: pl.DataFrame) -> ResultTable:
     return ResultTable.of("builds", "Build by build", "causal", ordered, described, detail=True)
 
 
-EXPERIMENT = Experiment(LeaveOneOut, _answer, {"n_builds": ("--max-examples",)})
+EXPERIMENTS = (Experiment(LeaveOneOut, _answer, {"n_builds": ("--max-examples",)}),)

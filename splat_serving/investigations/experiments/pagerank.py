@@ -24,7 +24,7 @@ class PageRank(FeatureSpec):
     """PageRank of abilities among the builds on which the feature fires, compared with all builds.
 
     Every ability of a build points to every other one, weighted by the activation (`ap_weighted`: times the AP of the target).
-    The upstream system has no baseline, so frequent abilities always lead, and it loses the weight of dead ends.
+    The upstream system lacks a baseline, so frequent abilities always lead, and it loses the weight of dead ends.
     """
 
     experiment: Literal["pagerank"] = "pagerank"
@@ -67,9 +67,7 @@ def _answer(subject: Subject, spec: PageRank) -> Answer:
         "n": "Samples with the ability on which the feature fires.",
         "score": "PageRank among the builds on which the feature fires; all scores add up to 1.",
         "baseline": "PageRank among all builds.",
-        "ratio": "score / baseline.",
-        "ratio_low": "Lower bound of its 95 % interval (bootstrap over 50 blocks of activations).",
-        "ratio_high": "Upper bound.",
+        "ratio": "score / baseline; interval: bootstrap over 50 blocks of activations.",
     }
     table = ResultTable.of("scores", "Abilities", "observed", frame, described)
     figure = bars("ratios", "PageRank relative to the baseline", frame, "ability", "ratio", "score / baseline", 26)
@@ -89,4 +87,4 @@ def _edges(
     return edge_weights(rungs > 0, ap, weights)
 
 
-EXPERIMENT = Experiment(PageRank, _answer)
+EXPERIMENTS = (Experiment(PageRank, _answer),)

@@ -21,5 +21,5 @@ def never_in_data(tokens: pl.DataFrame) -> set[str]:
 
 
 def marked(token: str, in_data: bool | None) -> str:
-    """A token's name where there is no column beside it."""
+    """A token's name without a column beside it."""
     return f"{token} (never in the data)" if in_data is False else token

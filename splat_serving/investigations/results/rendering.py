@@ -7,14 +7,16 @@ from pathlib import Path
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from splat_assets.errors import InputError
+from splat_assets.terminal import FittedTable
 from splat_assets.wording import counted, visible
 from splat_serving.investigations.results.result import Evidence, LinesOrBars, Result, ResultTable, Scalar
 
 _SHOWN_ROWS = 60
 _BAR_CELLS = 32
+_DISPENSABLE = frozenset(("in_data", "min", "q25", "q75", "q90", "q95", "std", "sample", "phi", "mean_without"))
+"""Columns that a narrow terminal hides first."""
 _ENDINGS = (".png", ".svg", ".html")
 _EVIDENCE = {
     "observed": "observed: counted over all samples, zeros included",
@@ -140,8 +142,11 @@ def bars(figure: LinesOrBars) -> list[str]:
     return lines
 
 
-def _rich_table(table: ResultTable) -> Table:
-    rich_table = Table(
+def _rich_table(table: ResultTable) -> FittedTable:
+    names, right, rows = cells(table)
+    rich_table = FittedTable(
+        hide=_least_useful_first(table, names),
+        instead="--format json",
         title=f"{escape(table.title)}  [dim]{evidence_in_words(table.evidence)}[/dim]",
         caption=escape(table.note) or None,
         title_justify="left",
@@ -149,12 +154,22 @@ def _rich_table(table: ResultTable) -> Table:
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    names, right, rows = cells(table)
     for name, numeric in zip(names, right, strict=True):
-        rich_table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
+        rich_table.add_column(escape(name), justify="right" if numeric else "left")
     for row in rows[:_SHOWN_ROWS]:
         rich_table.add_row(*map(escape, row))
     return rich_table
+
+
+def _least_useful_first(table: ResultTable, names: list[str]) -> list[str]:
+    """The headings that may be hidden: all but the first; then those of estimates, and last n, q and the label."""
+    own = {column.shown: column.name for column in table.columns}
+
+    def worth(at: int) -> tuple[int, int]:
+        name = own.get(names[at])  # not known for an estimate with its interval
+        return (3 if name in ("n", "q", "label") else 2 if name is None else 0 if name in _DISPENSABLE else 1), -at
+
+    return [names[at] for at in sorted(range(1, len(names)), key=worth)]
 
 
 def _is_numeric(values: Iterable[Scalar]) -> bool:

@@ -2,10 +2,17 @@
 
 One class for all of them. It is written as JSON (`Result.model_json_schema()` is the published schema) and read back unchanged;
 `rendering` makes text for a terminal, Markdown and HTML of it, `plotting` pictures.
+
+Example:
+    >>> made = dict(source="demo", run="demo", store_version="1a2b", fingerprints={}, splat_version="1", command="")
+    >>> provenance = Provenance(**made, made_at="2026-01-31T12:00:00+00:00", seconds=0.1)
+    >>> result = Result(kind="bands", title="Bands", spec={"feature_id": 7}, provenance=provenance, facts={"n": 3})
+    >>> Result.model_validate_json(result.model_dump_json()) == result
+    True
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -58,18 +65,39 @@ class ResultTable(_Frozen):
         name: str,
         title: str,
         evidence: Evidence,
-        frame: pl.DataFrame,
+        rows: pl.DataFrame | Sequence[Sequence[Any]],
         columns: Mapping[str, str],
         note: str = "",
         detail: bool = False,
         headings: Mapping[str, str] = _OWN_NAMES,
     ) -> "ResultTable":
-        """The columns of a frame that are described, in the order of their descriptions; NaN and infinity become None."""
+        """A table of the columns that are described, in the order of their descriptions; NaN and infinity become None.
+
+        Args:
+            name: Of the table, for `Result.table` and download addresses.
+            title: Shown above it.
+            rows: A frame, or the rows themselves, a value for each description. Where a frame has `x_low` and `x_high`, they
+                follow a described `x` as its 95 % interval.
+            columns: Descriptions by name.
+            headings: Shown instead of names, by name.
+
+        Raises:
+            polars.exceptions.ColumnNotFoundError: When a frame lacks a described column.
+
+        Example:
+            >>> described = {"token": "The token.", "n": "Samples with it."}
+            >>> table = ResultTable.of("tokens", "Tokens", "observed", [("ninja_squid", 3)], described)
+            >>> table.rows, table.frame["n"].to_list()
+            ([['ninja_squid', 3]], [3])
+        """
+        if isinstance(rows, pl.DataFrame):
+            columns = _with_intervals(columns, rows.columns)
+            rows = rows.select(list(columns)).rows()
         described = [
             Column(name=column, description=text, heading=headings.get(column, "")) for column, text in columns.items()
         ]
-        rows = [[_scalar(value) for value in row] for row in frame.select(list(columns)).rows()]
-        return cls(name=name, title=title, evidence=evidence, columns=described, rows=rows, note=note, detail=detail)
+        values = [[_scalar(value) for value in row] for row in rows]
+        return cls(name=name, title=title, evidence=evidence, columns=described, rows=values, note=note, detail=detail)
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -179,9 +207,29 @@ class Answer(_Frozen):
     warnings: list[str] = []
 
 
+def bar_figure(
+    name: str, title: str, x_label: str, y_label: str, x: Sequence[Scalar], y: Any, low: Any = None, high: Any = None
+) -> LinesOrBars:
+    """A figure of one set of bars. low, high: an interval of each y."""
+    bounds = {"low": None if low is None else finite(low), "high": None if high is None else finite(high)}
+    series = Series(name=y_label, x=list(x), y=finite(y), **bounds)
+    return LinesOrBars(kind="bars", name=name, title=title, x_label=x_label, y_label=y_label, series=[series])
+
+
 def finite(values: Any) -> list[float | None]:
-    """Numbers as JSON has them: NaN and infinity become None."""
-    return [float(value) if math.isfinite(value) else None for value in values]
+    """Numbers as JSON has them: NaN and infinity become None, which stays None."""
+    return [float(value) if value is not None and math.isfinite(value) else None for value in values]
+
+
+def _with_intervals(columns: Mapping[str, str], there: Sequence[str]) -> dict[str, str]:
+    """The descriptions, and after each `x` those of `x_low` and `x_high` where these columns exist and are not described."""
+    described: dict[str, str] = {}
+    for name, text in columns.items():
+        described[name] = text
+        for end, bound in (("low", "Lower bound of its 95 % interval."), ("high", "Upper bound.")):
+            if f"{name}_{end}" in there and f"{name}_{end}" not in columns:
+                described[f"{name}_{end}"] = bound
+    return described
 
 
 def _scalar(value: Any) -> Scalar:

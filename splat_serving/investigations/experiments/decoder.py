@@ -1,19 +1,19 @@
-"""The effect of a feature on the model's outputs, from the weights: tokens it raises and lowers, by ability and by rung."""
+"""A feature in the weights: the outputs it raises and lowers, and features with a similar decoder direction."""
 
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-import polars as pl
 from pydantic import Field
 
 from splat_assets.errors import InputError
-from splat_assets.wording import unknown_name
+from splat_assets.wording import counted, unknown_name
 from splat_serving.database.errors import NotComputedError
 from splat_serving.database.home import how_to_compute
 from splat_serving.database.protocol import Influence
 from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.experiment import Experiment
+from splat_serving.investigations.results.feature_names import LABEL, feature_names
 from splat_serving.investigations.results.outputs import IN_DATA, INFLUENCE, marked, outputs_frame
 from splat_serving.investigations.results.result import Answer, LinesOrBars, ResultTable, Series, finite
 from splat_serving.investigations.spec import Ability, FeatureSpec
@@ -32,7 +32,7 @@ class DecoderInfluence(FeatureSpec):
     exclude_family: Annotated[tuple[Ability, ...], Field(description="Leave out the tokens of these abilities.")] = ()
 
 
-def _answer(subject: Subject, spec: DecoderInfluence) -> Answer:
+def _decoder_influence_answer(subject: Subject, spec: DecoderInfluence) -> Answer:
     summary = subject.database.feature(spec.feature_id)
     if summary.influences is None:
         raise NotComputedError(
@@ -86,8 +86,7 @@ def _by_family(subject: Subject, by_token: dict[str, float]) -> ResultTable:
         for name, members in subject.vocabulary.groups.items()
         if (values := [by_token[token.name] for token in members if token.name in by_token])
     ]
-    schema = {"ability": pl.String, "n": pl.Int64, "mean": pl.Float64, "least": pl.Float64, "most": pl.Float64}
-    frame = pl.DataFrame(rows, schema, orient="row").sort(pl.col("mean").abs(), descending=True)
+    rows.sort(key=lambda row: abs(row[2]), reverse=True)
     described = {
         "ability": "The ability.",
         "n": "Number of its tokens.",
@@ -95,7 +94,7 @@ def _by_family(subject: Subject, by_token: dict[str, float]) -> ResultTable:
         "least": "Smallest influence.",
         "most": "Largest influence.",
     }
-    return ResultTable.of("families", "By ability", "weights", frame, described)
+    return ResultTable.of("families", "By ability", "weights", rows, described)
 
 
 def _by_rung(subject: Subject, by_token: dict[str, float]) -> ResultTable:
@@ -105,9 +104,8 @@ def _by_rung(subject: Subject, by_token: dict[str, float]) -> ResultTable:
             if token.name in by_token and token.level is not None:
                 values[token.level].append(by_token[token.name])
     rows = [(level, len(own), sum(own) / len(own)) for level, own in sorted(values.items())]
-    frame = pl.DataFrame(rows, {"rung": pl.Int64, "n": pl.Int64, "mean": pl.Float64}, orient="row")
     described = {"rung": "AP.", "n": "Number of tokens on this rung.", "mean": "Mean influence over them."}
-    return ResultTable.of("rungs", "By rung", "weights", frame, described)
+    return ResultTable.of("rungs", "By rung", "weights", rows, described)
 
 
 def _figure(influences: Mapping[str, list[Influence]], top_k: int) -> LinesOrBars:
@@ -124,4 +122,48 @@ def _figure(influences: Mapping[str, list[Influence]], top_k: int) -> LinesOrBar
     )
 
 
-EXPERIMENT = Experiment(DecoderInfluence, _answer)
+class DecoderSimilar(FeatureSpec):
+    """Features with a similar decoder direction (cosine), and whether they fire on the same samples.
+
+    Similar directions that fire on different samples are alternatives; those that fire together share one concept.
+    """
+
+    experiment: Literal["decoder-similar"] = "decoder-similar"
+    top_k: Annotated[
+        int, Field(ge=1, le=1_000, description="How many features to show; a store keeps the nearest 20.")
+    ] = 10
+
+
+def _decoder_similar_answer(subject: Subject, spec: DecoderSimilar) -> Answer:
+    summary = subject.database.feature(spec.feature_id)
+    if summary.neighbours is None:
+        raise NotComputedError(
+            f"neighbours were not computed for version {summary.version}: {how_to_compute('neighbours', subject.about.layout)}"
+        )
+    counts = dict(subject.database.features().select("feature_id", "n_active").iter_rows())
+    own, names = counts[spec.feature_id], feature_names(subject)
+    rows = []
+    for one in summary.neighbours.get("decoder_cosine", [])[: spec.top_k]:
+        other, both = counts[one["feature_id"]], one["n_both"]
+        either = own + other - both
+        jaccard = both / either if either else None
+        rows.append((one["feature_id"], names.get(one["feature_id"], ""), one["score"], other, both, jaccard))
+    described = {
+        "feature": "The other feature.",
+        "label": LABEL,
+        "cosine": "Cosine of the decoder directions.",
+        "n_active": "Samples on which the other feature fires.",
+        "n_both": "Samples on which both fire.",
+        "jaccard": "n_both over samples on which at least one fires.",
+    }
+    table = ResultTable.of("similar", "Nearest decoder directions", "weights", rows, described)
+    fewer = [f"only {counted(len(rows), 'neighbours')} per feature are stored"] if len(rows) < spec.top_k else []
+    return Answer(
+        title=f"Features with a decoder direction like feature {spec.feature_id}", tables=[table], warnings=fewer
+    )
+
+
+EXPERIMENTS = (
+    Experiment(DecoderInfluence, _decoder_influence_answer),
+    Experiment(DecoderSimilar, _decoder_similar_answer),
+)
