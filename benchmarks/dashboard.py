@@ -21,7 +21,7 @@ import numpy as np
 import uvicorn
 
 from benchmarks.reference_store import make_reference_store
-from splat_assets.numerals import whole
+from splat_assets.text.numerals import whole
 from splat_dash.app import create_app
 from splat_dash.source import Source
 from splat_serving.investigations.opening import open_subject

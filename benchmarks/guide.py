@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from splat_assets.data.demo import make_demo_inputs
-from splat_assets.numerals import whole
 from splat_assets.store.files import files_below
+from splat_assets.text.numerals import whole
 
 _PROGRAMS = Path(sys.executable).parent
 _SERVER, _DASH = 18_765, 18_050

@@ -20,12 +20,12 @@ from splat_assets.compute.encode import encode
 from splat_assets.compute.harvest import LOGITS_FILE, VALUES_FILE, BaseActivations, shards_of
 from splat_assets.compute.items import BUILD, Items
 from splat_assets.data.builds import Builds
-from splat_assets.numerals import whole
 from splat_assets.sae import Sae, save_sae
 from splat_assets.store.raw import RawActivations
 from splat_assets.store.sparse.merge import write_sparse_store
 from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
+from splat_assets.text.numerals import whole
 
 _N_OUTPUTS = 1
 

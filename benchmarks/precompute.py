@@ -25,9 +25,9 @@ from splat_assets.compute.histograms import write_histograms
 from splat_assets.compute.idf import write_idf
 from splat_assets.compute.influences import write_influences
 from splat_assets.compute.neighbours import nearest_by_direction, write_neighbours
-from splat_assets.numerals import number, whole
 from splat_assets.store.activations import Activations, SparseRows, feature_id_dtype
 from splat_assets.store.vocabulary import Token, Vocabulary
+from splat_assets.text.numerals import number, whole
 
 _BASELINE_FEATURES = 256
 _BASELINE_ROWS = 20_000

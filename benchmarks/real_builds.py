@@ -26,10 +26,10 @@ from splat_assets.model import SplatGPT, load_base_model
 from splat_assets.model.hooks import HookPoint
 from splat_assets.model.recipe import BaseTrainingRecipe
 from splat_assets.model.train import train_base_model
-from splat_assets.numerals import number, whole
-from splat_assets.progress import Progress, progress_for
 from splat_assets.sae import SaeRecipe
 from splat_assets.store.files import sha256_of_json
+from splat_assets.text.numerals import number, whole
+from splat_assets.text.progress import Progress, progress_for
 
 _HOOK = HookPoint("masked_mean")
 _COLUMNS = ("l0_mean", "fvu", "dead_percent", "dense_percent", "fidelity", "cosine")

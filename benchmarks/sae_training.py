@@ -15,12 +15,12 @@ import click
 import numpy as np
 import torch
 
-from splat_assets.numerals import number, whole
 from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.sae.training.dense_step import DenseStep
 from splat_assets.sae.training.fused_step import FusedStep
 from splat_assets.sae.training.state import TrainingState, initial_state, measure_inputs
 from splat_assets.sae.training.step import Step, StepSettings
+from splat_assets.text.numerals import number, whole
 
 _N_BATCHES = 6
 _WARM_UP_STEPS = 2

@@ -32,13 +32,13 @@ from splat_assets.data.demo import make_demo_inputs
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.model import SplatGPT, save_base_model
 from splat_assets.model.dimensions import SplatGPTDimensions
-from splat_assets.numerals import number, whole
-from splat_assets.progress import SilentProgress
 from splat_assets.runs import ActivationsRecipe, RunConfig, create_run, hash_inputs
 from splat_assets.sae import SaeRecipe
 from splat_assets.store import open_store
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.receipts import read_receipt
+from splat_assets.text.numerals import number, whole
+from splat_assets.text.progress import SilentProgress
 
 _SIZES = "6000x1024x16,12000x256x32,24000x768x16,36000x512x32"
 _CHECKED = "48000x896x24"

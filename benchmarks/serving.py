@@ -26,9 +26,9 @@ import polars as pl
 import zarr
 
 from benchmarks.reference_store import COUNTED, make_reference_store
-from splat_assets.numerals import whole
 from splat_assets.store import open_store
 from splat_assets.store.published.version import Store
+from splat_assets.text.numerals import whole
 
 _GUIDE_CHUNK = 10_000
 _PAIRS = "columns=global_index,activation"

@@ -22,9 +22,9 @@ from benchmarks.pipeline import base_activations, items_of, random_sae
 from splat_assets.compute.encode import encode
 from splat_assets.compute.harvest import open_base_activations, shards_of
 from splat_assets.compute.shards import ShardRunner
-from splat_assets.numerals import whole
 from splat_assets.sae import save_sae
 from splat_assets.store.files import write_json
+from splat_assets.text.numerals import whole
 
 
 @click.command()

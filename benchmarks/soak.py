@@ -21,10 +21,10 @@ import pyarrow as pa
 
 from benchmarks.reference_store import ReferenceRows, make_reference_store, staged_parts
 from benchmarks.serving import Connection, RunningServer, quantiles, running_server
-from splat_assets.numerals import number, whole
 from splat_assets.store import open_store
 from splat_assets.store.published.publishing import publish
 from splat_assets.store.published.version import Store
+from splat_assets.text.numerals import number, whole
 
 _BUFFER_BYTES = 2**24
 _COUNTED = (50_000,) * 4

@@ -21,11 +21,11 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import zarr
 
-from splat_assets.numerals import whole
 from splat_assets.store.activations import SparseRows, feature_id_dtype
 from splat_assets.store.files import files_below
 from splat_assets.store.sparse.merge import write_sparse_store
 from splat_assets.store.sparse.reader import SparseReader
+from splat_assets.text.numerals import whole
 
 _SIZES = (1_000, 10_000, 100_000, 500_000)
 _FEATURES_PER_SIZE = 12

@@ -21,7 +21,7 @@ from splat_assets.store.documents import WRONG_CONTENT, entries, read_json
 from splat_assets.store.files import replacing_file, write_json
 from splat_assets.store.layout import DataRoot, checked_name
 from splat_assets.store.scorecard import read_scorecard
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 _FIGURES = ("fvu", "l0_mean", "fidelity", "dead_percent", "dense_percent")
 COMPARISON_SCHEMA: dict[str, Any] = {

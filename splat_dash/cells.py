@@ -11,7 +11,7 @@ from typing import Any, Literal
 import orjson
 from dash import html
 
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_dash.abilities import code_of, family_of, in_words
 from splat_dash.terms import FEW, meaning_of
 from splat_serving.investigations.build_text import highest_rungs

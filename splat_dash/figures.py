@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from splat_assets.analysis.statistics import BANDS
-from splat_assets.wording import percent
+from splat_assets.text.wording import percent
 from splat_serving.investigations.results.result import LinesOrBars
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

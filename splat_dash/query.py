@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 from pydantic import BaseModel, Field
 
 from splat_assets.errors import InputError
-from splat_assets.numerals import is_number
+from splat_assets.text.numerals import is_number
 from splat_serving.investigations.feature_map import MAPS
 
 SORTS = ("best", "feature_id", "density", "max", "mean", "effect", "f1", "label", "queue")

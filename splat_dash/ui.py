@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
-from splat_assets.wording import counted, visible
+from splat_assets.text.wording import counted, visible
 from splat_dash import cells, figures
 from splat_dash.address import Files, feature_url, of_sample, of_token
 from splat_dash.terms import MEANINGS_BY_NAME

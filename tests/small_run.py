@@ -13,10 +13,10 @@ from splat_assets.data.demo import make_demo_inputs
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.model import SplatGPT, save_base_model
 from splat_assets.model.dimensions import SplatGPTDimensions
-from splat_assets.progress import SilentProgress
 from splat_assets.runs import ActivationsRecipe, Run, RunConfig, StoreRecipe, create_run, hash_inputs
 from splat_assets.sae import SaeRecipe
 from splat_assets.store.layout import DataRoot
+from splat_assets.text.progress import SilentProgress
 
 N_BUILDS = 900
 RECIPE = SaeRecipe(d_sae=96, k=8, epochs=30, batch_size=128, lr=1e-2, checkpoint_every_seconds=0.2)

@@ -15,12 +15,12 @@ import pytest
 from splat_assets.assets import asset_named
 from splat_assets.assets.asset import bring_up_to_date
 from splat_assets.errors import InputError
-from splat_assets.progress import SilentProgress
 from splat_assets.runs import open_run
 from splat_assets.store import open_store
 from splat_assets.store.bucket.bucket import Bucket
 from splat_assets.store.bucket.working_copy import WorkingCopy
 from splat_assets.store.layout import DataRoot
+from splat_assets.text.progress import SilentProgress
 from splat_dash.query import ListQuery
 from splat_dash.source import Source
 from splat_serving.investigations.opening import open_subject

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from splat_assets.wording import agreeing, counted, percent
+from splat_assets.text.wording import agreeing, counted, percent
 
 SOURCES = Path(__file__).parents[1]
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from splat_assets.cli import main
 from splat_assets.errors import InputError
 from splat_assets.orchestration.in_process import materialize_run, prepare_home
-from splat_assets.progress import LogProgress, watching
 from splat_assets.store.layout import DataRoot
+from splat_assets.text.progress import LogProgress, watching
 from tests.small_run import new_small_run
 
 _PROCESSES = multiprocessing.get_context("forkserver")

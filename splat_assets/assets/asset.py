@@ -18,12 +18,12 @@ from typing import Any
 
 from splat_assets.distribution import extra_of
 from splat_assets.errors import InputError, SplatError
-from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.files import locked, remove_leftovers, replacing_file, sha256_of_json, write_json
 from splat_assets.store.receipts import Receipt, read_receipt, write_receipt
+from splat_assets.text.progress import Progress
 
 logger = logging.getLogger(__name__)
 

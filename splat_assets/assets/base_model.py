@@ -5,11 +5,11 @@ from typing import Any
 
 from splat_assets.assets.asset import Asset, AssetResult, Check, Facts, Outcome
 from splat_assets.assets.opened import base_model_of, contexts_of, hook_of, model_files_of, vocabulary_of
-from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
 from splat_assets.store.files import write_json
+from splat_assets.text.progress import Progress
 
 _DESCRIPTION = "base_model.json"
 

@@ -7,9 +7,9 @@ from splat_assets.assets.opened import builds_of, contexts_of, vocabulary_of
 from splat_assets.data.builds import Builds
 from splat_assets.data.splits import split_builds
 from splat_assets.data.tokenised import read_tokenised
-from splat_assets.progress import Progress
 from splat_assets.runs import Run
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress
+from splat_assets.text.wording import counted
 
 
 def _own_inputs(run: Run) -> dict[str, str]:

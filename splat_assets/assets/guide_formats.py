@@ -2,7 +2,6 @@
 
 from splat_assets.assets.asset import Asset, AssetResult, Check, Fact, Outcome, offenders
 from splat_assets.assets.opened import contexts_of, raw_of, sparse_of, vocabulary_of
-from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.store.guide.batches import (
     ACTIVATIONS,
@@ -21,7 +20,8 @@ from splat_assets.store.guide.checks import (
 )
 from splat_assets.store.guide.neuron_acts import NeuronActsReader, write_neuron_acts
 from splat_assets.store.guide.transposed import TransposedReader, write_transposed
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress
+from splat_assets.text.wording import counted
 
 _N_FEATURES = 32
 _N_ROWS = 256

@@ -36,7 +36,6 @@ from splat_assets.data.tokenised import read_tokenised, write_tokenised
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.errors import InputError
 from splat_assets.model.hooks import HookPoint
-from splat_assets.progress import Progress
 from splat_assets.runs import (
     SAE_FILES,
     ActivationsRecipe,
@@ -61,7 +60,8 @@ from splat_assets.store.origin import Origin, read_origin
 from splat_assets.store.raw import RawActivations, begin_raw_activations, shard_name, write_shard
 from splat_assets.store.sums import as_recorded
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress
+from splat_assets.text.wording import counted
 
 if TYPE_CHECKING:
     from splat_assets.model import SplatGPT

@@ -15,11 +15,11 @@ from splat_assets.compute.shards import ShardRunner
 from splat_assets.data.builds import Builds
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.model.hooks import HookPoint
-from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.store.raw import RawActivations
 from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.vocabulary import Contexts, Vocabulary
+from splat_assets.text.progress import Progress
 
 if TYPE_CHECKING:
     from splat_assets.model import SplatGPT

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from splat_assets.assets.asset import Asset, AssetResult, Check, Facts, Outcome, Row
 from splat_assets.assets.opened import base_model_of, contexts_of, raw_of, sae_of, vocabulary_of
-from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.store.errors import CorruptStoreError
 from splat_assets.store.manifest import ManifestFile
 from splat_assets.store.published.publishing import current_version, open_store, publish
 from splat_assets.store.receipts import Output, read_receipt, sha256_of_tree
 from splat_assets.store.samples import write_samples
+from splat_assets.text.progress import Progress
 
 _TABLES = ("features", "histograms", "idf", "influences", "examples", "neighbours", "feature_map", "suggested_labels")
 _DEPS = ("raw_activations", "sparse_activations", *_TABLES[1:])

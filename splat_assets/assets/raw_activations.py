@@ -18,8 +18,8 @@ from splat_assets.assets.opened import (
 from splat_assets.compute.encode import encode, rows_differing_from_recompute
 from splat_assets.compute.items import sample_table
 from splat_assets.compute.shards import ShardRunner
-from splat_assets.progress import Progress
 from splat_assets.runs import Run
+from splat_assets.text.progress import Progress
 
 _BLOCK_ROWS = 16_384
 

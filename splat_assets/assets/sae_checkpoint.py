@@ -21,7 +21,6 @@ from splat_assets.compute.encode import is_same_row
 from splat_assets.compute.fit import NOT_COMPUTED, SampleSplits, fit_sae, mismatched_figures, write_scorecard
 from splat_assets.compute.provenance import hook_for, refuse_other_model
 from splat_assets.model.device import requested_device
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.runs import Run
 from splat_assets.sae.training.schedule import evenly_spaced_rows
 from splat_assets.store.documents import WRONG_CONTENT, read_json
@@ -29,7 +28,8 @@ from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchErro
 from splat_assets.store.receipts import read_receipt
 from splat_assets.store.scorecard import SCORECARD
 from splat_assets.store.tables import read_table
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress, SilentProgress
+from splat_assets.text.wording import counted
 
 _FOR_LESS_ERROR = "a new run with more --epochs, a larger --k (or a lower --l1-coeff) or more features (--d-sae)"
 _AGAINST_DEAD = "a new run with a lower --lr, fewer features (--d-sae, --expansion-factor) or more --epochs"

@@ -3,10 +3,10 @@
 from splat_assets.assets.asset import Asset, AssetResult, Check, Facts, Outcome
 from splat_assets.assets.opened import raw_of, sparse_of
 from splat_assets.assets.pictures import density_histogram
-from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.store.published.verify import rows_that_differ, sparse_problems
 from splat_assets.store.sparse.merge import write_sparse_store
+from splat_assets.text.progress import Progress
 
 
 def _make(run: Run, progress: Progress) -> AssetResult:

@@ -26,11 +26,11 @@ from splat_assets.compute.idf import mismatched_idf, write_idf
 from splat_assets.compute.influences import mismatched_influences, read_influences, wide_influences, write_influences
 from splat_assets.compute.neighbours import mismatched_neighbours, write_neighbours
 from splat_assets.compute.suggested_labels import build_table_of, mismatched_suggestions, write_suggested_labels
-from splat_assets.progress import Progress
 from splat_assets.runs import Run
 from splat_assets.store.guide.precomputed import UNSEEN, write_guide_idf, write_guide_influences
 from splat_assets.store.tables import table_facts
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress
+from splat_assets.text.wording import counted
 
 _N_SAMPLED = 64
 _N_SLOW = 16

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from splat_assets.automation.activity import record_activity
 from splat_assets.automation.settings import read_settings
 from splat_assets.errors import SplatError
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.documents import in_words
 from splat_assets.store.errors import NotPublishedError
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publishing import open_store, remove_old_versions
+from splat_assets.text.progress import Progress, SilentProgress
 
 
 @dataclass(frozen=True, slots=True)

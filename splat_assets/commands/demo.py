@@ -21,15 +21,15 @@ from splat_assets.commands.inputs import progress_here, trained_on_others
 from splat_assets.commands.materialize import make_settled
 from splat_assets.commands.report import artifact_table, failed_checks, scorecard_view
 from splat_assets.errors import InputError, SplatError
-from splat_assets.numerals import whole
-from splat_assets.progress import Progress
 from splat_assets.runs import ActivationsRecipe, Run, RunConfig, SplitRecipe, create_run, hash_inputs
 from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.store.bucket.working_copy import display_location
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publishing import open_store
-from splat_assets.terminal import console
-from splat_assets.wording import counted
+from splat_assets.text.numerals import whole
+from splat_assets.text.progress import Progress
+from splat_assets.text.terminal import console
+from splat_assets.text.wording import counted
 
 DEMO = "demo"
 _SECONDS = 60.0

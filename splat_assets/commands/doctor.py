@@ -18,11 +18,11 @@ from splat_assets.commands.report import size
 from splat_assets.distribution import DISTRIBUTION, EXTRAS, install_line
 from splat_assets.errors import InputError, SplatError
 from splat_assets.model.device import DEVICE, requested_device, usable_device
-from splat_assets.numerals import whole
 from splat_assets.store.documents import in_words
 from splat_assets.store.layout import DataRoot
-from splat_assets.terminal import FittedTable, console
-from splat_assets.wording import counted
+from splat_assets.text.numerals import whole
+from splat_assets.text.terminal import FittedTable, console
+from splat_assets.text.wording import counted
 
 if TYPE_CHECKING:
     from splat_assets.assets.asset import Asset, Status

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from splat_assets.commands.inputs import FOLDER, progress_here, target_apart_from
-from splat_assets.numerals import whole
-from splat_assets.wording import counted
+from splat_assets.text.numerals import whole
+from splat_assets.text.wording import counted
 
 
 @click.command()

@@ -24,11 +24,11 @@ from splat_assets.compute.shards import ShardRunner
 from splat_assets.data.splits import split_builds
 from splat_assets.errors import InputError
 from splat_assets.model.device import usable_device
-from splat_assets.numerals import whole
 from splat_assets.runs import ActivationsRecipe, SplitRecipe, hash_inputs
 from splat_assets.store.errors import StoreError
 from splat_assets.store.sums import as_recorded
-from splat_assets.wording import counted
+from splat_assets.text.numerals import whole
+from splat_assets.text.wording import counted
 
 _CACHE = ".base_activations"
 

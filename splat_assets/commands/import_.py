@@ -7,8 +7,8 @@ import click
 
 from splat_assets.commands.inputs import FILE, FOLDER, limit_options, picked, progress_here, writable_folder
 from splat_assets.errors import InputError
-from splat_assets.numerals import whole
-from splat_assets.wording import counted
+from splat_assets.text.numerals import whole
+from splat_assets.text.wording import counted
 
 
 @click.command("import")

@@ -9,10 +9,10 @@ from splat_assets.commands.inputs import FILE, progress_here, writable_folder
 from splat_assets.data.statink import PLAYERS, IngestReport, ModelVocabularies, ingest_statink, read_model_vocabularies
 from splat_assets.domain.weapons import weapons_by_vocabulary_key
 from splat_assets.errors import InputError
-from splat_assets.numerals import whole
 from splat_assets.store.sums import as_recorded
-from splat_assets.terminal import FittedTable, console
-from splat_assets.wording import counted
+from splat_assets.text.numerals import whole
+from splat_assets.text.terminal import FittedTable, console
+from splat_assets.text.wording import counted
 
 _MOST_NAMES = 5
 

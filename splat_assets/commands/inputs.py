@@ -14,13 +14,13 @@ from rich.console import Console
 from splat_assets.errors import InputError
 from splat_assets.model.device import CPU, DEVICE
 from splat_assets.model.recipe import BaseTrainingRecipe
-from splat_assets.numerals import number, number_type, whole
-from splat_assets.progress import Progress, progress_for
 from splat_assets.runs import SHARD_ITEMS, Limits, RunConfig, RunInputs, checkpoint_file
 from splat_assets.sae.recipe import FLAGS, TRAINED_ARCHITECTURES, SaeRecipe, flag_of
 from splat_assets.store.documents import WRONG_CONTENT, read_json
 from splat_assets.store.sums import SUMS, as_recorded, recorded_sum
-from splat_assets.wording import counted
+from splat_assets.text.numerals import number, number_type, whole
+from splat_assets.text.progress import Progress, progress_for
+from splat_assets.text.wording import counted
 
 if TYPE_CHECKING:
     from splat_assets.compute.harvest import BaseModelFiles

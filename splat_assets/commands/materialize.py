@@ -11,12 +11,12 @@ from splat_assets.assets.opened import inputs_opened_once
 from splat_assets.commands.inputs import progress_here
 from splat_assets.commands.report import artifact_table, failed_checks
 from splat_assets.errors import SplatError
-from splat_assets.progress import watching
 from splat_assets.runs import Run, open_run
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.sharing import synced_run
-from splat_assets.terminal import console
-from splat_assets.wording import counted
+from splat_assets.text.progress import watching
+from splat_assets.text.terminal import console
+from splat_assets.text.wording import counted
 
 
 class UnfinishedRunError(SplatError):

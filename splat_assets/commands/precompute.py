@@ -18,8 +18,8 @@ from splat_assets.commands.inputs import (
     writable_folder,
 )
 from splat_assets.errors import InputError
-from splat_assets.numerals import whole
-from splat_assets.wording import counted
+from splat_assets.text.numerals import whole
+from splat_assets.text.wording import counted
 
 _TABLE = click.Path(readable=False, path_type=Path, dir_okay=False)
 

@@ -14,8 +14,8 @@ from splat_assets.compute.fit import NOT_COMPUTED
 from splat_assets.runs import Run
 from splat_assets.store.receipts import Receipt, read_receipt
 from splat_assets.store.scorecard import read_scorecard
-from splat_assets.terminal import FittedTable
-from splat_assets.wording import counted
+from splat_assets.text.terminal import FittedTable
+from splat_assets.text.wording import counted
 
 LEAN: Final[dict[str, Any]] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "show_edge": False}
 """A table without lines between its columns: what is long has more room in 80 columns."""

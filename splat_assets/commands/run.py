@@ -28,7 +28,6 @@ from splat_assets.commands.inputs import (
 from splat_assets.commands.report import artifact_table, failed_checks, scorecard_view, size
 from splat_assets.errors import InputError, SplatError
 from splat_assets.model.hooks import MASKED_MEAN, HookPoint
-from splat_assets.numerals import whole
 from splat_assets.runs import (
     ActivationsRecipe,
     HookRecipe,
@@ -49,7 +48,8 @@ from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publications import read_publications
 from splat_assets.store.published.publishing import current_version, pin_version, remove_old_versions
 from splat_assets.store.sharing import pull_inputs, remove_there, synced_run
-from splat_assets.terminal import FittedTable, console
+from splat_assets.text.numerals import whole
+from splat_assets.text.terminal import FittedTable, console
 
 LAST = click.option("--last", default=10, show_default=True, type=whole(0), help="Number of recent events to show.")
 

@@ -7,12 +7,12 @@ import click
 from splat_assets.assets import ASSETS, asset_named, sources_of
 from splat_assets.commands.materialize import make_settled
 from splat_assets.errors import InputError
-from splat_assets.numerals import is_whole, whole
 from splat_assets.runs import RunConfig, open_run
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.tables import read_table
-from splat_assets.terminal import FittedTable, console
-from splat_assets.wording import agreeing, counted
+from splat_assets.text.numerals import is_whole, whole
+from splat_assets.text.terminal import FittedTable, console
+from splat_assets.text.wording import agreeing, counted
 
 _COLUMNS = ("width", "k", "seed", "FVU", "L0", "fidelity", "dead %", "dense %", "stability", "front")
 

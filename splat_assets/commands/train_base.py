@@ -8,9 +8,9 @@ from rich.table import Column
 
 from splat_assets.commands.inputs import FILE, FOLDER, base_options, device_option, progress_here, writable_folder
 from splat_assets.model.recipe import BaseTrainingRecipe
-from splat_assets.numerals import whole
 from splat_assets.store.sums import as_recorded
-from splat_assets.terminal import FittedTable, console
+from splat_assets.text.numerals import whole
+from splat_assets.text.terminal import FittedTable, console
 
 if TYPE_CHECKING:
     from splat_assets.model.prediction import PredictionMetrics

@@ -25,8 +25,8 @@ from splat_assets.model.device import usable_device
 from splat_assets.runs import ActivationsRecipe, SplitRecipe
 from splat_assets.store.scorecard import SCORECARD
 from splat_assets.store.sums import as_recorded
-from splat_assets.terminal import console
-from splat_assets.wording import counted
+from splat_assets.text.terminal import console
+from splat_assets.text.wording import counted
 
 
 @click.command("train-sae")

@@ -11,9 +11,9 @@ from splat_assets.commands.ports import refuse_taken
 from splat_assets.commands.services import run_services
 from splat_assets.distribution import install_line
 from splat_assets.errors import InputError
-from splat_assets.numerals import whole
 from splat_assets.store.bucket.working_copy import display_location
 from splat_assets.store.layout import DataRoot
+from splat_assets.text.numerals import whole
 
 _SENSOR_SECONDS = 900
 """A scan hashes new inputs and opens them once: minutes for a large dataset."""

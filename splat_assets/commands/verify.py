@@ -13,8 +13,8 @@ from splat_assets.commands.report import LEAN
 from splat_assets.runs import Run, open_run
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.sharing import synced_run
-from splat_assets.terminal import FittedTable, console
-from splat_assets.wording import counted
+from splat_assets.text.terminal import FittedTable, console
+from splat_assets.text.wording import counted
 
 
 @click.command()

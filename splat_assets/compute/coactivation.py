@@ -31,8 +31,8 @@ from splat_assets.compute.neighbour_kernels import (
     offer_later,
 )
 from splat_assets.compute.threads import in_parallel, usable_cpus
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import RowReader, feature_id_dtype
+from splat_assets.text.progress import Progress, SilentProgress
 
 _READ_ROWS = 8192
 _ADD_FEATURES = 8

@@ -28,13 +28,13 @@ from splat_assets.compute.items import Items, sample_table
 from splat_assets.compute.shards import ShardRunner
 from splat_assets.model.device import CPU, usable_device
 from splat_assets.model.hooks import HookPoint
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import SampleFeatures
 from splat_assets.store.files import FileMark, file_mark, remove_leftovers
 from splat_assets.store.guide.batches import CONTEXTS, VOCABULARY
 from splat_assets.store.raw import RawActivations, begin_raw_activations, shard_is_valid, shard_name, write_shard
 from splat_assets.store.tables import spot_check_ids
 from splat_assets.store.vocabulary import Contexts, Vocabulary
+from splat_assets.text.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from splat_assets.sae import Sae

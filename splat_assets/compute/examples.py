@@ -9,9 +9,9 @@ import polars as pl
 
 from splat_assets.analysis.examples import GROUPS, ExampleCounts, ExampleGroup, draw_examples
 from splat_assets.errors import InputError
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader
 from splat_assets.store.tables import read_table, spot_check_ids, table_facts, write_table
+from splat_assets.text.progress import Progress, SilentProgress
 
 logger = logging.getLogger(__name__)
 

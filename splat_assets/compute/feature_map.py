@@ -20,9 +20,9 @@ from scipy.sparse import coo_array, csr_array, csr_matrix
 from scipy.spatial import cKDTree
 
 from splat_assets.errors import InputError
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.tables import read_table, table_facts, write_table
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress, SilentProgress
+from splat_assets.text.wording import counted
 
 logger = logging.getLogger(__name__)
 

@@ -14,13 +14,13 @@ from splat_assets.data.splits import refuse_too_few
 from splat_assets.errors import InputError
 from splat_assets.model.device import CPU, usable_device
 from splat_assets.model.hooks import HookPoint
-from splat_assets.progress import Progress
 from splat_assets.sae.training.schedule import evenly_spaced_rows
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.files import write_json
 from splat_assets.store.samples import SPLITS as SPLIT_NAMES
 from splat_assets.store.scorecard import SCORECARD
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress
+from splat_assets.text.wording import counted
 
 if TYPE_CHECKING:
     from splat_assets.model.protocol import BaseModel

@@ -21,7 +21,6 @@ from splat_assets.data.builds import Builds
 from splat_assets.errors import InputError
 from splat_assets.model.device import CPU, usable_device
 from splat_assets.model.hooks import HookPoint
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.checksums import crc32c_of_bytes
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import WRONG_CONTENT, read_json
@@ -36,6 +35,7 @@ from splat_assets.store.files import (
     write_json,
 )
 from splat_assets.store.npy import NpyFile, NpyWriter, create_npy
+from splat_assets.text.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from splat_assets.model import SplatGPT

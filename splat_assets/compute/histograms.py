@@ -21,10 +21,10 @@ from splat_assets.analysis.statistics import (
     statistics_of_sorted,
 )
 from splat_assets.errors import InputError
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader, Activations
 from splat_assets.store.errors import InvalidActivationsError
 from splat_assets.store.tables import misplaced_ids, read_table, spot_check_ids, table_facts, write_table
+from splat_assets.text.progress import Progress, SilentProgress
 
 logger = logging.getLogger(__name__)
 

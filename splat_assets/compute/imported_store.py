@@ -11,7 +11,6 @@ from splat_assets.analysis.examples import EXAMPLES_SEED
 from splat_assets.compute.examples import write_examples
 from splat_assets.compute.histograms import write_histograms
 from splat_assets.compute.idf import write_idf
-from splat_assets.progress import Progress
 from splat_assets.store.guide.batches import CONTEXTS, VOCABULARY
 from splat_assets.store.importing.importing import REPORT, imported_folder
 from splat_assets.store.importing.report import ImportReport
@@ -23,6 +22,7 @@ from splat_assets.store.samples import write_samples
 from splat_assets.store.sparse.merge import write_sparse_store
 from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.vocabulary import Vocabulary
+from splat_assets.text.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ import polars as pl
 
 from splat_assets.analysis.influence import influenced_tokens, influences, most_lowered, most_raised
 from splat_assets.errors import InputError
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.tables import misplaced_ids, read_table, spot_check_ids, table_facts, write_table
 from splat_assets.store.vocabulary import Vocabulary
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress, SilentProgress
+from splat_assets.text.wording import counted
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from splat_assets.compute.coactivation import co_activation
 from splat_assets.compute.neighbour_kernels import Ranking, empty_ranking, offer_exact, offer_products
 from splat_assets.compute.threads import in_parallel, usable_cpus
 from splat_assets.errors import InputError
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader, RowReader
 from splat_assets.store.tables import read_table, spot_check_ids, table_facts, write_table
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress, SilentProgress
+from splat_assets.text.wording import counted
 
 logger = logging.getLogger(__name__)
 

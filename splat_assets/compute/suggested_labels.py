@@ -13,10 +13,10 @@ from splat_assets.analysis.builds.build_table import BuildTable
 from splat_assets.analysis.inference.intervals import q_of
 from splat_assets.analysis.rules.search import N_DRAWS, RuleSearch, Suggestion
 from splat_assets.domain.rule_text import rule_as_text
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader, offsets_of
 from splat_assets.store.tables import read_table, spot_check_ids, table_facts, write_table
 from splat_assets.store.vocabulary import Contexts, Vocabulary
+from splat_assets.text.progress import Progress, SilentProgress
 
 logger = logging.getLogger(__name__)
 

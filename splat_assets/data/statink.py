@@ -30,11 +30,11 @@ from splat_assets.domain.tokens import ABILITY_TOKENS
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary, standard_vocabulary, weapon_vocabulary
 from splat_assets.domain.weapons import all_weapons, weapons_by_key, weapons_by_vocabulary_key
 from splat_assets.errors import InputError
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import offsets_of
 from splat_assets.store.files import remove_leftovers, replaceable_folder, replacing_folder, sha256_of_file, write_json
 from splat_assets.store.sums import SUMS, record_sums
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress, SilentProgress
+from splat_assets.text.wording import counted
 
 PLAYERS = ("A1", "A2", "A3", "A4", "B1", "B2", "B3", "B4")
 OUTPUTS = ("tokenized_data.csv", "vocab.json", "weapon_vocab.json", "ingest_report.json")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from splat_assets.data.packed_files import unpacked
 from splat_assets.errors import InputError
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 _COMMENT = "#"
 _SEPARATORS = (",", ";", "\t")

@@ -24,7 +24,7 @@ from splat_assets.domain.abilities import (
     highest_possible_ap,
 )
 from splat_assets.errors import InputError
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 _SUBS_PER_PIECE = N_SUBS // len(SLOTS)
 _PAIRS_OF_DOUBLER = N_SUBS_DOUBLED - N_SUBS

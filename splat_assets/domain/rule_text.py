@@ -16,7 +16,7 @@ from splat_assets.domain.abilities import ability_of
 from splat_assets.domain.concepts import NAME, All, AnyOf, Not, Rule, WeaponIs, Wears
 from splat_assets.errors import InputError
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_assets.wording import unknown_name
+from splat_assets.text.wording import unknown_name
 
 LONGEST_RULE = 2_000
 """Characters of a rule as text."""

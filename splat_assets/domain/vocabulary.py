@@ -13,7 +13,7 @@ from splat_assets.domain.weapons import Weapon, weapons_by_vocabulary_key
 from splat_assets.errors import InputError
 from splat_assets.store.documents import json_of, read_bytes
 from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 _SHOWN = 5
 

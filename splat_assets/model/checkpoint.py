@@ -19,7 +19,7 @@ from splat_assets.model.splatgpt import SplatGPT
 from splat_assets.model.tensors import read_tensors, write_safetensors
 from splat_assets.store.documents import is_regular, read_json
 from splat_assets.store.files import replacing_file, write_json
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 WEIGHT_FILES = ("model.safetensors", "model.pth")
 PARAMS_FILE = "model_params.json"

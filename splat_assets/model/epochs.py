@@ -20,8 +20,8 @@ from splat_assets.errors import InputError
 from splat_assets.model.masking import MaskedBatch, MaskedBuilds, mask_builds
 from splat_assets.model.recipe import BaseTrainingRecipe
 from splat_assets.model.splatgpt import SplatGPT
-from splat_assets.progress import Progress, Task
 from splat_assets.store.vocabulary import Vocabulary
+from splat_assets.text.progress import Progress, Task
 
 _POOL_BUILDS = 1 << 16  # masked and sorted by length together
 _EVALUATION_BATCH_SIZE = 1024

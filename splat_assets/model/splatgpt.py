@@ -17,7 +17,7 @@ from splat_assets.model.attention import MAB, FeedForward, SetTransformer
 from splat_assets.model.blocks import Batch, Block, map_blocks
 from splat_assets.model.dimensions import SplatGPTDimensions
 from splat_assets.model.hooks import FF_MODULE_INDICES, MASKED_MEAN, HookActivations, HookPoint
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 
 class SplatGPTLayer(nn.Module):

@@ -26,11 +26,11 @@ from splat_assets.model.epochs import EpochMetrics, Training
 from splat_assets.model.prediction import PredictionMetrics, prediction_metrics, token_frequency
 from splat_assets.model.recipe import BaseTrainingRecipe
 from splat_assets.model.splatgpt import SplatGPT
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.files import replaceable_folder, replacing_folder, write_json
 from splat_assets.store.sums import SUMS, record_sums
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress, SilentProgress
+from splat_assets.text.wording import counted
 
 METRICS_FILE = "training_metrics.json"
 FILES = ("model.pth", PARAMS_FILE, METRICS_FILE, VOCAB_FILE, WEAPON_VOCAB_FILE, SUMS)

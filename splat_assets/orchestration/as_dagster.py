@@ -26,12 +26,12 @@ from splat_assets.assets.columns import CONTENT_OF, FACTS_OF, meaning_of_column
 from splat_assets.errors import SplatError
 from splat_assets.orchestration.partitions import RUNS
 from splat_assets.orchestration.resources import DataRootResource
-from splat_assets.progress import LogProgress, step, watched_progress
 from splat_assets.runs import Run
 from splat_assets.store.bucket.working_copy import sharing
 from splat_assets.store.receipts import Receipt
 from splat_assets.store.sharing import synced_run
 from splat_assets.store.tables import explaining_damage
+from splat_assets.text.progress import LogProgress, step, watched_progress
 
 # Assets own their storage: nothing passes between them. Dagster takes this for a type, though its annotations do not.
 _NOTHING: Any = dg.Nothing

@@ -21,12 +21,12 @@ from splat_assets.orchestration.definitions import dagster_assets, dagster_check
 from splat_assets.orchestration.partitions import RUNS, SWEEPS, TAG
 from splat_assets.orchestration.resources import DataRootResource
 from splat_assets.orchestration.sweeps import every_run_is_compared, sweep_comparison
-from splat_assets.progress import step
 from splat_assets.runs import Run
 from splat_assets.store.disk import DiskFullError
 from splat_assets.store.files import locked, replacing_file
 from splat_assets.store.layout import DataRoot
 from splat_assets.sweeps import Sweep
+from splat_assets.text.progress import step
 
 SETTINGS = Path(__file__).with_name("dagster.yaml")
 """Dagster's settings; `dagster.yaml` of the repository is the same, for those who start Dagster themselves."""

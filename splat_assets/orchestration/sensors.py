@@ -12,11 +12,11 @@ from splat_assets.automation.settings import read_settings
 from splat_assets.orchestration.as_dagster import failing_in_words, table_of
 from splat_assets.orchestration.partitions import RUNS, TAG
 from splat_assets.orchestration.resources import DataRootResource, automation_begins
-from splat_assets.progress import LogProgress
 from splat_assets.store.bucket.working_copy import sharing
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.sharing import pull_inputs, synced_root
-from splat_assets.wording import agreeing, counted
+from splat_assets.text.progress import LogProgress
+from splat_assets.text.wording import agreeing, counted
 
 _EVERY_SECONDS = 15
 _PARTITION = "dagster/partition"

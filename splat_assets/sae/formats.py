@@ -24,7 +24,7 @@ from splat_assets.store.documents import json_of, read_bytes
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import replacing_file, write_json
 from splat_assets.store.sums import SUMS, record_sums
-from splat_assets.wording import agreeing, counted
+from splat_assets.text.wording import agreeing, counted
 
 Tensors = dict[str, torch.Tensor]
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 
 from splat_assets.errors import InputError
 from splat_assets.model.recipe import setting
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 TRAINED_ARCHITECTURES = ("batch_topk", "relu_l1")
 _LONGEST_SILENCE_ROWS = 250_000

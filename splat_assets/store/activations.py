@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 
 @dataclass(frozen=True, slots=True)

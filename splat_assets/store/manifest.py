@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.documents import WRONG_CONTENT, json_of, read_bytes
 from splat_assets.store.errors import CorruptStoreError, LayoutError
 from splat_assets.store.files import files_below, sha256_of_file, sha256_of_json, write_json
+from splat_assets.text.progress import Progress, SilentProgress
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"

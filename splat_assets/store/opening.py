@@ -15,7 +15,6 @@ from pathlib import Path
 
 import polars as pl
 
-from splat_assets.progress import Progress
 from splat_assets.store.activations import ActivationReader
 from splat_assets.store.documents import entries
 from splat_assets.store.errors import LayoutError, NotPublishedError, StoreError
@@ -30,7 +29,8 @@ from splat_assets.store.raw import RawActivations, shard_name
 from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.tables import explaining_damage
 from splat_assets.store.vocabulary import Vocabulary
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress
+from splat_assets.text.wording import counted
 
 _log = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from splat_assets.store.files import files_below, replacing_folder, sha256_of_fi
 from splat_assets.store.npy import NpyFile
 from splat_assets.store.samples import checked_samples
 from splat_assets.store.tables import read_table
-from splat_assets.wording import agreeing, counted
+from splat_assets.text.wording import agreeing, counted
 
 FORMAT_VERSION = 1
 DESCRIPTION = "raw_activations.json"

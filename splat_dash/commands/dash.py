@@ -10,9 +10,9 @@ import click
 from splat_assets.commands.ending import at_stop
 from splat_assets.commands.ports import listening_socket, refuse_taken
 from splat_assets.errors import InputError
-from splat_assets.numerals import whole
 from splat_assets.store.documents import is_folder
 from splat_assets.store.errors import LayoutError, NotPublishedError
+from splat_assets.text.numerals import whole
 
 if TYPE_CHECKING:
     from splat_serving.investigations.subject import Subject

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 from dash import Dash, Input, Output, dcc, html, no_update
 
 from splat_assets.errors import InputError, SplatError
-from splat_assets.numerals import is_number
-from splat_assets.wording import counted
+from splat_assets.text.numerals import is_number
+from splat_assets.text.wording import counted
 from splat_dash import address, cells, ui
 from splat_dash.cells import in_digits
 from splat_dash.query import ShownExamples

@@ -9,7 +9,7 @@ from dash import Dash, Input, Output, dcc, html
 from splat_assets.domain.builds import Build
 from splat_assets.errors import InputError
 from splat_assets.store.errors import FeatureNotFoundError
-from splat_assets.wording import counted, visible
+from splat_assets.text.wording import counted, visible
 from splat_dash import address, figures, gear, ui
 from splat_dash.cells import in_digits
 from splat_dash.listing import Place

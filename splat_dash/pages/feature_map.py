@@ -8,7 +8,7 @@ from dash import Dash, Input, Output, State, dcc, html
 from dash.exceptions import PreventUpdate
 
 from splat_assets.errors import InputError
-from splat_assets.wording import counted, visible
+from splat_assets.text.wording import counted, visible
 from splat_dash import address, cells, figures, ui
 from splat_dash.query import COLORS, MapQuery
 from splat_dash.sent import value_of

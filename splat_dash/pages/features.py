@@ -9,7 +9,7 @@ from dash import Dash, Input, Output, State, dcc, html
 from dash.exceptions import PreventUpdate
 
 from splat_assets.errors import InputError
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_dash import address, ui
 from splat_dash.query import STATES, ListQuery, RowsRequest
 from splat_dash.sent import value_of

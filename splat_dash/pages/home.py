@@ -7,7 +7,7 @@ from dash import Dash, Input, Output, dcc, html
 
 from splat_assets.analysis.scorecard import MEANINGS
 from splat_assets.errors import SplatError
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_dash import address, cells, figures, ui
 from splat_dash.query import ListQuery
 from splat_dash.source import Source

@@ -8,7 +8,7 @@ from dash import Dash, Input, Output, State, dcc, html
 from pydantic import BaseModel, ConfigDict, Field
 
 from splat_assets.errors import InputError, SplatError
-from splat_assets.wording import visible
+from splat_assets.text.wording import visible
 from splat_dash import ui
 from splat_dash.pages import labelling
 from splat_dash.sent import value_of

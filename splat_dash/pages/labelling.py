@@ -5,7 +5,7 @@ from typing import Any
 from dash import html
 
 from splat_assets.errors import InputError
-from splat_assets.wording import counted, visible
+from splat_assets.text.wording import counted, visible
 from splat_dash import cells, ui
 from splat_dash.cells import in_digits
 from splat_dash.source import Source

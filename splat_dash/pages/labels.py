@@ -4,7 +4,7 @@ from typing import Any
 
 from dash import dcc, html
 
-from splat_assets.wording import visible
+from splat_assets.text.wording import visible
 from splat_dash import address, cells, ui
 from splat_dash.query import EVERYTHING, ListQuery
 from splat_dash.source import Source

@@ -6,7 +6,7 @@ from urllib.parse import quote
 from dash import html
 
 from splat_assets.analysis.scorecard import MEANINGS
-from splat_assets.wording import counted, visible
+from splat_assets.text.wording import counted, visible
 from splat_dash import cells
 from splat_dash.source import Source
 from splat_dash.terms import TERMS

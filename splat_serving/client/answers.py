@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from splat_assets.store.activations import SampleFeatures
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.database.protocol import About, Associations, FeatureActivations, FeatureSummary, Sample
 
 OTHER_SHAPE = (

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from splat_assets.errors import InputError
 from splat_assets.store.layout import DataRoot
-from splat_assets.terminal import FittedTable, console
+from splat_assets.text.terminal import FittedTable, console
 from splat_serving.database.aliases import ALIAS_OPTIONS, keep_alias, read_aliases, remove_alias
 
 

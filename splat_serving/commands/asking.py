@@ -14,8 +14,8 @@ import click
 from pydantic.fields import FieldInfo
 
 from splat_assets.errors import InputError
-from splat_assets.numerals import number_type, whole
-from splat_assets.terminal import console
+from splat_assets.text.numerals import number_type, whole
+from splat_assets.text.terminal import console
 from splat_serving.investigations.results.rendering import as_json, as_markdown, checked_ending, print_result
 from splat_serving.investigations.results.result import Result
 from splat_serving.investigations.spec import Spec

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from splat_assets.numerals import whole
 from splat_assets.store.files import replacing_file
-from splat_assets.terminal import console
-from splat_assets.wording import visible
+from splat_assets.text.numerals import whole
+from splat_assets.text.terminal import console
+from splat_assets.text.wording import visible
 from splat_serving.commands.asking import (
     command_line,
     given_settings,

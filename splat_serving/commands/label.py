@@ -12,10 +12,10 @@ import polars as pl
 
 from splat_assets.domain.rule_text import Names, parse_rule_text
 from splat_assets.errors import InputError
-from splat_assets.numerals import is_whole, number, whole
 from splat_assets.store.documents import read_bytes
 from splat_assets.store.files import replacing_file
-from splat_assets.wording import counted, visible
+from splat_assets.text.numerals import is_whole, number, whole
+from splat_assets.text.wording import counted, visible
 from splat_serving.commands.asking import (
     TOKEN_FILE,
     command_line,

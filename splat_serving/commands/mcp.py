@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from splat_assets.commands.ending import at_stop
-from splat_assets.numerals import whole
+from splat_assets.text.numerals import whole
 from splat_serving.commands.asking import source_options
 from splat_serving.commands.writing import subject_to_write
 from splat_serving.investigations.assistant import MOST_CHARACTERS

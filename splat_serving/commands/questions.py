@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from splat_assets.numerals import whole
+from splat_assets.text.numerals import whole
 from splat_serving.commands.asking import (
     command_line,
     emit,

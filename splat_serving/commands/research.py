@@ -9,8 +9,8 @@ from typing import get_args
 import click
 
 from splat_assets.errors import InputError
-from splat_assets.numerals import number, whole
-from splat_assets.wording import counted, visible
+from splat_assets.text.numerals import number, whole
+from splat_assets.text.wording import counted, visible
 from splat_serving.commands.writing import subject_to_write
 from splat_serving.database.errors import NotComputedError
 from splat_serving.investigations.opening import open_subject

@@ -11,8 +11,8 @@ from pydantic.fields import FieldInfo
 from splat_assets.commands.ending import at_stop
 from splat_assets.commands.ports import listening_socket
 from splat_assets.errors import InputError
-from splat_assets.numerals import number_type, whole
 from splat_assets.store.documents import is_folder
+from splat_assets.text.numerals import number_type, whole
 from splat_serving.http.settings import ServerSettings, option, settings_from_environment, variable
 
 _EXAMPLES = """

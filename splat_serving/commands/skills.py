@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.investigations.assistant.installing import install
 
 

@@ -30,7 +30,7 @@ from splat_assets.store.published.version import Store
 from splat_assets.store.samples import SampleTable
 from splat_assets.store.tables import read_rows, read_table, table_facts
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.database.errors import NotComputedError
 from splat_serving.database.home import Home
 

@@ -25,7 +25,7 @@ from splat_assets.store.errors import FeatureNotFoundError, LayoutError, SampleN
 from splat_assets.store.published.publishing import open_store
 from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.database.arrow_arrays import arrow_of
 from splat_serving.database.errors import NotComputedError, ParameterError
 from splat_serving.database.folder import Folder, Source

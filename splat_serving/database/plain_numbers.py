@@ -1,10 +1,10 @@
-"""Strict numbers for models of requests, as `splat_assets.numerals`."""
+"""Strict numbers for models of requests, as `splat_assets.text.numerals`."""
 
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationInfo, field_validator
 
-from splat_assets.numerals import is_number
+from splat_assets.text.numerals import is_number
 
 
 def plain_number(value: Any) -> Any:

@@ -25,7 +25,7 @@ from splat_assets.store.published.publishing import open_store
 from splat_assets.store.published.version import Store
 from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.database.errors import ParameterError
 from splat_serving.database.folder import Folder, recorded
 from splat_serving.database.local import LocalDatabase, statistics_of

@@ -14,7 +14,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.http.problems import problem
 from splat_serving.http.settings import ServerSettings
 from splat_serving.http.state import ServerState

@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from splat_assets.store.layout import RunLayout
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.database.catalogue import Catalogue, Run
 from splat_serving.database.errors import NotComputedError, TooLargeError
 from splat_serving.database.home import NO_HOME, Home

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import Request
 
-from splat_assets.numerals import is_number, is_whole
+from splat_assets.text.numerals import is_number, is_whole
 from splat_serving.database.errors import ParameterError
 
 _LEAST, _MOST = -(2**63), 2**64 - 1

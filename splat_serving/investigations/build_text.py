@@ -7,7 +7,7 @@ from splat_assets.analysis.builds.edits import legal, rungs_of_sets
 from splat_assets.domain.abilities import ABILITY_NAMES, ability_of
 from splat_assets.domain.tokens import NULL, PAD, parse_token
 from splat_assets.errors import InputError
-from splat_assets.wording import unknown_name
+from splat_assets.text.wording import unknown_name
 from splat_serving.investigations.subject import Subject
 from splat_serving.model.runner import TokenSet
 

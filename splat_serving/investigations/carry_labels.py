@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import FingerprintMismatchError
-from splat_assets.wording import counted, visible
+from splat_assets.text.wording import counted, visible
 from splat_serving.investigations.subject import Subject
 from splat_serving.labels.correlations import nearest_features
 from splat_serving.labels.event import Event, LabelFields

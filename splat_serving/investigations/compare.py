@@ -9,7 +9,7 @@ from pydantic import Field
 
 from splat_assets.analysis.builds.profile import token_profile, weapon_profile
 from splat_assets.analysis.contrast import Agreement, agreement, contrast
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.database.protocol import NO_INFLUENCES, FeatureSummary
 from splat_serving.investigations.build_text import SAMPLE_COLUMNS, sample_as_text
 from splat_serving.investigations.experiment import answered

@@ -15,7 +15,7 @@ from splat_assets.analysis.inference.separation import Separation, auroc_bounds,
 from splat_assets.domain.concepts import All, Not, Rule
 from splat_assets.domain.rule_text import LONGEST_RULE, Names, parse_rule_text, rule_as_text
 from splat_assets.errors import InputError
-from splat_assets.wording import agreeing, counted, percent
+from splat_assets.text.wording import agreeing, counted, percent
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.results.feature_names import LABEL, named
 from splat_serving.investigations.results.result import Answer, Result, ResultTable

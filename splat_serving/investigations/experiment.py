@@ -15,7 +15,7 @@ from typing import Any
 
 from splat_assets.distribution import installed_version
 from splat_assets.errors import InputError
-from splat_assets.wording import unknown_name
+from splat_assets.text.wording import unknown_name
 from splat_serving.investigations import experiments
 from splat_serving.investigations.results.result import Answer, Provenance, Result
 from splat_serving.investigations.spec import Spec, checked_spec

@@ -10,7 +10,7 @@ from splat_assets.analysis.inference.intervals import benjamini_hochberg, lift_i
 from splat_assets.analysis.rules.score import RuleScorer
 from splat_assets.domain.concepts import Rule
 from splat_assets.domain.rule_text import LONGEST_RULE, Names, parse_rule_text, rule_as_text
-from splat_assets.wording import counted, percent
+from splat_assets.text.wording import counted, percent
 from splat_serving.investigations.build_text import SAMPLE_COLUMNS, sample_as_text
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.results.feature_names import LABEL, named

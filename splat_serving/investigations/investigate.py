@@ -15,7 +15,7 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.errors import InputError, SplatError
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.database.errors import NotComputedError
 from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.edited_builds import draw_builds

@@ -10,7 +10,7 @@ from splat_assets.analysis.inference.similarity import Agreement, agreement
 from splat_assets.analysis.rules.score import score_rule
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text
-from splat_assets.wording import agreeing, counted, percent
+from splat_assets.text.wording import agreeing, counted, percent
 from splat_serving.investigations.carry_labels import Carried
 from splat_serving.investigations.results.result import Answer, ResultTable
 from splat_serving.investigations.subject import Subject

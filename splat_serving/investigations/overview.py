@@ -14,7 +14,7 @@ from splat_assets.analysis.statistics import BANDS, band_numbers
 from splat_assets.domain.concepts import parse_rule
 from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.errors import InputError
-from splat_assets.wording import counted, percent
+from splat_assets.text.wording import counted, percent
 from splat_serving.database.errors import NotComputedError
 from splat_serving.database.protocol import NO_INFLUENCES, FeatureSummary
 from splat_serving.investigations.build_text import SAMPLE_COLUMNS, as_sentence, build_as_text, token_in_words

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from splat_assets.analysis.builds.build_space import BuildSpace, Probabilities, Rungs, Situation, StackPolicy
 from splat_assets.analysis.predictions.branches import Branch, Closure, branches, close
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.investigations.build_text import build_as_text, build_in_words, parse_build
 from splat_serving.investigations.spec import Spec
 from splat_serving.investigations.subject import Subject

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from splat_assets.analysis.rules.search import LEAST_AUROC, LEAST_F1, RuleSearch
 from splat_assets.domain.rule_text import rule_as_text
-from splat_assets.wording import agreeing, counted
+from splat_assets.text.wording import agreeing, counted
 from splat_serving.database.errors import NotComputedError
 from splat_serving.investigations.experiment import answered
 from splat_serving.investigations.results.result import Answer, Result, ResultTable

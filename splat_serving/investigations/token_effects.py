@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from splat_assets.wording import agreeing, counted
+from splat_assets.text.wording import agreeing, counted
 from splat_serving.investigations.results.outputs import never_in_data
 from splat_serving.investigations.results.result import ResultTable
 from splat_serving.investigations.subject import Subject

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field, model_validator
 
-from splat_assets.wording import counted, percent
+from splat_assets.text.wording import counted, percent
 from splat_serving.investigations.build_text import (
     LONGEST_BUILD,
     build_in_words,

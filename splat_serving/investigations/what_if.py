@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from splat_assets.analysis.builds.edits import legal, rungs_of_sets, with_rung
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.investigations.edited_builds import each_removed
 from splat_serving.investigations.results.outputs import IN_DATA, never_in_data
 from splat_serving.investigations.results.result import Answer, Figure, Heatmap, ResultTable

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from splat_assets.errors import InputError
 from splat_assets.store.errors import FingerprintMismatchError
-from splat_assets.wording import visible
+from splat_assets.text.wording import visible
 from splat_serving.database.errors import LabelConflictError
 from splat_serving.labels.book import LabelBook, current_username
 from splat_serving.labels.event import Event, Imported, LabelFields, NewEvent, checked_event, checked_fields, moment

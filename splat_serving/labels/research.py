@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from splat_assets.errors import InputError
 from splat_assets.store.documents import read_bytes, read_toml
 from splat_assets.store.files import replacing_file
-from splat_assets.wording import percent
+from splat_assets.text.wording import percent
 from splat_serving.labels.event import utc_timestamp
 from splat_serving.labels.written import check_all_texts, checked_line, checked_lines
 

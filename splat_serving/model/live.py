@@ -28,7 +28,7 @@ from splat_assets.store.errors import FeatureNotFoundError, FingerprintMismatchE
 from splat_assets.store.layout import DataRoot, RunLayout
 from splat_assets.store.origin import NotThereError, Origin
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.database.errors import NotComputedError, ParameterError
 from splat_serving.database.home import Home
 from splat_serving.model.answers import (

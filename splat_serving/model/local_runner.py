@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.database.errors import ParameterError, UnknownNameError
 from splat_serving.model.answers import Edit
 from splat_serving.model.live import LiveModel, Pass, kl_nats, sigmoid

@@ -8,9 +8,9 @@ import pytest
 from splat_assets.assets import asset_named
 from splat_assets.assets.asset import Check, Outcome, bring_up_to_date, recorded_outcomes, run_check
 from splat_assets.errors import SplatError
-from splat_assets.progress import SilentProgress
 from splat_assets.runs import Run, open_run
 from splat_assets.store.layout import DataRoot
+from splat_assets.text.progress import SilentProgress
 from tests.assets.faults.planting import as_if_written, change_recipe
 
 IDF = asset_named("idf")

@@ -22,7 +22,7 @@ from splat_assets.runs import ActivationsRecipe, Run
 from splat_assets.store import open_store
 from splat_assets.store.errors import NotPublishedError
 from splat_assets.store.layout import DataRoot
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from tests.assets.faults.planting import change_recipe
 from tests.assets.whole_run import KILLED, answer_with_exit_codes, make_and_note_commits, make_whole_run
 from tests.small_run import RECIPE, make_inputs, new_small_run

@@ -7,13 +7,13 @@ import pytest
 from splat_assets.assets import ASSETS, asset_named
 from splat_assets.assets.asset import Status, bring_up_to_date, run_check, status_of
 from splat_assets.compute.influences import wide_influences
-from splat_assets.progress import SilentProgress
 from splat_assets.runs import open_run
 from splat_assets.store import open_store
 from splat_assets.store.guide.precomputed import write_guide_influences
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.receipts import read_receipt
 from splat_assets.store.tables import table_facts
+from splat_assets.text.progress import SilentProgress
 from tests.assets.faults.planting import as_if_written, flip_a_byte
 
 

@@ -8,12 +8,12 @@ import pytest
 from splat_assets.assets import ASSETS, asset_named
 from splat_assets.assets.asset import bring_up_to_date, run_check
 from splat_assets.assets.opened import sae_of
-from splat_assets.progress import SilentProgress
 from splat_assets.runs import Run, create_run, hash_inputs, open_run
 from splat_assets.sae import Sae, save_sae
 from splat_assets.store import open_store
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.layout import DataRoot
+from splat_assets.text.progress import SilentProgress
 from tests.assets.faults.planting import change_json
 from tests.small_run import make_all, small_config
 

@@ -9,9 +9,9 @@ from splat_assets.data.splits import split_builds
 from splat_assets.data.tokenised import read_tokenised
 from splat_assets.domain.vocabulary import read_contexts, read_vocabulary
 from splat_assets.errors import InputError
-from splat_assets.progress import SilentProgress
 from splat_assets.runs import Run
 from splat_assets.store.layout import DataRoot
+from splat_assets.text.progress import SilentProgress
 from tests.small_run import save_random_model
 
 

@@ -14,7 +14,6 @@ from click.testing import CliRunner
 from splat_assets.assets import asset_named
 from splat_assets.assets.asset import bring_up_to_date, run_check
 from splat_assets.cli import main
-from splat_assets.progress import SilentProgress
 from splat_assets.runs import Run, open_run
 from splat_assets.sae import load_sae
 from splat_assets.store.activations import joined
@@ -26,6 +25,7 @@ from splat_assets.store.origin import read_origin
 from splat_assets.store.raw import RawActivations, begin_raw_activations, write_shard
 from splat_assets.store.receipts import read_receipt
 from splat_assets.store.tables import write_table
+from splat_assets.text.progress import SilentProgress
 from splat_serving.database.aliases import keep_alias
 from splat_serving.database.errors import NotComputedError
 from splat_serving.database.folder import Folder

@@ -9,9 +9,9 @@ from splat_assets.compute.fit import SCORECARD, SampleSplits, fidelity_items, mi
 from splat_assets.compute.harvest import BaseActivations
 from splat_assets.compute.items import BUILD, MASKED, Items, make_items
 from splat_assets.errors import InputError
-from splat_assets.progress import SilentProgress
 from splat_assets.runs import Run, open_run
 from splat_assets.store.layout import DataRoot
+from splat_assets.text.progress import SilentProgress
 from tests.data.making import CONTEXTS, VOCABULARY, builds_of
 
 

@@ -21,9 +21,9 @@ from splat_assets.compute.items import Items
 from splat_assets.compute.shards import ShardRunner
 from splat_assets.errors import InputError
 from splat_assets.model.hooks import HookPoint
-from splat_assets.progress import SilentProgress
 from splat_assets.runs import Run, open_run
 from splat_assets.store.layout import DataRoot
+from splat_assets.text.progress import SilentProgress
 from tests.store.making import bytes_below
 
 POOLED, TOKENS = HookPoint("masked_mean"), HookPoint("token_ff")

@@ -16,9 +16,9 @@ from splat_assets.assets import ASSETS, asset_named
 from splat_assets.assets.asset import bring_up_to_date
 from splat_assets.compute.shards import ShardRunner
 from splat_assets.errors import InputError
-from splat_assets.progress import SilentProgress
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publishing import current_version, open_store
+from splat_assets.text.progress import SilentProgress
 from tests.small_run import new_small_run
 
 pytest.importorskip("ray", reason="Ray is not installed: `pip install 'splatlens[ray]'`")
@@ -126,7 +126,7 @@ def test_a_killed_driver_goes_on_where_it_was(cluster: Any, tmp_path: Path) -> N
         "import sys\n"
         "from splat_assets.assets import asset_named\n"
         "from splat_assets.assets.asset import bring_up_to_date\n"
-        "from splat_assets.progress import LogProgress\n"
+        "from splat_assets.text.progress import LogProgress\n"
         "from splat_assets.runs import open_run\n"
         "from splat_assets.store.layout import DataRoot\n"
         "run = open_run(DataRoot.from_environment(), 'small')\n"

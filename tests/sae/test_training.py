@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from splat_assets.errors import InputError
-from splat_assets.progress import LogProgress
 from splat_assets.sae import Sae, SaeRecipe, TrainedSae, load_sae, train_sae
 from splat_assets.sae.training.fused_step import FusedStep
 from splat_assets.sae.training.monitoring import decoder_movement
@@ -22,6 +21,7 @@ from splat_assets.sae.training.state import TrainingState
 from splat_assets.sae.training.step import AutogradStep, StepOutcome, StepSettings, batch_topk_loss
 from splat_assets.store.errors import CorruptStoreError, FingerprintMismatchError
 from splat_assets.store.files import staging_path
+from splat_assets.text.progress import LogProgress
 from tests.sae.planted import planted
 
 ROWS = planted(1500, 16, 32, 2)

@@ -8,9 +8,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from splat_assets.errors import InputError
-from splat_assets.numerals import is_number, is_whole
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.published.publishing import publish
+from splat_assets.text.numerals import is_number, is_whole
 from splat_serving.labels.event import checked_event
 from tests.serving.conftest import client_of
 from tests.store.making import SAE, staged_parts

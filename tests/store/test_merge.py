@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from splat_assets.errors import InputError
-from splat_assets.progress import SilentProgress
 from splat_assets.store.activations import SparseRows
 from splat_assets.store.disk import DiskFullError, explaining_write_errors
 from splat_assets.store.errors import InvalidActivationsError, StoreError
@@ -22,6 +21,7 @@ from splat_assets.store.raw import RawActivations
 from splat_assets.store.sparse.layout import Chunking, accepting_pcodec, blocks_of
 from splat_assets.store.sparse.merge import build_segments, write_sparse_store
 from splat_assets.store.sparse.reader import SparseReader
+from splat_assets.text.progress import SilentProgress
 from tests.contracts.reader import CASES
 from tests.contracts.sources import DenseSource, sparse_random
 from tests.store.making import DENSE, SMALL, Dense, bytes_below, flip_byte, write_raw, write_sparse

@@ -15,7 +15,7 @@ from splat_assets.domain.abilities import MAIN_AP, MAIN_ONLY, STACKABLE
 from splat_assets.domain.concepts import NAME, Leaf, Rule, Wears, evaluate
 from splat_assets.errors import InputError
 from splat_assets.store.vocabulary import Contexts, Token, Vocabulary
-from splat_assets.wording import unknown_name
+from splat_assets.text.wording import unknown_name
 
 
 @dataclass(frozen=True, slots=True)

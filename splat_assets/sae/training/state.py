@@ -12,7 +12,7 @@ from splat_assets.errors import InputError
 from splat_assets.sae.products import Floats, subtract_decoded
 from splat_assets.sae.recipe import SaeRecipe
 from splat_assets.sae.training.selection import active_entries
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 PARAMETERS = ("encoder", "b_enc", "decoder", "b_dec")
 _BLOCK_ROWS = 16_384

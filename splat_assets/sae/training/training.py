@@ -16,7 +16,6 @@ import polars as pl
 import torch
 
 from splat_assets.errors import InputError
-from splat_assets.progress import Progress, SilentProgress, Task
 from splat_assets.sae.autoencoder import Sae
 from splat_assets.sae.evaluate import reconstruction_metrics
 from splat_assets.sae.formats import load_sae, save_sae
@@ -37,6 +36,7 @@ from splat_assets.sae.training.state import (
 from splat_assets.sae.training.step import AutogradStep, Step, StepSettings, batch_topk_loss, relu_l1_loss
 from splat_assets.store.errors import FingerprintMismatchError
 from splat_assets.store.files import remove_leftovers, replacing_file, sha256_of_json
+from splat_assets.text.progress import Progress, SilentProgress, Task
 
 METRICS_NAME = "metrics.parquet"
 _CHECKPOINT_SHARE = 0.05

@@ -13,7 +13,7 @@ from splat_assets.store.documents import entries, read_json
 from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, LayoutError, SampleNotFoundError
 from splat_assets.store.guide.batches import ACTIVATIONS, METADATA, SEAL
 from splat_assets.store.guide.dense_arrays import DenseArray
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 
 class BatchReader:

@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from splat_assets.progress import Progress, SilentProgress, Task
 from splat_assets.store.activations import RowReader, SparseRows, regrouped
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import read_json
@@ -28,7 +27,8 @@ from splat_assets.store.errors import LayoutError
 from splat_assets.store.files import files_below, remove_leftovers, replaceable_folder, replacing_folder, write_json
 from splat_assets.store.guide.dense_arrays import COMPRESSION, COMPRESSION_LEVEL, create_dense_array, row_geometry
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_assets.wording import agreeing, counted
+from splat_assets.text.progress import Progress, SilentProgress, Task
+from splat_assets.text.wording import agreeing, counted
 
 ACTIVATIONS = "activations"
 METADATA = "metadata"

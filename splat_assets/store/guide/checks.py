@@ -19,7 +19,7 @@ from splat_assets.store.guide.dense_arrays import DenseArray
 from splat_assets.store.sparse.reader import SparseReader
 from splat_assets.store.tables import read_table, spot_check_ids
 from splat_assets.store.vocabulary import Vocabulary
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 
 def mismatched_features(expected: ActivationReader, actual: ActivationReader, n_sampled: int, seed: int) -> list[int]:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader, Activations, Written, first_invalid, sample_id_dtype
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.documents import WRONG_CONTENT, entries, read_json
@@ -22,7 +21,8 @@ from splat_assets.store.errors import CorruptStoreError, FeatureNotFoundError, I
 from splat_assets.store.files import remove_leftovers, replaceable_folder, replacing_folder, write_json
 from splat_assets.store.npy import NpyFile
 from splat_assets.store.origin import ORIGIN
-from splat_assets.wording import agreeing, counted
+from splat_assets.text.progress import Progress, SilentProgress
+from splat_assets.text.wording import agreeing, counted
 
 DESCRIPTION = "neuron_acts_metadata.json"
 _FORMAT_VERSION = 1

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader, Activations, Written
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import FeatureNotFoundError, LayoutError
 from splat_assets.store.files import files_below, remove_leftovers, replacing_folder, write_json
 from splat_assets.store.guide.dense_arrays import DenseArray, create_dense_array
+from splat_assets.text.progress import Progress, SilentProgress
 
 ARRAY = "transposed_activations.zarr"
 DESCRIPTION = "transposed_metadata.json"

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import ActivationReader, BlockRows, SparseRows, feature_id_dtype, offsets_of
 from splat_assets.store.errors import CorruptStoreError, LayoutError
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress, SilentProgress
+from splat_assets.text.wording import counted
 
 _ENTRY = np.dtype([("row", "<i4"), ("feature", "<i4"), ("value", "<f4")])
 _BUCKET_ROWS = 4_096

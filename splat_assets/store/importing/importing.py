@@ -12,7 +12,6 @@ from pathlib import Path
 import polars as pl
 
 from splat_assets.errors import InputError
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.disk import explaining_write_errors
 from splat_assets.store.errors import LayoutError
 from splat_assets.store.files import files_below, locked, remove_leftovers, replacing_folder, sha256_of_json
@@ -22,7 +21,8 @@ from splat_assets.store.importing.samples import imported_samples, unknown_sampl
 from splat_assets.store.importing.sources import ImportOptions, Source, open_source
 from splat_assets.store.raw import begin_raw_activations, shard_name, write_shard
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress, SilentProgress
+from splat_assets.text.wording import counted
 
 RAW = "raw_activations"
 REPORT = "import_report.json"

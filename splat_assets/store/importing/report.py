@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from splat_assets.store.files import write_json
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 _FORMAT_VERSION = 1
 

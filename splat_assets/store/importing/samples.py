@@ -18,7 +18,7 @@ from splat_assets.store.importing.report import Finding
 from splat_assets.store.samples import SAMPLE_SCHEMA
 from splat_assets.store.tables import explaining_damage
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 _TOKENS = ("ability_tokens", "ability_input_tokens", "tokens")
 _WEAPON = ("weapon_id_token", "weapon_id")

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import polars as pl
 
 from splat_assets.errors import InputError
-from splat_assets.progress import Progress
 from splat_assets.store.activations import Activations, RowReader, sample_id_dtype
 from splat_assets.store.documents import read_json
 from splat_assets.store.errors import CorruptStoreError, InvalidActivationsError, LayoutError
@@ -28,7 +27,8 @@ from splat_assets.store.importing.report import Finding
 from splat_assets.store.importing.samples import metadata_tables, read_metadata
 from splat_assets.store.opening import Layout, layouts_at
 from splat_assets.store.vocabulary import Contexts, Vocabulary
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress
+from splat_assets.text.wording import counted
 
 _BELOW_FLOAT32 = "values are above 0 but below the range of float32"
 _IMPORTABLE = (Layout.BATCHES, Layout.TRANSPOSED, Layout.NEURON_ACTS, Layout.NEURON_ACTS_UNDESCRIBED)

@@ -21,7 +21,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from splat_assets.errors import InputError, SplatError
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import feature_id_dtype, sample_id_dtype
 from splat_assets.store.bucket.bucket import SCHEME, Bucket, BucketError, MissingObjectError
 from splat_assets.store.bucket.read_cache import ReadCache
@@ -55,6 +54,7 @@ from splat_assets.store.published.publications import (
 from splat_assets.store.published.shared_store import SharedStore
 from splat_assets.store.published.version import ACTIVATIONS, Store, content_problems
 from splat_assets.store.sparse.reader import SparseReader
+from splat_assets.text.progress import Progress, SilentProgress
 
 _CURRENT = "CURRENT"
 _PINNED = "PINNED"

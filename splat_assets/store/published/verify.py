@@ -20,7 +20,7 @@ from splat_assets.store.samples import SampleTable, checked_samples
 from splat_assets.store.sparse.layout import blocks_of
 from splat_assets.store.sparse.reader import Orientation, SparseReader
 from splat_assets.store.tables import read_table
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 _BLOCK_NNZ = 2**20
 _MOST_NAMED = 20

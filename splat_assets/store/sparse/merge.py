@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from splat_assets.progress import Progress, SilentProgress
 from splat_assets.store.activations import (
     RowReader,
     SparseRows,
@@ -44,7 +43,8 @@ from splat_assets.store.sparse.layout import (
     blocks_of,
     checked_profile,
 )
-from splat_assets.wording import counted
+from splat_assets.text.progress import Progress, SilentProgress
+from splat_assets.text.wording import counted
 
 MEMORY_LIMIT_BYTES = 512 * 2**20
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from splat_assets.distribution import installed_version
 from splat_assets.errors import SplatError
 from splat_assets.store.documents import explained
-from splat_assets.wording import counted, unknown_name
+from splat_assets.text.wording import counted, unknown_name
 from splat_serving.investigations.assistant import MOST_CHARACTERS
 from splat_serving.investigations.assistant.tools import READ_TOOLS, WRITE_TOOLS, Tool
 from splat_serving.investigations.results.rendering import as_markdown

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from splat_assets.domain.rule_text import LONGEST_RULE, Names, parse_rule_text
 from splat_assets.errors import InputError
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.database.plain_numbers import PlainNumbers
 from splat_serving.investigations.build_text import LONGEST_BUILD, build_as_text
 from splat_serving.investigations.compare import Compare, compare

@@ -15,7 +15,7 @@ from splat_assets.analysis.rules.library import RuleLibrary
 from splat_assets.domain.concepts import All, Wears
 from splat_assets.domain.rule_text import rule_as_text
 from splat_assets.store.activations import Activations
-from splat_assets.wording import counted, percent
+from splat_assets.text.wording import counted, percent
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.weapons import HighPercentile
 from splat_serving.investigations.profiles import flags, never, strong

@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from splat_assets.analysis.inference.intervals import benjamini_hochberg
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.edited_builds import draw_firing, mean_with_interval, sign_flip_p
 from splat_serving.investigations.experiment import Experiment

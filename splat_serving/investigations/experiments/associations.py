@@ -11,7 +11,7 @@ from splat_assets.analysis.inference.grouped import difference, grouped, standar
 from splat_assets.analysis.inference.intervals import share_interval
 from splat_assets.analysis.statistics import BANDS
 from splat_assets.errors import InputError
-from splat_assets.wording import counted, unknown_name
+from splat_assets.text.wording import counted, unknown_name
 from splat_serving.investigations.build_text import as_sentence, token_in_words
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.experiments.weapons import HighPercentile, TopK

@@ -13,7 +13,7 @@ from splat_assets.analysis.predictions.beam import Completed, beam_search
 from splat_assets.domain.abilities import highest_possible_ap
 from splat_assets.domain.builds import Build, allocate, can_be_full, wearable_ap
 from splat_assets.errors import InputError
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.investigations.build_text import parse_build
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.predictions import NOTE, Predictor

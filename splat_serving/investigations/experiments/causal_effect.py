@@ -8,7 +8,7 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.statistics import BANDS, band_numbers
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.database.protocol import NO_INFLUENCES
 from splat_serving.investigations.edited_builds import draw_firing, mean_with_interval
 from splat_serving.investigations.experiment import Experiment

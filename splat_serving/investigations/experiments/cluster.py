@@ -9,7 +9,7 @@ from pydantic import Field
 from splat_assets.analysis.builds.profile import token_profile
 from splat_assets.analysis.contrast import agreement
 from splat_assets.errors import InputError
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.results.result import Answer, Heatmap, ResultTable, finite
 from splat_serving.investigations.spec import Seed, Spec

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from splat_assets.errors import InputError
-from splat_assets.wording import counted, unknown_name
+from splat_assets.text.wording import counted, unknown_name
 from splat_serving.database.errors import NotComputedError
 from splat_serving.database.home import how_to_compute
 from splat_serving.database.protocol import Influence

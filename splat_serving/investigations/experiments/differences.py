@@ -18,7 +18,7 @@ from splat_assets.analysis.inference.grouped import (
 )
 from splat_assets.analysis.inference.intervals import with_q
 from splat_assets.errors import InputError
-from splat_assets.wording import counted, unknown_name
+from splat_assets.text.wording import counted, unknown_name
 from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.profiles import bars, never

@@ -11,7 +11,7 @@ from splat_assets.analysis.builds.build_table import Group
 from splat_assets.analysis.inference.grouped import grouped
 from splat_assets.analysis.inference.interaction import Interaction, interaction_of_cells, interaction_of_factorial
 from splat_assets.errors import InputError
-from splat_assets.wording import counted, percent
+from splat_assets.text.wording import counted, percent
 from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.edited_builds import Draw, draw_builds
 from splat_serving.investigations.experiment import Experiment

@@ -13,7 +13,7 @@ from splat_assets.analysis.predictions.information_gain import (
     information_gain,
     learned_from,
 )
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.investigations.experiment import Experiment
 from splat_serving.investigations.predictions import (
     NOTE,

@@ -8,7 +8,7 @@ import polars as pl
 from pydantic import Field
 
 from splat_assets.analysis.inference.intervals import benjamini_hochberg
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.edited_builds import (
     draw_firing,

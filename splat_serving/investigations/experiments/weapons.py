@@ -8,7 +8,7 @@ from pydantic import Field
 
 from splat_assets.analysis.builds.profile import COLUMNS, category_table
 from splat_assets.analysis.inference.intervals import benjamini_hochberg, lift_interval, two_by_two_p
-from splat_assets.wording import counted, percent
+from splat_assets.text.wording import counted, percent
 from splat_serving.database.errors import NotComputedError
 from splat_serving.investigations.build_text import token_in_words
 from splat_serving.investigations.experiment import Experiment

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from splat_assets.errors import InputError
-from splat_assets.terminal import FittedTable
-from splat_assets.wording import counted, visible
+from splat_assets.text.terminal import FittedTable
+from splat_assets.text.wording import counted, visible
 from splat_serving.investigations.results.result import Evidence, LinesOrBars, Result, ResultTable, Scalar
 
 _SHOWN_ROWS = 60

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from splat_assets import numerals
 from splat_assets.cli import main
-from splat_assets.numerals import number, whole
+from splat_assets.text import numerals
+from splat_assets.text.numerals import number, whole
 
 NO_NUMBERS = ["1_0", " 1", "1 ", "+1", "true", "", "nan", "inf", "\N{ARABIC-INDIC DIGIT ONE}"]
 

@@ -16,7 +16,7 @@ from rich.progress import Progress as RichProgress
 from rich.progress import Task as RichTask
 from rich.text import Text
 
-from splat_assets.wording import counted, one_of
+from splat_assets.text.wording import counted, one_of
 
 _LOG_EVERY_SECONDS = 10.0
 _STEADY_SECONDS = 5.0

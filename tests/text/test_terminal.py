@@ -4,7 +4,7 @@ import pytest
 from rich import box
 from rich.console import Console
 
-from splat_assets.terminal import FittedTable, console
+from splat_assets.text.terminal import FittedTable, console
 
 PATH = "/data/runs/demo/store/versions/0123456789abcdef/activations.zarr"
 

@@ -13,7 +13,7 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
-from splat_assets.wording import counted
+from splat_assets.text.wording import counted
 
 _PIPE = 160
 _NARROWEST = 12

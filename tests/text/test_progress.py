@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from rich.console import Console
 
-from splat_assets.progress import (
+from splat_assets.text.progress import (
     LogProgress,
     Progress,
     SilentProgress,

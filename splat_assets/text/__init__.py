@@ -1,0 +1,1 @@
+"""Text for people: words and counts, numbers that they write, tables for a terminal, progress."""
