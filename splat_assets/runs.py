@@ -380,7 +380,7 @@ def _without_versions(config: RunConfig) -> dict[str, Any]:
 
 
 def _as_toml(value: dict[str, Any]) -> dict[str, Any]:
-    """TOML lacks null: what is None is left out."""
+    """TOML has no null: what is None is left out."""
     return {k: _as_toml(v) if isinstance(v, dict) else v for k, v in value.items() if v is not None}
 
 

@@ -200,7 +200,7 @@ class Source:
             "rule": parse_rule_text(rule, self._names).as_json() if rule else None,
         }
         if not fields["text"]:
-            raise InputError("the label lacks a text: describe what the feature represents")
+            raise InputError("the label has no text: describe what the feature represents")
         return self.subject.labels.set(feature_id, fields, author if author is None else author.strip(), based_on)
 
     def labels(self) -> dict[int, Event]:

@@ -49,7 +49,7 @@ def _examples_of_folder(examples_dir: Path | None, named: str | None) -> Path | 
         return None
     if not (examples_dir / "examples.parquet").is_file():
         click.echo(
-            f"{examples_dir} is without examples.parquet: examples are computed from the activations on demand "
+            f"{examples_dir} has no examples.parquet: examples are computed from the activations on demand "
             f"(`splat examples --data-dir {named} --output-dir {examples_dir}` writes it)",
             err=True,
         )

@@ -342,7 +342,7 @@ class ActivationClient:
         response = self._send(request, version)
         served = response.headers.get(_VERSION_HEADER)
         if served is None:
-            text = f"what answers at {self._url} is not an activation server: its answer lacks X-Store-Version"
+            text = f"what answers at {self._url} is not an activation server: its answer has no X-Store-Version"
             raise ServerError(text, response.status_code)
         if self._expected and served != self._checked:
             self._check(served)

@@ -128,7 +128,7 @@ def remove_alias(name: str) -> Alias:
 def _change(change: Callable[[dict[str, Alias]], dict[str, Alias]]) -> None:
     path = aliases_file()
     if path is None:
-        raise InputError("aliases cannot be saved: this user lacks a home folder; set XDG_CONFIG_HOME")
+        raise InputError("aliases cannot be saved: this user has no home folder; set XDG_CONFIG_HOME")
     try:
         with locked(path.parent / ".lock"):
             changed = change(read_aliases())

@@ -92,7 +92,7 @@ def largest_influences(
 
 
 def _of_wide_row(row: dict[str, Any]) -> Influences:
-    """The guide's table: `+1_tok, +1_val, …`. It names tokens and lacks ids."""
+    """The guide's table: `+1_tok, +1_val, …`. It names tokens and has no ids."""
 
     def entries(sign: str) -> list[Influence]:
         ranks = sorted(int(name[1:-4]) for name in row if name.startswith(sign) and name.endswith("_tok"))

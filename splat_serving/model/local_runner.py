@@ -169,7 +169,7 @@ class LiveRunner:
         if build.tokens:
             return build.weapon_id, build.tokens
         if vocabulary.null_id is None:
-            raise ParameterError(f"builds.{at}", "this base model lacks a token for the empty build")
+            raise ParameterError(f"builds.{at}", "this base model has no token for the empty build")
         return build.weapon_id, (vocabulary.null_id,)
 
     @staticmethod

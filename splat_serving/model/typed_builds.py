@@ -69,7 +69,7 @@ def _checked_set(ids: tuple[int, ...], where: str, vocabulary: Vocabulary) -> tu
     name = f"{where}.tokens"
     if not ids:
         if vocabulary.null_id is None:
-            raise ParameterError(name, "this base model lacks a token for the empty build")
+            raise ParameterError(name, "this base model has no token for the empty build")
         return (vocabulary.null_id,)
     twice = next((token_id for at, token_id in enumerate(ids) if token_id in ids[:at]), None)
     if twice is not None:

@@ -117,7 +117,7 @@ def test_the_evidence_follows_the_rule_while_it_is_written(labelling: Watched, o
 @pytest.mark.parametrize(
     ("form", "message"),
     [
-        ({"text": "  "}, "lacks a text"),
+        ({"text": "  "}, "has no text"),
         ({"text": "a", "rule": "ssu>="}, r"\^"),
         ({"text": "a", "confidence": 3}, "confidence"),
         ({"text": "a", "status": "loud"}, "status"),

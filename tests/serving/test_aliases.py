@@ -135,5 +135,5 @@ def test_a_user_without_a_home_folder_has_no_aliases(
 
     with open_subject("small", root=finished_root) as subject:
         assert subject.about.name == "small"
-    with pytest.raises(InputError, match="lacks a home folder; set XDG_CONFIG_HOME"):
+    with pytest.raises(InputError, match="has no home folder; set XDG_CONFIG_HOME"):
         keep_alias("full", str(tmp_path), {}, finished_root)

@@ -36,7 +36,7 @@ def draw(result: Result, path: Path) -> list[Path]:
         path.write_text(as_html([result]), encoding="utf-8")
         return [path]
     if not result.figures:
-        raise InputError(f"--plot {path}: this result is without figures; a path that ends in .html gets its tables")
+        raise InputError(f"--plot {path}: this result has no figures; a path that ends in .html gets its tables")
     path.parent.mkdir(parents=True, exist_ok=True)
     canvas = Canvas(figsize=(_WIDTH, _HEIGHT * len(result.figures)), layout="constrained")
     for axes, figure in zip(np.atleast_1d(canvas.subplots(len(result.figures))), result.figures, strict=True):
