@@ -288,7 +288,7 @@ def base_options(command: Command) -> Command:
         flag, kind = flag_of(field.name), number_type(type(field.default))
         if isinstance(field.default, bool):
             flag = f"{flag}/--no-{flag[2:]}"
-        help = field.metadata["help"]
+        help = _sentence(field.metadata["help"])
         command = click.option(flag, field.name, default=field.default, type=kind, show_default=True, help=help)(
             command
         )
@@ -301,9 +301,17 @@ def sae_options(command: Command) -> Command:
         kind = number_type(int if "int" in str(field.type) else float)
         if field.name == "architecture":
             kind = click.Choice(TRAINED_ARCHITECTURES)
-        help = f"{field.metadata['help']}  [default: {field.default}]"
+        help = _sentence(field.metadata["help"])
+        if field.default is not None:
+            help += f"  [default: {field.default}]"
         command = click.option(FLAGS[field.name], f"sae_{field.name}", type=kind, help=help)(command)
     return command
+
+
+def _sentence(text: str) -> str:
+    """The help of a setting as a sentence; names of architectures stay as they are typed."""
+    begins_with_a_name = text.startswith(TRAINED_ARCHITECTURES)
+    return f"{text if begins_with_a_name else text[0].upper() + text[1:]}."
 
 
 def take_recipe(options: dict[str, Any]) -> SaeRecipe:

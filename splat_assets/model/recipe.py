@@ -29,7 +29,9 @@ class BaseTrainingRecipe:
     use_layer_norm: bool = setting(True, "normalise after every residual sum")
     epochs: int = setting(3, "passes over the training builds, each with new masks")
     instances_per_build: int = setting(1, "masked inputs drawn from each build per epoch")
-    mask_skew: float = setting(1.2, "k of n tokens are hidden with probability proportional to k ** skew")
+    mask_skew: float = setting(
+        1.2, "skew of the number k of hidden tokens: its probability is proportional to k ** skew"
+    )
     null_share: float = setting(0.05, "share of inputs whose tokens are all hidden: the single token <NULL>")
     batch_size: int = setting(64, "masked inputs per step")
     learning_rate: float = setting(3e-3, "highest learning rate of AdamW")

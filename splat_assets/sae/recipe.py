@@ -27,9 +27,9 @@ class SaeRecipe:
         (512, 0.0015, 32)
     """
 
-    architecture: str = setting("batch_topk", "batch_topk (exactly k active per row on average) or relu_l1")
-    expansion_factor: float = setting(48.0, "features per input dimension; ignored when d_sae is set")
-    d_sae: int | None = setting(None, "number of features, instead of expansion_factor")
+    architecture: str = setting("batch_topk", "batch_topk (k active per row on average) or relu_l1 (L1 penalty)")
+    expansion_factor: float = setting(48.0, "features per input dimension; ignored when --d-sae is set")
+    d_sae: int | None = setting(None, "number of features, instead of --expansion-factor")
     k: int = setting(64, "batch_topk: active features per row, on average over a batch")
     l1_coeff: float = setting(
         3e-4,
