@@ -4,8 +4,11 @@ Counts every tracked `.py` file of the packages: lines, modules per folder, and 
 With a git revision, that revision and the working tree are shown side by side, as Markdown; without one, the working tree.
 """
 
+import ast
+import io
 import re
 import subprocess
+import tokenize
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +18,7 @@ import click
 PACKAGES = ("splat_assets", "splat_serving", "splat_dash")
 WORDS = ("found", "asked", "given", "said", "told", "border")
 PHRASES = ("is no ",)
+_NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
 
 def census(modules: Mapping[str, str]) -> dict[str, int]:
@@ -22,14 +26,19 @@ def census(modules: Mapping[str, str]) -> dict[str, int]:
     lines = Counter[str]()
     folders = Counter[str]()
     words = Counter[str]()
+    n_code = n_documented = 0
     for path, text in modules.items():
         lines[path.split("/")[0]] += text.count("\n")
+        code, documented = lines_of_code_and_docstrings(text)
+        n_code, n_documented = n_code + code, n_documented + documented
         folders[path.rpartition("/")[0]] += 1
         words.update(word for word in re.findall(r"\w+", text) if word in WORDS)
         words.update({phrase: text.count(phrase) for phrase in PHRASES})
     return (
         {f"lines in `{package}`": lines[package] for package in PACKAGES}
         | {
+            "lines of code": n_code,
+            "lines of docstrings": n_documented,
             "modules": len(modules),
             "folders": len(folders),
             "most modules in a folder": max(folders.values(), default=0),
@@ -37,6 +46,23 @@ def census(modules: Mapping[str, str]) -> dict[str, int]:
         | {f"modules in `{folder}/`": folders[folder] for folder in sorted(folders)}
         | {f'"{word.strip()}"': words[word] for word in (*WORDS, *PHRASES)}
     )
+
+
+def lines_of_code_and_docstrings(text: str) -> tuple[int, int]:
+    """Lines of a module that hold code, imports included, and those of its docstrings; comments and blank lines are neither."""
+    documented: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if ast.get_docstring(node, clean=False) is not None and first is not None:
+                documented.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+    held = {
+        line
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type not in _NO_CODE
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    return len(held - documented), len(documented)
 
 
 def modules_of_tree(project: Path) -> dict[str, str]:

@@ -95,8 +95,10 @@ def test_there_is_no_and_no_longer_are_english() -> None:
 
 
 def test_the_census_counts_whole_words_lines_and_folders() -> None:
-    counts = census({"splat_dash/a.py": "found = 1\nfounder = found\n", "splat_dash/pages/b.py": "x is no y\n"})
+    page = '"""One line.\n\nx is no y\n"""\n\n# why\nx = """\n1"""  # a comment\n'
+    counts = census({"splat_dash/a.py": "found = 1\nfounder = found\n", "splat_dash/pages/b.py": page})
 
-    assert counts["lines in `splat_dash`"] == 3
+    assert counts["lines in `splat_dash`"] == 10
+    assert (counts["lines of code"], counts["lines of docstrings"]) == (4, 4)
     assert (counts["modules"], counts["folders"], counts["modules in `splat_dash/pages/`"]) == (2, 2, 1)
     assert (counts['"found"'], counts['"is no"'], counts['"told"']) == (2, 1, 0)

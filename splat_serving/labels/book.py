@@ -2,7 +2,7 @@
 
 import getpass
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -215,11 +215,6 @@ def label_as_json(event: Event | None) -> dict[str, Any] | None:
     if event is None or event.label is None:
         return None
     return {**event.label.model_dump(mode="json"), "author": event.author, "at": event.at, "revision": event.revision}
-
-
-def features_of(events: Sequence[Event]) -> list[int]:
-    """The features of events, each once, in order."""
-    return list(dict.fromkeys(event.feature_id for event in events))
 
 
 def _counts(event: Event) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from splat_assets.store.layout import DataRoot
-from splat_serving.investigations.assistant.server import make_server, tool_names
+from splat_serving.investigations.assistant.server import make_server
 from splat_serving.investigations.assistant.tools import READ_TOOLS, WRITE_TOOLS
 from splat_serving.investigations.experiment import experiment_names
 from splat_serving.investigations.opening import open_subject
@@ -49,7 +49,7 @@ def conversation(root: DataRoot, talk: Callable[[Client], Any], **options: Any) 
 
 
 def test_every_tool_is_called_in_these_tests() -> None:
-    assert list(ASKED) == [*tool_names(READ_TOOLS), *tool_names(WRITE_TOOLS)]
+    assert list(ASKED) == [tool.name for tool in (*READ_TOOLS, *WRITE_TOOLS)]
 
 
 @pytest.mark.parametrize("name", ASKED)
@@ -67,7 +67,7 @@ def test_a_label_is_written_only_where_that_was_allowed(own_root: DataRoot) -> N
         return tools, await client.call_tool("set_label", ASKED["set_label"])
 
     tools, refused = conversation(own_root, talk)
-    assert set(tools) == set(tool_names(READ_TOOLS))
+    assert set(tools) == {tool.name for tool in READ_TOOLS}
     assert all(tool.annotations.read_only_hint for tool in tools.values())
     assert refused.is_error and "tool 'set_label' does not exist" in refused.content[0].text
     assert not own_root.labels.exists()
@@ -253,5 +253,5 @@ def test_the_command_speaks_the_protocol_and_nothing_else(finished_root: DataRoo
 
     names, found = finished(talking())
 
-    assert names == tool_names(READ_TOOLS)
+    assert names == [tool.name for tool in READ_TOOLS]
     assert not found.is_error and found.structured_content["kind"] == "overview"

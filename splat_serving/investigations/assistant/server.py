@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from io import TextIOWrapper
 from typing import Any
@@ -287,8 +287,3 @@ def _in_words(tool: Tool, error: ValidationError) -> str:
 
 def _names(arguments: type[BaseModel]) -> str:
     return ", ".join(arguments.model_fields) or "none"
-
-
-def tool_names(tools: Sequence[Tool] = READ_TOOLS) -> list[str]:
-    """The names of the tools, in order."""
-    return [tool.name for tool in tools]
