@@ -14,7 +14,7 @@ class SplatError(Exception):
     It can be sent from one process to another whatever its class is made from. code: names the kind of error in answers over
     HTTP; it stays as it is when texts change.
 
-    Example:
+    Examples:
         >>> error = InputError("--k is 'many': whole numbers, separated by commas")
         >>> error.code, isinstance(error, SplatError)
         ('invalid_input', True)

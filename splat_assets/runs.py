@@ -264,7 +264,7 @@ def create_run(root: DataRoot, name: str, config: RunConfig) -> Run:
         InputError: A run of that name has another description, the name cannot be one, the data root cannot be written, or an
             input lies outside a data root that is a working copy of a bucket.
 
-    Example:
+    Examples:
         >>> with TemporaryDirectory() as name:
         ...     folder = Path(name)
         ...     for file in ("model.pth", "vocab.json", "weapon_vocab.json", "builds.csv"):
@@ -296,7 +296,7 @@ def open_run(root: DataRoot, name: str) -> Run:
     Raises:
         InputError: The run does not exist, and the text lists those that do; or its description cannot be read.
 
-    Example:
+    Examples:
         >>> open_run(DataRoot(Path("/nowhere")), "mine")
         Traceback (most recent call last):
         splat_assets.errors.InputError: run 'mine' does not exist under /nowhere/runs; runs there: none; ...

@@ -69,7 +69,7 @@ def create_sweep(
         InputError: `like` has a ready-made SAE or one that is not batch_topk, a recipe contradicts itself, there are more than
             LARGEST runs or none, or the sweep exists with other runs.
 
-    Example:
+    Examples:
         >>> with TemporaryDirectory() as folder:
         ...     file = InputFile("/data/model.pth", "0" * 64)
         ...     like = RunConfig(RunInputs(file, file, file, file))

@@ -80,7 +80,7 @@ def create_app(source: Source) -> Dash:
         A Dash application; several may live in one process. Serve its `server`, an ASGI application of FastAPI, with uvicorn on
         127.0.0.1: it refuses requests to other host names, and those from pages of other origins.
 
-    Example:
+    Examples:
         >>> app = create_app(Source(subject))  # subject: `open_subject("small")`
         >>> type(app.server).__name__
         'FastAPI'

@@ -52,7 +52,7 @@ def in_digits(value: float | None, form: Literal["", "+", "%", "+%"] = "") -> st
 
     form: `+` for a change, whose sign is always written; `%` for a share, 0 to 1, as a percentage.
 
-    Example:
+    Examples:
         >>> in_digits(24576), in_digits(0.123456), in_digits(0.5, "+"), in_digits(0.98765, "%"), in_digits(None)
         ('24,576', '0.123', '+0.5', '98.8 %', '—')
     """

@@ -34,7 +34,7 @@ def histogram(bins_and_counts: Mapping[str, Any], effective_max: float, marked: 
         Plain JSON values: every page of a feature has one, and building a `go.Figure` takes several times as long as everything
         else on it.
 
-    Example:
+    Examples:
         >>> drawn = histogram({"edges": [0.0, 0.5, 1.0], "counts": [30, 4]}, effective_max=0.9)
         >>> drawn["data"][0]["x"], drawn["data"][0]["width"]
         ([0.25, 0.75], [0.5, 0.5])
@@ -88,7 +88,7 @@ def spread(features: pl.DataFrame, name: str, title: str) -> go.Figure:
         features: `feature_id, density` and the column name, all above 0.
         title: Of the axis of that column.
 
-    Example:
+    Examples:
         >>> features = pl.DataFrame({"feature_id": [7, 9], "density": [0.5, 0.25], "mean": [1.0, 2.0]})
         >>> spread(features, "mean", "mean activation").data[0].customdata
         array([7, 9], dtype=int32)
@@ -118,7 +118,7 @@ def on_map(features: pl.DataFrame, color: str, box: Sequence[float] | None) -> g
     Returns:
         Positions as float32, colours as uint8: 24,576 features weigh less than 400 kB.
 
-    Example:
+    Examples:
         >>> one = {"x": 0.5, "y": 1.0, "cluster": 0, "density": 0.1, "label": None, "suggested": True, "n_active": 9}
         >>> drawn = on_map(pl.DataFrame([{**one, "chosen": True}]), "density", None)
         >>> drawn.data[0].selectedpoints

@@ -33,7 +33,7 @@ class VersionStatus:
 class CurrentSource:
     """One source at a time, that of the current version. Safe to use from threads.
 
-    Example:
+    Examples:
         >>> shown = CurrentSource(Source(subject))  # subject: `open_subject("small")`
         >>> shown.follow().trouble
         ''

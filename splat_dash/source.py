@@ -67,7 +67,7 @@ class Source:
     Keeps its last answers. Every method raises what the database raises: FeatureNotFoundError, NotComputedError for what the
     version or this machine lacks, and ServerError where the subject is a server.
 
-    Example:
+    Examples:
         >>> source = Source(subject)  # subject: `open_subject("small")`
         >>> most_frequent = source.rows(ListQuery(sort="-density"))["feature_id"][0]
         >>> source.place(most_frequent, ListQuery(sort="-density")).number

@@ -348,8 +348,8 @@ query ($id: String!) {
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
-def _assets_alone(dagster: Dagster, process: "subprocess.Popen[bytes]", location: dict[str, str]) -> None:
-    """Assets of the finished run are materialised by themselves, as a click on one does: one that trains, one that publishes."""
+def _launch_assets_alone(dagster: Dagster, location: dict[str, str]) -> dict[str, str]:
+    """Two assets of the finished run, each by itself as a click on it does; returns Dagster's run of each."""
     runs = {}
     for name in ("sae_checkpoint", "published_store"):
         parameters = {
@@ -360,22 +360,22 @@ def _assets_alone(dagster: Dagster, process: "subprocess.Popen[bytes]", location
         launched = dagster.ask(LAUNCH, parameters=parameters)["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         runs[name] = launched["run"]["runId"]
+    return runs
+
+
+def _assert_each_made_itself(dagster: Dagster, process: "subprocess.Popen[bytes]", runs: dict[str, str]) -> None:
     for name, run_id in runs.items():
-        found = dagster.wait_until(
-            lambda run_id=run_id: _ended(dagster.ask(RUN, id=run_id)["runOrError"]), 300, process
-        )
-        assert found["status"] == "SUCCESS", name
-        assert [event["assetKey"]["path"] for event in found["assetMaterializations"]] == [[name]]
+        run = dagster.wait_until(lambda run_id=run_id: _ended(dagster.ask(RUN, id=run_id)["runOrError"]), 300, process)
+        assert run["status"] == "SUCCESS", name
+        assert [event["assetKey"]["path"] for event in run["assetMaterializations"]] == [[name]]
 
 
 def _ended(found: dict[str, Any]) -> dict[str, Any] | None:
     return found if found["status"] in ENDED else None
 
 
-def _a_backfill_over_three_runs(
-    dagster: Dagster, process: "subprocess.Popen[bytes]", location: dict[str, str], root: DataRoot
-) -> None:
-    """An asset is materialised for three runs at once, two of which had nothing yet."""
+def _launch_backfill(dagster: Dagster, location: dict[str, str], root: DataRoot) -> str:
+    """An asset for three runs at once, two of which have nothing yet; returns the backfill's id."""
     for name in ("second", "third"):
         new_small_run(root, name)
         added = dagster.ask(ADD_PARTITION, name="run", key=name, repository=location)
@@ -383,14 +383,21 @@ def _a_backfill_over_three_runs(
     parameters = {"assetSelection": [{"path": ["dataset"]}], "partitionNames": ["small", "second", "third"], "tags": []}
     launched = dagster.ask(BACKFILL, parameters=parameters)["launchPartitionBackfill"]
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    return str(launched["backfillId"])
 
+
+def _assert_backfill_made_three(
+    dagster: Dagster, process: "subprocess.Popen[bytes]", backfill_id: str, root: DataRoot
+) -> None:
     def finished() -> Any:
-        found = dagster.ask(HOW_FAR, id=launched["backfillId"])["partitionBackfillOrError"]
-        return found if found["status"] in ("COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED") else None
+        backfill = dagster.ask(HOW_FAR, id=backfill_id)["partitionBackfillOrError"]
+        return (
+            backfill if backfill["status"] in ("COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED") else None
+        )
 
-    found = dagster.wait_until(finished, 300, process)
-    assert (found["status"], found["numPartitions"]) == ("COMPLETED_SUCCESS", 3)
-    assert [one["status"] for one in found["runs"]] == ["SUCCESS"] * 3
+    backfill = dagster.wait_until(finished, 300, process)
+    assert (backfill["status"], backfill["numPartitions"]) == ("COMPLETED_SUCCESS", 3)
+    assert [run["status"] for run in backfill["runs"]] == ["SUCCESS"] * 3
     for name in ("second", "third"):
         assert status_of(asset_named("dataset"), open_run(root, name)) is Status.SETTLED
 
@@ -484,19 +491,21 @@ def test_a_run_launched_through_the_ui_succeeds_and_so_does_one_that_starts_itse
     assert (root.run("small").store / "CURRENT").is_file()
     assert (root.path / "dagster" / "dagster.yaml").is_file()
 
-    _assets_alone(dagster, process, location)
-    _a_backfill_over_three_runs(dagster, process, location, root)
-    _in_a_browser(dagster, tmp_path)
-
     new = root.models / "new"
     shutil.copytree(root.models / "small", root.path / "aside")
     vocabulary = root.path / "aside" / "vocab.json"
     vocabulary.write_text(vocabulary.read_text() + "\n")  # the same model, other bytes
     (root.path / "aside").rename(new)
-    brought = time.monotonic()
+    arrived = time.monotonic()
+    assets_alone = _launch_assets_alone(dagster, location)
+    backfill_id = _launch_backfill(dagster, location, root)
+    _in_a_browser(dagster, tmp_path)
+    _assert_each_made_itself(dagster, process, assets_alone)
+    _assert_backfill_made_three(dagster, process, backfill_id, root)
+
     name = dagster.wait_until(lambda: records_of(root).get("saved_models/new", NOTHING).run, 120, process)
-    seconds = time.monotonic() - brought
-    print(f"the run of what was brought was there after {seconds:.0f} s")
+    seconds = time.monotonic() - arrived
+    print(f"the run of the new model was created after {seconds:.0f} s")
     ended = dagster.wait_until(lambda: [one for one in activity(root) if one.subject == name], 300, process)
     assert [(one.kind, one.said) for one in ended] == [
         ("succeeded", "up to date: all artifacts; no check that blocks failed")

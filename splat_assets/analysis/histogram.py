@@ -39,7 +39,7 @@ def bin_edges(lower: float, upper: float, n_bins: int) -> npt.NDArray[np.float64
 def histogram_of(values: npt.NDArray[np.floating], n_bins: int = 100) -> Histogram:
     """The histogram of values > 0, in any order.
 
-    Example:
+    Examples:
         >>> histogram = histogram_of(np.array([1.0, 4.0, 2.0]), n_bins=2)
         >>> histogram.edges.tolist(), histogram.counts.tolist()
         ([0.0, 2.0, 4.0], [1, 2])

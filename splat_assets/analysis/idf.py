@@ -14,7 +14,7 @@ def document_frequency(
         offsets: shape (n_documents + 1,), where each begins.
         cells_at_once: the size of the table of documents x tokens that is held at a time.
 
-    Example:
+    Examples:
         >>> document_frequency(np.array([0, 1, 1, 1]), np.array([0, 3, 4]), 3).tolist()
         [1, 2, 0]
     """
@@ -32,7 +32,7 @@ def document_frequency(
 def inverse_document_frequency(doc_freq: npt.NDArray[np.integer], n_documents: int) -> npt.NDArray[np.float64]:
     """ln(n_documents + 1) - ln(doc_freq + 1): 0 for a token of every document, largest for one that never occurs.
 
-    Example:
+    Examples:
         >>> inverse_document_frequency(np.array([1, 2, 0]), 2).round(3).tolist()
         [0.405, 0.0, 1.099]
     """

@@ -34,7 +34,7 @@ def influences(decoder: npt.NDArray[np.float32], output_weight: npt.NDArray[np.f
         decoder: W_dec, shape (n_features, d).
         output_weight: W_out, shape (n_outputs, d).
 
-    Example:
+    Examples:
         >>> decoder, output_weight = np.eye(2, dtype=np.float32), np.float32([[1, 0], [2, -3]])
         >>> influences(decoder, output_weight).tolist()
         [[1.0, 2.0], [0.0, -3.0]]
@@ -50,7 +50,7 @@ def most_raised(values: npt.NDArray[np.float32], k: int, last: npt.NDArray[np.bo
         values: float32, shape (n_features, n_outputs).
         last: bool, shape (n_outputs,), outputs that come after all others, whatever their value.
 
-    Example:
+    Examples:
         >>> most_raised(np.float32([[1, 0, 4]]), 2).columns.tolist()
         [[2, 0]]
     """

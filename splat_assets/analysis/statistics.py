@@ -58,7 +58,7 @@ def feature_statistics(values: npt.NDArray[np.floating], n_samples: int) -> Feat
     Raises:
         ValueError: there are more activations than samples.
 
-    Example:
+    Examples:
         >>> statistics = feature_statistics(np.array([1.0, 3.0]), n_samples=8)
         >>> statistics.sparsity, statistics.over_active.mean, statistics.over_all.mean
         (0.75, 2.0, 0.5)

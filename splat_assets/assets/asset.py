@@ -79,7 +79,7 @@ class Asset:
         checks: They open the bytes again and change nothing. One more is put before them: the bytes are those that were written.
         code_version: Raised by hand when the same inputs give other bytes.
 
-    Example:
+    Examples:
         >>> sizes = Asset("sizes", "Size of each build.", "inputs", ("json",), ("dataset",),
         ...               make=lambda run, progress: AssetResult([], {}), checks=())
         >>> [check.name for check in sizes.checks]

@@ -124,7 +124,7 @@ def scan_for_inputs(root: DataRoot, make_run: MakeRun | None = None) -> list[str
     Raises:
         InputError: `automation.toml` or `arrivals.json` cannot be read.
 
-    Example:
+    Examples:
         >>> with TemporaryDirectory() as folder:
         ...     scan_for_inputs(DataRoot(Path(folder)))
         []

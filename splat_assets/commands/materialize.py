@@ -28,7 +28,7 @@ class UnfinishedRunError(SplatError):
 @click.option(
     "--select",
     metavar="NAMES",
-    help="Artifacts to make, separated by commas, with the missing ones that they need. [default: all]",
+    help="Artifacts to make, separated by commas (`splat run show RUN` lists them); missing inputs are made too. [default: all]",
 )
 @click.option("--anyway", is_flag=True, help="Start even if the artifacts are not expected to fit on the disk.")
 def materialize(run_name: str, select: str | None, anyway: bool) -> None:

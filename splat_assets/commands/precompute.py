@@ -32,7 +32,7 @@ _TABLE = click.Path(readable=False, path_type=Path, dir_okay=False)
     type=click.Choice(["vectorized", "standard"]),
     default="vectorized",
     show_default=True,
-    help="Accepted as in the guide; the only method is exact.",
+    help="Accepted for compatibility with the guide; both give the same exact counts.",
 )
 @click.option(
     "--n-bins", default=100, type=whole(), show_default=True, help="Bins per feature, from 0 to its largest value."
@@ -126,7 +126,7 @@ def idf(data_dir: Path, output_path: Path, vocab_path: Path | None) -> None:
     "--idf",
     "idf_path",
     type=FILE,
-    help="Table of step 5b; outputs that never occur come last.  [default: idf.parquet beside --output-path]",
+    help="Output of `splat idf`; outputs that never occur come last.  [default: idf.parquet beside --output-path]",
 )
 def influences(
     model_checkpoint: Path,

@@ -14,7 +14,8 @@ def reference() -> str:
     parts = [
         "# Commands",
         "",
-        "Made from `--help`; `make docs` makes it again, and a test compares.",
+        "Generated from `--help` by `make docs`. The guide is the upstream pipeline guide (see README).",
+        "AP: ability points. Rung: an AP threshold of an ability.",
         "Data lives under the folder that `SPLAT_DATA` names, or `./data`.",
         "",
     ]

@@ -68,7 +68,11 @@ def run() -> None:
 @sae_options
 @shard_options
 @click.option(
-    "--profile", type=click.Choice(["raw", "compact"]), default="raw", show_default=True, help="Fast or small."
+    "--profile",
+    type=click.Choice(["raw", "compact"]),
+    default="raw",
+    show_default=True,
+    help="raw: fast; compact: small.",
 )
 @click.option(
     "--batch-rows",
@@ -166,7 +170,7 @@ def remove(name: str, yes: bool) -> None:
 @click.argument("version", required=False)
 @click.option("--remove", is_flag=True, help="Unpin it.")
 def pin(name: str, version: str | None, remove: bool) -> None:
-    """Pin VERSION of run NAME (default: the current one): no clean-up deletes it."""
+    """Pin VERSION of run NAME (default: the current one): neither `splat run clean` nor the nightly job deletes it."""
     store = DataRoot.from_environment().run(name).store
     chosen = version or current_version(store)
     pin_version(store, chosen, pinned=not remove)

@@ -51,7 +51,7 @@ class ShardRunner:
 
     A runner can be pickled; one call of `run` is for one thread. Results arrive in any order.
 
-    Example:
+    Examples:
         >>> results = []
         >>> ShardRunner().run(len, ["one", "three"], done=results.append)
         >>> results

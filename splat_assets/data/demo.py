@@ -50,7 +50,7 @@ def make_demo_inputs(folder: Path, n_builds: int = 40_000, seed: int = 0) -> Dem
     Raises:
         InputError: n_builds is not above 0.
 
-    Example:
+    Examples:
         >>> make_demo_inputs(folder, n_builds=50).data.name
         'tokenized_data.csv'
     """

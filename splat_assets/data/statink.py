@@ -190,7 +190,7 @@ def ingest_statink(
         InputError: a file is missing, passed twice (under two names too) or not a stat.ink export, out holds anything else,
             min_ap is not 0 to 57, or not one gear set can be kept.
 
-    Example:
+    Examples:
         >>> cells = ['sshooter,"{""run_speed_up"": 1.0}"'] + [","] * 7
         >>> header = ",".join(f"{player}-weapon,{player}-abilities" for player in PLAYERS)
         >>> size = (folder / "battles.csv").write_text(f"{header}\\n{','.join(cells)}\\n")

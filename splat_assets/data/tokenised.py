@@ -60,7 +60,7 @@ def read_tokenised(path: Path, vocabulary: Vocabulary, contexts: Contexts) -> Bu
             vocabularies, an empty build, `<PAD>`, a repeated token, `<NULL>` beside abilities, or more AP than a full build
             has (57; 66 with ability_doubler), by the highest rung of each ability. Names the first row at fault.
 
-    Example:
+    Examples:
         >>> vocabulary = Vocabulary((Token(0, "haunt", "haunt"), Token(1, "<PAD>", "<PAD>")), pad_id=1, null_id=None)
         >>> size = (folder / "builds.csv").write_text("ability_tags\\tweapon_id\\n[0]\\t0\\n")
         >>> read_tokenised(folder / "builds.csv", vocabulary, Contexts((Context(0, "weapon_id_0", "Splattershot"),))).tokens

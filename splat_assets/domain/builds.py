@@ -68,7 +68,7 @@ def why_illegal(ap: Mapping[str, int]) -> list[str]:
 
     Empty slots are allowed. An ability with 0 AP is not worn.
 
-    Example:
+    Examples:
         >>> why_illegal({"ninja_squid": 10, "run_speed_up": 11})
         ['run_speed_up cannot have 11 AP: a main counts 10, a sub 3']
     """
@@ -97,7 +97,7 @@ def allocate(ap: Mapping[str, int]) -> Build:
     Raises:
         InputError: no gear gives them; the message has every broken rule.
 
-    Example:
+    Examples:
         >>> allocate({"ninja_squid": 10, "run_speed_up": 16}).clothes
         Gear(main='ninja_squid', subs=())
     """
@@ -123,7 +123,7 @@ def wearable_ap(rungs: Mapping[str, int]) -> dict[str, int]:
     Raises:
         InputError: no gear does; the message names the rules that break when subs are used wherever they can be.
 
-    Example:
+    Examples:
         >>> wearable_ap({"swim_speed_up": 29, "ninja_squid": 10})
         {'swim_speed_up': 29, 'ninja_squid': 10}
     """

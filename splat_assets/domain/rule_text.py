@@ -71,7 +71,7 @@ def parse_rule_text(text: str, names: Names) -> Rule:
     Raises:
         RuleTextError: points at what cannot be read or does not exist, and says what could be there.
 
-    Example:
+    Examples:
         >>> from splat_assets.store.vocabulary import Token
         >>> tokens = (Token(0, "haunt", "haunt", None), Token(1, "swim_speed_up_3", "swim_speed_up", 3))
         >>> names = Names(Vocabulary(tokens, pad_id=-1, null_id=None), Contexts(()))
@@ -84,7 +84,7 @@ def parse_rule_text(text: str, names: Names) -> Rule:
 def rule_as_text(rule: Rule) -> str:
     """The rule as text, which `parse_rule_text` reads as the same rule.
 
-    Example:
+    Examples:
         >>> rule_as_text(AnyOf((Wears("ninja_squid"), Not(WeaponIs("class", ("charger", "splatling"))))))
         'ninja_squid or not class in (charger, splatling)'
     """

@@ -42,7 +42,7 @@ def tokens_of_ap(ap: Mapping[str, int]) -> list[str]:
     Raises:
         InputError: an ability does not exist, or its AP are negative.
 
-    Example:
+    Examples:
         >>> tokens_of_ap({"swim_speed_up": 13, "ninja_squid": 10})
         ['swim_speed_up_3', 'swim_speed_up_6', 'swim_speed_up_12', 'ninja_squid']
     """

@@ -35,7 +35,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
     Raises:
         InputError: the file is missing or not such an object, ids are not exactly 0..n-1, or `<PAD>` or `<NULL>` is missing.
 
-    Example:
+    Examples:
         >>> import json, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "vocab.json"
@@ -61,7 +61,7 @@ def read_contexts(path: Path) -> Contexts:
     Raises:
         InputError: the file is missing or not such an object, or ids are not exactly 0..n-1.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "weapon_vocab.json"

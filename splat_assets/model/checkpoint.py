@@ -52,7 +52,7 @@ def load_base_model(
     Raises:
         InputError: the file is unreadable or would run code, or tensors, parameters and vocabularies disagree.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> sizes = SplatGPTDimensions(vocab_size=5, weapon_vocab_size=2, embedding_dim=4, hidden_dim=8, output_dim=5,
         ...     num_layers=1, num_heads=2, num_inducing_points=3, use_layer_norm=True)

@@ -25,7 +25,7 @@ class BaseTrainingRecipe:
     hidden_dim: int = setting(64, "width of the model, and of masked_mean")
     num_layers: int = setting(2, "number of layers")
     num_heads: int = setting(2, "attention heads; they divide the hidden width")
-    num_inducing_points: int = setting(8, "learned points through which a set looks at itself")
+    num_inducing_points: int = setting(8, "inducing points of the set attention (ISAB)")
     use_layer_norm: bool = setting(True, "normalise after every residual sum")
     epochs: int = setting(3, "passes over the training builds, each with new masks")
     instances_per_build: int = setting(1, "masked inputs drawn from each build per epoch")
@@ -37,7 +37,7 @@ class BaseTrainingRecipe:
     learning_rate: float = setting(3e-3, "highest learning rate of AdamW")
     warmup_share: float = setting(0.05, "share of all steps over which the rate rises; then it falls as a cosine to 0")
     weight_decay: float = setting(0.01, "weight decay of AdamW")
-    gradient_clip: float = setting(1.0, "largest norm of a step's gradient, of the loss summed over the vocabulary")
+    gradient_clip: float = setting(1.0, "maximum gradient norm per step; the loss is summed over the vocabulary")
     patience: int = setting(3, "epochs without a better validation loss after which training stops")
     seed: int = setting(0, "seed of weights, masks and order")
 

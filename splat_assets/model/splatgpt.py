@@ -54,7 +54,7 @@ class SplatGPT(nn.Module):
     Tokens are int64, shape (B, S), filled up with `pad_id`; weapons int64, shape (B, 1). Inputs that are on the CPU are
     checked there, so a batch for a GPU costs no synchronisation.
 
-    Example:
+    Examples:
         >>> sizes = SplatGPTDimensions(vocab_size=5, weapon_vocab_size=2, embedding_dim=4, hidden_dim=8, output_dim=5,
         ...     num_layers=1, num_heads=2, num_inducing_points=3, use_layer_norm=True)
         >>> model = SplatGPT(sizes, pad_id=4)

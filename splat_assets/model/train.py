@@ -72,7 +72,7 @@ def train_base_model(
         InputError: the train or validation split is empty, save_dir holds something this does not write, or the loss is not
             finite.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from splat_assets.store.vocabulary import Context, Token
         >>> names = ("haunt", "tenacity", "comeback", "<NULL>", "<PAD>")

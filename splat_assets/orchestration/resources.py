@@ -20,7 +20,7 @@ def automation_begins(status: type[Status]) -> Status:
 class DataRootResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The folder that holds all data; an empty path means what SPLAT_DATA says, or ./data.
 
-    Example:
+    Examples:
         >>> DataRootResource(path="/data/splat").root().runs.as_posix()
         '/data/splat/runs'
     """

@@ -31,7 +31,7 @@ class Sae:
     clamp_max: the ceiling of h, or None. apply_b_dec_to_input: whether b_dec is subtracted before encoding.
     metadata: what the checkpoint says of itself (JSON values); not part of the function.
 
-    Example:
+    Examples:
         >>> zeros = torch.zeros(2)
         >>> sae = Sae(encoder=torch.eye(2), b_enc=zeros, W_dec=torch.eye(2), b_dec=zeros, threshold=torch.tensor([0.5, 0.5]))
         >>> hidden = sae.encode(torch.tensor([[0.4, 2.0]]))

@@ -47,7 +47,7 @@ def reconstruction_metrics(
     Raises:
         InputError: rows is empty.
 
-    Example:
+    Examples:
         >>> zeros = torch.zeros(2)
         >>> sae = Sae(torch.eye(2), zeros, torch.eye(2), zeros, zeros, architecture="relu")
         >>> figures = reconstruction_metrics(sae, np.float32([[1, 0], [0, 1], [1, -1]]), np.arange(3))

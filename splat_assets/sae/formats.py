@@ -58,7 +58,7 @@ def load_sae(path: Path | str) -> Sae:
         InputError: path holds something else; the message names what is there and what is needed.
         FingerprintMismatchError: the weights are not those that cfg.json was written for.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_sae(Sae(torch.eye(2), torch.zeros(2), torch.eye(2), torch.zeros(2), torch.zeros(2)), Path(folder))

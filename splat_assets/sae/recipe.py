@@ -21,7 +21,7 @@ class SaeRecipe:
     Raises:
         InputError: a setting is out of its range, or settings contradict each other.
 
-    Example:
+    Examples:
         >>> recipe = SaeRecipe(expansion_factor=8, k=16).checked_for(64)
         >>> recipe.d_sae, recipe.lr, recipe.aux_k
         (512, 0.0015, 32)
@@ -33,11 +33,11 @@ class SaeRecipe:
     k: int = setting(64, "batch_topk: active features per row, on average over a batch")
     l1_coeff: float = setting(
         3e-4,
-        "relu_l1: weight of the sum of activations beside the mean squared error, both of inputs scaled to unit variance",
+        "relu_l1: weight of the L1 penalty beside the mean squared error, both of inputs scaled to unit variance",
     )
     l1_warmup_fraction: float = setting(0.05, "relu_l1: share of the steps over which the weight rises from 0")
     epochs: int = setting(5, "passes over the training rows, each in a new order")
-    batch_size: int = setting(4096, "most rows per step; an epoch is split into nearly equal batches")
+    batch_size: int = setting(4096, "maximum rows per step; an epoch is split into nearly equal batches")
     lr: float | None = setting(
         None,
         "learning rate of Adam after the warm-up; if not set: 0.024 / k, at most 0.008, for batch_topk, and 0.18 / "
@@ -47,22 +47,22 @@ class SaeRecipe:
     lr_decay_fraction: float = setting(0.2, "share of the steps, at the end, over which the learning rate falls to 0")
     adam_beta1: float = setting(0.9, "decay of Adam's mean of gradients")
     adam_beta2: float = setting(0.99, "decay of Adam's mean of squared gradients")
-    clip_norm: float | None = setting(1.0, "largest norm of the whole gradient; None: no clipping")
+    clip_norm: float | None = setting(1.0, "maximum norm of the whole gradient; a very large number turns clipping off")
     aux_k: int | None = setting(
         None, "dead features per row that model the residual; 0 is off; if not set: min(256, d_in // 2, 2 k)"
     )
     aux_coeff: float = setting(1 / 32, "weight of the auxiliary loss of the dead features")
     dead_after_samples: int | None = setting(
         None,
-        "rows without an activation after which a feature is dead; if not set: a quarter of an epoch or 10 batches, at most "
-        "250,000 rows and a tenth of all training rows",
+        "rows without an activation after which a feature is dead; if not set: the larger of a quarter of an epoch and 10 "
+        "batches, at most 250,000 rows and a tenth of all training rows",
     )
     seed: int = setting(0, "seed of the initial weights and of every shuffle")
     evaluate_every_steps: int | None = setting(
         None, "steps between rows of metrics.parquet; if not set: about 50 rows in all"
     )
-    evaluation_rows: int = setting(4096, "most held-out rows to measure a row of metrics.parquet on")
-    calibration_rows: int = setting(100_000, "most held-out rows to calibrate the threshold on")
+    evaluation_rows: int = setting(4096, "maximum number of held-out rows per evaluation, a row of metrics.parquet")
+    calibration_rows: int = setting(100_000, "maximum number of held-out rows that calibrate the threshold")
     checkpoint_every_seconds: float = setting(
         30.0, "time between checkpoints of the training state; 0 is after every step"
     )

@@ -191,7 +191,7 @@ Values = TypeVar("Values", Activations, SampleFeatures, SparseRows)
 class BlockRows:
     """Rows that a source gives in blocks of its own size, as a `RowReader`. blocks: begins a pass over all samples.
 
-    Example:
+    Examples:
         >>> block = SparseRows.from_dense(np.array([[0, 2.5], [1, 0], [0, 0.5]], np.float32))
         >>> [rows.n_rows for rows in BlockRows(3, 2, lambda: [block]).rows(2)]
         [2, 1]

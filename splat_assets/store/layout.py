@@ -143,7 +143,7 @@ class RunLayout:
 class DataRoot:
     """The folder that holds all data: models, datasets, runs, labels. Naming a path creates nothing.
 
-    Example:
+    Examples:
         >>> DataRoot(Path("data")).run("demo").store.as_posix()
         'data/runs/demo/store'
     """

@@ -108,7 +108,7 @@ def open_reader(*folders: Path | str) -> ActivationReader:
         LayoutError: no folder holds activations by feature, or they hold activations of different shapes.
         CorruptStoreError: the fastest layout is damaged.
 
-    Example:
+    Examples:
         >>> open_reader(sparse).read(1).values
         array([2.5, 0.5], dtype=float32)
     """

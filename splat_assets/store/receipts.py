@@ -106,7 +106,7 @@ def write_receipt(
         facts: what the step reports, as JSON values; not part of the fingerprint.
         seconds: how long it took; not part of the fingerprint.
 
-    Example:
+    Examples:
         >>> size = (folder / "table.txt").write_text("1 2 3")
         >>> receipt = write_receipt(folder, folder, "count", "1", {}, [folder / "table.txt"], {}, 0.5)
         >>> read_receipt(folder, "count") == receipt, receipt.missing_outputs(folder)

@@ -45,7 +45,7 @@ class FittedTable(Table):
         instead: Where hidden columns can be had, for the line below: `--format json`.
         settings: The settings of `rich.table.Table`.
 
-    Example:
+    Examples:
         >>> table = FittedTable("feature", Column("n", justify="right"), "rule")
         >>> table.add_row("12", "2,080", "weapon=Dark-Tetra-Dualies")
         >>> Console(width=60).print(table)

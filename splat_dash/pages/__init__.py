@@ -21,7 +21,7 @@ class Page:
     register: adds the callbacks of the page, once per application. They read `current_source()` when called, and validate what
     the browser sends with `sent.value_of`.
 
-    Example:
+    Examples:
         >>> from dash import html
         >>> page = Page("sizes", "/sizes", "Sizes", lambda source, **_: html.P(source.about.n_features))
         >>> page.path, page.register is None

@@ -76,7 +76,7 @@ class ActivationClient:
     reached, does not answer in time, refuses, or has a fault. Nothing is ever answered from anywhere else. Close it, or use it
     as a context manager: it keeps its connections open. In a program with an event loop, call it by `asyncio.to_thread`.
 
-    Example:
+    Examples:
         >>> from splat_serving.client import ActivationClient
         >>> with ActivationClient(url, run="demo") as client:
         ...     about, swimmers = client.about(), client.features_of_token("swim_speed_up_3")

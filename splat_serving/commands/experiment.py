@@ -136,4 +136,4 @@ class _Decoder(click.Group):
 
 @click.group(cls=_Decoder)
 def decoder() -> None:
-    """What the weights say of a feature: the outputs it moves (`influence`, also when no sub-command is named), and `similar`."""
+    """Analyse a feature from the weights: outputs it raises or lowers (`influence`, the default), `similar` features."""

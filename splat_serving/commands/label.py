@@ -228,7 +228,7 @@ def skip(
 @click.option("-o", "--output", type=click.Path(readable=False, path_type=Path, dir_okay=False), required=True,
               help="Output file: labels.csv, or .json with --as.")  # fmt: skip
 @click.option("--as", "kind", type=click.Choice(["labels", "consolidated", "dashboard", "queue"]), default="labels",
-              show_default=True, help="Format of a JSON file: ours in full, or one of the upstream system's.")  # fmt: skip
+              show_default=True, help="Format of a JSON file: labels is complete, the others are upstream's.")  # fmt: skip
 @source_options
 def export(output: Path, kind: str, run: str | None, token_file: Path | None) -> None:
     """Export all current labels to a file."""

@@ -30,7 +30,7 @@ Access from other machines needs a token:
 Every option from "Data" on is also an environment variable, named in brackets; an option takes precedence. The variables
 also work with uvicorn:
 
-  ACTIVATION_DATA_DIR=... uvicorn splat_serving.server:app --port 8765 --http splat_serving.http.connection:TimedProtocol
+  ACTIVATION_DATA_DIR=... uvicorn splat_serving.server:app --port 8765 --http splat_serving.protocol:TimedProtocol
 """
 _HELP = "Help"
 _FOLDER_OR_FILE = click.Path(readable=False, path_type=Path)

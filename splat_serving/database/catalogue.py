@@ -257,7 +257,7 @@ class Catalogue:
 
     A database stays usable for who holds it, also when another version becomes the current one.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from splat_assets.store.layout import DataRoot
         >>> from splat_serving.database.catalogue import Catalogue, Target

@@ -94,7 +94,7 @@ class Folder:
             InputError: For an invalid vocabulary.
             FingerprintMismatchError: For folders that were made from different things.
 
-        Example:
+        Examples:
             >>> from splat_serving.database.folder import Folder
             >>> folder = Folder.open("data/runs/demo/activations_efficient")
             >>> (folder.layout, folder.reader.n_features, folder.has_samples)

@@ -93,7 +93,7 @@ class LocalDatabase:
             NotPublishedError: For a run without a published version.
             CorruptStoreError: When a file is damaged or missing.
 
-        Example:
+        Examples:
             >>> from splat_serving.database.local import LocalDatabase
             >>> LocalDatabase.open("data/runs/demo").about().layout
             'published store'

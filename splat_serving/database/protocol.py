@@ -328,7 +328,7 @@ class ActivationDatabase(Protocol):
     def about(self) -> About:
         """What this database holds, and its fingerprints.
 
-        Example:
+        Examples:
             >>> about = database.about()
             >>> (about.n_features, len(about.version), "influences" in about.computed)
             (96, 16, True)
@@ -352,7 +352,7 @@ class ActivationDatabase(Protocol):
         Raises:
             NotComputedError: For a column of samples in a folder without sample metadata.
 
-        Example:
+        Examples:
             >>> from splat_serving.database.selection import Selection
             >>> strongest = database.activations(1, Selection(order="activation", limit=2), ("global_index", "activation"))
             >>> (strongest.n_rows, strongest.table.column_names, bool(strongest.values[0] >= strongest.values[1]))
@@ -366,7 +366,7 @@ class ActivationDatabase(Protocol):
         Returns:
             JSON values. Statistics and histogram are always there; any other part is None where it was not computed.
 
-        Example:
+        Examples:
             >>> summary = database.feature(1)
             >>> summary.statistics["n_active"] == sum(summary.histogram["counts"])
             True
@@ -379,7 +379,7 @@ class ActivationDatabase(Protocol):
         Returns:
             The columns of `Statistics`, by rising feature id, dead features included.
 
-        Example:
+        Examples:
             >>> database.features().filter(n_active=0).get_column("mean").null_count() > 0
             True
         """
@@ -414,7 +414,7 @@ class ActivationDatabase(Protocol):
         Raises:
             NotComputedError: Without sample metadata, or without a layout that can be read by sample.
 
-        Example:
+        Examples:
             >>> sample = database.sample(1)
             >>> sample.columns["weapon_id"] == database.samples(["weapon_id"])["weapon_id"][1].as_py()
             True
@@ -467,7 +467,7 @@ class ActivationDatabase(Protocol):
         Args:
             weapon: An id as text, a key or a name.
 
-        Example:
+        Examples:
             >>> of_weapon = database.features_of_weapon("3")
             >>> (of_weapon.what, of_weapon.table.column_names[:2])
             ('weapon 3', ['feature_id', 'n_both'])
@@ -480,7 +480,7 @@ class ActivationDatabase(Protocol):
         Raises:
             InputError: For a rule with unknown names.
 
-        Example:
+        Examples:
             >>> from splat_assets.domain.concepts import parse_rule
             >>> swimmers = database.features_of_rule(parse_rule({"ability": "swim_speed_up", "at_least": 3}))
             >>> 0 <= swimmers.n_set <= swimmers.n_samples
@@ -498,7 +498,7 @@ class ActivationDatabase(Protocol):
         Raises:
             ParameterError: For more than 64 conditions.
 
-        Example:
+        Examples:
             >>> from splat_serving.database.protocol import Condition, Query
             >>> both = database.query(Query(all=(Condition(1, min=0.1), Condition(2)), limit=10))
             >>> both.table.num_rows == min(both.n_matching, 10)

@@ -82,7 +82,7 @@ class EfficientFSDatabase:
     for an invalid parameter, NotComputedError for what the folder does not hold, CorruptStoreError for damaged bytes,
     InvalidActivationsError or LoaderError for a custom backend that returns invalid data or fails.
 
-    Example:
+    Examples:
         >>> from splat_serving.efficient_fs_database import EfficientFSDatabase
         >>> database = EfficientFSDatabase("data/runs/demo/activations_efficient")
         >>> database.get_top_examples(1, limit=3).columns[:3]

@@ -29,7 +29,7 @@ class ActivationLoader(Protocol):
     may be called from several threads at once if the database is. Its exceptions are raised as LoaderError, which names it; a
     SplatError is raised as it is. It need not be picklable.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> class OneFeature:
         ...     is_available = True

@@ -68,7 +68,7 @@ def create_app(catalogue: Catalogue, settings: ServerSettings | None = None) -> 
     Raises:
         InputError: When the token file of the settings cannot be used.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from splat_assets.store.layout import DataRoot
         >>> from splat_serving.database.catalogue import Catalogue, Target

@@ -57,7 +57,9 @@ class ServerSettings(BaseSettings):
         description="Threads for long responses; short ones have the same number of their own.",
     )
     max_in_flight: int = _LIMITS(
-        256, ge=1, description="Concurrent requests; more, and long ones beyond three quarters, get status 429."
+        256,
+        ge=1,
+        description="Maximum concurrent requests; long ones may use three quarters of it. More get status 429.",
     )
     max_connections: int = _LIMITS(768, ge=1, description="Open connections; more get status 503.")
     max_body_bytes: int = _LIMITS(2**20, ge=1, description="Largest request body; larger ones get status 413.")
@@ -116,7 +118,7 @@ def settings_from_environment(**changes: object) -> ServerSettings:
     Raises:
         InputError: Names the invalid setting, by its option if it is one of the changes, else by its variable.
 
-    Example:
+    Examples:
         >>> from splat_serving.http.settings import settings_from_environment
         >>> settings_from_environment(max_rows=1_000, allowed_hosts="a.example, b.example").allowed_hosts
         ('a.example', 'b.example')

@@ -32,7 +32,7 @@ class Experiment:
             included; it may be called in several threads at once. It raises SplatError for what cannot be computed.
         other_names: Further names of options, by field: `{"n_builds": ("--max-examples",)}`.
 
-    Example:
+    Examples:
         >>> from splat_serving.investigations.spec import FeatureSpec
         >>> class Mean(FeatureSpec):
         ...     "Mean activation of a feature over all samples."
@@ -77,7 +77,7 @@ def experiment(name: str) -> Experiment:
     Raises:
         InputError: For an unknown name; it offers the nearest ones.
 
-    Example:
+    Examples:
         >>> experiment("shuffle-null").spec.__name__
         'ShuffleNull'
     """
@@ -106,7 +106,7 @@ def run(subject: Subject, spec: Spec, command: str = "") -> Result:
     Raises:
         SplatError: What the experiment raises: FeatureNotFoundError, NotComputedError without a model or a table, InputError.
 
-    Example:
+    Examples:
         >>> result = run(subject, spec_of({"experiment": "split-half", "feature_id": 1}))
         >>> result.kind, result.spec["n_splits"]
         ('split-half', 20)

@@ -40,7 +40,7 @@ class Investigate(FeatureSpec):
 
     experiment: Literal["investigate"] = "investigate"
     n_families: Annotated[
-        int, Field(ge=0, le=26, description="How many abilities to sweep, those that explain most.")
+        int, Field(ge=0, le=26, description="How many abilities to sweep: those that explain most variance.")
     ] = 3
     n_builds: NumberOfBuilds = 64
     causal_seconds: Annotated[
@@ -94,7 +94,7 @@ def investigate(
     Raises:
         FeatureNotFoundError: For a feature that the SAE does not have.
 
-    Example:
+    Examples:
         >>> report = investigate(subject, Investigate(feature_id=1, n_families=0, n_builds=2))
         >>> report.parts[0].heading, report.spec["n_builds"]
         ('Overview', 2)

@@ -43,7 +43,7 @@ def open_subject(source: str | None = None, token_file: Path | None = None, root
         LayoutError: For a folder without a readable store.
         ServerError: When the server does not answer.
 
-    Example:
+    Examples:
         >>> with open_subject("small", root=root) as subject:
         ...     print(subject.about.name)
         small

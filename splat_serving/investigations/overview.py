@@ -78,7 +78,7 @@ def overview(subject: Subject, spec: Overview, command: str = "") -> Result:
         FeatureNotFoundError: For a feature that the SAE does not have.
         SplatError: What the experiments in `also` raise; one that needs a missing part becomes a warning.
 
-    Example:
+    Examples:
         >>> page = overview(subject, Overview(feature_id=1, top_k=3))
         >>> page.title, page.table("statistics").frame["over"].to_list()
         ('Feature 1', ['when it fires', 'all samples'])

@@ -60,7 +60,7 @@ class Subject:
     Every number comes from `database` or from `model`; what was read is cached for the life of the subject and computed once:
     other threads wait for it. Close it, or use it in `with`: a subject of a server holds connections.
 
-    Example:
+    Examples:
         >>> subject.dense(1).shape == (subject.n_samples,)
         True
         >>> subject.builds.n_samples == subject.n_samples

@@ -58,7 +58,7 @@ def one_read() -> Iterator[None]:
 class LabelBook:
     """The labels of one SAE: everything is derived from its events, which are read at each call (`one_read` reads them once).
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
         >>> from splat_serving.labels.log import LabelLog

@@ -84,7 +84,7 @@ def planned_import(book: LabelBook, file: LabelFile, author: str | None, model_t
     Raises:
         InputError: For the first row that cannot be written.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
         >>> from splat_serving.labels.log import LabelLog

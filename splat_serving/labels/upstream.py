@@ -98,7 +98,7 @@ def read_labels(path: Path, n_features: int) -> LabelFile:
     Raises:
         InputError: For a file that cannot be read, a feature outside the SAE, or the first row that is wrong, with its place.
 
-    Example:
+    Examples:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     path = Path(folder) / "labels.csv"

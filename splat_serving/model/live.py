@@ -60,7 +60,7 @@ class Pass:
 class LiveModel:
     """A base model with its SAE. The same builds give the same answer; one call at a time uses all threads of torch.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from splat_assets.store.layout import DataRoot
         >>> from splat_serving.model.live import LiveModel

@@ -80,7 +80,7 @@ class ModelRunner(Protocol):
     build that the model cannot read, NotComputedError if the model cannot be run, FingerprintMismatchError if it is not the
     one that the version was made from.
 
-    Example:
+    Examples:
         >>> from splat_serving.model.answers import Edit
         >>> from splat_serving.model.runner import TokenSet
         >>> builds = [TokenSet(0, (3, 5)), TokenSet(1)]

@@ -21,7 +21,7 @@ def share_interval(n_hits: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL
     Returns:
         Low and high, of the shape of the counts; NaN where n is 0.
 
-    Example:
+    Examples:
         >>> low, high = share_interval(0, 10)
         >>> round(float(low), 3), round(float(high), 3)
         (0.0, 0.308)
@@ -40,7 +40,7 @@ def wilson_interval(n_hits: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVE
     Returns:
         Low and high, of the shape of the counts.
 
-    Example:
+    Examples:
         >>> low, high = wilson_interval(5, 10)
         >>> round(float(low), 3), round(float(high), 3)
         (0.237, 0.763)
@@ -58,7 +58,7 @@ def bootstrap_mean_interval(
 ) -> tuple[float, float]:
     """Percentile interval of the mean of values and n_zeros zeros (Efron 1979), from n_draws resamples; NaN for nothing.
 
-    Example:
+    Examples:
         >>> low, high = bootstrap_mean_interval(np.ones(50), 50, np.random.default_rng(0))
         >>> 0.39 < low < 0.42 and 0.58 < high < 0.61
         True
@@ -111,7 +111,7 @@ def lift_interval(
     Returns:
         Lift, low and high, of the shape of the counts.
 
-    Example:
+    Examples:
         >>> [round(float(value), 2) for value in lift_interval(20, 40, 50, 200)]
         [2.0, 1.52, 2.64]
     """
@@ -135,7 +135,7 @@ def two_by_two_p(n_both: npt.ArrayLike, n_left: npt.ArrayLike, n_right: npt.Arra
     Pearson's chi-square with one degree of freedom; Fisher's exact test (twice the smaller tail) where an expected count is
     below 5. NaN where a set is empty or everything.
 
-    Example:
+    Examples:
         >>> round(float(two_by_two_p(30, 50, 50, 100)), 3)
         0.046
     """
@@ -170,7 +170,7 @@ def benjamini_hochberg(p: npt.ArrayLike) -> Floats:
     """Adjusted p-values (q): rejecting q <= alpha keeps the expected share of false discoveries at most alpha (Benjamini and
     Hochberg 1995). NaN stays NaN and does not count as a test.
 
-    Example:
+    Examples:
         >>> benjamini_hochberg([0.01, 0.04, float("nan"), 0.03]).round(3).tolist()
         [0.03, 0.04, nan, 0.04]
     """

@@ -28,7 +28,7 @@ class RuleNull:
         n_draws: per size; fewer where more than 16 million activations would be searched, whose F1s hardly differ.
         drawn: sizes that were drawn before, by the same builds and seed.
 
-    Example:
+    Examples:
         >>> null = RuleNull(lambda ids: 0.5, n_samples=100, least_active=10, seed=0, n_draws=20)
         >>> null.of_size(30).size, float(null.near(30).max()) >= 0.5
         (20, True)

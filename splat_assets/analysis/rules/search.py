@@ -79,7 +79,7 @@ class RuleSearch:
         n_draws: permuted features per size.
         nulls: F1s of permuted features, by size, that the same builds and seed gave before.
 
-    Example:
+    Examples:
         >>> from splat_assets.store.vocabulary import Context, Contexts, Token, Vocabulary
         >>> vocabulary = Vocabulary(tuple(Token(i, name, name, None) for i, name in enumerate(("haunt", "tenacity"))), -1, None)
         >>> rng = np.random.default_rng(0)

@@ -21,7 +21,7 @@ def calibrated_threshold(sae: Sae, activations: npt.NDArray[np.float32], rows: n
         activations: float32, shape (n, d_in), an array or a memory map; read in blocks.
         rows: int64, at least one, those to calibrate on.
 
-    Example:
+    Examples:
         >>> import torch
         >>> zeros = torch.zeros(2)
         >>> sae = Sae(torch.eye(2), zeros, torch.eye(2), zeros, zeros)

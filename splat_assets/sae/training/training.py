@@ -88,7 +88,7 @@ def train_sae(
         InputError: the rows or the recipe cannot be trained on.
         FingerprintMismatchError: save_dir holds the state of another training.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> x = np.random.default_rng(0).random((300, 4), dtype=np.float32)
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -60,7 +60,7 @@ class ReadCache:
             key: names the bytes; must never stand for other bytes later.
             fetch: reads them; what it raises is raised here.
 
-        Example:
+        Examples:
             >>> cache = ReadCache(folder)
             >>> cache.get("a", lambda: b"read once"), cache.get("a", lambda: b"never called")
             (b'read once', b'read once')

@@ -47,7 +47,7 @@ def write_transposed(
     Raises:
         DiskFullError: the disk is full.
 
-    Example:
+    Examples:
         >>> written = write_transposed(reader, folder)
         >>> TransposedReader(folder).read(1)
         Activations(sample_ids=array([0, 2], dtype=int32), values=array([2.5, 0.5], dtype=float32))

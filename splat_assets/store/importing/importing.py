@@ -48,7 +48,7 @@ def import_folder(
         InvalidActivationsError: a value is negative or not finite, or an id repeats; names batch and row.
         CorruptStoreError: a file cannot be read.
 
-    Example:
+    Examples:
         >>> written = write_transposed(reader, folder / "theirs")
         >>> report = import_folder(folder / "theirs", folder / "ours")
         >>> report.n_samples, report.n_features, report.nnz

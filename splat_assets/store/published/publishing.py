@@ -92,7 +92,7 @@ def publish(
         BucketError: the bucket refused or did not answer.
         PublishedMeanwhileError: another writer published this run meanwhile.
 
-    Example:
+    Examples:
         >>> version = publish(folder / "store", {"activations.zarr": sparse}, {"sae": "an example"})
         >>> version == current_version(folder / "store")
         True
@@ -142,7 +142,7 @@ def open_store(path: Path | str) -> Store:
         NotPublishedError: nothing was published at path.
         CorruptStoreError: the version is damaged or cannot be read.
 
-    Example:
+    Examples:
         >>> version = publish(folder / "store", {"activations.zarr": sparse}, {})
         >>> open_store(folder / "store").feature(1).values
         array([2.5, 0.5], dtype=float32)

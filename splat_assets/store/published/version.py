@@ -180,7 +180,7 @@ class Store:
         Returns:
             One sentence per problem, naming file, feature or sample; empty when sound.
 
-        Example:
+        Examples:
             >>> store = open_store(published)
             >>> store.verify()
             []

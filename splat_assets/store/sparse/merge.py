@@ -248,7 +248,7 @@ def write_sparse_store(
         InvalidActivationsError: a row breaks a promise of `SparseRows`, or the source ends early or late.
         DiskFullError: the disk is full.
 
-    Example:
+    Examples:
         >>> block = SparseRows.from_dense(np.array([[0, 2.5], [1, 0], [0, 0.5]], np.float32))
         >>> write_sparse_store(BlockRows(3, 2, lambda: [block]), folder / "activations.zarr").nnz
         3

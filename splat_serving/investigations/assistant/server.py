@@ -75,7 +75,7 @@ def make_server(
     Returns:
         A server whose tools answer errors of the request in one sentence; an internal error is logged and named as one.
 
-    Example:
+    Examples:
         >>> make_server(lambda: subject).name
         'splat'
     """

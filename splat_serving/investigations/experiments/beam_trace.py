@@ -38,9 +38,7 @@ class BeamTrace(Spec):
     beam_size: Annotated[int, Field(ge=1, le=1_000, description="How many sets to keep at each step.")] = 50
     n_builds: Annotated[int, Field(ge=1, le=1_000, description="How many builds to show.")] = 5
     max_steps: Annotated[int, Field(ge=1, le=200, description="Maximum number of steps; no build needs as many.")] = 60
-    full: Annotated[
-        bool, Field(description="Count a set as a finished build only if gear without an empty slot gives it.")
-    ] = True
+    full: Annotated[bool, Field(description="Count a set as a finished build only if it fills every gear slot.")] = True
     top_k_features: Annotated[
         int, Field(ge=1, le=1_000, description="How many of the strongest features to show at each step.")
     ] = 10

@@ -28,7 +28,7 @@ class HeatmapSpec(FeatureSpec):
     """Two abilities at once: mean activation in each pair of rungs, and a test of whether their effects interact.
 
     The additive fit is the best sum of a term per rung of one ability and a term per rung of the other. Interaction share: the
-    share of the variation between cells that it leaves unexplained. p: how often chance leaves as much. Causal: every sampled
+    share of the variation between cells that it leaves unexplained. p: its probability by chance. Causal: every sampled
     build is edited into every cell. Observed: samples as they are; cells differ in more than these two abilities.
     """
 

@@ -151,7 +151,7 @@ def _tokens(spec: Branchiness) -> dict[str, str]:
 
 
 class DepthDelta(BranchSpec):
-    """How many further tokens one more token makes the model sure of, and the information gain per token.
+    """How many further tokens the model is sure of after one more token, and the information gain per token.
 
     Each token that can come next is added to the starting set, which is then completed greedily again. The tokens added that
     way count as decided by that token, so a gain that needs many tokens is worth less than the same gain from one.

@@ -84,7 +84,7 @@ class ResultTable(_Frozen):
         Raises:
             polars.exceptions.ColumnNotFoundError: When a frame lacks a described column.
 
-        Example:
+        Examples:
             >>> described = {"token": "The token.", "n": "Samples with it."}
             >>> table = ResultTable.of("tokens", "Tokens", "observed", [("ninja_squid", 3)], described)
             >>> table.rows, table.frame["n"].to_list()
