@@ -96,7 +96,7 @@ def test_the_dashboard_of_another_machine_shows_it_and_labels_stay_in_the_bucket
         assert shown.feature(5).statistics == here.feature(5).statistics
         shown.write_label(5, {"text": "said elsewhere"}, "b", 0)
         assert here.labels()[5].author == "b"
-        assert [one.run for one in shown.published() or []] == ["small"]
+        assert [one.run for one in subject.published() or []] == ["small"]
 
 
 def test_commands_work_on_the_bucket_and_what_they_write_is_there(there: DataRoot, tmp_path: Path) -> None:

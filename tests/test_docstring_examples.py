@@ -9,7 +9,15 @@ import pytest
 
 from splat_assets.runs import InputFile, RunInputs
 
-MODULES = ("assets.asset", "automation.arrivals", "errors", "orchestration.resources", "runs", "sweeps", "terminal")
+MODULES = (
+    "assets.asset",
+    "automation.arrivals",
+    "errors",
+    "orchestration.resources",
+    "runs",
+    "sweeps",
+    "text.terminal",
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

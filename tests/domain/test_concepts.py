@@ -65,11 +65,11 @@ def test_no_builds_give_no_answers() -> None:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        (Wears("swim_sped"), "there is no ability 'swim_sped'; did you mean swim_speed_up"),
+        (Wears("swim_sped"), "ability 'swim_sped' does not exist; did you mean swim_speed_up"),
         (Wears("swim_speed_up", 13), "13 is not a rung of swim_speed_up: its rungs are 3, 6, 12"),
         (Wears("haunt", 10), "10 is not a rung of haunt: its rungs are worn or not"),
-        (WeaponIs("colour", ("red",)), "there is no attribute of weapons 'colour'"),
-        (WeaponIs("class", ("brush",)), "there is no class of weapons 'brush'"),
+        (WeaponIs("colour", ("red",)), "attribute of weapons 'colour' does not exist"),
+        (WeaponIs("class", ("brush",)), "class of weapons 'brush' does not exist"),
     ],
 )
 def test_a_rule_about_what_is_not_there_is_refused(rule: Rule, message: str) -> None:

@@ -120,7 +120,7 @@ def test_without_a_published_run_the_only_alias_is_meant(finished_root: DataRoot
         assert subject.about.name == "small"
 
     keep_alias("ultra", str(tmp_path), {}, DataRoot(tmp_path))
-    with pytest.raises(NotPublishedError, match=r"several aliases \(full, ultra\): choose one with --model"):
+    with pytest.raises(NotPublishedError, match=r"several aliases exist \(full, ultra\): choose one with --model"):
         open_subject(root=DataRoot(tmp_path))
 
 

@@ -409,7 +409,7 @@ def test_a_changed_or_missing_input_is_named(own_root: DataRoot) -> None:
         LiveModel.of_run(layout)
     checkpoint.unlink()
     with pytest.raises(
-        NotComputedError, match="the model of run small cannot be run: base model checkpoint: there is no"
+        NotComputedError, match="the model of run small cannot be run: base model checkpoint: file .* does not exist"
     ):
         LiveModel.of_run(layout)
     with client_of("small", own_root) as client:
