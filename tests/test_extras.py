@@ -84,6 +84,7 @@ def closure(*extras: str) -> frozenset[str]:
     return frozenset(found)
 
 
+@cache
 def left_out(*extras: str) -> list[str]:
     """Modules of this environment that an installation with these extras has not."""
     kept = closure(*extras)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from splat_assets.data import packed_files
 from splat_assets.data.statink_rows import read_rows
 from splat_assets.errors import InputError
 
@@ -130,14 +131,15 @@ def test_how_a_file_is_packed_shows_in_its_bytes_not_in_its_name(name: str, pack
         (zipped(a=b"weapon\nbold\n" * 99)[:-30], "cannot read the stat.ink export .*zip"),
         ("weapon\nbold\n".encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
         (b"BZh91AY&SY", "is packed with bzip2: unpack it first"),
-        (gzip.compress(b"weapon\n" + b"bold\n" * 2**24), r"bytes, which unpack to more than 67,108,864: no text"),
-        (zipped(a=bytes(2**27)), r"bytes, which unpack to more than 67,108,864: no text"),
+        (gzip.compress(b"weapon\n" + b"bold\n" * 2**18), r"bytes, which unpack to more than 1,048,576: no text"),
+        (zipped(a=bytes(2**21)), r"bytes, which unpack to more than 1,048,576: no text"),
     ],
     ids=["two files", "none", "cut", "utf-16", "bzip2", "gzip bomb", "zip bomb"],
 )
 def test_what_is_packed_otherwise_or_unpacks_without_bounds_is_one_sentence(
-    raw: bytes, message: str, tmp_path: Path
+    raw: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(packed_files, "_FREE_BYTES", 2**20)
     (tmp_path / "a.csv").write_bytes(raw)
 
     with pytest.raises(InputError, match=message):
