@@ -103,6 +103,17 @@ def encode(
         InputError: the SAE cannot be loaded, or does not fit the activations.
         DiskFullError: the disk is full.
         LostWorkersError: workers died too often on a shard.
+
+    Examples:
+        Of 100 builds in shards of 64:
+
+        >>> base = harvest(folder / "base", items, model_files, HookPoint("masked_mean"), shard_items=64, batch_size=32)
+        >>> shards = shards_of(items, 64, per_token=False)
+        >>> sizes = {"per_token": False, "embeddings": False}
+        >>> encode(folder / "raw", items, vocabulary, contexts, shards, base, sae, **sizes).n_done
+        2
+        >>> encode(folder / "raw", items, vocabulary, contexts, shards, base, sae, **sizes).n_skipped
+        2
     """
     began = time.monotonic()
     inputs = shard_inputs(base.fingerprint, _sae(sae), contexts, embeddings)

@@ -131,6 +131,13 @@ def harvest(
         InputError: batch_size is below 1, or the model gives a NaN or an infinity.
         DiskFullError: the disk is full.
         LostWorkersError: workers died too often on a shard.
+
+    Examples:
+        Of 100 builds, through a model of width 16 with 140 outputs:
+
+        >>> base = harvest(folder, items, model_files, HookPoint("masked_mean"), shard_items=64, batch_size=32)
+        >>> base.values.shape, base.logits.shape, base.values.dtype.name
+        ((100, 16), (100, 140), 'float32')
     """
     if batch_size < 1:
         raise InputError(f"a forward pass needs at least one build, not {batch_size}")
