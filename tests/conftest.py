@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import asyncio
 import os
 import shutil
 import urllib.request
@@ -8,6 +9,8 @@ from pathlib import Path
 
 # Idle threads sleep instead of spinning: on a busy machine spinning makes small models ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Tables are as wide as in a pipe, whatever terminal the tests are started from.
+os.environ.pop("COLUMNS", None)
 
 import pytest  # noqa: E402
 
@@ -36,6 +39,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def own_aliases(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the aliases of whoever runs it, nor those of another test."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+
+
+@pytest.fixture(autouse=True)
+def no_running_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The browser, once started, leaves its event loop running in this thread; tests without it see none, as a program would."""
+    loop = None if "browser" in request.fixturenames else asyncio._get_running_loop()
+    if loop is None:
+        yield
+        return
+    asyncio._set_running_loop(None)
+    yield
+    asyncio._set_running_loop(loop)
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,6 @@ from splat_serving.model.answers import Edit, TopFeatures
 from splat_serving.model.live import LiveModel
 from splat_serving.model.typed_builds import TypedBuild
 from tests.contracts.sources import sparse_random
-from tests.own_loop import finished
 from tests.serving.conftest import client_of
 from tests.small_run import RECIPE, make_all, make_inputs, new_small_run
 from tests.store.making import staged_parts
@@ -455,7 +454,7 @@ def test_a_model_is_loaded_once_and_few_are_kept(finished_root: DataRoot, store:
     async def asked() -> list[list[LiveModel]]:
         return [await ask(versions) for versions in ("aaaa", "ba", "c", "ab")]
 
-    (first, *same), (b, a), (_,), (a_again, b_again) = finished(asked())
+    (first, *same), (b, a), (_,), (a_again, b_again) = asyncio.run(asked())
 
     assert all(one is first for one in (*same, a))
     assert a_again is first

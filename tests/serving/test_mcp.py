@@ -1,5 +1,6 @@
 """Tools for assistants: each asked by the protocol's own client; errors that help; bounded answers; no writing unasked."""
 
+import asyncio
 import json
 import os
 import re
@@ -18,7 +19,6 @@ from splat_serving.investigations.assistant.tools import READ_TOOLS, WRITE_TOOLS
 from splat_serving.investigations.experiment import experiment_names
 from splat_serving.investigations.opening import open_subject
 from splat_serving.investigations.results.result import Result
-from tests.own_loop import finished
 
 ASKED: dict[str, dict[str, Any]] = {
     "about": {},
@@ -45,7 +45,7 @@ def conversation(root: DataRoot, talk: Callable[[Client], Any], **options: Any) 
         async with Client(make_server(lambda: open_subject("small", root=root), **options)) as client:
             return await talk(client)
 
-    return finished(talking())
+    return asyncio.run(talking())
 
 
 def test_every_tool_is_called_in_these_tests() -> None:
@@ -251,7 +251,7 @@ def test_the_command_speaks_the_protocol_and_nothing_else(finished_root: DataRoo
             listed = await client.list_tools()
             return [tool.name for tool in listed.tools], await client.call_tool("feature_overview", {"feature_id": 1})
 
-    names, found = finished(talking())
+    names, found = asyncio.run(talking())
 
     assert names == [tool.name for tool in READ_TOOLS]
     assert not found.is_error and found.structured_content["kind"] == "overview"
