@@ -10,6 +10,8 @@ import orjson
 import polars as pl
 import pyarrow as pa
 
+_NUMBERS = {"float", "double", "int32", "int64", "uint32", "uint64"}
+
 
 def document(head: dict[str, Any], batches: Iterable[pa.RecordBatch], key: str = "data") -> Iterator[list[memoryview]]:
     """A JSON object: the members of head, and under `key` the rows of all batches. A list of pieces per batch."""
@@ -52,6 +54,8 @@ def rows(batch: pa.RecordBatch) -> bytes:
 
 
 def _values(column: pa.Array) -> bytes:
-    """The values of a column with commas between them."""
+    """The values of a column with commas between them; numbers by orjson, which writes them as polars does, but faster."""
+    if not column.null_count and str(column.type) in _NUMBERS:
+        return orjson.dumps(column.to_numpy(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
     whole = pl.DataFrame({"": pl.Series(column).implode()}).write_json()  # [{"":[1,2]}]
     return whole[len('[{"":[') : -len("]}]")].encode()

@@ -102,3 +102,19 @@ def test_columns_hold_what_the_batches_hold(heights: list[int]) -> None:
     values = np.array(found["columns"].pop("activation")).astype(np.float32)
     np.testing.assert_array_equal(values, table["activation"].to_numpy())
     assert found == {"n": 1, "columns": table.drop_columns(["activation"]).to_pydict()}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64, np.uint32, np.uint64])
+def test_a_column_of_numbers_has_the_text_that_its_rows_have(dtype: type[np.number]) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 2**32, 2_000, dtype=np.uint32).view(dtype)
+    extremes = [np.nan, np.inf, -0.0, 1e-7, 1e16, 0.1] if np.issubdtype(dtype, np.floating) else [0, 1, 2**31 - 1]
+    values = np.concatenate([values, np.array(extremes, dtype=dtype)])
+    batch = pa.record_batch({"v": pa.array(values)})
+
+    column = b"".join(
+        bytes(piece) for pieces in json_rows.columns_document({}, batch.schema, lambda _: [batch]) for piece in pieces
+    )
+
+    rows = json_rows.rows(batch).replace(b'{"v":', b"").replace(b"}", b"")
+    assert column == b'{"columns":{"v":[' + rows + b"]}}"
