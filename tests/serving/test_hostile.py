@@ -225,8 +225,9 @@ def test_a_body_without_end_is_refused_and_cut_off(server: RunningServer) -> Non
             connection.send(chunk)
         raw = connection.socket.recv(65_536)
 
+        patience = time.monotonic() + 60
         with pytest.raises(ConnectionError):
-            for _ in range(100_000):
+            while time.monotonic() < patience:
                 connection.send(chunk)
 
     assert raw.startswith(b"HTTP/1.1 413 ")
@@ -660,6 +661,6 @@ def test_a_client_that_never_reads_does_not_keep_the_server_from_stopping(
 def _accepts(server: RunningServer) -> bool:
     try:
         server.connect().close()
-    except ConnectionRefusedError:
+    except ConnectionError:  # refused, or reset while the server closes its socket
         return False
     return True
