@@ -25,8 +25,7 @@ from splat_assets.automation.arrivals import Record, records_of
 from splat_assets.orchestration.as_dagster import _check_metadata, dagster_asset
 from splat_assets.orchestration.definitions import build_defs, dagster_assets, dagster_checks, defs
 from splat_assets.orchestration.in_process import SETTINGS
-from splat_assets.orchestration.partitions import RUNS
-from splat_assets.orchestration.resources import DataRootResource
+from splat_assets.orchestration.resources import RUNS, DataRootResource
 from splat_assets.runs import open_run
 from splat_assets.store.layout import DataRoot
 from tests.assets.faults.planting import change_json, change_recipe

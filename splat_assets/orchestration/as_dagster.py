@@ -24,8 +24,7 @@ from splat_assets.assets.asset import (
 )
 from splat_assets.assets.columns import CONTENT_OF, FACTS_OF, meaning_of_column
 from splat_assets.errors import SplatError
-from splat_assets.orchestration.partitions import RUNS
-from splat_assets.orchestration.resources import DataRootResource
+from splat_assets.orchestration.resources import RUNS, DataRootResource
 from splat_assets.runs import Run
 from splat_assets.store.bucket.working_copy import sharing
 from splat_assets.store.receipts import Receipt

@@ -18,8 +18,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from splat_assets.errors import InputError
 from splat_assets.orchestration.definitions import dagster_assets, dagster_checks
-from splat_assets.orchestration.partitions import RUNS, SWEEPS, TAG
-from splat_assets.orchestration.resources import DataRootResource
+from splat_assets.orchestration.resources import RUNS, SWEEPS, TAG, DataRootResource
 from splat_assets.orchestration.sweeps import every_run_is_compared, sweep_comparison
 from splat_assets.runs import Run
 from splat_assets.store.disk import DiskFullError

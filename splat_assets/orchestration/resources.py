@@ -1,4 +1,4 @@
-"""Dagster resources: configuration turned into plain objects, and no further."""
+"""Dagster's resources and partition sets. Shards are not partitions: assets resume them by receipts."""
 
 import os
 from typing import TypeVar
@@ -9,6 +9,10 @@ from splat_assets.automation.settings import AUTOMATION
 from splat_assets.runs import Run, open_run
 from splat_assets.store.layout import DataRoot
 
+TAG = "splat/run"
+"""The tag that names the run a Dagster run is of."""
+RUNS = dg.DynamicPartitionsDefinition(name="run")
+SWEEPS = dg.DynamicPartitionsDefinition(name="sweep")
 Status = TypeVar("Status", dg.DefaultSensorStatus, dg.DefaultScheduleStatus)
 
 

@@ -10,8 +10,7 @@ from splat_assets.automation.arrivals import scan_for_inputs
 from splat_assets.automation.housekeeping import verify_and_prune
 from splat_assets.automation.settings import read_settings
 from splat_assets.orchestration.as_dagster import failing_in_words, table_of
-from splat_assets.orchestration.partitions import RUNS, TAG
-from splat_assets.orchestration.resources import DataRootResource, automation_begins
+from splat_assets.orchestration.resources import RUNS, TAG, DataRootResource, automation_begins
 from splat_assets.store.bucket.working_copy import sharing
 from splat_assets.store.layout import DataRoot
 from splat_assets.store.sharing import pull_inputs, synced_root

@@ -6,8 +6,7 @@ import warnings
 import dagster as dg
 
 from splat_assets.orchestration.as_dagster import OWNERS, failing_in_words, table_of
-from splat_assets.orchestration.partitions import SWEEPS
-from splat_assets.orchestration.resources import DataRootResource
+from splat_assets.orchestration.resources import SWEEPS, DataRootResource
 from splat_assets.store.bucket.working_copy import sharing
 from splat_assets.sweeps import compare_sweep, open_sweep
 

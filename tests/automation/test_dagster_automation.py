@@ -12,8 +12,7 @@ from splat_assets.automation.activity import activity
 from splat_assets.automation.arrivals import records_of
 from splat_assets.cli import main
 from splat_assets.orchestration.definitions import build_defs
-from splat_assets.orchestration.partitions import RUNS, TAG
-from splat_assets.orchestration.resources import DataRootResource
+from splat_assets.orchestration.resources import RUNS, TAG, DataRootResource
 from splat_assets.orchestration.sensors import _made, every_night, new_files, nightly, run_failed, run_succeeded
 from splat_assets.store.bucket.bucket import Bucket
 from splat_assets.store.bucket.working_copy import WorkingCopy
