@@ -46,6 +46,13 @@ def port() -> int:
 
 
 @pytest.fixture
+def another_program(port: int) -> Iterator[None]:
+    """Listens on the port, before the services begin where a test names it first."""
+    with socket.create_server(("127.0.0.1", port)):
+        yield
+
+
+@pytest.fixture
 def services(port: int, tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """Two services, the first of which listens on the port."""
     words = [sys.executable, "-c", _RUNNER.format(server=_SERVER), str(tmp_path), str(port)]
@@ -87,10 +94,9 @@ def test_a_signal_ends_all_of_it_quietly_with_0(
 
 @pytest.mark.slow
 def test_the_url_of_another_program_is_never_printed(
-    services: "subprocess.Popen[str]", port: int, tmp_path: Path
+    another_program: None, services: "subprocess.Popen[str]", tmp_path: Path
 ) -> None:
-    with socket.create_server(("127.0.0.1", port)):  # it was free when the services were begun
-        ended = services.wait(60)
+    ended = services.wait(60)
 
     assert services.stderr is not None
     written = services.stderr.read()
